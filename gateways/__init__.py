@@ -1,0 +1,1 @@
+"""The gateway-neutral configuration model, its compiler, and the translators and agents per kind."""

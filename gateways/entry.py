@@ -1,0 +1,45 @@
+"""What travels on the config topic: one ready-to-serve entry per gateway and resource."""
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A deployment that an entry carries out."""
+
+    deployment: str
+    api: str
+    revision: int
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One resource of one gateway, ready to serve.
+
+    `gateway` is its subject (`organizations/<org>/gateways/<name>`); `kind` the product (`envoy`);
+    `type` the resource type (for Envoy the type URL); `body` the encoded resource, empty when the
+    resource is gone; `version` the content hash of `body`. `requires` names the resources
+    `(type, name)` a proxy must have accepted before this one is of use. `position` is the event's
+    that caused it.
+    """
+
+    gateway: str
+    kind: str
+    type: str
+    name: str
+    version: str
+    position: int
+    body: bytes
+    requires: tuple[tuple[str, str], ...] = ()
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.gateway, self.type, self.name)
+
+
+def content_version(body: bytes) -> str:
+    """The same on every replica and after every restart: 16 hexadecimal digits of SHA-256."""
+    return hashlib.sha256(body).hexdigest()[:16]

@@ -1,0 +1,118 @@
+"""The gateway-neutral configuration: what any gateway is asked to do, in no vendor's words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of a path. A tail stands for everything below, and comes last."""
+
+    kind: Literal["literal", "parameter", "tail"]
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where requests go. Two upstreams with the same values are the same upstream."""
+
+    endpoints: tuple[Endpoint, ...]
+    connect_timeout_ms: int = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A share of the traffic: to this upstream, below this path."""
+
+    upstream: Upstream
+    base_path: str = ""
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is done with a request or an answer; `params` as written, checked by the translator."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    name: str
+    value: str
+    regex: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: `path` is below the API's context; `pointer` is its place in the specification."""
+
+    method: str
+    path: tuple[Segment, ...]
+    arms: tuple[Arm, ...]
+    headers: tuple[HeaderMatch, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    timeout_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    retries: int | None = None
+    retry_on: str = ""
+    operation_id: str = ""
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedApi:
+    """One API as one gateway shall serve it: the unit that changes, and that can be refused."""
+
+    organization: str
+    api: str
+    revision: int
+    deployment: str
+    context: tuple[Segment, ...]
+    hosts: tuple[str, ...]
+    routes: tuple[Route, ...]
+    sandbox_hosts: tuple[str, ...] = ()
+    sandbox_arms: tuple[Arm, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The first segment of the context: what gateways with scopes look up first."""
+        return self.context[0].text
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What holds for a gateway as a whole. `subject` is `organizations/<org>/gateways/<name>`."""
+
+    subject: str
+    kind: str
+    address: str
+    port: int
+    revision_header: bool = True
+    probe_secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Something a gateway kind cannot do: where in the specification, and what."""
+
+    pointer: str
+    detail: str
+
+
+class UnsupportedError(Exception):
+    """A deployment asks for what the gateway kind cannot do."""
+
+    def __init__(self, findings: tuple[Unsupported, ...]) -> None:
+        super().__init__("; ".join(f"unsupported: {f.detail} ({f.pointer})" for f in findings))
+        self.findings = findings

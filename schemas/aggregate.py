@@ -1,0 +1,49 @@
+"""What there is to know of an aggregate outside its rules. Everything generic follows from it:
+HTTP resources, command line verbs, read models and `as_of`, schemas, documentation."""
+
+from dataclasses import dataclass
+
+from schemas.message import Command, Event, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a command is asked for over HTTP, relative to the aggregate's collection.
+
+    `PUT` makes or changes the resource `{name}`, `POST` makes one whose name the body or the
+    server gives, `DELETE` ends it.
+    """
+
+    method: str
+    command: type[Command]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An immutable sub-collection: each `event` adds the entry named by its field `key`."""
+
+    plural: str
+    event: type[Event]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A kind of thing with a life of its own, named by `organizations/<org>/<plural>/<name>`."""
+
+    name: str
+    plural: str
+    summary: str
+    view: type[Value]
+    commands: tuple[type[Command], ...]
+    events: tuple[type[Event], ...]
+    routes: tuple[Route, ...]
+    columns: tuple[str, ...] = ("name",)
+    parts: tuple[Part, ...] = ()
+    top: bool = False
+
+    def subject(self, organization: str, name: str) -> str:
+        """The CloudEvents `subject` of one resource."""
+        if self.top:
+            return f"{self.plural}/{name}"
+        return f"organizations/{organization}/{self.plural}/{name}"

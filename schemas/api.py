@@ -1,0 +1,176 @@
+"""APIs and their immutable revisions."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from schemas.aggregate import Aggregate, Part, Route
+from schemas.gateway import Digest
+from schemas.message import Command, Event, Name, Value
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"]
+Milliseconds = Annotated[int, Field(ge=0, le=86_400_000, description="Milliseconds; 0 switches it off.")]
+Context = Annotated[
+    str,
+    StringConstraints(max_length=200, pattern=r"^(/[A-Za-z0-9._~-]+)+$"),
+    Field(
+        description="The path under which the API is reached; no slash at its end.", examples=["/orders/v1"]
+    ),
+]
+Host = Annotated[
+    str,
+    StringConstraints(max_length=253, pattern=r"^(\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?)$"),
+    Field(
+        description="A host name in lower case, may begin with `*.`; `*` is any.",
+        examples=["api.example.com"],
+    ),
+]
+
+
+class Policy(Value):
+    """Something a gateway does with a request or its answer."""
+
+    name: str = Field(min_length=1, max_length=100, examples=["set-headers"])
+    version: str = Field(default="v1", pattern=r"^v[0-9]+$")
+    params: dict[str, Any] = Field(default_factory=dict)
+    condition: str | None = Field(default=None, max_length=2000)
+
+
+class Endpoint(Value):
+    """Where requests go: scheme, host and port, no path."""
+
+    url: str = Field(pattern=r"^https?://[^/?#\s]+$", max_length=500, examples=["http://127.0.0.1:9000"])
+    weight: int = Field(default=1, ge=0, le=10_000)
+
+
+class Upstream(Value):
+    """A named service behind the gateway."""
+
+    name: Name
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1)
+    base_path: str = Field(default="", max_length=500, pattern=r"^(/[^?#\s]*[^/?#\s])?$", examples=["/v2"])
+    connect_timeout: Milliseconds | None = None
+
+
+class Backend(Value):
+    """One arm of the traffic: an upstream and its share."""
+
+    upstream: Name
+    weight: int = Field(default=1, ge=0, le=10_000)
+
+
+class HeaderMatch(Value):
+    name: str = Field(min_length=1, max_length=200)
+    value: str = Field(max_length=2000)
+    type: Literal["Exact", "RegularExpression"] = "Exact"
+
+
+class Resilience(Value):
+    timeout: Milliseconds | None = None
+    idle_timeout: Milliseconds | None = None
+    retries: int | None = Field(default=None, ge=0, le=10)
+    retry_on: str | None = Field(
+        default=None, max_length=500, examples=["connect-failure,refused-stream,503"]
+    )
+
+
+class Operation(Value):
+    """What callers may ask: a method and a path below the context.
+
+    `path` is `/`-separated: literals, `{parameter}` segments, and `*` as the last segment for
+    everything below.
+    """
+
+    method: Method
+    path: str = Field(pattern=r"^/[^?#\s]*$", max_length=1000, examples=["/orders/{id}"])
+    operation_id: str | None = Field(default=None, max_length=200)
+    headers: tuple[HeaderMatch, ...] = ()
+    backends: tuple[Backend, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    resilience: Resilience | None = None
+
+
+class ApiSpec(Value):
+    """What an API is, whatever form it was written in."""
+
+    display_name: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=10_000)
+    version: str = Field(default="v1", min_length=1, max_length=50)
+    context: Context
+    hosts: tuple[Host, ...] = ("*",)
+    upstreams: tuple[Upstream, ...] = Field(min_length=1)
+    backends: tuple[Backend, ...] = Field(min_length=1)
+    sandbox_hosts: tuple[Host, ...] = ()
+    sandbox_backends: tuple[Backend, ...] = ()
+    operations: tuple[Operation, ...] = Field(min_length=1)
+    policies: tuple[Policy, ...] = ()
+    resilience: Resilience | None = None
+    plans: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Document(Value):
+    """The definition as it was written; stored by its hash, never on the log."""
+
+    sha256: Digest
+    media_type: str = Field(default="application/yaml", max_length=100)
+    size: int = Field(ge=0, description="Bytes.")
+    form: str = Field(
+        max_length=100, description="Which kind of definition it is.", examples=["signalbox.io/v1"]
+    )
+
+
+class PublishApi(Command):
+    aggregate: ClassVar[str] = "api"
+    verb: ClassVar[str] = "publish"
+
+    project: Name = "default"
+    spec: ApiSpec
+    document: Document | None = None
+
+
+class DeleteApi(Command):
+    aggregate: ClassVar[str] = "api"
+    verb: ClassVar[str] = "delete"
+
+
+class ApiPublished(Event):
+    """A new revision exists. It never changes."""
+
+    aggregate: ClassVar[str] = "api"
+    verb: ClassVar[str] = "published"
+
+    project: Name
+    revision: int = Field(ge=1)
+    digest: Digest = Field(description="SHA-256 of the specification in canonical JSON.")
+    spec: ApiSpec
+    document: Document | None = None
+
+
+class ApiDeleted(Event):
+    aggregate: ClassVar[str] = "api"
+    verb: ClassVar[str] = "deleted"
+    effect = "end"
+
+
+class Api(Value):
+    name: Name
+    project: Name
+    revision: int = Field(description="The newest revision.")
+    digest: Digest
+    spec: ApiSpec
+    document: Document | None = None
+
+
+API = Aggregate(
+    name="api",
+    plural="apis",
+    summary="An API with its immutable revisions.",
+    view=Api,
+    commands=(PublishApi, DeleteApi),
+    events=(ApiPublished, ApiDeleted),
+    routes=(Route("PUT", PublishApi), Route("DELETE", DeleteApi)),
+    columns=("name", "project", "revision", "spec.version", "spec.context"),
+    parts=(Part("revisions", ApiPublished, "revision"),),
+)

@@ -1,0 +1,32 @@
+"""The one list of aggregates, and the look-ups that follow from it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from schemas.aggregate import Aggregate
+from schemas.api import API
+from schemas.deployment import DEPLOYMENT
+from schemas.environment import ENVIRONMENT
+from schemas.gateway import GATEWAY
+from schemas.message import Command, Event, Message
+from schemas.organization import ORGANIZATION
+from schemas.outcome import Outcome
+from schemas.project import PROJECT
+from schemas.status import STATUSES
+
+AGGREGATES: tuple[Aggregate, ...] = (ORGANIZATION, PROJECT, ENVIRONMENT, GATEWAY, API, DEPLOYMENT)
+
+BY_NAME: Mapping[str, Aggregate] = MappingProxyType({a.name: a for a in AGGREGATES})
+BY_PLURAL: Mapping[str, Aggregate] = MappingProxyType({a.plural: a for a in AGGREGATES})
+COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
+    {c.type(): c for a in AGGREGATES for c in a.commands}
+)
+EVENTS: Mapping[str, type[Event]] = MappingProxyType({e.type(): e for a in AGGREGATES for e in a.events})
+MESSAGES: Mapping[str, type[Message]] = MappingProxyType(
+    {**COMMANDS, **EVENTS, Outcome.type(): Outcome, **{s.type(): s for s in STATUSES}}
+)
+
+
+def subject_of(message: Message, command_id: str = "") -> str:
+    """The subject a message speaks of; a nameless command names its resource by its own id."""
+    return BY_NAME[message.aggregate].subject(message.organization, message.name or command_id)

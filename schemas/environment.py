@@ -1,0 +1,50 @@
+"""Environments: where gateways stand, such as development or production."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from schemas.aggregate import Aggregate, Route
+from schemas.message import Command, Event, Name, Value
+
+
+class EnvironmentFields(Value):
+    display_name: str = Field(default="", max_length=200, examples=["Production"])
+    description: str = Field(default="", max_length=2000)
+
+
+class DefineEnvironment(Command, EnvironmentFields):
+    aggregate: ClassVar[str] = "environment"
+    verb: ClassVar[str] = "define"
+
+
+class DeleteEnvironment(Command):
+    aggregate: ClassVar[str] = "environment"
+    verb: ClassVar[str] = "delete"
+
+
+class EnvironmentDefined(Event, EnvironmentFields):
+    aggregate: ClassVar[str] = "environment"
+    verb: ClassVar[str] = "defined"
+
+
+class EnvironmentDeleted(Event):
+    aggregate: ClassVar[str] = "environment"
+    verb: ClassVar[str] = "deleted"
+    effect = "end"
+
+
+class Environment(EnvironmentFields):
+    name: Name
+
+
+ENVIRONMENT = Aggregate(
+    name="environment",
+    plural="environments",
+    summary="A place where gateways stand.",
+    view=Environment,
+    commands=(DefineEnvironment, DeleteEnvironment),
+    events=(EnvironmentDefined, EnvironmentDeleted),
+    routes=(Route("PUT", DefineEnvironment), Route("DELETE", DeleteEnvironment)),
+    columns=("name", "display_name"),
+)

@@ -1,0 +1,30 @@
+"""Identifiers and times: UUIDv7 (RFC 9562 section 5.7) and RFC 3339 timestamps in UTC."""
+
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+
+
+def uuid7(now_ms: int | None = None) -> str:
+    """A new UUIDv7 as text: 48 bits of Unix milliseconds, then 74 random bits."""
+    ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    rand = int.from_bytes(os.urandom(10), "big")
+    value = (ms & 0xFFFF_FFFF_FFFF) << 80
+    value |= 0x7 << 76 | (rand >> 68) << 64
+    value |= 0b10 << 62 | rand & 0x3FFF_FFFF_FFFF_FFFF
+    return str(uuid.UUID(int=value))
+
+
+def timestamp(at: float | None = None) -> str:
+    """RFC 3339 with microseconds and `Z`; `at` is in Unix seconds, now when left out.
+
+    The width is fixed, so that timestamps compare as text.
+    """
+    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def unix_seconds(time_text: str) -> float:
+    """The Unix seconds of an RFC 3339 timestamp. Raises ValueError when it is not one."""
+    return datetime.fromisoformat(time_text).timestamp()

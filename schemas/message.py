@@ -1,0 +1,72 @@
+"""The base of all messages: frozen, strict pydantic models that know their CloudEvents type."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
+    Field(
+        description="Letters, digits, dot, hyphen and underscore; begins and ends with a letter or digit.",
+        examples=["orders"],
+    ),
+]
+Version = Annotated[int, Field(ge=0, description="How many events the resource has seen.")]
+
+
+class Value(BaseModel):
+    """A frozen value; unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class Message(Value):
+    """Data of a CloudEvent. `aggregate`, `verb` and `major` make up its `type`."""
+
+    aggregate: ClassVar[str]
+    verb: ClassVar[str]
+    major: ClassVar[int] = 1
+
+    organization: Name
+    name: Name
+
+    @classmethod
+    def type(cls) -> str:
+        raise NotImplementedError  # pragma: no cover - each family below says it
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Validates `data`. Raises pydantic.ValidationError."""
+        return cls.model_validate(data)
+
+    def data(self) -> dict[str, Any]:
+        """JSON-ready data, without the fields that are not set."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Command(Message):
+    """What somebody wants. `io.signalbox.<aggregate>.command.<verb>.v1`."""
+
+    expected_version: Version | None = Field(
+        default=None, description="Refuse unless the resource is at this version; 0: unless it is new."
+    )
+
+    @classmethod
+    def type(cls) -> str:
+        return f"io.signalbox.{cls.aggregate}.command.{cls.verb}.v{cls.major}"
+
+
+class Event(Message):
+    """What happened, for ever. `io.signalbox.<aggregate>.<past tense>.v1`.
+
+    `effect` says what it does to the resource's document in the read models: its fields
+    are laid over the document, or the document ends.
+    """
+
+    effect: ClassVar[Literal["merge", "end"]] = "merge"
+
+    @classmethod
+    def type(cls) -> str:
+        return f"io.signalbox.{cls.aggregate}.{cls.verb}.v{cls.major}"

@@ -1,0 +1,40 @@
+"""What became of a command. One per command id, on the outcomes topic."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from schemas.message import Message, Value
+
+
+class Complaint(Value):
+    """One thing that is wrong: where (a JSON pointer into the command, RFC 6901) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Outcome(Message):
+    """`name` is the command's id."""
+
+    aggregate: ClassVar[str] = "command"
+    verb: ClassVar[str] = "decided"
+
+    command: str = Field(description="The command's CloudEvents type.")
+    subject: str
+    digest: str = Field(
+        description="SHA-256 of the command's data: the same id with another body is rejected."
+    )
+    accepted: bool
+    requested_at: str
+    decided_at: str
+    position: int = Field(description="The last event of the decision, or where the register stood.")
+    events: int = Field(default=0, description="How many events the command caused.")
+    version: int = Field(default=0, description="The resource's version afterwards.")
+    rule: str = Field(default="", description="The rule that rejected it.")
+    message: str = ""
+    errors: tuple[Complaint, ...] = ()
+
+    @classmethod
+    def type(cls) -> str:
+        return f"io.signalbox.command.decided.v{cls.major}"

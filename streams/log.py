@@ -1,0 +1,148 @@
+"""The `Log` port: an ordered, durable, partitioned record of CloudEvents. Engines implement it.
+
+Positions start at 1 and rise within a topic's partition; engines may leave gaps. Reading never
+waits; `wait` does. Nothing outside `streams/` knows which engine runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from schemas.envelope import Envelope
+
+Topic = Literal["commands", "events", "outcomes", "status", "parked"]
+TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An envelope where it stands on the log."""
+
+    topic: Topic
+    partition: int
+    position: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Envelopes for one topic's partition; refused when `expected` is given and is not its end."""
+
+    topic: Topic
+    partition: int
+    envelopes: Sequence[Envelope]
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """How far a consumer has read, kept with what it wrote."""
+
+    consumer: str
+    topic: Topic
+    partition: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Appends and consumer positions that become durable together or not at all."""
+
+    appends: Sequence[Append] = ()
+    consumed: Sequence[Consumed] = ()
+    snapshots: Sequence["Snapshot"] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """State of one subject as of a position: `state` is opaque bytes, empty when the subject is gone."""
+
+    owner: str
+    partition: int
+    subject: str
+    position: int
+    state: bytes
+
+
+class LogError(Exception):
+    """The log cannot do what was asked; nothing was written."""
+
+
+class LogUnavailable(LogError):
+    """The store refuses writes (disk full, read-only, broker gone). Try again later."""
+
+
+class LogDamaged(LogError):
+    """The store holds something it cannot have written. Says what and what can be done."""
+
+
+class WrongExpectedPosition(LogError):
+    """Somebody else wrote to the partition first."""
+
+    def __init__(self, topic: str, partition: int, expected: int, actual: int) -> None:
+        super().__init__(f"{topic}/{partition} ends at {actual}, expected {expected}")
+        self.expected = expected
+        self.actual = actual
+
+
+class Log(Protocol):
+    """The port. All methods are safe to call from one event loop, concurrently."""
+
+    @property
+    def partitions(self) -> int:
+        """Partition count of every topic; never changes."""
+        ...
+
+    def partition_of(self, key: str) -> int:
+        """The partition of an organization."""
+        ...
+
+    async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        """Durably appends each envelope to the partition of its `partitionkey`; positions in order.
+
+        Raises LogUnavailable.
+        """
+        ...
+
+    async def commit(self, transaction: Transaction) -> list[list[int]]:
+        """All of `transaction` or nothing; positions per append.
+
+        Raises WrongExpectedPosition, LogUnavailable.
+        """
+        ...
+
+    async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records with positions above `after`, in order."""
+        ...
+
+    async def read_subject(
+        self, topic: Topic, subject: str, *, after: int = 0, limit: int = 1000
+    ) -> list[Record]:
+        """Records about one subject, in order."""
+        ...
+
+    async def find(self, topic: Topic, id: str) -> Record | None:
+        """The first record with this CloudEvents id."""
+        ...
+
+    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
+        """The first record of each id that exists."""
+        ...
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        """The last position, 0 when empty."""
+        ...
+
+    async def wait(self, topic: Topic, partition: int, after: int) -> None:
+        """Returns as soon as there is a record above `after`; bound it with `asyncio.timeout`."""
+        ...
+
+    async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
+        """How far a consumer has committed, 0 at first."""
+        ...
+
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+        """The position all snapshots of `owner` together stand for, and the snapshots that are not empty."""
+        ...
+
+    async def close(self) -> None: ...

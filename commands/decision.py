@@ -1,6 +1,6 @@
 """What deciders take and give: a request in, events or a rejection out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -34,27 +34,32 @@ class Rejection:
     errors: tuple[Complaint, ...] = ()
 
 
-def rejected(rule: str, message: str, **pointers: str) -> Rejection:
-    """A rejection whose keyword arguments are top-level fields of the command and their complaints."""
-    return Rejection(rule, message, tuple(Complaint(pointer=f"/{k}", detail=v) for k, v in pointers.items()))
+def rejected(rule: str, message: str, **fields: str) -> Rejection:
+    """A rejection; the keyword arguments are top-level fields of the command and what is wrong there."""
+    return Rejection(rule, message, tuple(Complaint(pointer=f"/{k}", detail=v) for k, v in fields.items()))
 
 
-Decision = tuple[Event, ...] | Rejection
-NOTHING: tuple[Event, ...] = ()
-"""Accepted, and nothing to change."""
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Accepted, and nothing to do: `subject` is already as asked."""
+
+    subject: str
+
+
+Decision = tuple[Event, ...] | Unchanged | Rejection
 
 
 class State(Protocol):
-    """The state of one aggregate instance. A frozen dataclass, JSON-ready field by field."""
+    """The state of one aggregate instance: a frozen dataclass that JSON can say."""
 
     @property
     def claims(self) -> Iterable[str]:
-        """Keys only one resource may hold at a time."""
+        """Keys that only one resource may hold at a time."""
         ...
 
     @property
-    def references(self) -> Iterable[str]:
-        """Subjects that must not disappear while this state stands."""
+    def references(self) -> Mapping[str, str]:
+        """Resources this one needs: pointer into the command that named it -> subject."""
         ...
 
 

@@ -1,0 +1,101 @@
+"""Rules of APIs: a revision never changes; publishing the same again changes nothing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
+from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi
+from schemas.canonical import digest
+from schemas.outcome import Complaint
+
+ONCE = False
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a deployment needs to know of a revision."""
+
+    context: str
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    organization: str
+    project: str
+    content: str
+    revisions: tuple[Revision, ...]
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        return {"/project": f"organizations/{self.organization}/projects/{self.project}"}
+
+    def revision(self, number: int) -> Revision | None:
+        return self.revisions[number - 1] if 1 <= number <= len(self.revisions) else None
+
+
+def decide(request: Request[PublishApi | DeleteApi], state: State | None, others: Others) -> Decision:
+    command = request.command
+    if isinstance(command, DeleteApi):
+        if state is None:
+            return rejected("not-found", f"There is no {request.subject}.", name="does not exist")
+        return (ApiDeleted(organization=command.organization, name=command.name),)
+    complaints = tuple(inconsistencies(command.spec))
+    if complaints:
+        return Rejection("inconsistent", "The API contradicts itself.", complaints)
+    content = digest(command.spec.model_dump(mode="json"))
+    if state is not None and state.content == content and state.project == command.project:
+        return Unchanged(request.subject)
+    return (
+        ApiPublished(
+            organization=command.organization,
+            name=command.name,
+            project=command.project,
+            revision=len(state.revisions) + 1 if state else 1,
+            digest=content,
+            spec=command.spec,
+            document=command.document,
+        ),
+    )
+
+
+def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | None:
+    if isinstance(event, ApiDeleted):
+        return None
+    before = state.revisions if state else ()
+    revision = Revision(event.spec.context, event.spec.hosts)
+    return State(event.organization, event.project, event.digest, (*before, revision))
+
+
+def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
+    """What a specification's fields say against each other."""
+    names = [u.name for u in spec.upstreams]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            yield Complaint(pointer=f"/spec/upstreams/{i}/name", detail=f"{name!r} is defined twice")
+    yield from _backends("/spec/backends", spec.backends, names)
+    yield from _backends("/spec/sandbox_backends", spec.sandbox_backends, names)
+    seen: dict[tuple[object, ...], int] = {}
+    for i, operation in enumerate(spec.operations):
+        yield from _backends(f"/spec/operations/{i}/backends", operation.backends, names)
+        shape = tuple("{}" if s.startswith("{") else s for s in operation.path.split("/"))
+        first = seen.setdefault((operation.method, shape, operation.headers), i)
+        if first != i:
+            yield Complaint(
+                pointer=f"/spec/operations/{i}",
+                detail=f"{operation.method} {operation.path} is the same as operation {first}",
+            )
+
+
+def _backends(pointer: str, backends: tuple[Backend, ...], names: list[str]) -> Iterator[Complaint]:
+    for i, backend in enumerate(backends):
+        if backend.upstream not in names:
+            yield Complaint(
+                pointer=f"{pointer}/{i}/upstream", detail=f"there is no upstream {backend.upstream!r}"
+            )
+    if backends and not any(b.weight for b in backends):
+        yield Complaint(pointer=pointer, detail="at least one weight must be above 0")

@@ -1,0 +1,39 @@
+"""Aggregates that are what somebody last wrote down: defined, defined again, perhaps deleted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from commands.decision import Decision, Request, Unchanged, rejected
+from schemas.canonical import digest
+from schemas.message import Command, Event
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`content` is the digest of the fields as last defined."""
+
+    content: str
+    claims: tuple[str, ...] = ()
+    references: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def content_of(message: Command | Event) -> str:
+    return digest(message.model_dump(mode="json", exclude={"expected_version"}))
+
+
+def define(request: Request[Command], state: State | None, defined: type[Event]) -> Decision:
+    """The event `defined` with the command's fields, unless they are in force already."""
+    event = defined.model_validate(request.command.model_dump(exclude={"expected_version"}))
+    if state is not None and state.content == content_of(event):
+        return Unchanged(request.subject)
+    return (event,)
+
+
+def delete(request: Request[Command], state: State | None, deleted: type[Event]) -> Decision:
+    if state is None:
+        return rejected("not-found", f"There is no {request.subject}.", name="does not exist")
+    return (deleted(organization=request.command.organization, name=request.command.name),)
+
+
+def evolve(state: State | None, event: Event) -> State | None:
+    return None if event.effect == "end" else State(content_of(event))

@@ -1,0 +1,167 @@
+"""Rules of deployments: one per API and gateway is in force, and no two APIs share host and context."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from commands import api
+from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
+from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
+from schemas.deployment import StartDeployment as Start
+from schemas.deployment import StopDeployment as Stop
+from schemas.message import Event
+from schemas.outcome import Complaint
+
+ONCE = True
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A deployment in force on at least one gateway."""
+
+    organization: str
+    api: str
+    revision: int
+    context: str
+    hosts: tuple[str, ...]
+    gateways: tuple[str, ...]
+
+    @property
+    def claims(self) -> Iterable[str]:
+        for gateway in self.gateways:
+            base = f"organizations/{self.organization}/gateways/{gateway}"
+            yield f"{base}/apis/{self.api}"
+            for host in self.hosts:
+                yield f"{base}/hosts/{host}{self.context}"
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        base = f"organizations/{self.organization}"
+        gateways = {f"/gateways/{i}": f"{base}/gateways/{name}" for i, name in enumerate(self.gateways)}
+        return {"/api": f"{base}/apis/{self.api}", **gateways}
+
+
+def decide(request: Request[Start | Stop], state: State | None, others: Others) -> Decision:
+    command = request.command
+    if isinstance(command, Stop):
+        if state is None:
+            return rejected(
+                "not-found", f"No deployment {command.name!r} is in force.", name="is not in force"
+            )
+        return (DeploymentStopped(organization=command.organization, name=command.name),)
+    if state is not None:
+        return rejected("already-exists", f"There is a deployment {command.name!r}.", name="already exists")
+    return _start(request.id, command, request.time, others)
+
+
+def _start(id: str, command: Start, requested_at: str, others: Others) -> Decision:
+    base = f"organizations/{command.organization}"
+    published = others.state(f"{base}/apis/{command.api}")
+    if not isinstance(published, api.State):
+        return rejected("unknown-reference", f"There is no API {command.api!r}.", api="does not exist")
+    number = command.revision or len(published.revisions)
+    revision = published.revision(number)
+    if revision is None:
+        return rejected(
+            "unknown-reference",
+            f"The API {command.api!r} has no revision {number}; its newest is {len(published.revisions)}.",
+            revision="does not exist",
+        )
+    gateways = _targets(base, command, others)
+    if isinstance(gateways, Rejection):
+        return gateways
+    collision = _collision(base, command.api, gateways, revision, others)
+    if collision is not None:
+        return collision
+    running = {g: others.holder(f"{base}/gateways/{g}/apis/{command.api}") for g in gateways}
+    holders = {subject for subject in running.values() if subject is not None}
+    if len(holders) == 1 and None not in running.values():
+        (subject,) = holders
+        current = others.state(subject)
+        if isinstance(current, State) and current.revision == number:
+            return Unchanged(subject)
+    started = DeploymentStarted(
+        organization=command.organization,
+        name=command.name or id,
+        api=command.api,
+        revision=number,
+        environment=command.environment,
+        gateways=gateways,
+        context=revision.context,
+        hosts=revision.hosts,
+        requested_at=requested_at,
+    )
+    return (*_superseded(started, sorted(holders), others), started)
+
+
+def _targets(base: str, command: Start, others: Others) -> tuple[str, ...] | Rejection:
+    if command.gateway is not None:
+        if others.state(f"{base}/gateways/{command.gateway}") is None:
+            return rejected(
+                "unknown-reference", f"There is no gateway {command.gateway!r}.", gateway="does not exist"
+            )
+        return (command.gateway,)
+    environment = f"{base}/environments/{command.environment}"
+    if others.state(environment) is None:
+        return rejected(
+            "unknown-reference",
+            f"There is no environment {command.environment!r}.",
+            environment="does not exist",
+        )
+    prefix = f"{base}/gateways/"
+    names = sorted(s.removeprefix(prefix) for s in others.referrers(environment) if s.startswith(prefix))
+    if not names:
+        return rejected(
+            "no-gateways",
+            f"The environment {command.environment!r} has no gateways.",
+            environment="has no gateways",
+        )
+    return tuple(names)
+
+
+def _collision(
+    base: str, name: str, gateways: tuple[str, ...], revision: api.Revision, others: Others
+) -> Rejection | None:
+    complaints: list[Complaint] = []
+    for gateway in gateways:
+        for host in revision.hosts:
+            holder = others.holder(f"{base}/gateways/{gateway}/hosts/{host}{revision.context}")
+            taken = others.state(holder) if holder else None
+            if isinstance(taken, State) and taken.api != name:
+                where = revision.context if host == "*" else f"{host}{revision.context}"
+                detail = f"API {taken.api!r} has {where} on gateway {gateway!r}"
+                complaints.append(Complaint(pointer="/api", detail=detail))
+    if not complaints:
+        return None
+    return Rejection("context-taken", f"{complaints[0].detail}.", tuple(complaints))
+
+
+def _superseded(started: DeploymentStarted, holders: list[str], others: Others) -> Iterable[Event]:
+    for holder in holders:
+        state = others.state(holder)
+        if isinstance(state, State):
+            left = tuple(g for g in state.gateways if g not in started.gateways)
+            yield DeploymentSuperseded(
+                organization=started.organization,
+                name=holder.rpartition("/")[2],
+                by=started.name,
+                gateways=left,
+                state="active" if left else "superseded",
+            )
+
+
+def evolve(
+    state: State | None, event: DeploymentStarted | DeploymentSuperseded | DeploymentStopped
+) -> State | None:
+    match event:
+        case DeploymentStarted():
+            return State(
+                event.organization, event.api, event.revision, event.context, event.hosts, event.gateways
+            )
+        case DeploymentSuperseded():
+            if state is None or not event.gateways:
+                return None
+            return State(
+                state.organization, state.api, state.revision, state.context, state.hosts, event.gateways
+            )
+        case DeploymentStopped():
+            return None

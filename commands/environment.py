@@ -1,0 +1,19 @@
+"""Rules of environments."""
+
+from commands.decision import Decision, Others, Request
+from commands.defined import State, define, delete, evolve
+from schemas.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined, EnvironmentDeleted
+
+__all__ = ["ONCE", "State", "decide", "evolve"]
+
+ONCE = False
+
+
+def decide(
+    request: Request[DefineEnvironment | DeleteEnvironment], state: State | None, others: Others
+) -> Decision:
+    match request.command:
+        case DefineEnvironment():
+            return define(request, state, EnvironmentDefined)
+        case DeleteEnvironment():
+            return delete(request, state, EnvironmentDeleted)

@@ -1,0 +1,118 @@
+"""The one list of deciders, and what holds for every aggregate alike.
+
+Every command passes: its organization exists; the resource is at the expected version; its own
+module decides; what it refers to exists; nothing that others refer to ends.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from commands import api, deployment, environment, gateway, organization, project
+from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
+from commands.decision import State as AnyState
+from commands.world import Before, World
+from schemas.catalog import BY_NAME, subject_of
+from schemas.message import Event
+
+
+class Rules(Protocol):
+    """What a module in `commands/` offers. `ONCE`: names of this aggregate never come again."""
+
+    @property
+    def ONCE(self) -> bool: ...
+
+    @property
+    def State(self) -> Any: ...
+
+    @property
+    def decide(self) -> Callable[[Request[Any], Any, Others], Decision]: ...
+
+    @property
+    def evolve(self) -> Callable[[Any, Any], AnyState | None]: ...
+
+
+RULES: Mapping[str, Rules] = MappingProxyType(
+    {
+        "organization": organization,
+        "project": project,
+        "environment": environment,
+        "gateway": gateway,
+        "api": api,
+        "deployment": deployment,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An accepted decision: its events with their subjects, and how to take its changes back.
+
+    `subject` is what the command was about, or, when nothing changed, what is already as asked.
+    """
+
+    subject: str
+    version: int
+    events: tuple[tuple[str, Event], ...] = ()
+    changes: tuple[Before, ...] = ()
+
+
+def evolve(world: World, event: Event) -> Before:
+    """Folds one event into the world."""
+    rules = RULES[event.aggregate]
+    subject = subject_of(event)
+    state = rules.evolve(world.state(subject), event)
+    version = 0 if state is None and rules.ONCE else world.version(subject) + 1
+    return world.put(subject, state, version)
+
+
+def decide(request: Request[Any], world: World) -> Decided | Rejection:
+    """Decides one command and, when it is accepted, evolves the world by its events."""
+    command = request.command
+    subject = request.subject
+    aggregate = BY_NAME[command.aggregate]
+    if not aggregate.top and world.state(f"organizations/{command.organization}") is None:
+        return rejected(
+            "no-such-organization",
+            f"There is no organization {command.organization!r}.",
+            organization="does not exist",
+        )
+    version = world.version(subject)
+    if command.expected_version is not None and command.expected_version != version:
+        return rejected(
+            "stale-version",
+            f"{subject} is at version {version}, not {command.expected_version}.",
+            expected_version=f"the current version is {version}",
+        )
+    decision = RULES[aggregate.name].decide(request, world.state(subject), world)
+    if isinstance(decision, Rejection):
+        return decision
+    if isinstance(decision, Unchanged):
+        return Decided(decision.subject, world.version(decision.subject))
+    changes: list[Before] = []
+    for event in decision:
+        changes.append(evolve(world, event))
+        refusal = _dangling(world, event)
+        if refusal is not None:
+            world.undo(changes)
+            return refusal
+    events = tuple((subject_of(event), event) for event in decision)
+    return Decided(subject, version + sum(1 for s, _ in events if s == subject), events, tuple(changes))
+
+
+def _dangling(world: World, event: Event) -> Rejection | None:
+    """The rejection for an event that leaves a reference without its target."""
+    subject = subject_of(event)
+    state = world.state(subject)
+    if state is None:
+        users = sorted(world.referrers(subject))
+        if users:
+            named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+            return rejected("in-use", f"{subject} is needed by {named}.", name=f"needed by {named}")
+        return None
+    for pointer, target in state.references.items():
+        if world.state(target) is None:
+            field = pointer.removeprefix("/")
+            return rejected("unknown-reference", f"{target} does not exist.", **{field: "does not exist"})
+    return None

@@ -1,0 +1,84 @@
+"""The folded state of a partition, with the two indexes that rules need: claims and references."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from commands.decision import State
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a subject was before a change, to take it back."""
+
+    subject: str
+    state: State | None
+    version: int
+
+
+@dataclass(slots=True)
+class World:
+    """All live states by subject. Mutable, owned by one decider; changes can be taken back.
+
+    `versions` counts the events of each subject, and stays when a resource ends so that a later one
+    of the same name goes on counting.
+    """
+
+    states: dict[str, State] = field(default_factory=dict[str, State])
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    _claims: dict[str, str] = field(default_factory=dict[str, str])
+    _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+
+    def state(self, subject: str) -> State | None:
+        return self.states.get(subject)
+
+    def version(self, subject: str) -> int:
+        return self.versions.get(subject, 0)
+
+    def holder(self, claim: str) -> str | None:
+        return self._claims.get(claim)
+
+    def referrers(self, subject: str) -> Iterable[str]:
+        return self._referrers.get(subject, {}).keys()
+
+    def put(self, subject: str, state: State | None, version: int) -> Before:
+        """Sets a subject's state (None: it ended) and version (0: forget it); answers what was.
+
+        Raises ValueError when a claim is held by another subject: a rule let it through.
+        """
+        old = self.states.get(subject)
+        before = Before(subject, old, self.version(subject))
+        if state is not None:
+            for claim in state.claims:
+                if self._claims.get(claim, subject) != subject:
+                    raise ValueError(f"{subject} claims {claim}, held by {self._claims[claim]}")
+        if old is not None:
+            self._withdraw(subject, old)
+        if state is None:
+            self.states.pop(subject, None)
+        else:
+            self.states[subject] = state
+            for claim in state.claims:
+                self._claims[claim] = subject
+            for target in state.references.values():
+                self._referrers.setdefault(target, {})[subject] = None
+        if version:
+            self.versions[subject] = version
+        else:
+            self.versions.pop(subject, None)
+        return before
+
+    def undo(self, changes: Iterable[Before]) -> None:
+        """Takes changes back, given in the order they were made."""
+        for before in reversed(tuple(changes)):
+            self.put(before.subject, before.state, before.version)
+
+    def _withdraw(self, subject: str, old: State) -> None:
+        for claim in old.claims:
+            if self._claims.get(claim) == subject:
+                del self._claims[claim]
+        for target in old.references.values():
+            referrers = self._referrers.get(target)
+            if referrers is not None:
+                referrers.pop(subject, None)
+                if not referrers:
+                    del self._referrers[target]

@@ -1,0 +1,103 @@
+"""Rules of APIs and of deployments."""
+
+from schemas.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
+from tests.commands.shop import HOUSE, ORG, deploy, publish, published, spec, started
+from tests.commands.specification import given
+
+SECOND = spec(url="http://127.0.0.1:9001")
+CARTS = published("carts", of=spec("/carts"))
+
+
+def test_publishing_makes_the_next_revision():
+    given(*HOUSE).when(publish()).then(published(revision=1))
+    given(*HOUSE, published()).when(publish(of=SECOND)).then(published(revision=2, of=SECOND))
+
+
+def test_publishing_the_same_again_changes_nothing():
+    given(*HOUSE, published()).when(publish()).then_unchanged("organizations/acme/apis/orders")
+
+
+def test_an_earlier_content_is_a_new_revision():
+    history = (*HOUSE, published(), published(revision=2, of=SECOND))
+    given(*history).when(publish()).then(published(revision=3))
+
+
+def test_every_contradiction_is_named_at_once():
+    wrong = spec(
+        backends=[{"upstream": "nobody"}, {"upstream": "main", "weight": 0}],
+        operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/{other}"}],
+    )
+    given(*HOUSE).when(publish(of=wrong)).then_rejected(
+        "inconsistent", "/spec/backends/0/upstream", "/spec/operations/1"
+    )
+
+
+def test_a_deployment_takes_the_newest_revision_and_the_commands_id():
+    given(*HOUSE, published(), published(revision=2, of=SECOND)).when(deploy(), id="d1").then(
+        started("d1", revision=2)
+    )
+
+
+def test_a_deployment_to_an_environment_goes_to_all_its_gateways():
+    given(*HOUSE, published()).when(deploy(gateway=None, environment="production"), id="d1").then(
+        started("d1", gateways=("east", "west"), environment="production")
+    )
+
+
+def test_redeploying_what_runs_changes_nothing():
+    given(*HOUSE, published(), started("d1")).when(deploy(), id="d2").then_unchanged(
+        "organizations/acme/deployments/d1"
+    )
+
+
+def test_a_new_deployment_supersedes_the_one_before():
+    given(*HOUSE, published(), published(revision=2, of=SECOND), started("d1")).when(deploy(), id="d2").then(
+        DeploymentSuperseded(organization=ORG, name="d1", by="d2", gateways=(), state="superseded"),
+        started("d2", revision=2),
+    )
+
+
+def test_a_deployment_superseded_on_one_gateway_goes_on_on_the_other():
+    both = started("d1", gateways=("east", "west"), environment="production")
+    given(*HOUSE, published(), published(revision=2, of=SECOND), both).when(deploy(), id="d2").then(
+        DeploymentSuperseded(organization=ORG, name="d1", by="d2", gateways=("west",), state="active"),
+        started("d2", revision=2),
+    )
+
+
+def test_two_apis_cannot_have_one_context_on_a_gateway():
+    twin = published("twin")
+    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin")).then_rejected(
+        "context-taken", "/api", saying="API 'orders' has /orders on gateway 'east'"
+    )
+    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin", gateway="west"), id="d2").then(
+        started("d2", "twin", gateways=("west",))
+    )
+
+
+def test_a_context_is_free_for_another_host():
+    twin = published("twin", of=spec(hosts=["twin.example.com"]))
+    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin"), id="d2").then(
+        started("d2", "twin", hosts=("twin.example.com",))
+    )
+
+
+def test_a_context_is_free_again_after_stopping():
+    stopped = DeploymentStopped(organization=ORG, name="d1")
+    given(*HOUSE, published(), published("twin"), started("d1"), stopped).when(deploy("twin"), id="d2").then(
+        started("d2", "twin")
+    )
+
+
+def test_stopping_needs_a_deployment_in_force():
+    stop = StopDeployment(organization=ORG, name="d1")
+    given(*HOUSE, published(), started("d1")).when(stop).then(DeploymentStopped(organization=ORG, name="d1"))
+    given(*HOUSE, published()).when(stop).then_rejected("not-found", "/name")
+
+
+def test_what_a_deployment_names_exists():
+    given(*HOUSE).when(deploy()).then_rejected("unknown-reference", "/api")
+    given(*HOUSE, published()).when(deploy(revision=2)).then_rejected(
+        "unknown-reference", "/revision", saying="newest is 1"
+    )
+    given(*HOUSE, CARTS).when(deploy("carts", gateway="north")).then_rejected("unknown-reference", "/gateway")

@@ -1,0 +1,123 @@
+"""What every command meets, whatever it is about."""
+
+import pytest
+
+from schemas.api import DeleteApi
+from schemas.environment import DefineEnvironment, DeleteEnvironment
+from schemas.gateway import ChangeGateway, GatewayChanged, GatewayRemoved, RegisterGateway, RemoveGateway
+from schemas.organization import DefineOrganization, OrganizationDefined
+from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
+from tests.commands.shop import (
+    ACME,
+    EAST,
+    HOUSE,
+    ORG,
+    PRODUCTION,
+    SHOP,
+    TOKEN,
+    WEST,
+    publish,
+    published,
+    started,
+)
+from tests.commands.specification import given
+
+
+def test_an_organization_is_defined_once():
+    define = DefineOrganization(organization=ORG, name=ORG)
+    given().when(define).then(ACME)
+    given(ACME).when(define).then_unchanged("organizations/acme")
+    renamed = DefineOrganization(organization=ORG, name=ORG, display_name="Acme Ltd")
+    given(ACME).when(renamed).then(OrganizationDefined(organization=ORG, name=ORG, display_name="Acme Ltd"))
+
+
+def test_an_organization_belongs_to_itself():
+    given().when(DefineOrganization(organization=ORG, name="other")).then_rejected("name-mismatch", "/name")
+
+
+def test_nothing_exists_outside_an_organization():
+    given().when(DefineProject(organization=ORG, name="shop")).then_rejected(
+        "no-such-organization", "/organization", saying="'acme'"
+    )
+
+
+def test_a_project_is_defined_changed_and_deleted():
+    changed = ProjectDefined(organization=ORG, name="shop", display_name="Shop")
+    given(ACME).when(DefineProject(organization=ORG, name="shop")).then(SHOP)
+    given(ACME, SHOP).when(DefineProject(organization=ORG, name="shop", display_name="Shop")).then(changed)
+    given(ACME, SHOP).when(DeleteProject(organization=ORG, name="shop")).then(
+        ProjectDeleted(organization=ORG, name="shop")
+    )
+    given(ACME).when(DeleteProject(organization=ORG, name="shop")).then_rejected("not-found", "/name")
+
+
+@pytest.mark.parametrize(
+    ("expected", "accepted"), [(0, False), (1, False), (2, True), (3, False), (None, True)]
+)
+def test_a_change_names_the_version_it_is_for(expected: int | None, accepted: bool):
+    second = ProjectDefined(organization=ORG, name="shop", display_name="2")
+    third = DefineProject(organization=ORG, name="shop", display_name="3", expected_version=expected)
+    case = given(ACME, SHOP, second).when(third)
+    if accepted:
+        assert case.then(ProjectDefined(organization=ORG, name="shop", display_name="3")).version == 3
+    else:
+        case.then_rejected("stale-version", "/expected_version", saying="version 2")
+
+
+def test_a_name_that_returns_goes_on_counting():
+    gone = ProjectDeleted(organization=ORG, name="shop")
+    again = given(ACME, SHOP, gone).when(DefineProject(organization=ORG, name="shop")).then(SHOP)
+    assert again.version == 3
+
+
+def test_what_others_need_cannot_be_deleted():
+    given(*HOUSE, published()).when(DeleteProject(organization=ORG, name="shop")).then_rejected(
+        "in-use", "/name", saying="organizations/acme/apis/orders"
+    )
+    given(*HOUSE).when(DeleteEnvironment(organization=ORG, name="production")).then_rejected(
+        "in-use", "/name"
+    )
+    given(*HOUSE, published(), started("d1")).when(DeleteApi(organization=ORG, name="orders")).then_rejected(
+        "in-use", "/name", saying="deployments/d1"
+    )
+
+
+def test_a_refused_command_leaves_no_trace():
+    case = given(*HOUSE, published(), started("d1"))
+    case.when(DeleteApi(organization=ORG, name="orders")).then_rejected("in-use", "/name")
+    case.when(publish()).then_unchanged("organizations/acme/apis/orders")
+
+
+def test_references_exist():
+    given(ACME).when(publish()).then_rejected("unknown-reference", "/project", saying="projects/shop")
+    register = RegisterGateway(organization=ORG, name="east", environment="nowhere", token_digest=TOKEN)
+    given(ACME).when(register).then_rejected("unknown-reference", "/environment")
+
+
+def test_a_gateway_is_registered_once_changed_and_removed():
+    register = RegisterGateway(organization=ORG, name="east", environment="production", token_digest=TOKEN)
+    given(ACME, PRODUCTION).when(register).then(EAST)
+    given(ACME, PRODUCTION, EAST).when(register).then_rejected("already-exists", "/name")
+    moved = {"organization": ORG, "name": "east", "environment": "production", "port": 8443}
+    given(*HOUSE).when(ChangeGateway.model_validate(moved)).then(GatewayChanged.model_validate(moved))
+    same = {"organization": ORG, "name": "east", "environment": "production"}
+    given(*HOUSE).when(ChangeGateway.model_validate(same)).then_unchanged("organizations/acme/gateways/east")
+    given(*HOUSE).when(RemoveGateway(organization=ORG, name="east")).then(
+        GatewayRemoved(organization=ORG, name="east")
+    )
+    given(ACME).when(RemoveGateway(organization=ORG, name="east")).then_rejected("not-found", "/name")
+    given(*HOUSE, published(), started("d1")).when(
+        RemoveGateway(organization=ORG, name="east")
+    ).then_rejected("in-use", "/name")
+
+
+def test_an_environment_is_free_again_when_its_gateways_have_gone():
+    gone = (GatewayRemoved(organization=ORG, name="east"), GatewayRemoved(organization=ORG, name="west"))
+    assert given(*HOUSE, *gone).when(DeleteEnvironment(organization=ORG, name="production")).then_anything()
+    assert WEST.environment == "production"
+
+
+def test_defining_the_same_environment_changes_nothing():
+    given(*HOUSE).when(DefineEnvironment(organization=ORG, name="production")).then_unchanged(
+        "organizations/acme/environments/production"
+    )

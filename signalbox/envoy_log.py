@@ -1,0 +1,50 @@
+"""The log file of the supervised Envoy: rotated at start, and read for why it died."""
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+ROTATE_ABOVE = 5_000_000
+"""Bytes after which a start moves the log to `envoy.log.1`."""
+
+READ_BACK = 16_384
+LONGEST_REASON = 500
+LINES = 3
+SEVERE = re.compile(r"\[(?:critical|error)\]")
+PREFIX = re.compile(r"^\[[^\]]*\]\[\d+\]\[\w+\]\[[^\]]*\] (?:\[[^\]]*\] )?")
+
+
+class EnvoyLog:
+    """Everything in `secrets` is left out of what is repeated from the file."""
+
+    def __init__(self, path: Path, secrets: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self._secrets = tuple(s for s in secrets if s)
+        self._since = 0
+
+    def open(self) -> BinaryIO:
+        """The file to append to; what was in it before is no longer part of `last_words`."""
+        if self.path.exists() and self.path.stat().st_size > ROTATE_ABOVE:
+            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        log = self.path.open("ab")
+        self._since = log.tell()
+        return log
+
+    def mark(self) -> None:
+        """What is in the file by now is no longer part of `last_words`."""
+        self._since = self.path.stat().st_size if self.path.exists() else 0
+
+    def last_words(self) -> str:
+        """The last severe lines since `open` or `mark`, shortened, without secrets; empty when none."""
+        try:
+            with self.path.open("rb") as log:
+                size = log.seek(0, 2)
+                log.seek(max(self._since, size - READ_BACK))
+                lines = log.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        severe = [PREFIX.sub("", line).strip() for line in lines if SEVERE.search(line)]
+        words = "; ".join(severe[-LINES:])
+        for secret in self._secrets:
+            words = words.replace(secret, "[redacted]")
+        return words[:LONGEST_REASON]

@@ -1,0 +1,68 @@
+"""Ports on this machine: whether one is free, and free ones that are remembered between starts."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+TAKEN = frozenset({errno.EADDRINUSE})
+
+
+class PortUnusable(Exception):
+    """A port we were told to use cannot be had. The message is one sentence that says what to do."""
+
+
+def _bind(host: str, port: int) -> int:
+    """Binds and lets go again; the port that was bound. Raises OSError."""
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, proto) as probe:
+        # As servers do, so that closed connections in TIME_WAIT do not count. Never SO_REUSEPORT:
+        # with it a second Envoy would share the port, and its traffic, without a word.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        return int(probe.getsockname()[1])
+
+
+def require_free(host: str, port: int, *, what: str, option: str) -> None:
+    """Raises PortUnusable unless `host:port` can be listened on. `option` is how to choose another."""
+    try:
+        _bind(host, port)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise PortUnusable(
+                f"{what}: port {port} on {host} is taken by another program; choose another with {option}"
+            ) from error
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise PortUnusable(
+            f"{what}: cannot listen on {host}:{port} ({reason.lower()}); choose another with {option}"
+        ) from error
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port nobody listens on right now."""
+    return _bind(host, 0)
+
+
+def remembered_port(file: Path, host: str = "127.0.0.1") -> int:
+    """The port kept in `file`, as long as it is free; else a free one, kept there from now on."""
+    known = last_port(file)
+    if known is not None:
+        try:
+            return _bind(host, known)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+    port = free_port(host)
+    file.write_text(f"{port}\n")
+    return port
+
+
+def last_port(file: Path) -> int | None:
+    """The port kept in `file`, free or not; None when there is none."""
+    try:
+        text = file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isdigit() and 0 < int(text) <= 65535 else None

@@ -1,0 +1,56 @@
+"""The discovery resource types Signalbox serves, and the modules that hold packed messages."""
+
+import importlib
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from betterproto2 import Message
+
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SCOPE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+
+# A message inside an Any can only be packed or read once its module is imported: every module whose
+# messages a resource may hold stands here, so that nothing depends on who imported what before.
+PACKED = (
+    "envoy_data_plane.envoy.config.cluster.v3",
+    "envoy_data_plane.envoy.config.listener.v3",
+    "envoy_data_plane.envoy.config.route.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.cors.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.router.v3",
+    "envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3",
+    "envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3",
+    "envoy_data_plane.envoy.extensions.transport_sockets.tls.v3",
+    "envoy_data_plane.envoy.extensions.upstreams.http.v3",
+)
+
+
+@cache
+def _registry() -> "tuple[dict[type[Message], str], dict[str, type[Message]]]":
+    for module in PACKED:
+        importlib.import_module(module)
+    from envoy_data_plane.message_pool import default_message_pool
+
+    # The pool's own tables, so that a module somebody registers later is found as well.
+    return default_message_pool.type_to_url, default_message_pool.url_to_type
+
+
+def type_url(kind: "type[Message]") -> str:
+    """The type URL of a message class.
+
+    Raises LookupError for a class of a module that is neither in `PACKED` nor imported.
+    """
+    try:
+        return _registry()[0][kind]
+    except KeyError:
+        raise LookupError(f"{kind.__module__}.{kind.__qualname__} is no registered message") from None
+
+
+def message_class(url: str) -> "type[Message]":
+    """The message class of a type URL. Raises LookupError when there is none."""
+    try:
+        return _registry()[1][url]
+    except KeyError:
+        raise LookupError(f"{url} is no registered message") from None

@@ -47,7 +47,7 @@ def decide(request: Request[Start | Stop], state: State | None, others: Others) 
             return rejected(
                 "not-found", f"No deployment {command.name!r} is in force.", name="is not in force"
             )
-        return (DeploymentStopped(organization=command.organization, name=command.name),)
+        return (DeploymentStopped(organization=command.organization, name=command.name, left=state.gateways),)
     if state is not None:
         return rejected("already-exists", f"There is a deployment {command.name!r}.", name="already exists")
     return _start(request.id, command, request.time, others)

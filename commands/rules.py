@@ -91,12 +91,16 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
     if isinstance(decision, Unchanged):
         return Decided(decision.subject, world.version(decision.subject))
     changes: list[Before] = []
-    for event in decision:
-        changes.append(evolve(world, event))
-        refusal = _dangling(world, event)
-        if refusal is not None:
-            world.undo(changes)
-            return refusal
+    try:
+        for event in decision:
+            changes.append(evolve(world, event))
+            refusal = _dangling(world, event)
+            if refusal is not None:
+                world.undo(changes)
+                return refusal
+    except Exception:
+        world.undo(changes)
+        raise
     events = tuple((subject_of(event), event) for event in decision)
     return Decided(subject, version + sum(1 for s, _ in events if s == subject), events, tuple(changes))
 

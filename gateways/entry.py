@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A deployment that an entry carries out."""
+    """A deployment that an entry carries out; a request to `host` and `context` reaches it."""
 
     deployment: str
     api: str
     revision: int
     context: str
+    host: str = "*"
 
 
 @dataclass(frozen=True, slots=True)

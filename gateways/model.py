@@ -44,6 +44,8 @@ class Policy:
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    condition: str = ""
+    pointer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class DeploymentStopped(Event):
     aggregate: ClassVar[str] = "deployment"
     verb: ClassVar[str] = "stopped"
 
+    left: tuple[Name, ...] = Field(description="The gateways it was in force on until now.")
     gateways: tuple[Name, ...] = ()
     state: Literal["stopped"] = "stopped"
 
@@ -77,6 +78,7 @@ class Deployment(Value):
     requested_at: str
     state: Literal["active", "superseded", "stopped"]
     by: Name | None = Field(default=None, description="The deployment that took over.")
+    left: tuple[Name, ...] = Field(default=(), description="Where it was in force when it was stopped.")
 
 
 DEPLOYMENT = Aggregate(

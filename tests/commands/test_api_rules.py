@@ -83,7 +83,7 @@ def test_a_context_is_free_for_another_host():
 
 
 def test_a_context_is_free_again_after_stopping():
-    stopped = DeploymentStopped(organization=ORG, name="d1")
+    stopped = DeploymentStopped(organization=ORG, name="d1", left=("east",))
     given(*HOUSE, published(), published("twin"), started("d1"), stopped).when(deploy("twin"), id="d2").then(
         started("d2", "twin")
     )
@@ -91,7 +91,9 @@ def test_a_context_is_free_again_after_stopping():
 
 def test_stopping_needs_a_deployment_in_force():
     stop = StopDeployment(organization=ORG, name="d1")
-    given(*HOUSE, published(), started("d1")).when(stop).then(DeploymentStopped(organization=ORG, name="d1"))
+    given(*HOUSE, published(), started("d1")).when(stop).then(
+        DeploymentStopped(organization=ORG, name="d1", left=("east",))
+    )
     given(*HOUSE, published()).when(stop).then_rejected("not-found", "/name")
 
 

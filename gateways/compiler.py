@@ -1,0 +1,106 @@
+"""From an API's specification to what a gateway is asked to do. Pure; one deployment at a time."""
+
+from collections.abc import Iterable
+from typing import Literal
+from urllib.parse import urlsplit
+
+from gateways import model
+from schemas.api import ApiSpec, Backend, Operation, Policy, Resilience, Upstream
+
+DEFAULT_CONNECT_TIMEOUT_MS = 5_000
+
+
+def compile_api(
+    organization: str, name: str, revision: int, deployment: str, spec: ApiSpec
+) -> model.DeployedApi:
+    """One revision of one API, as any gateway shall serve it."""
+    upstreams = {u.name: u for u in spec.upstreams}
+    default = _arms(spec.backends, upstreams)
+    return model.DeployedApi(
+        organization=organization,
+        api=name,
+        revision=revision,
+        deployment=deployment,
+        context=segments(spec.context),
+        hosts=spec.hosts,
+        routes=tuple(_route(i, o, spec, default, upstreams) for i, o in enumerate(spec.operations)),
+        sandbox_hosts=spec.sandbox_hosts,
+        sandbox_arms=_arms(spec.sandbox_backends, upstreams),
+    )
+
+
+def segments(path: str) -> tuple[model.Segment, ...]:
+    """`/orders/{id}/*` as literal, parameter and tail; `/` is no segment at all."""
+    return tuple(_segment(text) for text in path.removeprefix("/").split("/")) if path != "/" else ()
+
+
+def _segment(text: str) -> model.Segment:
+    if text == "*":
+        return model.Segment("tail")
+    if text.startswith("{") and text.endswith("}"):
+        return model.Segment("parameter", text[1:-1])
+    return model.Segment("literal", text)
+
+
+def group_of(context: str) -> str:
+    """The first segment of a context."""
+    return context.split("/")[1]
+
+
+def _route(
+    index: int,
+    operation: Operation,
+    spec: ApiSpec,
+    default: tuple[model.Arm, ...],
+    upstreams: dict[str, Upstream],
+) -> model.Route:
+    pointer = f"/operations/{index}"
+    resilience = _over(spec.resilience, operation.resilience)
+    return model.Route(
+        method=operation.method,
+        path=segments(operation.path),
+        arms=_arms(operation.backends, upstreams) or default,
+        headers=tuple(
+            model.HeaderMatch(h.name, h.value, h.type == "RegularExpression") for h in operation.headers
+        ),
+        policies=(
+            *_policies(spec.policies, "/policies"),
+            *_policies(operation.policies, f"{pointer}/policies"),
+        ),
+        timeout_ms=resilience.timeout,
+        idle_timeout_ms=resilience.idle_timeout,
+        retries=resilience.retries,
+        retry_on=resilience.retry_on or "",
+        operation_id=operation.operation_id or "",
+        pointer=pointer,
+    )
+
+
+def _over(api: Resilience | None, operation: Resilience | None) -> Resilience:
+    """The operation's values win over the API's."""
+    merged = api.model_dump(exclude_none=True) if api else {}
+    merged |= operation.model_dump(exclude_none=True) if operation else {}
+    return Resilience(**merged)
+
+
+def _policies(policies: Iterable[Policy], pointer: str) -> Iterable[model.Policy]:
+    for i, policy in enumerate(policies):
+        yield model.Policy(policy.name, policy.params, policy.condition or "", f"{pointer}/{i}")
+
+
+def _arms(backends: Iterable[Backend], upstreams: dict[str, Upstream]) -> tuple[model.Arm, ...]:
+    return tuple(_arm(upstreams[b.upstream], b.weight) for b in backends)
+
+
+def _arm(upstream: Upstream, weight: int) -> model.Arm:
+    endpoints = tuple(_endpoint(e.url, e.weight) for e in upstream.endpoints)
+    timeout = upstream.connect_timeout or DEFAULT_CONNECT_TIMEOUT_MS
+    return model.Arm(model.Upstream(endpoints, timeout), upstream.base_path, weight)
+
+
+def _endpoint(url: str, weight: int) -> model.Endpoint:
+    parts = urlsplit(url)
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    return model.Endpoint(
+        scheme, parts.hostname or "", parts.port or (443 if scheme == "https" else 80), weight
+    )

@@ -1,0 +1,26 @@
+"""What a translator for one kind of gateway offers. Pure: from the neutral model to ready entries."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateways.entry import Entry
+from gateways.model import DeployedApi, GatewaySettings, Unsupported
+
+
+class Translator(Protocol):
+    def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
+        """Everything this kind of gateway cannot do for the API."""
+        ...
+
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+        """What the gateway needs before any API."""
+        ...
+
+    def api_entries(
+        self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+    ) -> tuple[Entry, ...]:
+        """All that serves the APIs whose context begins with `group`; without APIs, its removal.
+
+        Entries that groups share (upstreams) are named by others' `requires`, and never removed here.
+        """
+        ...

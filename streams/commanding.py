@@ -1,0 +1,80 @@
+"""Where commands are handed in and their outcomes awaited."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from streams.log import Log
+
+
+class Commanding:
+    """Hands commands to the log, and hears from the decider what became of them."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
+
+    async def submit(self, envelopes: Sequence[Envelope]) -> None:
+        """Returns when the commands are durable. Raises LogUnavailable: none of them is."""
+        await self._log.append("commands", envelopes)
+
+    async def outcome(self, command_id: str) -> Outcome | None:
+        """What became of a command that is decided."""
+        record = await self._log.find("outcomes", command_id)
+        return None if record is None else Outcome.of(record.envelope.data)
+
+    async def pending(self, command_id: str) -> bool:
+        """True when the command is on the log and not decided."""
+        if await self._log.find("commands", command_id) is None:
+            return False
+        return await self._log.find("outcomes", command_id) is None
+
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[str, Outcome]:
+        """Submits commands and answers those decided within `seconds`. Raises LogUnavailable."""
+        waiters = {e.id: self._await(e.id) for e in envelopes}
+        try:
+            await self.submit(envelopes)
+            return await self._gather(waiters, seconds)
+        finally:
+            self._forget(waiters)
+
+    async def outcomes(self, command_ids: Sequence[str], seconds: float) -> dict[str, Outcome]:
+        """The outcomes of those commands that are decided within `seconds`, or were before."""
+        waiters = {id: self._await(id) for id in command_ids}
+        try:
+            for id, record in (await self._log.find_all("outcomes", command_ids)).items():
+                if not waiters[id].done():
+                    waiters[id].set_result(Outcome.of(record.envelope.data))
+            return await self._gather(waiters, seconds)
+        finally:
+            self._forget(waiters)
+
+    def decided(self, outcomes: Iterable[Outcome]) -> None:
+        """Wakes those who wait for these outcomes."""
+        for outcome in outcomes:
+            for waiter in self._waiting.pop(outcome.name, ()):
+                if not waiter.done():
+                    waiter.set_result(outcome)
+
+    def _await(self, id: str) -> asyncio.Future[Outcome]:
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(id, []).append(waiter)
+        return waiter
+
+    async def _gather(
+        self, waiters: Mapping[str, asyncio.Future[Outcome]], seconds: float
+    ) -> dict[str, Outcome]:
+        open_ = [w for w in waiters.values() if not w.done()]
+        if open_ and seconds > 0:
+            await asyncio.wait(open_, timeout=seconds)
+        return {id: waiter.result() for id, waiter in waiters.items() if waiter.done()}
+
+    def _forget(self, waiters: Mapping[str, asyncio.Future[Outcome]]) -> None:
+        for id, waiter in waiters.items():
+            others = self._waiting.get(id)
+            if others is not None and waiter in others:
+                others.remove(waiter)
+                if not others:
+                    del self._waiting[id]
+            waiter.cancel()

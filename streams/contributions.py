@@ -1,0 +1,48 @@
+"""Which deployments make up each group of each gateway, and how events change that. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gateways.entry import Cause
+
+
+@dataclass(slots=True)
+class Contributions:
+    """Per gateway subject and group (first path segment): API name -> what it contributes."""
+
+    groups: dict[str, dict[str, dict[str, Cause]]] = field(
+        default_factory=dict[str, dict[str, dict[str, Cause]]]
+    )
+    placed: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """(gateway, API) -> the group it is in."""
+
+    def place(self, gateway: str, group: str, cause: Cause) -> set[str]:
+        """Puts an API's contribution where it belongs now; the groups that changed."""
+        changed = self.remove(gateway, cause.api) if self.group(gateway, cause.api) != group else set[str]()
+        self.groups.setdefault(gateway, {}).setdefault(group, {})[cause.api] = cause
+        self.placed[gateway, cause.api] = group
+        return {*changed, group}
+
+    def remove(self, gateway: str, api: str) -> set[str]:
+        group = self.placed.pop((gateway, api), None)
+        if group is None:
+            return set()
+        members = self.groups[gateway][group]
+        del members[api]
+        if not members:
+            del self.groups[gateway][group]
+        return {group}
+
+    def group(self, gateway: str, api: str) -> str | None:
+        return self.placed.get((gateway, api))
+
+    def of(self, gateway: str, group: str) -> Mapping[str, Cause]:
+        return self.groups.get(gateway, {}).get(group, {})
+
+    def drop(self, gateway: str) -> Iterable[str]:
+        """Forgets a gateway; the groups it had."""
+        gone = self.groups.pop(gateway, {})
+        for members in gone.values():
+            for api in members:
+                self.placed.pop((gateway, api), None)
+        return gone.keys()

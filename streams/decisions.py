@@ -1,0 +1,135 @@
+"""Commands to events and outcomes, as envelopes: what one transaction of the decider writes."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from commands.decision import Rejection, Request, rejected
+from commands.rules import Decided, decide
+from commands.world import Before, World
+from schemas.canonical import digest
+from schemas.catalog import COMMANDS
+from schemas.envelope import Envelope
+from schemas.identity import uuid7
+from schemas.message import Command, Event
+from schemas.outcome import Complaint, Outcome
+from streams.head import Head
+
+logger = logging.getLogger("signalbox.decider")
+
+
+@dataclass(slots=True)
+class Decisions:
+    """Decides commands one after the other and gathers what is to be written."""
+
+    world: World
+    head: Head
+    source: str
+    clock: Callable[[], str]
+    events: list[Envelope] = field(default_factory=list[Envelope])
+    changes: list[Before] = field(default_factory=list[Before])
+    outcomes: dict[str, tuple[Envelope, Outcome]] = field(default_factory=dict[str, tuple[Envelope, Outcome]])
+
+    def add(self, envelope: Envelope) -> None:
+        """Decides the command in `envelope`; its outcome is found under its id."""
+        now = self.clock()
+        command = read_command(envelope)
+        result: Decided | Rejection
+        if isinstance(command, Rejection):
+            result = command
+        else:
+            result = self._decide(Request(envelope.id, command, envelope.time, envelope.authid))
+        if isinstance(result, Decided):
+            self.changes.extend(result.changes)
+            for subject, event in result.events:
+                self._append(envelope, subject, event, now)
+        self.outcomes[envelope.id] = (envelope, self._outcome(envelope, result, now))
+
+    def _decide(self, request: Request[Command]) -> Decided | Rejection:
+        try:
+            return decide(request, self.world)
+        except Exception:
+            # One command that a rule cannot take must not stop the partition: its sender is told.
+            logger.exception("command %s (%s) could not be decided", request.id, request.command.type())
+            return rejected("cannot-decide", "The command could not be decided; this is a defect.")
+
+    def _append(self, cause: Envelope, subject: str, event: Event, now: str) -> None:
+        chained = self.head.chain(
+            Envelope(
+                id=uuid7(),
+                type=event.type(),
+                source=self.source,
+                subject=subject,
+                time=now,
+                partitionkey=cause.partitionkey,
+                data=event.data(),
+                correlationid=cause.correlationid or cause.id,
+                causationid=cause.id,
+                traceparent=cause.traceparent,
+                authtype=cause.authtype,
+                authid=cause.authid,
+            )
+        )
+        self.head = self.head.after(chained, self.head.position + 1)
+        self.events.append(chained)
+
+    def _outcome(self, envelope: Envelope, result: Decided | Rejection, now: str) -> Outcome:
+        refused = result if isinstance(result, Rejection) else None
+        done = result if isinstance(result, Decided) else None
+        return Outcome(
+            organization=envelope.partitionkey,
+            name=envelope.id,
+            command=envelope.type,
+            digest=digest(envelope.data),
+            requested_at=envelope.time,
+            decided_at=now,
+            position=self.head.position,
+            subject=done.subject if done else envelope.subject,
+            accepted=done is not None,
+            events=len(done.events) if done else 0,
+            version=done.version if done else 0,
+            rule=refused.rule if refused else "",
+            message=refused.message if refused else "",
+            errors=refused.errors if refused else (),
+        )
+
+    def outcome_envelopes(self) -> list[Envelope]:
+        return [
+            Envelope(
+                id=command.id,
+                type=Outcome.type(),
+                source=self.source,
+                subject=outcome.subject,
+                time=outcome.decided_at,
+                partitionkey=command.partitionkey,
+                data=outcome.data(),
+                correlationid=command.correlationid or command.id,
+                causationid=command.id,
+                traceparent=command.traceparent,
+            )
+            for command, outcome in self.outcomes.values()
+        ]
+
+
+def read_command(envelope: Envelope) -> Command | Rejection:
+    """The typed command, or why it is none."""
+    model = COMMANDS.get(envelope.type)
+    if model is None:
+        return rejected("unknown-command", f"There is no command {envelope.type!r}.")
+    try:
+        command = model.of(envelope.data)
+    except ValidationError as error:
+        complaints = tuple(
+            Complaint(pointer="".join(f"/{part}" for part in e["loc"]), detail=e["msg"])
+            for e in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        return Rejection("invalid-command", "The command's data is not valid.", complaints)
+    if command.organization != envelope.partitionkey:
+        return rejected(
+            "wrong-partition-key",
+            "The partition key of a command is its organization.",
+            organization=f"differs from the partition key {envelope.partitionkey!r}",
+        )
+    return command

@@ -1,0 +1,22 @@
+"""The head of a partition's chain of events: what the next event follows."""
+
+from dataclasses import dataclass
+
+from schemas.envelope import GENESIS, Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """`position` on the log, `sequence` counted from 1, `hash` of the last event."""
+
+    position: int = 0
+    sequence: int = 0
+    hash: str = GENESIS
+
+    def chain(self, envelope: Envelope) -> Envelope:
+        """`envelope` as the event after this head."""
+        return envelope.chained(self.sequence + 1, self.hash)
+
+    def after(self, chained: Envelope, position: int) -> "Head":
+        """The head once `chained` stands at `position`."""
+        return Head(position, int(chained.sequence), chained.hash())

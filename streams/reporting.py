@@ -1,0 +1,72 @@
+"""Status messages to the status topic, gathered so that a thousand acknowledgements are one append."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from schemas.envelope import Envelope
+from schemas.identity import uuid7
+from schemas.status import DeliveryReported, Status
+from streams.log import Log, LogUnavailable
+
+logger = logging.getLogger("signalbox.status")
+
+MOST = 500
+RETRY_SECONDS = 0.5
+
+
+class StatusReporter:
+    """Takes status messages at any time and appends them in order.
+
+    What waits is kept to the newest message per thing reported, so that a log that refuses writes
+    does not make it grow without bound.
+    """
+
+    def __init__(self, log: Log, source: str) -> None:
+        self._log = log
+        self._source = source
+        self._waiting: dict[tuple[str, ...], Status] = {}
+        self._wake = asyncio.Event()
+
+    def report(self, messages: Sequence[Status]) -> None:
+        for message in messages:
+            self._waiting[_key(message)] = message
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Appends until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Appends all that waits."""
+        while self._waiting:
+            keys = list(self._waiting)[:MOST]
+            batch = [self._waiting.pop(key) for key in keys]
+            try:
+                await self._log.append("status", [self._envelope(message) for message in batch])
+            except LogUnavailable as error:
+                logger.error("status waits for the log: %s", error)
+                self._waiting = {**dict(zip(keys, batch, strict=True)), **self._waiting}
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _envelope(self, message: Status) -> Envelope:
+        return Envelope(
+            id=uuid7(),
+            type=message.type(),
+            source=self._source,
+            subject="/".join(_key(message)[:-1]),
+            time=message.at,
+            partitionkey=message.organization,
+            data=message.data(),
+        )
+
+
+def _key(message: Status) -> tuple[str, ...]:
+    """What a message speaks of; its last part is the fact."""
+    gateway = ("organizations", message.organization, "gateways", message.name)
+    if isinstance(message, DeliveryReported):
+        return (*gateway, "deployments", message.deployment, "nodes", message.node, message.fact)
+    return (*gateway, "nodes", getattr(message, "node", "*"), message.verb)

@@ -1,0 +1,32 @@
+"""Which shared resources (upstreams) each group of APIs needs, so that unneeded ones are removed. Pure."""
+
+from dataclasses import dataclass, field
+
+Resource = tuple[str, str]
+"""Type and name."""
+
+
+@dataclass(slots=True)
+class Requirements:
+    """Per gateway: what every group needs, and who needs every resource."""
+
+    _needs: dict[tuple[str, str], frozenset[Resource]] = field(
+        default_factory=dict[tuple[str, str], frozenset[Resource]]
+    )
+    _users: dict[tuple[str, Resource], set[str]] = field(default_factory=dict[tuple[str, Resource], set[str]])
+
+    def set(self, gateway: str, group: str, needs: frozenset[Resource]) -> list[Resource]:
+        """Notes what a group needs now; answers what nobody needs any more, in order."""
+        before = self._needs.pop((gateway, group), frozenset())
+        if needs:
+            self._needs[gateway, group] = needs
+        for resource in needs - before:
+            self._users.setdefault((gateway, resource), set()).add(group)
+        unneeded: list[Resource] = []
+        for resource in sorted(before - needs):
+            users = self._users[gateway, resource]
+            users.discard(group)
+            if not users:
+                del self._users[gateway, resource]
+                unneeded.append(resource)
+        return unneeded

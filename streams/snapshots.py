@@ -1,0 +1,53 @@
+"""Decider state as bytes and back, one subject at a time, so that a snapshot costs what changed."""
+
+from functools import cache
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from commands.decision import State
+from commands.rules import RULES
+from commands.world import World
+from schemas.catalog import BY_PLURAL
+from streams.head import Head
+from streams.log import Snapshot
+
+OWNER = "decider"
+HEAD = "head"
+"""The pseudo-subject under which the head of the chain is kept."""
+
+
+@cache
+def _adapter(aggregate: str) -> TypeAdapter[Any]:
+    return TypeAdapter(RULES[aggregate].State)
+
+
+def of_head(head: Head, partition: int) -> Snapshot:
+    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash})
+    return Snapshot(OWNER, partition, HEAD, head.position, content)
+
+
+def of_subject(world: World, partition: int, subject: str, position: int) -> Snapshot:
+    """The subject as it is now; a subject that ended keeps its version, one that is forgotten is empty."""
+    version = world.version(subject)
+    if not version:
+        return Snapshot(OWNER, partition, subject, position, b"")
+    state = orjson.dumps({"version": version, "state": world.state(subject)})
+    return Snapshot(OWNER, partition, subject, position, state)
+
+
+def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
+    """Puts snapshots back into an empty world; answers the head they stand for."""
+    head = Head()
+    for one in kept:
+        content = orjson.loads(one.state)
+        if one.subject == HEAD:
+            head = Head(position, content["sequence"], content["hash"])
+            continue
+        state: State | None = None
+        if content["state"] is not None:
+            plural = one.subject.split("/")[-2]
+            state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
+        world.put(one.subject, state, content["version"])
+    return head

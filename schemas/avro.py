@@ -1,0 +1,175 @@
+"""Avro schemas of all messages, generated from the models, and their binary form.
+
+How a model becomes a record (Avro 1.11 specification):
+a message is named by its aggregate and verb in the namespace `io.signalbox`, a value by its class in
+`io.signalbox.value`; optional fields are a union with null; defaults are kept, so that fields can come and
+go; tuples are arrays; integers are long; `Literal` is string, since a reader that lacks a new enum symbol
+fails on the whole record, while the model still checks the value; `dict[str, str]` is a map; free JSON is a
+string marked `"signalbox.json": true`.
+
+Every published version is kept in `published/<type>.<n>.avsc` and never edited.
+`python -m schemas.avro --write` adds the next version of what changed, and refuses what is incompatible
+with a published one: that needs a new major type and an upcaster.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import fastavro
+import orjson
+from pydantic import BaseModel
+
+from schemas.catalog import MESSAGES
+from schemas.compatibility import Schema, incompatibilities
+from schemas.forms import record
+from schemas.message import Message
+
+PUBLISHED = Path(__file__).parent / "published"
+
+M = TypeVar("M", bound=BaseModel)
+
+# fastavro's annotations leave the kind of IO open; these say it.
+_write: Callable[[io.BytesIO, Any, Any], None] = vars(fastavro)["schemaless_writer"]
+_read: Callable[[io.BytesIO, Any, Any], Any] = vars(fastavro)["schemaless_reader"]
+
+
+class Undecodable(Exception):
+    """Bytes that were not written with the schema."""
+
+
+class Incompatible(Exception):
+    """A schema cannot follow a published one; `problems` says where and why."""
+
+    def __init__(self, type: str, problems: list[str]) -> None:
+        super().__init__(
+            f"{type} is incompatible with what was published and needs a new major: " + "; ".join(problems)
+        )
+        self.problems = problems
+
+
+def schema(model: type[BaseModel]) -> Schema:
+    """The Avro schema of a model, as JSON-ready data."""
+    return record(model).schema(set())
+
+
+@cache
+def _parsed(model: type[BaseModel]) -> Any:
+    return fastavro.parse_schema(schema(model))
+
+
+def encode(message: BaseModel) -> bytes:
+    """The Avro binary form, without a header: `dataschema` says with what it was written.
+
+    Raises OverflowError for integers beyond 64 bits.
+    """
+    model = type(message)
+    out = io.BytesIO()
+    packed = record(model).pack(message.model_dump(mode="json"))
+    _write(out, _parsed(model), packed)
+    return out.getvalue()
+
+
+def decode(model: type[M], data: bytes, writer: Schema | None = None) -> M:
+    """The message in `data`, which was written with `writer` (the current schema when left out).
+
+    Raises Undecodable, or pydantic.ValidationError when a value breaks the model's rules.
+    """
+    source = io.BytesIO(data)
+    try:
+        if writer is None:
+            packed = _read(source, _parsed(model), None)
+        else:
+            packed = _read(source, fastavro.parse_schema(writer), _parsed(model))
+        fields = record(model).unpack(packed)
+    except (EOFError, ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
+        raise Undecodable(f"not a {model.__name__}: {error or type(error).__name__}") from error
+    if source.tell() != len(data):
+        raise Undecodable(f"not a {model.__name__}: {len(data) - source.tell()} bytes too many")
+    return model.model_validate(fields)
+
+
+def published(folder: Path = PUBLISHED) -> Mapping[str, Mapping[int, Schema]]:
+    """All published schemas by message type and version, oldest first."""
+    found: dict[str, dict[int, Schema]] = {}
+    for path in folder.glob("*.avsc"):
+        type_, _, number = path.stem.rpartition(".")
+        found.setdefault(type_, {})[int(number)] = orjson.loads(path.read_bytes())
+    return {type_: dict(sorted(versions.items())) for type_, versions in sorted(found.items())}
+
+
+@cache
+def _shelf() -> Mapping[str, Mapping[int, Schema]]:
+    return MappingProxyType(dict(published()))
+
+
+def dataschema(model: type[Message]) -> str:
+    """The CloudEvents `dataschema` of what `encode` writes: type and newest published version."""
+    return f"urn:signalbox:schema:{model.type()}:{max(_shelf()[model.type()])}"
+
+
+def writer_schema(uri: str) -> Schema:
+    """The schema a `dataschema` names. Raises KeyError when it was never published."""
+    type_, _, number = uri.removeprefix("urn:signalbox:schema:").rpartition(":")
+    try:
+        return _shelf()[type_][int(number)]
+    except (KeyError, ValueError):
+        raise KeyError(f"{uri} was never published") from None
+
+
+def problems(current: Schema, versions: Mapping[int, Schema]) -> list[str]:
+    """Why `current` cannot stand beside the published versions, in both directions."""
+    return [
+        f"{problem} ({direction} version {number})"
+        for number, old in versions.items()
+        for direction, found in (
+            ("reading", incompatibilities(old, current)),
+            ("being read by", incompatibilities(current, old)),
+        )
+        for problem in found
+    ]
+
+
+def publish(models: Mapping[str, type[Message]] = MESSAGES, folder: Path = PUBLISHED) -> list[Path]:
+    """Writes the next version of every schema that changed; what was written. Raises Incompatible
+    before anything is written."""
+    shelf = published(folder)
+    changed: dict[Path, Schema] = {}
+    for type_, model in models.items():
+        current, versions = schema(model), shelf.get(type_, {})
+        newest = max(versions, default=0)
+        if versions and versions[newest] == current:
+            continue
+        if found := problems(current, versions):
+            raise Incompatible(type_, found)
+        changed[folder / f"{type_}.{newest + 1}.avsc"] = current
+    folder.mkdir(exist_ok=True)
+    for path, current in changed.items():
+        path.write_bytes(orjson.dumps(current, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return list(changed)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Lists the published versions, or (`--write`) publishes what changed."""
+    parser = argparse.ArgumentParser(prog="python -m schemas.avro", description=main.__doc__)
+    parser.add_argument("--write", action="store_true", help="publish the next version of what changed")
+    if not parser.parse_args(arguments).write:
+        for type_, versions in published().items():
+            print(type_, *versions)
+        return 0
+    try:
+        for path in publish():
+            print(path.name)
+    except Incompatible as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

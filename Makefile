@@ -1,0 +1,43 @@
+# Every target works alone on a fresh clone with Python 3.11+ and make, and sets up what it needs.
+#   make up                 start Signalbox with Envoy         make up ENGINE=kafka ARGS="--no-sample"
+#   make test               lint, then all tests               make test ARGS="tests/schemas -k avro"
+#   make bench              measure, write bench/results
+#   make lint | make fmt    check | repair the style
+#   make lock               pin what pyproject.toml asks for   make lock UPGRADE=1 takes the newest
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+.PHONY: up test bench lint fmt lock
+.DELETE_ON_ERROR:
+
+$(READY): requirements.lock pyproject.toml .ci/install
+	@PYTHON="$(PYTHON)" .ci/install $(VENV)
+	@touch $@
+
+up: $(READY)
+	@$(BIN)/signalbox up $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+fmt: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# requirements.lock is for working on Signalbox, deploy/requirements.lock for running it; same versions.
+lock: $(READY)
+	$(COMPILE) --all-extras pyproject.toml .ci/tools.in -o requirements.lock
+	$(COMPILE) --extra kafka --extra postgres pyproject.toml .ci/build.in -c requirements.lock -o deploy/requirements.lock

@@ -1,0 +1,38 @@
+"""The config topic: for each gateway and resource the newest entry, ready to serve. Compacted by key."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from gateways.entry import Entry
+
+Subscriber = Callable[[Sequence[Entry]], None]
+
+
+class ConfigTopic(Protocol):
+    """The port. All methods are safe to call from one event loop, concurrently."""
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        """Makes these the newest entries of their keys, all or none; an empty body removes.
+
+        A removal stays as an entry without a body, so that replicas learn of it. Durable against the
+        end of the process; what a power failure takes can be computed again. Raises LogUnavailable.
+        """
+        ...
+
+    def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
+        """All entries, of one gateway when given, in chunks; removals only when asked for.
+
+        An entry that is put meanwhile may be missing: subscribe first. Raises LogUnavailable, LogDamaged.
+        """
+        ...
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """`subscriber` is called on the event loop with the entries of each put, in order, once they
+        are durable. Call what is returned to end it."""
+        ...
+
+    async def prune(self, before: int) -> int:
+        """Forgets removals caused by events before position `before`; how many."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,184 @@
+"""The config topic in one SQLite file."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateways.entry import Cause, Entry
+from streams.config_topic import Subscriber
+from streams.sqlite.database import Kind, damaged, make_directory, prepare
+from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.many_rows import execute_rows
+from streams.sqlite.reading import ReadingConnection
+
+CHUNK = 200
+
+CONFIG = Kind(
+    file="config.db",
+    version=1,
+    synchronous="NORMAL",
+    tables="""
+CREATE TABLE entries (
+    number INTEGER PRIMARY KEY,
+    gateway TEXT NOT NULL,
+    type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    version TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    requires BLOB NOT NULL,
+    causes BLOB NOT NULL,
+    UNIQUE (gateway, type, name)
+);
+CREATE INDEX removals ON entries (position) WHERE body = x''
+""",
+)
+
+_PUT = (
+    "INSERT INTO entries (gateway, type, name, kind, version, position, body, requires, causes) "
+    "VALUES {rows} ON CONFLICT (gateway, type, name) DO UPDATE SET kind = excluded.kind, "
+    "version = excluded.version, position = excluded.position, body = excluded.body, "
+    "requires = excluded.requires, causes = excluded.causes"
+)
+_LOAD = (
+    "SELECT number, gateway, kind, type, name, version, position, body, requires, causes "
+    "FROM entries WHERE number > ?{more} ORDER BY number LIMIT ?"
+)
+_PRUNE = "DELETE FROM entries WHERE body = x'' AND position < ?"
+
+_EMPTY = b"[]"
+
+Put = Sequence[Entry]
+
+
+class _Unit:
+    """See `group_commit.Unit`. A request is a put, or a position to prune before."""
+
+    def __init__(self, announce: Callable[[Sequence[Put]], None]) -> None:
+        self._announce = announce
+        self._puts: list[Put] = []
+        self._rows: dict[tuple[str, str, str], Sequence[Any]] = {}
+        self._before: int | None = None
+        self._pruned: list[int] = []
+
+    def add(self, request: Put | int) -> list[int]:
+        """A list that holds how many entries were pruned once it is durable."""
+        if isinstance(request, int):
+            self._before = request if self._before is None else max(self._before, request)
+            return self._pruned
+        rows = {entry.key: _row(entry) for entry in request}
+        self._rows.update(rows)
+        self._puts.append(request)
+        return self._pruned
+
+    def write(self, db: sqlite3.Connection) -> None:
+        execute_rows(db, _PUT, list(self._rows.values()))
+        if self._before is not None:
+            self._pruned.append(db.execute(_PRUNE, (self._before,)).rowcount)
+
+    def committed(self) -> None:
+        pass
+
+    def announce(self) -> None:
+        self._announce(self._puts)
+
+
+class SqliteConfigTopic:
+    """`streams.config_topic.ConfigTopic` on one file, for one process and one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `open`."""
+        self._path = path
+        self._reading = ReadingConnection(CONFIG, path)
+        self._subscribers: dict[object, Subscriber] = {}
+        self._loop = asyncio.get_running_loop()
+        self._writer: GroupCommit[Put | int, list[int]] = GroupCommit(
+            CONFIG, path, lambda: _Unit(self._tell), "signalbox-config"
+        )
+
+    @classmethod
+    async def open(cls, directory: Path) -> "SqliteConfigTopic":
+        """In a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
+        make_directory(directory)
+        return cls(await asyncio.to_thread(prepare, CONFIG, directory))
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            await self._writer.submit(tuple(entries))
+
+    async def prune(self, before: int) -> int:
+        return sum(await self._writer.submit(before))
+
+    async def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
+        more = "" if removals else " AND body <> x''"
+        if gateway is not None:
+            more += " AND gateway = ?"
+        statement = _LOAD.format(more=more)
+        after = 0
+        while True:
+            values = (after, CHUNK) if gateway is None else (after, gateway, CHUNK)
+            rows = self._reading.query(statement, values)
+            if rows:
+                yield [_entry(self._path, row) for row in rows]
+            if len(rows) < CHUNK:
+                return
+            after = rows[-1][0]
+            await asyncio.sleep(0)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        key = object()
+        self._subscribers[key] = subscriber
+
+        def end() -> None:
+            self._subscribers.pop(key, None)
+
+        return end
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._reading.close()
+
+    def _tell(self, puts: Sequence[Put]) -> None:
+        for put in puts:
+            for subscriber in tuple(self._subscribers.values()):
+                # A callback of its own, so that one that raises is reported and hinders nobody.
+                self._loop.call_soon(subscriber, put)
+
+
+def _row(entry: Entry) -> Sequence[Any]:
+    return (
+        entry.gateway,
+        entry.type,
+        entry.name,
+        entry.kind,
+        entry.version,
+        entry.position,
+        entry.body,
+        orjson.dumps(entry.requires) if entry.requires else _EMPTY,
+        orjson.dumps([(c.deployment, c.api, c.revision, c.context) for c in entry.causes])
+        if entry.causes
+        else _EMPTY,
+    )
+
+
+def _entry(path: Path, row: Sequence[Any]) -> Entry:
+    _, gateway, kind, type, name, version, position, body, requires, causes = row
+    try:
+        return Entry(
+            gateway,
+            kind,
+            type,
+            name,
+            version,
+            position,
+            body,
+            () if requires == _EMPTY else tuple((t, n) for t, n in orjson.loads(requires)),
+            () if causes == _EMPTY else tuple(Cause(*cause) for cause in orjson.loads(causes)),
+        )
+    except (ValueError, TypeError) as error:
+        raise damaged(path, f"the entry {type} {name} of {gateway}: {error}") from None

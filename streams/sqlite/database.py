@@ -1,0 +1,229 @@
+"""SQLite files in a data directory: made once and whole, opened only when sound."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from streams.log import LogDamaged, LogError, LogUnavailable
+
+CONTENTS = "contents"
+"""Names the databases a directory has held: one of them missing is damage, not a fresh start."""
+
+APPLICATION_ID = 0x51B0C5
+QUICK_CHECK_LIMIT = 256 * 1024 * 1024
+"""Bytes up to which the structure is checked whole at start; above, `signalbox doctor` does."""
+
+ADVICE = "restore the data directory from a backup; `signalbox doctor` shows details"
+
+_OUTSIDE = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the data directory is read-only",
+    sqlite3.SQLITE_IOERR: "the disk refuses reading or writing",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_PERM: "permission is denied",
+    sqlite3.SQLITE_AUTH: "permission is denied",
+    sqlite3.SQLITE_BUSY: "another program holds the file",
+    sqlite3.SQLITE_LOCKED: "another program holds the file",
+    sqlite3.SQLITE_NOMEM: "memory is exhausted",
+    sqlite3.SQLITE_NOLFS: "the file system cannot hold a file this large",
+}
+
+_OF_REQUEST = frozenset(
+    {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_MISUSE}
+)
+
+Synchronous = Literal["FULL", "NORMAL"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of database: `tables` makes it, `version` says which tables those are."""
+
+    file: str
+    version: int
+    tables: str
+    synchronous: Synchronous
+
+
+def explained(error: sqlite3.Error, path: Path) -> LogError:
+    """What a failure of SQLite means to whoever asked: wait (LogUnavailable) or repair (LogDamaged)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    name = getattr(error, "sqlite_errorname", "")
+    reason = _OUTSIDE.get(code & 0xFF) if code is not None else None
+    if reason is not None:
+        return LogUnavailable(f"{path}: {reason} ({name})")
+    return damaged(path, f"{error}{f' ({name})' if name else ''}")
+
+
+def is_of_request(error: sqlite3.Error) -> bool:
+    """Whether what was to be written is at fault. Python's module raises such errors without a code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in _OF_REQUEST
+
+
+def damaged(path: Path, what: str) -> LogDamaged:
+    return LogDamaged(f"{path} is damaged: {what}. To go on, {ADVICE}")
+
+
+def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode to a file that exists. Raises sqlite3.Error.
+
+    It may be used from any thread, one at a time.
+    """
+    mode = "rw" if write else "ro"
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=5.0,
+    )
+    try:
+        db.execute(f"PRAGMA synchronous={kind.synchronous}")
+        db.execute("PRAGMA cache_size=-8000")
+        if write:
+            db.execute("PRAGMA wal_autocheckpoint=4000")
+            db.execute("PRAGMA journal_size_limit=67108864")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def make_directory(directory: Path) -> None:
+    """Makes `directory` for its owner alone. Raises LogUnavailable."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_mode & 0o077 and not any(directory.iterdir()):
+            directory.chmod(0o700)
+    except OSError as error:
+        raise LogUnavailable(f"{directory}: {error.strerror}") from error
+
+
+def prepare(
+    kind: Kind, directory: Path, *, check: Callable[[sqlite3.Connection, Path], None] | None = None
+) -> Path:
+    """Makes the database when the directory never held it, or proves the one there sound.
+
+    `check` adds what the kind's own rows must fulfil. The caller holds the directory, and has no
+    connection to the file. Returns the file. Raises LogUnavailable, LogDamaged.
+    """
+    path = directory / kind.file
+    try:
+        if not path.exists():
+            _require_never_held(kind, directory)
+            _create(kind, path)
+        _remember(kind, directory)
+        db = connect(kind, path, write=True)
+        try:
+            _sound(kind, db, path)
+            if check is not None:
+                check(db, path)
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    except OSError as error:
+        raise LogUnavailable(f"{path}: {error.strerror}") from error
+    return path
+
+
+def held(directory: Path) -> frozenset[str]:
+    """The names of the databases this directory has held."""
+    try:
+        return frozenset((directory / CONTENTS).read_text().split())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _require_never_held(kind: Kind, directory: Path) -> None:
+    if kind.file in held(directory):
+        raise damaged(directory / kind.file, "the file is missing, though this directory held it before")
+    if directory.joinpath(f"{kind.file}-wal").exists():
+        raise damaged(directory / kind.file, "the file is missing, its journal is still there")
+
+
+def _create(kind: Kind, path: Path) -> None:
+    """Under another name first, so that a file of the right name is never half made."""
+    new = path.with_name(f"{path.name}.new")
+    for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(new, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(f"BEGIN; {kind.tables}; COMMIT")
+        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version={kind.version}")
+        db.execute("PRAGMA journal_mode=WAL")
+    finally:
+        db.close()
+    new.rename(path)
+    _sync(path.parent)
+
+
+def _remember(kind: Kind, directory: Path) -> None:
+    names = held(directory)
+    if kind.file in names:
+        return
+    new = directory / f"{CONTENTS}.new"
+    fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write("".join(f"{name}\n" for name in sorted({*names, kind.file})))
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(directory / CONTENTS)
+    _sync(directory)
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def identity_faults(kind: Kind, db: sqlite3.Connection) -> list[str]:
+    """What shows that the file is not one of ours, or not of this version. Raises sqlite3.Error."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    if application != APPLICATION_ID:
+        return ["it is empty or belongs to another program"]
+    if version != kind.version:
+        return [f"its tables have version {version}, this program knows version {kind.version}"]
+    return [] if mode == "wal" else [f"its journal mode is {mode}, not wal"]
+
+
+def structure_faults(db: sqlite3.Connection, pragma: Literal["quick_check", "integrity_check"]) -> list[str]:
+    """What SQLite's own check finds. Raises sqlite3.Error."""
+    return [text for (text,) in db.execute(f"PRAGMA {pragma}(10)") if text != "ok"]
+
+
+def size_fault(db: sqlite3.Connection, path: Path) -> str | None:
+    """Whether the file is shorter than it says. Only true of a file whose journal is written back."""
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (page_size,) = db.execute("PRAGMA page_size").fetchone()
+    # stat, not open: closing any descriptor of the file would drop SQLite's POSIX locks on it.
+    size = path.stat().st_size
+    if size < pages * page_size:
+        return f"the file has {size} bytes of {pages * page_size}: it was cut short"
+    return None
+
+
+def _sound(kind: Kind, db: sqlite3.Connection, path: Path) -> None:
+    faults = identity_faults(kind, db)
+    if not faults:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        fault = size_fault(db, path)
+        if fault is not None:
+            faults = [fault]
+        elif path.stat().st_size <= QUICK_CHECK_LIMIT:
+            faults = structure_faults(db, "quick_check")
+    if faults:
+        raise damaged(path, faults[0])

@@ -1,0 +1,125 @@
+"""The document store in one SQLite file."""
+
+import asyncio
+import hashlib
+import sqlite3
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.documents import DocumentDamaged
+from streams.sqlite.database import Kind, make_directory, prepare
+from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.many_rows import execute_rows
+from streams.sqlite.reading import ReadingConnection
+
+INLINE = 64 * 1024
+"""Bytes up to which packing and hashing is done on the event loop: less than a millisecond or two."""
+
+DOCUMENTS = Kind(
+    file="documents.db",
+    version=1,
+    synchronous="FULL",
+    tables="""
+CREATE TABLE documents (
+    sha256 TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL,
+    packed INTEGER NOT NULL,
+    content BLOB NOT NULL
+)
+""",
+)
+
+_PUT = "INSERT INTO documents VALUES {rows} ON CONFLICT (sha256) DO NOTHING"
+_GET = "SELECT media_type, packed, content FROM documents WHERE sha256 = ?"
+_HAS = "SELECT 1 FROM documents WHERE sha256 = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """As in the table; `packed` when `content` is compressed by zlib."""
+
+    sha256: str
+    media_type: str
+    packed: bool
+    content: bytes
+
+
+def pack(content: bytes, sha256: str, media_type: str) -> StoredDocument:
+    small = zlib.compress(content, 1)
+    if len(small) < len(content):
+        return StoredDocument(sha256, media_type, True, small)
+    return StoredDocument(sha256, media_type, False, content)
+
+
+def unpack(document: StoredDocument, path: Path) -> bytes:
+    """Raises DocumentDamaged."""
+    try:
+        content = zlib.decompress(document.content) if document.packed else document.content
+    except zlib.error:
+        raise DocumentDamaged(document.sha256, str(path)) from None
+    if hashlib.sha256(content).hexdigest() != document.sha256:
+        raise DocumentDamaged(document.sha256, str(path))
+    return content
+
+
+class _Unit:
+    """See `group_commit.Unit`."""
+
+    def __init__(self) -> None:
+        self._documents: list[StoredDocument] = []
+
+    def add(self, request: StoredDocument) -> None:
+        self._documents.append(request)
+
+    def write(self, db: sqlite3.Connection) -> None:
+        execute_rows(db, _PUT, [(d.sha256, d.media_type, d.packed, d.content) for d in self._documents])
+
+    def committed(self) -> None:
+        pass
+
+    def announce(self) -> None:
+        pass
+
+
+class SqliteDocuments:
+    """`streams.documents.DocumentStore` on one file, for one process and one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `open`."""
+        self._path = path
+        self._reading = ReadingConnection(DOCUMENTS, path)
+        self._writer: GroupCommit[StoredDocument, None] = GroupCommit(
+            DOCUMENTS, path, _Unit, "signalbox-documents"
+        )
+
+    @classmethod
+    async def open(cls, directory: Path) -> "SqliteDocuments":
+        """In a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
+        make_directory(directory)
+        return cls(await asyncio.to_thread(prepare, DOCUMENTS, directory))
+
+    async def put(self, content: bytes, media_type: str) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if self._reading.query(_HAS, (sha256,)):
+            return sha256
+        if len(content) <= INLINE:
+            document = pack(content, sha256, media_type)
+        else:
+            document = await asyncio.to_thread(pack, content, sha256, media_type)
+        await self._writer.submit(document)
+        return sha256
+
+    async def get(self, sha256: str) -> tuple[bytes, str] | None:
+        rows = self._reading.query(_GET, (sha256,))
+        if not rows:
+            return None
+        media_type, packed, content = rows[0]
+        document = StoredDocument(sha256, media_type, bool(packed), content)
+        if len(content) <= INLINE:
+            return unpack(document, self._path), media_type
+        return await asyncio.to_thread(unpack, document, self._path), media_type
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._reading.close()

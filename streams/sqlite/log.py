@@ -1,0 +1,191 @@
+"""The log in one SQLite file: durable, and as fast as a group commit makes it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.envelope import Envelope
+from streams.log import TOPICS, Append, LogError, LogUnavailable, Record, Snapshot, Topic, Transaction
+from streams.partitioner import partition_of
+from streams.sqlite.database import connect, explained, make_directory, prepare
+from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.lock import DirectoryLock
+from streams.sqlite.reader import Reader
+from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS
+from streams.sqlite.soundness import require_sound, stored_ends, stored_partitions
+from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, encoded
+
+
+class PartitionCountChanged(LogError):
+    """The log was made with another number of partitions, which never changes."""
+
+
+class SqliteLog:
+    """`streams.log.Log` on one file, for one process and one event loop.
+
+    Positions have no gaps. `find` and `find_all` on topic `status` read it all.
+    """
+
+    def __init__(
+        self, path: Path, partitions: int, ends: dict[Stream, int], lock: DirectoryLock | None
+    ) -> None:
+        """Use `open`."""
+        self._path = path
+        self._partitions = partitions
+        self._ends = ends
+        self._lock = lock
+        self._reader = Reader(path)
+        self._waiters: dict[Stream, dict[asyncio.Future[None], int]] = {s: {} for s in ends}
+        self._closed = False
+        self._writer: GroupCommit[EncodedTransaction, list[list[int]]] = GroupCommit(
+            LOG, path, lambda: LogUnit(ends, self._wake), "signalbox-log"
+        )
+
+    @classmethod
+    async def open(
+        cls, directory: Path, *, partitions: int = 1, lock: DirectoryLock | None = None
+    ) -> "SqliteLog":
+        """Opens the log in `directory`, making both when they are not there.
+
+        Locks the directory, unless the caller already does and hands in the `lock`, which stays his.
+        Raises DirectoryInUse, PartitionCountChanged, LogUnavailable, and LogDamaged when what is there
+        is not what was written.
+        """
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise ValueError(f"partitions must be between 1 and {MAX_PARTITIONS}")
+        make_directory(directory)
+        own = _locked(directory) if lock is None else None
+        try:
+            path, ends = await asyncio.to_thread(_prepared, directory, partitions)
+            return cls(path, partitions, ends, own)
+        except BaseException:
+            if own is not None:
+                own.release()
+            raise
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    @property
+    def transactions(self) -> int:
+        """How many transactions were committed to disk since it was opened."""
+        return self._writer.transactions
+
+    def partition_of(self, key: str) -> int:
+        return partition_of(key, self._partitions)
+
+    async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        by_partition: dict[int, list[Envelope]] = {}
+        partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]
+        for partition, envelope in zip(partitions, envelopes, strict=True):
+            by_partition.setdefault(partition, []).append(envelope)
+        appends = [Append(topic, partition, some) for partition, some in by_partition.items()]
+        positions = await self.commit(Transaction(appends))
+        following = {append.partition: iter(of) for append, of in zip(appends, positions, strict=True)}
+        return [next(following[partition]) for partition in partitions]
+
+    async def commit(self, transaction: Transaction) -> list[list[int]]:
+        for append in transaction.appends:
+            self._require(append.topic, append.partition)
+        return await self._writer.submit(encoded(transaction))
+
+    async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        end = self._require(topic, partition)
+        return await self._reader.read(topic, partition, after, end, limit)
+
+    async def read_subject(
+        self, topic: Topic, subject: str, *, after: int = 0, limit: int = 1000
+    ) -> list[Record]:
+        records: list[Record] = []
+        for partition in range(self._partitions):
+            left = limit - len(records)
+            records += await self._reader.read_subject(topic, partition, subject, after, left)
+        return records
+
+    async def find(self, topic: Topic, id: str) -> Record | None:
+        return self._reader.find(topic, id)
+
+    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
+        return await self._reader.find_all(topic, ids)
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        return self._require(topic, partition)
+
+    async def wait(self, topic: Topic, partition: int, after: int) -> None:
+        if self._require(topic, partition) > after:
+            return
+        if self._closed:
+            raise LogUnavailable(f"{self._path} is closed")
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters[topic, partition]
+        waiters[waiter] = after
+        try:
+            await waiter
+        finally:
+            del waiters[waiter]
+
+    async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
+        rows = self._reader.query(CONSUMED, (consumer, topic, partition))
+        return rows[0][0] if rows else 0
+
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+        return await self._reader.snapshots(owner, partition)
+
+    async def close(self) -> None:
+        """Finishes what was submitted. Those who wait for records get LogUnavailable."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._writer.close()
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(LogUnavailable(f"{self._path} is closed"))
+        self._reader.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _require(self, topic: Topic, partition: int) -> int:
+        """The end of a partition that exists. Raises ValueError for others."""
+        end = self._ends.get((topic, partition))
+        if end is None:
+            raise ValueError(f"there is no {topic}/{partition}; the log has {self._partitions} partitions")
+        return end
+
+    def _wake(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            end = self._ends[stream]
+            for waiter, after in self._waiters[stream].items():
+                if after < end and not waiter.done():
+                    waiter.set_result(None)
+
+
+def _locked(directory: Path) -> DirectoryLock:
+    try:
+        return DirectoryLock(directory)
+    except OSError as error:
+        raise LogUnavailable(f"{directory}: {error.strerror}") from error
+
+
+def _prepared(directory: Path, partitions: int) -> tuple[Path, dict[Stream, int]]:
+    path = prepare(LOG, directory, check=require_sound)
+    try:
+        db = connect(LOG, path, write=True)
+        try:
+            stored = stored_partitions(db)
+            if stored is None:
+                db.execute("INSERT INTO settings VALUES ('partitions', ?)", (partitions,))
+            elif stored != partitions:
+                raise PartitionCountChanged(
+                    f"{path} was made with {stored} partitions, which never changes; "
+                    f"{partitions} were asked for"
+                )
+            ends: dict[Stream, int] = {(t, p): 0 for t in TOPICS for p in range(partitions)}
+            ends.update(stored_ends(db))
+            return path, ends
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise explained(error, path) from error

@@ -1,0 +1,125 @@
+"""Reading the log on the event loop's own thread.
+
+A point read takes some 10 µs, a thread hop several times that, and a thread that decodes keeps the
+interpreter from the loop for 5 ms at a time. So reads stay on the loop, in slices of a millisecond.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from streams.log import LogDamaged, Record, Snapshot, Topic
+from streams.sqlite.database import connect, damaged, explained
+from streams.sqlite.reading import ReadingConnection
+from streams.sqlite.rows import Row, decode
+from streams.sqlite.schema import (
+    FIND,
+    LOG,
+    MAX_POSITION,
+    POSITION_BITS,
+    READ,
+    READ_SUBJECT,
+    SNAPSHOT_POSITION,
+    SNAPSHOTS,
+    find_many,
+    key_of,
+)
+
+SLICE = 200
+
+
+class Reader:
+    """Sees whatever is committed at the moment of each slice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = ReadingConnection(LOG, path)
+        self.query = self._connection.query
+        self.close = self._connection.close
+
+    async def read(self, topic: Topic, partition: int, after: int, end: int, limit: int) -> list[Record]:
+        """Records above `after` up to `end`, which must be there."""
+        after = max(after, 0)
+        last = min(end, after + limit)
+        records: list[Record] = []
+        while after < last:
+            upto = min(last, after + SLICE)
+            values = (key_of(partition, after), key_of(partition, upto), SLICE)
+            found = self._decoded(topic, self.query(READ[topic], values))
+            if len(found) != upto - after or found[-1].position != upto:
+                there = {record.position for record in found}
+                missing = next(p for p in range(after + 1, upto + 1) if p not in there)
+                raise damaged(self._path, f"{topic}/{partition} has no record at position {missing}")
+            records += found
+            after = upto
+            if after < last:
+                await asyncio.sleep(0)
+        return records
+
+    async def read_subject(
+        self, topic: Topic, partition: int, subject: str, after: int, limit: int
+    ) -> list[Record]:
+        after = max(after, 0)
+        records: list[Record] = []
+        while len(records) < limit:
+            wanted = min(limit - len(records), SLICE)
+            values = (subject, key_of(partition, after), key_of(partition, MAX_POSITION), wanted)
+            found = self._decoded(topic, self.query(READ_SUBJECT[topic], values))
+            records += found
+            if len(found) < wanted:
+                break
+            after = found[-1].position
+            await asyncio.sleep(0)
+        return records
+
+    def find(self, topic: Topic, id: str) -> Record | None:
+        found = self._decoded(topic, self.query(FIND[topic], (id,)))
+        return found[0] if found else None
+
+    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
+        found: dict[str, Record] = {}
+        for at in range(0, len(ids), SLICE):
+            some = ids[at : at + SLICE]
+            # The first record of an id comes last and stays.
+            for record in self._decoded(topic, self.query(find_many(topic, len(some)), some)):
+                found[record.envelope.id] = record
+            if at + SLICE < len(ids):
+                await asyncio.sleep(0)
+        return found
+
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+        """On a thread: all at once, as of one moment, and only asked for at start."""
+        return await asyncio.to_thread(_snapshots, self._path, owner, partition)
+
+    def _decoded(self, topic: Topic, rows: Sequence[Row]) -> list[Record]:
+        try:
+            return [decode(topic, row) for row in rows]
+        except (ValueError, TypeError):
+            raise undecodable(self._path, topic, rows) from None
+
+
+def undecodable(path: Path, topic: Topic, rows: Sequence[Row]) -> LogDamaged:
+    """Names the first of `rows` that no envelope can be read from."""
+    for row in rows:
+        try:
+            decode(topic, row)
+        except (ValueError, TypeError) as error:
+            partition, position = row[0] >> POSITION_BITS, row[0] & MAX_POSITION
+            return damaged(path, f"the record at {topic}/{partition} position {position}: {error}")
+    return damaged(path, f"records of {topic}")
+
+
+def _snapshots(path: Path, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    try:
+        db = connect(LOG, path, write=False)
+        try:
+            db.execute("BEGIN")
+            known = db.execute(SNAPSHOT_POSITION, (owner, partition)).fetchone()
+            rows = db.execute(SNAPSHOTS, (owner, partition)).fetchall()
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    snapshots = [Snapshot(owner, partition, subject, position, state) for subject, position, state in rows]
+    return (known[0] if known else 0, snapshots)

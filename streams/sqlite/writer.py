@@ -1,0 +1,109 @@
+"""One transaction on the log, put together from the transactions that waited for it."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.log import Topic, Transaction, WrongExpectedPosition
+from streams.sqlite.many_rows import execute_rows
+from streams.sqlite.rows import encode
+from streams.sqlite.schema import (
+    DROP_SNAPSHOT,
+    INSERT,
+    SET_CONSUMED,
+    SET_END,
+    SET_SNAPSHOT,
+    SET_SNAPSHOT_POSITION,
+    key_of,
+)
+
+Stream = tuple[Topic, int]
+"""A topic's partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedAppend:
+    topic: Topic
+    partition: int
+    rows: Sequence[tuple[str, str, str, bytes]]
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTransaction:
+    """Encoded by the caller, so that what JSON cannot say is the caller's error and nobody else's."""
+
+    transaction: Transaction
+    appends: Sequence[EncodedAppend]
+
+
+def encoded(transaction: Transaction) -> EncodedTransaction:
+    """Raises TypeError for data that JSON cannot say."""
+    return EncodedTransaction(
+        transaction,
+        [
+            EncodedAppend(a.topic, a.partition, [encode(e) for e in a.envelopes], a.expected)
+            for a in transaction.appends
+        ],
+    )
+
+
+class LogUnit:
+    """See `group_commit.Unit`. `ends` are the durable ends, changed only once this unit is durable."""
+
+    def __init__(self, ends: dict[Stream, int], announce: Callable[[Sequence[Stream]], None]) -> None:
+        self._durable = ends
+        self._announce = announce
+        self._ends: dict[Stream, int] = {}
+        self._rows: dict[Topic, list[tuple[int, str, str, str, bytes]]] = {}
+        self._consumed: dict[tuple[str, str, int], int] = {}
+        self._snapshots: dict[tuple[str, int, str], tuple[int, bytes]] = {}
+        self._snapshot_positions: dict[tuple[str, int], int] = {}
+
+    def add(self, request: EncodedTransaction) -> list[list[int]]:
+        """The positions per append. Raises WrongExpectedPosition."""
+        ends: dict[Stream, int] = {}
+        starts: list[int] = []
+        for append in request.appends:
+            stream = (append.topic, append.partition)
+            end = ends.get(stream)
+            if end is None:
+                end = self._ends.get(stream)
+            if end is None:
+                end = self._durable[stream]
+            if append.expected is not None and append.expected != end:
+                raise WrongExpectedPosition(append.topic, append.partition, append.expected, end)
+            starts.append(end)
+            ends[stream] = end + len(append.rows)
+        positions: list[list[int]] = []
+        for append, start in zip(request.appends, starts, strict=True):
+            first = key_of(append.partition, start + 1)
+            rows = self._rows.setdefault(append.topic, [])
+            rows.extend((first + at, *row) for at, row in enumerate(append.rows))
+            positions.append(list(range(start + 1, start + 1 + len(append.rows))))
+        self._ends.update(ends)
+        for c in request.transaction.consumed:
+            self._consumed[c.consumer, c.topic, c.partition] = c.position
+        for s in request.transaction.snapshots:
+            self._snapshots[s.owner, s.partition, s.subject] = (s.position, s.state)
+            self._snapshot_positions[s.owner, s.partition] = s.position
+        return positions
+
+    def write(self, db: sqlite3.Connection) -> None:
+        def put(statement: str, rows: Sequence[Sequence[Any]]) -> None:
+            execute_rows(db, statement, rows)
+
+        for topic, rows in self._rows.items():
+            put(INSERT[topic], rows)
+        put(SET_END, [(*stream, end) for stream, end in self._ends.items()])
+        put(SET_CONSUMED, [(*of, position) for of, position in self._consumed.items()])
+        put(SET_SNAPSHOT, [(*of, *at) for of, at in self._snapshots.items() if at[1]])
+        put(DROP_SNAPSHOT, [of for of, (_, state) in self._snapshots.items() if not state])
+        put(SET_SNAPSHOT_POSITION, [(*of, position) for of, position in self._snapshot_positions.items()])
+
+    def committed(self) -> None:
+        self._durable.update(self._ends)
+
+    def announce(self) -> None:
+        self._announce(list(self._ends))

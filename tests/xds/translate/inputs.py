@@ -1,0 +1,116 @@
+"""Neutral gateway configurations written as YAML, for the tests of the translator."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from gateways.model import (
+    Arm,
+    DeployedApi,
+    Endpoint,
+    GatewaySettings,
+    HeaderMatch,
+    Policy,
+    Route,
+    Segment,
+    Upstream,
+)
+
+DATA = Path(__file__).parent / "testdata"
+SUBJECT = "organizations/default/gateways/local"
+
+
+@dataclass(frozen=True)
+class Input:
+    settings: GatewaySettings
+    apis: tuple[DeployedApi, ...]
+
+    @property
+    def groups(self) -> dict[str, list[DeployedApi]]:
+        groups: dict[str, list[DeployedApi]] = {}
+        for api in self.apis:
+            groups.setdefault(api.group, []).append(api)
+        return groups
+
+
+def read_input(path: Path) -> Input:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Input(
+        settings(**document.get("settings", {})),
+        tuple(api(**fields) for fields in document["apis"]),
+    )
+
+
+def settings(**changes: Any) -> GatewaySettings:
+    return GatewaySettings(
+        **{"subject": SUBJECT, "kind": "envoy", "address": "127.0.0.1", "port": 8000} | changes
+    )
+
+
+def segments(path: str) -> tuple[Segment, ...]:
+    """`/orders/{id}/*` as segments; `/` is none."""
+
+    def one(text: str) -> Segment:
+        if text == "*":
+            return Segment("tail")
+        return Segment("parameter", text[1:-1]) if text.startswith("{") else Segment("literal", text)
+
+    return tuple(one(text) for text in path[1:].split("/")) if path != "/" else ()
+
+
+def upstream(*urls: str, connect_timeout_ms: int = 5000) -> Upstream:
+    """`http://host:port`, with `#weight` at the end where it is not 1."""
+
+    def endpoint(url: str) -> Endpoint:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        scheme = "https" if parts.scheme == "https" else "http"
+        return Endpoint(scheme, parts.hostname or "", port, int(parts.fragment or 1))
+
+    return Upstream(tuple(endpoint(url) for url in urls), connect_timeout_ms)
+
+
+def arms(*written: Mapping[str, Any]) -> tuple[Arm, ...]:
+    return tuple(
+        Arm(upstream(*w["urls"], connect_timeout_ms=w.get("connect_timeout_ms", 5000)),
+            w.get("base_path", ""), w.get("weight", 1))
+        for w in written
+    )  # fmt: skip
+
+
+def api(**fields: Any) -> DeployedApi:
+    """An API of `{api, context, backends, operations}` and what a `DeployedApi` has besides."""
+    backends = arms(*fields["backends"])
+    policies = fields.get("policies", [])
+    return DeployedApi(
+        organization="default",
+        api=fields["api"],
+        revision=fields.get("revision", 1),
+        deployment=fields.get("deployment", f"d-{fields['api']}"),
+        context=segments(fields["context"]),
+        hosts=tuple(fields.get("hosts", ["*"])),
+        routes=tuple(
+            route(i, operation, backends, policies) for i, operation in enumerate(fields["operations"])
+        ),
+        sandbox_hosts=tuple(fields.get("sandbox_hosts", [])),
+        sandbox_arms=arms(*fields.get("sandbox_backends", [])),
+    )
+
+
+def route(index: int, operation: Mapping[str, Any], backends: tuple[Arm, ...], policies: list[Any]) -> Route:
+    rest = dict(operation)
+    return Route(
+        method=rest.pop("method"),
+        path=segments(rest.pop("path")),
+        arms=arms(*rest.pop("backends", [])) or backends,
+        headers=tuple(HeaderMatch(**h) for h in rest.pop("headers", [])),
+        policies=tuple(
+            Policy(p["name"], p.get("params", {})) for p in [*policies, *rest.pop("policies", [])]
+        ),
+        pointer=f"/operations/{index}",
+        **rest,
+    )

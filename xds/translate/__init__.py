@@ -1,0 +1,123 @@
+"""Envoy's resources for a gateway and the APIs on it. Pure: values in, entries out.
+
+`listener_entries` makes what a gateway has once, `api_entries` what all APIs with the same first path
+segment have together. An API's clusters are its own part of the cost (`clusters_of`); they are shared
+with every API that has the same upstream, so the caller counts who uses a cluster and sends its
+removal after the last one (`cluster_names`).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from gateways.entry import Cause, Entry, content_version
+from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, Upstream
+from xds.translate.check import check
+from xds.translate.clusters import cluster_entries, upstream_cluster, upstreams_of
+from xds.translate.hosts import route_configuration
+from xds.translate.listener import listener_entries
+from xds.translate.names import route_name, scope_name
+from xds.translate.routes import ApiRoutes, routes_of
+from xds.translate.scopes import scope_body
+from xds.types import CLUSTER, ROUTE, SCOPE
+
+__all__ = [
+    "api_entries",
+    "check",
+    "cluster_entries",
+    "cluster_names",
+    "clusters_of",
+    "group_entries",
+    "listener_entries",
+]
+
+_KEPT = 20_000
+_kept: "OrderedDict[tuple[int, GatewaySettings], tuple[DeployedApi, ApiRoutes]]" = OrderedDict()
+
+
+def api_entries(
+    settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+) -> tuple[Entry, ...]:
+    """Clusters, route configuration and scope of the APIs whose contexts begin with `group`.
+
+    No APIs: the removals of scope and route configuration. Raises UnsupportedError with everything
+    `check` finds in any of them.
+    """
+    entries = group_entries(settings, group, apis, position)
+    users: dict[Upstream, list[Cause]] = {}
+    for api in apis:
+        for upstream in upstreams_of(api):
+            users.setdefault(upstream, []).append(_cause(api))
+    clusters = [
+        entry
+        for upstream, causes in users.items()
+        for entry in cluster_entries(settings, (upstream,), position, tuple(causes))
+    ]
+    return (*clusters, *entries)
+
+
+def group_entries(
+    settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+) -> tuple[Entry, ...]:
+    """`api_entries` without the clusters."""
+    causes = tuple(_cause(api) for api in apis)
+
+    def entry(type: str, name: str, body: bytes, requires: tuple[tuple[str, str], ...] = ()) -> Entry:
+        version = content_version(body)
+        return Entry(settings.subject, settings.kind, type, name, version, position, body, requires, causes)
+
+    routes, scope = route_name(settings.subject, group), scope_name(settings.subject, group)
+    if not apis:
+        return entry(SCOPE, scope, b""), entry(ROUTE, routes, b"")
+    body = route_configuration(settings.subject, group, _translated(settings, apis))
+    clusters = dict.fromkeys(name for api in apis for name in cluster_names(settings, api))
+    return (
+        # Envoy asks for a route configuration only when a scope names it, so the scope goes first.
+        entry(SCOPE, scope, scope_body(settings.subject, group)),
+        entry(ROUTE, routes, body, tuple((CLUSTER, name) for name in clusters)),
+    )
+
+
+def clusters_of(settings: GatewaySettings, api: DeployedApi, position: int) -> tuple[Entry, ...]:
+    """The clusters one API uses. Raises UnsupportedError as `api_entries` does."""
+    if findings := check(api):
+        raise UnsupportedError(findings)
+    return cluster_entries(settings, upstreams_of(api), position, (_cause(api),))
+
+
+def cluster_names(settings: GatewaySettings, api: DeployedApi) -> tuple[str, ...]:
+    """The names of the clusters one API uses: what to count before a cluster is removed."""
+    return tuple(upstream_cluster(settings, upstream) for upstream in upstreams_of(api))
+
+
+def _cause(api: DeployedApi) -> Cause:
+    context = "".join(f"/{segment.text}" for segment in api.context)
+    return Cause(api.deployment, api.api, api.revision, context)
+
+
+def _translated(
+    settings: GatewaySettings, apis: Sequence[DeployedApi]
+) -> list[tuple[DeployedApi, ApiRoutes]]:
+    """Each API with its routes; in a group of several, only those not seen before are translated.
+
+    An API is the same as before when it is the same object: the caller keeps what it compiled.
+    """
+    translated: list[tuple[DeployedApi, ApiRoutes]] = []
+    for api in apis:
+        key = (id(api), settings)
+        known = _kept.get(key)
+        if known is not None and known[0] is api:
+            _kept.move_to_end(key)
+            translated.append(known)
+            continue
+        if findings := check(api):
+            # Go on to the end: whoever reads this wants all of it at once.
+            raise UnsupportedError(
+                (*findings, *(f for other in apis if other is not api for f in check(other)))
+            )
+        made = (api, routes_of(settings, api))
+        translated.append(made)
+        if len(apis) > 1:
+            _kept[key] = made
+            while len(_kept) > _KEPT:
+                _kept.popitem(last=False)
+    return translated

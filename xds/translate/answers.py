@@ -1,0 +1,80 @@
+"""What the gateway answers by itself: problem documents (RFC 9457) and the probe."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource, HeaderValueOption
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    Route,
+    RouteMatch,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+
+from gateways.model import DeployedApi, GatewaySettings
+from xds.encoding import build
+from xds.translate.headers import header
+from xds.translate.names import DEPLOYMENT_HEADER, PROBE_HEADER, REVISION_HEADER
+from xds.translate.paths import literal_path
+
+PROBLEM = "application/problem+json"
+
+_PROBLEM_HEADER = header("content-type", PROBLEM)
+
+
+def problem(status: int, title: str, detail: str) -> str:
+    """A problem document; `status` is also the answer's."""
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+
+
+_NOT_FOUND = build(
+    DirectResponseAction,
+    status=404,
+    body=build(DataSource, inline_string=problem(404, "Not Found", "This API has no such path.")),
+)
+_NOT_ALLOWED = build(
+    DirectResponseAction,
+    status=405,
+    body=build(
+        DataSource,
+        inline_string=problem(405, "Method Not Allowed", "This path has other methods; see Allow."),
+    ),
+)
+
+
+def not_found(api: DeployedApi, headers: Sequence[HeaderValueOption]) -> Route:
+    """Everything below an API's context that nothing else took."""
+    return build(
+        Route,
+        match=build(RouteMatch, path_separated_prefix=literal_path(api.context)),
+        direct_response=_NOT_FOUND,
+        response_headers_to_add=[_PROBLEM_HEADER, *headers],
+    )
+
+
+def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[HeaderValueOption]) -> Route:
+    """A known path, asked with a method it does not have."""
+    return build(
+        Route,
+        match=match,
+        direct_response=_NOT_ALLOWED,
+        response_headers_to_add=[_PROBLEM_HEADER, header("allow", ", ".join(sorted(methods))), *headers],
+    )
+
+
+def probe(settings: GatewaySettings, api: DeployedApi) -> Route:
+    """Tells who knows the gateway's secret which revision and deployment answers here."""
+    secret = build(
+        HeaderMatcher, name=PROBE_HEADER, string_match=build(StringMatcher, exact=settings.probe_secret)
+    )
+    return build(
+        Route,
+        match=build(RouteMatch, path_separated_prefix=literal_path(api.context), headers=[secret]),
+        direct_response=build(DirectResponseAction, status=204),
+        response_headers_to_add=[revision_header(api), header(DEPLOYMENT_HEADER, api.deployment)],
+    )
+
+
+def revision_header(api: DeployedApi) -> HeaderValueOption:
+    return header(REVISION_HEADER, f"{api.api}@{api.revision}")

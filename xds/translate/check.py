@@ -1,0 +1,77 @@
+"""What Envoy cannot do of what an API asks, all of it at once, before anything is sent."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from gateways.model import Arm, DeployedApi, Route, Unsupported
+from xds.translate.clusters import upstream_problems
+from xds.translate.headers import name_problem, value_problem
+from xds.translate.paths import segment_problem
+from xds.translate.policies import effects_of
+from xds.translate.regex import regex_problem
+from xds.translate.resilience import resilience_problems
+
+_HOST = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
+
+
+def check(api: DeployedApi) -> tuple[Unsupported, ...]:
+    """Everything that is in the way of serving an API; empty when nothing is.
+
+    Pointers are into the API's specification: those of routes as the routes have them.
+    """
+    return tuple(dict.fromkeys(_findings(api)))
+
+
+def _findings(api: DeployedApi) -> Iterable[Unsupported]:
+    if not api.context or any(s.kind != "literal" or not s.text for s in api.context):
+        yield Unsupported("/context", "a context that is not one or more literal segments")
+    for segment in api.context:
+        if problem := segment_problem(segment):
+            yield Unsupported("/context", problem)
+    if not api.hosts:
+        yield Unsupported("/hosts", "an API without a host; `*` is any")
+    for field, hosts in (("hosts", api.hosts), ("sandbox_hosts", api.sandbox_hosts)):
+        for i, host in enumerate(hosts):
+            if not _HOST.fullmatch(host):
+                yield Unsupported(f"/{field}/{i}", f"the host {host!r}")
+            if field == "sandbox_hosts" and host in api.hosts:
+                yield Unsupported(f"/{field}/{i}", f"the host {host!r}: also a host of the API itself")
+    if not api.routes:
+        yield Unsupported("/operations", "an API without operations")
+    if api.sandbox_hosts:
+        yield from (Unsupported("/sandbox_backends", p) for p in _arm_problems(api.sandbox_arms))
+    for route in api.routes:
+        for problem in dict.fromkeys(_route_problems(route)):
+            yield Unsupported(route.pointer, problem)
+
+
+def _route_problems(route: Route) -> Iterable[str]:
+    if route.method not in _METHODS:
+        yield f"the method {route.method!r}"
+    for i, segment in enumerate(route.path):
+        if segment.kind == "tail" and i != len(route.path) - 1:
+            yield "a path that goes on after *"
+        if segment.kind == "literal" and not segment.text and i != len(route.path) - 1:
+            yield "a path with an empty segment: slashes are merged before any route is looked up"
+        if problem := segment_problem(segment):
+            yield problem
+    for header in route.headers:
+        if problem := name_problem(header.name):
+            yield f"the header match: {problem}"
+        if problem := regex_problem(header.value) if header.regex else value_problem(header.value):
+            yield f"the match of header {header.name}: {problem}"
+    yield from _arm_problems(route.arms)
+    yield from resilience_problems(route)
+    yield from effects_of(route.policies)[1]
+
+
+def _arm_problems(arms: Sequence[Arm]) -> Iterable[str]:
+    if not any(arm.weight > 0 for arm in arms):
+        yield "no backend with a weight above 0"
+    if sum(arm.weight for arm in arms) > 2**32 - 1 or any(arm.weight < 0 for arm in arms):
+        yield "backend weights below 0, or above 4294967295 together"
+    for arm in arms:
+        if arm.base_path and not re.fullmatch(r"(/[^?#\s\x00-\x1f\x7f]*)?", arm.base_path):
+            yield f"the base path {arm.base_path!r}"
+        yield from upstream_problems(arm.upstream)

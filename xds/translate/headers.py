@@ -1,0 +1,86 @@
+"""Headers: which names and values Envoy takes, and the messages that set and remove them."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+)
+
+from xds.encoding import build
+from xds.translate.names import (
+    DEPLOYMENT_HEADER,
+    PROBE_HEADER,
+    REVISION_HEADER,
+    SCOPE_HEADER,
+)
+from xds.translate.policy import is_list, is_mapping, unknown_keys
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_RESERVED = {"host", SCOPE_HEADER, PROBE_HEADER, REVISION_HEADER, DEPLOYMENT_HEADER}
+# Envoy frames messages itself; changing these corrupts them.
+_FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
+
+
+def header(name: str, value: str) -> HeaderValueOption:
+    """Sets a header, replacing what is there. `%` in the value is taken as it is, not as a format."""
+    return build(
+        HeaderValueOption,
+        header=build(HeaderValue, key=name, value=value.replace("%", "%%")),
+        append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        keep_empty_value=not value,
+    )
+
+
+def name_problem(name: object) -> str | None:
+    """Why a header of this name cannot be matched, set or removed, if so."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"{name!r} is no header name"
+    return None
+
+
+def change_problem(name: object) -> str | None:
+    """Why a header of this name cannot be set or removed, if so."""
+    if problem := name_problem(name):
+        return problem
+    lower = str(name).lower()
+    if lower in _RESERVED:
+        return f"the header {name} belongs to the gateway"
+    if lower in _FRAMING:
+        return f"the header {name} frames the message and cannot be changed"
+    return None
+
+
+def value_problem(value: object) -> str | None:
+    """Why a header cannot have this value, if so."""
+    if not isinstance(value, str):
+        return f"{value!r} is no text"
+    if len(value) > 8000:
+        return "more than 8000 characters"
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+        return "has a line break or another control character"
+    return None
+
+
+def read_sides(params: Mapping[str, Any], read: Callable[[Any, str, str], Iterable[str]]) -> Iterable[str]:
+    """Walks `{request: {headers: [...]}, response: {headers: [...]}}`, as WSO2's header policies have it.
+
+    Calls `read(item, side, where)` for each item and yields its problems and those of the shape.
+    """
+    yield from unknown_keys(params, ("request", "response"))
+    if not params.get("request") and not params.get("response"):
+        yield "request: neither request nor response has headers"
+    for side in ("request", "response"):
+        part = params.get(side)
+        if part is None:
+            continue
+        items = part.get("headers") if is_mapping(part) else None
+        if not is_mapping(part) or not is_list(items):
+            yield f"{side}/headers: must be a list"
+            continue
+        yield from unknown_keys(part, ("headers",), f"{side}/")
+        for i, item in enumerate(items):
+            yield from read(item, side, f"{side}/headers/{i}")

@@ -1,0 +1,181 @@
+"""The one listener of a gateway. It holds nothing of any API, so it never changes with one.
+
+A private header is overwritten with the normalised path of each request before anything else looks at
+it, and the first segment of that path chooses the scope: a client cannot choose it otherwise. Slashes
+that were percent-encoded are decoded before (`UNESCAPE_AND_FORWARD`): what is routed is then also
+what an upstream may make of the path, without a redirect that would lose a body.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import lru_cache
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ResponseFlagFilter
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    DataSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    SocketAddress,
+    SubstitutionFormatString,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+    HttpFilter,
+    LocalReplyConfig,
+    ResponseMapper,
+    ScopedRds,
+    ScopedRoutes,
+    ScopedRoutesScopeKeyBuilder,
+    ScopedRoutesScopeKeyBuilderFragmentBuilder,
+    ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+
+from gateways.entry import Entry, content_version
+from gateways.model import GatewaySettings
+from xds.encoding import any_of, build, encode
+from xds.translate.answers import PROBLEM, problem
+from xds.translate.names import (
+    CORS_FILTER,
+    ROUTER_FILTER,
+    SCOPE_HEADER,
+    listener_name,
+    scoped_routes_name,
+)
+from xds.types import LISTENER
+
+# Envoy's own answers, by the response flag it gives them, in words for who called.
+_ANSWERS = (
+    (("NR",), 404, "Not Found", "No API is served here."),
+    (
+        ("UH", "UF", "UC", "UO", "URX", "LR", "UR", "NC", "DF"),
+        503,
+        "Service Unavailable",
+        "The upstream cannot be reached.",
+    ),
+    (("UT", "SI"), 504, "Gateway Timeout", "The upstream did not answer in time."),
+)
+
+
+def listener_entries(settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+    """The gateway's listener: the same whatever APIs there are."""
+    name = listener_name(settings.subject)
+    body = _listener(settings.subject, settings.address, settings.port)
+    return (Entry(settings.subject, settings.kind, LISTENER, name, content_version(body), position, body),)
+
+
+@lru_cache(maxsize=1024)
+def _listener(gateway: str, address: str, port: int) -> bytes:
+    manager = build(Filter, name="http", typed_config=any_of(_connection_manager(gateway)))
+    return encode(
+        build(
+            Listener,
+            name=listener_name(gateway),
+            address=build(Address, socket_address=build(SocketAddress, address=address, port_value=port)),
+            stat_prefix="main",
+            per_connection_buffer_limit_bytes=32_768,
+            filter_chains=[build(FilterChain, filters=[manager])],
+        )
+    )
+
+
+def _connection_manager(gateway: str) -> HttpConnectionManager:
+    return build(
+        HttpConnectionManager,
+        stat_prefix="main",
+        scoped_routes=_scoped_routes(gateway),
+        http_filters=[
+            build(HttpFilter, name=CORS_FILTER, typed_config=any_of(build(Cors))),
+            build(
+                HttpFilter,
+                name=ROUTER_FILTER,
+                typed_config=any_of(build(Router, suppress_envoy_headers=True)),
+            ),
+        ],
+        early_header_mutation_extensions=[
+            build(
+                TypedExtensionConfig,
+                name="scope",
+                typed_config=any_of(build(EarlyHeaderMutation, mutations=[_scope_from_path()])),
+            )
+        ],
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
+        # Who is at the other end is the client: its claims about forwarding are not believed.
+        use_remote_address=True,
+        internal_address_config=build(HttpConnectionManagerInternalAddressConfig),
+        common_http_protocol_options=build(HttpProtocolOptions, idle_timeout=timedelta(hours=1)),
+        http2_protocol_options=build(
+            Http2ProtocolOptions,
+            max_concurrent_streams=100,
+            initial_stream_window_size=65_536,
+            initial_connection_window_size=1_048_576,
+        ),
+        stream_idle_timeout=timedelta(minutes=5),
+        request_headers_timeout=timedelta(seconds=10),
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        local_reply_config=build(LocalReplyConfig, mappers=list(_own_answers())),
+    )
+
+
+def _scoped_routes(gateway: str) -> ScopedRoutes:
+    extractor = build(
+        ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor,
+        name=SCOPE_HEADER,
+        element_separator="/",
+        index=1,
+    )
+    fragment = build(ScopedRoutesScopeKeyBuilderFragmentBuilder, header_value_extractor=extractor)
+    return build(
+        ScopedRoutes,
+        name=scoped_routes_name(gateway),
+        scope_key_builder=build(ScopedRoutesScopeKeyBuilder, fragments=[fragment]),
+        rds_config_source=_ads(),
+        scoped_rds=build(ScopedRds, scoped_rds_config_source=_ads()),
+    )
+
+
+def _ads() -> ConfigSource:
+    return build(ConfigSource, ads=build(AggregatedConfigSource), resource_api_version=ApiVersion.V3)
+
+
+def _scope_from_path() -> HeaderMutation:
+    return build(
+        HeaderMutation,
+        append=build(
+            HeaderValueOption,
+            header=build(HeaderValue, key=SCOPE_HEADER, value="%PATH(NQ)%"),
+            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        ),
+    )
+
+
+def _own_answers() -> Iterable[ResponseMapper]:
+    for flags, status, title, detail in _ANSWERS:
+        yield build(
+            ResponseMapper,
+            filter=build(AccessLogFilter, response_flag_filter=build(ResponseFlagFilter, flags=list(flags))),
+            body_format_override=build(
+                SubstitutionFormatString,
+                text_format_source=build(DataSource, inline_string=problem(status, title, detail)),
+                content_type=PROBLEM,
+            ),
+        )

@@ -1,0 +1,32 @@
+"""Names of resources, header names and filter names. A resource's name is a path below its gateway."""
+
+LISTENER_PATH = "listeners/main"
+
+SCOPE_HEADER = "x-signalbox-scope"
+"""Set by the listener on every request, from the path; never taken from a client, never sent upstream."""
+PROBE_HEADER = "x-signalbox-probe"
+REVISION_HEADER = "x-signalbox-revision"
+DEPLOYMENT_HEADER = "x-signalbox-deployment"
+
+CORS_FILTER = "envoy.filters.http.cors"
+ROUTER_FILTER = "envoy.filters.http.router"
+
+
+def listener_name(gateway: str) -> str:
+    return f"{gateway}/{LISTENER_PATH}"
+
+
+def scoped_routes_name(gateway: str) -> str:
+    return f"{gateway}/scopes"
+
+
+def scope_name(gateway: str, group: str) -> str:
+    return f"{gateway}/scopes/{group}"
+
+
+def route_name(gateway: str, group: str) -> str:
+    return f"{gateway}/routes/{group}"
+
+
+def cluster_name(gateway: str, upstream: str) -> str:
+    return f"{gateway}/upstreams/{upstream}"

@@ -1,0 +1,28 @@
+"""The policies Envoy can carry out. A new one is a module and its name in this list."""
+
+from collections.abc import Sequence
+
+from gateways.model import Policy
+from xds.translate import cors, remove_headers, set_headers
+from xds.translate.policy import Effects, PolicyKind
+
+POLICIES: tuple[PolicyKind, ...] = (
+    cors.POLICY,
+    remove_headers.POLICY,
+    set_headers.POLICY,
+)
+
+_BY_NAME = {p.name: p for p in POLICIES}
+
+
+def effects_of(policies: Sequence[Policy]) -> tuple[Effects, tuple[str, ...]]:
+    """What policies add up to, the later one winning; and what is wrong or not supported."""
+    effects = Effects()
+    problems: list[str] = []
+    for policy in policies:
+        kind = _BY_NAME.get(policy.name)
+        if kind is None:
+            problems.append(f"the policy {policy.name}: Envoy gateways do not have it yet")
+            continue
+        problems.extend(f"the policy {policy.name}: {p}" for p in kind.apply(policy.params, effects))
+    return effects, tuple(problems)

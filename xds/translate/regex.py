@@ -1,0 +1,40 @@
+"""Which regular expressions RE2 is sure to take: a careful subset of its syntax.
+
+A gateway refuses the whole resource for one bad expression, so what is not known to be good is refused
+before it is sent.
+"""
+
+import re
+
+_GROUP = re.compile(r"\(\?(?!:|i\)|P<[A-Za-z_][A-Za-z0-9_]*>)")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_KNOWN_ESCAPE = re.compile(r"[dDwWsSbBAntrfv]|[^A-Za-z0-9]")
+_REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_POSSESSIVE = re.compile(r"[*+?}]\+")
+_LONGEST = 500
+_LARGEST = 2000
+"""Characters times counted repeats: a few thousand RE2 instructions, see `xds.bootstrap.RUNTIME`."""
+
+
+def regex_problem(pattern: str) -> str | None:
+    """Why an expression is refused, if so."""
+    if len(pattern) > _LONGEST:
+        return f"longer than {_LONGEST} characters"
+    for match in _ESCAPE.finditer(pattern):
+        if not _KNOWN_ESCAPE.fullmatch(match[1]):
+            return f"the escape \\{match[1]}"
+    plain = _ESCAPE.sub("x", pattern)
+    if found := _GROUP.search(plain):
+        return f"the group at {plain[found.start() : found.start() + 4]!r}: no look-around and the like"
+    if _POSSESSIVE.search(plain):
+        return "a repeat of a repeat"
+    size = 1
+    for low, high in _REPEAT.findall(plain):
+        size *= max(int(low), int(high or 0), 1)
+    if size > 1000 or size * len(pattern) > _LARGEST:
+        return "counted repeats that make it too large"
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return None

@@ -1,0 +1,198 @@
+"""The routes of one API, ready to stand in a virtual host, the more specific before the less.
+
+First the probe, then the operations, then CORS preflights, then 405 for known paths, then 404 for the
+rest of the context. A more general operation is preferred to 405: `GET /orders/special` is
+`GET /orders/{id}` where `/orders/special` has only `POST`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeFractionalPercent
+from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
+    Route,
+    RouteAction,
+    RouteMatch,
+    WeightedCluster,
+    WeightedClusterClusterWeight,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
+from envoy_data_plane.google.protobuf import Any as PackedAny
+
+from gateways import model
+from gateways.model import Arm, DeployedApi, GatewaySettings, Segment
+from xds.encoding import Encoded, any_of, build, encode
+from xds.translate import answers
+from xds.translate.clusters import rewrites_host, upstream_cluster
+from xds.translate.headers import header
+from xds.translate.names import CORS_FILTER
+from xds.translate.paths import covers, path_match, path_rewrite, specificity
+from xds.translate.policies import effects_of
+from xds.translate.policy import Effects
+from xds.translate.resilience import resilience_fields
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRoutes:
+    """An API's encoded routes on its own hosts and on its sandbox hosts."""
+
+    main: tuple[Encoded, ...]
+    sandbox: tuple[Encoded, ...]
+
+
+def routes_of(settings: GatewaySettings, api: DeployedApi) -> ApiRoutes:
+    """The routes of an API that `check` found nothing wrong with."""
+    main = _routes(settings, api, api.routes)
+    if not api.sandbox_hosts:
+        return ApiRoutes(main, ())
+    sandboxed = [replace(route, arms=api.sandbox_arms) for route in api.routes]
+    return ApiRoutes(main, _routes(settings, api, sandboxed))
+
+
+def _routes(
+    settings: GatewaySettings, api: DeployedApi, operations: Iterable[model.Route]
+) -> tuple[Encoded, ...]:
+    revision = [answers.revision_header(api)] if settings.revision_header else []
+    ordered = sorted(operations, key=lambda r: (specificity(r.path), -len(r.headers)))
+    effects = [effects_of(route.policies)[0] for route in ordered]
+    routes: list[Route] = [answers.probe(settings, api)] if settings.probe_secret else []
+    for route, effect in zip(ordered, effects, strict=True):
+        routes += _operation(settings, api, route, effect, revision)
+    routes += _preflights(api, ordered, effects, revision)
+    routes += _wrong_methods(api, ordered, revision)
+    if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
+        routes.append(answers.not_found(api, revision))
+    return tuple(Encoded(encode(route)) for route in routes)
+
+
+def _operation(
+    settings: GatewaySettings,
+    api: DeployedApi,
+    route: model.Route,
+    effects: Effects,
+    revision: Sequence[HeaderValueOption],
+) -> Iterable[Route]:
+    path = path_match(api.context, route.path)
+    headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
+    resilience = resilience_fields(route)
+    common = {
+        "request_headers_to_add": _added(effects.request_headers),
+        "request_headers_to_remove": _removed(effects.request_headers),
+        "response_headers_to_add": [*_added(effects.response_headers), *revision],
+        "response_headers_to_remove": _removed(effects.response_headers),
+        "typed_per_filter_config": _filters(effects),
+    }
+    for arms, fraction in _by_base_path(route.arms):
+        action = build(
+            RouteAction,
+            **_destination(settings, arms),
+            **path_rewrite(api.context, route.path, arms[0].base_path),
+            **resilience,
+        )
+        match = build(RouteMatch, **path, headers=headers, runtime_fraction=fraction)
+        yield build(Route, match=match, route=action, **common)
+
+
+def _by_base_path(arms: Sequence[Arm]) -> Iterable[tuple[list[Arm], RuntimeFractionalPercent | None]]:
+    """Arms that one route can hold, and which share of the requests that reach the route it takes.
+
+    A rewrite belongs to the route, not to the weighted cluster, so arms with other base paths are other
+    routes. Envoy draws one random number per request and compares it with each route's fraction in
+    turn: fractions are cumulative, and the last route takes what is left.
+    """
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        if arm.weight > 0:
+            groups.setdefault(arm.base_path.rstrip("/"), []).append(arm)
+    total = sum(arm.weight for arms in groups.values() for arm in arms)
+    taken = 0
+    for group in groups.values():
+        taken += sum(arm.weight for arm in group)
+        if taken == total:
+            yield group, None
+            return
+        share = build(
+            FractionalPercent,
+            numerator=round(taken * _MILLION / total),
+            denominator=FractionalPercentDenominatorType.MILLION,
+        )
+        yield group, build(RuntimeFractionalPercent, default_value=share)
+
+
+def _destination(settings: GatewaySettings, arms: Sequence[Arm]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if any(rewrites_host(arm.upstream) for arm in arms):
+        fields = {"auto_host_rewrite": True, "append_x_forwarded_host": True}
+    weights: dict[str, int] = {}
+    for arm in arms:
+        name = upstream_cluster(settings, arm.upstream)
+        weights[name] = weights.get(name, 0) + arm.weight
+    if len(weights) == 1:
+        return fields | {"cluster": next(iter(weights))}
+    clusters = [build(WeightedClusterClusterWeight, name=n, weight=w) for n, w in weights.items()]
+    return fields | {"weighted_clusters": build(WeightedCluster, clusters=clusters)}
+
+
+def _preflights(
+    api: DeployedApi,
+    operations: Sequence[model.Route],
+    effects: Sequence[Effects],
+    revision: Sequence[HeaderValueOption],
+) -> Iterable[Route]:
+    """A preflight asks with OPTIONS for another method: it gets that operation's policy."""
+    paths: dict[tuple[Segment, ...], dict[bytes, tuple[Effects, dict[str, None]]]] = {}
+    for route, effect in zip(operations, effects, strict=True):
+        if effect.cors is not None:
+            by_policy = paths.setdefault(route.path, {})
+            by_policy.setdefault(encode(effect.cors), (effect, {}))[1][route.method] = None
+    for path, by_policy in paths.items():
+        for effect, methods in by_policy.values():
+            asked = build(StringMatcher, safe_regex=build(RegexMatcher, regex="|".join(methods)))
+            headers = [
+                _method("OPTIONS"),
+                build(HeaderMatcher, name="access-control-request-method", string_match=asked),
+            ]
+            match = build(RouteMatch, **path_match(api.context, path), headers=headers)
+            refusal = answers.not_allowed(match, _methods(operations, path), revision)
+            refusal.typed_per_filter_config = _filters(effect)
+            yield refusal
+
+
+def _wrong_methods(
+    api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[HeaderValueOption]
+) -> Iterable[Route]:
+    for path in dict.fromkeys(route.path for route in operations):
+        match = build(RouteMatch, **path_match(api.context, path))
+        yield answers.not_allowed(match, _methods(operations, path), revision)
+
+
+def _methods(operations: Sequence[model.Route], path: tuple[Segment, ...]) -> set[str]:
+    return {route.method for route in operations if covers(route.path, path)}
+
+
+def _method(name: str) -> HeaderMatcher:
+    return build(HeaderMatcher, name=":method", string_match=build(StringMatcher, exact=name))
+
+
+def _header_match(header: model.HeaderMatch) -> HeaderMatcher:
+    if header.regex:
+        matcher = build(StringMatcher, safe_regex=build(RegexMatcher, regex=header.value))
+    else:
+        matcher = build(StringMatcher, exact=header.value)
+    return build(HeaderMatcher, name=header.name, string_match=matcher)
+
+
+def _added(changes: dict[str, str | None]) -> list[HeaderValueOption]:
+    return [header(name, value) for name, value in changes.items() if value is not None]
+
+
+def _removed(changes: dict[str, str | None]) -> list[str]:
+    return [name for name, value in changes.items() if value is None]
+
+
+def _filters(effects: Effects) -> dict[str, PackedAny]:
+    return {} if effects.cors is None else {CORS_FILTER: any_of(effects.cors)}

@@ -1,0 +1,24 @@
+"""Scopes: the first segment of a path says which route configuration is looked up."""
+
+from envoy_data_plane.envoy.config.route.v3 import (
+    ScopedRouteConfiguration,
+    ScopedRouteConfigurationKey,
+    ScopedRouteConfigurationKeyFragment,
+)
+
+from xds.encoding import build, encode
+from xds.translate.names import route_name, scope_name
+
+
+def scope_body(gateway: str, group: str) -> bytes:
+    return encode(
+        build(
+            ScopedRouteConfiguration,
+            name=scope_name(gateway, group),
+            route_configuration_name=route_name(gateway, group),
+            key=build(
+                ScopedRouteConfigurationKey,
+                fragments=[build(ScopedRouteConfigurationKeyFragment, string_key=group)],
+            ),
+        )
+    )

@@ -1,0 +1,206 @@
+"""How events make up a resource's document. Pure; the tables are in `projections.resources`.
+
+A fold lays an event's fields over the document; fields the event declares and does not carry are
+cleared. An event that is also an entry of a part (a revision) keeps its objects and lists in that entry
+only: the document refers to the entry and holds the plain values.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from projections.readmodel import Recorded
+from projections.shape import Shape, checked, shape_of
+from schemas.aggregate import Aggregate
+from schemas.catalog import AGGREGATES
+from schemas.message import Event
+
+Document = dict[str, Any]
+Key = tuple[str, str]
+"""Organization and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an event type does to its aggregate. `parts` are indexes into the aggregate's parts."""
+
+    aggregate: Aggregate
+    shape: Shape
+    declared: frozenset[str]
+    ends: bool
+    parts: tuple[int, ...]
+
+
+def _effect(aggregate: Aggregate, event: type[Event]) -> Effect:
+    shape = shape_of(event)
+    return Effect(
+        aggregate=aggregate,
+        shape=shape,
+        declared=shape.declared - {"organization", "name"},
+        ends=event.effect == "end",
+        parts=tuple(i for i, p in enumerate(aggregate.parts) if p.event is event),
+    )
+
+
+EFFECTS: Mapping[str, Effect] = MappingProxyType(
+    {e.type(): _effect(a, e) for a in AGGREGATES for e in a.events}
+)
+
+
+class Version(NamedTuple):
+    """A resource from one event to the next. `document` is None once it ended.
+
+    `entries` has, per part of the aggregate, the position of the newest entry.
+    """
+
+    organization: str
+    name: str
+    version: int
+    position: int
+    since: str
+    created: str
+    document: Document | None
+    entries: tuple[int | None, ...]
+
+
+class Entry(NamedTuple):
+    """One entry of a part, for ever."""
+
+    key: str
+    version: int
+    position: int
+    since: str
+    document: Document
+
+
+def fold(
+    before: Version | None, effect: Effect, position: int, time: str, data: Mapping[str, Any]
+) -> Version:
+    """The resource after one more event."""
+    # Intervals of one resource never overlap, also when the clock went back between two events.
+    since = time if before is None or time > before.since else before.since
+    version = 1 if before is None else before.version + 1
+    organization, name = data["organization"], data["name"]
+    nothing = (None,) * len(effect.aggregate.parts)
+    if effect.ends:
+        created = since if before is None else before.created
+        return Version(organization, name, version, position, since, created, None, nothing)
+    if before is None or before.document is None:
+        created, document, entries = since, Document(), nothing
+    else:
+        created, document, entries = before.created, dict(before.document), before.entries
+    if effect.parts:
+        for field in effect.declared:
+            document.pop(field, None)
+        for field, value in data.items():
+            if not isinstance(value, dict | list) and field in effect.declared:
+                document[field] = value
+        entries = tuple(position if i in effect.parts else e for i, e in enumerate(entries))
+    else:
+        for field in effect.declared:
+            value = data.get(field)
+            if value is not None:
+                document[field] = value
+            elif any(e is not None for e in entries):
+                document[field] = None  # hides what an entry says
+            else:
+                document.pop(field, None)
+    return Version(organization, name, version, position, since, created, document, entries)
+
+
+def whole(name: str, document: Document, entries: Sequence[tuple[int, Document]] = ()) -> Document:
+    """The document as readers see it: its entries (position, document), oldest first, below it."""
+    result: Document = {"name": name}
+    for _, entry in sorted(entries, key=lambda e: e[0]):
+        result.update(entry)
+    result.update(document)
+    return {field: value for field, value in result.items() if value is not None}
+
+
+class Span(NamedTuple):
+    """A version with its end, when a later event of the same batch gave it one."""
+
+    version: Version
+    valid_to: int | None
+    until: str | None
+
+
+class Closed(NamedTuple):
+    """The end of a version from before the batch."""
+
+    organization: str
+    name: str
+    position: int
+    valid_to: int
+    until: str
+
+
+class Added(NamedTuple):
+    """An entry with the resource it belongs to, and its end when the resource ended within the batch."""
+
+    organization: str
+    name: str
+    entry: Entry
+    valid_to: int | None
+    until: str | None
+
+
+class Changes(NamedTuple):
+    """What a batch does to one aggregate. `ended` resources from before take their entries with them."""
+
+    spans: list[Span]
+    closed: list[Closed]
+    ended: list[Closed]
+    added: tuple[list[Added], ...]
+
+
+Task = tuple[Effect, Recorded]
+
+
+def tasks(records: Sequence[Recorded]) -> dict[str, list[Task]]:
+    """Checked records by the name of their aggregate, in order. Raises Unprojectable."""
+    result: dict[str, list[Task]] = {}
+    for record in records:
+        effect = EFFECTS.get(record.envelope.type)
+        checked(effect.shape if effect else None, record.envelope)
+        if effect is not None:
+            result.setdefault(effect.aggregate.name, []).append((effect, record))
+    return result
+
+
+def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[Task]) -> Changes:
+    """What `batch` (of one aggregate) changes, given the current versions of the resources in it."""
+    changes = Changes([], [], [], tuple([] for _ in aggregate.parts))
+    latest = dict(current)
+    fresh: dict[Key, int] = {}  # where in `spans` a version of this batch stands
+    entries: dict[Key, list[tuple[int, int]]] = {}  # where in `added` the open entries of this batch stand
+    for effect, record in batch:
+        data = record.envelope.data
+        key = (data["organization"], data["name"])
+        before = latest.get(key)
+        after = fold(before, effect, record.position, record.envelope.time, data)
+        if before is not None:
+            at = fresh.get(key)
+            if at is None:
+                changes.closed.append(Closed(*key, before.position, after.position, after.since))
+            else:
+                changes.spans[at] = Span(before, after.position, after.since)
+            if effect.ends:
+                changes.ended.append(Closed(*key, before.position, after.position, after.since))
+                for part, i in entries.pop(key, ()):
+                    added = changes.added[part]
+                    added[i] = added[i]._replace(valid_to=after.position, until=after.since)
+        for part in effect.parts:
+            entries.setdefault(key, []).append((part, len(changes.added[part])))
+            changes.added[part].append(Added(*key, _entry(aggregate, part, effect, after, data), None, None))
+        latest[key] = after
+        fresh[key] = len(changes.spans)
+        changes.spans.append(Span(after, None, None))
+    return changes
+
+
+def _entry(aggregate: Aggregate, part: int, effect: Effect, after: Version, data: Mapping[str, Any]) -> Entry:
+    document = {field: value for field, value in data.items() if field in effect.declared}
+    key = str(data[aggregate.parts[part].key])
+    return Entry(key, after.version, after.position, after.since, document)

@@ -1,0 +1,270 @@
+"""All queries on the read models, as the HTTP API and the command line ask them."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, and_, select
+
+from projections import resource_queries as resources
+from projections.asking import NOW, AsOf, Page, Row, cursor_after, moment, read_cursor
+from projections.deliveries import deliveries_of, nodes_of
+from projections.deployment_facts import as_of as known_at
+from projections.deployment_facts import facts
+from projections.operations import operation
+from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
+from schemas.aggregate import Aggregate, Part
+from schemas.deployment import DEPLOYMENT
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the class
+
+MAXIMUM = 1000
+"""The most rows of a page."""
+
+
+class NotReady(Exception):
+    """The read model has no tables yet: it has never run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One read transaction: which tables are live in it, and how far each read model is."""
+
+    connection: Connection
+    prefixes: Mapping[str, str]
+    positions: Mapping[tuple[str, int], int]
+
+    def prefix(self, read_model: str) -> str:
+        if read_model not in self.prefixes:
+            raise NotReady(f"The read model {read_model!r} does not exist yet; the projector has not run.")
+        return self.prefixes[read_model]
+
+
+class ReadModels:
+    """Each answer is from one transaction, on the tables that were live in it.
+
+    Names that do not exist give None or nothing; what cannot be understood raises ValueError with a
+    sentence, NotReady is raised before the projector's first run.
+    """
+
+    def __init__(
+        self, store: Store, *, partition_of: Callable[[str], int] = lambda organization: 0, threads: int = 2
+    ) -> None:
+        self._store = store
+        self._partition_of = partition_of
+        self._threads = ThreadPoolExecutor(threads, "read-models")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+    async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
+        """A resource, or None when it does not exist (then)."""
+        at = moment(as_of)
+        owner = name if aggregate.top else organization
+        return await self._ask(
+            lambda s: resources.get(s.connection, s.prefix("resources"), aggregate, owner, name, at)
+        )
+
+    async def list(
+        self,
+        aggregate: Aggregate,
+        organization: str,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        as_of: AsOf = None,
+        where: Mapping[str, str] | None = None,
+    ) -> Page:
+        """A page of resources by name. `where` compares top-level fields of the document with text."""
+        at, after, wanted = moment(as_of), read_cursor(cursor, ""), dict(where or {})
+        for field in wanted:
+            if field not in aggregate.view.model_fields:
+                known = ", ".join(aggregate.view.model_fields)
+                raise ValueError(f"{aggregate.plural} have no field {field!r}; there are {known}.")
+        limit = _limit(limit)
+
+        def ask(s: Snapshot) -> Page:
+            rows = resources.page(
+                s.connection,
+                s.prefix("resources"),
+                aggregate,
+                organization,
+                at,
+                after=after,
+                limit=limit + 1,
+                where=wanted,
+            )
+            return self._page(s, rows, limit, organization, lambda row: row.name)
+
+        return await self._ask(ask)
+
+    async def part(
+        self,
+        aggregate: Aggregate,
+        part: Part,
+        organization: str,
+        name: str,
+        key: str | int,
+        as_of: AsOf = None,
+    ) -> Row | None:
+        """One entry of a part, such as a revision."""
+        at, i = moment(as_of), aggregate.parts.index(part)
+        return await self._ask(
+            lambda s: resources.entry(
+                s.connection, s.prefix("resources"), aggregate, i, organization, name, str(key), at
+            )
+        )
+
+    async def parts(
+        self,
+        aggregate: Aggregate,
+        part: Part,
+        organization: str,
+        name: str,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        as_of: AsOf = None,
+    ) -> Page:
+        """A page of a part's entries, oldest first."""
+        at, after, i = moment(as_of), read_cursor(cursor, 0), aggregate.parts.index(part)
+        limit = _limit(limit)
+
+        def ask(s: Snapshot) -> Page:
+            rows = resources.entries(
+                s.connection,
+                s.prefix("resources"),
+                aggregate,
+                i,
+                organization,
+                name,
+                at,
+                after=after,
+                limit=limit + 1,
+            )
+            return self._page(s, rows, limit, organization, lambda row: row.position)
+
+        return await self._ask(ask)
+
+    async def operation(self, command_id: str, organization: str | None = None) -> dict[str, Any] | None:
+        """The fields of `schemas.outcome.Outcome` of a command, None while it is not decided."""
+        return await self._ask(
+            lambda s: operation(s.connection, s.prefix("operations"), command_id, organization)
+        )
+
+    async def deployment_facts(
+        self, organization: str, deployment: str, as_of: AsOf = None
+    ) -> dict[str, Any] | None:
+        """The facts of one deployment (see `projections.deployment_facts.facts`), None when there is none."""
+        at = moment(as_of)
+
+        def ask(s: Snapshot) -> dict[str, Any] | None:
+            prefix = s.prefix("resources")
+            row = resources.get(s.connection, prefix, DEPLOYMENT, organization, deployment, at)
+            if row is None:
+                return None
+            reported = deliveries_of(s.connection, s.prefix("deliveries"), organization, [deployment])
+            if at == NOW:
+                return facts(row, reported, nodes_of(s.connection, s.prefix("deliveries"), organization))
+            time = at.value
+            if isinstance(time, int):
+                time = resources.time_of(s.connection, prefix, organization, time) or row.since
+            return facts(row, known_at(reported, time), [])
+
+        return await self._ask(ask)
+
+    async def facts_of(self, organization: str, deployments: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The facts of several deployments by name, in as few statements as for one."""
+
+        def ask(s: Snapshot) -> dict[str, dict[str, Any]]:
+            rows = resources.get_many(
+                s.connection, s.prefix("resources"), DEPLOYMENT, organization, deployments
+            )
+            prefix = s.prefix("deliveries")
+            nodes = nodes_of(s.connection, prefix, organization)
+            by_name: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+            for reported in deliveries_of(s.connection, prefix, organization, deployments):
+                if reported["deployment"] in by_name:
+                    by_name[reported["deployment"]].append(reported)
+            return {row.name: facts(row, by_name[row.name], nodes) for row in rows}
+
+        return await self._ask(ask)
+
+    async def nodes(self, organization: str, gateway: str) -> Dicts:
+        """The nodes of a gateway by name: node, connected, agent, first_seen, last_seen."""
+
+        def ask(s: Snapshot) -> Dicts:
+            hidden = ("organization", "gateway")
+            found = nodes_of(s.connection, s.prefix("deliveries"), organization, gateway)
+            return [{name: value for name, value in n.items() if name not in hidden} for n in found]
+
+        return await self._ask(ask)
+
+    async def parked(self) -> Dicts:
+        """What the live read models could not take in: read_model, topic, partition, position, subject,
+        type, id, reason, time."""
+        g, p = GENERATIONS.c, PARKED.c
+        wanted = (
+            select(p.read_model, p.topic, p.partition, p.position, p.subject, p.type, p.id, p.reason, p.time)
+            .join_from(PARKED, GENERATIONS, and_(g.read_model == p.read_model, g.generation == p.generation))
+            .where(g.state == "live", p.skipped_at.is_(None))
+            .order_by(p.read_model, p.topic, p.partition, p.position)
+        )
+        return await self._ask(lambda s: as_dicts(s.connection.execute(wanted)))
+
+    async def position(self, read_model: str = "resources", partition: int = 0) -> int:
+        """Up to where a read model has taken in its topic."""
+        return await self._ask(lambda s: s.positions.get((read_model, partition), 0))
+
+    def _page(
+        self, s: Snapshot, rows: Sequence[Row], limit: int, organization: str, key: Callable[[Row], int | str]
+    ) -> Page:
+        shown = tuple(rows[:limit])
+        more = cursor_after(key(shown[-1])) if len(rows) > limit else None
+        return Page(shown, more, s.positions.get(("resources", self._partition_of(organization)), 0))
+
+    async def _ask(self, question: Callable[[Snapshot], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+
+    def _answer(self, question: Callable[[Snapshot], T]) -> T:
+        with self._store.reader.begin() as connection:
+            return question(_snapshot(connection))
+
+
+_LIVE = (
+    select(
+        GENERATIONS.c.read_model,
+        GENERATIONS.c.generation,
+        GENERATIONS.c.version,
+        CHECKPOINTS.c.partition,
+        CHECKPOINTS.c.position,
+    )
+    .join_from(
+        GENERATIONS,
+        CHECKPOINTS,
+        and_(
+            GENERATIONS.c.read_model == CHECKPOINTS.c.read_model,
+            GENERATIONS.c.generation == CHECKPOINTS.c.generation,
+        ),
+    )
+    .where(GENERATIONS.c.state == "live")
+)
+
+
+def _snapshot(connection: Connection) -> Snapshot:
+    prefixes: dict[str, str] = {}
+    positions: dict[tuple[str, int], int] = {}
+    for name, number, version, partition, position in connection.execute(_LIVE):
+        prefixes[name] = Generation(name, number, version).prefix
+        positions[name, partition] = position
+    return Snapshot(connection, prefixes, positions)
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= MAXIMUM:
+        raise ValueError(f"The limit must be between 1 and {MAXIMUM}.")
+    return limit

@@ -1,0 +1,176 @@
+"""Queries on the resources read model: one resource, lists, and the entries of parts, as of any moment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    cast,
+    or_,
+    select,
+    union_all,
+)
+
+from projections.asking import Moment, Row
+from projections.folding import whole
+from projections.resources import AggregateTables, tables
+from schemas.aggregate import Aggregate
+
+
+def get(
+    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: Moment
+) -> Row | None:
+    found = connection.execute(
+        _one(prefix, aggregate.name, at.kind),
+        {"organization": organization, "name": name, "moment": at.value},
+    ).first()
+    return None if found is None else _row(aggregate, found)
+
+
+def get_many(
+    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, names: Sequence[str]
+) -> list[Row]:
+    """The current rows of some resources."""
+    v = tables(prefix).of[aggregate.name].versions
+    wanted = _versions(prefix, aggregate.name, "now").where(
+        v.c.organization == organization, v.c.name.in_(names)
+    )
+    return [_row(aggregate, found) for found in connection.execute(wanted)]
+
+
+def page(
+    connection: Connection,
+    prefix: str,
+    aggregate: Aggregate,
+    organization: str,
+    at: Moment,
+    *,
+    after: str,
+    limit: int,
+    where: Mapping[str, str],
+) -> list[Row]:
+    """Up to `limit` resources with names above `after`, by name."""
+    wanted = _list(prefix, aggregate.name, at.kind, aggregate.top)
+    v = tables(prefix).of[aggregate.name].versions
+    for field, value in where.items():
+        # SQLite gives JSON's true as 1; everything else reads the same as text.
+        same = [value, {"true": "1", "false": "0"}.get(value, value)]
+        wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))
+    parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
+    return [_row(aggregate, found) for found in connection.execute(wanted, parameters)]
+
+
+def entry(
+    connection: Connection,
+    prefix: str,
+    aggregate: Aggregate,
+    part: int,
+    organization: str,
+    name: str,
+    key: str,
+    at: Moment,
+) -> Row | None:
+    """One entry of a part, while its resource lives."""
+    t = tables(prefix).of[aggregate.name].parts[part]
+    wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.key == key)
+    wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position.desc()).limit(1)
+    found = connection.execute(wanted, {"moment": at.value}).first()
+    return None if found is None else _entry_row(found)
+
+
+def entries(
+    connection: Connection,
+    prefix: str,
+    aggregate: Aggregate,
+    part: int,
+    organization: str,
+    name: str,
+    at: Moment,
+    *,
+    after: int,
+    limit: int,
+) -> list[Row]:
+    """Up to `limit` entries with positions above `after`, oldest first."""
+    t = tables(prefix).of[aggregate.name].parts[part]
+    wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.position > after)
+    wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position).limit(limit)
+    return [_entry_row(found) for found in connection.execute(wanted, {"moment": at.value})]
+
+
+def time_of(connection: Connection, prefix: str, organization: str, position: int) -> str | None:
+    """The time of the last event of an organization at or before `position`."""
+    latest = [
+        select(v.c.valid_from, v.c.since)
+        .where(v.c.organization == organization, v.c.valid_from <= position)
+        .order_by(v.c.valid_from.desc())
+        .limit(1)
+        .subquery()
+        for v in (t.versions for t in tables(prefix).of.values())
+    ]
+    rows = connection.execute(union_all(*(select(s) for s in latest))).all()
+    return max(((r.valid_from, r.since) for r in rows), default=(0, None))[1]
+
+
+def _valid(table: Table, valid_from: ColumnElement[Any], kind: str) -> ColumnElement[bool]:
+    if kind == "now":
+        return table.c.valid_to.is_(None)
+    begin, end = (valid_from, table.c.valid_to) if kind == "position" else (table.c.since, table.c.until)
+    return and_(begin <= bindparam("moment"), or_(end.is_(None), end > bindparam("moment")))
+
+
+def _parts(of: AggregateTables) -> Iterable[tuple[Table, Any, int]]:
+    return ((part, column, i) for i, (part, column) in enumerate(zip(of.parts, of.entries, strict=True)))
+
+
+@lru_cache(maxsize=256)
+def _versions(prefix: str, aggregate: str, kind: str) -> Select[*tuple[Any, ...]]:
+    """Living resources with the documents of their newest entries."""
+    of = tables(prefix).of[aggregate]
+    v = of.versions
+    source: Any = v
+    columns: list[Any] = [v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]
+    for part, column, _ in _parts(of):
+        e = part.alias()
+        joined = and_(e.c.organization == v.c.organization, e.c.name == v.c.name, e.c.position == column)
+        source = source.outerjoin(e, joined)
+        columns += [column, e.c.document.label(f"entry_{column.name}")]
+    return (
+        select(*columns).select_from(source).where(_valid(v, v.c.valid_from, kind), v.c.document.is_not(None))
+    )
+
+
+@lru_cache(maxsize=256)
+def _one(prefix: str, aggregate: str, kind: str) -> Select[*tuple[Any, ...]]:
+    v = tables(prefix).of[aggregate].versions
+    wanted = _versions(prefix, aggregate, kind).where(
+        v.c.organization == bindparam("organization"), v.c.name == bindparam("name")
+    )
+    return wanted.order_by(v.c.valid_from.desc()).limit(1)
+
+
+@lru_cache(maxsize=256)
+def _list(prefix: str, aggregate: str, kind: str, top: bool = False) -> Select[*tuple[Any, ...]]:
+    v = tables(prefix).of[aggregate].versions
+    wanted = _versions(prefix, aggregate, kind).where(v.c.name > bindparam("after"))
+    if not top:
+        wanted = wanted.where(v.c.organization == bindparam("organization"))
+    return wanted.order_by(v.c.organization, v.c.name).limit(bindparam("limit"))
+
+
+def _row(aggregate: Aggregate, found: Any) -> Row:
+    values = list[Any](found)
+    name, version, position, since, created, document, *held = values
+    below = [(at, held[i + 1]) for i, at in enumerate(held) if i % 2 == 0 and at is not None]
+    return Row(name, version, position, since, whole(name, document, below), created)
+
+
+def _entry_row(found: Any) -> Row:
+    document = whole(found.name, found.document)
+    return Row(found.key, found.version, found.position, found.since, document, found.since)

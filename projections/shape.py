@@ -1,0 +1,39 @@
+"""The shape of recorded data, checked without building models: it was validated before it was recorded."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from projections.readmodel import Unprojectable
+from schemas.envelope import Envelope
+from schemas.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The fields a message type must and may have."""
+
+    required: frozenset[str]
+    declared: frozenset[str]
+
+
+def shape_of(message: type[Message]) -> Shape:
+    fields = message.model_fields
+    return Shape(frozenset(n for n, f in fields.items() if f.is_required()), frozenset(fields))
+
+
+def shapes(messages: Iterable[type[Message]]) -> Mapping[str, Shape]:
+    """By CloudEvents type."""
+    return {m.type(): shape_of(m) for m in messages}
+
+
+def checked(shape: Shape | None, envelope: Envelope) -> dict[str, Any]:
+    """The data of `envelope`. Raises Unprojectable when a field is missing or unknown."""
+    if shape is None:
+        raise Unprojectable(f"the type {envelope.type!r} is not known here")
+    data = envelope.data
+    if not shape.required <= data.keys():
+        raise Unprojectable(f"{envelope.type} lacks {', '.join(sorted(shape.required - data.keys()))}")
+    if not data.keys() <= shape.declared:
+        raise Unprojectable(f"{envelope.type} has unknown {', '.join(sorted(data.keys() - shape.declared))}")
+    return data

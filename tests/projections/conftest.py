@@ -1,0 +1,51 @@
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from projections.catalogue import READ_MODELS
+from projections.queries import ReadModels
+from projections.store import Store, open_store
+from schemas.message import Message
+from streams.log import Record, Topic
+from streams.projecting.writing import Writer
+from tests.projections.events import placed
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    store = open_store(tmp_path / "readmodels.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def writer(store: Store) -> Writer:
+    writer = Writer(store, READ_MODELS, 1)
+    writer.open()
+    return writer
+
+
+@pytest.fixture
+async def ask(store: Store) -> AsyncIterator[ReadModels]:
+    models = ReadModels(store)
+    yield models
+    models.close()
+
+
+Happen = Callable[..., list[Record]]
+
+
+@pytest.fixture
+def happen(writer: Writer) -> Happen:
+    """Projects messages at the next positions of a topic, all in one batch."""
+    ends: dict[str, int] = {}
+
+    def happen(*messages: Message, topic: Topic = "events") -> list[Record]:
+        first = ends.get(topic, 0) + 1
+        ends[topic] = first + len(messages) - 1
+        records = [Record(topic, 0, p.position, p.envelope) for p in placed(*messages, first=first)]
+        writer.apply({topic: {0: records}})
+        return records
+
+    return happen

@@ -1,0 +1,159 @@
+"""Laws: whatever the events and however they are batched, the rows are their fold, also as of then."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import MetaData, select
+
+from projections.catalogue import READ_MODELS
+from projections.queries import ReadModels
+from projections.store import Generation, Store, open_store
+from schemas.catalog import AGGREGATES, EVENTS
+from schemas.message import Message
+from streams.log import Record
+from streams.projecting.writing import Writer
+from tests.projections.events import (
+    deleted,
+    gateway,
+    gateway_changed,
+    gateway_removed,
+    placed,
+    project,
+    project_deleted,
+    published,
+    specification,
+    started,
+    stopped,
+    superseded,
+)
+
+NAMES = st.sampled_from(["a", "b"])
+EVENT = st.one_of(
+    st.builds(
+        lambda name, revision, context, organization: published(
+            name, revision, spec=specification(context), organization=organization
+        ),
+        NAMES,
+        st.integers(1, 3),
+        st.sampled_from(["/x", "/y"]),
+        st.sampled_from(["acme", "other"]),
+    ),
+    st.builds(deleted, NAMES),
+    st.builds(project, NAMES, st.sampled_from(["", "Shop"])),
+    st.builds(project_deleted, NAMES),
+    st.builds(gateway, NAMES),
+    st.builds(gateway_changed, NAMES, st.integers(8000, 8002)),
+    st.builds(gateway_removed, NAMES),
+    st.builds(started, NAMES, st.just(("a", "b"))),
+    st.builds(superseded, NAMES, NAMES, st.sampled_from([(), ("b",)])),
+    st.builds(stopped, NAMES),
+)
+HISTORY = st.lists(EVENT, max_size=25)
+
+
+@contextmanager
+def a_store() -> Iterator[Store]:
+    with tempfile.TemporaryDirectory() as directory:
+        store = open_store(Path(directory) / "readmodels.db")
+        yield store
+        store.close()
+
+
+def records(history: Sequence[Message]) -> list[Record]:
+    return [Record("events", 0, p.position, p.envelope) for p in placed(*history)]
+
+
+def replayed(history: Sequence[Message]) -> dict[tuple[str, str, str], tuple[int, dict[str, Any]]]:
+    """What the words of `Event.effect` say: fields laid over the document, or the end of it."""
+    documents: dict[tuple[str, str, str], tuple[int, dict[str, Any] | None]] = {}
+    for message in history:
+        event = EVENTS[message.type()]
+        key = (event.aggregate, message.organization, message.name)
+        version, document = documents.get(key, (0, None))
+        if event.effect == "end":
+            documents[key] = (version + 1, None)
+            continue
+        laid = {**(document or {}), **message.model_dump(mode="json")}
+        documents[key] = (
+            version + 1,
+            {f: v for f, v in laid.items() if f != "organization" and v is not None},
+        )
+    return {
+        key: (version, _without_none(document))
+        for key, (version, document) in documents.items()
+        if document is not None
+    }
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {f: _without_none(v) for f, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=30, deadline=None)
+@given(HISTORY, st.integers(1, 7))
+async def test_the_rows_are_the_fold_now_and_as_of_every_position(history: list[Message], size: int):
+    everything = records(history)
+    with a_store() as store:
+        writer = Writer(store, READ_MODELS, 1)
+        writer.open()
+        for i in range(0, len(everything), size):
+            writer.apply({"events": {0: everything[i : i + size]}})
+        ask = ReadModels(store)
+        try:
+            for p in range(len(history) + 1):
+                expected = replayed(history[:p])
+                assert await shown(ask, p) == expected
+            assert await shown(ask, None) == replayed(history)
+        finally:
+            ask.close()
+
+
+@settings(max_examples=20, deadline=None)
+@given(HISTORY, st.integers(1, 7), st.integers(1, 7))
+def test_rebuilt_tables_equal_the_live_ones(history: list[Message], live: int, rebuilt: int):
+    everything = records(history)
+    with a_store() as store:
+        writer = Writer(store, READ_MODELS, 1)
+        writer.open()
+        for i in range(0, len(everything), live):
+            writer.apply({"events": {0: everything[i : i + live]}})
+        slot = writer.begin_building("resources")
+        for i in range(0, len(everything), rebuilt):
+            slot = writer.build(slot, {0: everything[i : i + rebuilt]})
+        writer.index(slot)
+        assert len(contents(store, slot.generation)) > len(AGGREGATES)
+        assert contents(store, slot.generation) == contents(store, writer.slots["resources"].generation)
+        writer.swap(slot)
+        assert writer.slots["resources"].positions == {0: len(history)}
+
+
+async def shown(ask: ReadModels, as_of: int | None) -> dict[tuple[str, str, str], tuple[int, dict[str, Any]]]:
+    rows: dict[tuple[str, str, str], tuple[int, dict[str, Any]]] = {}
+    for aggregate in AGGREGATES:
+        if aggregate.top:
+            continue
+        for organization in ("acme", "other"):
+            for row in (await ask.list(aggregate, organization, as_of=as_of)).rows:
+                assert row == await ask.get(aggregate, organization, row.name, as_of)
+                rows[aggregate.name, organization, row.name] = (row.version, row.document)
+    return rows
+
+
+def contents(store: Store, generation: Generation) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of a generation by table."""
+    metadata = MetaData()
+    with store.reader.begin() as connection:
+        metadata.reflect(connection, only=lambda name, _: name.startswith(f"{generation.prefix}_"))
+        return {
+            t.name.removeprefix(generation.prefix): sorted(
+                tuple(map(repr, row)) for row in connection.execute(select(t))
+            )
+            for t in metadata.sorted_tables
+        }

@@ -57,6 +57,13 @@ class Command(Message):
     def type(cls) -> str:
         return f"io.signalbox.{cls.aggregate}.command.{cls.verb}.v{cls.major}"
 
+    def data(self) -> dict[str, Any]:
+        """JSON-ready; without `name` when the command leaves it to its id."""
+        content = super().data()
+        if not self.name:
+            del content["name"]
+        return content
+
 
 class Event(Message):
     """What happened, for ever. `io.signalbox.<aggregate>.<past tense>.v1`.

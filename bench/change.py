@@ -1,0 +1,111 @@
+"""A change travels: from the HTTP command to the first request that Envoy answers by it."""
+
+import time
+
+import orjson
+
+from bench.connection import Connection
+from bench.figure import Figure, median, percentile
+from bench.house import ORGANIZATION, House, definition, house
+
+ROUNDS = 100
+
+
+def publish(made: House, name: str, upstream: str, display_name: str) -> int:
+    """A new revision of an API; its number."""
+    documents = [{"source": name, "content": definition(name, upstream, display_name)}]
+    answer = made.ask("POST", "/apply", {"documents": documents, "deploy": None})
+    return int(answer["items"][0]["revision"])  # type: ignore[index]
+
+
+class Changing:
+    """Deploys revisions and waits for Envoy to answer by them. Times in milliseconds."""
+
+    def __init__(self, made: House) -> None:
+        self._commands = made.connection()
+        self._listener = made.listener()
+        self._headers = made.headers
+
+    def deploy(self, name: str, revision: int) -> tuple[float, float]:
+        """From sending, and from being accepted, to the first answer by `revision`."""
+        body = orjson.dumps({"api": name, "revision": revision, "gateway": "local"})
+        sent = time.perf_counter()
+        status, _, answer = self._commands.ask("POST", f"{ORGANIZATION}/deployments", body, **self._headers)
+        accepted = time.perf_counter()
+        if status != 202:
+            raise RuntimeError(f"{status} {answer[:300]!r}")
+        until_answered(self._listener, f"/{name}/items", f"{name}@{revision}")
+        answered = time.perf_counter()
+        return (answered - sent) * 1000, (answered - accepted) * 1000
+
+    def close(self) -> None:
+        self._commands.close()
+        self._listener.close()
+
+
+def until_answered(listener: Connection, path: str, revision: str, seconds: float = 10.0) -> None:
+    """Asks until the answer is by `revision`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status, headers, _ = listener.ask("GET", path)
+        if status == 200 and headers.get("x-signalbox-revision") == revision:
+            return
+        time.sleep(0.0002)
+    raise TimeoutError(f"{path} is not answered by {revision}")
+
+
+def existing(made: House, upstream: str, name: str, rounds: int) -> list[tuple[float, float]]:
+    """Changes one API back and forth between two revisions."""
+    revisions = [publish(made, name, upstream, f"{name} {number}") for number in (1, 2)]
+    changing = Changing(made)
+    try:
+        times = [changing.deploy(name, revisions[i % 2]) for i in range(rounds + 4)]
+    finally:
+        changing.close()
+    return times[4:]
+
+
+def fresh(made: House, upstream: str, rounds: int) -> list[tuple[float, float]]:
+    """Deploys APIs that are new to the gateway."""
+    names = [f"fresh-{i}" for i in range(rounds)]
+    revisions = {name: publish(made, name, upstream, name) for name in names}
+    changing = Changing(made)
+    try:
+        return [changing.deploy(name, revisions[name]) for name in names]
+    finally:
+        changing.close()
+
+
+def run(sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
+    figures: list[Figure] = []
+    medians: dict[int, float] = {}
+    with house() as (made, upstream):
+        made.up()
+        live = 0
+        for size in sizes:
+            made.load([f"api-{i}" for i in range(live, size)], upstream)
+            live = size
+            times = existing(made, upstream, f"api-{size // 2}", ROUNDS)
+            accepted = [a for _, a in times]
+            sent = [s for s, _ in times]
+            medians[size] = median(accepted)
+            p50, p99 = (10, 30) if size == 10_000 else (None, None)
+            label = f"change of an API, {size:,} live"
+            figures += [
+                Figure(f"{label}: accepted → answered, p50", median(accepted), "ms", p50),
+                Figure(
+                    f"{label}: accepted → answered, p99",
+                    percentile(accepted, 0.99),
+                    "ms",
+                    p99,
+                ),
+                Figure(f"{label}: sent → answered, p50", median(sent), "ms"),
+                Figure(f"{label}: sent → answered, p99", percentile(sent, 0.99), "ms"),
+            ]
+        new = [a for _, a in fresh(made, upstream, 50)]
+        figures.append(Figure(f"new API at {live:,}: accepted → answered, p50", median(new), "ms", 35))
+        figures.append(Figure(f"new API at {live:,}: accepted → answered, p99", percentile(new, 0.99), "ms"))
+    if 100 in medians and 1_000 in medians:
+        ratio = max(medians[100], medians[1_000]) / min(medians[100], medians[1_000])
+        figures.append(Figure("change at 100 and at 1,000 live: p50 apart by", ratio, "×", 1.5))
+    return figures

@@ -1,0 +1,99 @@
+"""Commands decided and durable: in process with 64 callers, and over HTTP with `Prefer: wait`."""
+
+import asyncio
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+
+from bench.figure import Figure
+from bench.house import ORGANIZATION, House, house
+from schemas.envelope import Envelope
+from schemas.identity import timestamp, uuid7
+from schemas.organization import DefineOrganization
+from schemas.project import DefineProject
+from streams.commanding import Commanding
+from streams.deciding import Decider
+from streams.sqlite.log import SqliteLog
+
+CALLERS = 64
+
+
+def run(count: int = 20_000, over_http: int = 6_000) -> list[Figure]:
+    figures = [
+        Figure(
+            f"commands decided and durable, {CALLERS} callers, in process",
+            asyncio.run(in_process(count)),
+            "/s",
+            5_000,
+            most=False,
+        )
+    ]
+    with house() as (made, _):
+        made.up("--no-envoy")
+        rate = http(made, over_http)
+    name = f"commands decided over HTTP with Prefer: wait, {CALLERS} callers"
+    return [*figures, Figure(name, rate, "/s", 800, most=False)]
+
+
+def _command(command: DefineOrganization | DefineProject) -> Envelope:
+    return Envelope(
+        id=uuid7(),
+        type=command.type(),
+        source="/bench",
+        subject=f"organizations/{command.organization}",
+        time=timestamp(),
+        partitionkey=command.organization,
+        data=command.data(),
+    )
+
+
+async def in_process(count: int) -> float:
+    """Commands a second."""
+    with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
+        log = await SqliteLog.open(Path(work))
+        commands = Commanding(log)
+        decider = Decider(log, 0, "/bench", lambda done, _: commands.decided(o for _, o in done))
+        await decider.start()
+        running = asyncio.create_task(decider.run())
+        await commands.execute([_command(DefineOrganization(organization="acme", name="acme"))], 10)
+
+        async def call(caller: int) -> None:
+            for i in range(count // CALLERS):
+                command = DefineProject(organization="acme", name=f"p-{caller}-{i}")
+                ((_, outcome),) = (await commands.execute([_command(command)], 30)).items()
+                assert outcome.accepted, outcome
+
+        began = time.perf_counter()
+        await asyncio.gather(*(call(caller) for caller in range(CALLERS)))
+        seconds = time.perf_counter() - began
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await log.close()
+        return count // CALLERS * CALLERS / seconds
+
+
+def http(made: House, count: int) -> float:
+    """Commands a second."""
+
+    def call(caller: int) -> None:
+        connection = made.connection()
+        for i in range(count // CALLERS):
+            status, _, answer = connection.ask(
+                "PUT",
+                f"{ORGANIZATION}/projects/p-{caller}-{i}",
+                orjson.dumps({"display_name": "Bench"}),
+                prefer="wait=30",
+                **made_headers,
+            )
+            if status != 201:
+                raise RuntimeError(f"{status} {answer[:300]!r}")
+        connection.close()
+
+    made_headers = made.headers
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        list(callers.map(call, range(CALLERS)))
+    return count // CALLERS * CALLERS / (time.perf_counter() - began)

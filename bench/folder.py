@@ -1,0 +1,73 @@
+"""`signalbox apply` of a folder until all is acknowledged; then a restart with all of it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.change import until_answered
+from bench.connection import Connection
+from bench.figure import Figure
+from bench.house import House, definition, house
+
+
+def run(count: int = 10_000) -> list[Figure]:
+    with house() as (made, upstream):
+        made.up()
+        folder = made.data.parent / "apis"
+        folder.mkdir()
+        for i in range(count):
+            (folder / f"api-{i:05d}.yaml").write_text(definition(f"api-{i}", upstream))
+        seconds = apply(made, folder)
+        peak = made.memory()
+        figures = [
+            Figure(f"apply of {count:,} definitions until all are acknowledged", seconds, "s", 60),
+            Figure(f"memory of the process after that, {count:,} APIs", peak, "MB", 400),
+        ]
+        return [*figures, *restart(made, count)]
+
+
+def apply(made: House, folder: Path) -> float:
+    token = (made.data / "admin.token").read_text().strip()
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "signalbox", "apply", "-f", str(folder), "--deploy", "--to", "local"],
+        env={"SIGNALBOX_URL": f"http://127.0.0.1:{made.http}", "SIGNALBOX_TOKEN": token, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"apply: {done.stdout[-1500:]} {done.stderr[-1500:]}")
+    return seconds
+
+
+def restart(made: House, count: int) -> list[Figure]:
+    """Stops everything, Envoy too, and starts again until the last API answers."""
+    made.down()
+    began = time.perf_counter()
+    ready = made.up()
+    connected = time.perf_counter()
+    listener = until_listening(made)
+    for i in (0, count // 2, count - 1):
+        until_answered(listener, f"/api-{i}/items", f"api-{i}@1", 60.0)
+    in_sync = time.perf_counter() - began
+    listener.close()
+    return [
+        Figure(f"restart with {count:,} APIs until ready", ready, "s"),
+        Figure(f"restart with {count:,} APIs until Envoy, started anew, serves them", in_sync, "s", 3),
+        Figure("of that after being ready", time.perf_counter() - connected, "s"),
+        Figure(f"memory of the process after a restart with {count:,} APIs", made.memory(), "MB", 250),
+    ]
+
+
+def until_listening(made: House, seconds: float = 60.0) -> Connection:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return made.listener()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.005)

@@ -1,0 +1,3 @@
+from signalbox.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""From what proxies answer to status messages, probes and durations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateways.entry import Cause, Entry
+from schemas.identity import timestamp
+from schemas.status import DeliveryReported, Fact, NodeReported, Status
+
+Report = Callable[[Sequence[Status]], None]
+Probe = Callable[[str, Cause], None]
+"""Asks for proof that a gateway (its subject) serves a deployment."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Observes the xDS server."""
+
+    report: Report
+    probe: Probe
+    proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
+
+    def connected(self, gateway: str, node: str, agent: str) -> None:
+        self.proxies[gateway, node] = self.proxies.get((gateway, node), 0) + 1
+        self._node(gateway, node, connected=True, agent=agent)
+
+    def disconnected(self, gateway: str, node: str) -> None:
+        left = self.proxies.get((gateway, node), 0) - 1
+        if left > 0:
+            self.proxies[gateway, node] = left
+            return
+        self.proxies.pop((gateway, node), None)
+        self._node(gateway, node, connected=False)
+
+    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        """Sending is no fact of a deployment: only what the proxy answers is."""
+
+    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        """Reports each deployment once per node, and has it probed."""
+        new: list[Status] = []
+        for entry in entries:
+            for cause in entry.causes:
+                if self._running.get((gateway, node, cause.api)) == cause.deployment:
+                    continue
+                self._running[gateway, node, cause.api] = cause.deployment
+                new.append(delivery(gateway, cause.deployment, node, "acknowledged", version=entry.version))
+                self.probe(gateway, cause)
+        self.report(new)
+
+    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
+        self.report(
+            [
+                delivery(gateway, cause.deployment, node, "refused", version=entry.version, reason=reason)
+                for entry in entries
+                for cause in entry.causes
+                if self._running.get((gateway, node, cause.api)) != cause.deployment
+            ]
+        )
+
+    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        """A removed resource no longer serves the deployments it carried last."""
+        for entry in entries:
+            for cause in entry.causes:
+                self._running.pop((gateway, node, cause.api), None)
+        self.report(
+            [
+                delivery(gateway, cause.deployment, node, "withdrawn")
+                for entry in entries
+                for cause in entry.causes
+            ]
+        )
+
+    def serving(self, deployment: str, gateway: str, node: str, at: str) -> None:
+        self.report([delivery(gateway, deployment, node, "serving", at=at)])
+
+    def _node(self, gateway: str, node: str, *, connected: bool, agent: str = "") -> None:
+        _, organization, _, name = gateway.split("/")
+        self.report(
+            [
+                NodeReported(
+                    organization=organization,
+                    name=name,
+                    at=timestamp(),
+                    node=node,
+                    connected=connected,
+                    agent=agent,
+                )
+            ]
+        )
+
+
+def delivery(
+    gateway: str,
+    deployment: str,
+    node: str,
+    fact: Fact,
+    *,
+    version: str = "",
+    reason: str = "",
+    at: str | None = None,
+) -> DeliveryReported:
+    """A status of one deployment on one node; `gateway` is its subject."""
+    _, organization, _, name = gateway.split("/")
+    return DeliveryReported(
+        organization=organization,
+        name=name,
+        at=at or timestamp(),
+        deployment=deployment,
+        node=node,
+        fact=fact,
+        version=version,
+        reason=reason,
+    )

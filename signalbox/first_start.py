@@ -1,0 +1,117 @@
+"""What exists from the first start on: a house to put APIs in, and the sample."""
+
+import logging
+from collections.abc import Sequence
+
+from definitions.reading import read
+from schemas.api import Document, PublishApi
+from schemas.canonical import sha256_hex
+from schemas.catalog import subject_of
+from schemas.deployment import StartDeployment
+from schemas.envelope import Envelope
+from schemas.environment import DefineEnvironment
+from schemas.gateway import RegisterGateway
+from schemas.identity import timestamp, uuid7
+from schemas.message import Command
+from schemas.organization import DefineOrganization
+from schemas.outcome import Outcome
+from schemas.project import DefineProject
+from signalbox.sample import NAME, sample
+from signalbox.settings import Settings
+from streams.commanding import Commanding
+from streams.documents import DocumentStore
+
+ORGANIZATION = "default"
+PROJECT = "default"
+ENVIRONMENT = "development"
+GATEWAY = "local"
+DECIDE_SECONDS = 30.0
+
+logger = logging.getLogger("signalbox.first-start")
+
+
+class FirstStartFailed(Exception):
+    """What every Signalbox begins with could not be made."""
+
+
+async def make_house(commanding: Commanding, settings: Settings, gateway_token: str) -> None:
+    """Organization, project, environment and gateway; does nothing when they were made before.
+
+    Raises FirstStartFailed, LogUnavailable.
+    """
+    commands: dict[str, Command] = {
+        "organization": DefineOrganization(organization=ORGANIZATION, name=ORGANIZATION),
+        "project": DefineProject(organization=ORGANIZATION, name=PROJECT),
+        "environment": DefineEnvironment(organization=ORGANIZATION, name=ENVIRONMENT),
+        "gateway": RegisterGateway(
+            organization=ORGANIZATION,
+            name=GATEWAY,
+            environment=ENVIRONMENT,
+            address=settings.gateway.host,
+            port=settings.gateway.port,
+            token_digest=sha256_hex(gateway_token.encode()),
+        ),
+    }
+    # Their ids never change: a command id is decided once, so a later start changes nothing.
+    missing = {
+        f"first-start-{what}": command
+        for what, command in commands.items()
+        if await commanding.outcome(f"first-start-{what}") is None
+    }
+    await _execute(commanding, [_envelope(id, command) for id, command in missing.items()])
+
+
+async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstream: str) -> None:
+    """Publishes the sample API with its present upstream and deploys it.
+
+    Raises FirstStartFailed, LogUnavailable.
+    """
+    reading = read(sample(upstream).encode(), "hello.yaml")
+    if reading.findings or len(reading.definitions) != 1:
+        raise FirstStartFailed(f"the sample cannot be read: {reading.findings}")
+    (definition,) = reading.definitions
+    document = Document(
+        sha256=await documents.put(definition.content, definition.media_type),
+        media_type=definition.media_type,
+        size=len(definition.content),
+        form=definition.form,
+    )
+    publish = PublishApi.model_validate(
+        {
+            "organization": ORGANIZATION,
+            "name": NAME,
+            "project": PROJECT,
+            "spec": definition.spec,
+            "document": document,
+        }
+    )
+    deploy = StartDeployment(organization=ORGANIZATION, api=NAME, gateway=GATEWAY)
+    await _execute(commanding, [_envelope(None, publish), _envelope(None, deploy)])
+
+
+async def _execute(commanding: Commanding, envelopes: Sequence[Envelope]) -> None:
+    outcomes = await commanding.execute(envelopes, DECIDE_SECONDS)
+    for envelope in envelopes:
+        _require(envelope, outcomes.get(envelope.id))
+
+
+def _require(envelope: Envelope, outcome: Outcome | None) -> None:
+    if outcome is None:
+        raise FirstStartFailed(f"{envelope.type} was not decided within {DECIDE_SECONDS:.0f} s")
+    if not outcome.accepted and outcome.rule != "already-exists":
+        raise FirstStartFailed(f"{envelope.type} was rejected: {outcome.message}")
+
+
+def _envelope(id: str | None, command: Command) -> Envelope:
+    id = id or uuid7()
+    return Envelope(
+        id=id,
+        type=command.type(),
+        source="/signalbox/first-start",
+        subject=subject_of(command, id),
+        time=timestamp(),
+        partitionkey=command.organization,
+        data=command.data(),
+        authtype="system",
+        authid="signalbox",
+    )

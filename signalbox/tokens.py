@@ -1,0 +1,29 @@
+"""Secrets kept in the data directory, made at first start, readable by their owner alone."""
+
+import hmac
+import os
+import secrets
+from hashlib import sha256
+from pathlib import Path
+
+
+def kept_secret(file: Path, prefix: str) -> str:
+    """The secret in `file`; made when missing. Raises OSError."""
+    try:
+        return file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        secret = prefix + secrets.token_urlsafe(32)
+    # Complete before it has its name, so that a crash never leaves half a secret.
+    unfinished = file.with_suffix(".new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secret + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(file)
+    return secret
+
+
+def probe_secret(key: str, gateway: str) -> str:
+    """What opens a gateway's probe routes: different for every gateway, the same after a restart."""
+    return hmac.new(key.encode(), gateway.encode(), sha256).hexdigest()[:32]

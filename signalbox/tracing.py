@@ -1,0 +1,88 @@
+"""One trace per change: from the HTTP request over the decision to each proxy's acknowledgement.
+
+The events carry `traceparent` (W3C Trace Context), so every stage adds its span to the same trace,
+wherever it runs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from schemas.catalog import DEPLOYMENT
+from schemas.envelope import Envelope
+from schemas.identity import unix_seconds
+from schemas.outcome import Outcome
+from schemas.status import DeliveryReported, Status
+from signalbox.telemetry import Telemetry
+
+REMEMBERED = 20_000
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def traceparent_of_request(given: str) -> str:
+    """The `traceparent` of a request's commands: a new span, below the caller's when it named one."""
+    tracer = trace.get_tracer("signalbox.api")
+    span = tracer.start_span("request", _context(given), kind=SpanKind.SERVER)
+    span.end()
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
+    return carrier.get("traceparent", "")
+
+
+def _context(traceparent: str) -> Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    requested: float
+    traceparent: str
+
+
+class Changes:
+    """Follows deployments from their command to what gateways say, as spans and durations."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._started: OrderedDict[str, _Started] = OrderedDict()
+        self._tracer = trace.get_tracer("signalbox")
+
+    def decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
+        self._telemetry.decide.record(seconds)
+        for command, outcome in decisions:
+            labels = {"accepted": str(outcome.accepted).lower(), "rule": outcome.rule}
+            self._telemetry.commands.add(1, labels)
+            self._span(
+                "decide", command.traceparent, unix_seconds(outcome.decided_at) - seconds, outcome.name
+            )
+            if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
+                started = _Started(unix_seconds(outcome.requested_at), command.traceparent)
+                self._started[outcome.subject] = started
+                if len(self._started) > REMEMBERED:
+                    self._started.popitem(last=False)
+
+    def reported(self, messages: Sequence[Status]) -> None:
+        for message in messages:
+            if not isinstance(message, DeliveryReported):
+                continue
+            started = self._started.get(DEPLOYMENT.subject(message.organization, message.deployment))
+            if started is None:
+                continue
+            seconds = unix_seconds(message.at) - started.requested
+            if message.fact == "acknowledged":
+                self._telemetry.acknowledge.record(seconds)
+            elif message.fact == "serving":
+                self._telemetry.serve.record(seconds)
+            self._span(message.fact, started.traceparent, started.requested, message.deployment)
+
+    def _span(self, name: str, traceparent: str, began: float, id: str) -> None:
+        if not traceparent:
+            return
+        span = self._tracer.start_span(name, _context(traceparent), start_time=int(began * 1e9))
+        span.set_attribute("signalbox.id", id)
+        span.end()

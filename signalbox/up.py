@@ -1,0 +1,69 @@
+"""`signalbox up`: everything in one process, until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+import time
+
+from rich.console import Console
+
+from signalbox import logs
+from signalbox.envoy import EnvoyMissing
+from signalbox.first_start import FirstStartFailed
+from signalbox.ports import PortUnusable
+from signalbox.sample import CONTEXT
+from signalbox.settings import Settings
+from streams.log import LogError
+from streams.sqlite.lock import DirectoryInUse
+
+EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, OSError)
+"""What can go wrong through nobody's fault but the surroundings': told in a sentence, not a traceback."""
+
+
+def run_up(settings: Settings) -> int:
+    """Runs until SIGINT or SIGTERM; the exit code."""
+    logs.set_up(json=True if settings.json_logs else None)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_up(settings))
+    return uvloop.run(_up(settings))
+
+
+async def _up(settings: Settings) -> int:
+    from signalbox.compose import Signalbox
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    began = time.perf_counter()
+    try:
+        async with Signalbox(settings) as running:
+            _welcome(settings, time.perf_counter() - began)
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if running.failed.done():
+                running.failed.result()
+            print("Stopping.", file=sys.stderr, flush=True)
+    except EXPECTED as error:
+        print(f"signalbox: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _welcome(settings: Settings, seconds: float) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]Signalbox[/bold] is up ({seconds:.1f} s). Stop with Ctrl-C.\n")
+    rows = [("API", settings.http.url), ("token", str(settings.admin_token)), ("data", str(settings.data))]
+    if settings.envoy:
+        rows.insert(1, ("gateway", f"{settings.gateway.url}  (Envoy)"))
+    else:
+        rows.insert(1, ("xDS", f"{settings.xds}  (--no-envoy: connect your own)"))
+    for name, value in rows:
+        console.print(f"  {name:8} {value}", soft_wrap=True)
+    if settings.envoy and settings.sample:
+        console.print("\nA sample API is deployed. Try:\n")
+        console.print(f"  curl {settings.gateway.url}{CONTEXT}/you\n", soft_wrap=True, markup=False)
+    sys.stdout.flush()

@@ -1,0 +1,254 @@
+"""Gateway sync: events in, ready configuration entries out, at the cost of what changed.
+
+For every event it knows which groups (APIs sharing the first path segment of one gateway) it
+touches, compiles these alone, and puts what differs on the config topic. Its state is the config
+topic itself and its position in the events; doing an event twice changes nothing, because versions
+are content hashes.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from gateways.compiler import compile_api, group_of
+from gateways.entry import Cause, Entry, content_version
+from gateways.model import DeployedApi, GatewaySettings
+from gateways.translator import Translator
+from schemas.catalog import GATEWAY
+from schemas.deployment import DeploymentStarted, DeploymentStopped
+from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
+from schemas.identity import timestamp
+from schemas.message import Event
+from schemas.status import DeliveryReported, Fact
+from streams.config_topic import ConfigTopic
+from streams.contributions import Contributions
+from streams.log import Consumed, Log, LogUnavailable, Record, Transaction
+from streams.register_reading import RegisterReading, event_of
+from streams.requirements import Requirements, Resource
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+CONSUMER = "gateway-sync"
+CREDENTIALS = "signalbox.io/credentials"
+"""The entry type under which a gateway's token digest travels to whoever lets its nodes in."""
+BATCH = 128
+RETRY_SECONDS = 0.5
+BREATH_SECONDS = 0.005
+"""How long compiling may keep the loop to itself."""
+
+Current = Callable[[str, str, str], Entry | None]
+"""The entry in force for a gateway, type and name."""
+
+
+@dataclass(slots=True)
+class GatewaySync:
+    """The consumer for one partition.
+
+    `current` is the config topic as it stands, `report` takes status messages, and `compiled` hears
+    how many entries a batch changed and how many seconds it took.
+    """
+
+    log: Log
+    config: ConfigTopic
+    translators: Mapping[str, Translator]
+    current: Current
+    report: Callable[[Sequence[DeliveryReported]], None]
+    probe_secret: Callable[[str], str]
+    compiled: Callable[[int, float], None]
+    partition: int = 0
+    _contributions: Contributions = field(default_factory=Contributions)
+    _requirements: Requirements = field(default_factory=Requirements)
+    _reading: RegisterReading = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reading = RegisterReading(self.log)
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Takes up the state from the config topic."""
+        needs: dict[tuple[str, str], frozenset[Resource]] = {}
+        for entry in entries:
+            for cause in entry.causes:
+                group = group_of(cause.context)
+                self._contributions.place(entry.gateway, group, cause)
+                key = (entry.gateway, group)
+                needs[key] = needs.get(key, frozenset()) | frozenset(entry.requires)
+        for (gateway, group), resources in needs.items():
+            self._requirements.set(gateway, group, resources)
+
+    async def run(self) -> None:
+        """Follows the events until cancelled."""
+        position = await self.log.consumed(CONSUMER, "events", self.partition)
+        while True:
+            await self.log.wait("events", self.partition, position)
+            records = await self.log.read("events", self.partition, position, BATCH)
+            try:
+                await self.sync(records)
+                position = records[-1].position
+                consumed = Consumed(CONSUMER, "events", self.partition, position)
+                await self.log.commit(Transaction(consumed=(consumed,)))
+            except LogUnavailable as error:
+                logger.error("gateway sync waits for the log: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def sync(self, records: Sequence[Record]) -> None:
+        """Publishes what these events change."""
+        began = perf_counter()
+        dirty: dict[tuple[str, str], int] = {}
+        changed: list[Entry] = []
+        for record in records:
+            event = event_of(record.envelope)
+            self._reading.notice(event)
+            async for gateway, group in self._touched(event):
+                dirty[gateway, group] = record.position
+            changed.extend(await self._listener(event, record.position))
+        for (gateway, group), position in dirty.items():
+            changed.extend(await self._group(gateway, group, position))
+            if perf_counter() - began > BREATH_SECONDS:
+                await asyncio.sleep(0)
+        if changed:
+            reports = self._published(changed)
+            await self.config.put(changed)
+            self.report(reports)
+        self.compiled(len(changed), perf_counter() - began)
+
+    async def _touched(self, event: Event) -> AsyncIterator[tuple[str, str]]:
+        """The groups an event changes, after its effect on the contributions."""
+        match event:
+            case DeploymentStarted():
+                for name in event.gateways:
+                    gateway = GATEWAY.subject(event.organization, name)
+                    if await self._accepts(gateway, event, name):
+                        cause = Cause(event.name, event.api, event.revision, event.context, event.hosts[0])
+                        group = group_of(event.context)
+                        for changed in self._contributions.place(gateway, group, cause):
+                            yield gateway, changed
+            case DeploymentStopped():
+                started = await self._reading.started(event.organization, event.name)
+                for name in event.left if started else ():
+                    gateway = GATEWAY.subject(event.organization, name)
+                    for changed in self._contributions.remove(gateway, started.api if started else ""):
+                        yield gateway, changed
+            case GatewayChanged():
+                gateway = GATEWAY.subject(event.organization, event.name)
+                for group in tuple(self._contributions.groups.get(gateway, ())):
+                    yield gateway, group
+            case _:
+                return
+
+    async def _accepts(self, gateway: str, started: DeploymentStarted, name: str) -> bool:
+        """Whether the gateway's kind can do what the API asks; a refusal is reported."""
+        settings = await self._settings(gateway)
+        api = await self._deployed(started.organization, started.name, started.api, started.revision)
+        if settings is None or api is None:
+            return False
+        findings = self.translators[settings.kind].check(api)
+        if findings:
+            reason = "; ".join(f"unsupported: {f.detail} ({f.pointer})" for f in findings)
+            self.report((_delivery(started.organization, name, started.name, "refused", reason=reason),))
+        return not findings
+
+    async def _listener(self, event: Event, position: int) -> Sequence[Entry]:
+        if isinstance(event, GatewayRemoved):
+            gateway = GATEWAY.subject(event.organization, event.name)
+            return [Entry(gateway, "", CREDENTIALS, "token", "", position, b"")]
+        if not isinstance(event, GatewayRegistered | GatewayChanged):
+            return ()
+        settings = await self._settings(GATEWAY.subject(event.organization, event.name))
+        if settings is None:
+            return ()
+        entries = list(self.translators[settings.kind].listener_entries(settings, position))
+        if isinstance(event, GatewayRegistered):
+            body = event.token_digest.encode()
+            version = content_version(body)
+            entries.append(
+                Entry(settings.subject, settings.kind, CREDENTIALS, "token", version, position, body)
+            )
+        return self._differing(entries)
+
+    async def _group(self, gateway: str, group: str, position: int) -> Sequence[Entry]:
+        """What differs in one group from what is in force."""
+        settings = await self._settings(gateway)
+        if settings is None:
+            return ()
+        organization = gateway.split("/")[1]
+        causes = self._contributions.of(gateway, group)
+        compiled = [
+            await self._deployed(organization, c.deployment, c.api, c.revision)
+            for _, c in sorted(causes.items())
+        ]
+        apis = [api for api in compiled if api is not None]
+        entries = self.translators[settings.kind].api_entries(settings, group, apis, position)
+        needs = frozenset(resource for entry in entries for resource in entry.requires)
+        shared = [replace(e, causes=()) if (e.type, e.name) in needs else e for e in entries]
+        unneeded = [
+            Entry(gateway, settings.kind, type_, name, "", position, b"")
+            for type_, name in self._requirements.set(gateway, group, needs)
+        ]
+        return [*self._differing(shared), *unneeded]
+
+    def _differing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+        return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
+
+    async def _deployed(
+        self, organization: str, deployment: str, api: str, revision: int
+    ) -> DeployedApi | None:
+        spec = await self._reading.spec(organization, api, revision)
+        return None if spec is None else compile_api(organization, api, revision, deployment, spec)
+
+    async def _settings(self, gateway: str) -> GatewaySettings | None:
+        _, organization, _, name = gateway.split("/")
+        fields = await self._reading.gateway(organization, name)
+        if fields is None:
+            return None
+        return GatewaySettings(
+            subject=gateway,
+            kind=fields.kind,
+            address=fields.address,
+            port=fields.port,
+            revision_header=fields.revision_header,
+            probe_secret=self.probe_secret(gateway),
+        )
+
+    def _published(self, changed: Iterable[Entry]) -> list[DeliveryReported]:
+        """One report per deployment that is new in an entry."""
+        new: dict[tuple[str, Cause], Entry] = {}
+        for entry in changed:
+            before = self.current(entry.gateway, entry.type, entry.name)
+            known = before.causes if before else ()
+            for cause in entry.causes:
+                if cause not in known:
+                    new[entry.gateway, cause] = entry
+        return [
+            _delivery(*_organization_and_name(gateway), cause.deployment, "published", version=entry.version)
+            for (gateway, cause), entry in new.items()
+        ]
+
+
+def _same(entry: Entry, current: Entry | None) -> bool:
+    return (
+        current is not None
+        and entry.version == current.version
+        and entry.causes == current.causes
+        and entry.requires == current.requires
+    )
+
+
+def _organization_and_name(gateway: str) -> tuple[str, str]:
+    _, organization, _, name = gateway.split("/")
+    return organization, name
+
+
+def _delivery(
+    organization: str, gateway: str, deployment: str, fact: Fact, *, version: str = "", reason: str = ""
+) -> DeliveryReported:
+    return DeliveryReported(
+        organization=organization,
+        name=gateway,
+        at=timestamp(),
+        deployment=deployment,
+        fact=fact,
+        version=version,
+        reason=reason,
+    )

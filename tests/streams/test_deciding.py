@@ -1,0 +1,159 @@
+"""The decider: what one transaction writes, and what a restart finds."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.api import DeleteApi
+from schemas.deployment import StopDeployment
+from schemas.envelope import GENESIS
+from schemas.environment import DefineEnvironment
+from schemas.gateway import RegisterGateway
+from schemas.message import Command
+from schemas.organization import DefineOrganization
+from schemas.project import DefineProject, DeleteProject
+from streams.log import LogDamaged, LogUnavailable, Transaction
+from streams.sqlite.log import SqliteLog
+from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
+from tests.streams.deciding_cases import desk, envelope
+
+HOUSE: tuple[Command, ...] = (
+    DefineOrganization(organization=ORG, name=ORG),
+    DefineProject(organization=ORG, name="shop"),
+    DefineEnvironment(organization=ORG, name="production"),
+    RegisterGateway(organization=ORG, name="east", environment="production", token_digest=TOKEN),
+)
+
+
+async def test_events_follow_each_other_by_sequence_and_hash(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        events = await at.events()
+    assert [e.sequence for e in events] == [f"{n:020d}" for n in range(1, 5)]
+    assert [e.previoushash for e in events] == [GENESIS, *(e.hash() for e in events[:-1])]
+
+
+async def test_an_event_says_what_caused_it_and_who(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        asked = envelope(HOUSE[0], "cmd-7")
+        (outcome,) = await at.decide(asked)
+        (event,) = await at.events()
+    assert (event.causationid, event.correlationid, event.authid) == ("cmd-7", "cmd-7", "tester")
+    assert (outcome.name, outcome.accepted, outcome.position, outcome.version) == ("cmd-7", True, 1, 1)
+    assert outcome.requested_at == asked.time
+
+
+async def test_a_command_id_is_decided_once(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        asked = envelope(HOUSE[0], "cmd-1")
+        (first,) = await at.decide(asked, asked)
+        (again,) = await at.decide(asked)
+        assert first == again
+        assert len(await at.events()) == 1
+        assert await at.log.end("outcomes", 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"type": "io.signalbox.api.command.explode.v1"}, "unknown-command"),
+        ({"data": {"organization": ORG, "name": ORG, "colour": "red"}}, "invalid-command"),
+        ({"partitionkey": "other"}, "wrong-partition-key"),
+    ],
+)
+async def test_what_is_no_command_is_rejected_and_stops_nothing(
+    tmp_path: Path, change: dict[str, object], rule: str
+):
+    from dataclasses import replace
+
+    async with desk(tmp_path) as at:
+        bad = replace(envelope(HOUSE[0]), **change)
+        rejected, accepted = await at.decide(bad, envelope(HOUSE[0]))
+        assert (rejected.accepted, rejected.rule, accepted.accepted) == (False, rule, True)
+
+
+async def test_commands_of_one_batch_see_each_other(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        outcomes = await at.decide(
+            *(envelope(c) for c in HOUSE), envelope(publish()), envelope(deploy()), envelope(deploy())
+        )
+        assert [(o.accepted, o.events) for o in outcomes[-2:]] == [(True, 1), (True, 0)]
+        assert outcomes[-1].subject == outcomes[-2].subject
+
+
+async def test_a_refused_transaction_leaves_the_state_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with desk(tmp_path) as at:
+        await at.log.append("commands", [envelope(c) for c in HOUSE])
+        records = await at.log.read("commands", 0, 0, 10)
+        commit = at.log.commit
+
+        async def full(transaction: Transaction) -> list[list[int]]:
+            raise LogUnavailable("disk full")
+
+        monkeypatch.setattr(at.log, "commit", full)
+        assert not await at.decider.decide(records, records[-1].position)
+        assert at.decider.world.states == {} and at.told == []
+        monkeypatch.setattr(at.log, "commit", commit)
+        assert await at.decider.decide(records, records[-1].position)
+        assert len(await at.events()) == len(HOUSE) == len(at.told)
+
+
+async def test_a_broken_chain_stops_the_start(tmp_path: Path):
+    from dataclasses import replace
+
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        (last,) = (await at.events())[-1:]
+        await at.log.append("events", [replace(last, sequence=f"{5:020d}", previoushash="f" * 64)])
+        with pytest.raises(LogDamaged, match="position 5"):
+            await at.decider.start()
+
+
+async def test_it_decides_what_was_left_undecided(tmp_path: Path):
+    log = await SqliteLog.open(tmp_path)
+    await log.append("commands", [envelope(c) for c in HOUSE])
+    await log.close()
+    async with desk(tmp_path) as at:
+        running = asyncio.create_task(at.decider.run())
+        async with asyncio.timeout(10):
+            await at.log.wait("outcomes", 0, len(HOUSE) - 1)
+        running.cancel()
+        assert len(await at.events()) == len(HOUSE)
+
+
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    st.sampled_from(HOUSE),
+    st.builds(
+        lambda name, url: publish(name, spec(f"/{name}", url)),
+        st.sampled_from(["orders", "carts"]),
+        st.sampled_from(["http://127.0.0.1:1", "http://127.0.0.1:2"]),
+    ),
+    st.builds(deploy, st.sampled_from(["orders", "carts"])),
+    st.builds(DeleteApi, organization=st.just(ORG), name=st.just("orders")),
+    st.builds(DeleteProject, organization=st.just(ORG), name=st.just("shop")),
+    st.builds(StopDeployment, organization=st.just(ORG), name=st.sampled_from([f"c{i}" for i in range(12)])),
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(commands=st.lists(COMMANDS, max_size=25), every=st.sampled_from([1, 3, 1000]))
+async def test_replay_and_snapshots_give_the_live_state(
+    tmp_path_factory: pytest.TempPathFactory, commands: list[Command], every: int
+):
+    directory = tmp_path_factory.mktemp("log")
+    async with desk(directory, every) as at:
+        for number, command in enumerate((*HOUSE, *commands)):
+            await at.decide(envelope(command, f"c{number}"))
+        live, head = at.decider.world, at.decider.head
+    async with desk(directory) as again:
+        assert (again.decider.world, again.decider.head) == (live, head)
+    async with desk(directory) as stopped:
+        await stopped.decider.stop()
+    async with desk(directory) as restored:
+        assert (restored.decider.world.states, restored.decider.head) == (live.states, head)
+        assert restored.decider.world.versions == live.versions

@@ -115,16 +115,13 @@ class SqliteConfigTopic:
         return sum(await self._writer.submit(before))
 
     async def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
-        more = "" if removals else " AND body <> x''"
-        if gateway is not None:
-            more += " AND gateway = ?"
-        statement = _LOAD.format(more=more)
+        statement = load_statement(gateway, removals=removals)
         after = 0
         while True:
             values = (after, CHUNK) if gateway is None else (after, gateway, CHUNK)
             rows = self._reading.query(statement, values)
             if rows:
-                yield [_entry(self._path, row) for row in rows]
+                yield [entry_of_row(self._path, row) for row in rows]
             if len(rows) < CHUNK:
                 return
             after = rows[-1][0]
@@ -150,6 +147,12 @@ class SqliteConfigTopic:
                 self._loop.call_soon(subscriber, put)
 
 
+def load_statement(gateway: str | None, *, removals: bool) -> str:
+    """Its values: the number to go on after, the gateway when given, how many rows."""
+    more = "" if removals else " AND body <> x''"
+    return _LOAD.format(more=more if gateway is None else f"{more} AND gateway = ?")
+
+
 def _row(entry: Entry) -> Sequence[Any]:
     return (
         entry.gateway,
@@ -166,7 +169,8 @@ def _row(entry: Entry) -> Sequence[Any]:
     )
 
 
-def _entry(path: Path, row: Sequence[Any]) -> Entry:
+def entry_of_row(path: Path, row: Sequence[Any]) -> Entry:
+    """The entry of a row of `load_statement`. Raises LogDamaged when it is none that was put."""
     _, gateway, kind, type, name, version, position, body, requires, causes = row
     try:
         return Entry(

@@ -86,7 +86,7 @@ def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
         db.execute(f"PRAGMA synchronous={kind.synchronous}")
         db.execute("PRAGMA cache_size=-8000")
         if write:
-            db.execute("PRAGMA wal_autocheckpoint=4000")
+            db.execute("PRAGMA wal_autocheckpoint=1000")
             db.execute("PRAGMA journal_size_limit=67108864")
     except BaseException:
         db.close()

@@ -1,0 +1,148 @@
+"""The long look at a data directory: everything that can be proved without changing anything."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streams.chain import START, Link, fault
+from streams.documents import DocumentDamaged
+from streams.log import TOPICS, LogDamaged, Topic
+from streams.sqlite.config import CONFIG, entry_of_row, load_statement
+from streams.sqlite.database import Kind, connect, held, identity_faults, size_fault, structure_faults
+from streams.sqlite.documents import DOCUMENTS, StoredDocument, unpack
+from streams.sqlite.reader import undecodable
+from streams.sqlite.rows import decode
+from streams.sqlite.schema import LOG, MAX_POSITION, READ, key_of
+from streams.sqlite.soundness import consumed_fault, ends_fault, stored_partitions
+
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong: in which file, at which place in it, and what."""
+
+    file: str
+    place: str
+    message: str
+
+
+def check(directory: Path) -> list[Finding]:
+    """Everything wrong with the databases of a data directory; empty when all is well.
+
+    Only reads, and needs no lock: a process may be at work in the directory meanwhile. Each database
+    is looked at as of one moment. Takes some seconds per gigabyte.
+    """
+    findings: list[Finding] = []
+    known = held(directory)
+    for kind, contents in _KINDS:
+        path = directory / kind.file
+        if path.exists():
+            findings += _database(kind, path, contents)
+        elif kind.file in known:
+            findings.append(Finding(kind.file, "", "the file is missing, though this directory held it"))
+    if not known and not findings and not (directory / LOG.file).exists():
+        findings.append(Finding(LOG.file, "", f"{directory} holds no log"))
+    return findings
+
+
+def _database(
+    kind: Kind, path: Path, contents: Callable[[sqlite3.Connection, Path], Iterator[Finding]]
+) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        db = connect(kind, path, write=False)
+        try:
+            for fault in identity_faults(kind, db):
+                findings.append(Finding(kind.file, "", fault))
+            if findings:
+                return findings
+            db.execute("BEGIN")
+            findings += [Finding(kind.file, "", text) for text in structure_faults(db, "integrity_check")]
+            cut = _cut_short(db, path)
+            if cut is not None:
+                findings.append(Finding(kind.file, "", cut))
+            findings += contents(db, path)
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        findings.append(Finding(kind.file, "", f"{error} ({getattr(error, 'sqlite_errorname', '')})"))
+    return findings
+
+
+def _log(db: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    partitions = stored_partitions(db)
+    if partitions is None:
+        yield Finding(LOG.file, "settings", "its partition count is missing")
+        return
+    for reason in (ends_fault(db, partitions), consumed_fault(db)):
+        if reason is not None:
+            yield Finding(LOG.file, "", reason)
+    for topic in TOPICS:
+        for partition in range(partitions):
+            reason = _records_fault(db, path, topic, partition)
+            if reason is not None:
+                yield Finding(LOG.file, f"{topic}/{partition}", reason)
+
+
+def _records_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: int) -> str | None:
+    """The first record that is missing, cannot be read, or breaks the chain of events."""
+    last, link = 0, START
+    while True:
+        rows = db.execute(
+            READ[topic], (key_of(partition, last), key_of(partition, MAX_POSITION), BATCH)
+        ).fetchall()
+        if not rows:
+            return None
+        try:
+            records = [decode(topic, row) for row in rows]
+        except (ValueError, TypeError):
+            return str(undecodable(path, topic, rows))
+        for record in records:
+            if record.position != last + 1:
+                return f"there is no record at position {last + 1}"
+            last = record.position
+            if topic == "events":
+                reason = fault(link, record.envelope)
+                if reason is not None:
+                    return f"the event at position {last}: {reason}"
+                link = Link(link.sequence + 1, record.envelope.hash())
+
+
+def _config(db: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    for row in _in_batches(db, load_statement(None, removals=True)):
+        try:
+            entry_of_row(path, row)
+        except LogDamaged as error:
+            yield Finding(CONFIG.file, " ".join(row[1:5]), str(error))
+
+
+def _documents(db: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    rows = db.execute("SELECT sha256, media_type, packed, content FROM documents")
+    for sha256, media_type, packed, content in rows:
+        try:
+            unpack(StoredDocument(sha256, media_type, bool(packed), content), path)
+        except DocumentDamaged as error:
+            yield Finding(DOCUMENTS.file, sha256, str(error))
+
+
+def _in_batches(db: sqlite3.Connection, statement: str) -> Iterator[Any]:
+    after = 0
+    while rows := db.execute(statement, (after, BATCH)).fetchall():
+        yield from rows
+        after = rows[-1][0]
+
+
+def _cut_short(db: sqlite3.Connection, path: Path) -> str | None:
+    journal = path.with_name(f"{path.name}-wal")
+    written_back = not journal.exists() or journal.stat().st_size == 0
+    return size_fault(db, path) if written_back else None
+
+
+_KINDS: tuple[tuple[Kind, Callable[[sqlite3.Connection, Path], Iterator[Finding]]], ...] = (
+    (LOG, _log),
+    (CONFIG, _config),
+    (DOCUMENTS, _documents),
+)

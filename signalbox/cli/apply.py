@@ -1,0 +1,151 @@
+"""`signalbox apply`."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from signalbox.cli.applied import Tally, finding, outcome, problem_text
+from signalbox.cli.client import Client, Refused, path
+from signalbox.cli.connection import Connection, connected
+from signalbox.cli.deploy import refusers
+from signalbox.cli.documents import Document
+from signalbox.cli.facts import reason, timeline, wait_for
+from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
+from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.progress import Progress
+from signalbox.cli.sources import Source, Unreadable, batches, sources
+
+IN_FLIGHT = 2
+SECONDS = 300.0
+
+
+@click.command()
+@click.option(
+    "-f", "--file", "files", multiple=True, required=True, metavar="FILE|DIR|-", help="What to apply."
+)
+@click.option("--deploy", is_flag=True, help="Deploy the APIs too, and wait until they are acknowledged.")
+@click.option("--to", metavar="GATEWAY|ENVIRONMENT", help="Where to deploy. [default: local]")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds without news to wait.")
+@formed
+@connected
+def apply(
+    where: Connection, files: tuple[str, ...], deploy: bool, to: str | None, timeout: float, form: Form
+) -> int:
+    """Create or change what files say. Nothing is ever deleted.
+
+    A folder is read with all that is below it (*.yaml, *.yml, *.json); `-` is standard input. Files that
+    are wrong are listed with every finding, and the others are applied.
+    """
+    if to is not None and not deploy:
+        raise click.UsageError("--to says where to deploy: give --deploy too")
+    began = time.monotonic()
+    found = sources(files, sys.stdin.buffer)
+    client = Client(where)
+    target = _target(client, to or "local") if deploy else None
+    tally = Tally()
+    items: list[Document] = []
+    with Progress("applying", len(found)) as progress:
+        for read, answered in _sent(client, found, target):
+            for item in answered:
+                items.append(item)
+                tally.count(item)
+                if form == "table":
+                    _tell(item, progress)
+            progress.advance(read)
+    if target is not None:
+        _await(client, items, tally, timeout, form)
+    if form != "table":
+        emit({"items": items}, form)
+    note(tally.sentence(time.monotonic() - began))
+    return FAILED if tally.bad else DONE
+
+
+def _target(client: Client, name: str) -> dict[str, str]:
+    """The gateway of this name; where there is none, the environment."""
+    for plural, key in (("gateways", "gateway"), ("environments", "environment")):
+        try:
+            client.get(client.organization(plural) + path(name))
+            return {key: name}
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+    raise Failure(
+        f"there is no gateway and no environment {name!r}; nothing was applied",
+        "`signalbox get gateways` lists those there are; choose one with --to",
+        USAGE,
+    )
+
+
+def _sent(
+    client: Client, found: Sequence[Path | Source], target: dict[str, str] | None
+) -> Iterator[tuple[int, Sequence[Document]]]:
+    """How many sources each batch had, and what became of its documents, in order."""
+    where = client.organization("apply")
+    waiting: deque[tuple[int, Sequence[Document], Future[Sequence[Document]] | None]] = deque()
+
+    def send(documents: Sequence[Document]) -> Sequence[Document]:
+        body: dict[str, Any] = {"documents": documents, "deploy": target}
+        items: Sequence[Document] = client.ask("POST", where, body, seconds=SECONDS).body["items"]
+        return items
+
+    with ThreadPoolExecutor(IN_FLIGHT, "apply") as threads:
+        try:
+            for batch in batches(found):
+                documents = [{"source": s.name, "content": s.content} for s in batch if isinstance(s, Source)]
+                unreadable = [s.item() for s in batch if isinstance(s, Unreadable)]
+                sent = threads.submit(send, documents) if documents else None
+                waiting.append((len(batch), unreadable, sent))
+                if len(waiting) >= IN_FLIGHT:
+                    yield _received(*waiting.popleft())
+            while waiting:
+                yield _received(*waiting.popleft())
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def _received(
+    size: int, unreadable: Sequence[Document], sent: "Future[Sequence[Document]] | None"
+) -> tuple[int, Sequence[Document]]:
+    return size, [*unreadable, *(sent.result() if sent else ())]
+
+
+def _tell(item: Document, progress: Progress) -> None:
+    findings = item.get("findings") or ()
+    for one in findings:
+        progress.echo(finding(item, one), err=True)
+    if (problem := item.get("problem")) and not findings:
+        progress.echo(problem_text(item, problem), err=True)
+    progress.echo(outcome(item))
+
+
+def _await(client: Client, items: Sequence[Document], tally: Tally, patience: float, form: Form) -> None:
+    """Waits until every deployment is acknowledged or refused, and tells of each."""
+    deployed = {item["deployment"]: item for item in items if item.get("deployment")}
+    with Progress("deploying", len(deployed)) as progress:
+
+        def settled(name: str, known: Document) -> None:
+            item = deployed[name]
+            item["facts"] = known
+            label = f"{item['name']} revision {item['revision']}"
+            tally.settled(known["state"])
+            if known["state"] == "refused":
+                progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}", err=True)
+            elif form == "table":
+                progress.echo(f"{known['state']:<10} {label}: {timeline(known)}")
+            progress.advance(1)
+
+        late = wait_for(client, list(deployed), patience, settled)
+        tally.late += len(late)
+        for name in late:
+            item = deployed[name]
+            progress.echo(
+                f"late       {item['name']} revision {item['revision']}: no gateway has answered for "
+                f"{patience:g} s; see `signalbox describe deployment {name}`",
+                err=True,
+            )

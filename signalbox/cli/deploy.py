@@ -1,0 +1,97 @@
+"""`signalbox deploy`."""
+
+from typing import Any
+
+import click
+
+from signalbox.cli.client import Answer, Client, Refused
+from signalbox.cli.connection import Connection, connected
+from signalbox.cli.documents import Document, documents
+from signalbox.cli.facts import reason, timeline, wait_for
+from signalbox.cli.failure import DONE, FAILED, Failure
+from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.tables import cell
+
+DECIDED_WITHIN = 30
+
+
+@click.command()
+@click.argument("api", metavar="API[@REVISION]")
+@click.option("--to", "target", required=True, metavar="GATEWAY|ENVIRONMENT", help="Where it shall run.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for gateways.")
+@formed
+@connected
+def deploy(where: Connection, api: str, target: str, timeout: float, form: Form) -> int:
+    """Put API on a gateway, or on all gateways of an environment, and wait until they have taken it.
+
+    The newest revision, unless one is given: `orders@3`. Redeploying what runs changes nothing.
+    """
+    name, at, revision = api.partition("@")
+    if at and not revision.isdigit():
+        raise click.UsageError(f"a revision is a number, as in {name}@3; {revision!r} is not")
+    client = Client(where)
+    body: dict[str, Any] = {"api": name, **({"revision": int(revision)} if at else {})}
+    answer = _start(client, body, target)
+    if answer.status == 202:
+        raise Failure(
+            f"not decided within {DECIDED_WITHIN} s; it is on the log and will be",
+            f"see `signalbox get deployments`, or GET {answer.headers.get('location', 'the operation')}",
+        )
+    deployment: Document = answer.body
+    known: dict[str, Document] = {}
+    late = wait_for(client, [deployment["name"]], timeout, known.__setitem__)
+    facts = known.get(deployment["name"])
+    if form == "table":
+        again = " (as it was already)" if answer.status == 200 else ""
+        click.echo(
+            f"deployment {deployment['name']}: {name} revision {deployment['revision']} "
+            f"on {cell(deployment['gateways'])}{again}"
+        )
+        if facts:
+            click.echo(f"{facts['state']}: {timeline(facts)}")
+    else:
+        emit({**deployment, "facts": facts or deployment.get("facts")}, form)
+    if late:
+        raise Failure(
+            f"no gateway has answered for {timeout:g} s",
+            f"is it connected? `signalbox describe deployment {deployment['name']}` tells how far it is",
+        )
+    if facts and facts["state"] == "refused":
+        click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}", err=True)
+        return FAILED
+    return DONE
+
+
+def refusers(known: Document) -> str:
+    return ", ".join(dict.fromkeys(r["gateway"] for r in documents(known.get("refusals")))) or "the gateway"
+
+
+def _start(client: Client, body: dict[str, Any], target: str) -> Answer:
+    """Starts it on the gateway of this name; where there is none, on the environment."""
+    try:
+        return _ask(client, {**body, "gateway": target})
+    except Refused as refused:
+        if not _unknown(refused, "/gateway"):
+            raise
+    try:
+        return _ask(client, {**body, "environment": target})
+    except Refused as refused:
+        if not _unknown(refused, "/environment"):
+            raise
+        raise Failure(
+            f"there is no gateway and no environment {target!r}",
+            "`signalbox get gateways` and `signalbox get environments` list those there are",
+        ) from refused
+
+
+def _ask(client: Client, body: dict[str, Any]) -> Answer:
+    from schemas.identity import uuid7
+
+    headers = {"prefer": f"wait={DECIDED_WITHIN}", "idempotency-key": uuid7()}
+    return client.ask(
+        "POST", client.organization("deployments"), body, headers=headers, seconds=DECIDED_WITHIN + 10
+    )
+
+
+def _unknown(refused: Refused, pointer: str) -> bool:
+    return refused.rule == "unknown-reference" and any(e.get("pointer") == pointer for e in refused.errors)

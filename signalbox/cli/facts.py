@@ -1,0 +1,78 @@
+"""How far deployments have come: read from the server, waited for, and told."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from signalbox.cli.client import Client
+from signalbox.cli.documents import Document, document, documents
+from signalbox.cli.moments import between, clock
+from signalbox.cli.tables import cell
+
+FACTS = ("requested", "decided", "published", "acknowledged", "serving")
+OPEN = "pending"
+CHUNK = 500
+WAIT = 5.0
+"""Seconds the server is asked to wait for news, per question."""
+
+BREATH = 0.05
+
+
+def progress_of(deployment: Mapping[str, Any]) -> str:
+    """How far one deployment has come, in a word; for a refusal with its reason."""
+    known = document(deployment.get("facts"))
+    match known.get("state"):
+        case None | "stopped":
+            return "-"
+        case "refused":
+            return cell(f"refused: {reason(known)}")
+        case "pending":
+            return "published" if known["facts"].get("published") else "decided"
+        case state:
+            return str(state)
+
+
+def reason(known: Mapping[str, Any]) -> str:
+    """Why a deployment was refused."""
+    refusals = documents(known.get("refusals"))
+    return str(refusals[0].get("reason") or "no reason given") if refusals else "no reason given"
+
+
+def timeline(known: Mapping[str, Any]) -> str:
+    """The facts in one line: when it was requested, and how long after that each of the others came."""
+    times = known["facts"]
+    requested = times.get("requested")
+    if not requested:
+        return ""
+    steps = [f"{fact} {between(requested, times[fact])}" for fact in FACTS[1:] if times.get(fact)]
+    return ", ".join([f"requested {clock(requested)[11:]}", *steps])
+
+
+def wait_for(
+    client: Client, names: Sequence[str], patience: float, settled: Callable[[str, Document], None]
+) -> list[str]:
+    """Calls `settled` with the facts of each deployment that is no longer pending.
+
+    Answers the names of those that still are after `patience` seconds without any news.
+    """
+    waiting = list(names)
+    where = client.organization("deployments", "facts")
+    until = time.monotonic() + patience
+    while waiting and (left := until - time.monotonic()) > 0:
+        asked, others = waiting[:CHUNK], waiting[CHUNK:]
+        began = time.monotonic()
+        seconds = min(left, WAIT)
+        answer = client.ask("POST", where, {"names": asked, "wait": seconds}, seconds=seconds + 30)
+        still: list[str] = []
+        for name in asked:
+            known = answer.body.get(name)
+            if known is None or known["state"] == OPEN:
+                still.append(name)
+            else:
+                settled(name, known)
+        if len(still) < len(asked):
+            until = time.monotonic() + patience
+        elif time.monotonic() - began < BREATH:
+            time.sleep(BREATH)  # a server that does not wait must not be asked in a tight loop
+        waiting = [*others, *still]
+    return waiting

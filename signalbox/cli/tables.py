@@ -1,0 +1,44 @@
+"""Plain, aligned tables, and values as cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from signalbox.cli.documents import is_list, is_object
+
+LONGEST = 80
+GAP = "  "
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, headers in capitals; no blanks at the end of a line."""
+    widths = [max([len(h), *(len(row[i]) for row in rows)]) for i, h in enumerate(headers)]
+    lines = ([h.upper() for h in headers], *rows)
+    return "\n".join(
+        GAP.join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> str:
+    """Names and their values below each other."""
+    width = max((len(name) for name, _ in pairs), default=0) + 1
+    return "\n".join(f"{indent}{name + ':':<{width}} {value}".rstrip() for name, value in pairs)
+
+
+def cell(value: Any) -> str:
+    """A value in one line."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if is_list(value):
+        text = ", ".join(map(cell, value)) or "-"
+    elif is_object(value):
+        text = ", ".join(f"{k}={cell(v)}" for k, v in value.items()) or "-"
+    else:
+        text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def header(column: str) -> str:
+    """The header of a dotted path: its last part."""
+    return column.rpartition(".")[2].replace("_", " ")

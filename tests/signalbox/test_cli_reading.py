@@ -1,0 +1,295 @@
+"""`get`, `describe` and `history`, against a server that is told what to answer."""
+
+import json
+from textwrap import dedent
+from typing import Any
+
+import yaml
+
+from tests.signalbox.conftest import Run
+from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
+
+ORG = "/organizations/default"
+T = "2026-11-21T09:30:0"
+
+
+def metadata(changed: str = f"{T}7.000000Z") -> dict[str, Any]:
+    return {"version": 2, "position": 9, "created_at": f"{T}0.000000Z", "changed_at": changed}
+
+
+def api(name: str, revision: int = 1) -> dict[str, Any]:
+    spec = {"version": "v1", "context": f"/{name}", "operations": [{"method": "GET", "path": "/"}]}
+    return {"name": name, "project": "default", "revision": revision, "spec": spec, "metadata": metadata()}
+
+
+def fact(at: str, reason: str = "") -> dict[str, str]:
+    return {"first_at": at, "last_at": at, "version": "1", "reason": reason}
+
+
+SERVING = {
+    "state": "serving",
+    "facts": {
+        "requested": f"{T}1.000000Z",
+        "decided": f"{T}1.001500Z",
+        "published": f"{T}1.003500Z",
+        "acknowledged": f"{T}1.012000Z",
+        "serving": f"{T}2.500000Z",
+        "refused": None,
+    },
+    "gateways": {
+        "local": {
+            "nodes": {
+                "*": {"published": fact(f"{T}1.003500Z")},
+                "envoy-1": {"acknowledged": fact(f"{T}1.012000Z"), "serving": fact(f"{T}2.500000Z")},
+            }
+        }
+    },
+    "refusals": [],
+}
+REFUSED = {
+    "state": "refused",
+    "facts": {
+        "requested": f"{T}1.000000Z",
+        "decided": f"{T}1.001500Z",
+        "published": f"{T}1.003500Z",
+        "acknowledged": None,
+        "serving": None,
+        "refused": f"{T}1.020000Z",
+    },
+    "gateways": {"local": {"nodes": {"envoy-1": {"refused": fact(f"{T}1.020000Z", "bad regex")}}}},
+    "refusals": [{"gateway": "local", "node": "envoy-1", "at": f"{T}1.020000Z", "reason": "bad regex"}],
+}
+
+
+def deployment(name: str, facts: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "api": "orders",
+        "revision": 3,
+        "gateways": ["local"],
+        "context": "/orders",
+        "hosts": ["*"],
+        "requested_at": f"{T}1.000000Z",
+        "state": "active",
+        "facts": facts,
+        "metadata": metadata(),
+    }
+
+
+def page(*items: Any, cursor: str | None = None) -> Said:
+    return Said({"items": list(items), "next_cursor": cursor})
+
+
+def golden(text: str) -> str:
+    return dedent(text).lstrip("\n")
+
+
+def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page(api("orders", 12), api("a-longer-name"))
+    ran = run("get", "apis")
+    assert ran.out == golden("""
+        NAME           PROJECT  REVISION  VERSION  CONTEXT         CHANGED
+        orders         default  12        v1       /orders         3 s ago
+        a-longer-name  default  1         v1       /a-longer-name  3 s ago
+    """)
+    assert (ran.code, ran.err) == (0, "")
+    (asked,) = stand_in.asked
+    assert asked.headers["authorization"] == "Bearer the-token"
+
+
+def test_get_shows_how_far_deployments_have_come(run: Run, stand_in: StandIn) -> None:
+    pending = {"state": "pending", "facts": {"published": None}, "refusals": []}
+    stand_in.answers[f"GET {ORG}/deployments"] = page(
+        deployment("d-1", SERVING), deployment("d-2", REFUSED), deployment("d-3", pending)
+    )
+    assert run("get", "deployment").out == golden("""
+        NAME  API     REVISION  GATEWAYS  STATE   PROGRESS            CHANGED
+        d-1   orders  3         local     active  serving             3 s ago
+        d-2   orders  3         local     active  refused: bad regex  3 s ago
+        d-3   orders  3         local     active  decided             3 s ago
+    """)
+
+
+def test_get_one_as_json_and_yaml_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders"))
+    assert json.loads(run("get", "api", "orders", "-o", "json").out) == api("orders")
+    assert yaml.safe_load(run("get", "api", "orders", "-o", "yaml").out) == api("orders")
+
+
+def test_get_a_list_as_json_is_an_object_with_items(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page(api("orders"))
+    assert json.loads(run("get", "apis", "-o", "json").out) == {"items": [api("orders")]}
+
+
+def test_get_an_empty_list_says_so_beside_the_result(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page()
+    ran = run("get", "apis")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "There are no apis in the organization 'default'.\n"
+
+
+def test_get_passes_the_moment_on(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page()
+    run("get", "apis", "--as-of", "2026-11-20T00:00:00Z")
+    assert stand_in.asked[0].query["as_of"] == "2026-11-20T00:00:00Z"
+
+
+def test_get_says_when_there_is_more_and_all_reads_every_page(run: Run, stand_in: StandIn) -> None:
+    def pages(asked: Asked) -> Said:
+        if "cursor" in asked.query:
+            return page(api("c"))
+        return page(api("a"), api("b"), cursor="after b")
+
+    stand_in.answers[f"GET {ORG}/apis"] = pages
+    ran = run("get", "apis", "--limit", "1")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["NAME", "a"]
+    assert ran.err == "There are more than these 1: see them with --limit or --all.\n"
+    ran = run("get", "apis", "--all")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["NAME", "a", "b", "c"]
+    assert ran.err == ""
+
+
+def test_organizations_are_at_the_top(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers["GET /organizations"] = page({"name": "acme", "display_name": ""})
+    assert run("get", "organizations").out == golden("""
+        NAME  DISPLAY NAME  CHANGED
+        acme  -             -
+    """)
+
+
+def test_names_are_quoted_in_paths(run: Run, stand_in: StandIn) -> None:
+    ran = run("get", "api", "../gateways?x")
+    assert stand_in.asked[0].path == f"/api/v1{ORG}/apis/../gateways?x"
+    assert stand_in.asked[0].query == {}
+    assert ran.code == 1
+
+
+def test_describe_deployment_tells_the_five_facts(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", SERVING))
+    assert run("describe", "deployment", "d-1").out == golden("""
+        name:         d-1
+        api:          orders
+        revision:     3
+        gateways:     local
+        context:      /orders
+        hosts:        *
+        requested at: 2026-11-21T09:30:01.000000Z
+        state:        active
+        created:      2026-11-21 09:30:00.000 (10 s ago)
+        changed:      2026-11-21 09:30:07.000 (3 s ago)
+        version:      2
+
+        Facts
+        FACT          WHEN (UTC)               SINCE REQUEST  STEP
+        requested     2026-11-21 09:30:01.000
+        decided       2026-11-21 09:30:01.001  +1.5 ms        +1.5 ms
+        published     2026-11-21 09:30:01.003  +3.5 ms        +2.0 ms
+        acknowledged  2026-11-21 09:30:01.012  +12 ms         +8.5 ms
+        serving       2026-11-21 09:30:02.500  +1.5 s         +1.5 s
+
+        Gateways and nodes
+        GATEWAY  NODE       FACT          FIRST (UTC)              LAST (UTC)
+        local    all nodes  published     2026-11-21 09:30:01.003  -
+        local    envoy-1    acknowledged  2026-11-21 09:30:01.012  -
+        local    envoy-1    serving       2026-11-21 09:30:02.500  -
+    """)
+
+
+def test_describe_deployment_tells_who_refused_and_why(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Said(deployment("d-2", REFUSED))
+    told = run("describe", "deployment", "d-2").out
+    assert "\nacknowledged  not yet\n" in told
+    assert told.endswith("\nRefused\nlocal, node envoy-1, at 2026-11-21 09:30:01.020: bad regex\n")
+
+
+def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders", 2))
+    stand_in.answers[f"GET {ORG}/apis/orders/revisions"] = page(api("orders"), api("orders", 2))
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING))
+    assert run("describe", "api", "orders").out == golden("""
+        name:     orders
+        project:  default
+        revision: 2
+        created:  2026-11-21 09:30:00.000 (10 s ago)
+        changed:  2026-11-21 09:30:07.000 (3 s ago)
+        version:  2
+        spec:
+          version: v1
+          context: /orders
+          operations:
+            method=GET, path=/
+
+        Revisions
+        REVISION  VERSION  CONTEXT  PUBLISHED
+        2         v1       /orders  10 s ago
+        1         v1       /orders  10 s ago
+
+        Deployed
+        GATEWAY  REVISION  PROGRESS  DEPLOYMENT
+        local    3         serving   d-1
+    """)
+    assert stand_in.asked[-1].query["state"] == "active"
+
+
+def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
+    node = {"node": "envoy-1", "connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
+    gateway = {"name": "local", "kind": "envoy", "nodes": [node]}
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(gateway)
+    assert run("describe", "gateway", "local").out == golden("""
+        name: local
+        kind: envoy
+
+        Nodes
+        NODE     CONNECTED  AGENT         LAST SEEN
+        envoy-1  yes        envoy 1.40.0  just now
+    """)
+
+
+def event(sequence: int, verb: str, **data: Any) -> dict[str, Any]:
+    return {
+        "type": f"io.signalbox.api.{verb}.v1",
+        "time": f"{T}{sequence}.000000Z",
+        "authid": "admin",
+        "sequence": f"{sequence:020d}",
+        "data": {"organization": "default", "name": "orders", **data},
+    }
+
+
+def test_history_tells_when_who_and_what(run: Run, stand_in: StandIn) -> None:
+    events = [event(1, "published", revision=1, spec={"context": "/"}), event(4, "deleted")]
+    stand_in.answers[f"GET {ORG}/events"] = Said(events, headers={"signalbox-position": "0:4"})
+    assert run("history", "api", "orders").out == golden("""
+        WHEN (UTC)                        WHO    WHAT                   POSITION
+        2026-11-21 09:30:01.000  9 s ago  admin  published: revision 1  1
+        2026-11-21 09:30:04.000  6 s ago  admin  deleted                4
+    """)
+    assert stand_in.asked[0].query["subject"] == "organizations/default/apis/orders"
+
+
+def test_history_follows_the_pages(run: Run, stand_in: StandIn) -> None:
+    def pages(asked: Asked) -> Said:
+        if asked.query["after"] == "0":
+            headers = {"signalbox-position": "0:7", "link": '</next>; rel="next"'}
+            return Said([event(7, "published", revision=1)], headers=headers)
+        assert asked.query["after"] == "7"
+        return Said([event(8, "published", revision=2)], headers={"signalbox-position": "0:8"})
+
+    stand_in.answers[f"GET {ORG}/events"] = pages
+    told = json.loads(run("history", "api", "orders", "--all", "-o", "json").out)
+    assert [e["data"]["revision"] for e in told["items"]] == [1, 2]
+
+
+def test_history_of_nothing_is_an_error(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/events"] = Said([])
+    ran = run("history", "api", "ordres")
+    assert ran.code == 1
+    assert ran.err == golden("""
+        error: nothing ever happened to api 'ordres'
+        hint: `signalbox get apis` lists those there are
+    """)
+
+
+def test_what_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis/ordres"] = problem(404, "not-found", "There is no api 'ordres'.")
+    ran = run("get", "api", "ordres")
+    assert (ran.code, ran.out, ran.err) == (1, "", "error: There is no api 'ordres'.\n")

@@ -1,5 +1,6 @@
 """Avro says what the models say, for every message there is and every version there was."""
 
+import contextlib
 import copy
 import io
 from pathlib import Path
@@ -10,9 +11,11 @@ import fastavro.utils
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from schemas import avro
+from schemas.api import ApiPublished
 from schemas.avro import Incompatible, Undecodable, decode, encode, problems, publish, published, schema
 from schemas.catalog import MESSAGES
 from schemas.deployment import DeploymentStarted, StartDeployment
@@ -222,3 +225,13 @@ def _written(datum: Any, writer: Any) -> bytes:
 def _resolve(datum: Any, writer: Any, reader: Any) -> None:
     """Fails when fastavro, an implementation of its own, cannot read it either."""
     fastavro.schemaless_reader(io.BytesIO(_written(datum, writer)), writer, reader)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 255))
+def test_any_bytes_are_decoded_or_refused(noise: bytes, at: int, byte: int) -> None:
+    good = bytearray(encode(example(ApiPublished)))
+    good[at % len(good)] = byte
+    for data in (noise, bytes(good)):
+        with contextlib.suppress(Undecodable, ValidationError):
+            assert decode(ApiPublished, data)

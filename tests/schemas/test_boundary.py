@@ -10,6 +10,7 @@ from cloudevents.core.bindings.http import HTTPMessage, to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.boundary import (
     BATCH,
@@ -22,7 +23,7 @@ from schemas.boundary import (
     to_sdk,
 )
 from schemas.envelope import Envelope, from_json
-from tests.schemas.envelopes import envelopes
+from tests.schemas.envelopes import envelopes, json_objects
 
 EVENT: dict[str, Any] = {
     "specversion": "1.0",
@@ -175,3 +176,39 @@ def test_binary_headers_are_percent_decoded_and_their_case_does_not_matter() -> 
     )
     [event] = from_http(message.headers, message.body)
     assert (event.subject, event.data) == ("café", {"a": 1})
+
+
+_anything = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=5)
+    | st.lists(st.text(max_size=2))
+)
+
+
+@given(st.dictionaries(st.sampled_from([*EVENT, "data_base64", "datacontenttype", "x", "É"]), _anything))
+def test_whatever_a_structured_event_holds_it_is_read_or_malformed(changes: dict[str, Any]) -> None:
+    try:
+        [event] = structured(**changes)
+    except Malformed as refused:
+        assert str(refused)
+    else:
+        assert from_sdk(to_sdk(event)) == event
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["ce-id", "ce-type", "ce-source", "ce-time", "ce-subject", "ce-a_b", "content-type"]),
+        st.text(st.characters(max_codepoint=255), max_size=20),
+    ),
+    st.binary(max_size=20) | json_objects.map(orjson.dumps),
+)
+def test_whatever_headers_hold_they_are_read_or_malformed(headers: dict[str, str], body: bytes) -> None:
+    known = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t", "ce-source": "s", **headers}
+    try:
+        [event] = from_http(known, body)
+    except Malformed as refused:
+        assert str(refused)
+    else:
+        assert from_sdk(to_sdk(event)) == event

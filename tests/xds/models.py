@@ -1,0 +1,142 @@
+"""Proxies as models: they apply what they are sent, refuse what is marked bad, and can come back."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
+
+from tests.xds.proxies import GATEWAY
+from xds.observer import Observer
+from xds.order import CLUSTER, ROUTES, WHOLE_STATE
+from xds.store import ResourceStore
+from xds.stream import DeltaStream, StateStream
+from xds.wire import DeltaRequest, Refusal, StateRequest
+
+TYPES = (CLUSTER, ROUTES)
+Held = dict[str, dict[str, str]]
+
+
+class Dangling(AssertionError):
+    """A route is in force without its cluster."""
+
+
+class Proxy(ABC):
+    """Bodies look like `good 3` or `bad 3`; a route's body ends with the cluster it uses."""
+
+    def __init__(self, store: ResourceStore, node: str, observer: Observer, *, names_bad: bool) -> None:
+        self.store = store
+        self.node = node
+        self.observer = observer
+        self.names_bad = names_bad
+        self.held: Held = {type: {} for type in TYPES}
+        self.versions: Held = {type: {} for type in TYPES}
+        self.outbox: deque[DeltaRequest | StateRequest] = deque()
+        self.inbox: deque[bytes] = deque()
+        self.refusals = 0
+        self.connect()
+
+    def connect(self) -> None:
+        """Opens a stream, with what is held; what was on its way is lost."""
+        self.outbox.clear()
+        self.inbox.clear()
+        self.open()
+
+    def restart(self) -> None:
+        """Comes back with nothing."""
+        self.held = {type: {} for type in TYPES}
+        self.versions = {type: {} for type in TYPES}
+        self.connect()
+
+    def step(self) -> bool:
+        """One message in one direction; False when there was none."""
+        if self.inbox:
+            self.take(self.inbox.popleft())
+        elif self.outbox:
+            self.deliver()
+        else:
+            self.inbox.extend(self.pull())
+            return bool(self.inbox)
+        return True
+
+    def refusal(self, bad: list[str]) -> Refusal:
+        self.refusals += 1
+        return Refusal(13, f"cannot take {', '.join(bad)}: no" if self.names_bad else "no")
+
+    def check(self) -> None:
+        for name, body in self.held[ROUTES].items():
+            cluster = body.rsplit(" ", 1)[1]
+            if cluster not in self.held[CLUSTER]:
+                raise Dangling(f"{self.node}: {name} uses {cluster}, which is not there")
+
+    @abstractmethod
+    def open(self) -> None: ...
+
+    @abstractmethod
+    def pull(self) -> list[bytes]: ...
+
+    @abstractmethod
+    def deliver(self) -> None: ...
+
+    @abstractmethod
+    def take(self, data: bytes) -> None: ...
+
+
+class DeltaModel(Proxy):
+    def open(self) -> None:
+        self.stream = DeltaStream(self.store.gateway(GATEWAY), self.node, self.observer)
+        for type in TYPES:
+            self.outbox.append(DeltaRequest(type=type, initial_versions=dict(self.versions[type])))
+
+    def pull(self) -> list[bytes]:
+        return self.stream.responses()
+
+    def deliver(self) -> None:
+        request = self.outbox.popleft()
+        assert isinstance(request, DeltaRequest)
+        self.stream.receive(request)
+
+    def take(self, data: bytes) -> None:
+        response = DeltaDiscoveryResponse.parse(data)
+        bodies = {r.name: (r.resource.value if r.resource else b"").decode() for r in response.resources}
+        bad = [name for name, body in bodies.items() if body.startswith("bad")]
+        answer = DeltaRequest(type=response.type_url, nonce=response.nonce)
+        if bad:
+            answer.refusal = self.refusal(bad)
+        else:
+            self.held[response.type_url].update(bodies)
+            self.versions[response.type_url].update({r.name: r.version for r in response.resources})
+            for name in response.removed_resources:
+                self.held[response.type_url].pop(name, None)
+                self.versions[response.type_url].pop(name, None)
+        self.outbox.append(answer)
+        self.check()
+
+
+class StateModel(Proxy):
+    """Names are in the bodies: `good 3 name` for clusters, `good 3 name cluster` for routes."""
+
+    def open(self) -> None:
+        self.stream = StateStream(self.store.gateway(GATEWAY), self.node, self.observer)
+        for type in TYPES:
+            self.outbox.append(StateRequest(type=type))
+
+    def pull(self) -> list[bytes]:
+        return self.stream.responses()
+
+    def deliver(self) -> None:
+        request = self.outbox.popleft()
+        assert isinstance(request, StateRequest)
+        self.stream.receive(request)
+
+    def take(self, data: bytes) -> None:
+        response = DiscoveryResponse.parse(data)
+        bodies = {body.split(" ")[2]: body for r in response.resources if (body := r.value.decode())}
+        bad = [name for name, body in bodies.items() if body.startswith("bad")]
+        answer = StateRequest(type=response.type_url, nonce=response.nonce)
+        if bad:
+            answer.refusal = self.refusal(bad)
+        else:
+            assert response.type_url in (*WHOLE_STATE, ROUTES)
+            self.held[response.type_url] = bodies
+        self.outbox.append(answer)
+        self.check()

@@ -1,0 +1,151 @@
+"""Entries to serve, an observer that remembers, and proxies that speak the protocol over real gRPC."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc.aio
+from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from envoy_data_plane.google.rpc import Status
+
+from gateways.entry import Cause, Entry, content_version
+from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
+from xds.server import SERVICE
+
+GATEWAY = "organizations/acme/gateways/edge"
+TOKEN = "let-me-in"
+SHORT = {"CDS": CLUSTER, "EDS": ENDPOINTS, "LDS": LISTENER, "SRDS": SCOPED_ROUTES, "RDS": ROUTES}
+KEEPALIVE_TYPE = "type.example/nothing"
+
+
+def entry(
+    type: str, name: str, body: str, requires: Sequence[tuple[str, str]] = (), cause: str = "", gateway: str = ""
+) -> Entry:
+    """A resource with a body that only these tests understand; an empty body removes."""
+    data = body.encode()
+    causes = (Cause(cause, "api", 1, "/x"),) if cause else ()
+    needed = tuple((SHORT.get(kind, kind), needed) for kind, needed in requires)
+    return Entry(
+        gateway or GATEWAY,
+        "envoy",
+        SHORT.get(type, type),
+        name,
+        content_version(data) if data else "",
+        1,
+        data,
+        needed,
+        causes,
+    )
+
+
+@dataclass
+class Remembering:
+    """Everything the server said, as (what, node, names, reason)."""
+
+    said: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
+    entries: list[tuple[str, Entry]] = field(default_factory=list)
+
+    def _note(self, what: str, node: str, entries: Sequence[Entry], reason: str = "") -> None:
+        self.said.append((what, node, tuple(sorted(e.name for e in entries)), reason))
+        self.entries += [(what, e) for e in entries]
+
+    def connected(self, gateway: str, node: str, agent: str) -> None:
+        self.said.append(("connected", node, (gateway,), agent))
+
+    def disconnected(self, gateway: str, node: str) -> None:
+        self.said.append(("disconnected", node, (gateway,), ""))
+
+    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        self._note("sent", node, entries)
+
+    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        self._note("acknowledged", node, entries)
+
+    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
+        self._note("refused", node, entries, reason)
+
+    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+        self._note("withdrawn", node, entries)
+
+    def names(self, what: str, node: str = "") -> list[str]:
+        return [name for said, who, names, _ in self.said for name in names if said == what and node in ("", who)]
+
+    def causes(self, what: str) -> set[str]:
+        return {cause.deployment for said, e in self.entries if said == what for cause in e.causes}
+
+
+class _Stream:
+    method = ""
+
+    def __init__(self, channel: grpc.aio.Channel, node: str, gateway: str = GATEWAY, token: str = TOKEN) -> None:
+        self.node = Node(id=node, cluster=gateway, user_agent_name="envoy")
+        self._first = True
+        self.call = channel.stream_stream(f"/{SERVICE}/{self.method}")(
+            metadata=(("authorization", f"Bearer {token}"),)
+        )
+
+    async def _write(self, request: DeltaDiscoveryRequest | DiscoveryRequest) -> None:
+        if self._first:
+            request.node = self.node
+            self._first = False
+        await self.call.write(bytes(request))
+
+    async def receive(self) -> bytes:
+        data = await self.call.read()
+        assert isinstance(data, bytes), "the server ended the stream"
+        return data
+
+    async def close(self) -> None:
+        self.call.cancel()
+
+
+class DeltaProxy(_Stream):
+    method = "DeltaAggregatedResources"
+
+    async def ask(
+        self,
+        type: str,
+        subscribe: Sequence[str] = (),
+        unsubscribe: Sequence[str] = (),
+        has: dict[str, str] | None = None,
+        nonce: str = "",
+        error: str | None = None,
+    ) -> None:
+        await self._write(
+            DeltaDiscoveryRequest(
+                type_url=SHORT.get(type, type),
+                resource_names_subscribe=list(subscribe),
+                resource_names_unsubscribe=list(unsubscribe),
+                initial_resource_versions=has or {},
+                response_nonce=nonce,
+                error_detail=None if error is None else Status(code=13, message=error),
+            )
+        )
+
+    async def next(self) -> DeltaDiscoveryResponse:
+        return DeltaDiscoveryResponse.parse(await self.receive())
+
+
+class StateProxy(_Stream):
+    method = "StreamAggregatedResources"
+
+    async def ask(
+        self, type: str, names: Sequence[str] = (), nonce: str = "", version: str = "", error: str | None = None
+    ) -> None:
+        await self._write(
+            DiscoveryRequest(
+                type_url=SHORT.get(type, type),
+                resource_names=list(names),
+                response_nonce=nonce,
+                version_info=version,
+                error_detail=None if error is None else Status(code=13, message=error),
+            )
+        )
+
+    async def next(self) -> DiscoveryResponse:
+        return DiscoveryResponse.parse(await self.receive())

@@ -1,0 +1,129 @@
+"""Whatever changes in whatever order, whoever refuses, reconnects or restarts: proxies end up right.
+
+An API has a route, and a cluster that it may share with others; either can be marked bad. Deploying
+writes the route and, when they are new, its cluster, and removes clusters that nobody uses any more.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateways.entry import Entry
+from tests.xds.models import DeltaModel, Proxy, StateModel
+from tests.xds.proxies import GATEWAY, Remembering, entry
+from xds.order import CLUSTER, ROUTES
+from xds.store import ResourceStore
+
+APIS = ("a", "b", "c", "d", "e")
+
+
+@dataclass
+class House:
+    store: ResourceStore = field(default_factory=ResourceStore)
+    deployed: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    seen: Remembering = field(default_factory=Remembering)
+
+    def deploy(self, api: str, content: int, cluster: str, bad: bool) -> None:
+        used = {used for used, _ in self.deployed.values()}
+        state = "bad" if bad else "good"
+        changes: list[Entry] = []
+        if cluster not in used:
+            kind = "bad" if cluster.startswith("broken") else "good"
+            changes.append(entry("CDS", cluster, f"{kind} 0 {cluster}", cause=api))
+        body = f"{state} {content} {api} {cluster}"
+        changes.append(entry("RDS", api, body, requires=[("CDS", cluster)], cause=f"{api}-{content}"))
+        self.deployed[api] = (cluster, body)
+        self.store.apply([*changes, *self._unused(used)])
+
+    def undeploy(self, api: str) -> None:
+        used = {used for used, _ in self.deployed.values()}
+        if self.deployed.pop(api, None):
+            self.store.apply([entry("RDS", api, ""), *self._unused(used)])
+
+    def _unused(self, used: set[str]) -> list[Entry]:
+        still = {used for used, _ in self.deployed.values()}
+        return [entry("CDS", cluster, "") for cluster in sorted(used - still)]
+
+
+deploys = st.tuples(
+    st.just("deploy"),
+    st.sampled_from(APIS),
+    st.integers(0, 3),
+    st.sampled_from(("one", "two", "three", "broken")),
+    st.sampled_from((False, False, False, True)),
+)
+undeploys = st.tuples(st.just("undeploy"), st.sampled_from(APIS))
+proxy_steps = st.tuples(
+    st.sampled_from(("step", "step", "step", "step", "reconnect", "restart")), st.integers(0, 2)
+)
+histories = st.lists(st.one_of(deploys, undeploys, proxy_steps, proxy_steps, proxy_steps), max_size=60)
+
+
+def settle(proxies: list[Proxy]) -> None:
+    for _ in range(3000):
+        if not any([proxy.step() for proxy in proxies]):
+            return
+    raise AssertionError("the proxies never come to rest")
+
+
+def proxies_of(house: House, names_bad: bool) -> list[Proxy]:
+    return [
+        DeltaModel(house.store, "first", house.seen, names_bad=names_bad),
+        DeltaModel(house.store, "second", house.seen, names_bad=names_bad),
+        StateModel(house.store, "whole", house.seen, names_bad=names_bad),
+    ]
+
+
+def check(house: House, proxies: list[Proxy]) -> None:
+    quarantined = {(e.type, e.name): reason for e, reason in house.store.quarantined(GATEWAY)}
+    for proxy in proxies:
+        routes, clusters = proxy.held[ROUTES], proxy.held[CLUSTER]
+        for api, (cluster, body) in house.deployed.items():
+            if body.startswith("bad") or cluster == "broken":
+                assert routes.get(api) != body
+                assert (ROUTES, api) in quarantined
+            else:
+                assert routes.get(api) == body, f"{proxy.node} lacks {api}"
+                assert (ROUTES, api) not in quarantined
+        assert set(routes) <= set(house.deployed), "a route outlived its API"
+        needed = {body.rsplit(" ", 1)[1] for body in routes.values()}
+        wanted = {cluster for cluster, _ in house.deployed.values()} - {"broken"}
+        assert wanted <= set(clusters)
+        last_good = {e.body.decode().rsplit(" ", 1)[1] for e in last_goods(house)}
+        assert set(clusters) <= wanted | needed | last_good, "a cluster outlived its routes"
+        assert not [body for body in (*routes.values(), *clusters.values()) if body.startswith("bad")]
+
+
+def last_goods(house: House) -> list[Entry]:
+    slots = house.store.gateway(GATEWAY).table(ROUTES).slots.values()
+    return [slot.good.entry for slot in slots if slot.reason and slot.good]
+
+
+@settings(max_examples=300, deadline=None)
+@given(histories, st.booleans())
+def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
+    history: list[tuple[object, ...]], names_bad: bool
+) -> None:
+    house = House()
+    proxies = proxies_of(house, names_bad)
+    for what in history:
+        match what:
+            case ("deploy", str(api), int(content), str(cluster), bool(bad)):
+                house.deploy(api, content, cluster, bad)
+            case ("undeploy", str(api)):
+                house.undeploy(api)
+            case ("step", int(index)):
+                proxies[index].step()
+            case ("reconnect", int(index)):
+                proxies[index].connect()
+            case (_, int(index)):
+                proxies[index].restart()
+            case _:
+                raise AssertionError(what)
+    settle(proxies)
+    check(house, proxies)
+    late = DeltaModel(house.store, "late", house.seen, names_bad=names_bad)
+    settle([late])
+    check(house, [late])
+    assert late.refusals == 0, "a newcomer is never offered what another one refused"

@@ -1,0 +1,178 @@
+"""The aggregated discovery service over gRPC, in both variants.
+
+Bytes come in and go out: the state machine of `stream` decides. Each stream has one task that reads
+and one that writes; a change of the gateway only sets the writers' events.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import grpc
+import grpc.aio
+
+from gateways.entry import Entry
+from xds import rpc
+from xds.observer import Observer, Silent
+from xds.rpc import Context
+from xds.store import Gateway, ResourceStore
+from xds.stream import DeltaStream, StateStream
+from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+_FIRST_REQUEST_SECONDS = 30
+Authenticate = Callable[[str, str], bool]
+"""Whether a token (second) belongs to a gateway's subject (first)."""
+
+
+R = TypeVar("R", DeltaRequest, StateRequest)
+R_contra = TypeVar("R_contra", DeltaRequest, StateRequest, contravariant=True)
+
+
+class _Machine(Protocol[R_contra]):
+    def receive(self, request: R_contra) -> None: ...
+
+    def responses(self) -> list[bytes]: ...
+
+    def cursor(self, type: str) -> int: ...
+
+
+class DiscoveryServer:
+    """Serves a store's gateways to their proxies.
+
+    A proxy names its gateway's subject as `node.cluster` and itself as `node.id`, and brings the
+    gateway's token as `authorization: Bearer <token>`; else it gets UNAUTHENTICATED.
+    """
+
+    def __init__(
+        self, store: ResourceStore, authenticate: Authenticate, observer: Observer | None = None
+    ) -> None:
+        self._store = store
+        self._authenticate = authenticate
+        self._observer: Observer = observer or Silent()
+        self._server: grpc.aio.Server | None = None
+        self._streams: dict[asyncio.Event, tuple[str, str]] = {}
+        self._nodes: Counter[tuple[str, str]] = Counter()
+        self._stopping = False
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; the port that was bound. Raises OSError when that cannot be had."""
+        methods = {"DeltaAggregatedResources": self._delta, "StreamAggregatedResources": self._state}
+        server = rpc.server(SERVICE, methods)
+        try:
+            bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {host}:{port}") from error
+        await server.start()
+        self._server, self._stopping = server, False
+        return bound
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Ends the streams in order; what has not ended after `grace` seconds is cut."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._stopping = True
+        for wake in tuple(self._streams):
+            wake.set()
+        await server.stop(grace)
+
+    @property
+    def streams(self) -> int:
+        """How many streams are connected."""
+        return len(self._streams)
+
+    def nodes(self, gateway: str) -> list[str]:
+        """The connected nodes of a gateway."""
+        return [node for subject, node in self._nodes if subject == gateway]
+
+    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
+        """Versions that the gateway's proxies refused, with the redacted reason."""
+        return self._store.quarantined(gateway)
+
+    async def _delta(self, _: object, context: Context) -> None:
+        await self._serve(context, decode_delta, DeltaStream)
+
+    async def _state(self, _: object, context: Context) -> None:
+        await self._serve(context, decode_state, StateStream)
+
+    async def _serve(
+        self,
+        context: Context,
+        decode: Callable[[bytes, bool], R],
+        machine: Callable[[Gateway, str, Observer], _Machine[R]],
+    ) -> None:
+        try:
+            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
+                data = await rpc.read(context)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        if data is None:
+            return
+        try:
+            first = decode(data, True)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        node = first.node or Node()
+        if not self._allowed(node, context):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown gateway or wrong token")
+        gateway = self._store.gateway(node.cluster)
+        wake = asyncio.Event()
+        stream = machine(gateway, node.id, self._observer)
+        self._connect(wake, node)
+        gateway.watch(wake.set, stream.cursor)
+        reader = asyncio.create_task(self._read(context, decode, stream, wake))
+        try:
+            stream.receive(first)
+            await self._write(context, stream, wake, reader)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            gateway.unwatch(wake.set)
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WireError):
+                await reader
+            self._disconnect(wake, node)
+
+    async def _read(
+        self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event
+    ) -> None:
+        try:
+            while (data := await rpc.read(context)) is not None:
+                stream.receive(decode(data, False))
+                wake.set()
+        finally:
+            wake.set()
+
+    async def _write(
+        self, context: Context, stream: _Machine[R], wake: asyncio.Event, reader: "asyncio.Task[None]"
+    ) -> None:
+        while not self._stopping:
+            wake.clear()
+            for frame in stream.responses():
+                await context.write(frame)
+            if reader.done():
+                reader.result()
+                return
+            await wake.wait()
+
+    def _allowed(self, node: Node, context: Context) -> bool:
+        token = rpc.bearer_token(context)
+        return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
+
+    def _connect(self, wake: asyncio.Event, node: Node) -> None:
+        key = (node.cluster, node.id)
+        self._streams[wake] = key
+        self._nodes[key] += 1
+        if self._nodes[key] == 1:
+            self._observer.connected(node.cluster, node.id, node.agent)
+
+    def _disconnect(self, wake: asyncio.Event, node: Node) -> None:
+        key = self._streams.pop(wake)
+        self._nodes[key] -= 1
+        if not self._nodes[key]:
+            del self._nodes[key]
+            self._observer.disconnected(node.cluster, node.id)

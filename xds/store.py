@@ -1,0 +1,379 @@
+"""The resources of each gateway, ready to be sent, and what changed since when.
+
+All of it belongs to one event loop. Changes of a gateway are numbered; a stream keeps the number it has
+seen and finds what changed since in time proportional to the changes. Refusals are known here, so
+that a version which one proxy of a gateway refused is not tried on the next.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateways.entry import Entry
+from xds.wire import Ready, delta_response, ready
+
+Key = tuple[str, str]
+"""Type and name."""
+
+TOMBSTONES = 1000
+"""Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""
+
+_SHARED_FRAME = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
+
+    `reason` is why `current` is quarantined, `because` the required resource whose refusal that was;
+    `pins` are quarantined resources whose last good version needs this one.
+    """
+
+    type: str
+    name: str
+    born: int
+    seq: int = 0
+    current: Ready | None = None
+    good: Ready | None = None
+    removal: Entry | None = None
+    reason: str | None = None
+    because: Key | None = None
+    pins: set[Key] = field(default_factory=set[Key])
+
+    @property
+    def key(self) -> Key:
+        return (self.type, self.name)
+
+    @property
+    def offered(self) -> Ready | None:
+        """What clients shall have. None: nothing, or, when quarantined, whatever they have."""
+        if self.current is None:
+            return self.good if self.pins else None
+        return self.current if self.reason is None else self.good
+
+    @property
+    def gone(self) -> bool:
+        """Removed, and nobody's last good version needs it."""
+        return self.current is None and self.offered is None
+
+
+class Table:
+    """The slots of one type, in the order of their last change."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Slot] = {}
+        self.last = 0
+        self.removed = 0
+
+    def since(self, cursor: int) -> list[Slot]:
+        """What changed after `cursor`, oldest change first."""
+        found: list[Slot] = []
+        for slot in reversed(self.slots.values()):
+            if slot.seq <= cursor:
+                break
+            found.append(slot)
+        found.reverse()
+        return found
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    nonce: int
+    resources: tuple[Ready, ...]
+    removed: tuple[str, ...]
+    data: bytes
+
+
+class Gateway:
+    """One gateway's resources, and the streams that wait for changes of them."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.seq = 0
+        self.tables: dict[str, Table] = {}
+        self._requirers: dict[Key, set[Key]] = {}
+        self._quarantined: dict[Key, Slot] = {}
+        self._watchers: dict[Callable[[], None], Callable[[str], int]] = {}
+        self._frames: dict[str, _Frame] = {}
+        self._nonce = 0
+
+    # -- what streams ask
+
+    def table(self, type: str) -> Table:
+        table = self.tables.get(type)
+        if table is None:
+            table = self.tables[type] = Table()
+        return table
+
+    def slot(self, key: Key) -> Slot | None:
+        table = self.tables.get(key[0])
+        return table.slots.get(key[1]) if table else None
+
+    def requirers(self, key: Key) -> set[Key]:
+        """The resources whose latest version requires this one."""
+        return self._requirers.get(key, set())
+
+    def quarantined(self) -> list[tuple[Entry, str]]:
+        return [
+            (slot.current.entry, slot.reason)
+            for slot in self._quarantined.values()
+            if slot.current is not None and slot.reason is not None
+        ]
+
+    def watch(self, changed: Callable[[], None], cursor: Callable[[str], int]) -> None:
+        """Calls `changed` after each change, until `unwatch`; `cursor` tells how far a type has been seen."""
+        self._watchers[changed] = cursor
+
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        self._watchers.pop(changed, None)
+
+    def next_nonce(self) -> int:
+        self._nonce += 1
+        return self._nonce
+
+    def delta_frame(
+        self, type: str, resources: tuple[Ready, ...], removed: tuple[str, ...], after: int
+    ) -> tuple[int, bytes]:
+        """Nonce and bytes of a delta response, shared with other streams that send the same.
+
+        The nonce is above `after`, so that it is used once per stream.
+        """
+        frame = self._frames.get(type)
+        if frame and frame.nonce > after and frame.resources == resources and frame.removed == removed:
+            return frame.nonce, frame.data
+        nonce = self.next_nonce()
+        data = delta_response(type, str(nonce), resources, removed, str(self.seq))
+        if len(data) <= _SHARED_FRAME:
+            self._frames[type] = _Frame(nonce, resources, removed, data)
+        return nonce, data
+
+    # -- changes
+
+    def apply(self, entry: Entry) -> bool:
+        """Whether streams have to look; the caller wakes them."""
+        slot = self.slot((entry.type, entry.name))
+        if not entry.body:
+            return self._remove(slot, entry)
+        if slot is None:
+            slot = Slot(entry.type, entry.name, born=self.seq + 1)
+        elif slot.current and slot.current.version == entry.version:
+            return self._recause(slot, slot.current, entry)
+        elif slot.current is None and slot.removal is not None:
+            self.table(entry.type).removed -= 1
+        self._require(slot, slot.current, entry)
+        self._release(slot)
+        self._touch(slot)
+        slot.removal = None
+        if slot.good and slot.good.version == entry.version:
+            slot.current = slot.good
+            slot.current.entry, slot.current.stamp = entry, slot.seq
+        else:
+            slot.current = ready(entry, slot.seq)
+        self._retry_requirers(slot)
+        self._inherit_refusal(slot)
+        return True
+
+    def proved(self, slot: Slot, accepted: Ready) -> bool:
+        """A proxy runs `accepted`. Whether streams have to look."""
+        if slot.good is accepted:
+            return False
+        if slot.current is accepted:
+            slot.good = accepted
+            if slot.reason is None:
+                return False
+            # refused by one proxy, taken by another: offered again, but not to the one that refused
+            self._release(slot)
+            self._touch(slot)
+            accepted.stamp = slot.seq
+            self._retry_requirers(slot)
+            return True
+        if slot.good is None or slot.good.stamp < accepted.stamp:
+            visible = slot.reason is not None or (slot.current is None and bool(slot.pins))
+            slot.good = accepted
+            if visible:
+                self._release_pins(slot)
+                self._pin(slot)
+                self._touch(slot)
+                accepted.stamp = slot.seq
+                return True
+        return False
+
+    def refuse(self, slot: Slot, refused: Ready, reason: str) -> bool:
+        """Quarantines `refused`, unless some proxy runs it. Whether it is quarantined now."""
+        if slot.current is not refused or slot.good is refused:
+            return False
+        if slot.reason is None:
+            self._quarantine(slot, reason, None)
+        return True
+
+    def wake(self) -> None:
+        for changed in tuple(self._watchers):
+            changed()
+
+    # -- inside
+
+    def _touch(self, slot: Slot) -> None:
+        self.seq += 1
+        slot.seq = self.seq
+        table = self.table(slot.type)
+        table.last = self.seq
+        table.slots.pop(slot.name, None)
+        table.slots[slot.name] = slot
+
+    def _remove(self, slot: Slot | None, entry: Entry) -> bool:
+        table = self.table(entry.type)
+        if slot is None:
+            slot = Slot(entry.type, entry.name, born=self.seq + 1)
+        if slot.removal is None:
+            table.removed += 1
+        before = slot.current
+        if not entry.causes:
+            last = before.entry if before else slot.removal
+            entry = replace(entry, causes=last.causes) if last else entry
+        offered = slot.offered
+        self._require(slot, before, None)
+        self._release(slot)
+        slot.current, slot.removal = None, entry
+        self._touch(slot)
+        if slot.offered is not None and slot.offered is not offered:
+            slot.offered.stamp = slot.seq
+        self._retry_requirers(slot)
+        if table.removed > TOMBSTONES:
+            self._prune(entry.type, table)
+        return True
+
+    def _prune(self, type: str, table: Table) -> None:
+        seen = min((cursor(type) for cursor in self._watchers.values()), default=self.seq)
+        for slot in list(table.slots.values()):
+            if table.removed <= TOMBSTONES // 2 or slot.seq > seen:
+                break
+            if slot.gone and not slot.pins:
+                del table.slots[slot.name]
+                table.removed -= 1
+
+    def _recause(self, slot: Slot, current: Ready, entry: Entry) -> bool:
+        before = current.entry
+        if entry.requires != before.requires:
+            self._require(slot, current, entry)
+        current.entry = entry
+        if entry.causes == before.causes and entry.requires == before.requires:
+            return False
+        self._touch(slot)
+        return True
+
+    def _require(self, slot: Slot, before: Ready | None, after: Entry | None) -> None:
+        for key in before.entry.requires if before else ():
+            requirers = self._requirers.get(key)
+            if requirers:
+                requirers.discard(slot.key)
+                if not requirers:
+                    del self._requirers[key]
+        for key in after.requires if after else ():
+            self._requirers.setdefault(key, set()).add(slot.key)
+
+    def _quarantine(self, slot: Slot, reason: str, because: Key | None) -> None:
+        slot.reason, slot.because = reason, because
+        self._quarantined[slot.key] = slot
+        self._touch(slot)
+        self._pin(slot)
+        for key in tuple(self.requirers(slot.key)):
+            requirer = self.slot(key)
+            if requirer:
+                self._inherit_refusal(requirer)
+
+    def _inherit_refusal(self, slot: Slot) -> None:
+        """What requires a quarantined resource, and was never accepted, is refused with it."""
+        if slot.current is None or slot.reason is not None or slot.current is slot.good:
+            return
+        for key in slot.current.entry.requires:
+            required = self.slot(key)
+            if required and required.reason is not None and required is not slot:
+                origin = required.reason if required.because else f"requires {key[1]}: {required.reason}"
+                self._quarantine(slot, origin, key)
+                return
+
+    def _retry_requirers(self, slot: Slot) -> None:
+        """What was refused because of this resource has a new chance."""
+        for key in tuple(self.requirers(slot.key)):
+            requirer = self.slot(key)
+            if requirer and requirer.because == slot.key and requirer.current:
+                self._release(requirer)
+                self._touch(requirer)
+                requirer.current.stamp = requirer.seq
+                self._retry_requirers(requirer)
+                self._inherit_refusal(requirer)
+
+    def _release(self, slot: Slot) -> None:
+        """Ends a quarantine."""
+        if slot.reason is not None:
+            self._release_pins(slot)
+            slot.reason = slot.because = None
+            del self._quarantined[slot.key]
+
+    def _pin(self, slot: Slot) -> None:
+        """Keeps what the last good version of a quarantined resource needs, even if it was removed."""
+        for key in slot.good.entry.requires if slot.good else ():
+            required = self.slot(key)
+            if required is None:
+                continue
+            revived = required.gone and required.good is not None
+            required.pins.add(slot.key)
+            if revived and required.good:
+                self._touch(required)
+                required.good.stamp = required.seq
+
+    def _release_pins(self, slot: Slot) -> None:
+        for key in slot.good.entry.requires if slot.good else ():
+            required = self.slot(key)
+            if required and slot.key in required.pins:
+                required.pins.discard(slot.key)
+                if required.gone:
+                    self._touch(required)
+
+
+class ResourceStore:
+    """What every gateway shall run. To be used from one event loop only."""
+
+    def __init__(self) -> None:
+        self._gateways: dict[str, Gateway] = {}
+
+    def gateway(self, subject: str) -> Gateway:
+        gateway = self._gateways.get(subject)
+        if gateway is None:
+            gateway = self._gateways[subject] = Gateway(subject)
+        return gateway
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Takes changes over, and wakes the streams of the gateways concerned once.
+
+        An entry without a body removes. The version that is already there is not sent again; its
+        causes are taken over, and nodes that run it are reported as having acknowledged it.
+        Entries that belong together go into one call, whatever their order.
+        """
+        changed: dict[str, Gateway] = {}
+        for entry in entries:
+            gateway = self.gateway(entry.gateway)
+            if gateway.apply(entry):
+                changed[entry.gateway] = gateway
+        for gateway in changed.values():
+            gateway.wake()
+
+    def entry(self, gateway: str, type: str, name: str) -> Entry | None:
+        """The latest version, whether or not proxies accept it."""
+        known = self._gateways.get(gateway)
+        slot = known.slot((type, name)) if known else None
+        return slot.current.entry if slot and slot.current else None
+
+    def entries(self, gateway: str) -> list[Entry]:
+        known = self._gateways.get(gateway)
+        tables = known.tables.values() if known else ()
+        return [slot.current.entry for table in tables for slot in table.slots.values() if slot.current]
+
+    def names(self, gateway: str, type: str) -> list[str]:
+        known = self._gateways.get(gateway)
+        table = known.tables.get(type) if known else None
+        return [slot.name for slot in table.slots.values() if slot.current] if table else []
+
+    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
+        """Versions that proxies refused, with the redacted reason."""
+        known = self._gateways.get(gateway)
+        return known.quarantined() if known else []

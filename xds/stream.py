@@ -1,0 +1,255 @@
+"""One proxy's aggregated stream as a state machine: requests and changes in, responses out. No I/O.
+
+Source: xDS protocol (envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), both variants.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from operator import attrgetter
+
+from gateways.entry import Entry, content_version
+from xds.observer import Observer
+from xds.order import CLUSTER, ENDPOINTS, WHOLE_STATE, removing_rank, sending_rank
+from xds.redact import redacted
+from xds.store import Gateway
+from xds.subscription import WILDCARD, Flight, Need, Subscription
+from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, state_response
+
+_WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
+
+
+def _words(message: str) -> set[str]:
+    words = set(_WORD.findall(message))
+    return words | {word.rstrip(".:") for word in words}
+
+
+class Stream(ABC):
+    """What both variants share: order of types, requirements, one response in flight per type."""
+
+    def __init__(self, gateway: Gateway, node: str, observer: Observer) -> None:
+        self._gateway = gateway
+        self._node = node
+        self._observer = observer
+        self._subscriptions: dict[str, Subscription] = {}
+        self._sending: list[Subscription] = []
+        self._removing: list[Subscription] = []
+
+    def cursor(self, type: str) -> int:
+        """How far the stream has seen the changes of a type."""
+        subscription = self._subscriptions.get(type)
+        return subscription.cursor if subscription else self._gateway.seq
+
+    def responses(self) -> list[bytes]:
+        """What is to be sent now, in this order."""
+        out: list[bytes] = []
+        for subscription in self._sending:
+            subscription.poll()
+        for subscription in self._sending:
+            if subscription.flight is None:
+                frame = self._changes(subscription)
+                if frame is not None:
+                    out.append(frame)
+        for rank, subscription in enumerate(self._removing):
+            if subscription.leaving and subscription.flight is None:
+                frame = self._removals(subscription, self._removing[:rank])
+                if frame is not None:
+                    out.append(frame)
+        return out
+
+    @abstractmethod
+    def _frame(
+        self, subscription: Subscription, resources: tuple[Ready, ...], removed: tuple[str, ...]
+    ) -> bytes | None: ...
+
+    def _subscribe(self, type: str) -> Subscription:
+        subscription = Subscription(self._gateway, type, self._node, self._observer)
+        self._subscriptions[type] = subscription
+        self._sending = sorted(self._subscriptions.values(), key=lambda s: sending_rank(s.type))
+        self._removing = sorted(self._subscriptions.values(), key=lambda s: removing_rank(s.type))
+        return subscription
+
+    def _look_everywhere(self) -> None:
+        for subscription in self._sending:
+            subscription.fresh = None
+
+    def _changes(self, subscription: Subscription) -> bytes | None:
+        resources, absent, coming = subscription.choose(self._need)
+        if not (resources or absent or (subscription.owed and not coming)):
+            return None
+        frame = self._frame(subscription, tuple(resources), tuple(absent))
+        if subscription.type == CLUSTER:
+            self._send_endpoints_again(resources)
+        return frame
+
+    def _send_endpoints_again(self, clusters: list[Ready]) -> None:
+        """A cluster that changes waits for its endpoints, though these did not change."""
+        endpoints = self._subscriptions.get(ENDPOINTS)
+        if endpoints is None:
+            return
+        for cluster in clusters:
+            own = cluster.entry.name
+            required_by = self._gateway.requirers((CLUSTER, own))
+            for name in {own, *(name for type, name in required_by if type == ENDPOINTS)}:
+                slot = endpoints.slot(name)
+                if endpoints.covers(name) and slot and slot.offered:
+                    endpoints.send_again(name)
+
+    def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
+        """Removes what nothing the client may still run refers to."""
+        held = [since for other in referrers for since in other.pending.values() if since >= 0]
+        floor = min(held, default=self._gateway.seq)
+        ready: list[str] = []
+        for name in subscription.leaving:
+            slot = subscription.slot(name)
+            if (slot.seq if slot else subscription.cursor) <= floor:
+                ready.append(name)
+        return self._frame(subscription, (), tuple(ready)) if ready else None
+
+    def _need(self, entry: Entry) -> Need:
+        for key in entry.requires:
+            subscription = self._subscriptions.get(key[0])
+            if subscription is None or not subscription.covers(key[1]):
+                continue
+            slot = subscription.slot(key[1])
+            reason = subscription.refusal(key)
+            if reason is not None:
+                own = self._subscriptions.get(entry.type)
+                if own:
+                    own.report(entry, f"requires {key[1]}: {reason}")
+                return Need.REFUSED
+            if slot is None or slot.offered is None:
+                return Need.MISSING
+            if key[1] in subscription.pending:
+                return Need.COMING
+        return Need.MET
+
+    def _answered(self, subscription: Subscription, flight: Flight, refusal: Refusal | None) -> None:
+        subscription.flight = None
+        if refusal is None:
+            changed = subscription.accept(flight)
+        else:
+            known = [resource.entry.name for resource in flight.resources]
+            reason = redacted(refusal.message, (*known, *flight.removed))
+            changed = subscription.reject(flight, _words(refusal.message), reason)
+        self._look_everywhere()
+        if changed:
+            self._gateway.wake()
+
+
+class DeltaStream(Stream):
+    """The incremental variant."""
+
+    def receive(self, request: DeltaRequest) -> None:
+        subscription = self._subscriptions.get(request.type)
+        if subscription is None:
+            self._first(request)
+        else:
+            flight = subscription.flight
+            if flight and request.nonce == flight.nonce:
+                self._answered(subscription, flight, request.refusal)
+            # subscriptions count even if the nonce is stale
+            self._resubscribe(subscription, request)
+
+    def _first(self, request: DeltaRequest) -> None:
+        subscription = self._subscribe(request.type)
+        versions = request.initial_versions
+        names = [name for name in request.subscribe if name != WILDCARD]
+        subscription.named = bool(request.subscribe)
+        if not names or WILDCARD in request.subscribe:
+            subscription.owed = not versions
+            subscription.start_wildcard(versions)
+            subscription.names.update(names)
+            names = [name for name in names if name not in versions]
+        subscription.want(names, versions)
+        self._look_everywhere()
+
+    def _resubscribe(self, subscription: Subscription, request: DeltaRequest) -> None:
+        if not request.subscribe and not request.unsubscribe:
+            return
+        names = [name for name in request.subscribe if name != WILDCARD]
+        if WILDCARD in request.subscribe:
+            subscription.owed = True
+            if not subscription.wildcard or subscription.named:
+                subscription.start_wildcard({})
+        elif names and subscription.wildcard and not subscription.named:
+            subscription.end_wildcard()
+        subscription.named |= bool(request.subscribe)
+        if WILDCARD in request.unsubscribe:
+            subscription.end_wildcard()
+        subscription.unwant(name for name in request.unsubscribe if name != WILDCARD)
+        subscription.want(names)
+        self._look_everywhere()
+
+    def _frame(
+        self, subscription: Subscription, resources: tuple[Ready, ...], removed: tuple[str, ...]
+    ) -> bytes | None:
+        nonce, data = self._gateway.delta_frame(
+            subscription.type, resources, removed, subscription.last_nonce
+        )
+        subscription.take_off(nonce, resources, removed)
+        return data
+
+
+class StateStream(Stream):
+    """The state-of-the-world variant. It remembers what the client runs, to say all of it again."""
+
+    def receive(self, request: StateRequest) -> None:
+        subscription = self._subscriptions.get(request.type)
+        if subscription is None:
+            self._first(request)
+            return
+        if request.nonce and request.nonce != str(subscription.last_nonce):
+            return  # stale: the client will answer, and subscribe, under the newer nonce
+        flight = subscription.flight
+        if flight and request.nonce:
+            self._answered(subscription, flight, request.refusal)
+        self._resubscribe(subscription, request.names)
+
+    def _first(self, request: StateRequest) -> None:
+        subscription = self._subscribe(request.type)
+        subscription.running = {}
+        names = [name for name in request.names if name != WILDCARD]
+        subscription.named = bool(request.names)
+        if not names or WILDCARD in request.names:
+            subscription.owed = True
+            subscription.start_wildcard({})
+        subscription.want(names)
+        self._look_everywhere()
+
+    def _resubscribe(self, subscription: Subscription, wanted: list[str]) -> None:
+        names = {name for name in wanted if name != WILDCARD}
+        wildcard = WILDCARD in wanted or not (names or subscription.named)
+        if wildcard == subscription.wildcard and names == subscription.names:
+            return
+        subscription.named |= bool(wanted)
+        if wildcard and not subscription.wildcard:
+            subscription.owed = True
+            subscription.start_wildcard({})
+        elif subscription.wildcard and not wildcard:
+            subscription.end_wildcard()
+        dropped = subscription.names - names
+        if wildcard:
+            subscription.names -= dropped
+        else:
+            subscription.unwant(dropped)
+        subscription.want(names - subscription.names)
+        self._look_everywhere()
+
+    def _frame(
+        self, subscription: Subscription, resources: tuple[Ready, ...], removed: tuple[str, ...]
+    ) -> bytes | None:
+        whole = subscription.wildcard or subscription.type in WHOLE_STATE
+        if not (whole or resources):
+            # absence cannot be said: what is not asked for any more is all the client needs to know
+            subscription.accept(Flight("", (), removed))
+            return None
+        content = dict(subscription.running or {}) if whole else {}
+        for resource in resources:
+            content[resource.entry.name] = resource
+        for name in removed:
+            content.pop(name, None)
+        ordered = sorted(content.values(), key=attrgetter("entry.name"))
+        version = content_version("\n".join(f"{r.entry.name} {r.version}" for r in ordered).encode())
+        nonce = self._gateway.next_nonce()
+        subscription.take_off(nonce, resources, removed if whole else ())
+        return state_response(subscription.type, str(nonce), ordered, version)

@@ -1,0 +1,397 @@
+"""What one stream has of one resource type, and what it still lacks."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from gateways.entry import Entry
+from xds.observer import Observer
+from xds.store import Gateway, Key, Slot
+from xds.wire import Ready
+
+NOTHING = -1
+"""Held: the client has no version of it."""
+
+WILDCARD = "*"
+
+
+class Need(Enum):
+    """Where a resource's requirements stand on a stream."""
+
+    MET = auto()
+    COMING = auto()
+    MISSING = auto()
+    REFUSED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A response that has been sent and not been answered."""
+
+    nonce: str
+    resources: tuple[Ready, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One type on one stream.
+
+    The client has what the store offers as of `cursor`, except for the names in `pending`; the number
+    there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
+    answered though nothing changed. `trials` are groups of names that were refused together.
+    `fresh` is what may have become sendable since the last look, None for everything.
+    """
+
+    gateway: Gateway
+    type: str
+    node: str
+    observer: Observer
+    wildcard: bool = False
+    named: bool = False
+    owed: bool = False
+    names: set[str] = field(default_factory=set[str])
+    cursor: int = 0
+    pending: dict[str, int] = field(default_factory=dict[str, int])
+    asked: set[str] = field(default_factory=set[str])
+    leaving: set[str] = field(default_factory=set[str])
+    trials: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    reported: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    fresh: list[str] | None = None
+    flight: Flight | None = None
+    last_nonce: int = 0
+    running: dict[str, Ready] | None = None
+
+    def covers(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def slot(self, name: str) -> Slot | None:
+        return self.gateway.table(self.type).slots.get(name)
+
+    # -- what the client wants
+
+    def start_wildcard(self, versions: dict[str, str]) -> None:
+        """Everything, but what the client already has according to `versions`."""
+        self.wildcard = True
+        table = self.gateway.table(self.type)
+        self.cursor = table.last
+        wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
+        self._start(wanted, versions)
+        self._start(
+            [name for name in versions if name not in table.slots or table.slots[name].gone], versions
+        )
+
+    def want(self, names: Iterable[str], versions: dict[str, str] | None = None) -> None:
+        """These names; each is answered unless `versions` shows that the client has it."""
+        if not self.names and not self.wildcard:
+            self.cursor = self.gateway.table(self.type).last
+        for name in names:
+            slot = self.slot(name)
+            own = slot.name if slot else name
+            self.names.add(own)
+            if versions and name in versions:
+                self._start((own,), versions)
+            else:
+                self.ask(own)
+
+    def unwant(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.names.discard(name)
+            if self.wildcard:
+                # the client dropped it, the wildcard still covers it: it has to learn what it is now
+                self.ask(name)
+            else:
+                self._forget(name)
+
+    def end_wildcard(self) -> None:
+        self.wildcard = False
+        for name in [name for name in self.pending if name not in self.names]:
+            self._forget(name)
+        for name in [name for name in self.running or () if name not in self.names]:
+            self._forget(name)
+
+    def ask(self, name: str) -> None:
+        """Has `name` answered even if nothing changed."""
+        self.pending[name] = NOTHING
+        self.asked.add(name)
+        self._look_at(name)
+
+    def send_again(self, name: str) -> None:
+        """The client needs `name` once more, though it may hold it."""
+        self.pending.setdefault(name, self.cursor)
+        self.asked.add(name)
+        self._look_at(name)
+
+    def _start(self, names: Iterable[str], versions: dict[str, str]) -> None:
+        proved: list[Entry] = []
+        changed = False
+        for name in names:
+            slot, version = self.slot(name), versions.get(name)
+            current = slot.current if slot else None
+            offered = slot.offered if slot else None
+            if version is None:
+                self.pending[name] = NOTHING
+            elif slot and current and current.version == version:
+                changed |= self.gateway.proved(slot, current)
+                self._run(name, current)
+                proved.append(current.entry)
+                continue
+            elif offered and offered.version == version:
+                # the last good one: nothing to send, but there is a refusal to report
+                self._run(name, offered)
+                self.pending[name] = self.cursor
+            else:
+                self.pending[name] = 0
+            self._look_at(name)
+        if proved:
+            self.observer.acknowledged(self.gateway.subject, self.node, proved)
+        if changed:
+            self.gateway.wake()
+
+    def _run(self, name: str, accepted: Ready) -> None:
+        if self.running is not None:
+            self.running[name] = accepted
+
+    def _forget(self, name: str) -> None:
+        self.pending.pop(name, None)
+        self.asked.discard(name)
+        self.reported.pop(name, None)
+        if name in self.leaving:
+            self.leaving.discard(name)
+            self._withdrawn([name])
+        if self.running is not None:
+            self.running.pop(name, None)
+
+    def _look_at(self, name: str) -> None:
+        if self.fresh is not None:
+            self.fresh.append(name)
+
+    # -- what changed in the store
+
+    def poll(self) -> None:
+        """Takes over what changed in the store since the last time."""
+        table = self.gateway.table(self.type)
+        cursor = self.cursor
+        if table.last <= cursor:
+            return
+        acknowledged: list[Entry] = []
+        withdrawn: list[Entry] = []
+        for slot in table.since(cursor):
+            name = slot.name
+            if not self.covers(name):
+                if slot.gone and slot.removal:
+                    withdrawn.append(slot.removal)
+                continue
+            if name not in self.pending:
+                offered = slot.offered
+                if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
+                    refusal = self.refused.get(name)
+                    if refusal and refusal[0] == offered.version:
+                        self._report(offered.entry, refusal[1])
+                    else:
+                        acknowledged.append(offered.entry)
+                    continue
+                self.pending[name] = cursor if slot.born <= cursor else NOTHING
+            self._look_at(name)
+        self.cursor = table.last
+        if acknowledged:
+            self.observer.acknowledged(self.gateway.subject, self.node, acknowledged)
+        if withdrawn:
+            self.observer.withdrawn(self.gateway.subject, self.node, withdrawn)
+
+    # -- what to send
+
+    def choose(self, need: Callable[[Entry], Need]) -> tuple[list[Ready], list[str], bool]:
+        """What can be sent, names to be answered with their absence, and whether more is coming."""
+        while self.trials:
+            resources, absent, _ = self._sift(self.trials.pop(), need)
+            if resources or absent:
+                return resources, absent, True
+        names = tuple(self.pending) if self.fresh is None else dict.fromkeys(self.fresh)
+        self.fresh = []
+        return self._sift(names, need)
+
+    def _sift(
+        self, names: Iterable[str], need: Callable[[Entry], Need]
+    ) -> tuple[list[Ready], list[str], bool]:
+        resources: list[Ready] = []
+        absent: list[str] = []
+        coming = False
+        for name in names:
+            held = self.pending.get(name)
+            if held is None:
+                continue
+            slot = self.slot(name)
+            if slot and slot.reason is not None and slot.current:
+                self._report(slot.current.entry, slot.reason)
+            offered = slot.offered if slot else None
+            if offered is None or slot is None:
+                keeps = slot is not None and slot.current is not None
+                self._sift_absent(name, held, keeps, absent)
+                continue
+            self.leaving.discard(name)
+            refusal = self.refused.get(name)
+            if refusal and refusal[0] == offered.version:
+                self._report(offered.entry, refusal[1])
+                if name in self.asked and held == NOTHING:
+                    absent.append(name)
+                self._settle(name)
+            elif offered.stamp <= held and name not in self.asked:
+                self._settle(name)
+            else:
+                state = need(offered.entry)
+                if state is Need.MET:
+                    resources.append(offered)
+                elif state is Need.COMING:
+                    coming = True
+                elif state is Need.REFUSED and name in self.asked and held == NOTHING:
+                    self.asked.discard(name)
+                    absent.append(name)
+        return resources, absent, coming
+
+    def _sift_absent(self, name: str, held: int, keeps: bool, absent: list[str]) -> None:
+        if held == NOTHING:
+            if name in self.asked:
+                absent.append(name)
+            self._settle(name)
+            if not keeps:
+                self._withdrawn([name])
+        elif keeps:
+            # quarantined, and the last good version is not known here: the client keeps what it has
+            self._settle(name)
+        else:
+            self.leaving.add(name)
+
+    def _settle(self, name: str) -> None:
+        self.pending.pop(name, None)
+        self.asked.discard(name)
+        self.leaving.discard(name)
+
+    def _report(self, entry: Entry, reason: str) -> None:
+        if self.reported.get(entry.name) is not entry:
+            self.reported[entry.name] = entry
+            self.observer.refused(self.gateway.subject, self.node, [entry], reason)
+
+    def report(self, entry: Entry, reason: str) -> None:
+        """Tells once that the node does not get this entry."""
+        self._report(entry, reason)
+
+    def _withdrawn(self, names: Iterable[str]) -> None:
+        removals = [
+            slot.removal for name in names if (slot := self.slot(name)) and slot.gone and slot.removal
+        ]
+        if removals:
+            self.observer.withdrawn(self.gateway.subject, self.node, removals)
+
+    def take_off(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
+        """Notes what has been sent."""
+        self.owed = False
+        self.last_nonce = nonce
+        self.flight = Flight(str(nonce), tuple(resources), tuple(removed))
+        for resource in resources:
+            self.asked.discard(resource.entry.name)
+        if resources:
+            self.observer.sent(self.gateway.subject, self.node, [r.entry for r in resources])
+
+    def out_of_date(self, since: int) -> bool:
+        """Whether the client may run something from before change `since` that has since been replaced."""
+        return any(0 <= held < since for held in self.pending.values())
+
+    # -- what the client answers
+
+    def accept(self, flight: Flight) -> bool:
+        """Whether streams have to look at the store again."""
+        changed = False
+        for resource in flight.resources:
+            name = resource.entry.name
+            slot = self.slot(name)
+            if slot:
+                changed |= self.gateway.proved(slot, resource)
+            self.refused.pop(name, None)
+            if not self.covers(name):
+                continue
+            self._run(name, resource)
+            if slot is None or slot.offered is not resource or name in self.asked:
+                self.pending[name] = resource.stamp
+                self._look_at(name)
+            else:
+                self.pending.pop(name, None)
+                if slot.reason is None:
+                    self.reported.pop(name, None)
+        if flight.resources:
+            entries = [resource.entry for resource in flight.resources]
+            self.observer.acknowledged(self.gateway.subject, self.node, entries)
+        for name in flight.removed:
+            self.leaving.discard(name)
+            if self.running is not None:
+                self.running.pop(name, None)
+            slot = self.slot(name)
+            if (slot is None or slot.offered is None) and name not in self.asked:
+                self.pending.pop(name, None)
+                self.refused.pop(name, None)
+                self.reported.pop(name, None)
+            elif self.covers(name):
+                self.pending[name] = NOTHING
+                self._look_at(name)
+        self._withdrawn(flight.removed)
+        return changed
+
+    def reject(self, flight: Flight, suspects: set[str], reason: str) -> bool:
+        """Tries the parts of what was refused; a single one is refused for good.
+
+        `suspects` are words of the client's reason. Whether streams have to look at the store again.
+        """
+        group = flight.resources
+        if len(group) == 1:
+            return self._refuse(group[0], reason)
+        for name in flight.removed:
+            slot = self.slot(name)
+            if slot and slot.gone and slot.removal:
+                self._report(slot.removal, reason)
+            self._settle(name)
+        if not group:
+            return False
+        known: list[str] = []
+        rest: list[str] = []
+        bad: list[str] = []
+        for resource in group:
+            name = resource.entry.name
+            slot = self.slot(name)
+            if slot is None or slot.offered is not resource:
+                known.append(name)
+            else:
+                (bad if name in suspects else rest).append(name)
+        if known:
+            # another node found the bad one out, or it has changed: the remaining ones may be good
+            self.trials.append((*bad, *rest))
+            for name in known:
+                self._look_at(name)
+        elif bad and rest:
+            self.trials += [(name,) for name in bad]
+            self.trials.append(tuple(rest))
+        else:
+            both = bad + rest
+            middle = len(both) // 2
+            self.trials += [tuple(both[middle:]), tuple(both[:middle])]
+        return False
+
+    def _refuse(self, resource: Ready, reason: str) -> bool:
+        name = resource.entry.name
+        slot = self.slot(name)
+        self.refused[name] = (resource.version, reason)
+        self._look_at(name)
+        if slot is None:
+            return False
+        quarantined = self.gateway.refuse(slot, resource, reason)
+        if not quarantined:
+            self._report(resource.entry, reason)
+        return quarantined
+
+    def refusal(self, key: Key) -> str | None:
+        """Why this node, and perhaps only it, does not take what is offered."""
+        refusal = self.refused.get(key[1])
+        slot = self.slot(key[1])
+        if refusal and slot and slot.offered and slot.offered.version == refusal[0]:
+            return refusal[1]
+        return None

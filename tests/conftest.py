@@ -3,3 +3,10 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write golden files anew, and delete orphans")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Each message class of envoy-data-plane says this when it is first made by its own constructor.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Using `@model_validator` with mode='after':DeprecationWarning"
+    )

@@ -122,7 +122,6 @@ def _build(upstream: Upstream, ca_bundle: str) -> Cluster:
             endpoints=[build(LocalityLbEndpoints, lb_endpoints=[_endpoint(e, one_host) for e in active])],
         ),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED if not static else ClusterDnsLookupFamily.AUTO,
-        respect_dns_ttl=not static,
         transport_socket=_tls(active[0].host, one_host, ca_bundle) if secure else None,
     )
 

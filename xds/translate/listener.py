@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     AggregatedConfigSource,
     ApiVersion,
+    CidrRange,
     ConfigSource,
     DataSource,
     HeaderValue,
@@ -60,6 +61,9 @@ from xds.translate.names import (
     scoped_routes_name,
 )
 from xds.types import LISTENER
+
+# An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
+_NOBODY = build(CidrRange, address_prefix="0.0.0.0", prefix_len=32)
 
 # Envoy's own answers, by the response flag it gives them, in words for who called.
 _ANSWERS = (
@@ -121,7 +125,7 @@ def _connection_manager(gateway: str) -> HttpConnectionManager:
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
         # Who is at the other end is the client: its claims about forwarding are not believed.
         use_remote_address=True,
-        internal_address_config=build(HttpConnectionManagerInternalAddressConfig),
+        internal_address_config=build(HttpConnectionManagerInternalAddressConfig, cidr_ranges=[_NOBODY]),
         common_http_protocol_options=build(HttpProtocolOptions, idle_timeout=timedelta(hours=1)),
         http2_protocol_options=build(
             Http2ProtocolOptions,

@@ -34,6 +34,7 @@ from xds.translate.policy import Effects
 from xds.translate.resilience import resilience_fields
 
 _MILLION = 1_000_000
+_ANYTHING = build(StringMatcher, safe_regex=build(RegexMatcher, regex=".+"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def _routes(
     routes: list[Route] = [answers.probe(settings, api)] if settings.probe_secret else []
     for route, effect in zip(ordered, effects, strict=True):
         routes += _operation(settings, api, route, effect, revision)
-    routes += _preflights(api, ordered, effects, revision)
+    routes += _preflights(settings, api, ordered, effects, revision)
     routes += _wrong_methods(api, ordered, revision)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
         routes.append(answers.not_found(api, revision))
@@ -138,28 +139,39 @@ def _destination(settings: GatewaySettings, arms: Sequence[Arm]) -> dict[str, ob
 
 
 def _preflights(
+    settings: GatewaySettings,
     api: DeployedApi,
     operations: Sequence[model.Route],
     effects: Sequence[Effects],
     revision: Sequence[HeaderValueOption],
 ) -> Iterable[Route]:
-    """A preflight asks with OPTIONS for another method: it gets that operation's policy."""
-    paths: dict[tuple[Segment, ...], dict[bytes, tuple[Effects, dict[str, None]]]] = {}
+    """A preflight asks with OPTIONS for another method: it gets that operation's policy.
+
+    The CORS filter answers every one of them, allowed or not. It only looks at routes that lead
+    somewhere, so these do, but no request ever gets that far.
+    """
+    paths: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Effects, dict[str, None]]]] = {}
     for route, effect in zip(operations, effects, strict=True):
         if effect.cors is not None:
             by_policy = paths.setdefault(route.path, {})
-            by_policy.setdefault(encode(effect.cors), (effect, {}))[1][route.method] = None
+            by_policy.setdefault(encode(effect.cors), (route, effect, {}))[2][route.method] = None
     for path, by_policy in paths.items():
-        for effect, methods in by_policy.values():
+        for operation, effect, methods in by_policy.values():
             asked = build(StringMatcher, safe_regex=build(RegexMatcher, regex="|".join(methods)))
             headers = [
                 _method("OPTIONS"),
+                build(HeaderMatcher, name="origin", string_match=_ANYTHING),
                 build(HeaderMatcher, name="access-control-request-method", string_match=asked),
             ]
             match = build(RouteMatch, **path_match(api.context, path), headers=headers)
-            refusal = answers.not_allowed(match, _methods(operations, path), revision)
-            refusal.typed_per_filter_config = _filters(effect)
-            yield refusal
+            arm = next(arm for arm in operation.arms if arm.weight > 0)
+            yield build(
+                Route,
+                match=match,
+                route=build(RouteAction, **_destination(settings, [arm])),
+                response_headers_to_add=revision,
+                typed_per_filter_config=_filters(effect),
+            )
 
 
 def _wrong_methods(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from gateways.entry import Entry
 from gateways.model import (
     Arm,
     DeployedApi,
@@ -19,6 +20,7 @@ from gateways.model import (
     Segment,
     Upstream,
 )
+from xds.translate import api_entries, listener_entries
 
 DATA = Path(__file__).parent / "testdata"
 SUBJECT = "organizations/default/gateways/local"
@@ -36,9 +38,17 @@ class Input:
             groups.setdefault(api.group, []).append(api)
         return groups
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries, one per resource."""
+        made = list(listener_entries(self.settings, 1))
+        for group, apis in self.groups.items():
+            made += api_entries(self.settings, group, apis, 1)
+        return tuple({entry.key: entry for entry in made}.values())
 
-def read_input(path: Path) -> Input:
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+def parse_input(text: str) -> Input:
+    document = yaml.safe_load(text)
     return Input(
         settings(**document.get("settings", {})),
         tuple(api(**fields) for fields in document["apis"]),

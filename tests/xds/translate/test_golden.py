@@ -1,0 +1,59 @@
+"""Golden files: `testdata/in/X.yaml` becomes `testdata/out/X.{listeners,clusters,scopes,routes}.yaml`.
+
+`pytest tests/xds/translate/test_golden.py --update` writes them anew; the diff is what a reviewer reads.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.xds.translate.inputs import DATA, Input, parse_input
+from tests.xds.translate.proxy import resource, static_bootstrap, validate
+from xds.translate import check
+from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+
+INPUTS = sorted((DATA / "in").glob("*.yaml"))
+OUT = DATA / "out"
+KINDS = {"listeners": LISTENER, "clusters": CLUSTER, "scopes": SCOPE, "routes": ROUTE}
+
+
+def _read(path: Path) -> Input:
+    return parse_input(path.read_text(encoding="utf-8"))
+
+
+def _outputs(path: Path) -> dict[Path, str]:
+    """What an input is translated to, as text per file."""
+    entries = _read(path).entries
+    files: dict[Path, str] = {}
+    for kind, type in KINDS.items():
+        resources = [resource(entry) for entry in sorted(entries, key=lambda e: e.name) if entry.type == type]
+        text = yaml.safe_dump(resources, sort_keys=False, allow_unicode=True, width=110)
+        files[OUT / f"{path.stem}.{kind}.yaml"] = text
+    return files
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda p: p.stem)
+def test_an_input_becomes_its_golden_files(path: Path, request: pytest.FixtureRequest) -> None:
+    for file, text in _outputs(path).items():
+        if request.config.getoption("--update"):
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8"), f"{file.name} differs; --update writes it anew"
+
+
+def test_every_golden_file_has_its_input(request: pytest.FixtureRequest) -> None:
+    expected = {OUT / f"{path.stem}.{kind}.yaml" for path in INPUTS for kind in KINDS}
+    orphans = set(OUT.glob("*")) - expected
+    if request.config.getoption("--update"):
+        for orphan in orphans:
+            orphan.unlink()
+        orphans = set[Path]()
+    assert not orphans
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda p: p.stem)
+def test_envoy_takes_what_an_input_becomes(path: Path, tmp_path: Path) -> None:
+    given = _read(path)
+
+    assert [check(api) for api in given.apis] == [()] * len(given.apis)
+    assert validate(static_bootstrap(given.entries), tmp_path) == ""

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 
-from definitions.reading import read
 from schemas.api import Document, PublishApi
 from schemas.canonical import sha256_hex
 from schemas.catalog import subject_of
@@ -66,6 +65,8 @@ async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstre
 
     Raises FirstStartFailed, LogUnavailable.
     """
+    from definitions.reading import read
+
     reading = read(sample(upstream).encode(), "hello.yaml")
     if reading.findings or len(reading.definitions) != 1:
         raise FirstStartFailed(f"the sample cannot be read: {reading.findings}")

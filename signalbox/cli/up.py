@@ -40,6 +40,6 @@ def up(
         )
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
-    from signalbox import compose
+    from signalbox.up import run_up
 
-    return compose.run_up(settings)
+    return run_up(settings)

@@ -48,6 +48,9 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 )
 
 
+_CONTAINERS = (dict, list)
+
+
 class Version(NamedTuple):
     """A resource from one event to the next. `document` is None once it ended.
 
@@ -86,26 +89,24 @@ def fold(
     if effect.ends:
         created = since if before is None else before.created
         return Version(organization, name, version, position, since, created, None, nothing)
+    declared = effect.declared
     if before is None or before.document is None:
-        created, document, entries = since, Document(), nothing
+        created, entries, document = since, nothing, Document()
     else:
-        created, document, entries = before.created, dict(before.document), before.entries
+        created, entries = before.created, before.entries
+        document = {field: value for field, value in before.document.items() if field not in declared}
     if effect.parts:
-        for field in effect.declared:
-            document.pop(field, None)
         for field, value in data.items():
-            if not isinstance(value, dict | list) and field in effect.declared:
+            if field in declared and not isinstance(value, _CONTAINERS):
                 document[field] = value
-        entries = tuple(position if i in effect.parts else e for i, e in enumerate(entries))
+        entries = tuple([position if i in effect.parts else e for i, e in enumerate(entries)])
     else:
-        for field in effect.declared:
-            value = data.get(field)
-            if value is not None:
+        for field, value in data.items():
+            if field in declared:
                 document[field] = value
-            elif any(e is not None for e in entries):
+        if any(entries):
+            for field in declared - data.keys():
                 document[field] = None  # hides what an entry says
-            else:
-                document.pop(field, None)
     return Version(organization, name, version, position, since, created, document, entries)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from projections.asking import Moment, Row
 from projections.folding import whole
-from projections.resources import AggregateTables, tables
+from projections.resource_tables import AggregateTables, tables
 from schemas.aggregate import Aggregate
 
 

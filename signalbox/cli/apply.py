@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from signalbox.cli.facts import reason, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.progress import Progress
-from signalbox.cli.sources import Source, Unreadable, batches, sources
+from signalbox.cli.sources import Source, Unreadable, batches, invalid, sources
 
 IN_FLIGHT = 2
 SECONDS = 300.0
@@ -50,14 +51,18 @@ def apply(
     target = _target(client, to or "local") if deploy else None
     tally = Tally()
     items: list[Document] = []
-    with Progress("applying", len(found)) as progress:
-        for read, answered in _sent(client, found, target):
-            for item in answered:
-                items.append(item)
-                tally.count(item)
-                if form == "table":
-                    _tell(item, progress)
-            progress.advance(read)
+    try:
+        with Progress("applying", len(found)) as progress:
+            for read, answered in _sent(client, found, target):
+                for item in answered:
+                    items.append(item)
+                    tally.count(item)
+                    if form == "table":
+                        _tell(item, progress)
+                progress.advance(read)
+    except Failure:
+        note(f"{tally.sentence(time.monotonic() - began)} before it went wrong; apply again then")
+        raise
     if target is not None:
         _await(client, items, tally, timeout, form)
     if form != "table":
@@ -91,7 +96,12 @@ def _sent(
 
     def send(documents: Sequence[Document]) -> Sequence[Document]:
         body: dict[str, Any] = {"documents": documents, "deploy": target}
-        items: Sequence[Document] = client.ask("POST", where, body, seconds=SECONDS).body["items"]
+        try:
+            items: Sequence[Document] = client.ask("POST", where, body, seconds=SECONDS).body["items"]
+        except Refused as refused:
+            if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or len(documents) > 1:
+                raise
+            return [invalid(documents[0]["source"], {"detail": refused.message})]
         return items
 
     with ThreadPoolExecutor(IN_FLIGHT, "apply") as threads:
@@ -145,7 +155,7 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
         for name in late:
             item = deployed[name]
             progress.echo(
-                f"late       {item['name']} revision {item['revision']}: no gateway has answered for "
+                f"late       {item['name']} revision {item['revision']}: no answer for "
                 f"{patience:g} s; see `signalbox describe deployment {name}`",
                 err=True,
             )

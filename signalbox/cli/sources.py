@@ -34,16 +34,13 @@ class Unreadable:
     detail: str
 
     def item(self) -> Document:
-        """As the server would answer."""
-        place = {"line": self.line, "column": self.column, "detail": self.detail, "severity": "error"}
-        return {
-            "source": self.name,
-            "line": 1,
-            "kind": "",
-            "name": "",
-            "result": "invalid",
-            "findings": [place],
-        }
+        return invalid(self.name, {"line": self.line, "column": self.column, "detail": self.detail})
+
+
+def invalid(source: str, finding: Document) -> Document:
+    """What the server answers for a source with this finding alone."""
+    found = [{"line": 1, "severity": "error", **finding}]
+    return {"source": source, "line": 1, "kind": "", "name": "", "result": "invalid", "findings": found}
 
 
 def sources(given: Sequence[str], stdin: BinaryIO) -> list[Path | Source]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.cli import main
 from signalbox.cli import describe as describe_module
 from signalbox.cli import get as get_module
 from signalbox.cli import history as history_module
+from signalbox.cli import main
 from tests.signalbox.server_stand_in import StandIn, server
 
 NOW = 1_795_253_410.0

@@ -1,0 +1,268 @@
+"""The command line as a whole: help, usage, connections, and the verbs that need no resources."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signalbox.cli.connection import connection
+from signalbox.cli.failure import Failure
+from signalbox.cli.moments import ago, between
+from signalbox.cli.root import VERBS
+from signalbox.ports import free_port
+from tests.signalbox.answers import ORG, golden, page
+from tests.signalbox.conftest import Run
+from tests.signalbox.server_stand_in import Said, StandIn, problem
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_help_lists_every_verb(bare: Run) -> None:
+    ran = bare("--help")
+    assert ran.code == 0
+    for name, (_, summary) in VERBS.items():
+        assert f"  {name} " in ran.out
+        assert summary in ran.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(bare: Run, verb: str) -> None:
+    ran = bare(verb, "--help")
+    assert ran.code == 0
+    assert ran.out.startswith(f"Usage: signalbox {verb} ")
+    assert len(ran.out.splitlines()) > 5
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"pydantic", "rich", "httpx", "fastapi", "sqlalchemy", "grpc", "schemas.catalog", "yaml"}
+    script = f"""
+import sys
+from signalbox.cli import main
+code = main(["--help"])
+print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+    began = time.perf_counter()
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stderr == "[]\n"
+    assert time.perf_counter() - began < 3  # 0.1 s on a machine that does nothing else
+
+
+def test_no_arguments_show_the_help_and_are_wrong_usage(bare: Run) -> None:
+    ran = bare()
+    assert ran.code == 3
+    assert "Usage: signalbox" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["aply"], "there is no command 'aply': did you mean 'apply'?"),
+        (["zzz"], "there is no command 'zzz': see 'signalbox --help'"),
+        (["get"], "Missing argument 'KIND'."),
+        (["get", "apsi"], "there is no kind 'apsi'; did you mean 'api'?"),
+        (
+            ["get", "x"],
+            "there is no kind 'x'; there are organizations, projects, environments, gateways, apis",
+        ),
+        (["get", "apis", "--limit", "0"], "Invalid value for '--limit'"),
+        (["get", "apis", "-o", "xml"], "Invalid value for '-o'"),
+        (["up", "--engine", "redis"], "Invalid value for '--engine'"),
+    ],
+)
+def test_wrong_usage_exits_3_and_says_what_is_meant(bare: Run, arguments: list[str], said: str) -> None:
+    ran = bare(*arguments)
+    assert ran.code == 3
+    assert said in ran.err
+    assert ran.out == ""
+
+
+def test_up_with_an_address_that_is_none(bare: Run) -> None:
+    ran = bare("up", "--http", "nowhere")
+    assert ran.code == 3
+    assert ran.err == "error: --http takes HOST:PORT, such as 127.0.0.1:8080; 'nowhere' is not.\n"
+
+
+def test_version(bare: Run) -> None:
+    ran = bare("version")
+    assert ran.code == 0
+    assert ran.out.startswith("signalbox ")
+
+
+def test_a_server_that_is_not_there(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{port}")
+    ran = bare("get", "apis")
+    assert ran.code == 1
+    assert ran.err == golden(f"""
+        error: no answer from http://127.0.0.1:{port} (connection refused)
+        hint: is `signalbox up` running? If it listens elsewhere, set SIGNALBOX_URL
+    """)
+
+
+def test_a_server_that_is_something_else(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = Said(b"<html>", headers={"content-type": "text/html"})
+    ran = run("get", "apis")
+    assert ran.code == 1
+    assert ran.err == golden("""
+        error: the server's answer is not JSON (text/html)
+        hint: is SIGNALBOX_URL the address of a Signalbox?
+    """)
+
+
+def test_a_token_the_server_does_not_take(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = problem(401, "unauthorized", "The token is not known.")
+    ran = run("get", "apis")
+    assert ran.code == 1
+    assert ran.err == (
+        "error: The token is not known.\n"
+        "hint: set SIGNALBOX_TOKEN, choose a --profile, or run this where `signalbox up` runs "
+        "(it keeps the token in .signalbox/admin.token)\n"
+    )
+
+
+def test_no_token_at_all(run: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIGNALBOX_TOKEN")
+    stand_in.answers[f"GET {ORG}/apis"] = problem(401, "unauthorized", "No.")
+    assert run("get", "apis").err.startswith("error: the server asks for a token, and there is none\n")
+    assert "authorization" not in stand_in.asked[0].headers
+
+
+def test_every_complaint_is_told_with_its_place(run: Run, stand_in: StandIn) -> None:
+    errors = [
+        {"pointer": "/api", "detail": "is missing"},
+        {"parameter": "limit", "detail": "is not a number"},
+    ]
+    stand_in.answers[f"GET {ORG}/apis"] = problem(422, "invalid", "The body is not valid.", errors=errors)
+    assert run("get", "apis").err == golden("""
+        error: The body is not valid.
+          /api: is missing
+          limit: is not a number
+    """)
+
+
+def test_settings_come_from_flag_environment_profile_and_default(
+    outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (connection().url, connection().organization, connection().token) == (
+        "http://127.0.0.1:8080",
+        "default",
+        "",
+    )
+    config = outside / "config" / "signalbox" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        'current = "prod"\n[profiles.prod]\nurl = "https://prod/"\ntoken = "p"\norg = "acme"\n'
+        '[profiles.test]\nurl = "https://test"\n'
+    )
+    found = connection()
+    assert (found.url, found.organization, found.token) == ("https://prod", "acme", "p")
+    assert connection(profile="test").url == "https://test"
+    monkeypatch.setenv("SIGNALBOX_URL", "http://env")
+    monkeypatch.setenv("SIGNALBOX_ORG", "of-env")
+    monkeypatch.setenv("SIGNALBOX_TOKEN", "t")
+    found = connection()
+    assert (found.url, found.organization, found.token) == ("http://env", "of-env", "t")
+    assert connection(url="http://flag").url == "http://flag"
+    with pytest.raises(Failure, match="there is no profile 'none'"):
+        connection(profile="none")
+
+
+def test_the_local_token_is_only_ever_sent_to_this_machine(outside: Path) -> None:
+    (outside / ".signalbox").mkdir()
+    (outside / ".signalbox" / "admin.token").write_text("local-token\n")
+    assert connection().token == "local-token"
+    assert connection(url="https://elsewhere.example.com").token == ""
+    assert "local-token" not in repr(connection())
+
+
+def test_what_is_no_address_is_wrong_usage(bare: Run) -> None:
+    ran = bare("get", "apis", "--url", "localhost:8080")
+    assert ran.code == 3
+    assert "is not an HTTP address" in ran.err
+
+
+def test_the_organization_is_asked_for(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers["GET /organizations/acme/apis"] = page()
+    assert run("get", "apis", "--org", "acme").code == 0
+
+
+def test_rebuild_names_each_read_model(run: Run, stand_in: StandIn) -> None:
+    numbers: dict[str, Any] = {"events": 12345, "seconds": 0.31}
+    stand_in.answers["POST /readmodels/resources/rebuild"] = Said(numbers)
+    stand_in.answers["POST /readmodels/operations/rebuild"] = Said({})
+    stand_in.answers["POST /readmodels/deliveries/rebuild"] = Said({})
+    ran = run("rebuild")
+    assert (ran.code, ran.err) == (0, "")
+    assert "resources: rebuilt (12,345 events, 0.3 s)\n" in ran.out
+    assert run("rebuild", "operations").out == "operations: rebuilt\n"
+    assert run("rebuild", "unknown").code == 1
+
+
+def ports(*taken: int) -> list[str]:
+    given = [*taken, *(free_port() for _ in range(3 - len(taken)))]
+    options = ("--http", "--xds", "--gateway")
+    return [word for o, p in zip(options, given, strict=True) for word in (o, f"127.0.0.1:{p}")]
+
+
+def test_doctor_where_nothing_runs_yet(bare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    ran = bare("doctor", *ports())
+    assert ran.code == 0
+    verdicts = [line.split()[:2] for line in ran.out.splitlines() if not line.startswith(" ")]
+    assert verdicts == [
+        ["ok", "Python:"],
+        ["ok", "Envoy:"],
+        ["note", "data:"],
+        ["note", "server:"],
+        ["ok", "HTTP"],
+        ["ok", "xDS"],
+        ["ok", "gateway"],
+    ]
+    assert "1.40" in ran.out
+
+
+def test_doctor_finds_a_taken_port(bare: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(stand_in.url.rpartition(":")[2])
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    ran = bare("doctor", *ports(port))
+    assert ran.code == 1
+    assert (
+        f"wrong  HTTP port: 127.0.0.1:{port} is taken\n       choose another with --http HOST:PORT\n"
+        in ran.out
+    )
+
+
+def test_doctor_beside_a_running_server(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers["GET /healthz/ready"] = Said({})
+    ran = run("doctor", *ports(int(stand_in.url.rpartition(":")[2])))
+    assert ran.code == 0
+    assert f"ok     server: {stand_in.url} is ready\n" in ran.out
+    assert "in use, as it should while Signalbox runs\n" in ran.out
+
+
+def test_doctor_finds_damaged_data(bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    (outside / "data").mkdir()
+    (outside / "data" / "log.db").write_bytes(b"this is not a database" * 1000)
+    ran = bare("doctor", "--data", "data", *ports())
+    assert ran.code == 1
+    assert "wrong  data: data: " in ran.out
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [(0.4, "just now"), (3.9, "3 s ago"), (61, "1 min ago"), (7300, "2 h ago"), (200_000, "2 d ago")],
+)
+def test_relative_times(passed: float, said: str) -> None:
+    assert ago("1970-01-01T00:00:00.000000Z", passed) == said
+
+
+@pytest.mark.parametrize(
+    ("at", "said"), [("00.004217", "+4.2 ms"), ("00.250000", "+250 ms"), ("03.240000", "+3.2 s")]
+)
+def test_differences(at: str, said: str) -> None:
+    assert between("2026-01-01T00:00:00.000000Z", f"2026-01-01T00:00:{at}Z") == said

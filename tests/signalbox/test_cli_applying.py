@@ -1,0 +1,364 @@
+"""`apply`, `deploy` and `undeploy`, against a server that is told what to answer."""
+
+import io
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.signalbox.answers import ORG, REFUSED, SERVING, deployment, golden, page
+from tests.signalbox.conftest import Run
+from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
+
+PENDING = {"state": "pending", "facts": {}, "gateways": {}, "refusals": []}
+
+
+def item(source: str, name: str, result: str = "created", **more: Any) -> dict[str, Any]:
+    made = {"source": source, "line": 1, "kind": "API", "name": name, "result": result, "findings": []}
+    return {**made, "revision": 1 if result == "created" else None, "deployment": None, **more}
+
+
+def answered(*items: Any) -> Said:
+    return Said({"items": list(items), "position": 1})
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"\(\d+\.\d s\)", "(N s)", text)
+
+
+def test_apply_says_what_became_of_each_file(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "orders.yaml").write_text("kind: API")
+    stand_in.answers[f"POST {ORG}/apply"] = answered(item("orders.yaml", "orders"))
+    ran = run("apply", "-f", "orders.yaml")
+    assert (ran.code, ran.out) == (0, "created    API orders revision 1  orders.yaml\n")
+    assert without_seconds(ran.err) == "1 created (N s)\n"
+    assert stand_in.asked[0].body == {
+        "documents": [{"source": "orders.yaml", "content": "kind: API"}],
+        "deploy": None,
+    }
+
+
+def test_apply_lists_every_finding_and_applies_the_rest(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "bad.yaml").write_text("kind: APY")
+    findings = [
+        {"line": 3, "column": 5, "severity": "error", "pointer": "/spec/context", "detail": "is missing"},
+        {"line": 7, "column": 1, "severity": "warning", "pointer": "/spec/x", "detail": "unknown field"},
+    ]
+    rejection = {"detail": "API 'a' has /orders."}
+    stand_in.answers[f"POST {ORG}/apply"] = answered(
+        item("bad.yaml", "bad", "invalid", findings=findings),
+        item("bad.yaml", "twice", "rejected", line=9, problem=rejection),
+        item("bad.yaml", "good"),
+    )
+    ran = run("apply", "-f", "bad.yaml")
+    assert ran.code == 1
+    assert ran.out == golden("""
+        invalid    API bad  bad.yaml
+        rejected   API twice  bad.yaml
+        created    API good revision 1  bad.yaml
+    """)
+    assert without_seconds(ran.err) == golden("""
+        bad.yaml:3:5: error: is missing (/spec/context)
+        bad.yaml:7:1: warning: unknown field (/spec/x)
+        bad.yaml:9: error: API 'a' has /orders.
+        1 invalid, 1 rejected, 1 created (N s)
+    """)
+
+
+def test_a_warning_alone_is_no_failure(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("")
+    warned = item("a.yaml", "a", findings=[{"severity": "warning", "line": 1, "column": 1, "detail": "hm"}])
+    stand_in.answers[f"POST {ORG}/apply"] = answered(warned)
+    assert run("apply", "-f", "a.yaml").code == 0
+
+
+def test_apply_reads_folders_sorted_and_standard_input(
+    run: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("z.yml", "sub/a.json", "b.YAML", "README.md"):
+        (outside / "defs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (outside / "defs" / name).write_text(name)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("ä: 1".encode())))
+    stand_in.answers[f"POST {ORG}/apply"] = answered()
+    assert run("apply", "-f", "defs", "-f", "-").code == 0
+    assert [d["source"] for d in stand_in.asked[0].body["documents"]] == [
+        "defs/b.YAML",
+        "defs/sub/a.json",
+        "defs/z.yml",
+        "stdin",
+    ]
+    assert stand_in.asked[0].body["documents"][3]["content"] == "ä: 1"
+
+
+def test_a_file_that_is_not_text_is_a_finding_with_its_place(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    (outside / "a.yaml").write_bytes(b"kind: API\nname: \xff\n")
+    (outside / "b.yaml").write_bytes("kind: API".encode("utf-16"))
+    stand_in.answers[f"POST {ORG}/apply"] = answered(item("b.yaml", "b"))
+    ran = run("apply", "-f", "a.yaml", "-f", "b.yaml")
+    assert ran.code == 1
+    assert ran.err.startswith("a.yaml:2:7: error: not UTF-8 text: invalid start byte\n")
+    assert ran.out == "invalid    a.yaml\ncreated    API b revision 1  b.yaml\n"
+    assert stand_in.asked[0].body["documents"] == [{"source": "b.yaml", "content": "kind: API"}]
+
+
+def test_a_file_the_server_finds_too_large_is_a_finding(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("x")
+    stand_in.answers[f"POST {ORG}/apply"] = problem(413, "too-large", "At most 10 MiB.")
+    ran = run("apply", "-f", "a.yaml")
+    assert ran.code == 1
+    assert ran.err.startswith("a.yaml:1: error: At most 10 MiB.\n")
+
+
+def test_many_files_go_in_batches_two_at_a_time_and_are_told_in_order(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    for n in range(450):
+        (outside / f"{n:03}.yaml").write_text("x")
+    together = threading.Barrier(2, timeout=10)
+    first = set[str]()
+
+    def answer(asked: Asked) -> Said:
+        sources = [d["source"] for d in asked.body["documents"]]
+        assert len(sources) <= 200
+        if sources[0] < "400":
+            together.wait()  # neither is answered before both are asked
+            first.add(sources[0])
+        return answered(*(item(s, s.removesuffix(".yaml")) for s in sources))
+
+    stand_in.answers[f"POST {ORG}/apply"] = answer
+    ran = run("apply", "-f", ".")
+    assert ran.code == 0
+    assert [line.split()[2] for line in ran.out.splitlines()] == [f"{n:03}" for n in range(450)]
+    assert len(first) == 2
+    assert without_seconds(ran.err) == "450 created (N s)\n"
+
+
+def test_what_went_through_before_a_failure_is_told(run: Run, stand_in: StandIn, outside: Path) -> None:
+    for n in range(201):
+        (outside / f"{n:03}.yaml").write_text("x")
+
+    def answer(asked: Asked) -> Said:
+        if len(asked.body["documents"]) == 1:
+            return problem(503, "unavailable", "The disk is full.")
+        return answered(*(item(d["source"], "a") for d in asked.body["documents"]))
+
+    stand_in.answers[f"POST {ORG}/apply"] = answer
+    ran = run("apply", "-f", str(outside))
+    assert ran.code == 1
+    assert without_seconds(ran.err) == golden("""
+        200 created (N s) before it went wrong; apply again then
+        error: The disk is full.
+        hint: the server says that this passes; try again in a moment, or ask `signalbox doctor`
+    """)
+
+
+def deploying(stand_in: StandIn, outside: Path, *facts: dict[str, Any]) -> None:
+    """Three APIs to deploy; the facts are what the server answers one after another."""
+    (outside / "a.yaml").write_text("x")
+    names = [f"d-{n}" for n in range(3)]
+    items = [item("a.yaml", f"api-{n}", deployment=name) for n, name in enumerate(names)]
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"POST {ORG}/apply"] = answered(*items)
+    said = iter(facts)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = lambda asked: Said(next(said))
+
+
+def test_apply_deploy_waits_and_tells_when(run: Run, stand_in: StandIn, outside: Path) -> None:
+    deploying(
+        stand_in,
+        outside,
+        {"d-0": SERVING, "d-1": PENDING, "d-2": PENDING},
+        {"d-1": SERVING, "d-2": SERVING},
+    )
+    ran = run("apply", "-f", "a.yaml", "--deploy")
+    assert ran.code == 0
+    assert ran.out.splitlines()[3] == (
+        "serving    api-0 revision 1: requested 09:30:01.000, decided +1.5 ms, published +3.5 ms, "
+        "acknowledged +12 ms, serving +1.5 s"
+    )
+    assert without_seconds(ran.err) == "3 created; 3 serving (N s)\n"
+    apply = next(a for a in stand_in.asked if a.path.endswith("/apply"))
+    assert apply.body["deploy"] == {"gateway": "local"}
+    assert stand_in.asked[-1].body["names"] == ["d-1", "d-2"]
+    assert 0 < stand_in.asked[-1].body["wait"] <= 5
+
+
+def test_apply_deploy_says_who_refused_and_why(run: Run, stand_in: StandIn, outside: Path) -> None:
+    deploying(stand_in, outside, {"d-0": SERVING, "d-1": REFUSED, "d-2": SERVING})
+    ran = run("apply", "-f", "a.yaml", "--deploy")
+    assert ran.code == 1
+    assert without_seconds(ran.err) == golden("""
+        refused    api-1 revision 1: by local: bad regex
+        3 created; 2 serving, 1 refused (N s)
+    """)
+
+
+def test_apply_deploy_gives_up_without_news(run: Run, stand_in: StandIn, outside: Path) -> None:
+    deploying(stand_in, outside)
+    waiting: dict[str, Any] = {"d-0": SERVING, "d-1": SERVING, "d-2": PENDING}
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said(waiting)
+    ran = run("apply", "-f", "a.yaml", "--deploy", "--timeout", "0.01")
+    assert ran.code == 1
+    assert without_seconds(ran.err) == golden("""
+        late       api-2 revision 1: no answer for 0.01 s; see `signalbox describe deployment d-2`
+        3 created; 2 serving, 1 late (N s)
+    """)
+
+
+def test_apply_deploy_as_json_has_the_facts_of_each(run: Run, stand_in: StandIn, outside: Path) -> None:
+    deploying(stand_in, outside, {"d-0": SERVING, "d-1": SERVING, "d-2": SERVING})
+    told = json.loads(run("apply", "-f", "a.yaml", "--deploy", "-o", "json").out)
+    assert [i["facts"]["state"] for i in told["items"]] == ["serving"] * 3
+
+
+def test_apply_to_an_environment(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("x")
+    stand_in.answers[f"GET {ORG}/environments/production"] = Said({"name": "production"})
+    stand_in.answers[f"POST {ORG}/apply"] = answered()
+    assert run("apply", "-f", "a.yaml", "--deploy", "--to", "production").code == 0
+    assert stand_in.asked[-1].body["deploy"] == {"environment": "production"}
+
+
+def test_apply_to_nowhere_applies_nothing(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("x")
+    ran = run("apply", "-f", "a.yaml", "--deploy", "--to", "nowhere")
+    assert ran.code == 3
+    assert ran.err.startswith(
+        "error: there is no gateway and no environment 'nowhere'; nothing was applied\n"
+    )
+    assert {a.method for a in stand_in.asked} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-f", "missing.yaml"], 3, "error: there is no file or folder 'missing.yaml'\n"),
+        (["-f", "empty"], 1, "error: there are no definitions (*.yaml, *.yml, *.json) in empty\n"),
+        (["-f", "x", "--to", "local"], 3, "--to says where to deploy: give --deploy too"),
+        ([], 3, "Missing option '-f' / '--file'."),
+    ],
+)
+def test_apply_of_nothing(run: Run, outside: Path, arguments: list[str], code: int, said: str) -> None:
+    (outside / "empty").mkdir()
+    ran = run("apply", *arguments)
+    assert ran.code == code
+    assert said in ran.err
+
+
+def test_deploy_tells_when_each_fact_came(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+    ran = run("deploy", "orders@3", "--to", "local")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "deployment d-1: orders revision 3 on local",
+        "serving: requested 09:30:01.000, decided +1.5 ms, published +3.5 ms, "
+        "acknowledged +12 ms, serving +1.5 s",
+    ]
+    asked = stand_in.asked[0]
+    assert asked.body == {"api": "orders", "revision": 3, "gateway": "local"}
+    assert asked.headers["prefer"] == "wait=30"
+    assert asked.headers["idempotency-key"]
+
+
+def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+    ran = run("deploy", "orders", "--to", "local")
+    assert ran.out.startswith("deployment d-1: orders revision 3 on local (as it was already)\n")
+
+
+def test_deploy_refused_exits_1_with_the_reason(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": REFUSED})
+    ran = run("deploy", "orders", "--to", "local")
+    assert (ran.code, ran.err) == (1, "error: refused by local: bad regex\n")
+
+
+def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": PENDING})
+    ran = run("deploy", "orders", "--to", "local", "--timeout", "0.01")
+    assert ran.code == 1
+    assert ran.err == golden("""
+        error: no gateway has answered for 0.01 s
+        hint: is it connected? `signalbox describe deployment d-1` tells how far it is
+    """)
+
+
+def test_deploy_tries_the_gateway_and_then_the_environment(run: Run, stand_in: StandIn) -> None:
+    def answer(asked: Asked) -> Said:
+        if "gateway" in asked.body:
+            errors = [{"pointer": "/gateway", "detail": "does not exist"}]
+            return problem(422, "unknown-reference", "There is no gateway 'production'.", errors=errors)
+        return Said(deployment("d-1", {}), 201)
+
+    stand_in.answers[f"POST {ORG}/deployments"] = answer
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+    assert run("deploy", "orders", "--to", "production").code == 0
+    assert stand_in.asked[1].body == {"api": "orders", "environment": "production"}
+
+
+def test_deploy_of_a_rejected_command_says_the_rule_in_words(run: Run, stand_in: StandIn) -> None:
+    errors = [{"pointer": "/api", "detail": "API 'a' has /orders on gateway 'local'"}]
+    stand_in.answers[f"POST {ORG}/deployments"] = problem(
+        409, "context-taken", "API 'a' has /orders on gateway 'local'.", errors=errors
+    )
+    ran = run("deploy", "orders", "--to", "local")
+    assert (ran.code, ran.err) == (1, "error: API 'a' has /orders on gateway 'local'.\n")
+
+
+def test_a_revision_is_a_number(run: Run) -> None:
+    ran = run("deploy", "orders@new", "--to", "local")
+    assert ran.code == 3
+    assert "a revision is a number, as in orders@3; 'new' is not" in ran.err
+
+
+def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments"] = page(
+        {**deployment("d-0", {}), "gateways": ["edge"]}, deployment("d-1", {})
+    )
+    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
+    ran = run("undeploy", "orders", "--from", "local")
+    assert (ran.code, ran.out) == (0, "deployment d-1: orders revision 3 stopped on local\n")
+    assert stand_in.asked[0].query["api"] == "orders"
+    assert stand_in.asked[-1].headers["if-match"] == '"2"'
+
+
+def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", {}))
+    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
+    assert run("undeploy", "d-1").code == 0
+
+
+@pytest.mark.parametrize(
+    ("gateways", "arguments", "said"),
+    [
+        ([], [], "error: orders is not deployed\nhint: `signalbox get deployments` lists what runs\n"),
+        ([["edge"]], ["--from", "local"], "error: orders is not deployed on local\nhint: it runs on edge\n"),
+        (
+            [["edge"], ["local"]],
+            [],
+            "error: orders runs on edge, local\nhint: say which with --from GATEWAY\n",
+        ),
+        (
+            [["edge", "local"]],
+            ["--from", "local"],
+            "error: orders was deployed to edge, local together\n"
+            "hint: to take it off all of them: signalbox undeploy d-0\n",
+        ),
+    ],
+)
+def test_undeploy_stops_only_what_is_meant(
+    run: Run, stand_in: StandIn, gateways: list[list[str]], arguments: list[str], said: str
+) -> None:
+    running = [{**deployment(f"d-{n}", {}), "gateways": g} for n, g in enumerate(gateways)]
+    stand_in.answers[f"GET {ORG}/deployments"] = page(*running)
+    ran = run("undeploy", "orders", *arguments)
+    assert (ran.code, ran.err) == (1, said)
+    assert all(a.method == "GET" for a in stand_in.asked)

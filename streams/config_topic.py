@@ -28,7 +28,7 @@ class ConfigTopic(Protocol):
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """`subscriber` is called on the event loop with the entries of each put, in order, once they
-        are durable. Call what is returned to end it."""
+        are durable and before `put` returns. Call what is returned to end it."""
         ...
 
     async def prune(self, before: int) -> int:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from streams.sqlite.documents import DOCUMENTS, StoredDocument, unpack
 from streams.sqlite.reader import undecodable
 from streams.sqlite.rows import decode
 from streams.sqlite.schema import LOG, MAX_POSITION, READ, key_of
-from streams.sqlite.soundness import consumed_fault, ends_fault, stored_partitions
+from streams.sqlite.soundness import consumed_fault, ends_fault, stored_ends, stored_partitions
 
 BATCH = 1000
 
@@ -43,9 +44,27 @@ def check(directory: Path) -> list[Finding]:
             findings += _database(kind, path, contents)
         elif kind.file in known:
             findings.append(Finding(kind.file, "", "the file is missing, though this directory held it"))
+    if not findings:
+        findings += _ahead_of_the_log(directory)
     if not known and not findings and not (directory / LOG.file).exists():
         findings.append(Finding(LOG.file, "", f"{directory} holds no log"))
     return findings
+
+
+def _ahead_of_the_log(directory: Path) -> Iterator[Finding]:
+    """Configuration from events that the log does not have: the log was cut, or is an older one."""
+    log, config = directory / LOG.file, directory / CONFIG.file
+    if not log.exists() or not config.exists():
+        return
+    with closing(connect(CONFIG, config, write=False)) as db:
+        (caused,) = db.execute("SELECT coalesce(max(position), 0) FROM entries").fetchone()
+    # The log last: what it gained meanwhile does no harm.
+    with closing(connect(LOG, log, write=False)) as db:
+        end = max((end for (topic, _), end in stored_ends(db).items() if topic == "events"), default=0)
+    if caused > end:
+        yield Finding(
+            CONFIG.file, "", f"it was computed from events up to position {caused}, the log ends at {end}"
+        )
 
 
 def _database(

@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ _LOAD = (
 _PRUNE = "DELETE FROM entries WHERE body = x'' AND position < ?"
 
 _EMPTY = b"[]"
+_cause_values = attrgetter(*(field.name for field in fields(Cause)))
 
 Put = Sequence[Entry]
 
@@ -137,8 +140,9 @@ class SqliteConfigTopic:
         return end
 
     async def close(self) -> None:
-        await self._writer.close()
+        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
         self._reading.close()
+        await self._writer.close()
 
     def _tell(self, puts: Sequence[Put]) -> None:
         for put in puts:
@@ -163,9 +167,7 @@ def _row(entry: Entry) -> Sequence[Any]:
         entry.position,
         entry.body,
         orjson.dumps(entry.requires) if entry.requires else _EMPTY,
-        orjson.dumps([(c.deployment, c.api, c.revision, c.context) for c in entry.causes])
-        if entry.causes
-        else _EMPTY,
+        orjson.dumps([_cause_values(cause) for cause in entry.causes]) if entry.causes else _EMPTY,
     )
 
 

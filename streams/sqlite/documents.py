@@ -121,5 +121,6 @@ class SqliteDocuments:
         return await asyncio.to_thread(unpack, document, self._path), media_type
 
     async def close(self) -> None:
-        await self._writer.close()
+        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
         self._reading.close()
+        await self._writer.close()

@@ -48,7 +48,7 @@ class Unit(Protocol[Request_contra, Result_co]):
         ...
 
     def announce(self) -> None:
-        """It is durable, and this is the event loop's thread."""
+        """It is durable, and this is the event loop's thread. Must not raise."""
         ...
 
 
@@ -207,11 +207,12 @@ def _answer(
     done: Sequence[tuple[_Waiting[Request, Result], Result]],
     failed: Sequence[tuple[_Waiting[Request, Result], Exception]],
 ) -> None:
+    # First, so that whoever is told hears of it before the caller goes on.
+    if done:
+        unit.announce()
     for waiting, error in failed:
         if not waiting.answer.done():
             waiting.answer.set_exception(error)
     for waiting, result in done:
         if not waiting.answer.done():
             waiting.answer.set_result(result)
-    if done:
-        unit.announce()

@@ -138,12 +138,13 @@ class SqliteLog:
         if self._closed:
             return
         self._closed = True
+        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
+        self._reader.close()
         await self._writer.close()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(LogUnavailable(f"{self._path} is closed"))
-        self._reader.close()
         if self._lock is not None:
             self._lock.release()
 

@@ -1,0 +1,166 @@
+"""The log's process is killed, or its disk is full. Real processes, real limits."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.log import LogUnavailable
+from streams.sqlite import SqliteLog
+from streams.sqlite.check import check
+from tests.streams.envelopes import envelopes
+
+WRITER = """
+import asyncio, os, sys
+from pathlib import Path
+from streams.sqlite import SqliteLog
+from tests.streams.envelopes import envelope
+
+async def main():
+    log = await SqliteLog.open(Path(sys.argv[1]))
+    async def work(worker):
+        for number in range(1_000_000):
+            id = f"{sys.argv[2]}-{worker}-{number}"
+            (position,) = await log.append("commands", [envelope(id)])
+            os.write(1, f"{position} {id}\\n".encode())
+    await asyncio.gather(*(work(worker) for worker in range(16)))
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path):
+    acknowledged: dict[int, str] = {}
+    moments = random.Random(7)
+    for round in range(5):
+        lines = 0
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WRITER, str(tmp_path), str(round), stdout=asyncio.subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        stop_after = moments.randrange(1, 800)
+        async for line in writer.stdout:
+            position, _, id = line.decode().rstrip("\n").partition(" ")
+            assert acknowledged.setdefault(int(position), id) == id
+            lines += 1
+            if lines == stop_after:
+                writer.kill()
+        assert await writer.wait() == -signal.SIGKILL
+        log = await SqliteLog.open(tmp_path)
+        end = await log.end("commands", 0)
+        records = await log.read("commands", 0, 0, end)
+        await log.close()
+        assert [record.position for record in records] == list(range(1, end + 1))
+        stored = {record.position: record.envelope.id for record in records}
+        assert len(set(stored.values())) == len(stored)
+        assert {position: stored.get(position) for position in acknowledged} == acknowledged
+    assert len(acknowledged) >= 5
+
+
+LIMITED = """
+import asyncio, json, os, resource, sys
+from pathlib import Path
+from streams.log import LogUnavailable
+from streams.sqlite import SqliteLog
+from tests.streams.envelopes import envelope, envelopes
+
+async def main():
+    directory = Path(sys.argv[1])
+    log = await SqliteLog.open(directory)
+    await log.append("commands", [envelope("first")])
+    size = (directory / "log.db-wal").stat().st_size
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, hard))
+    acknowledged, reason = 1, ""
+    while not reason:
+        try:
+            await log.append("commands", envelopes(1))
+            acknowledged += 1
+        except LogUnavailable as error:
+            reason = str(error)
+    refused = await asyncio.gather(
+        *(log.append("commands", [envelope(data={"x": "y" * 50_000})]) for _ in range(20)),
+        return_exceptions=True,
+    )
+    end = await log.end("commands", 0)
+    first = await log.find("commands", "first")
+    read = len(await log.read("commands", 0, 0, 100_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    after = await log.append("commands", envelopes(3))
+    await log.close()
+    print(json.dumps({
+        "acknowledged": acknowledged, "reason": reason, "end": end, "read": read, "after": after,
+        "refused": [type(each).__name__ for each in refused], "first": first is not None,
+    }))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_disk_that_refuses_refuses_callers_and_is_used_again_when_it_takes(tmp_path: Path):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LIMITED, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    seen = json.loads(output)
+    assert "disk" in seen["reason"]
+    assert set(seen["refused"]) == {"LogUnavailable"}
+    assert seen["first"]
+    assert seen["end"] == seen["read"] == seen["acknowledged"]
+    assert seen["after"] == [seen["end"] + 1, seen["end"] + 2, seen["end"] + 3]
+    log = await SqliteLog.open(tmp_path)
+    assert await log.end("commands", 0) == seen["end"] + 3
+    await log.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB, where we may mount one."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a small file system")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def remount(directory: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(directory)], check=True)
+
+
+async def test_a_full_disk_is_named_and_the_log_goes_on_once_there_is_room(small_disk: Path):
+    log = await SqliteLog.open(small_disk / "data")
+    await log.append("commands", envelopes(10))
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    acknowledged = 10
+    with pytest.raises(LogUnavailable, match="disk is full"):
+        while True:
+            await log.append("commands", envelopes(1))
+            acknowledged += 1
+    assert await log.end("commands", 0) == acknowledged
+    assert len(await log.read("commands", 0, 0, 100_000)) == acknowledged
+    filler.unlink()
+    assert await log.append("commands", envelopes(1)) == [acknowledged + 1]
+    await log.close()
+    assert check(small_disk / "data") == []
+
+
+async def test_a_read_only_directory_is_named(small_disk: Path):
+    await (await SqliteLog.open(small_disk / "data")).close()
+    remount(small_disk, "ro")
+    with pytest.raises(LogUnavailable, match=r"(?i)read-only"):
+        await SqliteLog.open(small_disk / "data")
+    remount(small_disk, "rw")
+    await (await SqliteLog.open(small_disk / "data")).close()

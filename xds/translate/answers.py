@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource, HeaderValueOption
+from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from gateways.model import DeployedApi, GatewaySettings
-from xds.encoding import build
+from xds.encoding import Encoded, build, encode
 from xds.translate.headers import header
 from xds.translate.names import DEPLOYMENT_HEADER, PROBE_HEADER, REVISION_HEADER
 from xds.translate.paths import literal_path
@@ -28,22 +28,16 @@ def problem(status: int, title: str, detail: str) -> str:
     return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
 
 
-_NOT_FOUND = build(
-    DirectResponseAction,
-    status=404,
-    body=build(DataSource, inline_string=problem(404, "Not Found", "This API has no such path.")),
-)
-_NOT_ALLOWED = build(
-    DirectResponseAction,
-    status=405,
-    body=build(
-        DataSource,
-        inline_string=problem(405, "Method Not Allowed", "This path has other methods; see Allow."),
-    ),
-)
+def _refusal(status: int, title: str, detail: str) -> Encoded:
+    body = build(DataSource, inline_string=problem(status, title, detail))
+    return Encoded(encode(build(DirectResponseAction, status=status, body=body)))
 
 
-def not_found(api: DeployedApi, headers: Sequence[HeaderValueOption]) -> Route:
+_NOT_FOUND = _refusal(404, "Not Found", "This API has no such path.")
+_NOT_ALLOWED = _refusal(405, "Method Not Allowed", "This path has other methods; see Allow.")
+
+
+def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Route:
     """Everything below an API's context that nothing else took."""
     return build(
         Route,
@@ -53,7 +47,7 @@ def not_found(api: DeployedApi, headers: Sequence[HeaderValueOption]) -> Route:
     )
 
 
-def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[HeaderValueOption]) -> Route:
+def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[Encoded]) -> Route:
     """A known path, asked with a method it does not have."""
     return build(
         Route,
@@ -76,5 +70,5 @@ def probe(settings: GatewaySettings, api: DeployedApi) -> Route:
     )
 
 
-def revision_header(api: DeployedApi) -> HeaderValueOption:
+def revision_header(api: DeployedApi) -> Encoded:
     return header(REVISION_HEADER, f"{api.api}@{api.revision}")

@@ -71,11 +71,13 @@ def upstream_cluster(settings: GatewaySettings, upstream: Upstream) -> str:
     return _cluster(settings.subject, upstream, CA_BUNDLE)[0]
 
 
+@lru_cache(maxsize=16_384)
 def rewrites_host(upstream: Upstream) -> bool:
     """Whether requests carry the upstream's host instead of the caller's: behind names and https."""
     return any(e.scheme == "https" or not _is_ip(e.host) for e in upstream.endpoints if e.weight > 0)
 
 
+@lru_cache(maxsize=16_384)
 def upstream_problems(upstream: Upstream) -> tuple[str, ...]:
     problems: list[str] = []
     active = [e for e in upstream.endpoints if e.weight > 0]

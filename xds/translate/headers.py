@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -10,7 +11,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValueOptionHeaderAppendAction,
 )
 
-from xds.encoding import build
+from xds.encoding import Encoded, build, encode
 from xds.translate.names import (
     DEPLOYMENT_HEADER,
     PROBE_HEADER,
@@ -25,14 +26,16 @@ _RESERVED = {"host", SCOPE_HEADER, PROBE_HEADER, REVISION_HEADER, DEPLOYMENT_HEA
 _FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
 
 
-def header(name: str, value: str) -> HeaderValueOption:
+@lru_cache(maxsize=16_384)
+def header(name: str, value: str) -> Encoded:
     """Sets a header, replacing what is there. `%` in the value is taken as it is, not as a format."""
-    return build(
+    option = build(
         HeaderValueOption,
         header=build(HeaderValue, key=name, value=value.replace("%", "%%")),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
         keep_empty_value=not value,
     )
+    return Encoded(encode(option))
 
 
 def name_problem(name: object) -> str | None:

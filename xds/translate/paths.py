@@ -8,6 +8,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher
@@ -22,7 +23,12 @@ _RANK = {"literal": 0, "parameter": 1, "tail": 2}
 
 def literal_path(segments: Sequence[Segment]) -> str:
     """`/a/b` of literal segments, percent-encoded where a path needs it."""
-    return "".join("/" + quote(s.text, safe=_PCHAR) for s in segments)
+    return "".join("/" + _quoted(s.text) for s in segments)
+
+
+@lru_cache(maxsize=16_384)
+def _quoted(text: str) -> str:
+    return quote(text, safe=_PCHAR)
 
 
 def is_root(path: Sequence[Segment]) -> bool:
@@ -78,6 +84,7 @@ def path_rewrite(context: Sequence[Segment], path: Sequence[Segment], base_path:
     return {"regex_rewrite": rewrite}
 
 
+@lru_cache(maxsize=16_384)
 def segment_problem(segment: Segment) -> str | None:
     """Why a segment cannot be matched, if so."""
     text = segment.text

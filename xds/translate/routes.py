@@ -7,8 +7,9 @@ rest of the context. A more general operation is preferred to 405: `GET /orders/
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption, RuntimeFractionalPercent
+from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
 from envoy_data_plane.envoy.config.route.v3 import (
     HeaderMatcher,
     Route,
@@ -75,7 +76,7 @@ def _operation(
     api: DeployedApi,
     route: model.Route,
     effects: Effects,
-    revision: Sequence[HeaderValueOption],
+    revision: Sequence[Encoded],
 ) -> Iterable[Route]:
     path = path_match(api.context, route.path)
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
@@ -143,7 +144,7 @@ def _preflights(
     api: DeployedApi,
     operations: Sequence[model.Route],
     effects: Sequence[Effects],
-    revision: Sequence[HeaderValueOption],
+    revision: Sequence[Encoded],
 ) -> Iterable[Route]:
     """A preflight asks with OPTIONS for another method: it gets that operation's policy.
 
@@ -175,7 +176,7 @@ def _preflights(
 
 
 def _wrong_methods(
-    api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[HeaderValueOption]
+    api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[Encoded]
 ) -> Iterable[Route]:
     for path in dict.fromkeys(route.path for route in operations):
         match = build(RouteMatch, **path_match(api.context, path))
@@ -186,8 +187,10 @@ def _methods(operations: Sequence[model.Route], path: tuple[Segment, ...]) -> se
     return {route.method for route in operations if covers(route.path, path)}
 
 
-def _method(name: str) -> HeaderMatcher:
-    return build(HeaderMatcher, name=":method", string_match=build(StringMatcher, exact=name))
+@lru_cache(maxsize=64)
+def _method(name: str) -> Encoded:
+    matcher = build(HeaderMatcher, name=":method", string_match=build(StringMatcher, exact=name))
+    return Encoded(encode(matcher))
 
 
 def _header_match(header: model.HeaderMatch) -> HeaderMatcher:
@@ -198,7 +201,7 @@ def _header_match(header: model.HeaderMatch) -> HeaderMatcher:
     return build(HeaderMatcher, name=header.name, string_match=matcher)
 
 
-def _added(changes: dict[str, str | None]) -> list[HeaderValueOption]:
+def _added(changes: dict[str, str | None]) -> list[Encoded]:
     return [header(name, value) for name, value in changes.items() if value is not None]
 
 

@@ -113,9 +113,14 @@ class DeltaModel(Proxy):
 
 
 class StateModel(Proxy):
-    """Names are in the bodies: `good 3 name` for clusters, `good 3 name cluster` for routes."""
+    """Names are in the bodies: `good 3 name` for clusters, `good 3 name cluster` for routes.
+
+    This variant cannot say what it holds when it comes back, so nobody can protect the routes it holds
+    until it has accepted both types anew.
+    """
 
     def open(self) -> None:
+        self.accepted: set[str] = set()
         self.stream = StateStream(self.store.gateway(GATEWAY), self.node, self.observer)
         for type in TYPES:
             self.outbox.append(StateRequest(type=type))
@@ -138,5 +143,7 @@ class StateModel(Proxy):
         else:
             assert response.type_url in (*WHOLE_STATE, ROUTES)
             self.held[response.type_url] = bodies
+            self.accepted.add(response.type_url)
         self.outbox.append(answer)
-        self.check()
+        if self.accepted == {*TYPES}:
+            self.check()

@@ -54,10 +54,14 @@ deploys = st.tuples(
     st.sampled_from((False, False, False, True)),
 )
 undeploys = st.tuples(st.just("undeploy"), st.sampled_from(APIS))
-proxy_steps = st.tuples(
-    st.sampled_from(("step", "step", "step", "step", "reconnect", "restart")), st.integers(0, 2)
+steps = st.tuples(st.just("steps"), st.integers(0, 2), st.integers(1, 4))
+comings = st.tuples(st.sampled_from(("reconnect", "restart")), st.integers(0, 2))
+rests = st.tuples(st.just("settle"))
+histories = st.lists(
+    st.one_of(deploys, deploys, undeploys, steps, steps, steps, steps, rests, comings),
+    min_size=15,
+    max_size=60,
 )
-histories = st.lists(st.one_of(deploys, undeploys, proxy_steps, proxy_steps, proxy_steps), max_size=60)
 
 
 def settle(proxies: list[Proxy]) -> None:
@@ -100,24 +104,30 @@ def last_goods(house: House) -> list[Entry]:
     return [slot.good.entry for slot in slots if slot.reason and slot.good]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool
 ) -> None:
     house = House()
+    house.deploy("a", 9, "one", False)
+    house.deploy("b", 9, "two", False)
     proxies = proxies_of(house, names_bad)
+    settle(proxies)
     for what in history:
         match what:
             case ("deploy", str(api), int(content), str(cluster), bool(bad)):
                 house.deploy(api, content, cluster, bad)
             case ("undeploy", str(api)):
                 house.undeploy(api)
-            case ("step", int(index)):
-                proxies[index].step()
+            case ("steps", int(index), int(count)):
+                for _ in range(count):
+                    proxies[index].step()
+            case ("settle",):
+                settle(proxies)
             case ("reconnect", int(index)):
                 proxies[index].connect()
-            case (_, int(index)):
+            case ("restart", int(index)):
                 proxies[index].restart()
             case _:
                 raise AssertionError(what)

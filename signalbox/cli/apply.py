@@ -141,7 +141,7 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
 
         def settled(name: str, known: Document) -> None:
             item = deployed[name]
-            item["facts"] = known
+            item["status"] = known
             label = f"{item['name']} revision {item['revision']}"
             tally.settled(known["state"])
             if known["state"] == "refused":

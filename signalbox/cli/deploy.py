@@ -50,7 +50,7 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
         if facts:
             click.echo(f"{facts['state']}: {timeline(facts)}")
     else:
-        emit({**deployment, "facts": facts or deployment.get("facts")}, form)
+        emit({**deployment, "status": facts or deployment.get("status")}, form)
     if late:
         raise Failure(
             f"no gateway has answered for {timeout:g} s",

@@ -12,7 +12,7 @@ from signalbox.cli.documents import document as members
 from signalbox.cli.facts import FACTS, progress_of
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import Form, emit, formed
-from signalbox.cli.tables import cell, fields, table
+from signalbox.cli.tables import UNSET, cell, fields, table
 
 MOST = 20
 """Rows of a table beside the resource itself."""
@@ -49,7 +49,7 @@ def describe(where: Connection, kind: str, name: str, as_of: str | None, form: F
 
 def page(document: Mapping[str, Any]) -> str:
     """The fields of a resource and when it was made and changed; nested ones below each other."""
-    shown = {k: v for k, v in document.items() if k not in ("metadata", "facts", "nodes")}
+    shown = {k: v for k, v in document.items() if k not in ("metadata", "status", "nodes")}
     metadata = members(document.get("metadata"))
     present = now()
     for label, key in (("created", "created_at"), ("changed", "changed_at")):
@@ -66,7 +66,7 @@ def _lines(document: Mapping[str, Any], indent: str) -> list[str]:
     nested: list[tuple[str, Any]] = []
     for key, value in document.items():
         label = key.replace("_", " ")
-        if value in ("", None, [], {}):
+        if value in UNSET:
             continue
         if is_object(value) or (is_list(value) and any(map(is_object, value))):
             nested.append((label, value))
@@ -84,7 +84,7 @@ def _lines(document: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _deployment(client: Client, document: Document, as_of: str | None) -> list[Section]:
-    known = members(document.get("facts"))
+    known = members(document.get("status"))
     if not known:
         return []
     times: Mapping[str, str | None] = known["facts"]

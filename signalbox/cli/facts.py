@@ -20,7 +20,7 @@ BREATH = 0.05
 
 def progress_of(deployment: Mapping[str, Any]) -> str:
     """How far one deployment has come, in a word; for a refusal with its reason."""
-    known = document(deployment.get("facts"))
+    known = document(deployment.get("status"))
     match known.get("state"):
         case None | "stopped":
             return "-"

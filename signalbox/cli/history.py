@@ -11,7 +11,7 @@ from signalbox.cli.documents import Document, document
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, clock, now
 from signalbox.cli.output import Form, emit, formed, note
-from signalbox.cli.tables import cell, table
+from signalbox.cli.tables import UNSET, cell, table
 
 PAGE = 200
 UNSAID = frozenset({"organization", "name", "digest", "spec", "document", "context", "hosts", "requested_at"})
@@ -84,6 +84,6 @@ def what(event: Mapping[str, Any]) -> str:
     said = [
         f"{key.replace('_', ' ')} {cell(value)}"
         for key, value in document(event.get("data")).items()
-        if key not in UNSAID and value not in ("", None, [], {})
+        if key not in UNSAID and value not in UNSET
     ]
     return cell(f"{verb}: {'; '.join(said)}" if said else verb)

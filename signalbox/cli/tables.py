@@ -7,6 +7,7 @@ from signalbox.cli.documents import is_list, is_object
 
 LONGEST = 80
 GAP = "  "
+UNSET: tuple[Any, ...] = (None, "", [], (), {})
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -25,18 +26,22 @@ def fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in one line."""
-    if value is None or value == "":
+    """A value in one line; of objects only what is set."""
+    text = _words(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _words(value: Any, within: bool = False) -> str:
+    if value in UNSET:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if is_list(value):
-        text = ", ".join(map(cell, value)) or "-"
-    elif is_object(value):
-        text = ", ".join(f"{k}={cell(v)}" for k, v in value.items()) or "-"
-    else:
-        text = " ".join(str(value).split())
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+        return ", ".join(_words(v, True) for v in value)
+    if is_object(value):
+        text = ", ".join(f"{k} {_words(v, True)}" for k, v in value.items() if v not in UNSET)
+        return f"({text})" if within else text
+    return " ".join(str(value).split())
 
 
 def header(column: str) -> str:

@@ -67,7 +67,7 @@ def deployment(name: str, facts: Any) -> dict[str, Any]:
         "hosts": ["*"],
         "requested_at": f"{T}1.000000Z",
         "state": "active",
-        "facts": facts,
+        "status": facts,
         "metadata": metadata(),
     }
 

@@ -213,7 +213,7 @@ def test_apply_deploy_gives_up_without_news(run: Run, stand_in: StandIn, outside
 def test_apply_deploy_as_json_has_the_facts_of_each(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(stand_in, outside, {"d-0": SERVING, "d-1": SERVING, "d-2": SERVING})
     told = json.loads(run("apply", "-f", "a.yaml", "--deploy", "-o", "json").out)
-    assert [i["facts"]["state"] for i in told["items"]] == ["serving"] * 3
+    assert [i["status"]["state"] for i in told["items"]] == ["serving"] * 3
 
 
 def test_apply_to_an_environment(run: Run, stand_in: StandIn, outside: Path) -> None:

@@ -143,7 +143,7 @@ def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: 
           version: v1
           context: /orders
           operations:
-            method=GET, path=/
+            method GET, path /
 
         Revisions
         REVISION  VERSION  CONTEXT  PUBLISHED

@@ -67,7 +67,9 @@ def segments(path: str) -> tuple[Segment, ...]:
     def one(text: str) -> Segment:
         if text == "*":
             return Segment("tail")
-        return Segment("parameter", text[1:-1]) if text.startswith("{") else Segment("literal", text)
+        if text.startswith("{") and text.endswith("}"):
+            return Segment("parameter", text[1:-1])
+        return Segment("literal", text)
 
     return tuple(one(text) for text in path[1:].split("/")) if path != "/" else ()
 

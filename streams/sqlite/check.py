@@ -11,7 +11,16 @@ from streams.chain import START, Link, fault
 from streams.documents import DocumentDamaged
 from streams.log import TOPICS, LogDamaged, Topic
 from streams.sqlite.config import CONFIG, entry_of_row, load_statement
-from streams.sqlite.database import Kind, connect, held, identity_faults, size_fault, structure_faults
+from streams.sqlite.database import (
+    Kind,
+    acknowledged_lost,
+    connect,
+    held,
+    identity_faults,
+    journal_of,
+    size_fault,
+    structure_faults,
+)
 from streams.sqlite.documents import DOCUMENTS, StoredDocument, unpack
 from streams.sqlite.reader import undecodable
 from streams.sqlite.rows import decode
@@ -71,13 +80,16 @@ def _database(
     kind: Kind, path: Path, contents: Callable[[sqlite3.Connection, Path], Iterator[Finding]]
 ) -> list[Finding]:
     findings: list[Finding] = []
+    lost = acknowledged_lost(kind, path)
+    # Twice, because a process that writes meanwhile can make a sound journal look torn for a moment.
+    if lost is not None and lost == acknowledged_lost(kind, path):
+        findings.append(Finding(kind.file, "", lost))
     try:
         db = connect(kind, path, write=False)
         try:
-            for fault in identity_faults(kind, db):
-                findings.append(Finding(kind.file, "", fault))
-            if findings:
-                return findings
+            strange = identity_faults(kind, db)
+            if strange:
+                return [*findings, *(Finding(kind.file, "", text) for text in strange)]
             db.execute("BEGIN")
             findings += [Finding(kind.file, "", text) for text in structure_faults(db, "integrity_check")]
             cut = _cut_short(db, path)
@@ -155,7 +167,7 @@ def _in_batches(db: sqlite3.Connection, statement: str) -> Iterator[Any]:
 
 
 def _cut_short(db: sqlite3.Connection, path: Path) -> str | None:
-    journal = path.with_name(f"{path.name}-wal")
+    journal = journal_of(path)
     written_back = not journal.exists() or journal.stat().st_size == 0
     return size_fault(db, path) if written_back else None
 

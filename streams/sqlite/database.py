@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from streams.log import LogDamaged, LogError, LogUnavailable
+from streams.sqlite.journal import journal_fault
 
 CONTENTS = "contents"
 """Names the databases a directory has held: one of them missing is damage, not a fresh start."""
@@ -118,6 +119,10 @@ def prepare(
             _require_never_held(kind, directory)
             _create(kind, path)
         _remember(kind, directory)
+        # Before SQLite sees it: closing a connection removes the journal, and the evidence with it.
+        fault = acknowledged_lost(kind, path)
+        if fault is not None:
+            raise damaged(path, fault)
         db = connect(kind, path, write=True)
         try:
             _sound(kind, db, path)
@@ -143,7 +148,7 @@ def held(directory: Path) -> frozenset[str]:
 def _require_never_held(kind: Kind, directory: Path) -> None:
     if kind.file in held(directory):
         raise damaged(directory / kind.file, "the file is missing, though this directory held it before")
-    if directory.joinpath(f"{kind.file}-wal").exists():
+    if journal_of(directory / kind.file).exists():
         raise damaged(directory / kind.file, "the file is missing, its journal is still there")
 
 
@@ -203,6 +208,15 @@ def identity_faults(kind: Kind, db: sqlite3.Connection) -> list[str]:
 def structure_faults(db: sqlite3.Connection, pragma: Literal["quick_check", "integrity_check"]) -> list[str]:
     """What SQLite's own check finds. Raises sqlite3.Error."""
     return [text for (text,) in db.execute(f"PRAGMA {pragma}(10)") if text != "ok"]
+
+
+def acknowledged_lost(kind: Kind, path: Path) -> str | None:
+    """See `journal.journal_fault`. Nothing is promised of transactions that are not synced one by one."""
+    return journal_fault(journal_of(path)) if kind.synchronous == "FULL" else None
+
+
+def journal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def size_fault(db: sqlite3.Connection, path: Path) -> str | None:

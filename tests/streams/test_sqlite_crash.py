@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.log import LogUnavailable
+from streams.log import LogDamaged, LogUnavailable
 from streams.sqlite import SqliteLog
 from streams.sqlite.check import check
 from tests.streams.envelopes import envelopes
@@ -62,6 +62,82 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path):
         assert len(set(stored.values())) == len(stored)
         assert {position: stored.get(position) for position in acknowledged} == acknowledged
     assert len(acknowledged) >= 5
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from streams.sqlite import SqliteLog
+from tests.streams.envelopes import envelopes
+
+async def main():
+    log = await SqliteLog.open(Path(sys.argv[1]))
+    for _ in range(30):
+        await log.append("commands", envelopes(1))
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+FRAME = 24 + 4096
+
+
+@pytest.fixture
+async def killed(tmp_path: Path) -> Path:
+    """The directory of a log whose process was killed after 30 transactions; all are in the journal."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(tmp_path))
+    assert await process.wait() == -signal.SIGKILL
+    return tmp_path
+
+
+def flip(file: Path, at: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[at] ^= 0xFF
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        (0, "header of its journal"),
+        (20, "header of its journal"),
+        (32 + 10, "garbage at frame 1,"),
+        (32 + 24 + 100, "garbage at frame 1,"),
+        (32 + 40 * FRAME + 1000, "garbage at frame 41,"),
+        (32 + 40 * FRAME + 9, "garbage at frame 41,"),
+    ],
+)
+async def test_a_damaged_journal_that_holds_acknowledged_records_is_not_dropped_in_silence(
+    killed: Path, at: int, message: str
+):
+    flip(killed / "log.db-wal", at)
+    assert [message in finding.message for finding in check(killed)][:1] == [True]
+    for _ in range(2):
+        with pytest.raises(LogDamaged, match=message):
+            await SqliteLog.open(killed)
+
+
+def cut_end(file: Path, size: int) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size - size)
+
+
+@pytest.mark.parametrize("size", [1, FRAME - 1])
+async def test_a_last_transaction_that_was_cut_off_is_taken_back_whole(killed: Path, size: int):
+    cut_end(killed / "log.db-wal", size)
+    log = await SqliteLog.open(killed)
+    assert await log.end("commands", 0) == 29
+    assert len(await log.read("commands", 0, 0, 100)) == 29
+    assert await log.append("commands", envelopes(1)) == [30]
+    await log.close()
+    assert check(killed) == []
+
+
+async def test_a_journal_that_a_kill_left_is_read_back(killed: Path):
+    assert check(killed) == []
+    log = await SqliteLog.open(killed)
+    assert await log.end("commands", 0) == 30
+    await log.close()
 
 
 LIMITED = """

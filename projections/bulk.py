@@ -1,6 +1,8 @@
-"""Many rows with one prepared statement: compiled once, rows as tuples straight to the driver.
+"""Many rows with few statements, straight to the driver.
 
-SQLAlchemy's own handling of parameters costs several times what the database does with a row.
+SQLAlchemy's own handling of parameters costs several times what the database does with a row. And
+SQLite's driver gives the interpreter up at every statement: another busy thread keeps it for milliseconds.
+So rows go in by the dozen.
 """
 
 from collections.abc import Sequence
@@ -8,9 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Dialect, Insert, Update
+from sqlalchemy import Connection, Dialect, Table
+
+from projections.upserts import upsert
 
 Values = tuple[Any, ...]
+_SIZES = (64, 16, 4, 1)  # few, so that prepared statements are used again
 
 
 def json_text(value: Any) -> str | None:
@@ -18,30 +23,39 @@ def json_text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-def run_many(
-    connection: Connection, statement: Insert | Update, names: tuple[str, ...], rows: Sequence[Values]
-) -> None:
-    """Executes `statement` for each of `rows`, whose values stand for the parameters `names`, in that order.
+def put(connection: Connection, table: Table, rows: Sequence[Values], replaced: tuple[str, ...] = ()) -> None:
+    """Inserts `rows` (values in the order of the table's columns, JSON as text).
 
-    Values go to the driver as they are: JSON as text. `statement` has to be one that is kept, not made anew.
+    Where a row with the same primary key is, its columns `replaced` take the new values.
     """
-    if not rows:
-        return
-    sql, order = _compiled(connection.dialect, statement, names)
-    if order is None:
-        connection.exec_driver_sql(sql, [dict(zip(names, row, strict=True)) for row in rows])
-    elif order == tuple(range(len(names))):
-        connection.exec_driver_sql(sql, list(rows))
-    else:
-        connection.exec_driver_sql(sql, [tuple([row[i] for i in order]) for row in rows])
+    at = 0
+    while at < len(rows):
+        left = len(rows) - at
+        size = next(size for size in _SIZES if size <= left)
+        chunk = rows[at : at + size]
+        values = tuple([value for row in chunk for value in row])
+        sql, names = _statement(connection.dialect, table, replaced, size)
+        connection.exec_driver_sql(sql, dict(zip(names, values, strict=True)) if names else values)
+        at += size
 
 
-@lru_cache(maxsize=256)
-def _compiled(
-    dialect: Dialect, statement: Insert | Update, names: tuple[str, ...]
-) -> tuple[str, tuple[int, ...] | None]:
-    """The SQL and which of `names` stands for each placeholder; None when placeholders have names."""
-    keys = list(names) if isinstance(statement, Insert) else None
-    compiled = statement.compile(dialect=dialect, column_keys=keys)
+@lru_cache(maxsize=512)
+def _statement(
+    dialect: Dialect, table: Table, replaced: tuple[str, ...], size: int
+) -> tuple[str, tuple[str, ...]]:
+    """The SQL for `size` rows, and the names of its placeholders, in the order of the values, if any."""
+    columns = table.columns.keys()
+    statement = upsert(dialect, table).values([dict.fromkeys(columns) for _ in range(size)])
+    if replaced:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: statement.excluded[name] for name in replaced},
+        )
+    compiled = statement.compile(dialect=dialect)
+    names = tuple(f"{c}_m{i}" for i in range(size) for c in columns)
     order = compiled.positiontup
-    return compiled.string, None if order is None else tuple(names.index(name) for name in order)
+    if order is None:
+        return compiled.string, names
+    if tuple(order) != names:
+        raise AssertionError(f"the columns of {table.name} are not in the order of its rows")
+    return compiled.string, ()

@@ -94,13 +94,13 @@ class Deliveries:
                 _node(nodes, data)
         of = tables(prefix)
         if deliveries:
-            statement = upsert(connection, of.deliveries)
+            statement = upsert(connection.dialect, of.deliveries)
             last = {c: statement.excluded[c] for c in ("last_at", "position", "version", "reason")}
             keys = ["organization", "deployment", "gateway", "node", "fact"]
             statement = statement.on_conflict_do_update(index_elements=keys, set_=last)
             connection.execute(statement, list(deliveries.values()))
         if nodes:
-            statement = upsert(connection, of.nodes)
+            statement = upsert(connection.dialect, of.nodes)
             last: dict[str, Any] = {c: statement.excluded[c] for c in ("connected", "last_seen")}
             agent = statement.excluded["agent"]
             last["agent"] = case((agent != "", agent), else_=of.nodes.c.agent)  # a farewell names none

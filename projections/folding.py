@@ -127,12 +127,11 @@ class Span(NamedTuple):
     until: str | None
 
 
-class Closed(NamedTuple):
-    """The end of a version from before the batch."""
+class Ended(NamedTuple):
+    """The end of a resource from before the batch."""
 
     organization: str
     name: str
-    position: int
     valid_to: int
     until: str
 
@@ -148,11 +147,15 @@ class Added(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What a batch does to one aggregate. `ended` resources from before take their entries with them."""
+    """What a batch does to one aggregate.
 
+    `closed` are versions from before the batch that got an end; `ended` resources from before take their
+    entries with them.
+    """
+
+    closed: list[Span]
     spans: list[Span]
-    closed: list[Closed]
-    ended: list[Closed]
+    ended: list[Ended]
     added: tuple[list[Added], ...]
 
 
@@ -184,11 +187,11 @@ def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequ
         if before is not None:
             at = fresh.get(key)
             if at is None:
-                changes.closed.append(Closed(*key, before.position, after.position, after.since))
+                changes.closed.append(Span(before, after.position, after.since))
             else:
                 changes.spans[at] = Span(before, after.position, after.since)
             if effect.ends:
-                changes.ended.append(Closed(*key, before.position, after.position, after.since))
+                changes.ended.append(Ended(*key, after.position, after.since))
                 for part, i in entries.pop(key, ()):
                     added = changes.added[part]
                     added[i] = added[i]._replace(valid_to=after.position, until=after.since)

@@ -45,7 +45,7 @@ class Operations:
                 (data["name"], data["organization"]),
                 {"id": data["name"], "organization": data["organization"], "outcome": data},
             )
-        statement = upsert(connection, table(prefix)).on_conflict_do_nothing()
+        statement = upsert(connection.dialect, table(prefix)).on_conflict_do_nothing()
         connection.execute(statement, list(rows.values()))
 
 

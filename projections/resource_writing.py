@@ -1,62 +1,35 @@
 """Reads and writes the versions of resources of one aggregate, a batch at a time."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import orjson
 from sqlalchemy import (
     Connection,
-    Insert,
     Select,
     Table,
     Update,
     bindparam,
     func,
-    insert,
     select,
     update,
 )
 
-from projections.bulk import json_text, run_many
+from projections.bulk import json_text, put
 from projections.folding import Changes, Key, Version
 from projections.resource_tables import AggregateTables
 
-_CLOSED = ("o", "n", "p", "t", "u")
-"""Parameters, as the fields of `projections.folding.Closed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statements:
-    """Made once per aggregate and generation; `end` and `append` are per part."""
-
-    open: Insert
-    opened: tuple[str, ...]
-    close: Update
-    end: tuple[Update, ...]
-    append: tuple[Insert, ...]
-
 
 @lru_cache(maxsize=256)
-def _statements(of: AggregateTables) -> Statements:
-    v = of.versions
-    return Statements(
-        open=insert(v),
-        opened=tuple(v.c.keys()),
-        close=_closing(v).where(v.c.valid_from == bindparam("p")),
-        end=tuple(
-            _closing(part).where(part.c.valid_to.is_(None), part.c.position < bindparam("t"))
-            for part in of.parts
-        ),
-        append=tuple(insert(part) for part in of.parts),
-    )
-
-
-def _closing(table: Table) -> Update:
+def _end(part: Table) -> Update:
+    """Closes the entries of a resource that ended."""
+    c = part.c
     return (
-        update(table)
-        .where(table.c.organization == bindparam("o"), table.c.name == bindparam("n"))
+        update(part)
+        .where(c.organization == bindparam("o"), c.name == bindparam("n"))
+        .where(c.valid_to.is_(None), c.position < bindparam("t"))
         .values(valid_to=bindparam("t"), until=bindparam("u"))
     )
 
@@ -92,13 +65,10 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
 
 
 def write(connection: Connection, of: AggregateTables, changes: Changes) -> None:
-    """In at most two statements, and two per part."""
-    statements = _statements(of)
-    run_many(connection, statements.close, _CLOSED, changes.closed)
-    run_many(
+    spans = chain(changes.closed, changes.spans)  # the old ones first: only one may be open at a time
+    put(
         connection,
-        statements.open,
-        statements.opened,
+        of.versions,
         [
             (
                 v.organization,
@@ -112,17 +82,17 @@ def write(connection: Connection, of: AggregateTables, changes: Changes) -> None
                 json_text(v.document),
                 *v.entries,
             )
-            for v, valid_to, until in changes.spans
+            for v, valid_to, until in spans
         ],
+        replaced=("valid_to", "until"),
     )
-    for part, end, append, added in zip(
-        of.parts, statements.end, statements.append, changes.added, strict=True
-    ):
-        run_many(connection, end, _CLOSED, changes.ended)
-        run_many(
+    for part, added in zip(of.parts, changes.added, strict=True):
+        if changes.ended:
+            ended = [{"o": o, "n": n, "t": valid_to, "u": until} for o, n, valid_to, until in changes.ended]
+            connection.execute(_end(part), ended)
+        put(
             connection,
-            append,
-            tuple(part.c.keys()),
+            part,
             [
                 (o, n, e.position, valid_to, until, e.key, e.since, e.version, json_text(e.document))
                 for o, n, e, valid_to, until in added

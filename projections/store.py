@@ -126,6 +126,7 @@ def _set_up(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA cache_size=-32768")
+    connection.execute("PRAGMA wal_autocheckpoint=4000")
 
 
 def _begin(statement: str, connection: Connection) -> None:

@@ -12,7 +12,7 @@ from projections.catalogue import READ_MODELS
 from projections.readmodel import ReadModel
 from projections.store import Store
 from streams.log import TOPICS, Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import UNAVAILABLE, Slot, UnknownReadModel
+from streams.projecting.slots import UNAVAILABLE, Batches, Slot, UnknownReadModel
 from streams.projecting.waiting import Waiters
 from streams.projecting.writing import Writer
 
@@ -150,27 +150,34 @@ class ProjectionRunner:
         return start
 
     async def _feed(self, topic: Topic, partition: int, position: int) -> None:
-        """Reads ahead one batch while the one before is written."""
+        """Reads a batch whenever the one before is written.
+
+        Not while: a thread that writes to SQLite gives the interpreter up at every statement, and gets it
+        back from a busy one milliseconds later.
+        """
         queue = self._queues[topic, partition]
         while True:
             records = await self._read(topic, partition, position, follow=True)
             position = records[-1].position
-            await queue.put(records)
+            queue.put_nowait(records)
             self._news.set()
+            await queue.join()
 
     async def _advance(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            batches: dict[str, dict[int, Sequence[Record]]] = {}
-            for (topic, partition), queue in self._queues.items():
-                if not queue.empty():
-                    batches.setdefault(topic, {})[partition] = queue.get_nowait()
+            batches: dict[str, Batches] = {}
+            taken = [(place, queue) for place, queue in self._queues.items() if not queue.empty()]
+            for (topic, partition), queue in taken:
+                batches.setdefault(topic, {})[partition] = queue.get_nowait()
             async with self._turn:
                 await self._insisting(
                     partial(self._writer.apply, batches), partial(self._writer.apply_again, batches)
                 )
             self._announce()
+            for _, queue in taken:
+                queue.task_done()
 
     async def _become_ready(self) -> None:
         for name, topic in self._topics.items():
@@ -199,21 +206,15 @@ class ProjectionRunner:
         self._announce()
 
     async def _catch_up(self, slot: Slot) -> Slot:
-        """Fills `slot` to the end of its topic, reading ahead one batch."""
+        """Fills `slot` to the end of its topic."""
         topic = self._topics[slot.model.name]
         for partition in slot.positions:
-            records = await self._read(topic, partition, slot.positions[partition])
-            while records:
-                ahead = asyncio.create_task(self._read(topic, partition, records[-1].position))
-                try:
-                    batches = {partition: records}
-                    slot = await self._insisting(
-                        partial(self._writer.build, slot, batches),
-                        partial(self._writer.build_again, slot, batches),
-                    )
-                    records = await ahead
-                finally:
-                    ahead.cancel()
+            while records := await self._read(topic, partition, slot.positions[partition]):
+                batches: Batches = {partition: records}
+                slot = await self._insisting(
+                    partial(self._writer.build, slot, batches),
+                    partial(self._writer.build_again, slot, batches),
+                )
         return slot
 
     async def _read(

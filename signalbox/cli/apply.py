@@ -142,7 +142,7 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
         def settled(name: str, known: Document) -> None:
             item = deployed[name]
             item["status"] = known
-            label = f"{item['name']} revision {item['revision']}"
+            label = _label(item)
             tally.settled(known["state"])
             if known["state"] == "refused":
                 progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}", err=True)
@@ -155,7 +155,12 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
         for name in late:
             item = deployed[name]
             progress.echo(
-                f"late       {item['name']} revision {item['revision']}: no answer for "
+                f"late       {_label(item)}: no answer for "
                 f"{patience:g} s; see `signalbox describe deployment {name}`",
                 err=True,
             )
+
+
+def _label(item: Document) -> str:
+    revision = item.get("revision")
+    return f"{item['name']} revision {revision}" if revision else str(item["name"])

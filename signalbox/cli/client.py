@@ -134,9 +134,7 @@ class Client:
             503: "the server says that this passes; try again in a moment, or ask `signalbox doctor`",
         }
         if status >= 500:
-            hints.setdefault(
-                status, "the log of the server tells more; `signalbox doctor` looks for the cause"
-            )
+            hints.setdefault(status, "the server's log tells more; `signalbox doctor` looks for the cause")
         if status == 401 and not self.connection.token:
             known = {**known, "detail": "the server asks for a token, and there is none"}
         return Refused(status, known, hints.get(status, ""))

@@ -108,7 +108,16 @@ class Signalbox:
             self._changes.reported(messages)
             reporter.report(messages)
 
-        delivery = Delivery(report, self._probe)
+        sync = GatewaySync(
+            log=log,
+            config=config,
+            translators=Translators(),
+            current=self._store.entry,
+            report=report,
+            probe_secret=lambda gateway: probe_secret(probe_key, gateway),
+            compiled=lambda entries, seconds: self._telemetry.compile.record(seconds),
+        )
+        delivery = Delivery(report, self._probe, sync.acknowledged, sync.refused)
         self._prober = Prober(
             Listener(
                 LOCAL_GATEWAY,
@@ -123,15 +132,6 @@ class Signalbox:
             self._stack.push_async_callback(self._prober.close)
             self._run("prober", self._prober.run())
 
-        sync = GatewaySync(
-            log=log,
-            config=config,
-            translators=Translators(),
-            current=self._store.entry,
-            report=report,
-            probe_secret=lambda gateway: probe_secret(probe_key, gateway),
-            compiled=lambda entries, seconds: self._telemetry.compile.record(seconds),
-        )
         async for entries in config.load():
             self._store.apply(entries)
             sync.load(entries)
@@ -153,6 +153,7 @@ class Signalbox:
         self._stack.push_async_callback(decider.stop)
         self._run("decider", decider.run())
         self._run("gateway sync", sync.run())
+        self._run("gateway sync's repairs", sync.repair())
 
         store = open_store(settings.data / "readmodels.db")
         self._stack.callback(store.close)

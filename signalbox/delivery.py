@@ -14,10 +14,12 @@ Probe = Callable[[str, Cause], None]
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server."""
+    """Observes the xDS server; gateway sync hears what was `taken` and what was not."""
 
     report: Report
     probe: Probe
+    taken: Callable[[str, Sequence[Entry]], None]
+    not_taken: Callable[[str, Sequence[Entry]], None]
     proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
 
@@ -38,6 +40,7 @@ class Delivery:
 
     def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """Reports each deployment once per node, and has it probed."""
+        self.taken(gateway, entries)
         new: list[Status] = []
         for entry in entries:
             for cause in entry.causes:
@@ -57,6 +60,7 @@ class Delivery:
                 if self._running.get((gateway, node, cause.api)) != cause.deployment
             ]
         )
+        self.not_taken(gateway, entries)
 
     def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """A removed resource no longer serves the deployments it carried last."""

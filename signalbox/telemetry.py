@@ -41,7 +41,7 @@ class Telemetry:
 
     def __init__(self, *, otlp: bool = False) -> None:
         resource = Resource.create({"service.name": "signalbox"})
-        readers: list[MetricReader] = [PrometheusMetricReader()]
+        readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
         # Without an exporter spans are not recorded, but their ids still travel with the events.
         tracing = TracerProvider(resource=resource, sampler=None if otlp else ParentBased(ALWAYS_OFF))
         if otlp:

@@ -25,7 +25,8 @@ from schemas.status import DeliveryReported, Fact
 from streams.config_topic import ConfigTopic
 from streams.contributions import Contributions
 from streams.log import Consumed, Log, LogUnavailable, Record, Transaction
-from streams.register_reading import RegisterReading, event_of
+from streams.refusals import Group, Refusals
+from streams.register_reading import Recent, RegisterReading, event_of
 from streams.requirements import Requirements, Resource
 
 logger = logging.getLogger("signalbox.gateway-sync")
@@ -60,7 +61,14 @@ class GatewaySync:
     partition: int = 0
     _contributions: Contributions = field(default_factory=Contributions)
     _requirements: Requirements = field(default_factory=Requirements)
+    _refusals: Refusals = field(default_factory=Refusals)
+    _repairs: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]] = field(
+        default_factory=lambda: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]]()
+    )
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _position: int = 0
     _reading: RegisterReading = field(init=False)
+    _compiled: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](1024))
 
     def __post_init__(self) -> None:
         self._reading = RegisterReading(self.log)
@@ -77,6 +85,48 @@ class GatewaySync:
         for (gateway, group), resources in needs.items():
             self._requirements.set(gateway, group, resources)
 
+    def acknowledged(self, gateway: str, entries: Iterable[Entry]) -> None:
+        """A node took these entries."""
+        for entry in entries:
+            if entry.causes:
+                group = (gateway, group_of(entry.causes[0].context))
+                self._refusals.taken(group, entry.causes)
+                if (suspect := self._refusals.next_to_try(group)) is not None:
+                    self._repairs.put_nowait((group, (), suspect))
+
+    def refused(self, gateway: str, entries: Iterable[Entry]) -> None:
+        """A node refused these entries: what was new in them goes back to what was taken last."""
+        for entry in entries:
+            if entry.causes:
+                group = (gateway, group_of(entry.causes[0].context))
+                if new := self._refusals.refused(group, entry.causes):
+                    self._repairs.put_nowait((group, tuple(new), None))
+
+    async def repair(self) -> None:
+        """Takes refused contributions back, until cancelled."""
+        while True:
+            group, refused, suspect = await self._repairs.get()
+            async with self._turn:
+                await self._repair(group, refused, suspect)
+
+    async def _repair(self, group: Group, refused: Iterable[Cause], suspect: Cause | None) -> None:
+        gateway, segment = group
+        for cause in refused:
+            if self._contributions.of(gateway, segment).get(cause.api) == cause:
+                taken = self._refusals.last_taken(group, cause.api)
+                if taken is None:
+                    self._contributions.remove(gateway, cause.api)
+                else:
+                    self._contributions.place(gateway, segment, taken)
+        if suspect is None and not self._contributions.of(gateway, segment):
+            suspect = self._refusals.next_to_try(group)
+        if suspect is not None:
+            # Nobody has deployed the API anew since, else that is what counts.
+            current = self._contributions.of(gateway, segment).get(suspect.api)
+            if current == self._refusals.last_taken(group, suspect.api):
+                self._contributions.place(gateway, segment, suspect)
+        await self._publish(await self._group(gateway, segment, self._position))
+
     async def run(self) -> None:
         """Follows the events until cancelled."""
         position = await self.log.consumed(CONSUMER, "events", self.partition)
@@ -84,7 +134,8 @@ class GatewaySync:
             await self.log.wait("events", self.partition, position)
             records = await self.log.read("events", self.partition, position, BATCH)
             try:
-                await self.sync(records)
+                async with self._turn:
+                    await self.sync(records)
                 position = records[-1].position
                 consumed = Consumed(CONSUMER, "events", self.partition, position)
                 await self.log.commit(Transaction(consumed=(consumed,)))
@@ -107,11 +158,15 @@ class GatewaySync:
             changed.extend(await self._group(gateway, group, position))
             if perf_counter() - began > BREATH_SECONDS:
                 await asyncio.sleep(0)
+        self._position = records[-1].position
+        await self._publish(changed)
+        self.compiled(len(changed), perf_counter() - began)
+
+    async def _publish(self, changed: Sequence[Entry]) -> None:
         if changed:
             reports = self._published(changed)
             await self.config.put(changed)
             self.report(reports)
-        self.compiled(len(changed), perf_counter() - began)
 
     async def _touched(self, event: Event) -> AsyncIterator[tuple[str, str]]:
         """The groups an event changes, after its effect on the contributions."""
@@ -194,8 +249,13 @@ class GatewaySync:
     async def _deployed(
         self, organization: str, deployment: str, api: str, revision: int
     ) -> DeployedApi | None:
-        spec = await self._reading.spec(organization, api, revision)
-        return None if spec is None else compile_api(organization, api, revision, deployment, spec)
+        key = f"{organization}/{deployment}"
+        if key not in self._compiled:
+            spec = await self._reading.spec(organization, api, revision)
+            if spec is None:
+                return None
+            self._compiled.keep(key, compile_api(organization, api, revision, deployment, spec))
+        return self._compiled[key]
 
     async def _settings(self, gateway: str) -> GatewaySettings | None:
         _, organization, _, name = gateway.split("/")

@@ -39,7 +39,8 @@ class Subscription:
 
     The client has what the store offers as of `cursor`, except for the names in `pending`; the number
     there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
-    answered though nothing changed. `trials` are groups of names that were refused together.
+    answered though nothing changed. `trials` are groups of names that were refused together. `proofs`
+    are those whose acceptance here changed what the store offers: they need not be sent again.
     `fresh` is what may have become sendable since the last look, None for everything.
     """
 
@@ -58,6 +59,7 @@ class Subscription:
     trials: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     refused: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     reported: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
     flight: Flight | None = None
     last_nonce: int = 0
@@ -133,7 +135,7 @@ class Subscription:
             if version is None:
                 self.pending[name] = NOTHING
             elif slot and current and current.version == version:
-                changed |= self.gateway.proved(slot, current)
+                changed |= self._prove(slot, current)
                 self._run(name, current)
                 proved.append(current.entry)
                 continue
@@ -152,6 +154,12 @@ class Subscription:
     def _run(self, name: str, accepted: Ready) -> None:
         if self.running is not None:
             self.running[name] = accepted
+
+    def _prove(self, slot: Slot, accepted: Ready) -> bool:
+        changed = self.gateway.proved(slot, accepted)
+        if changed:
+            self.proofs[slot.name] = accepted
+        return changed
 
     def _forget(self, name: str) -> None:
         self.pending.pop(name, None)
@@ -185,6 +193,10 @@ class Subscription:
                 continue
             if name not in self.pending:
                 offered = slot.offered
+                if offered is not None and self.proofs.get(name) is offered:
+                    if slot.reason is not None and slot.current:
+                        self._report(slot.current.entry, slot.reason)
+                    continue
                 if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
                     refusal = self.refused.get(name)
                     if refusal and refusal[0] == offered.version:
@@ -195,6 +207,7 @@ class Subscription:
                 self.pending[name] = cursor if slot.born <= cursor else NOTHING
             self._look_at(name)
         self.cursor = table.last
+        self.proofs.clear()
         if acknowledged:
             self.observer.acknowledged(self.gateway.subject, self.node, acknowledged)
         if withdrawn:
@@ -307,7 +320,7 @@ class Subscription:
             name = resource.entry.name
             slot = self.slot(name)
             if slot:
-                changed |= self.gateway.proved(slot, resource)
+                changed |= self._prove(slot, resource)
             self.refused.pop(name, None)
             if not self.covers(name):
                 continue

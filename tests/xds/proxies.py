@@ -24,7 +24,12 @@ KEEPALIVE_TYPE = "type.example/nothing"
 
 
 def entry(
-    type: str, name: str, body: str, requires: Sequence[tuple[str, str]] = (), cause: str = "", gateway: str = ""
+    type: str,
+    name: str,
+    body: str,
+    requires: Sequence[tuple[str, str]] = (),
+    cause: str = "",
+    gateway: str = "",
 ) -> Entry:
     """A resource with a body that only these tests understand; an empty body removes."""
     data = body.encode()
@@ -73,7 +78,9 @@ class Remembering:
         self._note("withdrawn", node, entries)
 
     def names(self, what: str, node: str = "") -> list[str]:
-        return [name for said, who, names, _ in self.said for name in names if said == what and node in ("", who)]
+        return [
+            name for said, who, names, _ in self.said for name in names if said == what and node in ("", who)
+        ]
 
     def causes(self, what: str) -> set[str]:
         return {cause.deployment for said, e in self.entries if said == what for cause in e.causes}
@@ -82,11 +89,13 @@ class Remembering:
 class _Stream:
     method = ""
 
-    def __init__(self, channel: grpc.aio.Channel, node: str, gateway: str = GATEWAY, token: str = TOKEN) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, node: str, gateway: str = GATEWAY, token: str = TOKEN
+    ) -> None:
         self.node = Node(id=node, cluster=gateway, user_agent_name="envoy")
         self._first = True
-        self.call = channel.stream_stream(f"/{SERVICE}/{self.method}")(
-            metadata=(("authorization", f"Bearer {token}"),)
+        self.call = channel.stream_stream(f"/{SERVICE}/{self.method}", None, None)(
+            None, metadata=(("authorization", f"Bearer {token}"),)
         )
 
     async def _write(self, request: DeltaDiscoveryRequest | DiscoveryRequest) -> None:
@@ -135,7 +144,12 @@ class StateProxy(_Stream):
     method = "StreamAggregatedResources"
 
     async def ask(
-        self, type: str, names: Sequence[str] = (), nonce: str = "", version: str = "", error: str | None = None
+        self,
+        type: str,
+        names: Sequence[str] = (),
+        nonce: str = "",
+        version: str = "",
+        error: str | None = None,
     ) -> None:
         await self._write(
             DiscoveryRequest(

@@ -66,7 +66,8 @@ histories = st.lists(
 
 def settle(proxies: list[Proxy]) -> None:
     for _ in range(3000):
-        if not any([proxy.step() for proxy in proxies]):
+        moved = [proxy.step() for proxy in proxies]
+        if not any(moved):
             return
     raise AssertionError("the proxies never come to rest")
 

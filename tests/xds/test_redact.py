@@ -9,7 +9,8 @@ ROWS = [
         "contents after a validation error",
         "Proto constraint validation failed (ClusterValidationError.ConnectTimeout: value must be greater "
         'than 0s): name: "billing" metadata { fields { key: "api-key" value: "s3cr3t-value" } }',
-        "Proto constraint validation failed (ClusterValidationError.ConnectTimeout: value must be greater than 0s)",
+        "Proto constraint validation failed (ClusterValidationError.ConnectTimeout: value must be greater "
+        "than 0s)",
     ),
     (
         "a name we know is kept",
@@ -19,7 +20,11 @@ ROWS = [
     ("a JSON document", 'cannot parse: {"password":"hunter2"}', "cannot parse …"),
     ("a quoted value", 'invalid header value "Basic hunter2" in route', "invalid header value … in route"),
     ("a single quoted value", "invalid value 'hunter2' in route", "invalid value … in route"),
-    ("a bearer token", "rejected Authorization Bearer hunter2 there", "rejected Authorization Bearer … there"),
+    (
+        "a bearer token",
+        "rejected Authorization Bearer hunter2 there",
+        "rejected Authorization Bearer … there",
+    ),
     ("a key and its value", "unknown password=hunter2", "unknown password=…"),
     ("user information in a URL", "no host in http://joe:hunter2@host/x", "no host in http://…@host/x"),
     ("a long random word", "bad key sk0live0hunter2abcdefghij0123456789", "bad key …"),

@@ -114,7 +114,6 @@ def test_a_cut_off_request_is_an_error(cut: int) -> None:
         wire.decode_delta(data[:-cut])
 
 
-
 @given(st.lists(st.tuples(texts, st.text(min_size=1, max_size=300))), st.lists(texts), texts)
 def test_responses_are_what_the_library_reads(
     contents: list[tuple[str, str]], removed: list[str], version: str

@@ -73,6 +73,7 @@ class GroupCommit(Generic[Request, Result]):
         self._db: sqlite3.Connection | None = self._connected()
         self._closed = False
         self._journaled = True
+        self._refusing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.transactions = 0
         """How many transactions were committed."""
@@ -149,7 +150,9 @@ class GroupCommit(Generic[Request, Result]):
             if done:
                 self._commit(unit)
         except LogError as error:
-            logger.error("nothing was written: %s", error)
+            if not self._refusing:
+                logger.error("refusing to write: %s", error)
+            self._refusing = True
             # Those refused too: they were measured against what did not happen.
             failed = [(waiting, type(error)(*error.args)) for waiting in batch]
             done = []
@@ -180,6 +183,9 @@ class GroupCommit(Generic[Request, Result]):
             raise
         self.transactions += 1
         self._journaled = True
+        if self._refusing:
+            self._refusing = False
+            logger.info("writing again: %s", self._path)
         unit.committed()
 
     def _write_back(self) -> None:

@@ -11,7 +11,7 @@ from streams.sqlite.database import Kind
 
 POSITION_BITS = 40
 MAX_POSITION = (1 << POSITION_BITS) - 1
-MAX_PARTITIONS = 1 << 20
+MAX_PARTITIONS = 4096
 
 FOUND_BY_ID: frozenset[Topic] = frozenset({"commands", "events", "outcomes", "parked"})
 """Topics with an index on the id; status is written too often and asked too seldom."""

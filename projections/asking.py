@@ -12,6 +12,8 @@ AsOf = int | str | None
 """A position, an RFC 3339 time, or now."""
 
 K = TypeVar("K", int, str)
+_MAXIMUM = 2**63 - 1  # what a BIGINT holds
+_DIGITS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,19 @@ def moment(as_of: AsOf) -> Moment:
     """Positions may come as digits. Raises ValueError with a sentence when `as_of` is neither."""
     if as_of is None:
         return NOW
-    if isinstance(as_of, int) or as_of.isdecimal():
-        return Moment("position", int(as_of))
+    if isinstance(as_of, str) and as_of.isdecimal() and len(as_of) < _DIGITS:
+        as_of = int(as_of)
+    if isinstance(as_of, int):
+        return Moment("position", min(as_of, _MAXIMUM))
     try:
         at = datetime.fromisoformat(as_of)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise ValueError(
-            f"as_of {as_of!r} is neither a position nor an RFC 3339 time such as 2026-01-31T09:00:00Z."
-        )
-    return Moment("time", at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        utc = at.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        at = utc = None
+    if at is None or utc is None or at.tzinfo is None:
+        example = "2026-01-31T09:00:00Z"
+        raise ValueError(f"as_of {as_of!r} is neither a position nor an RFC 3339 time such as {example}.")
+    return Moment("time", f"{utc.isoformat(timespec='microseconds')}Z")
 
 
 def cursor_after(key: int | str) -> str:
@@ -82,6 +86,6 @@ def read_cursor(cursor: str | None, first: K) -> K:
         (key,) = orjson.loads(text)
     except (binascii.Error, ValueError, TypeError):
         key = None
-    if isinstance(key, type(first)):
+    if isinstance(key, type(first)) and (isinstance(key, str) or key <= _MAXIMUM):
         return key
     raise ValueError(f"The cursor {cursor!r} is not one this list gave out.")

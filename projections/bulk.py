@@ -34,13 +34,13 @@ def put(connection: Connection, table: Table, rows: Sequence[Values], replaced: 
         size = next(size for size in _SIZES if size <= left)
         chunk = rows[at : at + size]
         values = tuple([value for row in chunk for value in row])
-        sql, names = _statement(connection.dialect, table, replaced, size)
+        sql, names = statement(connection.dialect, table, replaced, size)
         connection.exec_driver_sql(sql, dict(zip(names, values, strict=True)) if names else values)
         at += size
 
 
 @lru_cache(maxsize=512)
-def _statement(
+def statement(
     dialect: Dialect, table: Table, replaced: tuple[str, ...], size: int
 ) -> tuple[str, tuple[str, ...]]:
     """The SQL for `size` rows, and the names of its placeholders, in the order of the values, if any."""

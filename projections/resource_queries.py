@@ -60,6 +60,9 @@ def page(
     wanted = _list(prefix, aggregate.name, at.kind, aggregate.top)
     v = tables(prefix).of[aggregate.name].versions
     for field, value in where.items():
+        if field == "name":
+            wanted = wanted.where(v.c.name == value)
+            continue
         # SQLite gives JSON's true as 1; everything else reads the same as text.
         same = [value, {"true": "1", "false": "0"}.get(value, value)]
         wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))

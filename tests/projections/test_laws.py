@@ -96,7 +96,7 @@ def _without_none(value: Any) -> Any:
     return [_without_none(v) for v in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(HISTORY, st.integers(1, 7))
 async def test_the_rows_are_the_fold_now_and_as_of_every_position(history: list[Message], size: int):
     everything = records(history)

@@ -66,7 +66,9 @@ async def test_as_of_a_position_or_a_time(happen: Happen, ask: ReadModels):
     assert [await revision(at(s)) for s in (0.9, 1, 2.9, 3, 3.9, 4)] == [None, 1, 1, 2, 2, None]
     assert await revision("2027-01-15T09:00:02+01:00") == 1
     assert await revision("3") == 2
-    for nonsense in ("yesterday", "2026-01-01T00:00:00", "-1"):
+    assert [await revision(p) for p in (10**30, "9" * 30)] == [None, None]
+    assert await revision("0999-01-01T00:00:00Z") is None
+    for nonsense in ("yesterday", "2026-01-01T00:00:00", "-1", "0001-01-01T00:00:00+14:00", "9" * 5000):
         with pytest.raises(ValueError, match="neither a position nor an RFC 3339 time"):
             await revision(nonsense)
 
@@ -123,6 +125,19 @@ async def test_lists_page_by_name_with_a_cursor(happen: Happen, ask: ReadModels)
         await ask.list(PROJECT, "acme", limit=0)
 
 
+@pytest.mark.parametrize("cursor", ["WyJhIl0", "?", "é", "WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAwXQ"])
+async def test_parts_take_their_own_cursors_only(happen: Happen, ask: ReadModels, cursor: str):
+    happen(*(published(revision=r) for r in (1, 2, 3)))
+
+    first = await ask.parts(API, REVISIONS, "acme", "orders", limit=2)
+    rest = await ask.parts(API, REVISIONS, "acme", "orders", limit=2, cursor=first.next_cursor)
+
+    assert [r.name for r in (*first.rows, *rest.rows)] == ["1", "2", "3"]
+    assert rest.next_cursor is None
+    with pytest.raises(ValueError, match="not one this list gave out"):
+        await ask.parts(API, REVISIONS, "acme", "orders", cursor=cursor)
+
+
 async def test_lists_can_be_narrowed_by_a_field(happen: Happen, ask: ReadModels):
     happen(
         started("d1", api="orders"), started("d2", api="payments"), started("d3", api="orders", revision=2)
@@ -133,6 +148,7 @@ async def test_lists_can_be_narrowed_by_a_field(happen: Happen, ask: ReadModels)
 
     assert await names(api="orders") == ["d1", "d3"]
     assert await names(api="orders", revision="2") == ["d3"]
+    assert await names(api="orders", name="d1") == ["d1"]
     assert await names(api="nobody") == []
     with pytest.raises(ValueError, match="no field 'colour'"):
         await names(colour="red")

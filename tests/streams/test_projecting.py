@@ -20,6 +20,7 @@ from schemas.envelope import Envelope
 from schemas.project import PROJECT
 from streams.projecting import ProjectionRunner, RunnerStopped, SomebodyElseRuns, UnknownReadModel
 from streams.projecting.writing import Writer
+from streams.sqlite.log import SqliteLog
 from tests.projections.events import envelope, outcome, project, published
 from tests.streams.memory_log import MemoryLog
 
@@ -77,6 +78,22 @@ async def test_it_follows_the_log_and_wakes_who_waits(store: Store, ask: ReadMod
         assert await runner.lag() == {"resources": 0, "operations": 0, "deliveries": 0}
         with pytest.raises(UnknownReadModel):
             await runner.wait_for("colours", 0, 1)
+
+
+async def test_on_the_real_log_what_was_appended_is_shown_after_every_restart(tmp_path: Path, store: Store):
+    ask = ReadModels(store)
+    for revision in (1, 2, 3):
+        log = await SqliteLog.open(tmp_path / "data")
+        async with running(ProjectionRunner(log, store)) as runner:
+            (position,) = await log.append("events", [envelope(published(revision=revision))])
+            await runner.wait_for("resources", 0, position)
+            row = await ask.get(API, "acme", "orders")
+            assert row is not None
+            assert (row.version, row.document["revision"], row.position) == (revision, revision, position)
+            await runner.rebuild("resources")
+            assert await ask.get(API, "acme", "orders") == row
+        await log.close()
+    ask.close()
 
 
 async def test_partitions_are_followed_each_for_itself(store: Store):

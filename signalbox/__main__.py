@@ -1,3 +1,5 @@
+import sys
+
 from signalbox.cli import main
 
-main()
+sys.exit(main())

@@ -4,6 +4,9 @@ from typing import Any
 
 _XDS_CLUSTER = "signalbox-xds"
 
+MAX_CONNECTIONS = 50_000
+"""Callers' connections at a time, per node; more are closed at once."""
+
 RUNTIME: dict[str, Any] = {
     # Envoy refuses expressions above a program size of 100, which is a path of 90 characters with one
     # parameter. The longest that the translator lets through stays well below this.
@@ -62,6 +65,18 @@ def bootstrap(
         # Counters of Envoy's own parts stay; those of each cluster are made only when they are first used.
         "stats_config": {"stats_tags": [], "use_all_default_tags": False},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
+                        ".downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                    },
+                }
+            ]
+        },
         "layered_runtime": {"layers": [{"name": "signalbox", "static_layer": RUNTIME}]},
     }
 

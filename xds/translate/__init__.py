@@ -71,7 +71,8 @@ def group_entries(
     body = route_configuration(settings.subject, group, _translated(settings, apis))
     clusters = dict.fromkeys(name for api in apis for name in cluster_names(settings, api))
     return (
-        # Envoy asks for a route configuration only when a scope names it, so the scope goes first.
+        # Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not
+        # asked for. Until it has it the new scope answers 404 like before, the other scopes as they did.
         entry(SCOPE, scope, scope_body(settings.subject, group)),
         entry(ROUTE, routes, body, tuple((CLUSTER, name) for name in clusters)),
     )

@@ -18,6 +18,8 @@ _LARGEST = 2000
 
 def regex_problem(pattern: str) -> str | None:
     """Why an expression is refused, if so."""
+    if not pattern:
+        return "empty"
     if len(pattern) > _LONGEST:
         return f"longer than {_LONGEST} characters"
     for match in _ESCAPE.finditer(pattern):

@@ -53,6 +53,8 @@ class Gateway:
 
 class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One write per answer: two small ones wait 40 ms for each other (Nagle, delayed acknowledgement).
+    wbufsize = -1
     name = ""
 
     def _answer(self) -> None:

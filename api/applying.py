@@ -1,0 +1,318 @@
+"""Many definitions in one request: read, published together, and deployed when asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.types import ASGIApp
+
+from api.endpoint import Call, Schema
+from api.preconditions import media_type
+from api.presenter import json_object
+from api.problems import Error, Problem, of_outcome, of_validation
+from api.reading import YAML, Defined, Invalid, Text, read_all, stored
+from api.responses import POSITION, json_answer
+from api.submission import caught_up, envelope, resource_of, validated
+from schemas.api import API, PublishApi
+from schemas.deployment import StartDeployment
+from schemas.envelope import Envelope
+from schemas.identity import uuid7
+from schemas.message import Command
+from schemas.outcome import Outcome
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Strict):
+    """One file: its text, and what to call it in findings."""
+
+    source: str = Field(default="", max_length=1000)
+    content: str
+
+
+class Target(_Strict):
+    """Where to deploy: one of them."""
+
+    gateway: str | None = None
+    environment: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Target":
+        if (self.gateway is None) == (self.environment is None):
+            raise ValueError("give exactly one of gateway and environment")
+        return self
+
+
+class Apply(_Strict):
+    documents: tuple[Source, ...] = Field(min_length=1)
+    deploy: Target | None = None
+
+
+BODY: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["documents"],
+    "properties": {
+        "documents": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["content"],
+                "properties": {
+                    "source": {
+                        "type": "string",
+                        "maxLength": 1000,
+                        "description": "Such as the file's name.",
+                    },
+                    "content": {"type": "string", "description": "YAML or JSON, one or several definitions."},
+                },
+            },
+        },
+        "deploy": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {"gateway": {"type": "string"}, "environment": {"type": "string"}},
+        },
+    },
+    "examples": [
+        {
+            "documents": [{"source": "orders.yaml", "content": "apiVersion: signalbox.io/v1\nkind: API\n"}],
+            "deploy": {"gateway": "local"},
+        }
+    ],
+}
+
+ANSWER: Schema = {
+    "type": "object",
+    "required": ["items", "position"],
+    "properties": {
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["source", "line", "kind", "name", "result", "findings"],
+                "properties": {
+                    "source": {"type": "string"},
+                    "line": {"type": "integer"},
+                    "kind": {"type": "string"},
+                    "name": {"type": "string"},
+                    "result": {
+                        "enum": ["created", "changed", "unchanged", "rejected", "invalid", "pending"],
+                        "description": "`pending`: handed in, not decided in time; see `operation`.",
+                    },
+                    "version": {"type": ["integer", "null"]},
+                    "revision": {"type": ["integer", "null"]},
+                    "position": {"type": ["integer", "null"]},
+                    "operation": {"type": ["string", "null"]},
+                    "deployment": {"type": ["string", "null"]},
+                    "requested_at": {"type": ["string", "null"]},
+                    "decided_at": {"type": ["string", "null"]},
+                    "problem": {"$ref": "#/components/schemas/Problem"},
+                    "findings": {"type": "array", "items": {"type": "object"}},
+                },
+            },
+        },
+        "position": {"type": "integer"},
+    },
+    "examples": [
+        {
+            "items": [
+                {
+                    "source": "orders.yaml",
+                    "line": 1,
+                    "kind": "API",
+                    "name": "orders",
+                    "result": "created",
+                    "version": 1,
+                    "revision": 1,
+                    "position": 18,
+                    "operation": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
+                    "deployment": "019aa3b6-5b20-7cc0-8e4b-6f0a4c8f3d22",
+                    "requested_at": "2026-11-21T02:30:00.000000Z",
+                    "decided_at": "2026-11-21T02:30:00.004000Z",
+                    "findings": [],
+                }
+            ],
+            "position": 18,
+        }
+    ],
+}
+
+
+@dataclass(slots=True)
+class _Item:
+    """One definition on its way."""
+
+    source: str
+    line: int
+    kind: str
+    name: str
+    findings: Sequence[Error] = ()
+    command: Envelope | None = None
+    outcome: Outcome | None = None
+    revision: int | None = None
+    deploy: Envelope | None = None
+    deployed: Outcome | None = None
+    problem: Problem | None = None
+
+    @property
+    def result(self) -> str:
+        if self.command is None:
+            return "invalid"
+        if self.outcome is None:
+            return "pending"
+        if not self.outcome.accepted:
+            return "rejected"
+        if not self.outcome.events:
+            return "unchanged"
+        return "created" if self.outcome.version == self.outcome.events or self.revision == 1 else "changed"
+
+    def shown(self) -> dict[str, Any]:
+        outcome, deployed = self.outcome, self.deployed
+        accepted = outcome is not None and outcome.accepted
+        shown: dict[str, Any] = {
+            "source": self.source,
+            "line": self.line,
+            "kind": self.kind,
+            "name": self.name,
+            "result": self.result,
+            "version": outcome.version if outcome and accepted else None,
+            "revision": self.revision,
+            "position": max((o.position for o in (outcome, deployed) if o), default=None),
+            "operation": self.command.id if self.command else None,
+            "deployment": resource_of(deployed)[1] if deployed and deployed.accepted else None,
+            "requested_at": outcome.requested_at if outcome else None,
+            "decided_at": outcome.decided_at if outcome else None,
+            "findings": list(self.findings),
+        }
+        problem = self.problem
+        for refused in (outcome, deployed):
+            if refused is not None and not refused.accepted:
+                problem = of_outcome(refused)
+        if problem is not None:
+            shown["problem"] = problem.document()
+        return shown
+
+
+async def post(call: Call) -> ASGIApp:
+    """Good definitions go on the log in one append, their deployments in a second."""
+    texts, target = await _asked(call)
+    items: list[_Item] = []
+    async for text, read in read_all(texts):
+        for one in read:
+            items.append(await _item(call, text, one))
+    await _publish(call, items)
+    if target is not None:
+        await _deploy(call, items, target)
+    outcomes = [o for i in items for o in (i.outcome, i.deployed) if o is not None]
+    position = max((o.position for o in outcomes), default=0)
+    position = position or await call.services.log.end("events", call.partition)
+    answer = {"items": [item.shown() for item in items], "position": position}
+    return json_answer(200, answer, {POSITION: f"{call.partition}:{position}"})
+
+
+async def _asked(call: Call) -> tuple[list[Text], Target | None]:
+    """What to read and where to deploy it: all in the body, or a definition and query parameters."""
+    body = await call.request.body()
+    wanted, to = call.query("deploy"), call.query("to")
+    if wanted not in (None, "true", "false"):
+        raise Problem(
+            400,
+            "invalid-parameter",
+            "`deploy` is true or false.",
+            errors=[{"parameter": "deploy", "detail": "is true or false"}],
+        )
+    target = Target(gateway=to or "local") if wanted == "true" else None
+    if media_type(call.header("content-type")) in YAML:
+        return [Text(call.query("source") or "", body)], target
+    try:
+        asked = Apply.model_validate(json_object(body))
+    except ValidationError as error:
+        raise of_validation(error) from error
+    most = call.services.settings.apply_documents
+    if len(asked.documents) > most:
+        raise Problem(422, "too-many-documents", f"One request takes up to {most} documents.", limit=most)
+    texts = [Text(d.source, d.content.encode()) for d in asked.documents]
+    return texts, asked.deploy or target
+
+
+async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
+    item = _Item(text.source, one.line, one.kind, one.name, one.findings)
+    if isinstance(one, Invalid):
+        return item
+    fields = {**one.fields, "organization": call.organization, "name": one.name}
+    if one.command is PublishApi:
+        fields["document"] = await stored(call, one)
+    try:
+        data = validated(one.command, fields)
+    except Problem as problem:
+        item.findings = [*item.findings, *problem.errors]
+        item.problem = problem
+        return item
+    item.command = envelope(call, one.command, data, uuid7())
+    return item
+
+
+async def _publish(call: Call, items: Sequence[_Item]) -> None:
+    good = [i for i in items if i.command is not None]
+    outcomes = await _outcomes(call, [i.command for i in good if i.command is not None])
+    for item in good:
+        if item.command is not None:
+            item.outcome = outcomes.get(item.command.id)
+    await _number(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
+
+
+async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[str, Outcome]:
+    if not commands:
+        return {}
+    return await call.services.commands.execute(commands, call.services.settings.apply_seconds)
+
+
+async def _number(call: Call, items: Sequence[_Item]) -> None:
+    """The revision each API is at: the first for a first event, else what the read models say."""
+    asked: list[tuple[_Item, Outcome]] = []
+    for item in items:
+        outcome = item.outcome
+        if outcome is None or resource_of(outcome)[0] is not API:
+            continue
+        if outcome.version == 1:
+            item.revision = 1
+        else:
+            asked.append((item, outcome))
+    if not asked:
+        return
+    settings = call.services.settings
+    if not await caught_up(call, call.partition, max(o.position for _, o in asked), settings.apply_seconds):
+        return
+    for item, outcome in asked:
+        row = await call.services.read_models.get(API, call.organization, item.name)
+        if row is not None and row.version == outcome.version:
+            item.revision = row.document.get("revision")
+
+
+async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
+    """One deployment for each API that was accepted: of its last definition in the request."""
+    last = {i.name: i for i in items if i.outcome and i.outcome.accepted and resource_of(i.outcome)[0] is API}
+    where: dict[str, Any] = target.model_dump(exclude_none=True)
+    wave: list[_Item] = []
+    for item in last.values():
+        fields = {"organization": call.organization, "api": item.name, **where}
+        if item.revision is not None:
+            fields["revision"] = item.revision
+        item.deploy = _start(call, StartDeployment, fields)
+        wave.append(item)
+    outcomes = await _outcomes(call, [i.deploy for i in wave if i.deploy is not None])
+    for item in wave:
+        if item.deploy is not None:
+            item.deployed = outcomes.get(item.deploy.id)
+
+
+def _start(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:
+    return envelope(call, model, validated(model, fields), uuid7())

@@ -1,0 +1,185 @@
+"""Any command as a CloudEvent: structured, batched or binary."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from api.endpoint import Call
+from api.problems import Error, Problem, of_outcome
+from api.responses import POSITION, json_answer
+from api.submission import (
+    accepted_headers,
+    check_depth,
+    operation,
+    pending,
+    rejection,
+    repetition,
+    traceparent,
+    valid_id,
+    validated,
+    wanted_wait,
+)
+from schemas.boundary import BATCH, Malformed, from_http
+from schemas.catalog import BY_NAME, COMMANDS
+from schemas.envelope import Envelope
+from schemas.identity import timestamp
+from schemas.outcome import Outcome
+
+MOST = 1000
+"""Commands in one batch."""
+
+
+async def post(call: Call) -> ASGIApp:
+    """One command, or a batch that is handed in together or not at all."""
+    body = await call.request.body()
+    try:
+        events = await asyncio.to_thread(from_http, dict(call.request.headers), body)
+    except Malformed as error:
+        raise _malformed(error) from error
+    batch = (call.header("content-type") or "").lower().startswith(BATCH)
+    if len(events) > MOST:
+        raise Problem(422, "batch-too-large", f"A batch may hold up to {MOST} commands.")
+    envelopes = _all_accepted(call, events, batch)
+    if batch:
+        return await _batch(call, envelopes)
+    return await _single(call, envelopes[0])
+
+
+async def _single(call: Call, envelope: Envelope) -> ASGIApp:
+    commands, partition = call.services.commands, call.partition
+    seconds = wanted_wait(call)
+    again = await repetition(call, envelope.id, envelope.data, frozenset())
+    outcome: Outcome | None
+    if again is not None:
+        outcome = again.outcome
+    elif seconds is None:
+        await commands.submit([envelope])
+        outcome = None
+    else:
+        outcome = (await commands.execute([envelope], seconds)).get(envelope.id)
+    if outcome is None:
+        position = await call.services.log.end("events", partition)
+        return json_answer(202, pending(envelope), accepted_headers(partition, position, envelope.id))
+    if not outcome.accepted:
+        raise await rejection(call, outcome)
+    headers = accepted_headers(partition, outcome.position, envelope.id)
+    return json_answer(200, operation(outcome), {**headers, "Preference-Applied": "wait"})
+
+
+async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
+    """Ids decided before keep their first outcome: handing them in again changes nothing."""
+    commands, partition = call.services.commands, call.partition
+    seconds = wanted_wait(call)
+    outcomes: dict[str, Outcome] = {}
+    headers: dict[str, str] = {}
+    if envelopes:
+        await commands.submit(envelopes)
+        if seconds is not None:
+            outcomes = dict(await commands.outcomes([e.id for e in envelopes], seconds))
+            headers["Preference-Applied"] = "wait"
+    items = [_item(e, outcomes.get(e.id)) for e in envelopes]
+    position = max((o.position for o in outcomes.values()), default=0)
+    position = position or await call.services.log.end("events", partition)
+    headers[POSITION] = f"{partition}:{position}"
+    complete = len(outcomes) == len(envelopes)
+    return json_answer(200 if seconds is not None and complete else 202, {"items": items}, headers)
+
+
+def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
+    if outcome is None:
+        return pending(envelope)
+    shown = operation(outcome)
+    if not outcome.accepted:
+        shown["problem"] = of_outcome(outcome).document()
+    return shown
+
+
+def _all_accepted(call: Call, events: list[Envelope], batch: bool) -> list[Envelope]:
+    """The commands as they go on the log. Raises Problem 422 with everything wrong in any of them."""
+    accepted: list[Envelope] = []
+    errors: list[Error] = []
+    seen: set[str] = set()
+    for index, event in enumerate(events):
+        prefix = f"/{index}" if batch else ""
+        try:
+            accepted.append(_accepted(call, event, seen))
+        except Problem as problem:
+            if not batch:
+                raise
+            errors.extend(
+                {**error, "pointer": prefix + error["pointer"]}
+                for error in problem.errors or ({"pointer": "", "detail": problem.detail},)
+            )
+    if errors:
+        raise Problem(
+            422, "invalid-command", "Some commands are not valid; none was handed in.", errors=errors
+        )
+    return accepted
+
+
+def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
+    model = COMMANDS.get(event.type)
+    if model is None:
+        raise _wrong("unknown-command", "type", f"there is no command {event.type[:200]!r}")
+    if not valid_id(event.id):
+        raise _wrong(
+            "invalid-command", "id", "1 to 100 letters, digits, dots, hyphens and underscores, as a UUID has"
+        )
+    if event.id in seen:
+        raise _wrong("invalid-command", "id", "comes twice in this batch")
+    seen.add(event.id)
+    try:
+        data = validated(model, event.data)
+    except Problem as problem:
+        errors = [{**e, "pointer": "/data" + e["pointer"]} for e in problem.errors]
+        raise Problem(problem.status, problem.rule, problem.detail, errors=errors) from problem
+    check_depth(event.data)
+    if data["organization"] != call.organization:
+        raise Problem(
+            403,
+            "forbidden",
+            "The command is for another organization than the path.",
+            errors=[{"pointer": "/data/organization", "detail": f"the path says {call.organization!r}"}],
+        )
+    subject = BY_NAME[model.aggregate].subject(call.organization, data.get("name") or event.id)
+    if event.subject and event.subject != subject:
+        raise _wrong("invalid-command", "subject", f"is {subject!r} for this command; may be left out")
+    if event.partitionkey and event.partitionkey != call.organization:
+        raise _wrong("invalid-command", "partitionkey", "is the organization; may be left out")
+    return replace(
+        event,
+        data=data,
+        subject=subject,
+        partitionkey=call.organization,
+        time=event.time or timestamp(),
+        correlationid=event.correlationid or event.id,
+        traceparent=traceparent(call) or event.traceparent,
+        authtype="user",
+        authid=call.principal.name,
+        sequence="",
+        previoushash="",
+        dataschema="",
+        dataref="",
+    )
+
+
+def _wrong(rule: str, attribute: str, detail: str) -> Problem:
+    return Problem(
+        422,
+        rule,
+        "The CloudEvent is no valid command.",
+        errors=[{"pointer": f"/{attribute}", "detail": detail}],
+    )
+
+
+def _malformed(error: Malformed) -> Problem:
+    place = "" if error.index is None else f"/{error.index}"
+    pointer = place + (f"/{error.attribute}" if error.attribute else "")
+    return Problem(
+        415 if error.attribute == "content-type" else 400,
+        "not-a-cloudevent",
+        "The body is no CloudEvent.",
+        errors=[{"pointer": pointer, "detail": error.detail}],
+    )

@@ -1,0 +1,163 @@
+"""One HTTP operation, said once: what it does and what its documentation says."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.authentication import SCOPE_KEY, Principal
+from api.ports import Services
+from api.preconditions import acceptable, media_type
+from api.problems import MEDIA_TYPE, Problem, not_found, of_status
+
+JSON = "application/json"
+Schema = dict[str, Any]
+
+
+class Call:
+    """A request to an endpoint, by somebody who may make it."""
+
+    __slots__ = ("request", "services")
+
+    def __init__(self, request: Request, services: Services) -> None:
+        self.request = request
+        self.services = services
+
+    @property
+    def principal(self) -> Principal:
+        return self.request.scope[SCOPE_KEY]
+
+    def path(self, name: str) -> str:
+        return self.request.path_params[name]
+
+    def query(self, name: str) -> str | None:
+        return self.request.query_params.get(name)
+
+    def header(self, name: str) -> str | None:
+        return self.request.headers.get(name)
+
+    @property
+    def organization(self) -> str:
+        return self.request.path_params["org"]
+
+    @property
+    def partition(self) -> int:
+        return self.services.log.partition_of(self.organization)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    name: str
+    where: str
+    description: str
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    example: Any = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What may be sent: media types with their schema and example each."""
+
+    content: Mapping[str, tuple[Schema, Any]]
+    required: bool = True
+    optional_type: bool = True
+
+    def takes(self, media: str) -> bool:
+        return media in self.content or (not media and self.optional_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documented:
+    """An answer as documented: schema and example per media type (none: no body)."""
+
+    description: str
+    content: Mapping[str, tuple[Schema, Any]] = field(default_factory=dict[str, tuple[Schema, Any]])
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """`problems` are the error statuses besides those every endpoint can answer with."""
+
+    method: str
+    path: str
+    id: str
+    tag: str
+    summary: str
+    description: str = ""
+    handle: Callable[[Call], Awaitable[ASGIApp]]
+    answers: Mapping[int, Documented]
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    problems: tuple[int, ...] = ()
+    public: bool = False
+
+    @property
+    def produces(self) -> tuple[str, ...]:
+        return tuple({media: None for answer in self.answers.values() for media in answer.content}) or (JSON,)
+
+
+class Resource:
+    """ASGI: the endpoints of one path, by method."""
+
+    def __init__(self, path: str, endpoints: Sequence[Endpoint], services: Services) -> None:
+        self.path = path
+        self._services = services
+        self._by_method = {
+            e.method: (
+                e,
+                frozenset(p.name for p in e.parameters if p.where == "query"),
+                (*e.produces, MEDIA_TYPE),
+            )
+            for e in endpoints
+        }
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+        self._allow = {"Allow": ", ".join(sorted(self._by_method))}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._by_method.get(scope["method"])
+        if found is None:
+            raise of_status(405, f"Allowed here: {self._allow['Allow']}.", self._allow)
+        endpoint, known, produces = found
+        call = Call(Request(scope, receive), self._services)
+        _check(call, endpoint, known, produces)
+        answer = await endpoint.handle(call)
+        await answer(scope, receive, send)
+
+
+def _check(call: Call, endpoint: Endpoint, known: frozenset[str], produces: tuple[str, ...]) -> None:
+    request = call.request
+    organization = request.path_params.get("org")
+    if organization is not None and not endpoint.public and not call.principal.may_enter(organization):
+        raise Problem(403, "forbidden", f"The token is not good for the organization {organization!r}.")
+    if not acceptable(request.headers.get("accept"), produces):
+        raise of_status(406, f"Answers here are {', '.join(endpoint.produces)}.")
+    if request.scope["query_string"]:
+        names = [name for name, _ in request.query_params.multi_items()]
+        wrong = sorted({n for n in names if n not in known or names.count(n) > 1})
+        if wrong:
+            raise Problem(
+                400,
+                "unknown-parameter",
+                f"Parameters here: {', '.join(sorted(known)) or 'none'}; each once.",
+                errors=[{"parameter": n[:50], "detail": "unknown, or given twice"} for n in wrong],
+            )
+    if endpoint.body is not None:
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise of_status(415, "Send the body without Content-Encoding.")
+        media = media_type(request.headers.get("content-type"))
+        if not endpoint.body.takes(media):
+            raise of_status(
+                415,
+                f"Send one of: {', '.join(endpoint.body.content)}.",
+                {"Accept": ", ".join(endpoint.body.content)},
+            )
+
+
+async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI: what answers where no path matches. Raises Problem 404."""
+    raise not_found(f"page {scope['path'][:200]!r}")

@@ -1,0 +1,22 @@
+"""What the register itself knows of a resource, when the read models have nothing (yet, or any more)."""
+
+from api.endpoint import Call
+from schemas.aggregate import Aggregate
+from schemas.catalog import EVENTS
+
+
+async def of(call: Call, aggregate: Aggregate, name: str) -> tuple[bool, int]:
+    """Whether the resource exists, and how many events it has seen: its version, also after its end."""
+    subject = aggregate.subject(call.organization, name)
+    count, last, after = 0, None, 0
+    while True:
+        records = await call.services.log.read_subject("events", subject, after=after, limit=1000)
+        count += len(records)
+        if records:
+            last, after = records[-1].envelope, records[-1].position
+        if len(records) < 1000:
+            break
+    if last is None:
+        return False, 0
+    event = EVENTS.get(last.type)
+    return event is None or event.effect != "end", count

@@ -1,0 +1,136 @@
+"""Bounds on what a client may send: how much, and how slowly; and the last stop for every error."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import Problem, of_status, unavailable
+from projections.queries import NotReady
+from schemas.identity import uuid7
+from streams.log import LogUnavailable
+from streams.projecting.waiting import RunnerStopped
+
+logger = logging.getLogger("signalbox.api")
+
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE"})
+_CLOSE: Mapping[str, str] = {"Connection": "close"}
+
+
+class Failures:
+    """ASGI: whatever goes wrong is answered as a problem; what nobody foresaw is logged under an id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            logger.debug("%s %s: the client left", scope["method"], scope["path"])
+        except Exception as error:
+            problem = _problem(error, scope)
+            if started:
+                raise
+            await problem.answer()(scope, receive, send)
+
+
+def _problem(error: Exception, scope: Scope) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case NotReady() | RunnerStopped():
+            return unavailable("The read models are not ready.")
+        case LogUnavailable():
+            logger.warning("%s %s: %s", scope["method"], scope["path"], error)
+            return unavailable(f"The log refuses writes: {error}")
+        case HTTPException():
+            return of_status(error.status_code, headers=error.headers)
+        case _:
+            id = uuid7()
+            logger.error("%s %s failed, error %s", scope["method"], scope["path"], id, exc_info=error)
+            return Problem(
+                500, "internal-error", "Something went wrong here. The id finds it in the log.", error=id
+            )
+
+
+class BodyLimit:
+    """ASGI: a body larger than `limit` bytes is refused with 413, announced or not; one that takes
+    longer than `seconds` with 408. Nothing is gathered here: memory is bounded by who reads."""
+
+    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
+        self._app = app
+        self._limit = limit
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in BODILESS:
+            await self._app(scope, receive, send)
+            return
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
+                raise self._too_large()
+        await self._app(scope, _Metered(receive, self), send)
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    def _too_large(self) -> Problem:
+        return too_large(self._limit)
+
+
+def too_large(limit: int) -> Problem:
+    return Problem(
+        413, "body-too-large", f"A body may have up to {limit} bytes.", headers=_CLOSE, limit=limit
+    )
+
+
+class _Metered:
+    """A `receive` that counts bytes, and time until the body is complete."""
+
+    def __init__(self, receive: Receive, bounds: BodyLimit) -> None:
+        self._receive = receive
+        self._bounds = bounds
+        self._left = bounds.limit
+        self._until = 0.0
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        if self._complete:
+            return await self._receive()
+        if not self._until:
+            self._until = asyncio.get_running_loop().time() + self._bounds.seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise Problem(
+                408,
+                "body-too-slow",
+                f"The body did not arrive within {self._bounds.seconds:g} s.",
+                headers=_CLOSE,
+            ) from error
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise too_large(self._bounds.limit)
+            self._complete = not message.get("more_body", False)
+        return message

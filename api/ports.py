@@ -1,0 +1,94 @@
+"""What the HTTP room needs of the others. The composition root hands it over as one `Services`."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from api.authentication import Authenticator
+from projections.queries import ReadModels
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from streams.documents import DocumentStore
+from streams.log import Log
+
+
+class CommandPort(Protocol):
+    """Where commands are handed in (`streams.commanding`)."""
+
+    async def submit(self, envelopes: Sequence[Envelope], /) -> None:
+        """Returns when all are durable. Raises LogUnavailable: none of them is."""
+        ...
+
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[str, Outcome]:
+        """Submits, and answers those decided within `seconds`. Raises LogUnavailable."""
+        ...
+
+    async def outcome(self, command_id: str, /) -> Outcome | None:
+        """What became of a command that is decided."""
+        ...
+
+    async def pending(self, command_id: str, /) -> bool:
+        """True when the command is on the log and not decided."""
+        ...
+
+    async def outcomes(self, command_ids: Sequence[str], seconds: float, /) -> Mapping[str, Outcome]:
+        """The outcomes of those that are decided within `seconds`, or were before."""
+        ...
+
+
+class Waiter(Protocol):
+    """Who feeds the read models, and knows how far they are (the projection runner)."""
+
+    async def wait_for(self, read_model: str, partition: int, position: int, /) -> object:
+        """Returns when the read model has seen `position`; may wait for ever."""
+        ...
+
+    async def rebuild(self, read_model: str, /) -> object:
+        """Fills new tables and swaps them in. Raises UnknownReadModel."""
+        ...
+
+    def positions(self) -> Mapping[str, Mapping[int, int]]:
+        """How far each read model is, by partition."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Bounds. Sizes in bytes, times in seconds."""
+
+    max_body: int = 10 * 1024 * 1024
+    body_seconds: float = 30.0
+    max_wait: float = 60.0
+    position_seconds: float = 5.0
+    heartbeat_seconds: float = 15.0
+    apply_documents: int = 500
+    apply_seconds: float = 120.0
+    apply_threads: int = 1
+    source: str = "/api"
+
+
+def _same(traceparent: str) -> str:
+    return traceparent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything `create_app` needs.
+
+    `ready` answers why the process is not ready, or None; `metrics` the Prometheus text;
+    `traceparent` turns a request's trace context (or "") into its commands'; setting `stopping`
+    ends the live streams.
+    """
+
+    commands: CommandPort
+    read_models: ReadModels
+    waiter: Waiter
+    log: Log
+    documents: DocumentStore
+    authenticator: Authenticator
+    ready: Callable[[], str | None]
+    metrics: Callable[[], bytes]
+    stopping: asyncio.Event
+    settings: Settings = field(default_factory=Settings)
+    traceparent: Callable[[str], str] = _same

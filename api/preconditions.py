@@ -1,0 +1,156 @@
+"""Headers and query parameters that say when, and on what condition."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from api.problems import Problem
+from projections.asking import AsOf
+from schemas.identity import timestamp
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_POSITION = re.compile(r"(?:(\d{1,9}):)?(\d{1,18})")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What a change demands of the present.
+
+    `none`: the client said nothing, so it may only make; `new`: must not exist (`If-None-Match: *`);
+    `any`: must exist (`If-Match: *`); `version`: must be at one of `versions`.
+    """
+
+    kind: Literal["none", "new", "any", "version"]
+    versions: tuple[int, ...] = ()
+
+
+def precondition(if_match: str | None, if_none_match: str | None) -> Precondition:
+    """Raises Problem 400 for headers that are not entity tags, or say both."""
+    if if_match is not None and if_none_match is not None:
+        raise _bad("Send If-Match or If-None-Match, not both.")
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise _bad("A change takes `If-None-Match: *` alone: make it, never change it.")
+        return Precondition("new")
+    if if_match is None:
+        return Precondition("none")
+    if if_match.strip() == "*":
+        return Precondition("any")
+    tags = tuple(_tags(if_match))
+    # A weak tag never matches (RFC 9110 section 13.1.1), and no version is -1.
+    return Precondition("version", tuple(-1 if weak else version for weak, version in tags))
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """True when a GET may be answered 304: weak comparison."""
+    if not if_none_match:
+        return False
+    if if_none_match.strip() == "*":
+        return True
+    return any(f'"{value}"' == etag for _, value in _TAG.findall(if_none_match))
+
+
+def _tags(header: str) -> list[tuple[bool, int]]:
+    found: list[tuple[bool, int]] = []
+    for part in header.split(","):
+        tag = _TAG.fullmatch(part.strip())
+        if tag is None:
+            raise _bad('An entity tag is written in quotes, as in `If-Match: "3"`.')
+        value = tag[2]
+        known = value.isascii() and value.isdigit() and len(value) < 10
+        found.append((tag[1] is not None, int(value) if known else -1))
+    return found
+
+
+def _bad(detail: str) -> Problem:
+    return Problem(400, "invalid-precondition", detail)
+
+
+def wait_seconds(prefer: str | None, most: float) -> float | None:
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most `most`; None when not asked for."""
+    if prefer is None:
+        return None
+    found = _WAIT.search(prefer)
+    return min(float(found[1]), most) if found else None
+
+
+def moment(as_of: str | None) -> AsOf:
+    """The value of `?as_of=`: a position, or an RFC 3339 time. Raises Problem 400."""
+    if as_of is None:
+        return None
+    found = _POSITION.fullmatch(as_of)
+    if found:
+        return int(found[2])
+    # A plus sign that was not escaped arrives as a space.
+    text = as_of.replace(" ", "+")
+    if _TIME.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+            return timestamp(moment.timestamp())
+        except (ValueError, OverflowError):
+            pass
+    raise Problem(
+        400,
+        "invalid-parameter",
+        "`as_of` is an RFC 3339 time or a position.",
+        errors=[{"parameter": "as_of", "detail": f"not a time or position: {as_of[:50]!r}"}],
+    )
+
+
+def position(text: str, parameter: str) -> int:
+    """A position, perhaps with its partition before a colon. Raises Problem 400."""
+    found = _POSITION.fullmatch(text)
+    if not found:
+        raise Problem(
+            400,
+            "invalid-parameter",
+            f"`{parameter}` is a position.",
+            errors=[{"parameter": parameter, "detail": f"not a position: {text[:50]!r}"}],
+        )
+    return int(found[2])
+
+
+def whole(text: str | None, parameter: str, default: int, least: int, most: int) -> int:
+    """A whole number in bounds. Raises Problem 400."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise Problem(
+            400,
+            "invalid-parameter",
+            f"`{parameter}` is a whole number from {least} to {most}.",
+            errors=[{"parameter": parameter, "detail": f"not from {least} to {most}: {text[:50]!r}"}],
+        )
+    return int(text)
+
+
+def media_type(content_type: str | None) -> str:
+    """The media type alone, in lower case."""
+    return (content_type or "").split(";")[0].strip().lower()
+
+
+def acceptable(accept: str | None, offered: tuple[str, ...]) -> bool:
+    """Whether any of `offered` is acceptable (RFC 9110 section 12.5.1)."""
+    if not accept or "*/*" in offered or ("*/*" in accept and "q=0" not in accept):
+        return True
+    weights: dict[str, float] = {}
+    for part in accept.split(","):
+        range_, *parameters = [p.strip().lower() for p in part.split(";")]
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        weights[range_] = weight
+    for media in offered:
+        for candidate in (media, media.split("/")[0] + "/*", "*/*"):
+            if candidate in weights:
+                if weights[candidate] > 0:
+                    return True
+                break
+    return False

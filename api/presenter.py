@@ -1,0 +1,72 @@
+"""What one aggregate has over HTTP that the catalogue cannot say. Everything else is in `api.resources`."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+
+from api.endpoint import Body, Call, Schema
+from api.problems import Problem
+from api.submission import Draft
+from projections.asking import AsOf
+from schemas.message import Command
+
+Drafted = Callable[[Call, type[Command], str | None], Awaitable[Draft]]
+One = Callable[[Call, str, dict[str, Any], AsOf], Awaitable[None]]
+Many = Callable[[Call, str, Sequence[dict[str, Any]], AsOf], Awaitable[None]]
+
+
+async def json_fields(call: Call, model: type[Command], name: str | None) -> Draft:
+    """The body as a JSON object. Raises Problem 400 when it is none."""
+    return Draft(json_object(await call.request.body()))
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        where = {"line": error.lineno, "column": error.colno} if body else {}
+        raise Problem(
+            400,
+            "not-json",
+            "The body is not JSON.",
+            errors=[{"pointer": "", "detail": error.msg, **where}],
+        ) from error
+    if not isinstance(value, dict):
+        raise Problem(
+            422,
+            "invalid-command",
+            "The body is not valid.",
+            errors=[{"pointer": "", "detail": "not an object"}],
+        )
+    return cast("dict[str, Any]", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presenter:
+    """Additions of one aggregate.
+
+    `filters`: query parameters of the list, each a field of the view; `one` and `many` add members to
+    what a GET shows (then it changes without its version, and is never answered 304), documented by
+    `additions`; `drafts` read the body of a command when it is not simply its fields; `bodies` document
+    those; `omitted` are fields of a command the server fills in, `secrets` what only the first answer
+    to it shows.
+    """
+
+    filters: tuple[str, ...] = ()
+    one: One | None = None
+    many: Many | None = None
+    additions: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
+    drafts: Mapping[type[Command], Drafted] = field(default_factory=dict[type[Command], Drafted])
+    bodies: Mapping[type[Command], Body] = field(default_factory=dict[type[Command], Body])
+    omitted: frozenset[str] = frozenset()
+    secrets: Mapping[type[Command], Mapping[str, Schema]] = field(
+        default_factory=dict[type[Command], Mapping[str, Schema]]
+    )
+
+    def drafted(self, model: type[Command]) -> Drafted:
+        return self.drafts.get(model, json_fields)
+
+
+PLAIN = Presenter()

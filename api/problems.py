@@ -1,0 +1,111 @@
+"""Errors as `application/problem+json` (RFC 9457): one table of rules and statuses, nothing internal."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.responses import Answer, json_answer
+from schemas.outcome import Outcome
+
+TYPE = "https://signalbox.io/problems/"
+MEDIA_TYPE = "application/problem+json"
+
+REJECTED = 422
+STATUS_OF_RULE: Mapping[str, int] = MappingProxyType(
+    {
+        "not-found": 404,
+        "already-exists": 409,
+        "in-use": 409,
+        "context-taken": 409,
+        "kind-is-fixed": 409,
+        "stale-version": 412,
+    }
+)
+"""What a rejected command is answered with; `REJECTED` when its rule is not named here."""
+
+Error = dict[str, Any]
+"""One entry of `errors`: `pointer` (RFC 6901), `detail`, and what else is known of the place."""
+
+
+class Problem(Exception):
+    """An answer that is an error. `rule` ends its `type` URI and never changes."""
+
+    def __init__(
+        self,
+        status: int,
+        rule: str,
+        detail: str,
+        *,
+        errors: Iterable[Error] = (),
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.rule = rule
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers) if headers else {}
+        self.members = members
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "type": TYPE + self.rule,
+            "title": title(self.rule),
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+        if self.errors:
+            document["errors"] = list(self.errors)
+        return document
+
+    def answer(self) -> Answer:
+        return json_answer(self.status, self.document(), self.headers, MEDIA_TYPE)
+
+
+def title(rule: str) -> str:
+    return rule.replace("-", " ").capitalize()
+
+
+def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
+    """A problem that says no more than its HTTP status."""
+    phrase = HTTPStatus(status).phrase
+    return Problem(status, phrase.lower().replace(" ", "-"), detail or f"{phrase}.", headers=headers)
+
+
+def not_found(what: str) -> Problem:
+    return Problem(404, "not-found", f"There is no {what}.")
+
+
+def pointer(location: Iterable[str | int]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def of_validation(error: ValidationError) -> Problem:
+    """Every complaint of pydantic, each with its JSON pointer into the body."""
+    errors = [
+        {"pointer": pointer(e["loc"]), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
+        for e in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+
+
+def of_outcome(outcome: Outcome, **members: Any) -> Problem:
+    """The problem of a command that was rejected."""
+    return Problem(
+        STATUS_OF_RULE.get(outcome.rule, REJECTED),
+        outcome.rule,
+        outcome.message,
+        errors=[{"pointer": e.pointer, "detail": e.detail} for e in outcome.errors],
+        command=outcome.name,
+        **members,
+    )
+
+
+def unavailable(detail: str, retry_after: int = 2) -> Problem:
+    return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after)})

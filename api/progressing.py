@@ -1,0 +1,71 @@
+"""How far many deployments have come, asked at once, and waited for."""
+
+import asyncio
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.types import ASGIApp
+
+from api.endpoint import Call, Schema
+from api.presenter import json_object
+from api.problems import of_validation
+from api.responses import json_answer
+
+MOST = 1000
+READ_MODEL = "deliveries"
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = Field(min_length=1, max_length=MOST)
+    wait: float = Field(default=0, ge=0, le=60)
+
+
+BODY: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["names"],
+    "properties": {
+        "names": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST},
+        "wait": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 60,
+            "description": "Seconds to wait at most until none of them is pending.",
+        },
+    },
+    "examples": [{"names": ["019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21"], "wait": 10}],
+}
+ANSWER: Schema = {
+    "type": "object",
+    "description": "By name: how far it has come. Names that no deployment has are left out.",
+    "additionalProperties": {"type": "object"},
+    "examples": [{}],
+}
+
+
+async def post(call: Call) -> ASGIApp:
+    try:
+        asked = Asked.model_validate(json_object(await call.request.body()))
+    except ValidationError as error:
+        raise of_validation(error) from error
+    return json_answer(200, await _settled(call, asked))
+
+
+async def _settled(call: Call, asked: Asked) -> dict[str, Any]:
+    """The facts, once none is pending or the time is up."""
+    read_models, waiter = call.services.read_models, call.services.waiter
+    facts: dict[str, Any] = {}
+    waiting = list(asked.names)
+    try:
+        async with asyncio.timeout(asked.wait or None):
+            while True:
+                position = await read_models.position(READ_MODEL, call.partition)
+                facts |= await read_models.facts_of(call.organization, waiting)
+                waiting = [n for n in waiting if n not in facts or facts[n]["state"] == "pending"]
+                if not waiting or not asked.wait:
+                    return facts
+                await waiter.wait_for(READ_MODEL, call.partition, position + 1)
+    except TimeoutError:
+        return facts

@@ -1,0 +1,178 @@
+"""Definitions, read off the event loop: reading is all CPU."""
+
+import asyncio
+from bisect import bisect
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from api.endpoint import Call
+from api.problems import Error
+from definitions.finding import Finding
+from definitions.limits import DEFAULT
+from definitions.reading import Definition, read
+from definitions.streams import Piece, pieces
+from schemas.api import ApiSpec, PublishApi
+from schemas.catalog import AGGREGATES
+from schemas.message import Command
+
+YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})
+COMMAND_OF_KIND: Mapping[str, type[Command]] = MappingProxyType(
+    {
+        "API": PublishApi,
+        **{a.view.__name__: r.command for a in AGGREGATES for r in a.routes if r.method == "PUT"},
+    }
+)
+"""What applying a definition of a kind asks for: what a PUT of it would."""
+
+CHUNK = 16
+"""Documents read before their findings are taken over by the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file as it came."""
+
+    source: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """One definition: the command it stands for, with its fields but for the organization."""
+
+    kind: str
+    name: str
+    form: str
+    line: int
+    command: type[Command]
+    fields: Mapping[str, Any]
+    content: bytes
+    media_type: str
+    findings: tuple[Error, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A definition that cannot be used, and everything that is wrong with it."""
+
+    kind: str
+    name: str
+    line: int
+    findings: tuple[Error, ...]
+
+
+async def read_one(text: Text, name: str) -> Defined | Invalid:
+    """The one definition in `text`, about the API `name`."""
+    return await asyncio.to_thread(_one, text, name)
+
+
+async def read_all(
+    texts: Sequence[Text],
+) -> AsyncIterator[tuple[Text, Sequence[Defined | Invalid]]]:
+    """The definitions of every text, in order."""
+    for start in range(0, len(texts), CHUNK):
+        chunk = texts[start : start + CHUNK]
+        for text, found in zip(chunk, await asyncio.to_thread(_each, chunk), strict=True):
+            yield text, found
+
+
+async def stored(call: Call, one: Defined) -> dict[str, Any]:
+    """Keeps a definition as it was written; the fields of `schemas.api.Document`."""
+    sha256 = await call.services.documents.put(one.content, one.media_type)
+    return {"sha256": sha256, "media_type": one.media_type, "size": len(one.content), "form": one.form}
+
+
+def _each(texts: Sequence[Text]) -> list[Sequence[Defined | Invalid]]:
+    return [_read(text, None) for text in texts]
+
+
+def _one(text: Text, name: str) -> Defined | Invalid:
+    read = _read(text, name)
+    wrong = [error for one in read if isinstance(one, Invalid) for error in one.findings]
+    defined = [one for one in read if isinstance(one, Defined)]
+    for one in defined[1:]:
+        wrong.append(_wrong(one, "several-documents", "", "one definition belongs here"))
+    for one in defined:
+        if one.command is not PublishApi:
+            wrong.append(_wrong(one, "wrong-kind", "/kind", f"an API belongs here, not a {one.kind}"))
+        elif one.name != name:
+            detail = f"the path says {name!r}, not {one.name!r}"
+            wrong.append(_wrong(one, "differs-from-path", "/metadata/name", detail))
+    if wrong:
+        return Invalid("API", name, 1, tuple(wrong))
+    return defined[0]
+
+
+def _wrong(one: Defined, rule: str, pointer: str, detail: str) -> Error:
+    return {
+        "pointer": pointer,
+        "detail": detail,
+        "rule": rule,
+        "severity": "error",
+        "line": one.line,
+        "column": 1,
+    }
+
+
+def _read(text: Text, name: str | None) -> Sequence[Defined | Invalid]:
+    """One entry per document of the file, in its order; at least one."""
+    reading = read(text.content, text.source, name=name)
+    starts = [p.line + 1 for p in pieces(text.content, text.source, DEFAULT) if isinstance(p, Piece)]
+    found: dict[int, tuple[list[Definition], list[Finding]]] = {}
+    for definition in reading.definitions:
+        found.setdefault(bisect(starts, definition.line), ([], []))[0].append(definition)
+    for finding in reading.findings:
+        found.setdefault(bisect(starts, finding.line), ([], []))[1].append(finding)
+    result: list[Defined | Invalid] = []
+    for place in sorted(found):
+        definitions, findings = found[place]
+        errors = tuple(_error(f) for f in findings)
+        result += [_defined(d, errors) for d in definitions]
+        if not definitions:
+            result.append(Invalid("", "", starts[place - 1] if place else 1, errors))
+    if not result:
+        detail = "there is no definition in it"
+        empty = {
+            "pointer": "",
+            "detail": detail,
+            "rule": "empty",
+            "severity": "error",
+            "line": 1,
+            "column": 1,
+        }
+        result.append(Invalid("", "", 1, (empty,)))
+    return result
+
+
+def _defined(definition: Definition, findings: tuple[Error, ...]) -> Defined | Invalid:
+    spec = definition.spec
+    command = COMMAND_OF_KIND.get(definition.kind)
+    if command is None:
+        detail = f"{definition.kind} is not applied from a file"
+        error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": definition.line}
+        return Invalid(definition.kind, definition.name, definition.line, (*findings, error))
+    fields = {"project": definition.project, "spec": spec} if isinstance(spec, ApiSpec) else spec
+    return Defined(
+        kind=definition.kind,
+        name=definition.name,
+        form=definition.form,
+        line=definition.line,
+        command=command,
+        fields=fields,
+        content=definition.content,
+        media_type=definition.media_type,
+        findings=findings,
+    )
+
+
+def _error(finding: Finding) -> Error:
+    return {
+        "pointer": finding.pointer,
+        "detail": finding.message,
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "line": finding.line,
+        "column": finding.column,
+    }

@@ -1,0 +1,326 @@
+"""The HTTP resources of any aggregate, from what `schemas.catalog` says of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.types import ASGIApp
+
+from api import history
+from api.endpoint import JSON, Call
+from api.preconditions import Precondition, matches, moment, precondition, whole
+from api.preconditions import position as parse_position
+from api.presenter import Presenter
+from api.problems import Problem, not_found
+from api.responses import POSITION, Answer, json_answer
+from api.submission import (
+    Draft,
+    Handed,
+    accepted_headers,
+    caught_up,
+    command_id,
+    hand_in,
+    operation,
+    pending,
+    rejection,
+    repetition,
+    resource_of,
+    row_after,
+    validated,
+)
+from projections.asking import AsOf, K, Page, Row, read_cursor
+from schemas.aggregate import Aggregate, Part, Route
+from schemas.message import Value
+
+LIMIT = 100
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The handlers of one aggregate."""
+
+    aggregate: Aggregate
+    presenter: Presenter
+
+    # -- reading
+
+    async def list(self, call: Call) -> ASGIApp:
+        organization, as_of = call.path("org") if not self.aggregate.top else "", moment(call.query("as_of"))
+        limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+        if self.aggregate.top and call.principal.organizations is not None:
+            return await self._own(call, sorted(call.principal.organizations), limit, as_of)
+        await reached(call, call.services.log.partition_of(organization))
+        where = {f: v for f in self.presenter.filters if (v := call.query(f)) is not None}
+        page = await call.services.read_models.list(
+            self.aggregate,
+            organization,
+            limit=limit,
+            cursor=cursor(call, ""),
+            as_of=as_of,
+            where=where,
+        )
+        items = [resource(self.aggregate.view, row) for row in page.rows]
+        if self.presenter.many is not None:
+            await self.presenter.many(call, organization, items, as_of)
+        return listed(call, items, page, call.services.log.partition_of(organization))
+
+    async def _own(self, call: Call, names: Sequence[str], limit: int, as_of: AsOf) -> ASGIApp:
+        """The organizations a token is good for: few, and in any partition."""
+        after = call.query("cursor") or ""
+        chosen = [n for n in names if n > after]
+        items: list[dict[str, Any]] = []
+        last = None
+        for name in chosen:
+            if len(items) == limit:
+                break
+            row = await call.services.read_models.get(self.aggregate, name, name, as_of)
+            last = name
+            if row is not None:
+                items.append(resource(self.aggregate.view, row))
+        more = last is not None and last != chosen[-1]
+        return json_answer(
+            200,
+            {"items": items, "next_cursor": last if more else None},
+            next_link(call, last if more else None),
+        )
+
+    async def get(self, call: Call) -> ASGIApp:
+        as_of = moment(call.query("as_of"))
+        organization, name = self._names(call)
+        partition = call.services.log.partition_of(organization)
+        await reached(call, partition)
+        position = await call.services.read_models.position("resources", partition)
+        row = await call.services.read_models.get(self.aggregate, organization, name, as_of)
+        if row is None:
+            raise not_found(f"{self.aggregate.name} {name[:100]!r}")
+        headers = {POSITION: f"{partition}:{position}", "ETag": etag(row)}
+        if self.presenter.one is None and matches(call.header("if-none-match"), headers["ETag"]):
+            return Answer(304, headers=headers)
+        shown = resource(self.aggregate.view, row)
+        if self.presenter.one is not None:
+            await self.presenter.one(call, organization, shown, as_of)
+        return json_answer(200, shown, headers)
+
+    async def parts(self, call: Call, part: Part) -> ASGIApp:
+        organization, name = self._names(call)
+        partition = call.services.log.partition_of(organization)
+        as_of = moment(call.query("as_of"))
+        limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+        await reached(call, partition)
+        models = call.services.read_models
+        if await models.get(self.aggregate, organization, name, as_of) is None:
+            raise not_found(f"{self.aggregate.name} {name[:100]!r}")
+        page = await models.parts(
+            self.aggregate, part, organization, name, limit=limit, cursor=cursor(call, 0), as_of=as_of
+        )
+        return listed(call, [entry(part, row) for row in page.rows], page, partition)
+
+    async def part(self, call: Call, part: Part) -> ASGIApp:
+        organization, name = self._names(call)
+        partition = call.services.log.partition_of(organization)
+        as_of = moment(call.query("as_of"))
+        key = call.path("key")
+        await reached(call, partition)
+        models = call.services.read_models
+        position = await models.position("resources", partition)
+        row = await models.part(self.aggregate, part, organization, name, key, as_of)
+        if row is None:
+            raise not_found(
+                f"{part.plural.removesuffix('s')} {key[:100]!r} of {self.aggregate.name} {name[:100]!r}"
+            )
+        headers = {POSITION: f"{partition}:{position}", "ETag": f'"{key}"'}
+        if matches(call.header("if-none-match"), headers["ETag"]):
+            return Answer(304, headers=headers)
+        return json_answer(200, entry(part, row), headers)
+
+    def _names(self, call: Call) -> tuple[str, str]:
+        organization = call.path("org")
+        return organization, organization if self.aggregate.top else call.path("name")
+
+    # -- changing
+
+    async def command(self, call: Call, route: Route) -> ASGIApp:
+        id = command_id(call)
+        condition = Precondition("none")
+        draft = Draft({})
+        fields: dict[str, Any] = {"organization": call.path("org")}
+        if route.method != "POST":
+            fields["name"] = self._names(call)[1]
+            condition = precondition(call.header("if-match"), call.header("if-none-match"))
+        if route.method != "DELETE":
+            draft = await self.presenter.drafted(route.command)(call, route.command, fields.get("name"))
+            given = _mine(fields, draft.fields)
+            fields = {**given, **fields}
+        data = validated(route.command, fields)
+        chosen = draft.chosen if condition.kind == "version" else draft.chosen | {"expected_version"}
+        if condition.kind == "version":
+            data["expected_version"] = await self._version(call, condition, data)
+        handed = await repetition(call, id, data, chosen) if id is not None else None
+        if handed is None:
+            if route.method != "POST" and condition.kind != "version":
+                expected = await self._expected(call, route.method, condition, data["name"])
+                if expected is not None:
+                    data["expected_version"] = expected
+            handed = await hand_in(call, route.command, data, id)
+        made = route.method == "POST" or condition.kind in ("none", "new")
+        return await self._answer(call, route, handed, made, draft.secret)
+
+    async def _version(self, call: Call, condition: Precondition, data: Mapping[str, Any]) -> int:
+        """The version to expect: of several the client would take, the one the resource is at."""
+        if len(condition.versions) > 1:
+            row = await call.services.read_models.get(self.aggregate, data["organization"], data["name"])
+            if row is not None and row.version in condition.versions:
+                return row.version
+        version = max(condition.versions)
+        if version < 0:
+            raise stale("No version has such an entity tag.")
+        return version
+
+    async def _expected(self, call: Call, method: str, condition: Precondition, name: str) -> int | None:
+        """The `expected_version` that follows from what is known; the decider checks it once more.
+
+        Raises Problem 404, 412 or 428 when the change is not to be made.
+        """
+        organization = call.path("org")
+        row = await call.services.read_models.get(self.aggregate, organization, name)
+        exists, version = (True, row.version) if row else await history.of(call, self.aggregate, name)
+        if exists and condition.kind == "none":
+            raise Problem(
+                428,
+                "precondition-required",
+                f"{self.aggregate.name} {name!r} exists: send If-Match with its ETag, or `*`.",
+                headers={"ETag": f'"{version}"'},
+                current_version=version,
+            )
+        if exists and condition.kind == "new":
+            raise stale(f"{self.aggregate.name} {name!r} exists.", version)
+        if exists:
+            return None
+        if method == "DELETE":
+            raise not_found(f"{self.aggregate.name} {name[:100]!r}")
+        if condition.kind == "any":
+            raise stale(f"{self.aggregate.name} {name!r} does not exist.")
+        return version
+
+    async def _answer(
+        self, call: Call, route: Route, handed: Handed, made: bool, secret: Mapping[str, Any]
+    ) -> ASGIApp:
+        partition = call.partition
+        outcome = handed.outcome
+        if handed.envelope is None:
+            secret = {}  # shown once, to the first
+        elif outcome is None:
+            position = await call.services.log.end("events", partition)
+            headers = accepted_headers(partition, position, handed.id)
+            return json_answer(202, {**pending(handed.envelope), **secret}, headers)
+        assert outcome is not None
+        if not outcome.accepted:
+            raise await rejection(call, outcome)
+        headers = {POSITION: f"{partition}:{outcome.position}", "Preference-Applied": "wait"}
+        if route.method == "DELETE":
+            return json_answer(200, operation(outcome), headers)
+        row = await row_after(call, outcome, call.services.settings.position_seconds)
+        if row is None:
+            headers["Location"] = accepted_headers(partition, outcome.position, handed.id)["Location"]
+            return json_answer(202, {**operation(outcome), **secret}, headers)
+        found, _ = resource_of(outcome)
+        shown = resource((found or self.aggregate).view, row)
+        headers["ETag"] = etag(row)
+        new = made and outcome.events > 0
+        if route.method == "POST" or new:
+            headers["Location"] = "/api/v1/" + outcome.subject
+        return json_answer(201 if new else 200, {**shown, **secret}, headers)
+
+
+def _mine(path: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the body. What the path or a header says is not said again otherwise."""
+    errors = [
+        {"pointer": f"/{field}", "detail": f"the path says {path[field]!r}", "rule": "differs-from-path"}
+        for field in path
+        if field in given and given[field] != path[field]
+    ]
+    if "expected_version" in given:
+        errors.append({"pointer": "/expected_version", "detail": "send If-Match", "rule": "extra-forbidden"})
+    if errors:
+        raise Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+    return dict(given)
+
+
+def stale(detail: str, version: int = 0) -> Problem:
+    headers = {"ETag": f'"{version}"'} if version else {}
+    return Problem(412, "stale-version", detail, headers=headers, current_version=version)
+
+
+def cursor(call: Call, first: K) -> str | None:
+    """The cursor, when it is one of such a list. Raises Problem 400."""
+    given = call.query("cursor")
+    try:
+        read_cursor(given, first)
+    except ValueError as error:
+        raise Problem(
+            400,
+            "invalid-parameter",
+            "The cursor is not one of ours.",
+            errors=[{"parameter": "cursor", "detail": "take it from `next_cursor` or the Link header"}],
+        ) from error
+    return given
+
+
+async def reached(call: Call, partition: int) -> None:
+    """Waits, bounded, for `?min_position=`. Raises Problem 503 when the read model does not get there."""
+    wanted = call.query("min_position")
+    if wanted is None:
+        return
+    position = parse_position(wanted, "min_position")
+    if not await caught_up(call, partition, position, call.services.settings.position_seconds):
+        raise Problem(
+            503,
+            "position-not-reached",
+            f"The read model has not seen position {position} yet.",
+            headers={"Retry-After": "1"},
+        )
+
+
+def etag(row: Row) -> str:
+    return f'"{row.version}"'
+
+
+def resource(view: type[Value], row: Row) -> dict[str, Any]:
+    """A resource as clients see it: the fields of its view, and `metadata`."""
+    document = row.document
+    shown: dict[str, Any] = {f: document[f] for f in view.model_fields if f in document}
+    shown["name"] = row.name
+    shown["metadata"] = _metadata(row)
+    return shown
+
+
+def entry(part: Part, row: Row) -> dict[str, Any]:
+    document = row.document
+    fields = part.event.model_fields
+    shown = {f: document[f] for f in fields if f in document and f != "organization"}
+    shown["metadata"] = _metadata(row)
+    return shown
+
+
+def _metadata(row: Row) -> dict[str, Any]:
+    return {
+        "version": row.version,
+        "position": row.position,
+        "created_at": row.created,
+        "changed_at": row.since,
+    }
+
+
+def next_link(call: Call, cursor: str | None) -> dict[str, str]:
+    if cursor is None:
+        return {}
+    kept = [(k, v) for k, v in call.request.query_params.multi_items() if k not in ("cursor", "after")]
+    query = urlencode([*kept, ("cursor", cursor)])
+    return {"Link": f'<{call.request.scope["path"]}?{query}>; rel="next"'}
+
+
+def listed(call: Call, items: Sequence[Mapping[str, Any]], page: Page, partition: int) -> ASGIApp:
+    headers = {POSITION: f"{partition}:{page.position}", **next_link(call, page.next_cursor)}
+    return json_answer(200, {"items": items, "next_cursor": page.next_cursor}, headers, JSON)

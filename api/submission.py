@@ -1,0 +1,254 @@
+"""Handing in a command, and saying what became of it."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from api.endpoint import Call
+from api.preconditions import wait_seconds
+from api.problems import Problem, of_outcome, of_validation
+from api.responses import POSITION
+from projections.asking import Row
+from schemas.aggregate import Aggregate
+from schemas.canonical import digest
+from schemas.catalog import BY_NAME, BY_PLURAL
+from schemas.envelope import Data, Envelope
+from schemas.identity import timestamp, uuid7
+from schemas.message import Command
+from schemas.outcome import Outcome
+
+OPERATIONS = "/api/v1/operations/"
+_ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_NESTED = 200
+"""How deep data may nest: the log's JSON encoder stops at 254."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The fields of a command as the client gave them, and what the server added.
+
+    `chosen`: fields the server picked itself, which a repetition takes from the first command;
+    `secret`: what only the first answer shows.
+    """
+
+    fields: Mapping[str, Any]
+    chosen: frozenset[str] = frozenset()
+    secret: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A command that was handed in: now (`envelope`), or before and decided (no `envelope`)."""
+
+    id: str
+    outcome: Outcome | None
+    envelope: Envelope | None = None
+
+
+def valid_id(id: str) -> bool:
+    """True for what may be a command's id: it can become the name of what the command makes."""
+    return _ID.fullmatch(id) is not None
+
+
+def command_id(call: Call) -> str | None:
+    """The client's `Idempotency-Key`, bare or as a structured string. Raises Problem 400."""
+    key = call.header("idempotency-key")
+    if key is None:
+        return None
+    bare = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    if not valid_id(bare):
+        raise Problem(
+            400,
+            "invalid-idempotency-key",
+            "An Idempotency-Key has 1 to 100 letters, digits, dots, hyphens and underscores.",
+        )
+    return bare
+
+
+def validated(model: type[Command], fields: Mapping[str, Any]) -> Data:
+    """The data of a command. Raises Problem 422 with every complaint."""
+    try:
+        command = model.of(fields)
+    except ValidationError as error:
+        raise of_validation(error) from error
+    data = command.data()
+    if not command.name:
+        data.pop("name", None)
+    check_depth(data)
+    return data
+
+
+def check_depth(data: Any) -> None:
+    """Raises Problem 422 when the log's encoder could not write `data`."""
+    wrapped = data
+    for _ in range(254 - _NESTED):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError as error:
+        raise Problem(422, "not-json-data", f"Data nests deeper than {_NESTED} levels.") from error
+
+
+def envelope(call: Call, model: type[Command], data: Data, id: str) -> Envelope:
+    """The command as it goes on the log, signed with the caller's name."""
+    settings = call.services.settings
+    name = data.get("name") or id
+    organization = data["organization"]
+    return Envelope(
+        id=id,
+        type=model.type(),
+        source=settings.source,
+        subject=BY_NAME[model.aggregate].subject(organization, name),
+        time=timestamp(),
+        partitionkey=organization,
+        data=data,
+        correlationid=id,
+        traceparent=traceparent(call),
+        authtype="user",
+        authid=call.principal.name,
+    )
+
+
+def traceparent(call: Call) -> str:
+    given = call.header("traceparent") or ""
+    return call.services.traceparent(given if _TRACEPARENT.fullmatch(given) else "")
+
+
+def wanted_wait(call: Call) -> float | None:
+    return wait_seconds(call.header("prefer"), call.services.settings.max_wait)
+
+
+async def repetition(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Handed | None:
+    """What became of this command id before; None when it is new.
+
+    Raises Problem 409 while it runs, 422 when it was used with another body.
+    """
+    commands = call.services.commands
+    outcome = await commands.outcome(id)
+    if outcome is None:
+        if await commands.pending(id):
+            raise Problem(
+                409,
+                "still-running",
+                "The command with this Idempotency-Key is not decided yet.",
+                headers={"Location": OPERATIONS + id, "Retry-After": "1"},
+                command=id,
+            )
+        return None
+    same = dict(data)
+    if chosen:
+        first = await call.services.log.find("commands", id)
+        kept = first.envelope.data if first else {}
+        for field_ in chosen:
+            same.pop(field_, None)
+            if field_ in kept:
+                same[field_] = kept[field_]
+    _check_same(outcome, same)
+    return Handed(id, outcome)
+
+
+async def hand_in(call: Call, model: type[Command], data: Data, id: str | None) -> Handed:
+    """Submits a command under `id` (a new one when None) and waits as long as the client prefers."""
+    seconds = wanted_wait(call)
+    envelope_ = envelope(call, model, data, id or uuid7())
+    commands = call.services.commands
+    if seconds is None:
+        await commands.submit([envelope_])
+        return Handed(envelope_.id, None, envelope_)
+    outcome = (await commands.execute([envelope_], seconds)).get(envelope_.id)
+    if id is not None:
+        # A twin that came at the same time may have been decided instead of this one.
+        outcome = outcome or await commands.outcome(id)
+        if outcome is not None:
+            _check_same(outcome, data)
+    return Handed(envelope_.id, outcome, envelope_)
+
+
+def _check_same(outcome: Outcome, data: Data) -> None:
+    if digest(data) != outcome.digest:
+        raise Problem(
+            422,
+            "idempotency-key-reused",
+            "This Idempotency-Key was used for another command; send a new one.",
+        )
+
+
+async def caught_up(call: Call, partition: int, position: int, seconds: float) -> bool:
+    """Waits until the read models have seen `position`; False when `seconds` did not suffice."""
+    try:
+        async with asyncio.timeout(seconds):
+            await call.services.waiter.wait_for("resources", partition, position)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def row_after(call: Call, outcome: Outcome, seconds: float) -> Row | None:
+    """The resource an outcome is about, as the read models have it once they know of the outcome."""
+    aggregate, name = resource_of(outcome)
+    partition = call.services.log.partition_of(outcome.organization)
+    if aggregate is None or not await caught_up(call, partition, outcome.position, seconds):
+        return None
+    return await call.services.read_models.get(aggregate, outcome.organization, name)
+
+
+def resource_of(outcome: Outcome) -> tuple[Aggregate | None, str]:
+    """The aggregate and name an outcome is about."""
+    parts = outcome.subject.split("/")
+    if len(parts) < 2:
+        return None, ""
+    return BY_PLURAL.get(parts[-2]), parts[-1]
+
+
+async def rejection(call: Call, outcome: Outcome) -> Problem:
+    """The problem for a rejected command; for a stale version with the current one."""
+    if outcome.rule != "stale-version":
+        return of_outcome(outcome)
+    row = await row_after(call, outcome, call.services.settings.position_seconds)
+    problem = of_outcome(outcome, current_version=row.version if row else 0)
+    if row:
+        problem.headers["ETag"] = f'"{row.version}"'
+    return problem
+
+
+def operation(outcome: Outcome) -> dict[str, Any]:
+    """What became of a command, as clients see it."""
+    shown: dict[str, Any] = {
+        "id": outcome.name,
+        "state": "accepted" if outcome.accepted else "rejected",
+        "organization": outcome.organization,
+        "command": outcome.command,
+        "subject": outcome.subject,
+        "href": "/api/v1/" + outcome.subject,
+        "requested_at": outcome.requested_at,
+        "decided_at": outcome.decided_at,
+        "position": outcome.position,
+        "events": outcome.events,
+        "version": outcome.version,
+    }
+    if not outcome.accepted:
+        shown["problem"] = of_outcome(outcome).document()
+    return shown
+
+
+def pending(envelope_: Envelope) -> dict[str, Any]:
+    """A command that is not decided yet, as clients see it."""
+    return {
+        "id": envelope_.id,
+        "state": "pending",
+        "organization": envelope_.partitionkey,
+        "command": envelope_.type,
+        "subject": envelope_.subject,
+        "href": "/api/v1/" + envelope_.subject,
+        "requested_at": envelope_.time,
+    }
+
+
+def accepted_headers(partition: int, position: int, id: str) -> dict[str, str]:
+    return {POSITION: f"{partition}:{position}", "Location": OPERATIONS + id}

@@ -1,0 +1,210 @@
+"""The application over the real embedded engine, decider, read models and document store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.authentication import DigestAuthenticator, Principal
+from api.ports import Services, Settings, Waiter
+from projections.queries import ReadModels
+from projections.store import open_store
+from schemas import asyncapi
+from schemas.canonical import sha256_hex
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from streams.commanding import Commanding
+from streams.deciding import Decider
+from streams.log import LogUnavailable
+from streams.projecting.runner import ProjectionRunner
+from streams.sqlite.documents import SqliteDocuments
+from streams.sqlite.log import SqliteLog
+
+ADMIN = "admin-token"
+ACME = "acme-token"
+ORG = "/api/v1/organizations/default"
+
+TOKENS: Mapping[str, Principal] = {
+    ADMIN: Principal("admin", None, frozenset({"admin"})),
+    ACME: Principal("ann", frozenset({"acme"})),
+}
+
+API = """\
+apiVersion: signalbox.io/v1
+kind: API
+metadata:
+  name: {name}
+spec:
+  context: {context}
+  version: v1
+  upstreams:
+    - name: main
+      endpoints:
+        - url: http://127.0.0.1:9000
+  backends:
+    - upstream: main
+  operations:
+    - method: GET
+      path: /orders/{{id}}
+"""
+
+
+def definition(name: str, context: str | None = None) -> str:
+    return API.format(name=name, context=context or f"/{name}")
+
+
+def spec(context: str) -> dict[str, Any]:
+    return {
+        "context": context,
+        "upstreams": [{"name": "main", "endpoints": [{"url": "http://127.0.0.1:9000"}]}],
+        "backends": [{"upstream": "main"}],
+        "operations": [{"method": "GET", "path": "/orders/{id}"}],
+    }
+
+
+class Switched(Commanding):
+    """Commands that can be refused, as a full disk does."""
+
+    refuse: str = ""
+
+    async def submit(self, envelopes: Sequence[Envelope]) -> None:
+        if self.refuse:
+            raise LogUnavailable(self.refuse)
+        await super().submit(envelopes)
+
+
+@dataclass
+class House:
+    app: FastAPI
+    client: httpx.AsyncClient
+    services: Services
+    log: SqliteLog
+    commands: Switched
+    decider: Decider
+    deciding: "asyncio.Task[None]"
+    reasons: list[str] = field(default_factory=list[str])
+
+    async def put(self, path: str, json: Any = None, *, wait: int = 10, **headers: str) -> httpx.Response:
+        return await self.client.put(
+            path, json={} if json is None else json, headers={"Prefer": f"wait={wait}", **_dashed(headers)}
+        )
+
+    async def post(self, path: str, json: Any, *, wait: int = 10, **headers: str) -> httpx.Response:
+        return await self.client.post(path, json=json, headers={"Prefer": f"wait={wait}", **_dashed(headers)})
+
+    async def delete(self, path: str, *, wait: int = 10, **headers: str) -> httpx.Response:
+        return await self.client.delete(path, headers={"Prefer": f"wait={wait}", **_dashed(headers)})
+
+    async def publish(self, name: str, context: str | None = None) -> httpx.Response:
+        """An API as a CloudEvent: no definition is read."""
+        return await self.command("api.command.publish", {"name": name, "spec": spec(context or f"/{name}")})
+
+    async def command(
+        self, type: str, data: Mapping[str, Any], organization: str = "default"
+    ) -> httpx.Response:
+        event = {
+            "specversion": "1.0",
+            "id": f"test-{sha256_hex(repr((type, data)).encode())[:32]}",
+            "source": "/tests",
+            "type": f"io.signalbox.{type}.v1",
+            "data": {"organization": organization, **data},
+        }
+        return await self.client.post(
+            f"/api/v1/organizations/{organization}/commands",
+            json=event,
+            headers={"Prefer": "wait=10", "Content-Type": "application/cloudevents+json"},
+        )
+
+    def with_settings(self, settings: Settings, waiter: Waiter | None = None) -> httpx.AsyncClient:
+        """A client of the same house with other bounds."""
+        services = replace(self.services, settings=settings, waiter=waiter or self.services.waiter)
+        app = create_app(services)
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://signalbox", headers=self.client.headers
+        )
+
+    async def pause(self) -> None:
+        """No command is decided from here on."""
+        self.deciding.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.deciding
+
+    def resume(self) -> None:
+        self.deciding = asyncio.create_task(self.decider.run())
+
+
+def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@asynccontextmanager
+async def house(directory: Path) -> AsyncIterator[House]:
+    """Organizations `default` and `acme`; in `default` an environment, a project and a gateway."""
+    async with AsyncExitStack() as stack:
+        log = await SqliteLog.open(directory / "log")
+        stack.push_async_callback(log.close)
+        documents = await SqliteDocuments.open(directory / "documents")
+        stack.push_async_callback(documents.close)
+        store = open_store(directory / "readmodels.db")
+        stack.callback(store.close)
+        models = ReadModels(store, partition_of=log.partition_of)
+        stack.callback(models.close)
+        commands = Switched(log)
+
+        def decided(results: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
+            commands.decided(outcome for _, outcome in results)
+
+        decider = Decider(log=log, partition=0, source="/decider", decided=decided)
+        await decider.start()
+        runner = ProjectionRunner(log, store)
+        reasons: list[str] = []
+        services = Services(
+            commands=commands,
+            read_models=models,
+            waiter=runner,
+            log=log,
+            documents=documents,
+            authenticator=DigestAuthenticator({sha256_hex(t.encode()): p for t, p in TOKENS.items()}),
+            ready=lambda: reasons[0] if reasons else None,
+            metrics=lambda: b"signalbox_up 1\n",
+            stopping=asyncio.Event(),
+        )
+        app = create_app(services, asyncapi.document)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app),
+                base_url="http://signalbox",
+                headers={"Authorization": f"Bearer {ADMIN}"},
+            )
+        )
+        deciding = asyncio.create_task(decider.run())
+        running = asyncio.create_task(runner.run())
+        made = House(app, client, services, log, commands, decider, deciding, reasons)
+        stack.push_async_callback(_stop, running)
+        stack.push_async_callback(made.pause)
+        await runner.ready.wait()
+        await _furnish(made)
+        yield made
+
+
+async def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _furnish(made: House) -> None:
+    for organization in ("default", "acme"):
+        answer = await made.put(f"/api/v1/organizations/{organization}")
+        assert answer.status_code == 201, answer.text
+    for path in ("environments/development", "projects/default"):
+        answer = await made.put(f"{ORG}/{path}")
+        assert answer.status_code == 201, answer.text
+    answer = await made.post(f"{ORG}/gateways", {"name": "local"})
+    assert answer.status_code == 201, answer.text

@@ -1,0 +1,17 @@
+"""What every error has in common."""
+
+from typing import Any
+
+import httpx
+
+
+def problem(answer: httpx.Response, status: int, rule: str) -> dict[str, Any]:
+    """The problem document of `answer`, checked for what all of them promise."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    said = answer.json()
+    assert said["type"] == f"https://signalbox.io/problems/{rule}", said
+    assert said["status"] == status
+    assert said["title"] and said["detail"]
+    assert "Traceback" not in answer.text
+    return said

@@ -1,0 +1,259 @@
+"""Bad input and bad luck: every error is a problem, and memory stays bounded."""
+
+import asyncio
+import logging
+import tracemalloc
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.authentication import FileTokenAuthenticator, Principal
+from api.ports import Settings
+from tests.api.house import ACME, ADMIN, ORG, House
+from tests.api.problem import problem
+
+PROJECT = f"{ORG}/projects/shop"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", f"Token {ADMIN}", "Bearer ü"],
+)
+async def test_without_a_valid_token_nothing_is_said(signalbox: House, authorization: str | None) -> None:
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(signalbox.app), base_url="http://signalbox")
+    for path in (PROJECT, f"{ORG}/events", "/metrics", "/nowhere", "/api/v1/operations/x"):
+        answer = await client.get(path, headers=headers)
+        problem(answer, 401, "unauthorized")
+        assert answer.headers["www-authenticate"].startswith('Bearer realm="signalbox"')
+
+
+async def test_what_needs_no_token(signalbox: House) -> None:
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(signalbox.app), base_url="http://signalbox")
+    for path in ("/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json"):
+        assert (await client.get(path)).status_code == 200, path
+
+
+async def test_a_token_is_good_for_its_organizations_alone(signalbox: House) -> None:
+    mine = {"Authorization": f"Bearer {ACME}"}
+    assert (await signalbox.client.get("/api/v1/organizations/acme", headers=mine)).status_code == 200
+    for method, path in (
+        ("GET", "/api/v1/organizations/default"),
+        ("PUT", "/api/v1/organizations/default"),
+        ("GET", f"{ORG}/events"),
+        ("POST", f"{ORG}/commands"),
+        ("GET", f"{ORG}/apis"),
+    ):
+        problem(await signalbox.client.request(method, path, headers=mine), 403, "forbidden")
+
+
+def test_the_administrators_token_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "admin.token"
+    path.write_text("secret\n")
+    authenticator = FileTokenAuthenticator(path)
+    assert authenticator.principal("secret") == Principal("admin", None, frozenset({"admin"}))
+    assert authenticator.principal("secre") is None
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="no token"):
+        FileTokenAuthenticator(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "content", "status", "rule"),
+    [
+        ("GET", "/nowhere", {}, None, 404, "not-found"),
+        ("GET", f"{ORG}/projects/none", {}, None, 404, "not-found"),
+        ("GET", f"{ORG}/projects/", {}, None, 404, "not-found"),
+        ("PATCH", PROJECT, {}, None, 405, "method-not-allowed"),
+        ("GET", PROJECT, {"Accept": "text/html"}, None, 406, "not-acceptable"),
+        ("PUT", PROJECT, {"Content-Type": "text/csv"}, b"a", 415, "unsupported-media-type"),
+        ("PUT", PROJECT, {"Content-Encoding": "gzip"}, b"{}", 415, "unsupported-media-type"),
+        ("PUT", PROJECT, {"Content-Type": "application/json"}, b"{", 400, "not-json"),
+        ("PUT", PROJECT, {"Content-Type": "application/json"}, b"", 400, "not-json"),
+        ("PUT", PROJECT, {"Content-Type": "application/json"}, b'"\xff"', 400, "not-json"),
+        ("GET", f"{ORG}/projects?limit=0", {}, None, 400, "invalid-parameter"),
+        ("GET", f"{ORG}/projects?limit=ten", {}, None, 400, "invalid-parameter"),
+        ("GET", f"{ORG}/projects?cursor=%21", {}, None, 400, "invalid-parameter"),
+        ("GET", f"{ORG}/projects?limit=1&limit=2", {}, None, 400, "unknown-parameter"),
+        ("GET", f"{ORG}/projects?min_position=x", {}, None, 400, "invalid-parameter"),
+        ("GET", f"{ORG}/events?follow=maybe", {}, None, 400, "invalid-parameter"),
+    ],
+)
+async def test_errors(
+    signalbox: House,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    content: bytes | None,
+    status: int,
+    rule: str,
+) -> None:
+    answer = await signalbox.client.request(method, path, headers=headers, content=content)
+    problem(answer, status, rule)
+    if status == 405:
+        assert answer.headers["allow"] == "DELETE, GET, HEAD, PUT"
+
+
+async def test_head_answers_as_get_without_a_body(signalbox: House) -> None:
+    answer = await signalbox.client.head(f"{ORG}/projects/default")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["etag"] == '"1"'
+
+
+async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox: House) -> None:
+    signalbox.commands.refuse = "database or disk is full"
+    refused = await signalbox.put(PROJECT)
+    assert "disk is full" in problem(refused, 503, "unavailable")["detail"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await signalbox.client.get(f"{ORG}/projects/default")).status_code == 200
+    signalbox.commands.refuse = ""
+    assert (await signalbox.put(PROJECT)).status_code == 201
+
+
+async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
+    signalbox: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("secret detail of the inside")
+
+    monkeypatch.setattr(signalbox.commands, "outcome", broken)
+    with caplog.at_level(logging.ERROR, "signalbox.api"):
+        answer = await signalbox.client.get("/api/v1/operations/x")
+    said = problem(answer, 500, "internal-error")
+    assert "secret" not in answer.text
+    assert said["error"] in caplog.text
+    assert "secret detail" in caplog.text
+
+
+async def test_a_read_model_that_does_not_get_there_is_503(signalbox: House) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01))
+    problem(await client.get(f"{ORG}/projects/default?min_position=0:1000000"), 503, "position-not-reached")
+
+
+class Stuck:
+    """A projector that does not advance."""
+
+    async def wait_for(self, read_model: str, partition: int, position: int, /) -> None:
+        await asyncio.Event().wait()
+
+    async def rebuild(self, read_model: str, /) -> None:
+        raise AssertionError
+
+    def positions(self) -> dict[str, dict[int, int]]:
+        return {}
+
+
+async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome(signalbox: House) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01), waiter=Stuck())
+    answer = await client.put(PROJECT, json={}, headers={"Prefer": "wait=10"})
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "accepted"
+    assert answer.headers["location"] == f"/api/v1/operations/{answer.json()['id']}"
+
+
+async def test_readiness_says_why_not(signalbox: House) -> None:
+    assert (await signalbox.client.get("/healthz/ready")).json() == {"status": "ready"}
+    signalbox.reasons.append("The read model is being rebuilt.")
+    said = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
+    assert said["detail"] == "The read model is being rebuilt."
+    assert (await signalbox.client.get("/healthz/live")).status_code == 200
+
+
+async def test_metrics_are_for_prometheus(signalbox: House) -> None:
+    answer = await signalbox.client.get(
+        "/metrics", headers={"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    )
+    assert answer.text == "signalbox_up 1\n"
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_an_announced_huge_body_is_refused_unread(signalbox: House) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    headers = {"Content-Length": str(11 * 1024 * 1024), "Content-Type": "application/json"}
+    answer = await signalbox.client.put(PROJECT, headers=headers, content=unread())
+    assert problem(answer, 413, "body-too-large")["limit"] == 10 * 1024 * 1024
+
+
+async def test_a_huge_body_that_is_not_announced_is_cut_off_and_memory_stays_bounded(
+    signalbox: House,
+) -> None:
+    """Straight into ASGI: a client that never stops sending."""
+    sent = 0
+    chunk = b"x" * (256 * 1024)
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        sent += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    answered: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    tracemalloc.start()
+    await signalbox.app(_scope("PUT", PROJECT), receive, send)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answered[0]["status"] == 413
+    assert sent <= 10 * 1024 * 1024 + len(chunk)
+    assert peak < 32 * 1024 * 1024
+
+
+async def test_a_slow_body_is_timed_out(signalbox: House) -> None:
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    answered: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    app = create_app(replace(signalbox.services, settings=Settings(body_seconds=0.05)))
+    await app(_scope("PUT", PROJECT), receive, send)
+    assert answered[0]["status"] == 408
+
+
+async def test_a_client_that_leaves_gets_no_answer_and_causes_no_command(signalbox: House) -> None:
+    end = await signalbox.log.end("commands", 0)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    answered: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    await signalbox.app(_scope("PUT", PROJECT), receive, send)
+    assert answered == []
+    assert await signalbox.log.end("commands", 0) == end
+
+
+def _scope(method: str, path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", b"Bearer " + ADMIN.encode()),
+            (b"content-type", b"application/json"),
+        ],
+        "server": ("signalbox", 80),
+        "client": ("127.0.0.1", 1),
+    }

@@ -1,0 +1,222 @@
+"""APIs written as definitions: one by PUT, many by apply."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from schemas.canonical import sha256_hex
+from streams.log import LogUnavailable
+from tests.api.house import ACME, ORG, House, definition
+from tests.api.problem import problem
+
+WSO2 = Path(__file__).parents[3] / "shared" / "data" / "wso2"
+
+OPENAPI = """\
+openapi: 3.1.0
+info: {title: Shop, version: "1.0"}
+servers: [{url: "http://127.0.0.1:9000/shop"}]
+paths:
+  /things/{id}:
+    parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+    get:
+      operationId: getThing
+      responses: {"200": {description: It}}
+"""
+
+
+async def put(signalbox: House, name: str, content: str, **headers: str) -> httpx.Response:
+    return await signalbox.client.put(
+        f"{ORG}/apis/{name}",
+        content=content.encode(),
+        headers={"Content-Type": "application/yaml", "Prefer": "wait=10", **headers},
+    )
+
+
+async def apply(signalbox: House, *contents: str, deploy: Any = None) -> Any:
+    documents = [{"source": f"{i}.yaml", "content": c} for i, c in enumerate(contents)]
+    answer = await signalbox.client.post(f"{ORG}/apply", json={"documents": documents, "deploy": deploy})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: House) -> None:
+    text = "# with a comment\n" + definition("orders")
+    answer = await put(signalbox, "orders", text)
+    assert answer.status_code == 201, answer.text
+    document = answer.json()["document"]
+    assert document["sha256"] == sha256_hex(text.encode())
+    assert document["form"] == "signalbox.io/v1"
+    kept = await signalbox.client.get(f"{ORG}/documents/{document['sha256']}")
+    assert kept.text == text
+    assert kept.headers["content-type"] == "application/yaml"
+    problem(await signalbox.client.get(f"{ORG}/documents/{'0' * 64}"), 404, "not-found")
+    problem(await signalbox.client.get(f"{ORG}/documents/x"), 404, "not-found")
+
+
+async def test_publishing_the_same_again_changes_nothing(signalbox: House) -> None:
+    first = await put(signalbox, "orders", definition("orders"))
+    again = await put(signalbox, "orders", definition("orders"), **{"If-Match": "*"})
+    assert again.status_code == 200
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.json()["revision"] == 1
+
+
+async def test_openapi_takes_its_name_from_the_path(signalbox: House) -> None:
+    answer = await put(signalbox, "shop", OPENAPI)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["operations"][0]["operation_id"] == "getThing"
+
+
+async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_written(
+    signalbox: House,
+) -> None:
+    end = await signalbox.log.end("commands", 0)
+    text = definition("orders").replace("method: GET", "method: FETCH").replace("context: ", "kontext: ")
+    said = problem(await put(signalbox, "orders", text), 422, "invalid-definition")
+    assert len(said["errors"]) >= 2
+    for error in said["errors"]:
+        assert error["pointer"].startswith("/") or error["pointer"] == ""
+        assert error["detail"] and error["rule"] and error["line"] >= 1 and error["column"] >= 1
+    assert any("FETCH" in e["detail"] or "method" in e["pointer"] for e in said["errors"])
+    assert await signalbox.log.end("commands", 0) == end
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("", "empty"),
+        (definition("other"), "differs-from-path"),
+        (definition("orders") + "---\n" + definition("second"), "several-documents"),
+        ("apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: orders}\nspec: {}\n", "wrong-kind"),
+        ("just text", "unknown-form"),
+    ],
+)
+async def test_what_is_no_definition_of_this_api(signalbox: House, content: str, rule: str) -> None:
+    said = problem(await put(signalbox, "orders", content), 422, "invalid-definition")
+    assert rule in {e["rule"] for e in said["errors"]}
+
+
+async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: House) -> None:
+    bad = definition("bad").replace("method: GET", "method: FETCH")
+    both = bad + "---\n" + bad.replace("name: bad", "name: worse") + "---\n" + definition("b")
+    said = await apply(signalbox, definition("a"), both, "")
+    shown = [(i["source"], i["line"], i["name"], i["result"]) for i in said["items"]]
+    second = both[: both.index("---")].count("\n") + 1
+    third = both[: both.rindex("---")].count("\n") + 1
+    assert [(s, r) for s, _, _, r in shown] == [
+        ("0.yaml", "created"),
+        ("1.yaml", "invalid"),
+        ("1.yaml", "invalid"),
+        ("1.yaml", "created"),
+        ("2.yaml", "invalid"),
+    ]
+    assert shown[1][1] == 1
+    assert shown[2][1] == second
+    assert third <= shown[3][1] <= third + 1
+    assert all(i["findings"] for i in said["items"] if i["result"] == "invalid")
+    created = said["items"][0]
+    assert (created["version"], created["revision"], created["kind"]) == (1, 1, "API")
+    assert created["requested_at"] <= created["decided_at"]
+    assert created["deployment"] is None
+    read = await signalbox.client.get(f"{ORG}/apis/b", params={"min_position": said["position"]})
+    assert read.status_code == 200
+
+
+async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signalbox: House) -> None:
+    await apply(signalbox, definition("a"), definition("b"))
+    said = await apply(signalbox, definition("a"), definition("b", "/other"))
+    assert [(i["result"], i["revision"], i["version"]) for i in said["items"]] == [
+        ("unchanged", 1, 1),
+        ("changed", 2, 2),
+    ]
+
+
+async def test_apply_deploys_what_it_published(signalbox: House) -> None:
+    said = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
+    for item in said["items"]:
+        read = await signalbox.client.get(
+            f"{ORG}/deployments/{item['deployment']}", params={"min_position": item["position"]}
+        )
+        assert (read.json()["api"], read.json()["revision"]) == (item["name"], 1)
+    again = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
+    assert [i["deployment"] for i in again["items"]] == [i["deployment"] for i in said["items"]]
+
+
+async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: House) -> None:
+    said = await apply(
+        signalbox, definition("a", "/same"), definition("b", "/same"), deploy={"gateway": "local"}
+    )
+    first, second = said["items"]
+    assert first["deployment"] and "problem" not in first
+    assert second["result"] == "created"
+    assert second["deployment"] is None
+    assert second["problem"]["type"].endswith("/context-taken")
+
+
+async def test_two_definitions_of_one_api_are_two_revisions_and_the_last_is_deployed(
+    signalbox: House,
+) -> None:
+    said = await apply(
+        signalbox, definition("a", "/one"), definition("a", "/two"), deploy={"gateway": "local"}
+    )
+    first, second = said["items"]
+    assert (first["revision"], second["revision"]) == (1, 2)
+    assert (first["deployment"], bool(second["deployment"])) == (None, True)
+
+
+async def test_other_kinds_are_applied_too(signalbox: House) -> None:
+    text = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {displayName: Shop}\n"
+    said = await apply(signalbox, text, deploy={"gateway": "local"})
+    assert [(i["kind"], i["name"], i["result"]) for i in said["items"]] == [("Project", "shop", "created")]
+
+
+async def test_apply_takes_one_definition_as_it_is_written(signalbox: House) -> None:
+    answer = await signalbox.client.post(
+        f"{ORG}/apply?deploy=true&to=local&source=a.yaml",
+        content=definition("a").encode(),
+        headers={"Content-Type": "application/yaml"},
+    )
+    (item,) = answer.json()["items"]
+    assert (item["source"], item["result"], bool(item["deployment"])) == ("a.yaml", "created", True)
+
+
+async def test_what_apply_does_not_take(signalbox: House) -> None:
+    async def post(body: Any) -> httpx.Response:
+        return await signalbox.client.post(f"{ORG}/apply", json=body)
+
+    problem(await post({}), 422, "invalid-command")
+    problem(await post({"documents": []}), 422, "invalid-command")
+    problem(await post({"documents": [{"content": "a"}] * 501}), 422, "too-many-documents")
+    both = {"documents": [{"content": "a"}], "deploy": {"gateway": "a", "environment": "b"}}
+    problem(await post(both), 422, "invalid-command")
+
+
+async def test_an_organization_that_does_not_exist_rejects_each(signalbox: House) -> None:
+    body = {"documents": [{"source": "a", "content": definition("a")}]}
+    answer = await signalbox.client.post("/api/v1/organizations/none/apply", json=body)
+    (item,) = answer.json()["items"]
+    assert item["result"] == "rejected"
+    assert item["problem"]["type"].endswith("/no-such-organization")
+    mine = {"Authorization": f"Bearer {ACME}"}
+    problem(await signalbox.client.post(f"{ORG}/apply", json=body, headers=mine), 403, "forbidden")
+
+
+async def test_apply_says_when_the_log_is_unavailable(
+    signalbox: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise LogUnavailable("disk full")
+
+    monkeypatch.setattr(signalbox.services.documents, "put", full)
+    body = {"documents": [{"source": "a", "content": definition("a")}]}
+    problem(await signalbox.client.post(f"{ORG}/apply", json=body), 503, "unavailable")
+
+
+@pytest.mark.skipif(not WSO2.exists(), reason="the shared data is not here")
+async def test_real_definitions_of_another_product(signalbox: House) -> None:
+    said = await apply(signalbox, (WSO2 / "petstore.v1.yaml").read_text(), deploy={"gateway": "local"})
+    assert [i["result"] for i in said["items"]] == ["created"], said
+    bad = await apply(signalbox, (WSO2 / "invalid.yaml").read_text())
+    assert all(i["result"] == "invalid" for i in bad["items"])

@@ -1,0 +1,73 @@
+"""A command id is decided once, whoever retries (`Idempotency-Key`)."""
+
+import asyncio
+
+from tests.api.house import ACME, ORG, House
+from tests.api.problem import problem
+
+PROJECT = f"{ORG}/projects/shop"
+
+
+async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: House) -> None:
+    first = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
+    again = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key='"k-1"')
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["signalbox-position"] == first.headers["signalbox-position"]
+
+
+async def test_a_rejection_is_repeated_too(signalbox: House) -> None:
+    first = await signalbox.put(PROJECT, If_Match='"4"', Idempotency_Key="k-1")
+    again = await signalbox.put(PROJECT, If_Match='"4"', Idempotency_Key="k-1")
+    problem(first, 412, "stale-version")
+    assert again.json() == first.json()
+
+
+async def test_the_same_key_with_another_body_is_refused(signalbox: House) -> None:
+    await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
+    other = await signalbox.put(PROJECT, {"display_name": "Store"}, Idempotency_Key="k-1")
+    problem(other, 422, "idempotency-key-reused")
+    elsewhere = await signalbox.put(f"{ORG}/projects/b", {"display_name": "Shop"}, Idempotency_Key="k-1")
+    problem(elsewhere, 422, "idempotency-key-reused")
+    another = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1", If_Match='"1"')
+    problem(another, 422, "idempotency-key-reused")
+
+
+async def test_a_key_that_is_still_running_is_a_conflict(signalbox: House) -> None:
+    await signalbox.pause()
+    first = await signalbox.client.put(PROJECT, json={}, headers={"Idempotency-Key": "k-1"})
+    again = await signalbox.client.put(PROJECT, json={}, headers={"Idempotency-Key": "k-1"})
+    problem(again, 409, "still-running")
+    assert again.headers["location"] == first.headers["location"] == "/api/v1/operations/k-1"
+
+
+async def test_twins_at_the_same_time_cause_one_event(signalbox: House) -> None:
+    before = await signalbox.log.end("events", 0)
+    answers = await asyncio.gather(
+        *(signalbox.put(PROJECT, {"display_name": "Shop"}, wait=2, Idempotency_Key="k-1") for _ in range(4))
+    )
+    assert {a.status_code for a in answers} <= {201, 409}
+    assert await signalbox.log.end("events", 0) == before + 1
+
+
+async def test_a_gateways_token_is_shown_to_the_first_caller_alone(signalbox: House) -> None:
+    first = await signalbox.post(f"{ORG}/gateways", {"name": "edge"}, Idempotency_Key="k-1")
+    again = await signalbox.post(f"{ORG}/gateways", {"name": "edge"}, Idempotency_Key="k-1")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["token"].startswith("sbg_")
+    assert "token" not in again.json()
+
+
+async def test_a_key_that_cannot_be_an_id_is_refused(signalbox: House) -> None:
+    for key in ("", "a b", "x" * 101, "-a", "a/b", '"'):
+        answer = await signalbox.put(PROJECT, Idempotency_Key=key)
+        problem(answer, 400, "invalid-idempotency-key")
+
+
+async def test_another_tenants_operation_does_not_exist_for_others(signalbox: House) -> None:
+    await signalbox.put(PROJECT, Idempotency_Key="k-1")
+    mine = await signalbox.client.get("/api/v1/operations/k-1")
+    assert mine.json()["state"] == "accepted"
+    theirs = await signalbox.client.get("/api/v1/operations/k-1", headers={"Authorization": f"Bearer {ACME}"})
+    problem(theirs, 404, "not-found")
+    problem(await signalbox.client.get("/api/v1/operations/none"), 404, "not-found")

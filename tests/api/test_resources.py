@@ -1,0 +1,207 @@
+"""What every resource does over HTTP, whatever its aggregate."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from schemas.identity import timestamp
+from tests.api.house import ACME, ORG, House
+from tests.api.problem import problem
+
+PROJECT = f"{ORG}/projects/shop"
+
+
+async def test_a_put_makes_a_resource_and_answers_it_with_its_version(signalbox: House) -> None:
+    answer = await signalbox.put(PROJECT, {"display_name": "Shop"})
+    assert answer.status_code == 201
+    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["location"] == PROJECT
+    assert answer.headers["preference-applied"] == "wait"
+    assert answer.headers["signalbox-position"].startswith("0:")
+    assert answer.json()["display_name"] == "Shop"
+    read = await signalbox.client.get(answer.headers["location"])
+    assert read.status_code == 200
+    assert read.json() == answer.json()
+    assert read.headers["etag"] == '"1"'
+
+
+async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_rest(
+    signalbox: House,
+) -> None:
+    await signalbox.pause()
+    answer = await signalbox.client.put(PROJECT, json={})
+    assert answer.status_code == 202
+    assert answer.headers["signalbox-position"] == f"0:{await signalbox.log.end('events', 0)}"
+    assert "preference-applied" not in answer.headers
+    operation = await signalbox.client.get(answer.headers["location"])
+    assert operation.json()["state"] == "pending"
+    assert operation.headers["retry-after"] == "1"
+    signalbox.resume()
+    await signalbox.commands.outcomes([answer.json()["id"]], 5)
+    operation = await signalbox.client.get(answer.headers["location"])
+    assert operation.json()["state"] == "accepted"
+    assert operation.json()["href"] == PROJECT
+
+
+async def test_a_wait_that_is_too_short_is_a_202(signalbox: House) -> None:
+    await signalbox.pause()
+    answer = await signalbox.put(PROJECT, wait=0)
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "pending"
+
+
+async def test_changing_what_exists_needs_its_version(signalbox: House) -> None:
+    await signalbox.put(PROJECT, {"display_name": "Shop"})
+    missing = await signalbox.put(PROJECT, {"display_name": "Store"})
+    assert problem(missing, 428, "precondition-required")["current_version"] == 1
+    stale = await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match='"7"')
+    assert problem(stale, 412, "stale-version")["current_version"] == 1
+    assert stale.headers["etag"] == '"1"'
+    done = await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match='"1"')
+    assert done.status_code == 200
+    assert done.headers["etag"] == '"2"'
+    assert "location" not in done.headers
+
+
+async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: House) -> None:
+    await signalbox.put(PROJECT)
+    answers = await asyncio.gather(
+        *(signalbox.put(PROJECT, {"display_name": n}, If_Match='"1"') for n in ("one", "two"))
+    )
+    assert sorted(a.status_code for a in answers) == [200, 412]
+
+
+async def test_of_two_callers_who_make_the_same_one_is_told_that_it_exists(signalbox: House) -> None:
+    answers = await asyncio.gather(
+        *(signalbox.put(PROJECT, {"display_name": n}, If_None_Match="*") for n in ("one", "two"))
+    )
+    assert sorted(a.status_code for a in answers) == [201, 412]
+
+
+@pytest.mark.parametrize(
+    ("header", "exists", "status"),
+    [
+        ({"If_Match": "*"}, True, 200),
+        ({"If_Match": "*"}, False, 412),
+        ({"If_Match": '"1", "5"'}, True, 200),
+        ({"If_Match": 'W/"1"'}, True, 412),
+        ({"If_Match": '"abc"'}, True, 412),
+        ({"If_None_Match": "*"}, True, 412),
+        ({"If_None_Match": "*"}, False, 201),
+        ({"If_Match": "1"}, True, 400),
+        ({"If_None_Match": '"1"'}, True, 400),
+        ({"If_Match": '"1"', "If_None_Match": "*"}, True, 400),
+    ],
+)
+async def test_preconditions(signalbox: House, header: dict[str, Any], exists: bool, status: int) -> None:
+    if exists:
+        await signalbox.put(PROJECT)
+    answer = await signalbox.put(PROJECT, {"display_name": "Store"}, **header)
+    assert answer.status_code == status, answer.text
+
+
+async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(signalbox: House) -> None:
+    await signalbox.put(PROJECT)
+    problem(await signalbox.delete(PROJECT), 428, "precondition-required")
+    gone = await signalbox.delete(PROJECT, If_Match='"1"')
+    assert gone.status_code == 200
+    assert gone.json()["state"] == "accepted"
+    problem(await signalbox.client.get(PROJECT), 404, "not-found")
+    problem(await signalbox.delete(PROJECT), 404, "not-found")
+    again = await signalbox.put(PROJECT)
+    assert again.status_code == 201
+    assert again.headers["etag"] == '"3"'
+
+
+async def test_what_is_needed_cannot_be_deleted(signalbox: House) -> None:
+    refused = await signalbox.delete(f"{ORG}/environments/development", If_Match="*")
+    assert problem(refused, 409, "in-use")["errors"]
+
+
+async def test_a_get_with_the_right_etag_is_not_modified(signalbox: House) -> None:
+    await signalbox.put(PROJECT)
+    for tag in ('"1"', 'W/"1"', '"7", "1"', "*"):
+        answer = await signalbox.client.get(PROJECT, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == '"1"'
+    answer = await signalbox.client.get(PROJECT, headers={"If-None-Match": '"7"'})
+    assert answer.status_code == 200
+
+
+async def test_as_of_shows_what_was(signalbox: House) -> None:
+    first = await signalbox.put(PROJECT, {"display_name": "Shop"})
+    between = timestamp()
+    await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match="*")
+    position = first.headers["signalbox-position"]
+    for moment in (between, position, position.partition(":")[2], between.replace("Z", "+00:00")):
+        then = await signalbox.client.get(PROJECT, params={"as_of": moment})
+        assert then.json()["display_name"] == "Shop", moment
+    before = await signalbox.client.get(PROJECT, params={"as_of": "2020-01-01T00:00:00Z"})
+    problem(before, 404, "not-found")
+    problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
+
+
+async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:
+    made = await signalbox.client.put(PROJECT, json={})
+    outcome = (await signalbox.commands.outcomes([made.json()["id"]], 5))[made.json()["id"]]
+    answer = await signalbox.client.get(PROJECT, params={"min_position": f"0:{outcome.position}"})
+    assert answer.status_code == 200
+
+
+async def test_lists_come_in_pages_that_link_to_the_next(signalbox: House) -> None:
+    for name in ("a", "b", "c"):
+        await signalbox.put(f"{ORG}/projects/{name}")
+    names: list[str] = []
+    url: str | None = f"{ORG}/projects?limit=2"
+    pages = 0
+    while url:
+        page = await signalbox.client.get(url)
+        assert page.headers["signalbox-position"].startswith("0:")
+        names += [item["name"] for item in page.json()["items"]]
+        assert (page.json()["next_cursor"] is None) == ("next" not in page.links)
+        url = page.links.get("next", {}).get("url")
+        pages += 1
+    assert (names, pages) == (["a", "b", "c", "default"], 2)
+
+
+async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: House) -> None:
+    await signalbox.put(f"{ORG}/environments/production")
+    await signalbox.post(f"{ORG}/gateways", {"name": "edge", "environment": "production"})
+    page = await signalbox.client.get(f"{ORG}/gateways", params={"environment": "production"})
+    assert [item["name"] for item in page.json()["items"]] == ["edge"]
+    problem(await signalbox.client.get(f"{ORG}/gateways?enviroment=x"), 400, "unknown-parameter")
+
+
+async def test_a_token_lists_its_own_organizations_only(signalbox: House) -> None:
+    everything = await signalbox.client.get("/api/v1/organizations")
+    assert [o["name"] for o in everything.json()["items"]] == ["acme", "default"]
+    mine = await signalbox.client.get("/api/v1/organizations", headers={"Authorization": f"Bearer {ACME}"})
+    assert [o["name"] for o in mine.json()["items"]] == ["acme"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"colour": "red"}, ["/colour"]),
+        ({"display_name": 5, "description": 6}, ["/display_name", "/description"]),
+        ({"name": "other"}, ["/name"]),
+        ({"organization": "acme"}, ["/organization"]),
+        ({"expected_version": 1}, ["/expected_version"]),
+        ([], [""]),
+    ],
+)
+async def test_every_wrong_field_is_pointed_at(signalbox: House, body: object, pointers: list[str]) -> None:
+    answer = await signalbox.put(PROJECT, body)
+    said = problem(answer, 422, "invalid-command")
+    assert [e["pointer"] for e in said["errors"]] == pointers
+
+
+async def test_data_too_deep_for_the_log_is_refused(signalbox: House) -> None:
+    deep: object = 1
+    for _ in range(400):
+        deep = [deep]
+    data = {"name": "deep", "spec": {"context": "/deep", "policies": [{"name": "x", "params": {"p": deep}}]}}
+    answer = await signalbox.command("api.command.publish", data)
+    assert 400 <= answer.status_code < 500
+    problem(answer, answer.status_code, answer.json()["type"].rpartition("/")[2])

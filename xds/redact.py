@@ -20,6 +20,7 @@ _SECRET = re.compile(
 _USERINFO = re.compile(r"(://)[^/\s@]+@")
 _QUERY = re.compile(r"(\?)\S+")
 _LONG = re.compile(r"(?<![\w+/=-])(?=[\w+/=-]*\d)(?=[\w+/=-]*[A-Za-z])[\w+/=-]{24,}(?![\w+/=-])")
+_DEBUG_MARK = re.compile(r"[:\s]*goo\.gle/debug\w*\s*")
 _SPACE = re.compile(r"\s+")
 
 
@@ -34,6 +35,7 @@ def redacted(reason: str, known: Iterable[str] = ()) -> str:
     if contents:
         text = text[: contents.start()].rstrip(" :,(") + " " + HIDDEN
     for pattern, shown in (
+        (_DEBUG_MARK, ""),
         (_QUOTED, HIDDEN),
         (_SCHEME, rf"\1 {HIDDEN}"),
         (_SECRET, rf"\1{HIDDEN}"),

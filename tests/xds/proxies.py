@@ -1,6 +1,7 @@
 """Entries to serve, an observer that remembers, and proxies that speak the protocol over real gRPC."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import grpc.aio
@@ -54,10 +55,19 @@ class Remembering:
 
     said: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
     entries: list[tuple[str, Entry]] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Returns when something was said that makes `condition` true."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self.more.clear()
+                await self.more.wait()
 
     def _note(self, what: str, node: str, entries: Sequence[Entry], reason: str = "") -> None:
         self.said.append((what, node, tuple(sorted(e.name for e in entries)), reason))
         self.entries += [(what, e) for e in entries]
+        self.more.set()
 
     def connected(self, gateway: str, node: str, agent: str) -> None:
         self.said.append(("connected", node, (gateway,), agent))

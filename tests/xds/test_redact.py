@@ -29,6 +29,11 @@ ROWS = [
     ("user information in a URL", "no host in http://joe:hunter2@host/x", "no host in http://…@host/x"),
     ("a long random word", "bad key sk0live0hunter2abcdefghij0123456789", "bad key …"),
     ("further lines", "first sentence\nhunter2\nhunter2", "first sentence"),
+    (
+        "protobuf's mark of debug text",
+        "Invalid duration: goo.gle/debugstr  \nseconds: -1",
+        "Invalid duration",
+    ),
     ("nothing", "", "refused without a reason"),
 ]
 

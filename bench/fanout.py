@@ -1,0 +1,129 @@
+"""How long one change takes to reach all proxies: raw delta clients in a process of their own.
+
+The clients share few channels, as many streams would through one load balancer, and answer everything.
+"""
+
+import asyncio
+import struct
+import sys
+import time
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from gateways.entry import Entry, content_version
+from xds.order import CLUSTER
+from xds.server import SERVICE, DiscoveryServer
+from xds.store import ResourceStore
+
+GATEWAY = "organizations/bench/gateways/fanout"
+_CHANNELS = 8
+_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
+_ROUND = struct.Struct("!id")
+
+
+def _text(number: int, text: bytes) -> bytes:
+    length = bytearray()
+    rest = len(text)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes((number << 3 | 2,)) + bytes(length) + text
+
+
+def _nonce(data: bytes) -> bytes:
+    """Of a response without removals, the nonce is its last field."""
+    at = data.rindex(CLUSTER.encode()) + len(CLUSTER)
+    return data[at + 2 : at + 2 + data[at + 1]]
+
+
+def _entry(index: int, content: int) -> Entry:
+    body = f"{content:08}".encode() * 60
+    return Entry(GATEWAY, "envoy", CLUSTER, f"clusters/{index:05}", content_version(body), 1, body)
+
+
+class _Clients:
+    """Streams that count, together, how many have got each response."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._got = 0
+        self._rounds = asyncio.Queue[float]()
+
+    async def follow(self, channel: grpc.aio.Channel, index: int) -> None:
+        call = channel.stream_stream(_METHOD, None, None)(None, metadata=(("authorization", "Bearer bench"),))
+        node = _text(1, f"node-{index}".encode()) + _text(2, GATEWAY.encode())
+        await call.write(_text(1, node) + _text(2, CLUSTER.encode()))
+        while True:
+            data: object = await call.read()
+            if not isinstance(data, bytes):
+                raise RuntimeError("the server ended a stream")
+            self._got += 1
+            if self._got % self._count == 0:
+                self._rounds.put_nowait(time.monotonic())
+            await call.write(_text(2, CLUSTER.encode()) + _text(6, _nonce(data)))
+
+    async def round(self) -> float:
+        return await self._rounds.get()
+
+
+async def _client_process(port: int, count: int) -> None:
+    """Writes the time at which each round was with all clients to stdout, after `count` connected."""
+    options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(_CHANNELS)]
+    clients = _Clients(count)
+    tasks = [
+        asyncio.create_task(clients.follow(channels[index % _CHANNELS], index)) for index in range(count)
+    ]
+    number = 0
+    while True:
+        done = asyncio.create_task(clients.round())
+        finished, _ = await asyncio.wait([done, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if done not in finished:
+            for task in finished:
+                task.result()
+        sys.stdout.buffer.write(_ROUND.pack(number, done.result()))
+        sys.stdout.buffer.flush()
+        number += 1
+
+
+async def run(clients: int, resources: int, rounds: int) -> list[float]:
+    """Milliseconds from one resource's change until all clients have it, per round.
+
+    The clock is the machine's monotonic one, which both processes share.
+    """
+    store = ResourceStore()
+    server = DiscoveryServer(store, lambda gateway, token: (gateway, token) == (GATEWAY, "bench"))
+    port = await server.start("127.0.0.1", 0)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.fanout", str(port), str(clients), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        # the clients connect to an empty gateway, and get the resources in portions: a storm of first
+        # responses is another figure
+        await process.stdout.readexactly(_ROUND.size)
+        for start in range(0, resources, 500):
+            store.apply([_entry(index, 0) for index in range(start, min(start + 500, resources))])
+            await process.stdout.readexactly(_ROUND.size)
+        times: list[float] = []
+        for number in range(rounds):
+            begun = time.monotonic()
+            store.apply([_entry(number % resources, number + 1)])
+            _, ended = _ROUND.unpack(await process.stdout.readexactly(_ROUND.size))
+            times.append((ended - begun) * 1000)
+        return times
+    finally:
+        process.terminate()
+        await process.wait()
+        await server.stop(0)
+
+
+def main(arguments: Sequence[str]) -> None:
+    asyncio.run(_client_process(int(arguments[0]), int(arguments[1])))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

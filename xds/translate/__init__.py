@@ -8,6 +8,7 @@ removal after the last one (`cluster_names`).
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateways.entry import Cause, Entry, content_version
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, Upstream
@@ -73,7 +74,8 @@ def group_entries(
     return (
         # Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not
         # asked for. Until it has it the new scope answers 404 like before, the other scopes as they did.
-        entry(SCOPE, scope, scope_body(settings.subject, group)),
+        # It carries no causes: it never changes, and having it says nothing about any deployment.
+        replace(entry(SCOPE, scope, scope_body(settings.subject, group)), causes=()),
         entry(ROUTE, routes, body, tuple((CLUSTER, name) for name in clusters)),
     )
 

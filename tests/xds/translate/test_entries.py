@@ -82,7 +82,11 @@ def test_apis_with_the_same_upstream_share_a_cluster_that_names_both() -> None:
     a, b, c = Cause("d-a", "a", 4, "/x/a"), Cause("d-b", "b", 1, "/x/b"), Cause("d-c", "c", 1, "/x/c")
 
     assert [e.causes for e in entries if e.type == CLUSTER] == [(a, b), (c,)]
-    assert [e.causes for e in entries if e.type in (SCOPE, ROUTE)] == [(a, b, c)] * 2
+    assert [e.causes for e in entries if e.type == ROUTE] == [(a, b, c)]
+
+
+def test_having_the_scope_says_nothing_about_a_deployment() -> None:
+    assert [e.causes for e in api_entries(settings(), "x", [_api("a", "/x/a")], 1) if e.type == SCOPE] == [()]
 
 
 def test_a_changed_upstream_is_another_cluster() -> None:

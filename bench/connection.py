@@ -14,7 +14,7 @@ class Connection:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", **headers: str
+        self, method: str, path: str, body: bytes = b"", /, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers in lower case, body."""
         lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(body)}"]

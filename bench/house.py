@@ -15,9 +15,11 @@ from pathlib import Path
 
 import orjson
 
+from bench.calls import ORGANIZATION, Calls, until
 from bench.connection import Connection
+from signalbox.processes import process
 
-ORGANIZATION = "/api/v1/organizations/default"
+ROOT = Path(__file__).parents[1]
 
 
 def free_port() -> int:
@@ -61,34 +63,95 @@ class House:
     def up(self, *options: str) -> float:
         """Starts and waits until ready; answers the seconds it took."""
         began = time.perf_counter()
-        log = (self.data.parent / "signalbox.log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "signalbox", "up", "--data", str(self.data), "--no-sample"),
-                *("--http", f"127.0.0.1:{self.http}", "--xds", f"127.0.0.1:{self.xds}"),
-                *("--gateway", f"127.0.0.1:{self.gateway}", *options),
-            ],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "SIGNALBOX_LOGS": "json"},
-        )
-        log.close()
+        self.begin(*options)
         self.until_ready()
         return time.perf_counter() - began
 
+    def begin(self, *options: str) -> None:
+        """Starts the process without waiting for it."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.argv(), *options],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "SIGNALBOX_LOGS": "json"},
+                cwd=ROOT,
+            )
+
+    def argv(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "signalbox", "up", "--data", str(self.data), "--no-sample"),
+            *("--http", f"127.0.0.1:{self.http}", "--xds", f"127.0.0.1:{self.xds}"),
+            *("--gateway", f"127.0.0.1:{self.gateway}"),
+        ]
+
     def until_ready(self, seconds: float = 60.0) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        def ready() -> bool:
             if self.process is None or self.process.poll() is not None:
                 raise RuntimeError(f"signalbox ended: {self.log()}")
             with contextlib.suppress(OSError):
-                if self.connection().ask("GET", "/healthz/ready")[0] == 200:
-                    return
-            time.sleep(0.01)
-        raise TimeoutError(f"not ready: {self.log()}")
+                return self.connection().ask("GET", "/healthz/ready")[0] == 200
+            return False
+
+        until(ready, "ready", seconds, 0.01)
+
+    @property
+    def log_file(self) -> Path:
+        return self.data.parent / "signalbox.log"
 
     def log(self) -> str:
-        return (self.data.parent / "signalbox.log").read_text()[-3000:]
+        return self.log_file.read_text()[-3000:]
+
+    def calls(self) -> Calls:
+        """A caller with the administrator's token."""
+        return Calls(self.http, self.token)
+
+    @property
+    def token(self) -> str:
+        return (self.data / "admin.token").read_text().strip()
+
+    def envoy(self) -> int:
+        """The process id of the Envoy that is noted down; 0 when there is none."""
+        try:
+            return int(orjson.loads((self.data / "envoy" / "envoy.pid").read_bytes())["pid"])
+        except FileNotFoundError:
+            return 0
+
+    def envoy_stats(self, pattern: str) -> dict[str, int]:
+        """Counters of Envoy whose names match a regular expression."""
+        port = int((self.data / "envoy" / "admin.port").read_text())
+        connection = Connection(port)
+        _, _, body = connection.ask("GET", f"/stats?filter={pattern}")
+        connection.close()
+        lines = (line.rpartition(": ") for line in body.decode().splitlines())
+        return {name: int(value) for name, _, value in lines if value.isdigit()}
+
+    def answered(self, path: str, revision: str = "", seconds: float = 15.0, status: int = 200) -> None:
+        """Asks the gateway until it answers with `status`, by `revision` if given. Raises TimeoutError."""
+        last: list[object] = []
+
+        def answered() -> bool:
+            last[:] = self.through(path)
+            return last[0] == status and (not revision or last[1] == revision)
+
+        try:
+            until(answered, "", seconds, 0.002)
+        except TimeoutError as error:
+            raise TimeoutError(f"{path}: {last} instead of {status} {revision} for {seconds:g} s") from error
+
+    def through(self, path: str, **headers: str) -> tuple[int, str, bytes]:
+        """Status, revision and body of one request to the gateway; status 0 when nobody answers."""
+        try:
+            connection = Connection(self.gateway, 5.0)
+        except OSError:
+            return 0, "", b""
+        try:
+            status, answer, body = connection.ask("GET", path, **headers)
+        except OSError:
+            return 0, "", b""
+        finally:
+            connection.close()
+        return status, answer.get("x-signalbox-revision", ""), body
 
     def connection(self) -> Connection:
         return Connection(self.http)
@@ -98,8 +161,7 @@ class House:
 
     @property
     def headers(self) -> dict[str, str]:
-        token = (self.data / "admin.token").read_text().strip()
-        return {"authorization": f"Bearer {token}", "content_type": "application/json"}
+        return {"authorization": f"Bearer {self.token}", "content_type": "application/json"}
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> dict[str, object]:
         """One request below the organization. Raises RuntimeError with what was answered."""
@@ -136,25 +198,47 @@ class House:
         if late:
             raise RuntimeError(f"{len(late)} deployments are not acknowledged: {answer[late[0]]}")
 
-    def down(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self.process is not None and self.process.poll() is None:
+    def down(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the process; its exit code. Envoy outlives a SIGKILL."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(30)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def raze(self) -> None:
+        """Ends the process, and an Envoy that outlived it."""
+        self.down()
+        found = process(self.envoy())
+        if found and any(str(self.data.resolve() / "envoy") in word for word in found.argv):
+            os.kill(found.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[str]:
+    """The URL of a service that answers everything."""
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "bench.upstream", "0"], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert serving.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(serving.stdout.readline())}"
+    finally:
+        serving.terminate()
+        serving.wait()
+        serving.stdout.close()
 
 
 @contextlib.contextmanager
 def house() -> Iterator[tuple[House, str]]:
     """A Signalbox that is not yet up, and the URL of an upstream; all gone afterwards."""
     work = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
-    upstream = subprocess.Popen([sys.executable, "-m", "bench.upstream", "0"], stdout=subprocess.PIPE)
-    assert upstream.stdout is not None
-    port = int(upstream.stdout.readline())
     made = House(work / "data")
-    try:
-        yield made, f"http://127.0.0.1:{port}"
-    finally:
-        made.down()
-        upstream.terminate()
-        upstream.wait()
-        upstream.stdout.close()
-        shutil.rmtree(work, ignore_errors=True)
+    with upstream() as url:
+        try:
+            yield made, url
+        finally:
+            made.raze()
+            shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,215 @@
+"""From a command to an answer through Envoy."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from bench.calls import Calls, Reply, event, specification, until
+from bench.house import House
+from xds.translate.regex import regex_problem
+
+FACTS = ("requested", "decided", "published", "acknowledged", "serving")
+NOT_RE2 = ("[[:nope:]]", r"[\b]")
+"""Expressions that the translator lets through and Envoy's RE2 does not."""
+
+
+def refused_by_envoy(context: str, upstream: str) -> dict[str, object]:
+    return matching(next(e for e in NOT_RE2 if regex_problem(e) is None), context, upstream)
+
+
+def matching(expression: str, context: str, upstream: str) -> dict[str, object]:
+    header = {"name": "x-kind", "value": expression, "type": "RegularExpression"}
+    operations = [{"method": "GET", "path": "/items", "headers": [header]}]
+    return specification(context, upstream, operations=operations)
+
+
+def test_an_api_is_deployed_changed_and_undeployed(running: House, calls: Calls, upstream: str):
+    calls.publish("life", specification("/life", upstream))
+    assert running.through("/life/items")[0] == 404
+
+    first = calls.deploy("life")
+    running.answered("/life/items", "life@1")
+    assert running.through("/life/items")[2] == b"ok"
+
+    calls.publish("life", specification("/life", upstream, display_name="Changed"))
+    assert running.through("/life/items")[1] == "life@1", "publishing deploys nothing"
+    second = calls.deploy("life")
+    running.answered("/life/items", "life@2")
+    assert calls.status(first)["state"] == "stopped"
+
+    calls.publish("life", specification("/life-moved", upstream))
+    third = calls.deploy("life")
+    running.answered("/life-moved/items", "life@3")
+    running.answered("/life/items", status=404)
+
+    assert calls.undeploy(third).status == 200
+    running.answered("/life-moved/items", status=404)
+    assert calls.status(third)["state"] == "stopped"
+    assert calls.undeploy(second).status == 404
+
+
+def test_an_older_revision_can_be_deployed_again(running: House, calls: Calls, upstream: str):
+    for name in ("first", "second"):
+        calls.publish("back", specification("/back", upstream, display_name=name))
+    calls.deploy("back", 2)
+    running.answered("/back/items", "back@2")
+    calls.deploy("back", 1)
+    running.answered("/back/items", "back@1")
+
+
+def test_the_five_facts_are_told_in_their_order(calls: Calls, upstream: str):
+    calls.publish("facts", specification("/facts", upstream))
+    status = calls.settled(calls.deploy("facts"))
+    assert status["state"] == "serving"
+    times = [status["facts"][fact] for fact in FACTS]
+    assert all(times)
+    assert times == sorted(times)
+    assert status["facts"]["refused"] is None
+    node = status["gateways"]["local"]["nodes"]["envoy-1"]
+    assert set(node) == {"acknowledged", "serving"}
+
+
+def test_redeploying_what_runs_changes_nothing(running: House, calls: Calls, upstream: str):
+    calls.publish("again", specification("/again", upstream))
+    deployment = calls.deploy("again")
+    before = calls.settled(deployment)
+    end, updates = calls.end(), running.envoy_stats("(update_success|config_reload)$")
+
+    reply = calls.ask("POST", "/deployments", {"api": "again", "gateway": "local"}, prefer="wait=20")
+
+    assert reply.status == 200
+    assert reply.json["name"] == deployment
+    assert calls.end() == end
+    assert calls.status(deployment) == before
+    assert running.envoy_stats("(update_success|config_reload)$") == updates
+
+
+def test_two_apis_share_their_first_path_segment(running: House, calls: Calls, upstream: str):
+    for name in ("orders", "carts"):
+        calls.publish(name, specification(f"/shop/{name}", upstream))
+        calls.deploy(name)
+    running.answered("/shop/orders/items", "orders@1")
+    running.answered("/shop/carts/items/7", "carts@1")
+    assert running.through("/shop/items")[0] == 404
+
+    calls.publish("orders", specification("/shop/orders", upstream, display_name="Changed"))
+    changed = calls.deploy("orders")
+    running.answered("/shop/orders/items", "orders@2")
+    assert running.through("/shop/carts/items")[1] == "carts@1"
+
+    calls.undeploy(changed)
+    running.answered("/shop/orders/items", status=404)
+    assert running.through("/shop/carts/items")[1] == "carts@1"
+
+
+def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
+    running: House, calls: Calls, upstream: str
+):
+    calls.publish("pride", specification("/pride", upstream))
+    good = calls.deploy("pride")
+    running.answered("/pride/items", "pride@1")
+    calls.settled(good)
+
+    calls.publish("pride", refused_by_envoy("/pride", upstream))
+    calls.publish("modesty", specification("/modesty", upstream))
+    bad = calls.deploy("pride")
+    other = calls.deploy("modesty")
+
+    status = calls.settled(bad)
+    assert status["state"] == "refused"
+    (refusal,) = status["refusals"]
+    assert (refusal["gateway"], refusal["node"]) == ("local", "envoy-1")
+    assert "invalid" in refusal["reason"]
+    assert status["facts"]["acknowledged"] is None
+    assert running.through("/pride/items")[1] == "pride@1", "the last good revision goes on serving"
+    assert calls.settled(other)["state"] == "serving"
+    running.answered("/modesty/items", "modesty@1")
+
+    calls.publish("pride", specification("/pride", upstream, display_name="Mended"))
+    assert calls.settled(calls.deploy("pride"))["state"] == "serving"
+    running.answered("/pride/items", "pride@3")
+
+
+def test_a_refused_api_does_not_hold_up_one_under_the_same_first_segment(
+    running: House, calls: Calls, upstream: str
+):
+    calls.publish("quiet", specification("/street/quiet", upstream))
+    calls.settled(calls.deploy("quiet"))
+    calls.publish("loud", refused_by_envoy("/street/loud", upstream))
+    assert calls.settled(calls.deploy("loud"))["state"] == "refused"
+    assert running.through("/street/quiet/items")[1] == "quiet@1"
+
+    calls.publish("quiet", specification("/street/quiet", upstream, display_name="Changed"))
+    changed = calls.settled(calls.deploy("quiet"))
+
+    assert changed["state"] == "serving"
+    running.answered("/street/quiet/items", "quiet@2")
+
+
+def test_what_the_gateway_cannot_do_is_refused_as_unsupported(running: House, calls: Calls, upstream: str):
+    calls.publish("keys", specification("/keys", upstream))
+    calls.settled(calls.deploy("keys"))
+    policies = [{"name": "api-key-auth"}]
+    for spec, why in (
+        (specification("/keys", upstream, policies=policies), "api-key-auth"),
+        (matching("(", "/keys", upstream), "x-kind"),
+    ):
+        calls.publish("keys", spec)
+        status = calls.settled(calls.deploy("keys"))
+        assert status["state"] == "refused"
+        (refusal,) = status["refusals"]
+        assert refusal["reason"].startswith("unsupported: ")
+        assert why in refusal["reason"]
+        assert status["facts"]["published"] is None
+        assert running.through("/keys/items")[1] == "keys@1"
+
+
+def test_a_context_that_is_taken_names_who_has_it(running: House, calls: Calls, upstream: str):
+    calls.publish("owner", specification("/taken", upstream))
+    calls.settled(calls.deploy("owner"))
+    calls.publish("squatter", specification("/taken", upstream))
+    reply = calls.ask("POST", "/deployments", {"api": "squatter", "gateway": "local"}, prefer="wait=20")
+    assert reply.status == 409
+    assert reply.json["type"].endswith("/context-taken")
+    assert "'owner'" in reply.json["detail"]
+    assert running.through("/taken/items")[1] == "owner@1"
+
+
+@pytest.fixture
+def a_thousand(calls: Calls, upstream: str) -> list[str]:
+    """Published, and none of them deployed; the one in the middle is refused by Envoy."""
+    names = [f"many-{i}" for i in range(1000)]
+    specs = {name: specification(f"/{name}", upstream) for name in names}
+    specs[names[500]] = refused_by_envoy(f"/{names[500]}", upstream)
+    published = calls.batch([event("api.command.publish", {"name": n, "spec": s}) for n, s in specs.items()])
+    assert published.status == 200, published
+    return names
+
+
+def test_a_thousand_at_once_of_which_one_is_refused(
+    running: House, calls: Calls, a_thousand: list[str], record_property: Callable[[str, object], None]
+):
+    bad, good = a_thousand[500], [n for n in a_thousand if n != a_thousand[500]]
+    began = time.perf_counter()
+    deployed: Reply = calls.batch(
+        [event("deployment.command.start", {"name": n, "api": n, "gateway": "local"}) for n in a_thousand]
+    )
+    assert deployed.status == 200, deployed
+    answering = running.listener()
+    for name in good:
+        until(lambda name=name: answering.ask("GET", f"/{name}/items")[0] == 200, name, 20.0, 0.001)
+    seconds = time.perf_counter() - began
+    answering.close()
+
+    status = calls.settled(bad)
+    assert status["state"] == "refused"
+    assert "invalid" in status["refusals"][0]["reason"]
+    settled = {name: calls.settled(name) for name in good}
+    assert {s["state"] for s in settled.values()} == {"serving"}
+    pushed = min(s["facts"]["published"] for s in settled.values())
+    live = max(s["facts"]["acknowledged"] for s in settled.values())
+    record_property("first push", pushed)
+    record_property("last of 999 acknowledged", live)
+    print(f"\n999 of 1,000 answer {seconds:.2f} s after the commands were sent; pushed {pushed}, live {live}")
+    assert seconds < 10

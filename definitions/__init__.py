@@ -1,0 +1,1 @@
+"""What people write in files, read with findings and written back: `definitions.reading.read`."""

@@ -1,0 +1,26 @@
+"""What reading has to say about a document: what is wrong, and where it is written."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`pointer` (RFC 6901) leads into the document, `line` and `column` (from 1) into the file `source`.
+
+    `rule` is a stable name, in kebab case. With an error the document is not used; a warning lets it pass.
+    """
+
+    severity: Severity
+    message: str
+    pointer: str
+    source: str
+    line: int
+    column: int
+    rule: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}:{self.column}" if self.source else f"{self.line}:{self.column}"
+        return f"{where}: {self.severity}: {self.message} [{self.rule}]"

@@ -1,0 +1,19 @@
+"""How large a document may be."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Nodes are scalars, lists and mappings, and characters those of the scalars; both are counted with
+    every alias written out."""
+
+    file_bytes: int = 256 * 1024 * 1024
+    documents: int = 100_000
+    document_bytes: int = 1024 * 1024
+    depth: int = 64
+    nodes: int = 200_000
+    characters: int = 8 * 1024 * 1024
+
+
+DEFAULT = Limits()

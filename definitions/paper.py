@@ -1,0 +1,158 @@
+"""A document under the reader's eye: its values with their places, and what is to be said of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from definitions.finding import Finding, Severity
+from definitions.pointers import token
+from definitions.written import Written
+
+
+def described(value: object) -> str:
+    """What kind of value it is, in the words of a person."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the value {str(value).lower()}"
+    if isinstance(value, str):
+        return f"the text {value[:60]!r}"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+@dataclass(slots=True)
+class Paper:
+    """What forms read from and write their findings on."""
+
+    written: Written
+
+    @property
+    def root(self) -> "Node":
+        return Node(self, "", self.written.value)
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self.written.findings
+
+    @property
+    def refused(self) -> bool:
+        return any(f.severity == "error" for f in self.written.findings)
+
+    def blamed(self, at: str) -> bool:
+        """Whether there is an error already at `at`, around it or in it."""
+        return any(
+            f.severity == "error"
+            and (f.pointer == at or f.pointer.startswith(f"{at}/") or at.startswith(f"{f.pointer}/"))
+            for f in self.written.findings
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value, where it stands. What is not there has the value None."""
+
+    paper: Paper
+    pointer: str
+    value: Any
+
+    def error(self, rule: str, message: str, key: bool = False) -> None:
+        self.paper.written.add("error", rule, self.pointer, message, key)
+
+    def warning(self, rule: str, message: str, key: bool = True) -> None:
+        self.paper.written.add("warning", rule, self.pointer, message, key)
+
+    def not_used(self, why: str = "it has no meaning here") -> None:
+        self.warning("not-used", f"{self.name} is not used: {why}")
+
+    @property
+    def name(self) -> str:
+        return self.pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.value, dict)
+
+    def at(self, key: str | int) -> "Node":
+        """The entry `key`, which need not exist."""
+        value = self.value
+        if isinstance(value, dict):
+            found: Any = cast("dict[str | int, Any]", value).get(key)
+        elif isinstance(value, list) and isinstance(key, int):
+            found = cast("list[Any]", value)[key]
+        else:
+            found = None
+        return Node(self.paper, f"{self.pointer}/{token(key)}", found)
+
+    def __contains__(self, key: str) -> bool:
+        return key in mapping(self.value)
+
+    def fields(self, known: Iterable[str], unknown: Severity = "error") -> dict[str, "Node"]:
+        """The entries of a mapping by name; none, and an error, when it is something else.
+
+        Names that are not in `known` are findings, and left out.
+        """
+        if not self.is_mapping:
+            self.expected("a mapping")
+            return {}
+        names = tuple(known)
+        found: dict[str, Node] = {}
+        for key in mapping(self.value):
+            node = self.at(key)
+            if key in names:
+                found[key] = node
+            else:
+                node.unknown(names, unknown)
+        return found
+
+    def unknown(self, known: Iterable[str], severity: Severity = "error") -> None:
+        close = get_close_matches(self.name.lower(), known_by_lower := {k.lower(): k for k in known}, 1, 0.7)
+        hint = f"; did you mean {known_by_lower[close[0]]!r}?" if close else ""
+        message = f"{self.name!r} is not known here{hint}"
+        self.paper.written.add(severity, "unknown-field", self.pointer, message, True)
+
+    def items(self) -> list["Node"]:
+        """The entries of a list; none when there is nothing, and an error when it is something else."""
+        value: Any = self.value
+        if isinstance(value, list):
+            return [self.at(i) for i in range(len(cast("list[Any]", value)))]
+        if self.value is not None or self._is_written():
+            self.expected("a list")
+        return []
+
+    def text(self) -> str | None:
+        """The text; None when there is none, and an error when it is something else."""
+        if isinstance(self.value, str):
+            return self.value
+        if self.value is not None or self._is_written():
+            self.expected("text")
+        return None
+
+    def required(self) -> str | None:
+        """The text, which must be there and not be empty."""
+        if (self.value is None and not self._is_written()) or self.value == "":
+            self.missing()
+            return None
+        return self.text()
+
+    def missing(self) -> None:
+        self.error("required", f"{self.name} is missing")
+
+    def expected(self, what: str) -> None:
+        """The error that `what` should stand here."""
+        plain = self.paper.written.plain(self.pointer)
+        if what == "text" and isinstance(self.value, int | float) and plain is not None:
+            said = f'{plain} is read as {described(self.value)}; put it in quotes: "{plain}"'
+            self.error("needs-quotes", said)
+        else:
+            self.error("type", f"{self.name or 'the document'} must be {what}, not {described(self.value)}")
+
+    def _is_written(self) -> bool:
+        return self.paper.written.holds(self.pointer)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """`value` when it is a mapping, else an empty one."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}

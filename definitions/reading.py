@@ -1,0 +1,112 @@
+"""Files to definitions: whatever the form, every document, every finding at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from definitions import openapi, signalbox_v1, wso2, wso2_oldest
+from definitions.finding import Finding
+from definitions.form import Draft, Form
+from definitions.limits import DEFAULT, Limits
+from definitions.paper import Paper, mapping
+from definitions.streams import pieces
+from definitions.written import Written
+from definitions.yaml_source import parse
+from schemas.api import ApiSpec
+
+FORMS: tuple[Form, ...] = (signalbox_v1, wso2, wso2_oldest, openapi)
+"""Every form that is read. A new one is a module and its name here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One document that could be read.
+
+    `spec` is an ApiSpec for the kind `API`, for others the model's data (snake_case, JSON-ready, what is
+    written and no defaults). `content` is this document alone, as written, `line` where it starts in
+    `source`; `deployed` whether it asks to be deployed, where the form has a way to say so.
+    """
+
+    kind: str
+    name: str
+    project: str
+    form: str
+    spec: ApiSpec | Mapping[str, Any]
+    content: bytes
+    media_type: str
+    source: str
+    line: int
+    deployed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a file holds, in its order. A document with an error is in `findings` alone."""
+
+    definitions: tuple[Definition, ...]
+    findings: tuple[Finding, ...]
+
+
+def read(content: bytes, source: str = "", *, name: str | None = None, limits: Limits = DEFAULT) -> Reading:
+    """Reads a file of any form, YAML or JSON. Never raises for what is in it.
+
+    `source` is what findings call the file. `name` is for definitions that carry none; one that does
+    keeps its own.
+    """
+    definitions: list[Definition] = []
+    findings: list[Finding] = []
+    seen: dict[tuple[str, str], int] = {}
+    for piece in pieces(content, source, limits):
+        if isinstance(piece, Finding):
+            findings.append(piece)
+            continue
+        written = parse(piece, source, limits)
+        definition = _definition(written, name)
+        if definition is not None:
+            first = seen.setdefault((definition.kind, definition.name), definition.line)
+            if first != definition.line:
+                text = f"{definition.kind} {definition.name!r} is already defined on line {first}"
+                written.add("error", "duplicate-definition", "", text)
+            else:
+                definitions.append(definition)
+        findings += sorted(written.findings, key=lambda f: (f.line, f.column))
+    return Reading(tuple(definitions), tuple(findings))
+
+
+def _definition(written: Written, name: str | None) -> Definition | None:
+    if written.value is None:
+        return None
+    paper = Paper(written)
+    if not paper.root.is_mapping:
+        paper.root.error("unknown-form", f"this is no definition; supported are: {_supported()}")
+        return None
+    form = next((f for f in FORMS if f.claims(mapping(written.value))), None)
+    if form is None:
+        at = next((k for k in ("apiVersion", "version", "openapi", "swagger") if k in paper.root), None)
+        node = paper.root.at(at) if at else paper.root
+        node.error("unknown-form", f"this form of definition is not read; supported are: {_supported()}")
+        return None
+    draft = form.read(paper, name)
+    if draft is None or paper.refused:
+        return None
+    return _defined(draft, written)
+
+
+def _defined(draft: Draft, written: Written) -> Definition:
+    json = written.text.lstrip()[:1] == "{"
+    return Definition(
+        kind=draft.kind,
+        name=draft.name,
+        project=draft.project,
+        form=draft.form,
+        spec=draft.spec,
+        content=written.piece.content,
+        media_type="application/json" if json else "application/yaml",
+        source=written.source,
+        line=written.line,
+        deployed=draft.deployed,
+    )
+
+
+def _supported() -> str:
+    return "; ".join(form.TITLE for form in FORMS)

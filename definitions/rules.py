@@ -1,0 +1,124 @@
+"""What the parts of an API say against each other, whatever form it was written in.
+
+Runs over the data before its types are checked, so that all is found at once; what has the wrong type is
+passed over here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from definitions.paper import Node, Paper
+from definitions.validating import Origins, written_at
+from schemas.api import ApiSpec
+
+_PARAMETER = re.compile(r"\{[^{}]+\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """`path` leads into the data of an ApiSpec."""
+
+    path: tuple[str | int, ...]
+    rule: str
+    message: str
+
+
+def check(data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) -> None:
+    """Says on `paper` what is contradictory in the data of an ApiSpec."""
+    for found in contradictions(data):
+        at = written_at(ApiSpec, found.path, origins, base)
+        if not paper.blamed(at):
+            Node(paper, at, None).error(found.rule, found.message)
+
+
+def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    names = [u.get("name") for u in _mappings(data.get("upstreams"))]
+    yield from _upstreams(data)
+    yield from _backends(("backends",), data.get("backends"), names)
+    yield from _backends(("sandbox_backends",), data.get("sandbox_backends"), names)
+    yield from _operations(data.get("operations"), names)
+
+
+def _upstreams(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    seen: set[object] = set()
+    for i, upstream in enumerate(_mappings(data.get("upstreams"))):
+        name = upstream.get("name")
+        if isinstance(name, str) and name in seen:
+            yield Contradiction(("upstreams", i, "name"), "duplicate-upstream", f"{name!r} is defined twice")
+        seen.add(name if isinstance(name, str) else None)
+        endpoints = list(_mappings(upstream.get("endpoints")))
+        for j, endpoint in enumerate(endpoints):
+            problem = _host_problem(endpoint.get("url"))
+            if problem:
+                yield Contradiction(("upstreams", i, "endpoints", j, "url"), "url", problem)
+        if endpoints and all(e.get("weight", 1) == 0 for e in endpoints):
+            message = "at least one weight must be above 0"
+            yield Contradiction(("upstreams", i, "endpoints"), "weights", message)
+
+
+def _host_problem(url: object) -> str:
+    if not isinstance(url, str):
+        return ""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"{url!r}: {error}"
+    if not parts.hostname:
+        return f"{url!r} has no host"
+    return f"{url!r} has port 0" if port == 0 else ""
+
+
+def _backends(path: tuple[str | int, ...], value: object, names: list[Any]) -> Iterator[Contradiction]:
+    backends = list(_mappings(value))
+    for i, backend in enumerate(backends):
+        name = backend.get("upstream")
+        if isinstance(name, str) and name not in names:
+            known = ", ".join(sorted(n for n in names if isinstance(n, str)))
+            message = f"there is no upstream {name!r}; here are: {known or 'none'}"
+            yield Contradiction((*path, i, "upstream"), "unknown-upstream", message)
+    if backends and all(b.get("weight", 1) == 0 for b in backends):
+        yield Contradiction(path, "weights", "at least one weight must be above 0")
+
+
+def _operations(value: object, names: list[Any]) -> Iterator[Contradiction]:
+    seen: dict[str, int] = {}
+    for i, operation in enumerate(_mappings(value)):
+        yield from _backends(("operations", i, "backends"), operation.get("backends"), names)
+        method, path = operation.get("method"), operation.get("path")
+        if not isinstance(path, str) or not isinstance(method, str):
+            continue
+        segments = path.split("/")[1:]
+        for problem in _path_problems(segments):
+            yield Contradiction(("operations", i, "path"), "path-template", f"{path!r}: {problem}")
+        shape = ["{}" if _PARAMETER.fullmatch(s) else s for s in segments]
+        first = seen.setdefault(f"{method} {shape} {operation.get('headers') or ''}", i)
+        if first != i:
+            message = f"{method} {path} is the same as operation {first + 1} of the list"
+            yield Contradiction(("operations", i), "duplicate-operation", message)
+
+
+def _path_problems(segments: list[str]) -> Iterator[str]:
+    names: set[str] = set()
+    for i, segment in enumerate(segments):
+        last = i == len(segments) - 1
+        if not segment and not last:
+            yield "two slashes follow each other"
+        elif _PARAMETER.fullmatch(segment):
+            if segment in names:
+                yield f"the parameter {segment} is there twice"
+            names.add(segment)
+        elif "{" in segment or "}" in segment:
+            yield f"a parameter is a whole segment, such as /{{id}}, but here is {segment!r}"
+        elif "*" in segment and (segment != "*" or not last):
+            yield "* stands alone, as the last segment"
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    """The entries of a list, in their order; what is no mapping counts as an empty one."""
+    if isinstance(value, list):
+        for item in cast("list[object]", value):
+            yield cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}

@@ -1,0 +1,60 @@
+"""`apiVersion: signalbox.io/v1`: the form of Signalbox itself. Every aggregate of the catalog that people
+define has a kind here, by its model alone; an API has some shorter ways to be said (signalbox_api)."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from definitions import signalbox_api
+from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.paper import Paper
+from definitions.shapes import record, translated
+from definitions.validating import validated
+from schemas.catalog import AGGREGATES
+from schemas.message import Value
+
+API_VERSION = "signalbox.io/v1"
+TITLE: str = f"apiVersion: {API_VERSION}"
+
+_TOP = ("apiVersion", "kind", "metadata", "spec")
+
+
+def _fields(view: type[Value]) -> type[Value] | None:
+    """The values of an aggregate that people write: by convention its view's base `<View>Fields`."""
+    for base in view.__mro__:
+        if base.__name__ == f"{view.__name__}Fields" and issubclass(base, Value):
+            return base
+    return None
+
+
+KINDS: Mapping[str, type[Value]] = MappingProxyType(
+    {a.view.__name__: fields for a in AGGREGATES if not a.top and (fields := _fields(a.view)) is not None}
+)
+
+
+def claims(value: Mapping[str, Any]) -> bool:
+    return value.get("apiVersion") == API_VERSION
+
+
+def read(paper: Paper, name: str | None) -> Draft | None:
+    fields = paper.root.fields(_TOP)
+    kind = paper.root.at("kind")
+    model = KINDS.get(kind.value) if isinstance(kind.value, str) else None
+    if kind.value == signalbox_api.KIND:
+        return signalbox_api.read(paper, name)
+    if model is None:
+        known = ", ".join(sorted((signalbox_api.KIND, *KINDS)))
+        if kind.required() is not None:
+            kind.error("unknown-kind", f"{kind.value!r} is not a kind; here are: {known}")
+        return None
+    title, _ = signalbox_api.written_name(paper, name, ("name",))
+    spec = paper.root.at("spec")
+    data: Any = translated(spec, record(model)) if "spec" in fields else {}
+    if not spec.is_mapping and "spec" in fields:
+        spec.expected("a mapping")
+        return None
+    values = validated(model, data, paper, {}, "/spec")
+    if title is None or values is None:
+        return None
+    kept = values.model_dump(mode="json", exclude_unset=True)
+    return Draft(kind.value, title, DEFAULT_PROJECT, API_VERSION, kept)

@@ -1,0 +1,134 @@
+"""Models checked against what was written; what pydantic says, said at the place in the file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from definitions.paper import Node, Paper, described
+from definitions.pointers import pointer
+from definitions.shapes import ListOf, Record, record
+from schemas.message import Name
+
+M = TypeVar("M", bound=BaseModel)
+Origins = Mapping[str, str]
+"""Pointer into the model's data -> pointer to where that was written, for what was moved."""
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_NAME_RULE = "letters, digits, dot, hyphen and underscore, at most 100, a letter or digit at both ends"
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_RULES = {
+    "missing": "required",
+    "extra_forbidden": "unknown-field",
+    "literal_error": "choice",
+    "string_pattern_mismatch": "pattern",
+    "string_too_short": "length",
+    "string_too_long": "length",
+    "too_short": "length",
+    "too_long": "length",
+    "greater_than_equal": "range",
+    "less_than_equal": "range",
+    "greater_than": "range",
+    "less_than": "range",
+}
+
+
+def validated(model: type[M], data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) -> M | None:
+    """`data` as a `model`, strictly: no text is taken for a number. None, and errors, when it does not fit.
+
+    `base` is where the fields of the model are written, unless `origins` says otherwise.
+    """
+    try:
+        return model.model_validate_json(orjson.dumps(data), strict=True)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            at = written_at(model, detail["loc"], origins, base)
+            if not paper.blamed(at):
+                _say(paper, at, detail, _hint(model, detail["loc"]))
+        return None
+
+
+def name_at(node: Node) -> str | None:
+    """The name that stands at `node`; an error when there is none, or it is none."""
+    text = node.required()
+    if text is None:
+        return None
+    if not is_name(text):
+        node.error("name", f"{text!r} cannot be a name: {_NAME_RULE}")
+        return None
+    return text
+
+
+def is_name(text: str) -> bool:
+    try:
+        _NAME.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def written_at(model: type[BaseModel], loc: Sequence[str | int], origins: Origins, base: str) -> str:
+    """The pointer to where the part `loc` of a model's data is written."""
+    for length in range(len(loc), -1, -1):
+        origin = base if length == 0 else origins.get(pointer(loc[:length]))
+        if origin is not None:
+            return origin + pointer(_in_file(model, loc)[length:])
+    raise AssertionError("unreachable: the empty prefix has an origin")
+
+
+def _in_file(model: type[BaseModel], loc: Sequence[str | int]) -> list[str | int]:
+    shape: object = record(model)
+    names: list[str | int] = []
+    for part in loc:
+        if isinstance(shape, Record) and isinstance(part, str):
+            found = shape.by_name(part)
+            names.append(found[0] if found else part)
+            shape = found[1].shape if found else None
+        else:
+            names.append(part)
+            shape = shape.item if isinstance(shape, ListOf) else None
+    return names
+
+
+def _hint(model: type[BaseModel], loc: Sequence[str | int]) -> str:
+    shape: object = record(model)
+    hint = ""
+    for part in loc:
+        if isinstance(shape, Record) and isinstance(part, str):
+            found = shape.by_name(part)
+            hint = found[1].hint if found else ""
+            shape = found[1].shape if found else None
+        else:
+            shape = shape.item if isinstance(shape, ListOf) else None
+    return hint
+
+
+def _say(paper: Paper, at: str, detail: ErrorDetails, hint: str) -> None:
+    kind = detail["type"]
+    value: object = detail["input"]
+    node = Node(paper, at, value)
+    if kind == "missing":
+        node.missing()
+    elif kind in _TYPES:
+        node.expected(_TYPES[kind])
+    elif kind == "string_pattern_mismatch":
+        why = hint or f"it must match {detail.get('ctx', {}).get('pattern')}"
+        node.error("pattern", f"{node.name} cannot be {str(value)[:80]!r}: {why}")
+    else:
+        said = re.sub(r"^Input should", "it should", detail["msg"])
+        message = f"{node.name} cannot be {described(value)}: {said}"
+        node.error(_RULES.get(kind, kind.replace("_", "-")), message)

@@ -1,0 +1,138 @@
+"""Policies of WSO2's oldest form, as the policies of today."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from definitions.paper import Node, mapping
+
+Side = Literal["request", "response"]
+_NAMED = Callable[[Node, str], list[Any]]
+
+
+def policies(nodes: Iterable[Node], side: Side) -> list[Any]:
+    """In their order; neighbours that set headers become one policy. Names that are not known are kept."""
+    found: list[Any] = []
+    for node in nodes:
+        if not node.is_mapping:
+            node.expected("a mapping")
+            continue
+        name = node.at("name").required()
+        if name is None:
+            continue
+        for key in node.value:
+            if key not in ("name", "params", "version", "executionCondition"):
+                node.at(key).not_used()
+        made = _TRANSLATED[name](node.at("params"), side) if name in _TRANSLATED else _kept(node)
+        for policy in made:
+            if not (found and _joined(found[-1], policy, side)):
+                found.append(policy)
+    return found
+
+
+def api_key(node: Node) -> list[Any]:
+    """From `{header | query | cookie: NAME}`, or what is already `{key, in}`."""
+    params = mapping(node.value)
+    if "key" in params:
+        return [_policy("api-key-auth", {k: v for k, v in params.items() if k != "enabled"})]
+    for place in ("header", "query", "cookie"):
+        if params.get(place):
+            return [_policy("api-key-auth", {"key": params[place], "in": place})]
+    node.error("required", "apiKey says neither header nor query: where is the key?")
+    return []
+
+
+def _policy(name: str, params: Any) -> dict[str, Any]:
+    return {"name": name, "version": "v1", "params": params}
+
+
+def _kept(node: Node) -> list[Any]:
+    written = {k: node.value[k] for k in ("name", "params") if node.value.get(k) is not None}
+    condition = node.value.get("executionCondition")
+    return [written | ({"condition": condition} if condition is not None else {})]
+
+
+def _joined(before: Any, policy: Any, side: str) -> bool:
+    if before["name"] != "set-headers" or policy["name"] != "set-headers" or side not in before["params"]:
+        return False
+    headers: list[Any] = before["params"][side]["headers"]
+    for header in policy["params"][side]["headers"]:
+        headers[:] = [h for h in headers if str(h["name"]).lower() != str(header["name"]).lower()]
+        headers.append(header)
+    return True
+
+
+def _jwt(params: Node, side: str) -> list[Any]:
+    return [_policy("jwt-auth", params.value or {})]
+
+
+def _rate_limit(params: Node, side: str) -> list[Any]:
+    limit, window = params.at("limit"), params.at("window")
+    if not isinstance(limit.value, int) or isinstance(limit.value, bool):
+        limit.expected("a whole number")
+    if not isinstance(window.value, str):
+        window.expected("a duration, such as 1m")
+    return [_policy("basic-ratelimit", {"limits": [{"requests": limit.value, "duration": window.value}]})]
+
+
+def _set_header(params: Node, side: str) -> list[Any]:
+    return _set([params], side)
+
+
+def _remove_header(params: Node, side: str) -> list[Any]:
+    return _remove([params], side)
+
+
+def _header_modify(params: Node, side: str) -> list[Any]:
+    """`{set | add: …, remove: …}`, each a mapping, or a list of `{name, value}` or names."""
+    made: list[Any] = []
+    fields = params.fields(("set", "add", "remove"), "warning")
+    for key in ("set", "add"):
+        if key in fields:
+            made += _set(_entries(fields[key]), side)
+    if "remove" in fields:
+        made += _remove(fields["remove"].items(), side)
+    return made
+
+
+def _entries(node: Node) -> list[Node]:
+    if node.is_mapping:
+        return [node.at(key) for key in mapping(node.value)]
+    return node.items()
+
+
+def _set(nodes: list[Node], side: str) -> list[Any]:
+    headers: list[Any] = []
+    for node in nodes:
+        if not node.is_mapping:
+            headers.append({"name": node.name, "value": node.value})
+            continue
+        name = _header_name(node)
+        value = node.at("value").text()
+        if value is not None and "${" in value:
+            node.at("value").warning(
+                "expression", "expressions are not evaluated: it is sent as it stands", False
+            )
+        if "value" not in node:
+            node.at("value").missing()
+        headers.append({"name": name or "", "value": value})
+    return [_policy("set-headers", {side: {"headers": headers}})]
+
+
+def _remove(nodes: list[Node], side: str) -> list[Any]:
+    names = [node.value if isinstance(node.value, str) else _header_name(node) for node in nodes]
+    return [_policy("remove-headers", {side: {"headers": [{"name": name} for name in names]}})]
+
+
+def _header_name(node: Node) -> str | None:
+    key = next((k for k in ("name", "key", "header") if k in node), "name")
+    return node.at(key).required()
+
+
+_TRANSLATED: dict[str, _NAMED] = {
+    "apiKey": lambda params, side: api_key(params),
+    "jwt": _jwt,
+    "rateLimit": _rate_limit,
+    "headerModify": _header_modify,
+    "SET_HEADER": _set_header,
+    "REMOVE_HEADER": _remove_header,
+}

@@ -24,6 +24,10 @@ def check(api: DeployedApi) -> tuple[Unsupported, ...]:
 
 
 def _findings(api: DeployedApi) -> Iterable[Unsupported]:
+    for what, name in (("API", api.api), ("deployment", api.deployment)):
+        # Both are said in headers.
+        if problem := value_problem(name):
+            yield Unsupported("", f"the {what}'s name {name!r}: {problem}")
     if not api.context or any(s.kind != "literal" or not s.text for s in api.context):
         yield Unsupported("/context", "a context that is not one or more literal segments")
     for segment in api.context:

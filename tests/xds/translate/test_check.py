@@ -95,6 +95,7 @@ def test_what_envoy_cannot_do_for_an_operation_is_found(bad: DeployedApi, says: 
 @pytest.mark.parametrize(
     ("bad", "pointer", "says"),
     [
+        (_orders(api="a\nb", deployment="d"), "", "the API's name 'a\\nb': has a line break"),
         (_orders(context="/orders/{id}"), "/context", "not one or more literal segments"),
         (_orders(context="/orders/.."), "/context", "'..'"),
         (_orders(hosts=[]), "/hosts", "without a host"),

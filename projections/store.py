@@ -139,7 +139,7 @@ def _json(value: Any) -> str:
 
 def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:
     """The rows of `result` by column name."""
-    names = [str(name) for name in result.keys()]  # SQLAlchemy's are a kind of text JSON refuses
+    names = [str(column) for column in list(result.keys())]  # SQLAlchemy's are a kind of text JSON refuses
     return [dict(zip(names, list[Any](row), strict=True)) for row in result]
 
 

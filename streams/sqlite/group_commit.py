@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 from streams.log import LogError, LogUnavailable
@@ -77,6 +78,8 @@ class GroupCommit(Generic[Request, Result]):
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.transactions = 0
         """How many transactions were committed."""
+        self.committed_in: Callable[[float], None] = _unmeasured
+        """Told, on the writer's thread, how many seconds each of them took."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -169,6 +172,7 @@ class GroupCommit(Generic[Request, Result]):
         """Raises LogError when the store is at fault, anything else when a request is."""
         if self._db is None:
             self._db = self._connected()
+        began = perf_counter()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             unit.write(self._db)
@@ -182,6 +186,7 @@ class GroupCommit(Generic[Request, Result]):
             self._disconnect()
             raise
         self.transactions += 1
+        self.committed_in(perf_counter() - began)
         self._journaled = True
         if self._refusing:
             self._refusing = False
@@ -206,6 +211,10 @@ class GroupCommit(Generic[Request, Result]):
         # The loop may be gone when its owner never closed us: then nobody is left to be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
+
+
+def _unmeasured(seconds: float) -> None:
+    """Nobody wants to know."""
 
 
 def _answer(

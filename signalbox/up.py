@@ -43,7 +43,7 @@ async def _up(settings: Settings) -> int:
     began = time.perf_counter()
     try:
         async with Signalbox(settings) as running:
-            _settle()
+            settle()
             _welcome(settings, time.perf_counter() - began)
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +57,7 @@ async def _up(settings: Settings) -> int:
     return 0
 
 
-def _settle() -> None:
+def settle() -> None:
     """Tells the garbage collector that what lives now stays: it would look through it again and again."""
     gc.collect()
     gc.freeze()

@@ -1,0 +1,52 @@
+"""`make bench`: measures, writes `bench/results/<name>.json`, prints the table. Names choose some of them."""
+
+import argparse
+import importlib
+import json
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.figure import Figure, machine
+
+BENCHES = ("translate", "commands", "rebuild", "change", "folder", "fanout", "crash")
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
+    chosen = parser.parse_args().names or BENCHES
+    if unknown := set(chosen) - set(BENCHES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    RESULTS.mkdir(exist_ok=True)
+    console = Console()
+    for name in chosen:
+        facts = machine()
+        began = time.perf_counter()
+        figures: list[Figure] = importlib.import_module(f"bench.{name}").run()
+        seconds = round(time.perf_counter() - began, 1)
+        result = [{**figure.row(), "machine": facts} for figure in figures]
+        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        console.print(table(name, seconds, figures))
+
+
+def table(name: str, seconds: float, figures: list[Figure]) -> Table:
+    made = Table(title=f"{name} ({seconds} s)", title_justify="left")
+    made.add_column("what")
+    made.add_column("measured", justify="right")
+    made.add_column("target", justify="right")
+    made.add_column("holds")
+    for figure in figures:
+        bound = (
+            "" if figure.target is None else f"{'≤' if figure.most else '≥'} {figure.target:,g} {figure.unit}"
+        )
+        verdict = {True: "yes", False: "no", None: ""}[figure.holds]
+        made.add_row(figure.name, f"{figure.value:,.3g} {figure.unit}", bound, verdict)
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,8 @@ class Telemetry:
     """Sets up the process's providers once, and holds its instruments."""
 
     def __init__(self, *, otlp: bool = False) -> None:
+        self.traces = otlp
+        """Whether spans are recorded."""
         resource = Resource.create({"service.name": "signalbox"})
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
         # Without an exporter spans are not recorded, but their ids still travel with the events.

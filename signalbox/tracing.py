@@ -7,6 +7,7 @@ wherever it runs.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -26,12 +27,17 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 def traceparent_of_request(given: str) -> str:
     """The `traceparent` of a request's commands: a new span, below the caller's when it named one."""
-    tracer = trace.get_tracer("signalbox.api")
-    span = tracer.start_span("request", _context(given), kind=SpanKind.SERVER)
+    span = _tracer().start_span("request", _context(given), kind=SpanKind.SERVER)
     span.end()
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
     return carrier.get("traceparent", "")
+
+
+@cache
+def _tracer() -> trace.Tracer:
+    """Looked up once, after the process has set its provider: the look-up is what costs."""
+    return trace.get_tracer("signalbox")
 
 
 def _context(traceparent: str) -> Context:
@@ -50,7 +56,6 @@ class Changes:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._started: OrderedDict[str, _Started] = OrderedDict()
-        self._tracer = trace.get_tracer("signalbox")
 
     def decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         self._telemetry.decide.record(seconds)
@@ -81,8 +86,8 @@ class Changes:
             self._span(message.fact, started.traceparent, started.requested, message.deployment)
 
     def _span(self, name: str, traceparent: str, began: float, id: str) -> None:
-        if not traceparent:
+        if not traceparent or not self._telemetry.traces:
             return
-        span = self._tracer.start_span(name, _context(traceparent), start_time=int(began * 1e9))
+        span = _tracer().start_span(name, _context(traceparent), start_time=int(began * 1e9))
         span.set_attribute("signalbox.id", id)
         span.end()

@@ -1,5 +1,6 @@
 """Many definitions in one request: read, published together, and deployed when asked."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -204,10 +205,9 @@ class _Item:
 async def post(call: Call) -> ASGIApp:
     """Good definitions go on the log in one append, their deployments in a second."""
     texts, target = await _asked(call)
-    items: list[_Item] = []
-    async for text, read in read_all(texts):
-        for one in read:
-            items.append(await _item(call, text, one))
+    read = [(text, one) async for text, found in read_all(texts) for one in found]
+    # Together, so that their documents share a commit.
+    items = await asyncio.gather(*(_item(call, text, one) for text, one in read))
     await _publish(call, items)
     if target is not None:
         await _deploy(call, items, target)

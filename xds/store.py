@@ -6,7 +6,7 @@ that a version which one proxy of a gateway refused is not tried on the next.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from gateways.entry import Entry
 from xds.wire import Ready, delta_response, ready
@@ -25,7 +25,9 @@ class Slot:
     """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
 
     `reason` is why `current` is quarantined, `because` the required resource whose refusal that was;
-    `pins` are quarantined resources whose last good version needs this one.
+    `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
+    removed before `current` came, so that what was accepted earlier is no good version to go back to;
+    `before` is what `current` replaced before anybody was known to have accepted it.
     """
 
     type: str
@@ -37,7 +39,9 @@ class Slot:
     removal: Entry | None = None
     reason: str | None = None
     because: Key | None = None
-    pins: set[Key] = field(default_factory=set[Key])
+    pins: frozenset[Key] = frozenset()
+    anew: bool = False
+    before: Ready | None = None
 
     @property
     def key(self) -> Key:
@@ -162,11 +166,15 @@ class Gateway:
         self._require(slot, slot.current, entry)
         self._release(slot)
         self._touch(slot)
-        slot.removal = None
+        removed, slot.removal = slot.removal is not None, None
+        if slot.current is not slot.good:
+            slot.before = slot.current
         if slot.good and slot.good.version == entry.version:
             slot.current = slot.good
             slot.current.entry, slot.current.stamp = entry, slot.seq
         else:
+            if removed and not slot.pins:
+                slot.good, slot.anew = None, True
             slot.current = ready(entry, slot.seq)
         self._retry_requirers(slot)
         self._inherit_refusal(slot)
@@ -177,7 +185,7 @@ class Gateway:
         if slot.good is accepted:
             return False
         if slot.current is accepted:
-            slot.good = accepted
+            slot.good, slot.before, slot.anew = accepted, None, False
             if slot.reason is None:
                 return False
             # refused by one proxy, taken by another: offered again, but not to the one that refused
@@ -186,11 +194,11 @@ class Gateway:
             accepted.stamp = slot.seq
             self._retry_requirers(slot)
             return True
-        if slot.good is None or slot.good.stamp < accepted.stamp:
+        if not slot.anew and (slot.good is None or slot.good.stamp < accepted.stamp):
             visible = slot.reason is not None or (slot.current is None and bool(slot.pins))
+            self._release_pins(slot)
             slot.good = accepted
             if visible:
-                self._release_pins(slot)
                 self._pin(slot)
                 self._touch(slot)
                 accepted.stamp = slot.seq
@@ -232,7 +240,7 @@ class Gateway:
         offered = slot.offered
         self._require(slot, before, None)
         self._release(slot)
-        slot.current, slot.removal = None, entry
+        slot.current, slot.removal, slot.anew = None, entry, False
         self._touch(slot)
         if slot.offered is not None and slot.offered is not offered:
             slot.offered.stamp = slot.seq
@@ -316,7 +324,7 @@ class Gateway:
             if required is None:
                 continue
             revived = required.gone and required.good is not None
-            required.pins.add(slot.key)
+            required.pins |= {slot.key}
             if revived and required.good:
                 self._touch(required)
                 required.good.stamp = required.seq
@@ -325,7 +333,7 @@ class Gateway:
         for key in slot.good.entry.requires if slot.good else ():
             required = self.slot(key)
             if required and slot.key in required.pins:
-                required.pins.discard(slot.key)
+                required.pins -= {slot.key}
                 if required.gone:
                     self._touch(required)
 

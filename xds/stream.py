@@ -193,6 +193,10 @@ class DeltaStream(Stream):
 class StateStream(Stream):
     """The state-of-the-world variant. It remembers what the client runs, to say all of it again."""
 
+    def __init__(self, gateway: Gateway, node: str, observer: Observer) -> None:
+        super().__init__(gateway, node, observer)
+        self._accepted: set[str] = set()
+
     def receive(self, request: StateRequest) -> None:
         subscription = self._subscriptions.get(request.type)
         if subscription is None:
@@ -203,6 +207,11 @@ class StateStream(Stream):
         flight = subscription.flight
         if flight and request.nonce:
             self._answered(subscription, flight, request.refusal)
+            if request.refusal is None:
+                self._accepted.add(request.type)
+            elif request.type not in self._accepted and subscription.wildcard:
+                # it may hold anything from before it came: it has to be told all, if only the good rest
+                subscription.owed = True
         self._resubscribe(subscription, request.names)
 
     def _first(self, request: StateRequest) -> None:

@@ -144,6 +144,9 @@ class Subscription:
                 self._run(name, offered)
                 self.pending[name] = self.cursor
             else:
+                if slot and slot.before and slot.before.version == version:
+                    # its acknowledgement was lost with the stream
+                    changed |= self.gateway.proved(slot, slot.before)
                 self.pending[name] = 0
             self._look_at(name)
         if proved:
@@ -240,13 +243,16 @@ class Subscription:
                 self._report(slot.current.entry, slot.reason)
             offered = slot.offered if slot else None
             if offered is None or slot is None:
-                keeps = slot is not None and slot.current is not None
+                keeps = slot is not None and slot.current is not None and not slot.anew
                 self._sift_absent(name, held, keeps, absent)
                 continue
             self.leaving.discard(name)
             refusal = self.refused.get(name)
             if refusal and refusal[0] == offered.version:
                 self._report(offered.entry, refusal[1])
+                if self.gateway.refuse(slot, offered, refusal[1]):
+                    # it had been removed, and has come back as it was
+                    self.gateway.wake()
                 if name in self.asked and held == NOTHING:
                     absent.append(name)
                 self._settle(name)

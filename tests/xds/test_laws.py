@@ -6,14 +6,14 @@ writes the route and, when they are new, its cluster, and removes clusters that 
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateways.entry import Entry
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.order import CLUSTER, ROUTES
-from xds.store import ResourceStore
+from xds.store import ResourceStore, Slot
 
 APIS = ("a", "b", "c", "d", "e")
 
@@ -100,12 +100,24 @@ def check(house: House, proxies: list[Proxy]) -> None:
         assert not [body for body in (*routes.values(), *clusters.values()) if body.startswith("bad")]
 
 
+def slot(house: House, api: str) -> Slot:
+    return house.store.gateway(GATEWAY).table(ROUTES).slots[api]
+
+
 def last_goods(house: House) -> list[Entry]:
     slots = house.store.gateway(GATEWAY).table(ROUTES).slots.values()
     return [slot.good.entry for slot in slots if slot.reason and slot.good]
 
 
 @settings(max_examples=400, deadline=None)
+@example(
+    history=[("undeploy", "a"), ("settle",), ("deploy", "a", 0, "one", True), ("settle",), ("restart", 0)],
+    names_bad=False,
+).via("what was removed before a refused version came is no last good version")
+@example(
+    history=[("reconnect", 2), ("undeploy", "b"), ("undeploy", "a"), ("deploy", "a", 0, "one", True)],
+    names_bad=False,
+).via("a state-of-the-world proxy that comes back is told all, though the first response is refused")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool

@@ -1,0 +1,119 @@
+"""What the store promises its callers: by key and by cursor, at the cost of what changed."""
+
+import sys
+from dataclasses import replace
+
+from gateways.entry import Entry
+from tests.xds.proxies import GATEWAY, entry
+from xds.observer import Silent
+from xds.order import CLUSTER, ROUTES
+from xds.store import TOMBSTONES, ResourceStore
+from xds.stream import DeltaStream
+from xds.wire import DeltaRequest
+
+
+def filled(count: int) -> ResourceStore:
+    store = ResourceStore()
+    store.apply([entry("CDS", f"c/{index}", "1") for index in range(count)])
+    return store
+
+
+def test_what_was_applied_can_be_read() -> None:
+    store = ResourceStore()
+    a, b, route = entry("CDS", "a", "1"), entry("CDS", "b", "1"), entry("RDS", "r", "1")
+    store.apply([a, b, route])
+    store.apply([entry("CDS", "b", "")])
+    assert store.entry(GATEWAY, CLUSTER, "a") == a
+    assert store.entry(GATEWAY, CLUSTER, "b") is None
+    assert store.entry("organizations/acme/gateways/other", CLUSTER, "a") is None
+    assert store.names(GATEWAY, CLUSTER) == ["a"]
+    assert store.names(GATEWAY, ROUTES) == ["r"]
+    assert store.entries(GATEWAY) == [a, route]
+    assert store.quarantined(GATEWAY) == []
+
+
+def test_a_cursor_finds_what_changed_since_in_order() -> None:
+    store = filled(1000)
+    table = store.gateway(GATEWAY).table(CLUSTER)
+    cursor = table.last
+    assert table.since(cursor) == []
+    store.apply([entry("CDS", "c/7", "2"), entry("CDS", "c/3", "2"), entry("CDS", "c/7", "3")])
+    store.apply([entry("CDS", "c/5", "")])
+    assert [slot.name for slot in table.since(cursor)] == ["c/3", "c/7", "c/5"]
+
+
+def calls_of(store: ResourceStore, change: list[Entry], stream: DeltaStream) -> int:
+    """Function calls made to take `change` and to say what is to be sent."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        store.apply(change)
+        sent = stream.responses()
+    finally:
+        sys.setprofile(None)
+    assert len(sent) == 1
+    return calls
+
+
+def test_a_change_costs_the_same_whatever_exists() -> None:
+    costs: list[int] = []
+    for count in (10, 10_000):
+        store = filled(count)
+        stream = DeltaStream(store.gateway(GATEWAY), "node", Silent())
+        stream.receive(DeltaRequest(type=CLUSTER))
+        assert len(stream.responses()) == 1
+        stream.receive(DeltaRequest(type=CLUSTER, nonce="1"))
+        assert stream.responses() == []
+        costs.append(calls_of(store, [entry("CDS", "c/5", "2")], stream))
+    assert costs[0] == costs[1]
+
+
+def test_the_same_version_changes_nothing_but_causes() -> None:
+    store = filled(3)
+    gateway = store.gateway(GATEWAY)
+    before = gateway.seq
+    store.apply([entry("CDS", "c/1", "1")])
+    assert gateway.seq == before
+    caused = entry("CDS", "c/1", "1", cause="deployment-2")
+    store.apply([caused])
+    assert store.entry(GATEWAY, CLUSTER, "c/1") == caused
+
+
+def test_streams_are_woken_once_per_call_and_only_of_the_gateway() -> None:
+    store = ResourceStore()
+    woken: list[str] = []
+    other = "organizations/acme/gateways/other"
+    for subject in (GATEWAY, other):
+        store.gateway(subject).watch(lambda subject=subject: woken.append(subject), lambda type: 0)
+    store.apply([entry("CDS", "a", "1"), entry("RDS", "b", "1")])
+    assert woken == [GATEWAY]
+    store.apply([replace(entry("CDS", "a", "1"), gateway=other)])
+    assert woken == [GATEWAY, other]
+
+
+def test_removed_names_are_remembered_until_every_stream_has_seen_them() -> None:
+    store = filled(3 * TOMBSTONES)
+    gateway = store.gateway(GATEWAY)
+    seen = gateway.seq
+    gateway.watch(lambda: None, lambda type: seen)
+    removals = [entry("CDS", f"c/{index}", "") for index in range(3 * TOMBSTONES)]
+    store.apply(removals[:-1])
+    table = gateway.table(CLUSTER)
+    assert len(table.since(seen)) == 3 * TOMBSTONES - 1
+    seen = gateway.seq
+    store.apply(removals[-1:])
+    assert len(table.slots) <= TOMBSTONES
+
+
+def test_causes_of_a_removal_are_those_of_what_was_removed() -> None:
+    store = ResourceStore()
+    store.apply([entry("CDS", "a", "1", cause="deployment-1")])
+    store.apply([entry("CDS", "a", "")])
+    removal = store.gateway(GATEWAY).table(CLUSTER).slots["a"].removal
+    assert removal is not None
+    assert [cause.deployment for cause in removal.causes] == ["deployment-1"]

@@ -1,0 +1,327 @@
+"""`kill -9` at random moments under load: what was acknowledged is there once, whatever the moment."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, Table, inspect, select
+
+from bench.calls import CLOUDEVENT, Calls, Reply, event, specification, until
+from bench.figure import Figure, percentile
+from bench.house import House
+from bench.house import house as new_house
+from projections.store import Store, live, open_store
+from schemas.identity import uuid7
+from streams.chain import verify
+from streams.projecting import ProjectionRunner
+from streams.sqlite.log import SqliteLog
+
+CALLERS = 4
+LONGEST_LOAD = 0.6
+"""Seconds of load before a kill, at most."""
+
+DURING_START = 0.45
+"""The share of rounds in which the process is killed while it starts."""
+
+WITH_ENVOY = 8
+"""Every how many rounds Signalbox supervises Envoy, which otherwise just stays connected."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A command as it was sent, and what was answered, if anything was."""
+
+    key: str
+    kind: str
+    method: str
+    path: str
+    body: Any
+    headers: dict[str, str]
+    wait: bool
+    answer: Reply | None = None
+
+    def send(self, calls: Calls, *, wait: bool) -> Reply:
+        prefer = {"prefer": "wait=30"} if wait else {}
+        return calls.ask(self.method, self.path, self.body, **self.headers, **prefer)
+
+    def same(self, again: Reply) -> bool:
+        """Whether a repetition was answered as the first time."""
+        if self.answer is None or again.status not in (200, 201):
+            return again.status in (200, 201)
+        first, second = self.answer.json, again.json
+        if self.answer.status == 202:
+            return (
+                first["id"] == second["id"]
+                if self.kind == "api"
+                else first["subject"].endswith(second["name"])
+            )
+        if self.kind == "deploy":
+            return first["name"] == second["name"]  # another one may have taken over since
+        return (self.answer.status, first) == (again.status, second)
+
+
+@dataclass(slots=True)
+class Caller:
+    """Sends commands one after the other until nobody answers. Its APIs are its own."""
+
+    number: int
+    upstream: str
+    moments: random.Random
+    sent: list[Sent] = field(default_factory=list[Sent])
+    unexpected: list[str] = field(default_factory=list[str])
+    revisions: int = 0
+    deployed: int = 0
+
+    @property
+    def api(self) -> str:
+        return f"crash-{self.number}"
+
+    def run(self, house: House) -> None:
+        calls = house.calls()
+        with contextlib.suppress(OSError):
+            while True:
+                self._step(calls)
+        calls.close()
+
+    def _step(self, calls: Calls) -> None:
+        one = self._next()
+        self.sent.append(one)
+        reply = one.send(calls, wait=one.wait)
+        one.answer = reply
+        if reply.status not in (200, 201, 202):
+            self.unexpected.append(f"{one.kind} {one.key}: {reply}")
+
+    def _next(self) -> Sent:
+        key, kind = uuid7(), self.moments.choice(("project", "project", "api", "deploy"))
+        wait = self.moments.random() < 0.7
+        if kind == "deploy" and self.deployed < self.revisions:
+            self.deployed = self.revisions
+            body = {"api": self.api, "revision": self.revisions, "gateway": "local"}
+            return Sent(key, "deploy", "POST", "/deployments", body, {"idempotency_key": key}, wait)
+        if kind == "api":
+            self.revisions += 1
+            spec = specification(f"/{self.api}", self.upstream, display_name=f"Number {self.revisions}")
+            body = event("api.command.publish", {"name": self.api, "spec": spec}, key)
+            return Sent(key, "api", "POST", "/commands", body, {"content_type": CLOUDEVENT}, wait)
+        name = f"p-{key}"
+        fields = {"display_name": f"Caller {self.number}"}
+        return Sent(key, "project", "PUT", f"/projects/{name}", fields, {"idempotency_key": key}, wait)
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of it all. `faults` is empty when every promise was kept."""
+
+    kills: int = 0
+    kills_during_start: int = 0
+    acknowledged: int = 0
+    unanswered: int = 0
+    repeated: int = 0
+    events: int = 0
+    starts: list[float] = field(default_factory=list[float])
+    faults: list[str] = field(default_factory=list[str])
+
+
+def crashes(house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: bool = True) -> Report:
+    """Kills `house` `rounds` times. It is down afterwards, Envoy included."""
+    moments = random.Random(seed)
+    callers = [Caller(n, upstream, random.Random(f"{seed}-{n}")) for n in range(CALLERS)]
+    report = Report()
+    register = Register()
+    for number in range(rounds):
+        options = () if envoy and number % WITH_ENVOY == 0 else ("--no-envoy",)
+        if number and moments.random() < DURING_START:
+            house.begin(*options)
+            time.sleep(moments.uniform(0.2, max(report.starts, default=2.0)))
+            report.kills_during_start += 1
+        else:
+            report.starts.append(house.up(*options))
+            _check(house, callers, report, register, moments)
+            _load(house, callers, moments.uniform(0.0, LONGEST_LOAD))
+        house.down(signal.SIGKILL)
+        report.kills += 1
+    report.starts.append(house.up(*(() if envoy else ("--no-envoy",))))
+    _check(house, callers, report, register, moments)
+    if envoy:
+        _check_gateway(house, callers, report)
+    _check_whole(house, register, report)
+    house.down(signal.SIGKILL)
+    report.faults += asyncio.run(_check_closed(house.data, report.events))
+    report.faults += [fault for caller in callers for fault in caller.unexpected]
+    report.acknowledged = sum(1 for c in callers for s in c.sent if s.answer is not None)
+    house.raze()
+    return report
+
+
+def _load(house: House, callers: list[Caller], seconds: float) -> None:
+    threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    assert house.process is not None
+    house.process.kill()
+    for thread in threads:
+        thread.join()
+
+
+@dataclass(slots=True)
+class Register:
+    """What was read of the events so far."""
+
+    after: int = 0
+    ids: list[str] = field(default_factory=list[str])
+    causes: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+
+    def read(self, calls: Calls) -> None:
+        for one in calls.events(self.after):
+            self.ids.append(one["id"])
+            said = f"{one['type']} {one['subject']}"
+            self.causes.setdefault(one.get("causationid", ""), Counter())[said] += 1
+            self.after = int(one["sequence"])
+
+
+def _check(
+    house: House, callers: list[Caller], report: Report, register: Register, moments: random.Random
+) -> None:
+    """Every command that was sent is decided once, whether or not its first sender heard of it."""
+    calls = house.calls()
+    done = [one for caller in callers for one in caller.sent]
+    for one in done:
+        if one.answer is None:
+            report.unanswered += 1
+            one.answer = until(lambda one=one: _repeated(one, calls), f"{one.key} is decided")
+            if one.answer.status not in (200, 201):
+                report.faults.append(f"{one.kind} {one.key} sent again: {one.answer}")
+    for one in moments.sample(done, min(len(done), 20)):
+        again = until(lambda one=one: _repeated(one, calls), f"{one.key} is decided")
+        report.repeated += 1
+        if not one.same(again):
+            report.faults.append(f"{one.kind} {one.key}: first {one.answer}, then {again}")
+    register.read(calls)
+    for one in done:
+        events = register.causes.get(one.key)
+        if not events:
+            report.faults.append(f"{one.kind} {one.key} was answered {one.answer}, and left no event")
+        elif any(count != 1 for count in events.values()):
+            report.faults.append(f"{one.kind} {one.key} was decided more than once: {dict(events)}")
+    calls.close()
+
+
+def _repeated(one: Sent, calls: Calls) -> Reply | None:
+    """The answer to the same command again; None while the first still runs."""
+    reply = one.send(calls, wait=True)
+    running = reply.status == 409 and reply.json["type"].endswith("/still-running")
+    return None if running else reply
+
+
+def _check_gateway(house: House, callers: list[Caller], report: Report) -> None:
+    """Envoy serves what was deployed last, and every deployment in force is acknowledged."""
+    calls = house.calls()
+    active = [item for item in calls.all("deployments") if item["state"] == "active"]
+    for item in active:
+        name = item["name"]
+        try:
+            until(lambda name=name: calls.status(name)["state"] in ("acknowledged", "serving"), name)
+        except TimeoutError:
+            report.faults.append(f"deployment {name} stays {calls.status(name)}")
+    newest = {item["api"]: item["revision"] for item in active}
+    for caller in callers:
+        if caller.deployed and newest.get(caller.api) != caller.deployed:
+            report.faults.append(
+                f"{caller.api}: {newest.get(caller.api)} runs, {caller.deployed} was deployed"
+            )
+    for api, revision in newest.items():
+        try:
+            house.answered(f"/{api}/items", f"{api}@{revision}")
+        except TimeoutError as error:
+            report.faults.append(str(error))
+    calls.close()
+
+
+def _check_whole(house: House, register: Register, report: Report) -> None:
+    """The register, read from its first event, is what was read of it in between."""
+    calls = house.calls()
+    ids = [one["id"] for one in calls.events()]
+    calls.close()
+    report.events = len(ids)
+    if ids[: len(register.ids)] != register.ids:
+        report.faults.append("the register, read again, is another")
+    if len(set(ids)) != len(ids):
+        report.faults.append("an event's id occurs twice")
+
+
+async def _check_closed(data: Path, events: int) -> list[str]:
+    """The chain of hashes holds, and the read models are what a rebuild from the log makes."""
+    faults: list[str] = []
+    log = await SqliteLog.open(data)
+    try:
+        chain = await verify(log, 0)
+        if chain.broken is not None:
+            faults.append(f"the chain breaks: {chain.broken}")
+        if chain.events < events:
+            faults.append(f"{chain.events} events, there were {events}")
+        with tempfile.TemporaryDirectory(prefix="signalbox-rebuilt-") as work:
+            contents = [
+                await _projected(log, file) for file in (data / "readmodels.db", Path(work, "new.db"))
+            ]
+        for table in sorted(contents[0].keys() | contents[1].keys()):
+            kept, rebuilt = (c.get(table, set[str]()) for c in contents)
+            if kept != rebuilt:
+                some = sorted(kept ^ rebuilt)[:3]
+                faults.append(f"{table}: {len(kept)} rows, rebuilt {len(rebuilt)}; {some}")
+    finally:
+        await log.close()
+    return faults
+
+
+async def _projected(log: SqliteLog, file: Path) -> dict[str, set[str]]:
+    """The rows of all read models once they have seen the whole log, by table."""
+    store = open_store(file)
+    runner = ProjectionRunner(log, store)
+    running = asyncio.create_task(runner.run())
+    ready = asyncio.create_task(runner.ready.wait())
+    await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    (ended,) = await asyncio.gather(running, return_exceptions=True)
+    if not ready.done():
+        raise RuntimeError(f"{file} cannot be projected: {ended!r}")
+    contents = _rows(store)
+    store.close()
+    return contents
+
+
+def _rows(store: Store) -> dict[str, set[str]]:
+    contents: dict[str, set[str]] = {}
+    with store.reader.connect() as connection:
+        prefixes = {f"{g.prefix}_": name for name, g in live(connection).items()}
+        for name in inspect(connection).get_table_names():
+            for prefix, model in prefixes.items():
+                if name.startswith(prefix):
+                    table = Table(name, MetaData(), autoload_with=connection)
+                    rows = connection.execute(select(table))
+                    contents[f"{model}.{name.removeprefix(prefix)}"] = {str(tuple(row)) for row in rows}
+    return contents
+
+
+def run(rounds: int = 500, seed: int = 1) -> list[Figure]:
+    with new_house() as (made, upstream):
+        report = crashes(made, upstream, rounds, seed)
+    if report.faults:
+        raise RuntimeError(f"{len(report.faults)} promises broken: {report.faults[:5]}")
+    return [
+        Figure("kill -9 under load", report.kills, "times"),
+        Figure("of that while starting", report.kills_during_start, "times"),
+        Figure("commands acknowledged", report.acknowledged, ""),
+        Figure("commands sent again after nobody answered", report.unanswered, ""),
+        Figure("commands lost or doubled", len(report.faults), "", 0),
+        Figure("start after a kill until ready, p50", percentile(report.starts, 0.5), "s"),
+        Figure("start after a kill until ready, p99", percentile(report.starts, 0.99), "s"),
+    ]

@@ -1,0 +1,17 @@
+"""The process is killed at random moments; `bench.crash` runs the same for longer."""
+
+from bench.crash import crashes
+from bench.house import House
+
+
+def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
+    envoy: None, house: House, upstream: str
+):
+    report = crashes(house, upstream, rounds=25, seed=20)
+    assert report.faults == []
+    assert report.kills == 25
+    assert report.kills_during_start >= 3
+    assert report.acknowledged >= 500
+    assert report.unanswered >= 10, "kills came while commands were under way"
+    assert report.repeated >= 100
+    print(f"\n{report.acknowledged:,} commands acknowledged, {report.unanswered} sent again")

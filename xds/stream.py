@@ -101,6 +101,8 @@ class Stream(ABC):
         ready: list[str] = []
         for name in subscription.leaving:
             slot = subscription.slot(name)
+            if slot and slot.offered is not None:
+                continue  # it came back while the types were gone through
             if (slot.seq if slot else subscription.cursor) <= floor:
                 ready.append(name)
         return self._frame(subscription, (), tuple(ready)) if ready else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Nodes are scalars, lists and mappings, and characters those of the scalars; both are counted with
-    every alias written out."""
+    every alias written out. Of more `findings` of one document than that, the first are kept."""
 
     file_bytes: int = 256 * 1024 * 1024
     documents: int = 100_000
@@ -14,6 +14,7 @@ class Limits:
     depth: int = 64
     nodes: int = 200_000
     characters: int = 8 * 1024 * 1024
+    findings: int = 1000
 
 
 DEFAULT = Limits()

@@ -18,9 +18,8 @@ _LONGEST = 300
 
 def check(paper: Paper, version: str) -> None:
     """Says on `paper` everything that is wrong; `version` is `3.0` or `3.1`."""
-    for at, rule, message in _problems(paper, version):
-        if not any(f.pointer == at and f.rule == rule and f.message == message for f in paper.findings):
-            Node(paper, at, None).error(rule, message)
+    for at, rule, message in dict.fromkeys(_problems(paper, version)):
+        Node(paper, at, None).error(rule, message)
 
 
 def _problems(paper: Paper, version: str) -> Iterator[tuple[str, str, str]]:

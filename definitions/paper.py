@@ -1,7 +1,7 @@
 """A document under the reader's eye: its values with their places, and what is to be said of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -28,6 +28,9 @@ class Paper:
     """What forms read from and write their findings on."""
 
     written: Written
+    _blamed: set[str] = field(default_factory=set[str])
+    _around: set[str] = field(default_factory=set[str])
+    _counted: int = 0
 
     @property
     def root(self) -> "Node":
@@ -43,11 +46,17 @@ class Paper:
 
     def blamed(self, at: str) -> bool:
         """Whether there is an error already at `at`, around it or in it."""
-        return any(
-            f.severity == "error"
-            and (f.pointer == at or f.pointer.startswith(f"{at}/") or at.startswith(f"{f.pointer}/"))
-            for f in self.written.findings
-        )
+        for finding in self.written.findings[self._counted :]:
+            if finding.severity == "error":
+                self._blamed.add(finding.pointer)
+                self._around.update(_above(finding.pointer))
+        self._counted = len(self.written.findings)
+        return at in self._blamed or at in self._around or not self._blamed.isdisjoint(_above(at))
+
+
+def _above(at: str) -> list[str]:
+    """The pointers to what is around `at`, but for the whole document."""
+    return [at[:i] for i, character in enumerate(at) if character == "/" and i]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,10 @@ class Node:
         return found
 
     def unknown(self, known: Iterable[str], severity: Severity = "error") -> None:
-        close = get_close_matches(self.name.lower(), known_by_lower := {k.lower(): k for k in known}, 1, 0.7)
-        hint = f"; did you mean {known_by_lower[close[0]]!r}?" if close else ""
+        names = {name.lower(): name for name in known}
+        # Looking for something similar is slow, and a name of this length is no typing mistake.
+        close = get_close_matches(self.name.lower(), names, 1, 0.7) if len(self.name) < 40 else []
+        hint = f"; did you mean {names[close[0]]!r}?" if close else ""
         message = f"{self.name!r} is not known here{hint}"
         self.paper.written.add(severity, "unknown-field", self.pointer, message, True)
 

@@ -69,7 +69,7 @@ def read(content: bytes, source: str = "", *, name: str | None = None, limits: L
                 written.add("error", "duplicate-definition", "", text)
             else:
                 definitions.append(definition)
-        findings += sorted(written.findings, key=lambda f: (f.line, f.column))
+        findings += _listed(written, limits)
     return Reading(tuple(definitions), tuple(findings))
 
 
@@ -106,6 +106,18 @@ def _defined(draft: Draft, written: Written) -> Definition:
         line=written.line,
         deployed=draft.deployed,
     )
+
+
+def _listed(written: Written, limits: Limits) -> list[Finding]:
+    """In the order of the file; of too many, the first, and how many more."""
+    found = sorted(written.findings, key=lambda f: (f.line, f.column))
+    if len(found) <= limits.findings:
+        return found
+    kept = found[: limits.findings]
+    severity = "error" if any(f.severity == "error" for f in found) else "warning"
+    text = f"{len(found) - limits.findings} more findings in this document"
+    place = (written.source, kept[-1].line, kept[-1].column)
+    return [*kept, Finding(severity, text, "", *place, "too-many-findings")]
 
 
 def _supported() -> str:

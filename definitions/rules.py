@@ -35,7 +35,7 @@ def check(data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) ->
 
 
 def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
-    names = [u.get("name") for u in _mappings(data.get("upstreams"))]
+    names = {name for u in _mappings(data.get("upstreams")) if isinstance(name := u.get("name"), str)}
     yield from _upstreams(data)
     yield from _backends(("backends",), data.get("backends"), names)
     yield from _backends(("sandbox_backends",), data.get("sandbox_backends"), names)
@@ -72,19 +72,19 @@ def _host_problem(url: object) -> str:
     return f"{url!r} has port 0" if port == 0 else ""
 
 
-def _backends(path: tuple[str | int, ...], value: object, names: list[Any]) -> Iterator[Contradiction]:
+def _backends(path: tuple[str | int, ...], value: object, names: set[str]) -> Iterator[Contradiction]:
     backends = list(_mappings(value))
     for i, backend in enumerate(backends):
         name = backend.get("upstream")
         if isinstance(name, str) and name not in names:
-            known = ", ".join(sorted(n for n in names if isinstance(n, str)))
+            known = ", ".join(sorted(names)[:10])
             message = f"there is no upstream {name!r}; here are: {known or 'none'}"
             yield Contradiction((*path, i, "upstream"), "unknown-upstream", message)
     if backends and all(b.get("weight", 1) == 0 for b in backends):
         yield Contradiction(path, "weights", "at least one weight must be above 0")
 
 
-def _operations(value: object, names: list[Any]) -> Iterator[Contradiction]:
+def _operations(value: object, names: set[str]) -> Iterator[Contradiction]:
     seen: dict[str, int] = {}
     for i, operation in enumerate(_mappings(value)):
         yield from _backends(("operations", i, "backends"), operation.get("backends"), names)

@@ -64,8 +64,9 @@ def record(model: type[BaseModel]) -> Record:
 
 
 def _hint(description: str | None, examples: Sequence[Any] | None) -> str:
-    example = f"such as {examples[0]}" if examples else ""
-    return " ".join(part for part in (description or (example and "write it like this,"), example) if part)
+    if not examples:
+        return description or ""
+    return f"{description} Such as {examples[0]}" if description else f"it must be like {examples[0]}"
 
 
 def _shape(hint: Any) -> Shape:

@@ -13,8 +13,8 @@ from definitions.finding import Finding
 from definitions.limits import Limits
 
 _BOUNDARY = re.compile(rb"^(---(?=[ \t\r\n]|\Z)|\.\.\.(?=[ \t\r\n]|\Z)[^\n]*(\n|\Z))", re.MULTILINE)
-_NOTHING = re.compile(rb"(---(?=[ \t\r\n]|\Z))?([ \t\r]*(#[^\n]*)?(\n|\Z))*(\.\.\.[^\n]*\n?)?")
-_PREAMBLE = re.compile(rb"([ \t\r]*([#%][^\n]*)?(\n|\Z))*")
+_NOTHING = re.compile(rb"(---(?=[ \t\r\n]|\Z))?([ \t\r]*+(#[^\n]*+)?(\n|\Z))*+(\.\.\.[^\n]*\n?)?")
+_PREAMBLE = re.compile(rb"([ \t\r]*+([#%][^\n]*+)?(\n|\Z))*+")
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _UTF8_BOM = b"\xef\xbb\xbf"
 

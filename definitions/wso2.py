@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper
+from definitions.paper import Node, Paper, described
 from definitions.shapes import milliseconds_at
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.urls import split_url
@@ -104,9 +104,9 @@ class _Spec:
             self._origins["/plans"] = fields["subscriptionPlans"].pointer
         if "deploymentState" in fields:
             state = fields["deploymentState"]
-            if state.value not in _STATES:
-                state.error("choice", f"deploymentState is deployed or undeployed, not {state.value!r}")
             self.deployed = _STATES.get(state.value) if isinstance(state.value, str) else None
+            if self.deployed is None:
+                state.error("choice", f"it is deployed or undeployed, not {described(state.value)}")
 
     def _plain(self, fields: dict[str, Node]) -> None:
         title = self._spec.at("displayName").required()
@@ -242,7 +242,7 @@ def _match(node: Node) -> list[dict[str, Any]]:
         return []
     text, kind = _path(path.at("value")), path.value.get("type", "Exact")
     if kind not in ("Exact", "PathPrefix"):
-        path.at("type").error("choice", f"type is Exact or PathPrefix, not {kind!r}")
+        path.at("type").error("choice", f"type is Exact or PathPrefix, not {described(kind)}")
     if kind != "PathPrefix" or text is None:
         return [data | {"path": text}]
     prefix = text.rstrip("/")
@@ -305,7 +305,7 @@ def _endpoint(node: Node) -> dict[str, Any]:
 
 def _host_rewrite(node: Node) -> None:
     if node.value not in ("auto", "manual"):
-        node.error("choice", f"hostRewrite is auto or manual, not {node.value!r}")
+        node.error("choice", f"hostRewrite is auto or manual, not {described(node.value)}")
     elif node.value == "manual":
         node.not_used("the host is the upstream's unless a policy host-rewrite says otherwise")
 

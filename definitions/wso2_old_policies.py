@@ -12,6 +12,8 @@ _NAMED = Callable[[Node, str], list[Any]]
 def policies(nodes: Iterable[Node], side: Side) -> list[Any]:
     """In their order; neighbours that set headers become one policy. Names that are not known are kept."""
     found: list[Any] = []
+    runs: list[Any] = []
+    run: Any = None
     for node in nodes:
         if not node.is_mapping:
             node.expected("a mapping")
@@ -22,11 +24,26 @@ def policies(nodes: Iterable[Node], side: Side) -> list[Any]:
         for key in node.value:
             if key not in ("name", "params", "version", "executionCondition"):
                 node.at(key).not_used()
-        made = _TRANSLATED[name](node.at("params"), side) if name in _TRANSLATED else _kept(node)
-        for policy in made:
-            if not (found and _joined(found[-1], policy, side)):
-                found.append(policy)
+        if name not in _TRANSLATED:
+            found.append(_kept(node))
+            run = None
+            continue
+        for policy in _TRANSLATED[name](node.at("params"), side):
+            sets = policy["name"] == "set-headers"
+            if sets and run is not None:
+                run["params"][side]["headers"] += policy["params"][side]["headers"]
+                continue
+            found.append(policy)
+            run = policy if sets else None
+            runs += [run] if sets else []
+    for policy in runs:
+        policy["params"][side]["headers"] = _last_of_each(policy["params"][side]["headers"])
     return found
+
+
+def _last_of_each(headers: list[Any]) -> list[Any]:
+    last = {str(header["name"]).lower(): header for header in headers}
+    return [header for header in headers if last[str(header["name"]).lower()] is header]
 
 
 def api_key(node: Node) -> list[Any]:
@@ -45,20 +62,10 @@ def _policy(name: str, params: Any) -> dict[str, Any]:
     return {"name": name, "version": "v1", "params": params}
 
 
-def _kept(node: Node) -> list[Any]:
-    written = {k: node.value[k] for k in ("name", "params") if node.value.get(k) is not None}
-    condition = node.value.get("executionCondition")
-    return [written | ({"condition": condition} if condition is not None else {})]
-
-
-def _joined(before: Any, policy: Any, side: str) -> bool:
-    if before["name"] != "set-headers" or policy["name"] != "set-headers" or side not in before["params"]:
-        return False
-    headers: list[Any] = before["params"][side]["headers"]
-    for header in policy["params"][side]["headers"]:
-        headers[:] = [h for h in headers if str(h["name"]).lower() != str(header["name"]).lower()]
-        headers.append(header)
-    return True
+def _kept(node: Node) -> dict[str, Any]:
+    names = {"executionCondition": "condition"}
+    used = ("name", "version", "params", "executionCondition")
+    return {names.get(k, k): node.value[k] for k in used if node.value.get(k) is not None}
 
 
 def _jwt(params: Node, side: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from definitions import wso2_old_policies
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, mapping
+from definitions.paper import Node, Paper, described, mapping
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.slugs import slug
 from definitions.urls import split_url
@@ -86,7 +86,7 @@ class _Body:
         operations = self._body.at("operations")
         if operations.value is None:
             operations.missing()
-        names = [u["name"] for u in self.data.get("upstreams", ())]
+        names = {u["name"] for u in self.data.get("upstreams", ())}
         self.data["operations"] = [self._operation(n, i, names) for i, n in enumerate(operations.items())]
         return title
 
@@ -168,7 +168,7 @@ class _Body:
             self.origins["/resilience/retries"] = item.at("retries").pointer
         return found
 
-    def _operation(self, node: Node, index: int, names: list[str]) -> Any:
+    def _operation(self, node: Node, index: int, names: set[str]) -> Any:
         if not node.is_mapping:
             return node.value
         request = node.at("request") if "request" in node else node
@@ -202,7 +202,7 @@ class _Body:
         return data
 
 
-def _backends(node: Node, names: list[str]) -> list[Any]:
+def _backends(node: Node, names: set[str]) -> list[Any]:
     found: list[Any] = []
     for item in node.items() if node.value is not None else ():
         fields = item.fields(("name", "weight"), "warning")
@@ -286,8 +286,9 @@ def _rate_limit(node: Node) -> list[Any]:
         return []
     units = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h"}
     unit, count = node.value.get("rateLimitTimeUnit"), node.value.get("rateLimitCount")
-    if unit not in units:
-        node.at("rateLimitTimeUnit").error("choice", f"one of {', '.join(units)}, not {unit!r}")
+    if not isinstance(unit, str) or unit not in units:
+        message = f"one of {', '.join(units)}, not {described(unit)}"
+        node.at("rateLimitTimeUnit").error("choice", message)
         return []
     if not isinstance(count, int):
         node.at("rateLimitCount").expected("a whole number")

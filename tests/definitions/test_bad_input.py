@@ -280,6 +280,11 @@ OF_WSO2 = (
         WSO2 + "  policies: [{name: cors}]\n",
         ("required 10:14 /spec/policies/0/version",),
     ),
+    Row(
+        "a state that is a mapping",
+        WSO2 + "  deploymentState: {a: b}\n",
+        ("choice 10:3 /spec/deploymentState",),
+    ),
     Row("a state of one's own", WSO2 + "  deploymentState: on\n", ("choice 10:20 /spec/deploymentState",)),
     Row(
         "a label with a space",
@@ -408,6 +413,15 @@ def test_limits() -> None:
     }
     for text, rules in rows.items():
         assert [f.rule for f in read(text.encode(), limits=small).findings] == rules, text[:60]
+
+
+def test_of_very_many_findings_the_first_are_kept() -> None:
+    names = "\n".join(f"  field{i}: 1" for i in range(20_000))
+    reading = read((API + names).encode())
+    assert len(reading.findings) == 1001
+    assert reading.findings[0].pointer == "/spec/field0"
+    last = reading.findings[-1]
+    assert (last.rule, last.message) == ("too-many-findings", "19000 more findings in this document")
 
 
 def test_aliases_that_grow_are_refused_before_they_are_written_out() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
+from bench.figure import Figure, median
 from gateways.entry import Entry, content_version
 from xds.order import CLUSTER
 from xds.server import SERVICE, DiscoveryServer
@@ -89,7 +90,7 @@ async def _client_process(port: int, count: int) -> None:
         number += 1
 
 
-async def run(clients: int, resources: int, rounds: int) -> list[float]:
+async def changes(clients: int, resources: int, rounds: int) -> list[float]:
     """Milliseconds from one resource's change until all clients have it, per round.
 
     The clock is the machine's monotonic one, which both processes share.
@@ -119,6 +120,16 @@ async def run(clients: int, resources: int, rounds: int) -> list[float]:
         process.terminate()
         await process.wait()
         await server.stop(0)
+
+
+def run(resources: int = 10_000, rounds: int = 30) -> list[Figure]:
+    figures: list[Figure] = []
+    for clients, target in ((100, 30), (1_000, 300)):
+        times = asyncio.run(changes(clients, resources, rounds))
+        label = f"one change to all of {clients:,} proxies with {resources:,} resources"
+        figures.append(Figure(f"{label}, p50", median(times), "ms", target))
+        figures.append(Figure(f"{label}, most", max(times), "ms"))
+    return figures
 
 
 def main(arguments: Sequence[str]) -> None:

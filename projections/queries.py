@@ -26,6 +26,10 @@ MAXIMUM = 1000
 """The most rows of a page."""
 
 
+MOST_NAMES = 5_000
+"""Names in one statement; SQLite takes up to 32,766 parameters."""
+
+
 class NotReady(Exception):
     """The read model has no tables yet: it has never run."""
 
@@ -191,6 +195,21 @@ class ReadModels:
                 if reported["deployment"] in by_name:
                     by_name[reported["deployment"]].append(reported)
             return {row.name: facts(row, by_name[row.name], nodes) for row in rows}
+
+        return await self._ask(ask)
+
+    async def reports(self, organization: str, deployments: Sequence[str]) -> Dicts:
+        """What was reported of some deployments: gateway, deployment, node, fact, and its times."""
+
+        def ask(s: Snapshot) -> Dicts:
+            prefix = s.prefix("deliveries")
+            return [
+                report
+                for start in range(0, len(deployments), MOST_NAMES)
+                for report in deliveries_of(
+                    s.connection, prefix, organization, deployments[start : start + MOST_NAMES]
+                )
+            ]
 
         return await self._ask(ask)
 

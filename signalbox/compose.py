@@ -12,8 +12,9 @@ from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
 from gateways.entry import Cause, Entry
-from projections.queries import ReadModels
+from projections.queries import NotReady, ReadModels
 from projections.store import open_store
+from schemas import asyncapi
 from schemas.canonical import sha256_hex
 from schemas.catalog import GATEWAY
 from schemas.envelope import Envelope
@@ -138,6 +139,10 @@ class Signalbox:
             self._serve(entries)
             sync.load(entries)
         config.subscribe(self._serve)
+        store = open_store(settings.data / "readmodels.db")
+        self._stack.callback(store.close)
+        read_models = ReadModels(store, partition_of=log.partition_of)
+        await self._remember(delivery, read_models)
         ads = DiscoveryServer(self._store, self._authenticate, delivery)
         await ads.start(settings.xds.host, settings.xds.port)
         self._stack.push_async_callback(ads.stop, STOP_SECONDS)
@@ -157,13 +162,10 @@ class Signalbox:
         self._run("gateway sync", sync.run())
         self._run("gateway sync's repairs", sync.repair())
 
-        store = open_store(settings.data / "readmodels.db")
-        self._stack.callback(store.close)
         runner = ProjectionRunner(log, store)
         self._run("projections", runner.run())
         await make_house(commanding, settings, gateway_token)
 
-        read_models = ReadModels(store, partition_of=log.partition_of)
         gauges = Gauges(
             self._telemetry, runner, read_models, delivery, lambda: len(ads.quarantined(LOCAL_GATEWAY))
         )
@@ -180,7 +182,7 @@ class Signalbox:
             settings=ApiSettings(max_body=settings.max_body),
             traceparent=traceparent_of_request,
         )
-        http = HttpServer(create_app(services), settings.http)
+        http = HttpServer(create_app(services, asyncapi.document), settings.http)
         await http.start()
         self._stack.push_async_callback(http.stop)
         self._stack.callback(self._stopping.set)
@@ -214,6 +216,17 @@ class Signalbox:
         await envoy.start()
         self._stack.push_async_callback(envoy.stop)
         self.envoy = envoy
+
+    async def _remember(self, delivery: Delivery, read_models: ReadModels) -> None:
+        """What the read models know of the deployments in force, before a proxy says it again."""
+        for gateway in self._store.gateways():
+            causes = [cause for entry in self._store.entries(gateway) for cause in entry.causes]
+            names = list({cause.deployment: None for cause in causes})
+            try:
+                reports = await read_models.reports(gateway.split("/")[1], names)
+            except NotReady:
+                return  # the first start: nothing was reported yet
+            delivery.remember(gateway, causes, reports)
 
     def _serve(self, entries: Sequence[Entry]) -> None:
         self._store.apply([entry for entry in entries if entry.gateway])

@@ -1,7 +1,8 @@
 """From what proxies answer to status messages, probes and durations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateways.entry import Cause, Entry
 from schemas.identity import timestamp
@@ -22,6 +23,25 @@ class Delivery:
     not_taken: Callable[[str, Sequence[Entry]], None]
     proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
+
+    def remember(self, gateway: str, causes: Iterable[Cause], reports: Iterable[Mapping[str, Any]]) -> None:
+        """Takes up what nodes of `gateway` reported before a restart of ours, so that it is not said again.
+
+        What was acknowledged and not yet proved to serve is probed.
+        """
+        known: dict[str, dict[str, set[str]]] = {}
+        name = gateway.rpartition("/")[2]
+        for report in reports:
+            if report["gateway"] == name:
+                known.setdefault(report["deployment"], {}).setdefault(report["node"], set()).add(
+                    report["fact"]
+                )
+        for cause in causes:
+            for node, facts in known.get(cause.deployment, {}).items():
+                if "acknowledged" in facts:
+                    self._running[gateway, node, cause.api] = cause.deployment
+                    if "serving" not in facts:
+                        self.probe(gateway, cause)
 
     def connected(self, gateway: str, node: str, agent: str) -> None:
         self.proxies[gateway, node] = self.proxies.get((gateway, node), 0) + 1

@@ -350,6 +350,10 @@ class ResourceStore:
             gateway = self._gateways[subject] = Gateway(subject)
         return gateway
 
+    def gateways(self) -> list[str]:
+        """The subjects of all gateways there is something for."""
+        return list(self._gateways)
+
     def apply(self, entries: Sequence[Entry]) -> None:
         """Takes changes over, and wakes the streams of the gateways concerned once.
 

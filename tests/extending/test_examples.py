@@ -1,0 +1,233 @@
+"""What docs/extending.md promises of its examples holds of a real process that has them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bench.calls import Calls, Reply, specification
+from bench.connection import Connection
+from bench.house import House
+from bench.house import upstream as serving_upstream
+from signalbox.envoy import EnvoyMissing, find_binary
+from tests.extending.page import ROOT, examples, extended_copy
+
+TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
+MAKE = {"prefer": "wait=20", "if_none_match": "*"}
+
+
+@dataclass
+class Extended(House):
+    """A Signalbox that runs from the extended copy."""
+
+    source: Path = field(default=ROOT)
+
+    def begin(self, *options: str) -> None:
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.argv(), *options],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "SIGNALBOX_LOGS": "json"},
+                cwd=self.source,
+            )
+
+    def signalbox(self, *arguments: str, given: str = "") -> str:
+        """What a command of the command line prints. Raises CalledProcessError."""
+        environment = {
+            **os.environ,
+            "SIGNALBOX_URL": f"http://127.0.0.1:{self.http}",
+            "SIGNALBOX_TOKEN": self.token,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "signalbox", *arguments],
+            cwd=self.source,
+            env=environment,
+            input=given,
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        ).stdout
+
+    def document(self, path: str) -> Any:
+        connection = self.connection()
+        status, _, body = connection.ask("GET", path)
+        connection.close()
+        assert status == 200, body
+        return orjson.loads(body)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extended_copy(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def published(source: Path) -> list[str]:
+    """The Avro schemas that publishing adds."""
+    command = [sys.executable, "-m", "schemas.avro", "--write"]
+    said = subprocess.run(command, cwd=source, check=True, stdout=subprocess.PIPE, text=True)
+    return said.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with serving_upstream() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def extended(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
+    """Runs on data that a Signalbox without the examples began."""
+    try:
+        find_binary()
+    except EnvoyMissing as missing:
+        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
+            raise
+        pytest.skip(str(missing))
+    before = House(tmp_path_factory.mktemp("extended") / "data")
+    try:
+        before.up("--no-envoy")
+        assert before.calls().ask("GET", "/teams").status == 404
+    finally:
+        before.raze()
+    house = Extended(before.data, before.http, before.xds, before.gateway, source=source)
+    try:
+        house.up()
+        yield house
+    finally:
+        house.raze()
+
+
+@pytest.fixture
+def calls(extended: Extended) -> Iterator[Calls]:
+    calls = extended.calls()
+    yield calls
+    calls.close()
+
+
+def made(calls: Calls, name: str) -> Reply:
+    reply = calls.ask("PUT", f"/teams/{name}", TEAM, **MAKE)
+    assert reply.status == 201, reply
+    return reply
+
+
+def test_an_aggregate_is_a_module_per_room_and_its_name_in_one_list_each() -> None:
+    mine = [e for e in examples() if e.path.startswith(("schemas/", "commands/"))]
+    assert [e.path for e in mine if e.new] == ["schemas/team.py", "commands/team.py"]
+    assert {e.path for e in mine if not e.new} == {"schemas/catalog.py", "commands/rules.py"}
+
+
+def test_a_resource_is_made_read_changed_and_deleted(calls: Calls) -> None:
+    reply = made(calls, "checkout")
+    assert {k: reply.json[k] for k in ("name", *TEAM)} == {"name": "checkout", **TEAM}
+    etag = reply.headers["etag"]
+    read = calls.ask("GET", "/teams/checkout")
+    assert (read.status, read.headers["etag"], read.json["email"]) == (200, etag, TEAM["email"])
+
+    changed = {**TEAM, "display_name": "Checkout and basket"}
+    assert calls.ask("PUT", "/teams/checkout", changed, prefer="wait=20").status == 428
+    second = calls.ask("PUT", "/teams/checkout", changed, prefer="wait=20", if_match=etag)
+    assert second.status == 200, second
+    assert second.json["display_name"] == changed["display_name"]
+    assert calls.ask("PUT", "/teams/checkout", TEAM, prefer="wait=20", if_match=etag).status == 412
+
+    deleted = calls.ask("DELETE", "/teams/checkout", prefer="wait=20", if_match=second.headers["etag"])
+    assert deleted.status == 200, deleted
+    assert calls.ask("GET", "/teams/checkout").status == 404
+
+
+def test_every_finding_is_reported(calls: Calls) -> None:
+    reply = calls.ask("PUT", "/teams/bad", {"email": "nobody", "colour": "red"}, **MAKE)
+    assert reply.status == 422, reply
+    assert {e["pointer"] for e in reply.json["errors"]} == {"/email", "/colour"}
+
+
+def test_a_resource_can_be_asked_for_as_it_was(calls: Calls) -> None:
+    first = made(calls, "basket")
+    position = first.headers["signalbox-position"].rpartition(":")[2]
+    calls.ask("PUT", "/teams/basket", {**TEAM, "display_name": "Basket"}, prefer="wait=20", if_match="*")
+    then = calls.ask("GET", f"/teams/basket?as_of={position}")
+    assert then.json["display_name"] == TEAM["display_name"]
+    assert calls.ask("GET", "/teams/basket").json["display_name"] == "Basket"
+    listed = calls.ask("GET", f"/teams?as_of={position}").json["items"]
+    assert [i["display_name"] for i in listed if i["name"] == "basket"] == [TEAM["display_name"]]
+
+
+def test_the_command_line_knows_it(extended: Extended, calls: Calls) -> None:
+    made(calls, "search")
+    listed = extended.signalbox("get", "teams")
+    assert "search" in listed
+    assert TEAM["email"] in listed
+    assert TEAM["email"] in extended.signalbox("describe", "team", "search")
+    assert "defined" in extended.signalbox("history", "team", "search")
+
+
+def test_a_file_of_its_kind_is_applied(extended: Extended, calls: Calls) -> None:
+    file = (
+        "apiVersion: signalbox.io/v1\nkind: Team\nmetadata:\n  name: payments\n"
+        "spec:\n  displayName: Payments\n  email: payments@example.com\n"
+    )
+    extended.signalbox("apply", "-f", "-", given=file)
+    assert calls.ask("GET", "/teams/payments").json["display_name"] == "Payments"
+
+
+def test_the_documents_describe_it(extended: Extended) -> None:
+    openapi = extended.document("/openapi.json")
+    path = openapi["paths"]["/api/v1/organizations/{org}/teams/{name}"]
+    assert {"get", "put", "delete"} <= path.keys()
+    assert "email" in openapi["components"]["schemas"]["Team"]["properties"]
+    asyncapi = extended.document("/asyncapi.json")
+    messages = asyncapi["components"]["messages"]
+    assert {t for t in messages if t.startswith("io.signalbox.team.")} == {
+        "io.signalbox.team.command.define.v1",
+        "io.signalbox.team.command.delete.v1",
+        "io.signalbox.team.defined.v1",
+        "io.signalbox.team.deleted.v1",
+    }
+    example = messages["io.signalbox.team.defined.v1"]["examples"][0]["payload"]
+    assert example["email"] == "checkout@example.com"
+
+
+def test_its_schemas_are_published_and_no_other_changes(published: list[str]) -> None:
+    assert sorted(published) == [
+        "io.signalbox.team.command.define.v1.1.avsc",
+        "io.signalbox.team.command.delete.v1.1.avsc",
+        "io.signalbox.team.defined.v1.1.avsc",
+        "io.signalbox.team.deleted.v1.1.avsc",
+    ]
+
+
+def test_it_is_there_after_a_restart(extended: Extended, calls: Calls) -> None:
+    etag = made(calls, "durable").headers["etag"]
+    calls.close()
+    assert extended.down() == 0
+    extended.up()
+    again = extended.calls()
+    same = again.ask("PUT", "/teams/durable", TEAM, prefer="wait=20", if_match=etag)
+    assert (same.status, same.headers["etag"]) == (200, etag), "the rules remember it too"
+    again.close()
+
+
+def test_the_policy_is_in_effect(extended: Extended, calls: Calls, upstream: str) -> None:
+    policies = [{"name": "cache-control", "params": {"seconds": 60}}]
+    calls.publish("cached", specification("/cached", upstream, policies=policies))
+    assert calls.settled(calls.deploy("cached"))["state"] == "serving"
+    connection = Connection(extended.gateway)
+    status, headers, _ = connection.ask("GET", "/cached/items")
+    connection.close()
+    assert (status, headers["cache-control"]) == (200, "max-age=60")
+
+
+def test_what_is_wrong_with_the_policy_is_said(calls: Calls, upstream: str) -> None:
+    policies = [{"name": "cache-control", "params": {"seconds": -1}}]
+    calls.publish("uncached", specification("/uncached", upstream, policies=policies))
+    status = calls.settled(calls.deploy("uncached"))
+    assert status["state"] == "refused"
+    assert "seconds: must be a whole number" in status["refusals"][0]["reason"]

@@ -1,5 +1,6 @@
 """A keep-alive HTTP/1.1 connection that costs as little as possible."""
 
+import contextlib
 import socket
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -19,7 +20,14 @@ class Connection:
         """Status, headers in lower case, body."""
         lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        return self.exchange("\r\n".join([*lines, "", ""]), body)
+
+    def exchange(self, request: str, *body: bytes) -> Answer:
+        """Sends a request as it is; what is refused before it is read to its end is still answered."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(request.encode() + (body[0] if body else b""))
+            for more in body[1:]:
+                self._socket.sendall(more)
         received = b""
         while b"\r\n\r\n" not in received:
             received += self._more()

@@ -59,6 +59,11 @@ class House:
     xds: int = field(default_factory=free_port)
     gateway: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    log_file: Path = field(default=Path())
+
+    def __post_init__(self) -> None:
+        if self.log_file == Path():
+            self.log_file = self.data.parent / "signalbox.log"
 
     def up(self, *options: str) -> float:
         """Starts and waits until ready; answers the seconds it took."""
@@ -94,10 +99,6 @@ class House:
             return False
 
         until(ready, "ready", seconds, 0.01)
-
-    @property
-    def log_file(self) -> Path:
-        return self.data.parent / "signalbox.log"
 
     def log(self) -> str:
         return self.log_file.read_text()[-3000:]

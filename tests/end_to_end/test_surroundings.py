@@ -1,0 +1,289 @@
+"""Bad surroundings: what stands in the way is said in a sentence, and nothing is lost."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.calls import Calls, Reply, specification
+from bench.connection import Connection
+from bench.house import ROOT, House
+
+
+def refused(house: House) -> subprocess.CompletedProcess[str]:
+    """What becomes of a start that is to fail."""
+    return subprocess.run(house.argv(), capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What was told to a person; the log's own lines begin with a time."""
+    return [line for line in done.stderr.splitlines() if line.startswith("signalbox: ")]
+
+
+@pytest.mark.parametrize("what", ["http", "xds", "gateway"])
+def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_another(
+    envoy: None, house: House, what: str
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        setattr(house, what, port)
+        done = refused(house)
+    assert done.returncode == 1
+    (sentence,) = sentences(done)
+    assert f"port {port}" in sentence
+    assert f"--{what} HOST:PORT" in sentence
+    assert "Traceback" not in done.stderr
+    assert house.envoy() == 0, "no Envoy is left behind"
+
+
+def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: House):
+    assert running.process is not None
+    done = refused(House(running.data))
+    assert done.returncode == 1
+    (sentence,) = sentences(done)
+    assert str(running.data) in sentence
+    assert f"process {running.process.pid}" in sentence
+    assert "--data" in sentence
+    assert running.calls().ask("GET", "/projects").status == 200
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with some history, closed."""
+    house = House(tmp_path_factory.mktemp("kept") / "data")
+    try:
+        house.up("--no-envoy")
+        calls = house.calls()
+        for i in range(60):
+            assert calls.ask("PUT", f"/projects/p-{i}", {}, prefer="wait=10").status == 201
+        calls.close()
+        assert house.down() == 0
+    finally:
+        house.raze()
+    return house.data
+
+
+@pytest.fixture
+def sound(kept: Path, house: House) -> House:
+    """A house on a copy of it, not up."""
+    shutil.copytree(kept, house.data)
+    return house
+
+
+def overwritten(file: Path) -> None:
+    """Some bytes in the middle are others."""
+    with file.open("r+b") as log:
+        log.seek(file.stat().st_size // 2)
+        log.write(b"\xa5" * 4096)
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 5000)
+
+
+def replaced(file: Path) -> None:
+    file.write_text("something else altogether")
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [overwritten, cut, replaced, gone])
+def test_a_damaged_log_is_not_started_on_and_what_can_be_done_is_said(
+    sound: House, damage: Callable[[Path], None]
+):
+    damage(sound.data / "log.db")
+    done = refused(sound)
+    assert done.returncode == 1
+    (sentence,) = sentences(done)
+    assert "log.db" in sentence
+    assert "restore" in sentence
+    assert "signalbox doctor" in sentence
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backup_is_gone_on_with(sound: House, kept: Path):
+    overwritten(sound.data / "log.db")
+    shutil.rmtree(sound.data)
+    shutil.copytree(kept, sound.data)
+    sound.up("--no-envoy")
+    calls = sound.calls()
+    assert len(calls.all("projects")) == 61
+    assert calls.ask("PUT", "/projects/afterwards", {}, prefer="wait=10").status == 201
+    calls.close()
+
+
+def test_doctor_finds_the_damage(sound: House):
+    def doctor() -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "signalbox", "doctor", "--data", str(sound.data)]
+        environment = {**os.environ, "SIGNALBOX_URL": f"http://127.0.0.1:{sound.http}"}
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment, check=False
+        )
+
+    assert "the whole log is verified" in doctor().stdout
+    overwritten(sound.data / "log.db")
+    done = doctor()
+    assert done.returncode == 1
+    assert "log.db" in done.stdout
+    assert "restore it from a backup" in done.stdout
+
+
+# -- a disk that is full
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB, where we may mount one."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+        pytest.skip("may not mount a small file system")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.fixture
+def on_small_disk(small_disk: Path, tmp_path: Path) -> Iterator[House]:
+    house = House(small_disk / "data", log_file=tmp_path / "signalbox.log")
+    yield house
+    house.raze()
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    return filler
+
+
+def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_takes(
+    envoy: None, on_small_disk: House, small_disk: Path, upstream: str
+):
+    house = on_small_disk
+    house.up()
+    calls = house.calls()
+    calls.publish("orders", specification("/orders", upstream))
+    calls.settled(calls.deploy("orders"))
+    process = house.process
+
+    filler = fill(small_disk)
+    accepted: list[str] = []
+    for i in range(2000):
+        name = f"p-{i}"
+        reply = calls.ask("PUT", f"/projects/{name}", {"display_name": "x" * 150}, prefer="wait=10")
+        if reply.status == 503:
+            break
+        assert reply.status == 201
+        accepted.append(name)
+    else:
+        pytest.fail("the disk never became full")
+    assert "the disk is full" in reply.json["detail"]
+    assert int(reply.headers["retry-after"]) > 0
+    for path in ("/projects", "/apis/orders", "/deployments", "/events"):
+        assert calls.ask("GET", path).status == 200, path
+    assert calls.send("GET", "/healthz/live").status == 200
+    assert house.through("/orders/items")[1] == "orders@1"
+    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=10").status == 503
+
+    filler.unlink()
+
+    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=10").status == 201
+    calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
+    assert calls.settled(calls.deploy("orders"))["state"] == "serving"
+    house.answered("/orders/items", "orders@2")
+    names = {item["name"] for item in calls.all("projects")}
+    assert names == {"default", "late", *accepted}, "what was refused never happened"
+    assert house.process is process
+    assert process is not None
+    assert process.poll() is None
+
+
+def test_a_read_only_data_directory_is_named(small_disk: Path, on_small_disk: House):
+    on_small_disk.up("--no-envoy")
+    on_small_disk.down()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = refused(on_small_disk)
+    assert done.returncode == 1
+    (sentence,) = sentences(done)
+    assert "read-only" in sentence.lower()
+    assert str(on_small_disk.data) in sentence
+
+
+# -- callers
+
+
+@pytest.mark.parametrize("token", ["", "Bearer", "Bearer sba_wrong", "Basic YWRtaW46YWRtaW4="])
+def test_no_token_and_a_wrong_token_are_turned_away(running: House, token: str):
+    headers = {"authorization": token} if token else {}
+    for method, path in (("GET", "/projects"), ("POST", "/commands"), ("DELETE", "/apis/x")):
+        connection = running.connection()
+        status, answered, body = connection.ask(
+            method, f"/api/v1/organizations/default{path}", b"", **headers
+        )
+        connection.close()
+        assert status == 401
+        assert answered["www-authenticate"].startswith("Bearer")
+        assert answered["content-type"] == "application/problem+json"
+        assert running.token.encode() not in body
+
+
+def test_a_body_that_is_too_large_is_refused_announced_or_not(running: House, calls: Calls):
+    announced = Connection(running.http)
+    head = (
+        "POST /api/v1/organizations/default/commands HTTP/1.1\r\nhost: localhost\r\n"
+        f"authorization: Bearer {running.token}\r\ncontent-type: application/cloudevents+json\r\n"
+    )
+    status, headers, body = announced.exchange(head + f"content-length: {2**30}\r\n\r\n")
+    assert (status, headers["content-type"]) == (413, "application/problem+json")
+    assert b'"limit":10485760' in body
+    announced.close()
+
+    chunked = Connection(running.http)
+    chunk = b"%x\r\n%s\r\n" % (2**20, b" " * 2**20)
+    status, _, _ = chunked.exchange(head + "transfer-encoding: chunked\r\n\r\n", *[chunk] * 12)
+    assert status == 413
+    chunked.close()
+    assert calls.ask("GET", "/projects").status == 200
+
+
+def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_version(
+    running: House, upstream: str
+):
+    first, second = running.calls(), running.calls()
+    first.publish("contended", specification("/contended", upstream))
+    seen = second.ask("GET", "/apis/contended")
+    assert seen.headers["etag"] == '"1"'
+
+    def change(calls: Calls, name: str) -> Reply:
+        spec = specification("/contended", upstream, display_name=name)
+        fields = {"name": "contended", "spec": spec, "expected_version": 1}
+        return calls.command("api.command.publish", fields)
+
+    assert change(first, "First").status == 200
+    reply = change(second, "Second")
+
+    assert reply.status == 412
+    assert reply.json["type"].endswith("/stale-version")
+    assert reply.json["current_version"] == 2
+    assert reply.headers["etag"] == '"2"'
+    found = second.ask("GET", "/apis/contended").json
+    assert found["spec"]["display_name"] == "First"
+
+
+def test_if_match_with_an_old_etag_is_refused(calls: Calls):
+    assert calls.ask("PUT", "/projects/edited", {"display_name": "A"}, prefer="wait=10").status == 201
+    changed = calls.ask("PUT", "/projects/edited", {"display_name": "B"}, if_match='"1"', prefer="wait=10")
+    assert changed.status == 200
+    stale = calls.ask("PUT", "/projects/edited", {"display_name": "C"}, if_match='"1"', prefer="wait=10")
+    assert stale.status == 412
+    assert (stale.headers["etag"], stale.json["current_version"]) == ('"2"', 2)
+    assert calls.ask("PUT", "/projects/edited", {"display_name": "D"}, prefer="wait=10").status == 428

@@ -32,7 +32,7 @@ from signalbox.serving import HttpServer
 from signalbox.settings import Settings
 from signalbox.telemetry import Telemetry
 from signalbox.tokens import kept_secret, probe_secret
-from signalbox.tracing import Changes, traceparent_of_request
+from signalbox.tracing import Changes, Traced, traceparent_of_request
 from signalbox.translators import Translators
 from streams.commanding import Commanding
 from streams.deciding import Decider
@@ -182,7 +182,7 @@ class Signalbox:
             settings=ApiSettings(max_body=settings.max_body),
             traceparent=traceparent_of_request,
         )
-        http = HttpServer(create_app(services, asyncapi.document), settings.http)
+        http = HttpServer(Traced(create_app(services, asyncapi.document)), settings.http)
         await http.start()
         self._stack.push_async_callback(http.stop)
         self._stack.callback(self._stopping.set)

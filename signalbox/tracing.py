@@ -4,15 +4,18 @@ The events carry `traceparent` (W3C Trace Context), so every stage adds its span
 wherever it runs.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.catalog import DEPLOYMENT
 from schemas.envelope import Envelope
@@ -22,16 +25,52 @@ from schemas.status import DeliveryReported, Status
 from signalbox.telemetry import Telemetry
 
 REMEMBERED = 20_000
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROPAGATOR = TraceContextTextMapPropagator()
+_REQUEST: ContextVar[Span | None] = ContextVar("request", default=None)
+
+
+class Traced:
+    """An ASGI application of which every request that may change something is a span, below the
+    caller's when its `traceparent` names one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in READING:
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        span = _tracer().start_span("request", _context(given), kind=SpanKind.SERVER)
+        if span.is_recording():
+            span.set_attributes({"http.request.method": scope["method"], "url.path": scope["path"]})
+            send = _telling(span, send)
+        outer = _REQUEST.set(span)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _REQUEST.reset(outer)
+            span.end()
+
+
+def _telling(span: Span, send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            span.set_attribute("http.response.status_code", message["status"])
+        await send(message)
+
+    return sending
 
 
 def traceparent_of_request(given: str) -> str:
-    """The `traceparent` of a request's commands: a new span, below the caller's when it named one."""
-    span = _tracer().start_span("request", _context(given), kind=SpanKind.SERVER)
-    span.end()
+    """The `traceparent` of the commands of the request that is being answered; `given` outside of any."""
+    span = _REQUEST.get()
+    if span is None:
+        return given
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
-    return carrier.get("traceparent", "")
+    return carrier.get("traceparent", given)
 
 
 @cache
@@ -59,12 +98,11 @@ class Changes:
 
     def decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         self._telemetry.decide.record(seconds)
+        began = time.time() - seconds
         for command, outcome in decisions:
             labels = {"accepted": str(outcome.accepted).lower(), "rule": outcome.rule}
             self._telemetry.commands.add(1, labels)
-            self._span(
-                "decide", command.traceparent, unix_seconds(outcome.decided_at) - seconds, outcome.name
-            )
+            self._span("decide", command.traceparent, began, outcome.name)
             if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
                 started = _Started(unix_seconds(outcome.requested_at), command.traceparent)
                 self._started[outcome.subject] = started

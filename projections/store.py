@@ -127,6 +127,8 @@ def _set_up(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA cache_size=-32768")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
+    connection.execute("PRAGMA temp_store=MEMORY")  # what a savepoint would put back
+    connection.execute("PRAGMA secure_delete=FAST")  # a dropped generation is not overwritten page by page
 
 
 def _begin(statement: str, connection: Connection) -> None:

@@ -67,16 +67,6 @@ class Version(NamedTuple):
     entries: tuple[int | None, ...]
 
 
-class Entry(NamedTuple):
-    """One entry of a part, for ever."""
-
-    key: str
-    version: int
-    position: int
-    since: str
-    document: Document
-
-
 def fold(
     before: Version | None, effect: Effect, position: int, time: str, data: Mapping[str, Any]
 ) -> Version:
@@ -89,25 +79,31 @@ def fold(
     if effect.ends:
         created = since if before is None else before.created
         return Version(organization, name, version, position, since, created, None, nothing)
-    declared = effect.declared
     if before is None or before.document is None:
         created, entries, document = since, nothing, Document()
     else:
-        created, entries = before.created, before.entries
-        document = {field: value for field, value in before.document.items() if field not in declared}
+        created, entries, document = before.created, before.entries, before.document
+        if document.keys() <= effect.declared:
+            document = Document()
+        else:
+            document = {f: value for f, value in document.items() if f not in effect.declared}
+    fields = own(data)
     if effect.parts:
-        for field, value in data.items():
-            if field in declared and not isinstance(value, _CONTAINERS):
-                document[field] = value
+        document |= {f: value for f, value in fields.items() if not isinstance(value, _CONTAINERS)}
         entries = tuple([position if i in effect.parts else e for i, e in enumerate(entries)])
     else:
-        for field, value in data.items():
-            if field in declared:
-                document[field] = value
+        document |= fields
         if any(entries):
-            for field in declared - data.keys():
+            for field in effect.declared - fields.keys():
                 document[field] = None  # hides what an entry says
     return Version(organization, name, version, position, since, created, document, entries)
+
+
+def own(data: Mapping[str, Any]) -> Document:
+    """The fields of checked data without those that say whose they are."""
+    fields = {**data}
+    del fields["organization"], fields["name"]
+    return fields
 
 
 def whole(name: str, document: Document, entries: Sequence[tuple[int, Document]] = ()) -> Document:
@@ -119,12 +115,8 @@ def whole(name: str, document: Document, entries: Sequence[tuple[int, Document]]
     return {field: value for field, value in result.items() if value is not None}
 
 
-class Span(NamedTuple):
-    """A version with its end, when a later event of the same batch gave it one."""
-
-    version: Version
-    valid_to: int | None
-    until: str | None
+Span = tuple[Version, int | None, str | None]
+"""A version with its end (position and time), when a later event of the same batch gave it one."""
 
 
 class Ended(NamedTuple):
@@ -137,13 +129,17 @@ class Ended(NamedTuple):
 
 
 class Added(NamedTuple):
-    """An entry with the resource it belongs to, and its end when the resource ended within the batch."""
+    """An entry of a part, for ever; with its end when the resource ended within the batch."""
 
     organization: str
     name: str
-    entry: Entry
+    position: int
     valid_to: int | None
     until: str | None
+    key: str
+    since: str
+    version: int
+    document: Document
 
 
 class Changes(NamedTuple):
@@ -159,52 +155,55 @@ class Changes(NamedTuple):
     added: tuple[list[Added], ...]
 
 
-Task = tuple[Effect, Recorded]
+class Task(NamedTuple):
+    effect: Effect
+    key: Key
+    record: Recorded
 
 
 def tasks(records: Sequence[Recorded]) -> dict[str, list[Task]]:
     """Checked records by the name of their aggregate, in order. Raises Unprojectable."""
     result: dict[str, list[Task]] = {}
     for record in records:
-        effect = EFFECTS.get(record.envelope.type)
-        checked(effect.shape if effect else None, record.envelope)
+        envelope = record.envelope
+        effect = EFFECTS.get(envelope.type)
+        data = checked(effect.shape if effect else None, envelope)
         if effect is not None:
-            result.setdefault(effect.aggregate.name, []).append((effect, record))
+            task = Task(effect, (data["organization"], data["name"]), record)
+            result.setdefault(effect.aggregate.name, []).append(task)
     return result
 
 
 def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[Task]) -> Changes:
     """What `batch` (of one aggregate) changes, given the current versions of the resources in it."""
     changes = Changes([], [], [], tuple([] for _ in aggregate.parts))
+    spans = changes.spans
     latest = dict(current)
     fresh: dict[Key, int] = {}  # where in `spans` a version of this batch stands
     entries: dict[Key, list[tuple[int, int]]] = {}  # where in `added` the open entries of this batch stand
-    for effect, record in batch:
+    for effect, key, record in batch:
         data = record.envelope.data
-        key = (data["organization"], data["name"])
         before = latest.get(key)
         after = fold(before, effect, record.position, record.envelope.time, data)
         if before is not None:
             at = fresh.get(key)
             if at is None:
-                changes.closed.append(Span(before, after.position, after.since))
+                changes.closed.append((before, after.position, after.since))
             else:
-                changes.spans[at] = Span(before, after.position, after.since)
+                spans[at] = (before, after.position, after.since)
             if effect.ends:
                 changes.ended.append(Ended(*key, after.position, after.since))
                 for part, i in entries.pop(key, ()):
                     added = changes.added[part]
                     added[i] = added[i]._replace(valid_to=after.position, until=after.since)
         for part in effect.parts:
-            entries.setdefault(key, []).append((part, len(changes.added[part])))
-            changes.added[part].append(Added(*key, _entry(aggregate, part, effect, after, data), None, None))
+            added = changes.added[part]
+            entries.setdefault(key, []).append((part, len(added)))
+            entry = str(data[aggregate.parts[part].key])
+            added.append(
+                Added(*key, after.position, None, None, entry, after.since, after.version, own(data))
+            )
         latest[key] = after
-        fresh[key] = len(changes.spans)
-        changes.spans.append(Span(after, None, None))
+        fresh[key] = len(spans)
+        spans.append((after, None, None))
     return changes
-
-
-def _entry(aggregate: Aggregate, part: int, effect: Effect, after: Version, data: Mapping[str, Any]) -> Entry:
-    document = {field: value for field, value in data.items() if field in effect.declared}
-    key = str(data[aggregate.parts[part].key])
-    return Entry(key, after.version, after.position, after.since, document)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -17,7 +16,7 @@ from sqlalchemy import (
     update,
 )
 
-from projections.bulk import json_text, put
+from projections.bulk import Values, json_text, put
 from projections.folding import Changes, Key, Version
 from projections.resource_tables import AggregateTables
 
@@ -65,36 +64,17 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
 
 
 def write(connection: Connection, of: AggregateTables, changes: Changes) -> None:
-    spans = chain(changes.closed, changes.spans)  # the old ones first: only one may be open at a time
-    put(
-        connection,
-        of.versions,
-        [
-            (
-                v.organization,
-                v.name,
-                v.position,
-                valid_to,
-                v.since,
-                until,
-                v.created,
-                v.version,
-                json_text(v.document),
-                *v.entries,
-            )
-            for v, valid_to, until in spans
-        ],
-        replaced=("valid_to", "until"),
-    )
+    # The old ones first: only one may be open at a time. They are there, and take no more than their ends.
+    rows = [_row(v, None, valid_to, until) for v, valid_to, until in changes.closed]
+    rows += [_row(v, json_text(v.document), valid_to, until) for v, valid_to, until in changes.spans]
+    put(connection, of.versions, rows, replaced=("valid_to", "until"))
     for part, added in zip(of.parts, changes.added, strict=True):
         if changes.ended:
             ended = [{"o": o, "n": n, "t": valid_to, "u": until} for o, n, valid_to, until in changes.ended]
             connection.execute(_end(part), ended)
-        put(
-            connection,
-            part,
-            [
-                (o, n, e.position, valid_to, until, e.key, e.since, e.version, json_text(e.document))
-                for o, n, e, valid_to, until in added
-            ],
-        )
+        put(connection, part, [(*entry[:-1], json_text(entry.document)) for entry in added])
+
+
+def _row(v: Version, document: str | None, valid_to: int | None, until: str | None) -> Values:
+    begun, ended = (v.position, valid_to), (v.since, until)
+    return (v.organization, v.name, *begun, *ended, v.created, v.version, document, *v.entries)

@@ -25,6 +25,5 @@ class Resources:
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
         for name, batch in tasks(records).items():
             aggregate, of = BY_NAME[name], tables(prefix).of[name]
-            keys = {(r.envelope.data["organization"], r.envelope.data["name"]) for _, r in batch}
-            before = current(connection, of, keys)
+            before = current(connection, of, {task.key for task in batch})
             write(connection, of, fold_batch(aggregate, before, batch))

@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from datetime import UTC, datetime
 
 
@@ -13,7 +12,8 @@ def uuid7(now_ms: int | None = None) -> str:
     value = (ms & 0xFFFF_FFFF_FFFF) << 80
     value |= 0x7 << 76 | (rand >> 68) << 64
     value |= 0b10 << 62 | rand & 0x3FFF_FFFF_FFFF_FFFF
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def timestamp(at: float | None = None) -> str:
@@ -22,7 +22,7 @@ def timestamp(at: float | None = None) -> str:
     The width is fixed, so that timestamps compare as text.
     """
     moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def unix_seconds(time_text: str) -> float:

@@ -110,11 +110,23 @@ class GatewaySync:
     async def repair(self) -> None:
         """Takes refused contributions back, until cancelled."""
         while True:
-            group, refused, suspect = await self._repairs.get()
-            async with self._turn:
-                await self._repair(group, refused, suspect)
+            await self._repair(*await self._repairs.get())
+
+    async def repaired(self) -> None:
+        """Takes back what has been refused so far."""
+        while not self._repairs.empty():
+            await self._repair(*self._repairs.get_nowait())
+
+    @property
+    def position(self) -> int:
+        """Up to where the events are in the config topic."""
+        return self._position
 
     async def _repair(self, group: Group, refused: Iterable[Cause], suspect: Cause | None) -> None:
+        async with self._turn:
+            await self._put_right(group, refused, suspect)
+
+    async def _put_right(self, group: Group, refused: Iterable[Cause], suspect: Cause | None) -> None:
         gateway, segment = group
         for cause in refused:
             if self._contributions.of(gateway, segment).get(cause.api) == cause:

@@ -1,0 +1,228 @@
+"""Gateway sync: what a change costs, what it leaves alone, and what becomes of a refusal."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateways.entry import Entry
+from schemas.deployment import StopDeployment
+from schemas.environment import DefineEnvironment
+from schemas.gateway import ChangeGateway, RegisterGateway
+from schemas.message import Command
+from schemas.organization import DefineOrganization
+from schemas.project import DefineProject
+from schemas.status import DeliveryReported
+from signalbox.translators import Translators
+from streams.gateway_sync import CREDENTIALS, GatewaySync
+from streams.sqlite.config import SqliteConfigTopic
+from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
+from tests.streams.deciding_cases import Desk, desk, envelope
+from xds.store import ResourceStore
+from xds.types import CLUSTER, ROUTE, SCOPE
+
+EAST = "organizations/acme/gateways/east"
+HOUSE: tuple[Command, ...] = (
+    DefineOrganization(organization=ORG, name=ORG),
+    DefineProject(organization=ORG, name="shop"),
+    DefineEnvironment(organization=ORG, name="production"),
+    RegisterGateway(organization=ORG, name="east", environment="production", token_digest=TOKEN),
+)
+BROKEN = {"name": "api-key-auth"}
+
+
+@dataclass
+class House:
+    """Decides commands and lets gateway sync follow; remembers what it put last."""
+
+    at: Desk
+    sync: GatewaySync
+    store: ResourceStore
+    put: list[Entry] = field(default_factory=list[Entry])
+    reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
+    position: int = 0
+
+    async def do(self, *commands: Command, ids: tuple[str, ...] = ()) -> set[tuple[str, str, bool]]:
+        """The changed entries: type, short name and whether they exist."""
+        self.put.clear()
+        self.reports.clear()
+        named = ids or tuple(f"c{self.position}-{i}" for i in range(len(commands)))
+        outcomes = await self.at.decide(*(envelope(c, i) for c, i in zip(commands, named, strict=True)))
+        assert all(o.accepted for o in outcomes), outcomes
+        records = await self.at.log.read("events", 0, self.position, 1000)
+        if records:
+            await self.sync.sync(records)
+            self.position = records[-1].position
+        return self.changed()
+
+    def changed(self) -> set[tuple[str, str, bool]]:
+        return {
+            (e.type, e.name.removeprefix(f"{EAST}/").split("-")[0], bool(e.body))
+            for e in self.put
+            if e.gateway
+        }
+
+    def facts(self) -> list[tuple[str, str]]:
+        return [(r.deployment, r.fact) for r in self.reports]
+
+    def causes(self, group: str) -> list[tuple[str, int]]:
+        entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        return [(c.api, c.revision) for c in entry.causes] if entry else []
+
+    def routes(self, group: str) -> Entry:
+        entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        assert entry is not None
+        return entry
+
+
+@asynccontextmanager
+async def house(directory: Path) -> AsyncIterator[House]:
+    async with desk(directory) as at:
+        config = await SqliteConfigTopic.open(directory)
+        store = ResourceStore()
+        try:
+            sync = GatewaySync(
+                log=at.log,
+                config=config,
+                translators=Translators(),
+                current=store.entry,
+                report=lambda messages: made.reports.extend(messages),
+                probe_secret=lambda gateway: "secret",
+                compiled=lambda entries, seconds: None,
+            )
+            made = House(at, sync, store)
+            async for entries in config.load():
+                store.apply(entries)
+                sync.load(entries)
+            config.subscribe(lambda entries: made.put.extend(entries))
+            config.subscribe(store.apply)
+            yield made
+        finally:
+            await config.close()
+
+
+async def test_a_gateway_gets_its_listener_and_its_credentials(tmp_path: Path):
+    async with house(tmp_path) as at:
+        changed = await at.do(*HOUSE)
+        assert {(type, exists) for type, _, exists in changed if type == CREDENTIALS} == {(CREDENTIALS, True)}
+        assert len(changed) == 2
+
+
+async def test_a_new_deployment_makes_its_own_resources_and_says_so(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE)
+        changed = await at.do(publish(), deploy(), ids=("p", "d1"))
+        assert changed == {
+            (CLUSTER, "upstreams/127.0.0.1", True),
+            (ROUTE, "routes/orders", True),
+            (SCOPE, "scopes/orders", True),
+        }
+        assert at.facts() == [("d1", "published")]
+
+
+async def test_a_change_touches_only_what_it_changes(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts"))
+        more = spec(operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/"}])
+        assert await at.do(publish(of=more), deploy()) == {(ROUTE, "routes/orders", True)}
+
+
+async def test_publishing_alone_changes_no_gateway(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE)
+        assert await at.do(publish()) == set()
+
+
+async def test_an_upstream_stays_while_anybody_needs_it(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")))
+        await at.do(deploy(), deploy("carts"), ids=("d1", "d2"))
+        stop = StopDeployment(organization=ORG, name="d1")
+        assert await at.do(stop) == {(ROUTE, "routes/orders", False), (SCOPE, "scopes/orders", False)}
+        assert (CLUSTER, "upstreams/127.0.0.1", False) in await at.do(
+            StopDeployment(organization=ORG, name="d2")
+        )
+        assert at.store.names(EAST, CLUSTER) == []
+
+
+async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish("a", spec("/shop/a")), publish("b", spec("/shop/b")))
+        await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
+        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        await at.do(StopDeployment(organization=ORG, name="d1"))
+        assert at.causes("shop") == [("b", 1)]
+
+
+async def test_an_api_that_moves_leaves_nothing_behind(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        changed = await at.do(publish(of=spec("/sales")), deploy())
+        assert {(ROUTE, "routes/orders", False), (ROUTE, "routes/sales", True)} <= changed
+
+
+async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        assert await at.do(publish(of=spec(policies=[BROKEN])), deploy(), ids=("p", "d2")) == set()
+        assert at.facts() == [("d2", "refused")]
+        assert "unsupported" in at.reports[0].reason and "api-key-auth" in at.reports[0].reason
+        assert at.causes("orders") == [("orders", 1)]
+
+
+async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        good = at.routes("orders")
+        at.sync.acknowledged(EAST, [good])
+        await at.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy())
+        at.sync.refused(EAST, [at.routes("orders")])
+        await at.sync.repaired()
+        assert at.routes("orders").version == good.version and at.causes("orders") == [("orders", 1)]
+
+
+async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        at.sync.refused(EAST, [at.routes("orders")])
+        await at.sync.repaired()
+        assert at.causes("orders") == []
+
+
+async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
+        await at.do(deploy("a"))
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.do(deploy("b"), deploy("c"))
+        at.sync.refused(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("a", 1)]
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        at.sync.refused(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("a", 1), ("c", 1)]
+
+
+async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts"))
+        position = at.position
+    async with house(tmp_path) as again:
+        again.position = position
+        assert again.sync.position == position
+        assert again.causes("orders") == [("orders", 1)]
+        records = await again.at.log.read("events", 0, 0, 1000)
+        await again.sync.sync(records)
+        assert again.changed() == set()
+
+
+async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        silent = ChangeGateway(organization=ORG, name="east", environment="production", revision_header=False)
+        assert (ROUTE, "routes/orders", True) in await at.do(silent)

@@ -18,6 +18,7 @@ from bench.calls import CLOUDEVENT, Calls, Reply, event, specification, until
 from bench.figure import Figure, percentile
 from bench.house import House
 from bench.house import house as new_house
+from projections.catalogue import READ_MODELS
 from projections.store import Store, live, open_store
 from schemas.identity import uuid7
 from streams.chain import verify
@@ -272,6 +273,10 @@ async def _check_closed(data: Path, events: int) -> list[str]:
             contents = [
                 await _projected(log, file) for file in (data / "readmodels.db", Path(work, "new.db"))
             ]
+        if not all(
+            any(t.startswith(f"{m.name}.") and contents[1][t] for t in contents[1]) for m in READ_MODELS
+        ):
+            faults.append("a read model is empty: nothing was compared")
         for table in sorted(contents[0].keys() | contents[1].keys()):
             kept, rebuilt = (c.get(table, set[str]()) for c in contents)
             if kept != rebuilt:

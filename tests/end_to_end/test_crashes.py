@@ -11,7 +11,7 @@ def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
     assert report.faults == []
     assert report.kills == 25
     assert report.kills_during_start >= 3
-    assert report.acknowledged >= 500
+    assert report.acknowledged >= 200
     assert report.unanswered >= 10, "kills came while commands were under way"
     assert report.repeated >= 100
     print(f"\n{report.acknowledged:,} commands acknowledged, {report.unanswered} sent again")

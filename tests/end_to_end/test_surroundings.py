@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import Calls, Reply, specification
+from bench.calls import ORGANIZATION, Calls, Reply, specification
 from bench.connection import Connection
-from bench.house import ROOT, House
+from bench.house import ROOT, House, definition
 
 
 def refused(house: House) -> subprocess.CompletedProcess[str]:
@@ -259,31 +259,35 @@ def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_vers
     running: House, upstream: str
 ):
     first, second = running.calls(), running.calls()
-    first.publish("contended", specification("/contended", upstream))
-    seen = second.ask("GET", "/apis/contended")
-    assert seen.headers["etag"] == '"1"'
 
-    def change(calls: Calls, name: str) -> Reply:
-        spec = specification("/contended", upstream, display_name=name)
-        fields = {"name": "contended", "spec": spec, "expected_version": 1}
-        return calls.command("api.command.publish", fields)
+    def put(calls: Calls, display_name: str, **headers: str) -> Reply:
+        return calls.send(
+            "PUT",
+            f"{ORGANIZATION}/apis/contended",
+            definition("contended", upstream, display_name).encode(),
+            content_type="application/yaml",
+            prefer="wait=10",
+            **headers,
+        )
 
-    assert change(first, "First").status == 200
-    reply = change(second, "Second")
+    assert put(first, "Made").status == 201
+    etag = second.ask("GET", "/apis/contended").headers["etag"]
+    assert etag == '"1"'
+    assert put(first, "First", if_match=etag).status == 200
 
-    assert reply.status == 412
-    assert reply.json["type"].endswith("/stale-version")
-    assert reply.json["current_version"] == 2
-    assert reply.headers["etag"] == '"2"'
-    found = second.ask("GET", "/apis/contended").json
-    assert found["spec"]["display_name"] == "First"
+    late = put(second, "Second", if_match=etag)
+
+    assert late.status == 412
+    assert late.json["type"].endswith("/stale-version")
+    assert (late.headers["etag"], late.json["current_version"]) == ('"2"', 2)
+    assert put(second, "Second").status == 428, "without If-Match nobody knows what it is based on"
+    assert second.ask("GET", "/apis/contended").json["spec"]["display_name"] == "First"
+    assert put(second, "Second", if_match=late.headers["etag"]).status == 200
 
 
-def test_if_match_with_an_old_etag_is_refused(calls: Calls):
-    assert calls.ask("PUT", "/projects/edited", {"display_name": "A"}, prefer="wait=10").status == 201
-    changed = calls.ask("PUT", "/projects/edited", {"display_name": "B"}, if_match='"1"', prefer="wait=10")
-    assert changed.status == 200
-    stale = calls.ask("PUT", "/projects/edited", {"display_name": "C"}, if_match='"1"', prefer="wait=10")
-    assert stale.status == 412
-    assert (stale.headers["etag"], stale.json["current_version"]) == ('"2"', 2)
-    assert calls.ask("PUT", "/projects/edited", {"display_name": "D"}, prefer="wait=10").status == 428
+def test_a_command_on_another_version_than_it_expects_is_refused_too(calls: Calls, upstream: str):
+    fields = {"name": "expected", "spec": specification("/expected", upstream), "expected_version": 0}
+    assert calls.command("api.command.publish", fields).status == 200
+    late = calls.command("api.command.publish", fields)
+    assert late.status == 412
+    assert late.json["current_version"] == 1

@@ -39,7 +39,7 @@ async def _published(call: Call, model: type[Command], name: str | None) -> Draf
 
 _DEFINITION = {"description": "A definition: signalbox.io/v1, a WSO2 form, or OpenAPI."}
 _JSON_TYPES = (JSON, "application/openapi+json", "application/vnd.oai.openapi+json")
-_YAML_TYPES = (*sorted(YAML), "application/openapi+yaml", "application/vnd.oai.openapi")
+_YAML_TYPES = (*sorted(YAML), "application/openapi+yaml")
 
 PRESENTER = Presenter(
     filters=("project",),

@@ -7,7 +7,6 @@ from typing import Literal
 
 from api.problems import Problem
 from projections.asking import AsOf
-from schemas.identity import timestamp
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -88,8 +87,8 @@ def moment(as_of: str | None) -> AsOf:
     text = as_of.replace(" ", "+")
     if _TIME.fullmatch(text):
         try:
-            moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
-            return timestamp(moment.timestamp())
+            at = datetime.fromisoformat(text.upper()).astimezone(UTC)
+            return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         except (ValueError, OverflowError):
             pass
     raise Problem(

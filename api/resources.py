@@ -158,11 +158,18 @@ class Resources:
         if condition.kind == "version":
             data["expected_version"] = await self._version(call, condition, data)
         handed = await repetition(call, id, data, chosen) if id is not None else None
-        if handed is None:
-            if route.method != "POST" and condition.kind != "version":
+        if handed is None and route.method != "POST" and condition.kind != "version":
+            try:
                 expected = await self._expected(call, route.method, condition, data["name"])
+            except Problem:
+                # A twin that came at the same time may have been decided in between.
+                handed = await repetition(call, id, data, chosen) if id is not None else None
+                if handed is None:
+                    raise
+            else:
                 if expected is not None:
                     data["expected_version"] = expected
+        if handed is None:
             handed = await hand_in(call, route.command, data, id)
         made = route.method == "POST" or condition.kind in ("none", "new")
         return await self._answer(call, route, handed, made, draft.secret)
@@ -220,6 +227,7 @@ class Resources:
             raise await rejection(call, outcome)
         headers = {POSITION: f"{partition}:{outcome.position}", "Preference-Applied": "wait"}
         if route.method == "DELETE":
+            await caught_up(call, partition, outcome.position, call.services.settings.position_seconds)
             return json_answer(200, operation(outcome), headers)
         row = await row_after(call, outcome, call.services.settings.position_seconds)
         if row is None:
@@ -269,11 +277,18 @@ def cursor(call: Call, first: K) -> str | None:
 
 
 async def reached(call: Call, partition: int) -> None:
-    """Waits, bounded, for `?min_position=`. Raises Problem 503 when the read model does not get there."""
+    """Waits, bounded, for `?min_position=`. Raises Problem 400, and 503 when it is not reached."""
     wanted = call.query("min_position")
     if wanted is None:
         return
     position = parse_position(wanted, "min_position")
+    if position > await call.services.log.end("events", partition):
+        raise Problem(
+            400,
+            "invalid-parameter",
+            "No answer named this position yet.",
+            errors=[{"parameter": "min_position", "detail": "is beyond the end of the register"}],
+        )
     if not await caught_up(call, partition, position, call.services.settings.position_seconds):
         raise Problem(
             503,

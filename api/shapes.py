@@ -164,6 +164,8 @@ def body_schema(
     if named:
         hidden.add("name")
     schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in hidden}
+    if "name" in schema["properties"]:
+        schema["properties"]["name"].pop("default", None)  # left out is not the same as empty
     required = [k for k in schema.get("required", ()) if k not in hidden]
     if required:
         schema["required"] = required

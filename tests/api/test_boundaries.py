@@ -130,11 +130,6 @@ async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
     assert "secret detail" in caplog.text
 
 
-async def test_a_read_model_that_does_not_get_there_is_503(signalbox: House) -> None:
-    client = signalbox.with_settings(Settings(position_seconds=0.01))
-    problem(await client.get(f"{ORG}/projects/default?min_position=0:1000000"), 503, "position-not-reached")
-
-
 class Stuck:
     """A projector that does not advance."""
 
@@ -146,6 +141,16 @@ class Stuck:
 
     def positions(self) -> dict[str, dict[int, int]]:
         return {}
+
+
+async def test_a_read_model_that_does_not_get_there_is_503(signalbox: House) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01), waiter=Stuck())
+    end = await signalbox.log.end("events", 0)
+    late = await client.get(f"{ORG}/projects/default?min_position=0:{end}")
+    problem(late, 503, "position-not-reached")
+    assert late.headers["retry-after"]
+    beyond = await client.get(f"{ORG}/projects/default?min_position=0:{end + 1}")
+    problem(beyond, 400, "invalid-parameter")
 
 
 async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome(signalbox: House) -> None:

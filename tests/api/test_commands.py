@@ -67,7 +67,8 @@ async def test_a_binary_event(signalbox: House) -> None:
         },
     )
     assert answer.status_code == 200, answer.text
-    assert (await signalbox.client.get(f"{ORG}/projects/shop")).status_code == 200
+    params = {"min_position": answer.headers["signalbox-position"]}
+    assert (await signalbox.client.get(f"{ORG}/projects/shop", params=params)).status_code == 200
 
 
 async def test_a_batch_is_handed_in_together(signalbox: House) -> None:

@@ -139,6 +139,8 @@ async def test_as_of_shows_what_was(signalbox: House) -> None:
         assert then.json()["display_name"] == "Shop", moment
     before = await signalbox.client.get(PROJECT, params={"as_of": "2020-01-01T00:00:00Z"})
     problem(before, 404, "not-found")
+    early = await signalbox.client.get(PROJECT, params={"as_of": "0214-10-18T08:06:59+01:00"})
+    problem(early, 404, "not-found")
     problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
 
 

@@ -1,0 +1,66 @@
+"""The published description: valid, complete, with examples that hold."""
+
+from typing import Any
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from api.endpoint import Schema
+from api.openapi import document
+from api.routes import endpoints
+from schemas.catalog import AGGREGATES
+from tests.api.house import House
+
+FOUND: dict[str, Schema] = {}
+ENDPOINTS = endpoints(FOUND)
+DOCUMENT = document(ENDPOINTS, FOUND, "0")
+OPERATIONS = [
+    pytest.param(operation, id=f"{method} {path}")
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [e.id for e in ENDPOINTS]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_aggregate_is_there_with_all_its_routes() -> None:
+    listed = {(e.method, e.tag) for e in ENDPOINTS}
+    for aggregate in AGGREGATES:
+        assert {
+            ("GET", aggregate.plural),
+            *((r.method, aggregate.plural) for r in aggregate.routes),
+        } <= listed
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_examples_are_what_their_schema_says(operation: dict[str, Any]) -> None:
+    contents = [operation.get("requestBody", {}).get("content", {})]
+    contents += [r.get("content", {}) for r in operation["responses"].values()]
+    for content in contents:
+        for media, said in content.items():
+            assert "example" in said, media
+            schema = {**said["schema"], "components": DOCUMENT["components"]}
+            jsonschema.Draft202012Validator(schema).validate(said["example"])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_errors_are_documented(operation: dict[str, Any]) -> None:
+    statuses = set(operation["responses"])
+    assert {"406", "500"} <= statuses
+    assert ("401" in statuses) == (operation.get("security") != [])
+
+
+async def test_it_is_served(signalbox: House) -> None:
+    served = (await signalbox.client.get("/openapi.json")).json()
+    assert served["openapi"] == "3.1.0"
+    assert set(DOCUMENT["paths"]) <= set(served["paths"])
+    assert served["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert (await signalbox.client.get("/asyncapi.json")).json()["asyncapi"].startswith("3.")

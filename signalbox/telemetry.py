@@ -10,7 +10,7 @@ Metrics (all names begin with `signalbox_`):
 | projection_lag_events{read_model} | events a read model has yet to apply |
 | change_to_ack_seconds | from the request of a deployment to a node's acknowledgement |
 | change_to_serving_seconds | from the request to a probe answered by the gateway's own listener |
-| connected_proxies | streams of proxies that are open |
+| connected_proxies | proxies that are connected |
 | quarantined_resources | resource versions that gateways refused |
 | parked_events | events that wait for somebody to look at them |
 | compile_seconds | compiling what a batch of events changed |

@@ -7,12 +7,11 @@ wherever it runs.
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,12 +26,11 @@ from signalbox.telemetry import Telemetry
 REMEMBERED = 20_000
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROPAGATOR = TraceContextTextMapPropagator()
-_REQUEST: ContextVar[Span | None] = ContextVar("request", default=None)
 
 
 class Traced:
     """An ASGI application of which every request that may change something is a span, below the
-    caller's when its `traceparent` names one."""
+    caller's when its `traceparent` names one. It is the current span meanwhile, so that logs name it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,11 +44,11 @@ class Traced:
         if span.is_recording():
             span.set_attributes({"http.request.method": scope["method"], "url.path": scope["path"]})
             send = _telling(span, send)
-        outer = _REQUEST.set(span)
+        outer = attach(trace.set_span_in_context(span))
         try:
             await self._app(scope, receive, send)
         finally:
-            _REQUEST.reset(outer)
+            detach(outer)
             span.end()
 
 
@@ -65,11 +63,8 @@ def _telling(span: Span, send: Send) -> Send:
 
 def traceparent_of_request(given: str) -> str:
     """The `traceparent` of the commands of the request that is being answered; `given` outside of any."""
-    span = _REQUEST.get()
-    if span is None:
-        return given
     carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
+    _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent", given)
 
 

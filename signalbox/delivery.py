@@ -15,13 +15,17 @@ Probe = Callable[[str, Cause], None]
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server; gateway sync hears what was `taken` and what was not."""
+    """Observes the xDS server; gateway sync hears what was `taken` and what was not.
+
+    Everything is held until `begin`.
+    """
 
     report: Report
     probe: Probe
     taken: Callable[[str, Sequence[Entry]], None]
     not_taken: Callable[[str, Sequence[Entry]], None]
     proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
 
     def remember(self, gateway: str, causes: Iterable[Cause], reports: Iterable[Mapping[str, Any]]) -> None:
@@ -43,6 +47,17 @@ class Delivery:
                     if "serving" not in facts:
                         self.probe(gateway, cause)
 
+    def begin(self) -> None:
+        """Tells all that was held, and from now on at once."""
+        held, self._held = self._held or (), None
+        for tell in held:
+            tell()
+
+    def _hold(self, tell: Callable[[], None]) -> bool:
+        if self._held is not None:
+            self._held.append(tell)
+        return self._held is not None
+
     def connected(self, gateway: str, node: str, agent: str) -> None:
         self.proxies[gateway, node] = self.proxies.get((gateway, node), 0) + 1
         self._node(gateway, node, connected=True, agent=agent)
@@ -60,6 +75,8 @@ class Delivery:
 
     def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """Reports each deployment once per node, and has it probed."""
+        if self._hold(lambda: self.acknowledged(gateway, node, entries)):
+            return
         self.taken(gateway, entries)
         new: list[Status] = []
         for entry in entries:
@@ -72,6 +89,8 @@ class Delivery:
         self.report(new)
 
     def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
+        if self._hold(lambda: self.refused(gateway, node, entries, reason)):
+            return
         self.report(
             [
                 delivery(gateway, cause.deployment, node, "refused", version=entry.version, reason=reason)
@@ -84,6 +103,8 @@ class Delivery:
 
     def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """A removed resource no longer serves the deployments it carried last."""
+        if self._hold(lambda: self.withdrawn(gateway, node, entries)):
+            return
         for entry in entries:
             for cause in entry.causes:
                 self._running.pop((gateway, node, cause.api), None)
@@ -99,6 +120,8 @@ class Delivery:
         self.report([delivery(gateway, deployment, node, "serving", at=at)])
 
     def _node(self, gateway: str, node: str, *, connected: bool, agent: str = "") -> None:
+        if self._hold(lambda: self._node(gateway, node, connected=connected, agent=agent)):
+            return
         _, organization, _, name = gateway.split("/")
         self.report(
             [

@@ -1,15 +1,18 @@
 """What exists from the first start on: a house to put APIs in, and the sample."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from schemas.aggregate import Aggregate
 from schemas.api import Document, PublishApi
 from schemas.canonical import sha256_hex
+from schemas.catalog import GATEWAY as GATEWAYS
 from schemas.catalog import subject_of
 from schemas.deployment import StartDeployment
 from schemas.envelope import Envelope
 from schemas.environment import DefineEnvironment
-from schemas.gateway import RegisterGateway
+from schemas.gateway import ChangeGateway, GatewayFields, RegisterGateway
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from schemas.organization import DefineOrganization
@@ -27,6 +30,17 @@ GATEWAY = "local"
 DECIDE_SECONDS = 30.0
 
 logger = logging.getLogger("signalbox.first-start")
+
+
+class Row(Protocol):
+    @property
+    def document(self) -> Mapping[str, Any]: ...
+
+
+class ReadModels(Protocol):
+    """What is asked of the read models here."""
+
+    async def get(self, aggregate: Aggregate, organization: str, name: str, /) -> Row | None: ...
 
 
 class FirstStartFailed(Exception):
@@ -58,6 +72,31 @@ async def make_house(commanding: Commanding, settings: Settings, gateway_token: 
         if await commanding.outcome(f"first-start-{what}") is None
     }
     await _execute(commanding, [_envelope(id, command) for id, command in missing.items()])
+
+
+async def move_gateway(commanding: Commanding, read_models: ReadModels, settings: Settings) -> None:
+    """Has our own gateway listen where this process was told, when that is not where it did.
+
+    Raises FirstStartFailed, LogUnavailable.
+    """
+    row = await read_models.get(GATEWAYS, ORGANIZATION, GATEWAY)
+    if row is None or (row.document["address"], row.document["port"]) == (
+        settings.gateway.host,
+        settings.gateway.port,
+    ):
+        return
+    fields = {name: row.document[name] for name in GatewayFields.model_fields if name in row.document}
+    moved = ChangeGateway.model_validate(
+        {
+            **fields,
+            "organization": ORGANIZATION,
+            "name": GATEWAY,
+            "address": settings.gateway.host,
+            "port": settings.gateway.port,
+        }
+    )
+    logger.info("the gateway %s listens at %s from now on", GATEWAY, settings.gateway)
+    await _execute(commanding, [_envelope(None, moved)])
 
 
 async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstream: str) -> None:

@@ -18,7 +18,7 @@ from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
-from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
+from schemas.gateway import GatewayChanged, GatewayFields, GatewayRegistered, GatewayRemoved
 from schemas.identity import timestamp
 from schemas.message import Event
 from schemas.status import DeliveryReported, Fact
@@ -163,8 +163,11 @@ class GatewaySync:
         changed: list[Entry] = []
         for record in records:
             event = event_of(record.envelope)
+            before = None
+            if isinstance(event, GatewayChanged):
+                before = await self._reading.gateway(event.organization, event.name)
             self._reading.notice(event)
-            async for gateway, group in self._touched(event):
+            async for gateway, group in self._touched(event, before):
                 dirty[gateway, group] = record.position
             changed.extend(await self._listener(event, record.position))
         for (gateway, group), position in dirty.items():
@@ -183,8 +186,9 @@ class GatewaySync:
     def _mark(self, position: int) -> Entry:
         return Entry("", "", POSITION, f"events/{self.partition}", str(position), position, b"-")
 
-    async def _touched(self, event: Event) -> AsyncIterator[tuple[str, str]]:
-        """The groups an event changes, after its effect on the contributions."""
+    async def _touched(self, event: Event, before: GatewayFields | None) -> AsyncIterator[tuple[str, str]]:
+        """The groups an event changes, after its effect on the contributions; `before` is what a changed
+        gateway was."""
         match event:
             case DeploymentStarted():
                 for name in event.gateways:
@@ -200,7 +204,7 @@ class GatewaySync:
                     gateway = GATEWAY.subject(event.organization, name)
                     for changed in self._contributions.remove(gateway, started.api if started else ""):
                         yield gateway, changed
-            case GatewayChanged():
+            case GatewayChanged() if before is None or before.revision_header != event.revision_header:
                 gateway = GATEWAY.subject(event.organization, event.name)
                 for group in tuple(self._contributions.groups.get(gateway, ())):
                     yield gateway, group

@@ -1,0 +1,135 @@
+"""What callers need of us: commands decided, read models kept, and HTTP to ask both."""
+
+from collections.abc import Sequence
+
+from api.app import create_app
+from api.authentication import FileTokenAuthenticator
+from api.ports import Services
+from api.ports import Settings as ApiSettings
+from projections.queries import NotReady, ReadModels
+from projections.store import open_store
+from schemas import asyncapi
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from schemas.status import Status
+from signalbox.data_plane import DataPlane
+from signalbox.demo import Demo
+from signalbox.first_start import deploy_sample, make_house, move_gateway
+from signalbox.gauges import Gauges
+from signalbox.parts import Parts
+from signalbox.ports import remembered_port
+from signalbox.serving import HttpServer
+from signalbox.settings import Settings
+from signalbox.telemetry import Telemetry
+from signalbox.tracing import Changes, Traced, traceparent_of_request
+from streams.commanding import Commanding
+from streams.deciding import Decider
+from streams.documents import DocumentStore
+from streams.projecting import ProjectionRunner
+from streams.reporting import StatusReporter
+from streams.sqlite.log import SqliteLog
+
+SOURCE = "/signalbox"
+
+
+class ControlPlane:
+    def __init__(
+        self, settings: Settings, parts: Parts, log: SqliteLog, documents: DocumentStore, gateways: DataPlane
+    ) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._log = log
+        self._documents = documents
+        self._gateways = gateways
+        self._telemetry = Telemetry(otlp=settings.otlp)
+        parts.callback(self._telemetry.close)
+        log.measure(self._telemetry.append.record)
+        self._changes = Changes(self._telemetry)
+        self._commanding = Commanding(log)
+        store = open_store(settings.data / "readmodels.db")
+        parts.callback(store.close)
+        self._read_models = ReadModels(store, partition_of=log.partition_of)
+        self._runner = ProjectionRunner(log, store)
+        self._not_ready: str | None = "starting"
+
+    async def start(self) -> None:
+        """Returns when callers are answered by what is on the log.
+
+        Raises LogDamaged, LogUnavailable, FirstStartFailed, OSError.
+        """
+        await self._follow_gateways()
+        decider = Decider(self._log, 0, SOURCE, self._decided)
+        await decider.start()
+        self._parts.push_async_callback(decider.stop)
+        self._parts.run("decider", decider.run())
+        self._parts.run("projections", self._runner.run())
+        self._gateways.begin()
+        await make_house(self._commanding, self._settings, self._gateways.token)
+        await self._serve()
+        await self._parts.wait(self._runner.ready.wait())
+        if self._settings.envoy:
+            await move_gateway(self._commanding, self._read_models, self._settings)
+        if self._settings.sample and self._settings.envoy:
+            demo = self._parts.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
+            await demo.start()
+            await deploy_sample(self._commanding, self._documents, demo.url)
+        gauges = Gauges(
+            self._telemetry,
+            self._runner,
+            self._read_models,
+            self._gateways.delivery,
+            self._gateways.quarantined,
+        )
+        self._parts.run("gauges", gauges.run())
+        self._not_ready = None
+
+    async def _follow_gateways(self) -> None:
+        """Has gateways' answers become status, but for what was known before."""
+        reporter = StatusReporter(self._log, SOURCE)
+        self._parts.push_async_callback(reporter.flush)
+        self._parts.run("status", reporter.run())
+
+        def report(messages: Sequence[Status]) -> None:
+            self._changes.reported(messages)
+            reporter.report(messages)
+
+        self._gateways.report = report
+        self._gateways.compiled = lambda entries, seconds: self._telemetry.compile.record(seconds)
+        for gateway in self._gateways.store.gateways():
+            entries = self._gateways.store.entries(gateway)
+            causes = [cause for entry in entries for cause in entry.causes]
+            names = list({cause.deployment: None for cause in causes})
+            try:
+                reports = await self._read_models.reports(gateway.split("/")[1], names)
+            except NotReady:
+                return  # the first start: nothing was reported yet
+            self._gateways.delivery.remember(gateway, causes, reports)
+
+    def _decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
+        self._commanding.decided(outcome for _, outcome in decisions)
+        self._changes.decided(decisions, seconds)
+
+    async def _serve(self) -> None:
+        services = Services(
+            commands=self._commanding,
+            read_models=self._read_models,
+            waiter=self._runner,
+            log=self._log,
+            documents=self._documents,
+            authenticator=FileTokenAuthenticator(self._settings.admin_token),
+            ready=self._trouble,
+            metrics=self._telemetry.exposition,
+            stopping=self._parts.stopping,
+            settings=ApiSettings(max_body=self._settings.max_body),
+            traceparent=traceparent_of_request,
+        )
+        http = HttpServer(Traced(create_app(services, asyncapi.document)), self._settings.http)
+        await http.start()
+        self._parts.push_async_callback(http.stop)
+        self._parts.callback(self._parts.stopping.set)
+
+    def _trouble(self) -> str | None:
+        """Why this process is not ready."""
+        if self._parts.failed.done():
+            return "a part of it has ended; its log says why"
+        return self._not_ready or self._runner.trouble or None

@@ -1,0 +1,134 @@
+"""What gateways need of us: their configuration, and somebody to take their answers.
+
+It starts before anything else is even loaded, so that proxies wait as short as can be. What they
+answer is held until the read models have said what was known before.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Sequence
+
+from gateways.entry import Cause, Entry
+from schemas.canonical import sha256_hex
+from schemas.catalog import GATEWAY
+from schemas.status import Status
+from signalbox.delivery import Delivery
+from signalbox.envoy import EnvoySupervisor
+from signalbox.first_start import GATEWAY as LOCAL
+from signalbox.first_start import ORGANIZATION
+from signalbox.parts import Parts
+from signalbox.probing import Listener, Prober, Target
+from signalbox.settings import Settings
+from signalbox.tokens import kept_secret, probe_secret
+from signalbox.translators import Translators
+from streams.config_topic import ConfigTopic
+from streams.gateway_sync import CREDENTIALS, GatewaySync
+from streams.log import Log
+from xds.bootstrap import bootstrap
+from xds.server import DiscoveryServer
+from xds.store import ResourceStore
+
+NODE = "envoy-1"
+LOCAL_GATEWAY = GATEWAY.subject(ORGANIZATION, LOCAL)
+STOP_SECONDS = 2.0
+
+
+class DataPlane:
+    """`report` and `compiled` are set before `begin`."""
+
+    def __init__(self, settings: Settings, parts: Parts, log: Log, config: ConfigTopic) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._config = config
+        self.token = kept_secret(settings.gateway_token, "sbg_")
+        probe_key = kept_secret(settings.data / "probe.key", "")
+        self.report: Callable[[Sequence[Status]], None] = _nobody
+        self.compiled: Callable[[int, float], None] = _unmeasured
+        self.store = ResourceStore()
+        self.sync = GatewaySync(
+            log=log,
+            config=config,
+            translators=Translators(),
+            current=self.store.entry,
+            report=lambda messages: self.report(messages),
+            probe_secret=lambda gateway: probe_secret(probe_key, gateway),
+            compiled=lambda entries, seconds: self.compiled(entries, seconds),
+        )
+        self.delivery = Delivery(
+            lambda messages: self.report(messages), self._probe, self.sync.acknowledged, self.sync.refused
+        )
+        self.server = DiscoveryServer(self.store, self._authenticate, self.delivery)
+        self._prober = Prober(
+            Listener(
+                LOCAL_GATEWAY,
+                NODE,
+                settings.gateway.host,
+                settings.gateway.port,
+                probe_secret(probe_key, LOCAL_GATEWAY),
+            ),
+            self.delivery.serving,
+        )
+
+    async def start(self) -> None:
+        """Serves what is on the config topic, and starts Envoy. Raises PortUnusable, EnvoyMissing."""
+        settings = self._settings
+        async for entries in self._config.load():
+            self._serve(entries)
+            self.sync.load(entries)
+        self._config.subscribe(self._serve)
+        await self.server.start(settings.xds.host, settings.xds.port)
+        self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
+        if settings.envoy:
+            self._parts.push_async_callback(self._prober.close)
+            self._parts.run("prober", self._prober.run())
+            envoy = EnvoySupervisor(
+                directory=settings.data / "envoy",
+                bootstrap=lambda admin_port: bootstrap(
+                    node_id=NODE,
+                    gateway=LOCAL_GATEWAY,
+                    token=self.token,
+                    xds_host=settings.xds.host,
+                    xds_port=settings.xds.port,
+                    admin_host="127.0.0.1",
+                    admin_port=admin_port,
+                ),
+                listen=(settings.gateway.host, settings.gateway.port),
+                secrets=(self.token,),
+            )
+            await envoy.start()
+            self._parts.push_async_callback(envoy.stop)
+
+    def begin(self) -> None:
+        """Takes the proxies' answers, and follows the events."""
+        self.delivery.begin()
+        self._parts.run("gateway sync", self.sync.run())
+        self._parts.run("gateway sync's repairs", self.sync.repair())
+
+    async def load_translators(self) -> None:
+        """Loading them is slow: not to be on the way of the first change."""
+        await asyncio.to_thread(Translators().load)
+
+    def quarantined(self) -> int:
+        return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
+
+    def _serve(self, entries: Sequence[Entry]) -> None:
+        self.store.apply([entry for entry in entries if entry.gateway])
+
+    def _authenticate(self, gateway: str, token: str) -> bool:
+        known = self.store.entry(gateway, CREDENTIALS, "token")
+        return known is not None and hmac.compare_digest(known.body, sha256_hex(token.encode()).encode())
+
+    def _probe(self, gateway: str, cause: Cause) -> None:
+        """Only the listener of our own Envoy is within reach."""
+        if gateway == LOCAL_GATEWAY and self._settings.envoy:
+            self._prober.submit(
+                Target(cause.deployment, cause.api, cause.revision, cause.context, cause.host)
+            )
+
+
+def _nobody(messages: Sequence[Status]) -> None:
+    raise RuntimeError(f"reported before anybody listens: {messages}")
+
+
+def _unmeasured(entries: int, seconds: float) -> None:
+    """Nobody wants to know."""

@@ -5,7 +5,6 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
-
 # Ids must differ, not be secret: the kernel is asked once, for its answer can take 70 µs.
 _random = Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.calls import until
 from bench.house import ROOT, House
@@ -141,7 +142,12 @@ def orders(up: House, upstream: str) -> House:
 
 
 def test_the_api_that_is_written_there_is_reached(orders: House):
-    orders.answered("/orders/orders/1", "orders@1")
+    (block,) = [b for b in blocks() if b.language == "yaml"]
+    spec = yaml.safe_load(block.text)["spec"]
+    for operation in spec["operations"]:
+        path = spec["context"] + re.sub(r"\{\w+\}", "1", operation["path"])
+        assert f"http://127.0.0.1:8000{path}" in (ROOT / "README.md").read_text()
+        orders.answered(path, "orders@1")
 
 
 def test_applying_the_same_again_changes_nothing(orders: House):

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from gateways.entry import Entry
 from schemas.deployment import StopDeployment
 from schemas.environment import DefineEnvironment
@@ -170,12 +172,13 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
         assert at.causes("orders") == [("orders", 1)]
 
 
-async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path):
+@pytest.mark.parametrize("host", ["*", "orders.example.com"])
+async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, host: str):
     async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+        await at.do(*HOUSE, publish(of=spec(hosts=[host])), deploy())
         good = at.routes("orders")
         at.sync.acknowledged(EAST, [good])
-        await at.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy())
+        await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
         at.sync.refused(EAST, [at.routes("orders")])
         await at.sync.repaired()
         assert at.routes("orders").version == good.version and at.causes("orders") == [("orders", 1)]

@@ -94,7 +94,7 @@ def cluster_names(settings: GatewaySettings, api: DeployedApi) -> tuple[str, ...
 
 def _cause(api: DeployedApi) -> Cause:
     context = "".join(f"/{segment.text}" for segment in api.context)
-    return Cause(api.deployment, api.api, api.revision, context)
+    return Cause(api.deployment, api.api, api.revision, context, api.hosts[0])
 
 
 def _translated(

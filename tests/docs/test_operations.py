@@ -1,0 +1,41 @@
+"""docs/operations.md names what there is: options, variables and files."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from bench.house import ROOT, House
+from signalbox.cli.up import up
+from signalbox.settings import Settings, from_environment
+
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+OPTIONS: list[tuple[str, str, str]] = re.findall(
+    r"^\| `(--[\w-]+)` \| (?:`(\w+)`)? ?\| (?:`(\S+)`)? ?\|", PAGE, re.MULTILINE
+)
+
+
+def test_every_option_of_up_has_its_line() -> None:
+    names = {o for p in up.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")}
+    assert {name for name, _, _ in OPTIONS} == names - {"--engine", "--help"}
+
+
+@pytest.mark.parametrize(("option", "variable", "default"), [o for o in OPTIONS if o[1]])
+def test_variables_and_defaults_are_those_it_says(option: str, variable: str, default: str) -> None:
+    name = option.removeprefix("--")
+    assert str(getattr(Settings(), name)) == str(Path(default) if name == "data" else default)
+    given = "elsewhere" if name == "data" else "127.0.0.1:1234"
+    assert str(getattr(from_environment({variable: given}), name)) == given
+
+
+def test_every_file_of_the_data_directory_has_its_line(tmp_path: Path) -> None:
+    house = House(tmp_path / "data")
+    try:
+        house.up("--no-envoy")
+        made = {file.name for file in house.data.iterdir()}
+    finally:
+        house.raze()
+    listed = set(re.findall(r"^\| `([\w.]+)/?` \|", PAGE, re.MULTILINE))
+    assert {name for name in made if not name.endswith(("-wal", "-shm"))} <= listed
+    assert {"log.db", "admin.token"} <= made

@@ -68,6 +68,10 @@ class GatewaySync:
     _repairs: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]] = field(
         default_factory=lambda: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]]()
     )
+    _dirty: dict[Group, int] = field(default_factory=dict[Group, int])
+    """Groups whose change is not on the config topic yet, and the event's position."""
+    _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
+    """Shared resources that a group needs no longer, to be removed unless another one does."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _position: int = 0
     _reading: RegisterReading = field(init=False)
@@ -110,7 +114,13 @@ class GatewaySync:
     async def repair(self) -> None:
         """Takes refused contributions back, until cancelled."""
         while True:
-            await self._repair(*await self._repairs.get())
+            repair = await self._repairs.get()
+            try:
+                await self._repair(*repair)
+            except LogUnavailable as error:
+                logger.error("what was refused waits to be taken back: %s", error)
+                self._repairs.put_nowait(repair)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def repaired(self) -> None:
         """Takes back what has been refused so far."""
@@ -159,7 +169,6 @@ class GatewaySync:
     async def sync(self, records: Sequence[Record]) -> None:
         """Publishes what these events change."""
         began = perf_counter()
-        dirty: dict[tuple[str, str], int] = {}
         changed: list[Entry] = []
         for record in records:
             event = event_of(record.envelope)
@@ -168,19 +177,28 @@ class GatewaySync:
                 before = await self._reading.gateway(event.organization, event.name)
             self._reading.notice(event)
             async for gateway, group in self._touched(event, before):
-                dirty[gateway, group] = record.position
+                self._dirty[gateway, group] = record.position
             changed.extend(await self._listener(event, record.position))
-        for (gateway, group), position in dirty.items():
+        for (gateway, group), position in self._dirty.items():
             changed.extend(await self._compiled_or_refused(gateway, group, position))
             if perf_counter() - began > BREATH_SECONDS:
                 await asyncio.sleep(0)
         await self._publish(changed, records[-1].position)
+        self._dirty.clear()
         self._position = records[-1].position
         self.compiled(len(changed), perf_counter() - began)
 
     async def _publish(self, changed: Sequence[Entry], position: int) -> None:
+        """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
         reports = self._published(changed)
-        await self.config.put([*changed, self._mark(position)])
+        removals = [
+            replace(current, version="", position=position, body=b"", requires=(), causes=())
+            for gateway, resource in self._left
+            if not self._requirements.needed(gateway, resource)
+            and (current := self.current(gateway, *resource)) is not None
+        ]
+        await self.config.put([*changed, *removals, self._mark(position)])
+        self._left.clear()
         self.report(reports)
 
     def _mark(self, position: int) -> Entry:
@@ -272,11 +290,9 @@ class GatewaySync:
         entries = self.translators[settings.kind].api_entries(settings, group, apis, position)
         needs = frozenset(resource for entry in entries for resource in entry.requires)
         shared = [replace(e, causes=()) if (e.type, e.name) in needs else e for e in entries]
-        unneeded = [
-            Entry(gateway, settings.kind, type_, name, "", position, b"")
-            for type_, name in self._requirements.set(gateway, group, needs)
-        ]
-        return [*self._differing(shared), *unneeded]
+        for resource in sorted(self._requirements.set(gateway, group, needs)):
+            self._left[gateway, resource] = None
+        return self._differing(shared)
 
     def _differing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
         return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]

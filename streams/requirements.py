@@ -15,18 +15,20 @@ class Requirements:
     )
     _users: dict[tuple[str, Resource], set[str]] = field(default_factory=dict[tuple[str, Resource], set[str]])
 
-    def set(self, gateway: str, group: str, needs: frozenset[Resource]) -> list[Resource]:
-        """Notes what a group needs now; answers what nobody needs any more, in order."""
+    def set(self, gateway: str, group: str, needs: frozenset[Resource]) -> frozenset[Resource]:
+        """Notes what a group needs now; answers what it no longer does, which others may still need."""
         before = self._needs.pop((gateway, group), frozenset())
         if needs:
             self._needs[gateway, group] = needs
         for resource in needs - before:
             self._users.setdefault((gateway, resource), set()).add(group)
-        unneeded: list[Resource] = []
-        for resource in sorted(before - needs):
+        for resource in before - needs:
             users = self._users[gateway, resource]
             users.discard(group)
             if not users:
                 del self._users[gateway, resource]
-                unneeded.append(resource)
-        return unneeded
+        return before - needs
+
+    def needed(self, gateway: str, resource: Resource) -> bool:
+        """Whether any group of the gateway needs it."""
+        return (gateway, resource) in self._users

@@ -1,6 +1,6 @@
 """Gateway sync: what a change costs, what it leaves alone, and what becomes of a refusal."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from schemas.project import DefineProject
 from schemas.status import DeliveryReported
 from signalbox.translators import Translators
 from streams.gateway_sync import CREDENTIALS, GatewaySync
+from streams.log import LogUnavailable
 from streams.sqlite.config import SqliteConfigTopic
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.deciding_cases import Desk, desk, envelope
@@ -145,6 +146,32 @@ async def test_an_upstream_stays_while_anybody_needs_it(tmp_path: Path):
             StopDeployment(organization=ORG, name="d2")
         )
         assert at.store.names(EAST, CLUSTER) == []
+
+
+async def test_an_upstream_that_changes_hands_in_one_batch_stays(tmp_path: Path):
+    one, two = "http://127.0.0.1:9001", "http://127.0.0.1:9002"
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish("a", spec("/a", one)), publish("b", spec("/b", two)))
+        await at.do(deploy("a"), deploy("b"))
+        await at.do(publish("a", spec("/a", two)), publish("b", spec("/b", one)))
+        await at.do(deploy("a"), deploy("b"))
+        assert len(at.store.names(EAST, CLUSTER)) == 2
+
+
+async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+        put = at.sync.config.put
+
+        async def full(entries: Sequence[Entry]) -> None:
+            raise LogUnavailable("disk full")
+
+        monkeypatch.setattr(at.sync.config, "put", full)
+        with pytest.raises(LogUnavailable):
+            await at.do(StopDeployment(organization=ORG, name="d1"))
+        monkeypatch.setattr(at.sync.config, "put", put)
+        await at.sync.sync(await at.at.log.read("events", 0, at.position, 10))
+        assert at.store.names(EAST, ROUTE) == at.store.names(EAST, CLUSTER) == []
 
 
 async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path: Path):

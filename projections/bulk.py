@@ -7,6 +7,7 @@ So rows go in by the dozen.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -33,7 +34,7 @@ def put(connection: Connection, table: Table, rows: Sequence[Values], replaced: 
         left = len(rows) - at
         size = next(size for size in _SIZES if size <= left)
         chunk = rows[at : at + size]
-        values = tuple([value for row in chunk for value in row])
+        values = tuple(chain.from_iterable(chunk))
         sql, names = statement(connection.dialect, table, replaced, size)
         connection.exec_driver_sql(sql, dict(zip(names, values, strict=True)) if names else values)
         at += size

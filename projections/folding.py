@@ -23,13 +23,17 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an event type does to its aggregate. `parts` are indexes into the aggregate's parts."""
+    """What an event type does to its aggregate. `parts` are indexes into the aggregate's parts.
+
+    `nothing` are the entries of a resource that has none.
+    """
 
     aggregate: Aggregate
     shape: Shape
     declared: frozenset[str]
     ends: bool
     parts: tuple[int, ...]
+    nothing: tuple[None, ...]
 
 
 def _effect(aggregate: Aggregate, event: type[Event]) -> Effect:
@@ -40,6 +44,7 @@ def _effect(aggregate: Aggregate, event: type[Event]) -> Effect:
         declared=shape.declared - {"organization", "name"},
         ends=event.effect == "end",
         parts=tuple(i for i, p in enumerate(aggregate.parts) if p.event is event),
+        nothing=(None,) * len(aggregate.parts),
     )
 
 
@@ -75,12 +80,11 @@ def fold(
     since = time if before is None or time > before.since else before.since
     version = 1 if before is None else before.version + 1
     organization, name = data["organization"], data["name"]
-    nothing = (None,) * len(effect.aggregate.parts)
     if effect.ends:
         created = since if before is None else before.created
-        return Version(organization, name, version, position, since, created, None, nothing)
+        return Version(organization, name, version, position, since, created, None, effect.nothing)
     if before is None or before.document is None:
-        created, entries, document = since, nothing, Document()
+        created, entries, document = since, effect.nothing, Document()
     else:
         created, entries, document = before.created, before.entries, before.document
         if document.keys() <= effect.declared:

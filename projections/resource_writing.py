@@ -57,9 +57,9 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
     statement = _select_current(of, connection.dialect.name)
     for organization, wanted in names.items():
         parameters = {"organization": organization, "names": orjson.dumps(wanted).decode()}
-        for row in connection.execute(statement, parameters):
-            values = list[Any](row)
-            found[values[0], values[1]] = Version._make([*values[:7], tuple(values[7:])])
+        for row in connection.execute(statement, parameters).all():
+            values = tuple[Any, ...](row)
+            found[values[:2]] = Version._make((*values[:7], values[7:]))
     return found
 
 

@@ -256,7 +256,7 @@ def _take(connection: Connection, slot: Slot, records: Sequence[Record]) -> None
     parked: list[tuple[Record, str]] = []
     ready: list[Record] = []
     for record in records:
-        reason = _waits(slot, record)
+        reason = _waits(slot, record) if slot.held else None
         if reason is None:
             try:
                 ready.append(_current_form(record))

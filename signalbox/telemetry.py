@@ -16,6 +16,8 @@ Metrics (all names begin with `signalbox_`):
 | compile_seconds | compiling what a batch of events changed |
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import metrics, trace
@@ -32,6 +34,8 @@ from prometheus_client import generate_latest
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
+CLOSE_SECONDS = 2.0
+
 Gauge = Callable[[], Mapping[str, float]]
 """Values by label; the label is empty when there is only one."""
 
@@ -45,7 +49,9 @@ class Telemetry:
         resource = Resource.create({"service.name": "signalbox"})
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
         # Without an exporter spans are not recorded, but their ids still travel with the events.
-        tracing = TracerProvider(resource=resource, sampler=None if otlp else ParentBased(ALWAYS_OFF))
+        tracing = TracerProvider(
+            sampler=None if otlp else ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False
+        )
         if otlp:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -56,7 +62,9 @@ class Telemetry:
             instrument_name="signalbox_*_seconds",
             aggregation=ExplicitBucketHistogramAggregation(BUCKETS),
         )
-        self._metering = MeterProvider(metric_readers=readers, resource=resource, views=[buckets])
+        self._metering = MeterProvider(
+            metric_readers=readers, resource=resource, views=[buckets], shutdown_on_exit=False
+        )
         self._tracing = tracing
         trace.set_tracer_provider(tracing)
         metrics.set_meter_provider(self._metering)
@@ -82,6 +90,13 @@ class Telemetry:
         return generate_latest()
 
     def close(self) -> None:
-        """Sends what waits."""
-        self._tracing.shutdown()
-        self._metering.shutdown()
+        """Sends what waits, for at most CLOSE_SECONDS: a collector that is away holds up nobody's stop."""
+        sending = [
+            threading.Thread(target=provider.shutdown, daemon=True)
+            for provider in (self._tracing, self._metering)
+        ]
+        for thread in sending:
+            thread.start()
+        until = time.monotonic() + CLOSE_SECONDS
+        for thread in sending:
+            thread.join(max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP collector on loopback that keeps the spans it is sent."""
+"""An OTLP/HTTP collector on loopback that keeps the spans and the names of the metrics it is sent."""
 
 import contextlib
 import gzip
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -27,6 +28,7 @@ class Span:
 class Collector:
     url: str
     spans: list[Span] = field(default_factory=list[Span])
+    metrics: set[str] = field(default_factory=set[str])
 
     def of(self, trace: str) -> dict[str, list[Span]]:
         """The spans of a trace by their names."""
@@ -46,6 +48,8 @@ def collector() -> Iterator[Collector]:
                 body = gzip.decompress(body)
             if self.path == "/v1/traces":
                 kept.spans.extend(_spans(body))
+            if self.path == "/v1/metrics":
+                kept.metrics.update(_metrics(body))
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -77,3 +81,9 @@ def _spans(body: bytes) -> Iterator[Span]:
                     span.end_time_unix_nano,
                     {a.key: a.value.string_value or str(a.value.int_value) for a in span.attributes},
                 )
+
+
+def _metrics(body: bytes) -> Iterator[str]:
+    for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        for scope in resource.scope_metrics:
+            yield from (metric.name for metric in scope.metrics)

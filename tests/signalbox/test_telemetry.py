@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,7 @@ def traced(collected: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        patch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
         patch.setenv("NO_PROXY", "127.0.0.1")
         try:
             house.up()
@@ -134,6 +137,11 @@ def test_every_metric_there_is_can_be_read(traced: House, calls: Calls, deployme
         assert f"signalbox_{name}_count 1.0" in text
 
 
+def test_every_metric_is_exported_too(collected: Collector, deployment: str) -> None:
+    wanted = {name.removesuffix("_total") for name in METRICS}
+    until(lambda: wanted <= collected.metrics, "all metrics")
+
+
 def test_the_operations_page_names_every_metric() -> None:
     page = OPERATIONS.read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(signalbox_\w+)(\{.*?\})?` \|", page, re.MULTILINE)
@@ -146,3 +154,22 @@ def test_what_is_not_a_trace_is_not_passed_on(calls: Calls) -> None:
     assert reply.status == 201, reply
     events = calls.ask("GET", "/events?subject=organizations/default/projects/odd").json
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[13]", events[0]["traceparent"])
+
+
+def test_a_collector_that_never_answers_does_not_hold_up_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        house = House(tmp_path / "data")
+        try:
+            house.up("--no-envoy")
+            calls = house.calls()
+            assert calls.ask("PUT", "/projects/p", {}, prefer="wait=20").status == 201
+            calls.close()
+            began = time.monotonic()
+            assert house.down() == 0
+            assert time.monotonic() - began < telemetry.CLOSE_SECONDS + 4
+        finally:
+            house.raze()

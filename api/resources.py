@@ -28,6 +28,7 @@ from api.submission import (
     resource_of,
     row_after,
     validated,
+    wanted_wait,
 )
 from projections.asking import AsOf, K, Page, Row, read_cursor
 from schemas.aggregate import Aggregate, Part, Route
@@ -158,7 +159,9 @@ class Resources:
         if condition.kind == "version":
             data["expected_version"] = await self._version(call, condition, data)
         handed = await repetition(call, id, data, chosen) if id is not None else None
-        if handed is None and route.method != "POST" and condition.kind != "version":
+        if route.method == "PUT" and condition.kind in ("none", "new") and wanted_wait(call):
+            data["expected_version"] = 0  # who waits is told by the decider whether there is one
+        elif handed is None and route.method != "POST" and condition.kind != "version":
             try:
                 expected = await self._expected(call, route.method, condition, data["name"])
             except Problem:
@@ -172,7 +175,22 @@ class Resources:
         if handed is None:
             handed = await hand_in(call, route.command, data, id)
         made = route.method == "POST" or condition.kind in ("none", "new")
-        return await self._answer(call, route, handed, made, draft.secret)
+        try:
+            return await self._answer(call, route, handed, made, draft.secret)
+        except Problem as problem:
+            if condition.kind == "none" and problem.rule == "stale-version":
+                raise self._unconditional(call, problem) from problem
+            raise
+
+    def _unconditional(self, call: Call, refused: Problem) -> Problem:
+        """What a change to something that exists meets without a condition."""
+        return Problem(
+            428,
+            "precondition-required",
+            f"{self.aggregate.name} {self._names(call)[1]!r} exists: send If-Match with its ETag, or `*`.",
+            headers=refused.headers,
+            **refused.members,
+        )
 
     async def _version(self, call: Call, condition: Precondition, data: Mapping[str, Any]) -> int:
         """The version to expect: of several the client would take, the one the resource is at."""
@@ -209,7 +227,7 @@ class Resources:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
         if condition.kind == "any":
             raise stale(f"{self.aggregate.name} {name!r} does not exist.")
-        return version
+        return 0
 
     async def _answer(
         self, call: Call, route: Route, handed: Handed, made: bool, secret: Mapping[str, Any]

@@ -79,11 +79,13 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
             organization="does not exist",
         )
     version = world.version(subject)
-    if command.expected_version is not None and command.expected_version != version:
+    # A name that ended goes on counting, but is as free as one that never was.
+    current = version if world.state(subject) is not None else 0
+    if command.expected_version is not None and command.expected_version != current:
         return rejected(
             "stale-version",
-            f"{subject} is at version {version}, not {command.expected_version}.",
-            expected_version=f"the current version is {version}",
+            f"{subject} is at version {current}, not {command.expected_version}.",
+            expected_version=f"the current version is {current}",
         )
     decision = RULES[aggregate.name].decide(request, world.state(subject), world)
     if isinstance(decision, Rejection):

@@ -50,7 +50,7 @@ class Command(Message):
     """What somebody wants. `io.signalbox.<aggregate>.command.<verb>.v1`."""
 
     expected_version: Version | None = Field(
-        default=None, description="Refuse unless the resource is at this version; 0: unless it is new."
+        default=None, description="Refuse unless the resource is at this version; 0: unless there is none."
     )
 
     @classmethod

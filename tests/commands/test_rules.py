@@ -70,6 +70,17 @@ def test_a_name_that_returns_goes_on_counting():
     assert again.version == 3
 
 
+@pytest.mark.parametrize(("expected", "accepted"), [(0, True), (1, False), (2, False)])
+def test_a_name_that_ended_is_free(expected: int, accepted: bool):
+    gone = ProjectDeleted(organization=ORG, name="shop")
+    anew = DefineProject(organization=ORG, name="shop", expected_version=expected)
+    case = given(ACME, SHOP, gone).when(anew)
+    if accepted:
+        case.then(SHOP)
+    else:
+        case.then_rejected("stale-version", "/expected_version", saying="version 0")
+
+
 def test_what_others_need_cannot_be_deleted():
     given(*HOUSE, published()).when(DeleteProject(organization=ORG, name="shop")).then_rejected(
         "in-use", "/name", saying="organizations/acme/apis/orders"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
 from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi
@@ -77,6 +78,10 @@ def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
     for i, name in enumerate(names):
         if name in names[:i]:
             yield Complaint(pointer=f"/spec/upstreams/{i}/name", detail=f"{name!r} is defined twice")
+    for i, upstream in enumerate(spec.upstreams):
+        for j, endpoint in enumerate(upstream.endpoints):
+            if fault := _unreachable(endpoint.url):
+                yield Complaint(pointer=f"/spec/upstreams/{i}/endpoints/{j}/url", detail=fault)
     yield from _backends("/spec/backends", spec.backends, names)
     yield from _backends("/spec/sandbox_backends", spec.sandbox_backends, names)
     seen: dict[tuple[object, ...], int] = {}
@@ -89,6 +94,18 @@ def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
                 pointer=f"/spec/operations/{i}",
                 detail=f"{operation.method} {operation.path} is the same as operation {first}",
             )
+
+
+def _unreachable(url: str) -> str | None:
+    """Why no gateway can connect to where `url` says."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"{url!r}: {error}"
+    if not host:
+        return f"{url!r} names no host"
+    return f"{url!r}: there is no port 0" if port == 0 else None
 
 
 def _backends(pointer: str, backends: tuple[Backend, ...], names: list[str]) -> Iterator[Complaint]:

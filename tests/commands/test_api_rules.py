@@ -1,5 +1,7 @@
 """Rules of APIs and of deployments."""
 
+import pytest
+
 from schemas.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
 from tests.commands.shop import HOUSE, ORG, deploy, publish, published, spec, started
 from tests.commands.specification import given
@@ -29,6 +31,13 @@ def test_every_contradiction_is_named_at_once():
     )
     given(*HOUSE).when(publish(of=wrong)).then_rejected(
         "inconsistent", "/spec/backends/0/upstream", "/spec/operations/1"
+    )
+
+
+@pytest.mark.parametrize("authority", ["x:99999", "x:http", "x:0", "[::1", ":80", "user@:80"])
+def test_an_upstream_is_somewhere_a_gateway_can_connect_to(authority: str):
+    given(*HOUSE).when(publish(of=spec(url=f"http://{authority}"))).then_rejected(
+        "inconsistent", "/spec/upstreams/0/endpoints/0/url", saying="contradicts"
     )
 
 

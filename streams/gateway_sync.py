@@ -232,14 +232,23 @@ class GatewaySync:
     async def _accepts(self, gateway: str, started: DeploymentStarted, name: str) -> bool:
         """Whether the gateway's kind can do what the API asks; a refusal is reported."""
         settings = await self._settings(gateway)
-        api = await self._deployed(started.organization, started.name, started.api, started.revision)
-        if settings is None or api is None:
+        if settings is None:
             return False
-        findings = self.translators[settings.kind].check(api)
-        if findings:
+        try:
+            api = await self._deployed(started.organization, started.name, started.api, started.revision)
+            findings = self.translators[settings.kind].check(api) if api else ()
+        except (LogUnavailable, LogDamaged):
+            raise
+        except Exception as error:
+            # One API that cannot be compiled must stop neither the others nor this process.
+            logger.exception("%s: deployment %s could not be compiled", gateway, started.name)
+            reason = f"could not be compiled: {type(error).__name__}"
+        else:
+            if not findings:
+                return api is not None
             reason = "; ".join(f"unsupported: {f.detail} ({f.pointer})" for f in findings)
-            self.report((_delivery(started.organization, name, started.name, "refused", reason=reason),))
-        return not findings
+        self.report((_delivery(started.organization, name, started.name, "refused", reason=reason),))
+        return False
 
     async def _listener(self, event: Event, position: int) -> Sequence[Entry]:
         if isinstance(event, GatewayRemoved):

@@ -199,6 +199,18 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
         assert at.causes("orders") == [("orders", 1)]
 
 
+async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Such an event may be on a register since before publishing was as strict as it is.
+    monkeypatch.setattr("commands.api._unreachable", lambda url: None)
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), publish("bad", spec("/bad", "http://127.0.0.1:99999")))
+        await at.do(deploy("bad"), deploy(), ids=("d1", "d2"))
+        assert at.facts() == [("d1", "refused"), ("d2", "published")]
+        assert at.causes("bad") == []
+
+
 @pytest.mark.parametrize("host", ["*", "orders.example.com"])
 async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, host: str):
     async with house(tmp_path) as at:

@@ -16,6 +16,7 @@ from api.submission import (
     pending,
     rejection,
     repetition,
+    reused,
     traceparent,
     valid_id,
     validated,
@@ -62,6 +63,8 @@ async def _single(call: Call, envelope: Envelope) -> ASGIApp:
     if outcome is None:
         position = await call.services.log.end("events", partition)
         return json_answer(202, pending(envelope), accepted_headers(partition, position, envelope.id))
+    if (problem := reused(outcome, envelope.data)) is not None:
+        raise problem  # a twin that came at the same time was decided instead of this one
     if not outcome.accepted:
         raise await rejection(call, outcome)
     headers = accepted_headers(partition, outcome.position, envelope.id)
@@ -90,6 +93,9 @@ async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
 def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return pending(envelope)
+    if (problem := reused(outcome, envelope.data)) is not None:
+        # The outcome is another command's, perhaps of another organization: nothing of it is told.
+        return {**pending(envelope), "state": "rejected", "problem": problem.document()}
     shown = operation(outcome)
     if not outcome.accepted:
         shown["problem"] = of_outcome(outcome).document()

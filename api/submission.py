@@ -170,13 +170,20 @@ async def hand_in(call: Call, model: type[Command], data: Data, id: str | None) 
     return Handed(envelope_.id, outcome, envelope_)
 
 
+def reused(outcome: Outcome, data: Data) -> Problem | None:
+    """The problem when `outcome` is another command's than that with `data`."""
+    if digest(data) == outcome.digest:
+        return None
+    return Problem(
+        422,
+        "idempotency-key-reused",
+        "This Idempotency-Key was used for another command; send a new one.",
+    )
+
+
 def _check_same(outcome: Outcome, data: Data) -> None:
-    if digest(data) != outcome.digest:
-        raise Problem(
-            422,
-            "idempotency-key-reused",
-            "This Idempotency-Key was used for another command; send a new one.",
-        )
+    if (problem := reused(outcome, data)) is not None:
+        raise problem
 
 
 async def caught_up(call: Call, partition: int, position: int, seconds: float) -> bool:

@@ -288,3 +288,17 @@ async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signal
     listener.left.set()
     async with asyncio.timeout(5):
         await stream
+
+
+async def test_a_batch_says_nothing_of_another_organizations_command(signalbox: House) -> None:
+    await post(signalbox, define("secret"))
+    mine = {**define("mine"), "id": "define-secret", "data": {"organization": "acme", "name": "mine"}}
+    answer = await signalbox.client.post(
+        "/api/v1/organizations/acme/commands",
+        json=[mine],
+        headers={"Authorization": f"Bearer {ACME}", "Content-Type": BATCH, "Prefer": "wait=10"},
+    )
+    (item,) = answer.json()["items"]
+    assert (item["state"], item["organization"]) == ("rejected", "acme")
+    assert item["problem"]["type"].endswith("/idempotency-key-reused")
+    assert "secret" not in item["subject"] + item["href"]

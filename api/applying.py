@@ -19,7 +19,7 @@ from schemas.api import API, PublishApi
 from schemas.deployment import StartDeployment
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
-from schemas.message import Command
+from schemas.message import Command, Name
 from schemas.outcome import Outcome
 
 
@@ -37,8 +37,8 @@ class Source(_Strict):
 class Target(_Strict):
     """Where to deploy: one of them."""
 
-    gateway: str | None = None
-    environment: str | None = None
+    gateway: Name | None = None
+    environment: Name | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Target":
@@ -229,7 +229,7 @@ async def _asked(call: Call) -> tuple[list[Text], Target | None]:
             "`deploy` is true or false.",
             errors=[{"parameter": "deploy", "detail": "is true or false"}],
         )
-    target = Target(gateway=to or "local") if wanted == "true" else None
+    target = _target(to or "local") if wanted == "true" else None
     if media_type(call.header("content-type")) in YAML:
         return [Text(call.query("source") or "", body)], target
     try:
@@ -241,6 +241,19 @@ async def _asked(call: Call) -> tuple[list[Text], Target | None]:
         raise Problem(422, "too-many-documents", f"One request takes up to {most} documents.", limit=most)
     texts = [Text(d.source, d.content.encode()) for d in asked.documents]
     return texts, asked.deploy or target
+
+
+def _target(gateway: str) -> Target:
+    """Raises Problem 400: before anything is published."""
+    try:
+        return Target(gateway=gateway)
+    except ValidationError as error:
+        raise Problem(
+            400,
+            "invalid-parameter",
+            "`to` is the name of a gateway.",
+            errors=[{"parameter": "to", "detail": "is no name"}],
+        ) from error
 
 
 async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:

@@ -193,6 +193,19 @@ async def test_what_apply_does_not_take(signalbox: House) -> None:
     problem(await post(both), 422, "invalid-command")
 
 
+async def test_a_target_that_is_no_name_is_refused_before_anything_is_published(signalbox: House) -> None:
+    end = await signalbox.log.end("commands", 0)
+    body = {"documents": [{"content": definition("orders")}], "deploy": {"gateway": "no such!"}}
+    problem(await signalbox.post(f"{ORG}/apply", body), 422, "invalid-command")
+    answer = await signalbox.client.post(
+        f"{ORG}/apply?deploy=true&to=no%20such!",
+        content=definition("orders"),
+        headers={"Content-Type": "application/yaml"},
+    )
+    problem(answer, 400, "invalid-parameter")
+    assert await signalbox.log.end("commands", 0) == end
+
+
 async def test_an_organization_that_does_not_exist_rejects_each(signalbox: House) -> None:
     body = {"documents": [{"source": "a", "content": definition("a")}]}
     answer = await signalbox.client.post("/api/v1/organizations/none/apply", json=body)

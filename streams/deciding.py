@@ -46,6 +46,8 @@ class Decider:
     head: Head = field(default_factory=Head)
     _snapshot_at: int = 0
     _dirty: dict[str, None] = field(default_factory=dict[str, None])
+    _deciding: bool = False
+    """The world holds changes that may not be durable."""
 
     async def start(self) -> None:
         """Folds the partition to its end.
@@ -54,6 +56,7 @@ class Decider:
         """
         self.world = World()
         self._dirty.clear()
+        self._deciding = False
         at, kept = await self.log.snapshots(OWNER, self.partition)
         self.head = restore(self.world, at, kept)
         self._snapshot_at = self.head.position
@@ -86,8 +89,11 @@ class Decider:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def stop(self) -> None:
-        """Keeps a snapshot of what changed since the last one; the log must still be open."""
-        if self._dirty:
+        """Keeps a snapshot of what changed since the last one; the log must still be open.
+
+        Not when deciding was cut short: whether that happened is on the log alone, and folded at the start.
+        """
+        if self._dirty and not self._deciding:
             await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
             self._dirty.clear()
 
@@ -99,6 +105,7 @@ class Decider:
         began = perf_counter()
         known = await self.log.find_all("outcomes", [r.envelope.id for r in records])
         batch = Decisions(self.world, self.head, self.source, self.clock)
+        self._deciding = True
         for record in records:
             if record.envelope.id not in known and record.envelope.id not in batch.outcomes:
                 batch.add(record.envelope)
@@ -118,8 +125,10 @@ class Decider:
         except LogUnavailable as error:
             logger.error("deciding waits for the log: %s", error)
             self.world.undo(batch.changes)
+            self._deciding = False
             return False
         self.head = batch.head
+        self._deciding = False
         if snapshots:
             self._dirty.clear()
             self._snapshot_at = self.head.position

@@ -157,3 +157,31 @@ async def test_replay_and_snapshots_give_the_live_state(
     async with desk(directory) as restored:
         assert (restored.decider.world.states, restored.decider.head) == (live.states, head)
         assert restored.decider.world.versions == live.versions
+
+
+async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_have_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.log.append("commands", [envelope(publish())])
+        records = await at.log.read("commands", 0, at.position, 10)
+        begun, commit = asyncio.Event(), at.log.commit
+
+        async def noticed(transaction: Transaction) -> list[list[int]]:
+            begun.set()
+            return await commit(transaction)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(at.log, "commit", noticed)
+            deciding = asyncio.create_task(at.decider.decide(records, records[-1].position))
+            await begun.wait()
+            deciding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await deciding
+        await at.decider.stop()
+    async with desk(tmp_path) as again:
+        events = await again.events()
+        world = again.decider.world
+        assert world.version(f"organizations/{ORG}/apis/orders") == len(events) - len(HOUSE)
+        assert again.decider.head.sequence == len(events)

@@ -65,9 +65,10 @@ class GatewaySync:
     _contributions: Contributions = field(default_factory=Contributions)
     _requirements: Requirements = field(default_factory=Requirements)
     _refusals: Refusals = field(default_factory=Refusals)
-    _repairs: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]] = field(
-        default_factory=lambda: asyncio.Queue[tuple[Group, tuple[Cause, ...], Cause | None]]()
+    _repairs: asyncio.Queue[tuple[Group, tuple[Cause, ...]]] = field(
+        default_factory=lambda: asyncio.Queue[tuple[Group, tuple[Cause, ...]]]()
     )
+    """Groups with what was refused there; with nothing, for the next suspect to be tried."""
     _dirty: dict[Group, int] = field(default_factory=dict[Group, int])
     """Groups whose change is not on the config topic yet, and the event's position."""
     _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
@@ -100,8 +101,8 @@ class GatewaySync:
             if entry.causes:
                 group = (gateway, group_of(entry.causes[0].context))
                 self._refusals.taken(group, entry.causes)
-                if (suspect := self._refusals.next_to_try(group)) is not None:
-                    self._repairs.put_nowait((group, (), suspect))
+                if self._refusals.waiting(group):
+                    self._repairs.put_nowait((group, ()))
 
     def refused(self, gateway: str, entries: Iterable[Entry]) -> None:
         """A node refused these entries: what was new in them goes back to what was taken last."""
@@ -109,7 +110,7 @@ class GatewaySync:
             if entry.causes:
                 group = (gateway, group_of(entry.causes[0].context))
                 if new := self._refusals.refused(group, entry.causes):
-                    self._repairs.put_nowait((group, tuple(new), None))
+                    self._repairs.put_nowait((group, tuple(new)))
 
     async def repair(self) -> None:
         """Takes refused contributions back, until cancelled."""
@@ -132,11 +133,11 @@ class GatewaySync:
         """Up to where the events are in the config topic."""
         return self._position
 
-    async def _repair(self, group: Group, refused: Iterable[Cause], suspect: Cause | None) -> None:
+    async def _repair(self, group: Group, refused: Iterable[Cause]) -> None:
         async with self._turn:
-            await self._put_right(group, refused, suspect)
+            await self._put_right(group, refused)
 
-    async def _put_right(self, group: Group, refused: Iterable[Cause], suspect: Cause | None) -> None:
+    async def _put_right(self, group: Group, refused: Iterable[Cause]) -> None:
         gateway, segment = group
         for cause in refused:
             if self._contributions.of(gateway, segment).get(cause.api) == cause:
@@ -145,14 +146,14 @@ class GatewaySync:
                     self._contributions.remove(gateway, cause.api)
                 else:
                     self._contributions.place(gateway, segment, taken)
-        if suspect is None and not self._contributions.of(gateway, segment):
+        if not refused or not self._contributions.of(gateway, segment):
             suspect = self._refusals.next_to_try(group)
-        if suspect is not None:
-            # Nobody has deployed the API anew since, else that is what counts.
-            current = self._contributions.of(gateway, segment).get(suspect.api)
-            if current == self._refusals.last_taken(group, suspect.api):
+            if suspect is not None:
                 self._contributions.place(gateway, segment, suspect)
-        await self._publish(await self._group(gateway, segment, self._position), self._position)
+        changed = await self._compiled_or_refused(gateway, segment, self._position)
+        await self._publish(changed, self._position)
+        if not changed and self._refusals.waiting(group):
+            self._repairs.put_nowait((group, ()))  # nobody has anything to acknowledge
 
     async def run(self) -> None:
         """Follows the events until cancelled."""
@@ -211,6 +212,7 @@ class GatewaySync:
             case DeploymentStarted():
                 for name in event.gateways:
                     gateway = GATEWAY.subject(event.organization, name)
+                    self._refusals.decided_anew(gateway, event.api)
                     if await self._accepts(gateway, event, name):
                         cause = Cause(event.name, event.api, event.revision, event.context, event.hosts[0])
                         group = group_of(event.context)
@@ -218,9 +220,12 @@ class GatewaySync:
                             yield gateway, changed
             case DeploymentStopped():
                 started = await self._reading.started(event.organization, event.name)
-                for name in event.left if started else ():
+                if started is None:
+                    return
+                for name in event.left:
                     gateway = GATEWAY.subject(event.organization, name)
-                    for changed in self._contributions.remove(gateway, started.api if started else ""):
+                    self._refusals.stopped((gateway, group_of(started.context)), started.api)
+                    for changed in self._contributions.remove(gateway, started.api):
                         yield gateway, changed
             case GatewayChanged() if before is None or before.revision_header != event.revision_header:
                 gateway = GATEWAY.subject(event.organization, event.name)
@@ -278,7 +283,8 @@ class GatewaySync:
             logger.exception("%s: the APIs under /%s could not be compiled", gateway, group)
             causes = tuple(self._contributions.of(gateway, group).values())
             new = self._refusals.refused((gateway, group), causes)
-            self._repairs.put_nowait(((gateway, group), tuple(new), None))
+            if new:
+                self._repairs.put_nowait(((gateway, group), tuple(new)))
             organization, name = _organization_and_name(gateway)
             reason = f"could not be compiled: {type(error).__name__}"
             self.report([_delivery(organization, name, c.deployment, "refused", reason=reason) for c in new])

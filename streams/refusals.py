@@ -33,6 +33,26 @@ class Refusals:
             self._to_try[group] = list(new)
         return new
 
+    def waiting(self, group: Group) -> bool:
+        """Whether a suspect is still to be tried."""
+        return group in self._to_try
+
+    def decided_anew(self, gateway: str, api: str) -> None:
+        """An API's deployment was started or stopped: what it was before is not tried any more."""
+        for group, waiting in tuple(self._to_try.items()):
+            if group[0] == gateway:
+                left = [cause for cause in waiting if cause.api != api]
+                if left:
+                    self._to_try[group] = left
+                else:
+                    del self._to_try[group]
+
+    def stopped(self, group: Group, api: str) -> None:
+        """An API's deployment was stopped: nothing goes back to it."""
+        self.decided_anew(group[0], api)
+        if group in self._taken:
+            self._taken[group] = tuple(cause for cause in self._taken[group] if cause.api != api)
+
     def next_to_try(self, group: Group) -> Cause | None:
         """The next suspect, when there is one."""
         waiting = self._to_try.get(group)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateways.entry import Entry
+from gateways.model import DeployedApi, GatewaySettings
+from gateways.translator import Translator
 from schemas.deployment import StopDeployment
 from schemas.environment import DefineEnvironment
 from schemas.gateway import ChangeGateway, RegisterGateway
@@ -248,6 +250,59 @@ async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
         at.sync.acknowledged(EAST, [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("a", 1), ("c", 1)]
+
+
+async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
+        await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
+        at.sync.refused(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("a", 1)]
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.do(StopDeployment(organization=ORG, name="d2"))
+        await at.sync.repaired()
+        assert at.causes("shop") == [("a", 1)]
+
+
+async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
+        await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
+        at.sync.refused(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("b", 1)]
+
+
+class Stumbling:
+    """A translator that fails on the API `a`."""
+
+    def __init__(self, translator: Translator) -> None:
+        self._translator = translator
+        self.check = translator.check
+        self.listener_entries = translator.listener_entries
+
+    def api_entries(
+        self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+    ) -> tuple[Entry, ...]:
+        if any(api.api == "a" for api in apis):
+            raise RuntimeError("a defect")
+        return self._translator.api_entries(settings, group, apis, position)
+
+
+async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), deploy("d"))
+        at.sync.acknowledged(EAST, [at.routes("shop")])
+        at.sync.translators = {"envoy": Stumbling(at.sync.translators["envoy"])}
+        await at.do(deploy("a"), deploy("b"), deploy("c"), ids=("da", "db", "dc"))
+        for _ in "bc":
+            await at.sync.repaired()
+            at.sync.acknowledged(EAST, [at.routes("shop")])
+        await at.sync.repaired()
+        assert at.causes("shop") == [("b", 1), ("c", 1), ("d", 1)]
 
 
 async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):

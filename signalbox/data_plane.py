@@ -6,6 +6,7 @@ answer is held until the read models have said what was known before.
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Callable, Sequence
 
 from gateways.entry import Cause, Entry
@@ -31,6 +32,9 @@ from xds.store import ResourceStore
 NODE = "envoy-1"
 LOCAL_GATEWAY = GATEWAY.subject(ORGANIZATION, LOCAL)
 STOP_SECONDS = 2.0
+RETRY_SECONDS = 2.0
+
+logger = logging.getLogger("signalbox.gateways")
 
 
 class DataPlane:
@@ -55,7 +59,11 @@ class DataPlane:
             compiled=lambda entries, seconds: self.compiled(entries, seconds),
         )
         self.delivery = Delivery(
-            lambda messages: self.report(messages), self._probe, self.sync.acknowledged, self.sync.refused
+            lambda messages: self.report(messages),
+            self._probe,
+            self.sync.acknowledged,
+            self.sync.refused,
+            self._offer_again_later,
         )
         self.server = DiscoveryServer(self.store, self._authenticate, self.delivery)
         self._prober = Prober(
@@ -108,11 +116,19 @@ class DataPlane:
         """Loading them is slow: not to be on the way of the first change."""
         await asyncio.to_thread(Translators().load)
 
+    def _offer_again_later(self, listener: Entry, reason: str) -> None:
+        """A listener is refused for what passes: its port is taken by another process, say."""
+        logger.error("%s does not listen; trying again in %g s: %s", listener.gateway, RETRY_SECONDS, reason)
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.server.offer_again, listener)
+
     def quarantined(self) -> int:
         return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
 
     def _serve(self, entries: Sequence[Entry]) -> None:
         self.store.apply([entry for entry in entries if entry.gateway])
+        for entry in entries:
+            if entry.type == CREDENTIALS and not entry.body:
+                self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
     def _authenticate(self, gateway: str, token: str) -> bool:
         known = self.store.entry(gateway, CREDENTIALS, "token")

@@ -7,6 +7,7 @@ from typing import Any
 from gateways.entry import Cause, Entry
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeReported, Status
+from xds.order import LISTENER
 
 Report = Callable[[Sequence[Status]], None]
 Probe = Callable[[str, Cause], None]
@@ -17,13 +18,14 @@ Probe = Callable[[str, Cause], None]
 class Delivery:
     """Observes the xDS server; gateway sync hears what was `taken` and what was not.
 
-    Everything is held until `begin`.
+    `foundation_refused` hears of what all deployments stand on. Everything is held until `begin`.
     """
 
     report: Report
     probe: Probe
     taken: Callable[[str, Sequence[Entry]], None]
     not_taken: Callable[[str, Sequence[Entry]], None]
+    foundation_refused: Callable[[Entry, str], None]
     proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
@@ -100,6 +102,9 @@ class Delivery:
             ]
         )
         self.not_taken(gateway, entries)
+        for entry in entries:
+            if entry.type == LISTENER:
+                self.foundation_refused(entry, reason)
 
     def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """A removed resource no longer serves the deployments it carried last."""

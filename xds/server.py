@@ -57,6 +57,7 @@ class DiscoveryServer:
         self._streams: dict[asyncio.Event, tuple[str, str]] = {}
         self._nodes: Counter[tuple[str, str]] = Counter()
         self._stopping = False
+        self._ending: set[asyncio.Event] = set()
 
     async def start(self, host: str, port: int) -> int:
         """Listens; the port that was bound. Raises OSError when that cannot be had."""
@@ -79,6 +80,18 @@ class DiscoveryServer:
         for wake in tuple(self._streams):
             wake.set()
         await server.stop(grace)
+
+    def hang_up(self, gateway: str) -> None:
+        """Ends the streams of a gateway. Its proxies connect again, when they are still let in."""
+        for wake, (subject, _) in self._streams.items():
+            if subject == gateway:
+                self._ending.add(wake)
+                wake.set()
+
+    def offer_again(self, entry: Entry) -> None:
+        """Has the gateway's proxies try a version once more that they refused."""
+        self._store.gateway(entry.gateway).retry((entry.type, entry.name))
+        self.hang_up(entry.gateway)
 
     @property
     def streams(self) -> int:
@@ -150,7 +163,7 @@ class DiscoveryServer:
     async def _write(
         self, context: Context, stream: _Machine[R], wake: asyncio.Event, reader: "asyncio.Task[None]"
     ) -> None:
-        while not self._stopping:
+        while not self._stopping and wake not in self._ending:
             wake.clear()
             for frame in stream.responses():
                 await context.write(frame)
@@ -171,6 +184,7 @@ class DiscoveryServer:
             self._observer.connected(node.cluster, node.id, node.agent)
 
     def _disconnect(self, wake: asyncio.Event, node: Node) -> None:
+        self._ending.discard(wake)
         key = self._streams.pop(wake)
         self._nodes[key] -= 1
         if not self._nodes[key]:

@@ -213,6 +213,14 @@ class Gateway:
             self._quarantine(slot, reason, None)
         return True
 
+    def retry(self, key: Key) -> None:
+        """Offers a quarantined version once more to proxies that connect from now on."""
+        slot = self.slot(key)
+        if slot is not None and slot.reason is not None:
+            self._release(slot)
+            self._touch(slot)
+            self._retry_requirers(slot)
+
     def wake(self) -> None:
         for changed in tuple(self._watchers):
             changed()

@@ -396,6 +396,22 @@ async def test_stopping_ends_the_streams_in_order(
     assert seen.said[-1] == ("disconnected", "node-1", (GATEWAY,), "")
 
 
+async def test_what_was_refused_for_what_passed_is_offered_again_to_a_proxy_that_connects_anew(
+    server: DiscoveryServer, store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
+) -> None:
+    proxy = DeltaProxy(channel, "node-1")
+    refusing = Table(store, seen, proxy, {})
+    for step in (put(A), ask("CDS"), gets("CDS", "a=1"), nack("CDS", "address in use"), silent):
+        await step(refusing)
+    assert store.quarantined(GATEWAY) == [(A, "address in use")]
+    server.offer_again(A)
+    assert not isinstance(await proxy.call.read(), bytes), "the stream has ended"
+    again = Table(store, seen, DeltaProxy(channel, "node-1"), {})
+    for step in (ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent):
+        await step(again)
+    assert store.quarantined(GATEWAY) == []
+
+
 async def test_a_port_that_is_taken_is_an_error(server: DiscoveryServer) -> None:
     port = await server.start("127.0.0.1", 0)
     other = DiscoveryServer(ResourceStore(), lambda gateway, token: True)

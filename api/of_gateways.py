@@ -1,14 +1,14 @@
-"""Gateways: registering makes the token its nodes connect with; reading shows the nodes."""
+"""Gateways: registering makes the token its nodes connect with; reading shows the nodes and what they run."""
 
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
-from api.endpoint import Call
+from api.endpoint import Call, Schema
 from api.presenter import Presenter, json_object
 from api.problems import Problem
 from api.submission import Draft
 from projections.asking import AsOf
+from projections.gateway_facts import MOST_REFUSALS
 from schemas.canonical import sha256_hex
 from schemas.gateway import RegisterGateway
 from schemas.message import Command
@@ -35,24 +35,80 @@ async def _register(call: Call, model: type[Command], name: str | None) -> Draft
     )
 
 
-async def _nodes(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
-    nodes = await call.services.read_models.nodes(organization, shown["name"])
-    shown["nodes"] = [_node(node) for node in nodes]
+async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
+    read_models = call.services.read_models
+    nodes = await read_models.nodes(organization, shown["name"])
+    shown["nodes"] = [dict(node) for node in nodes]
+    if as_of is not None:
+        return  # of each node only its last word is kept: what it ran then is not known
+    facts = await read_models.gateway_facts(organization, shown["name"])
+    said_nothing = {"acknowledged": 0, "refused": 0}
+    for node in shown["nodes"]:
+        node["deployments"] = {"desired": facts.desired, **facts.nodes.get(node["node"], said_nothing)}
+    shown["deployments"] = {"desired": facts.desired, "refused": facts.refused}
+    shown["refusals"] = list(facts.refusals)
 
 
-def _node(node: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(node)
+def _counts(**described: str) -> Schema:
+    return {
+        "type": "object",
+        "required": list(described),
+        "properties": {
+            name: {"type": "integer", "minimum": 0, "description": text} for name, text in described.items()
+        },
+    }
 
+
+_DESIRED = "Deployments in force on this gateway."
+_NODE: Schema = {
+    "type": "object",
+    "required": ["node", "connected", "agent", "first_seen", "last_seen"],
+    "properties": {
+        "node": {"type": "string", "examples": ["envoy-1"]},
+        "connected": {"type": "boolean"},
+        "agent": {"type": "string", "examples": ["envoy 1.40.0"]},
+        "first_seen": {"type": "string", "format": "date-time"},
+        "last_seen": {"type": "string", "format": "date-time"},
+        "deployments": _counts(
+            desired=_DESIRED,
+            acknowledged="Those the node took, as its last word.",
+            refused="Those it refused, as its last word. Of the others it has said nothing yet.",
+        ),
+    },
+}
+_REFUSAL: Schema = {
+    "type": "object",
+    "required": ["deployment", "api", "revision", "reason", "at", "nodes"],
+    "properties": {
+        "deployment": {"type": "string"},
+        "api": {"type": "string"},
+        "revision": {"type": "integer"},
+        "reason": {"type": "string"},
+        "at": {"type": "string", "format": "date-time"},
+        "nodes": {
+            "type": "integer",
+            "description": "How many nodes refuse it; 0 when none was asked: it cannot be put on this kind "
+            "of gateway.",
+        },
+    },
+}
 
 PRESENTER = Presenter(
     filters=("environment", "kind"),
-    one=_nodes,
+    one=_running,
     additions={
         "nodes": {
             "type": "array",
-            "description": "The proxies that run this gateway, and when each was seen.",
-            "items": {"type": "object"},
-        }
+            "description": "The proxies that run this gateway, when each was seen, and how much of what is "
+            "desired it runs (not with `as_of`).",
+            "items": _NODE,
+        },
+        "deployments": _counts(desired=_DESIRED, refused="Those of them that are refused."),
+        "refusals": {
+            "type": "array",
+            "description": f"The newest refusals of deployments in force, at most {MOST_REFUSALS}.",
+            "items": _REFUSAL,
+        },
     },
     drafts={RegisterGateway: _register},
     omitted=frozenset({"token_digest"}),

@@ -13,6 +13,7 @@ from projections.asking import NOW, AsOf, Page, Row, cursor_after, moment, read_
 from projections.deliveries import deliveries_of, nodes_of
 from projections.deployment_facts import as_of as known_at
 from projections.deployment_facts import facts
+from projections.gateway_facts import GatewayFacts, gateway_facts
 from projections.operations import operation
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
@@ -222,6 +223,14 @@ class ReadModels:
             return [{name: value for name, value in n.items() if name not in hidden} for n in found]
 
         return await self._ask(ask)
+
+    async def gateway_facts(self, organization: str, gateway: str) -> GatewayFacts:
+        """What the nodes of a gateway run, compared with what is to run there."""
+        return await self._ask(
+            lambda s: gateway_facts(
+                s.connection, s.prefix("resources"), s.prefix("deliveries"), organization, gateway
+            )
+        )
 
     async def parked(self) -> Dicts:
         """What the live read models could not take in: read_model, topic, partition, position, subject,

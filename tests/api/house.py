@@ -18,7 +18,9 @@ from projections.store import open_store
 from schemas import asyncapi
 from schemas.canonical import sha256_hex
 from schemas.envelope import Envelope
+from schemas.identity import uuid7
 from schemas.outcome import Outcome
+from schemas.status import Status
 from streams.commanding import Commanding
 from streams.deciding import Decider
 from streams.log import LogUnavailable
@@ -128,6 +130,25 @@ class House:
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://signalbox", headers=self.client.headers
         )
+
+    async def report(self, *messages: Status) -> None:
+        """What a gateway says; returns when the read model has it."""
+        envelopes = [
+            Envelope(
+                id=uuid7(),
+                type=message.type(),
+                source="/tests",
+                subject=message.name,
+                time=message.at,
+                partitionkey=message.organization,
+                data=message.data(),
+            )
+            for message in messages
+        ]
+        positions = await self.log.append("status", envelopes)
+        partition = self.log.partition_of(messages[0].organization)
+        async with asyncio.timeout(10):
+            await self.services.waiter.wait_for("deliveries", partition, positions[-1])
 
     async def pause(self) -> None:
         """No command is decided from here on."""

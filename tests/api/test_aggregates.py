@@ -1,6 +1,7 @@
 """What single aggregates have over HTTP besides."""
 
 from schemas.canonical import sha256_hex
+from schemas.status import DeliveryReported, NodeReported, Status
 from tests.api.house import ORG, House
 from tests.api.problem import problem
 
@@ -23,6 +24,40 @@ async def test_registering_a_gateway_answers_its_token_once_and_keeps_its_digest
     assert "token" not in twice.text
     own = await signalbox.post(f"{ORG}/gateways", {"name": "other", "token_digest": "0" * 64})
     assert problem(own, 422, "invalid-command")["errors"][0]["pointer"] == "/token_digest"
+
+
+async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force(signalbox: House) -> None:
+    for name in ("orders", "pets"):
+        await signalbox.publish(name)
+        made = await signalbox.post(
+            f"{ORG}/deployments", {"name": f"d-{name}", "api": name, "gateway": "local"}
+        )
+        assert made.status_code == 201, made.text
+    reported = {"organization": "default", "name": "local", "at": "2026-11-21T09:30:00.000000Z", "node": "n1"}
+    said: list[Status] = [
+        NodeReported(**reported, connected=True, agent="envoy 1.40.0"),
+        DeliveryReported(**reported, deployment="d-orders", fact="acknowledged"),
+        DeliveryReported(**reported, deployment="d-pets", fact="refused", reason="bad regex"),
+    ]
+    await signalbox.report(*said)
+
+    shown = (await signalbox.client.get(f"{ORG}/gateways/local")).json()
+
+    (node,) = shown["nodes"]
+    assert node["deployments"] == {"desired": 2, "acknowledged": 1, "refused": 1}
+    assert shown["deployments"] == {"desired": 2, "refused": 1}
+    (refusal,) = shown["refusals"]
+    assert refusal == {
+        "deployment": "d-pets",
+        "api": "pets",
+        "revision": 1,
+        "reason": "bad regex",
+        "at": reported["at"],
+        "nodes": 1,
+    }
+
+    then = (await signalbox.client.get(f"{ORG}/gateways/local?as_of=4")).json()
+    assert "refusals" not in then
 
 
 async def test_a_gateway_is_changed_by_put(signalbox: House) -> None:

@@ -1,0 +1,82 @@
+"""What the nodes of a gateway run, compared with what is to run there."""
+
+from projections.gateway_facts import MOST_REFUSALS
+from projections.queries import ReadModels
+from tests.projections.conftest import Happen
+from tests.projections.events import at, delivery, started, stopped, superseded
+
+
+async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"), started("d3"), started("elsewhere", ("other", "localx")))
+    happen(
+        delivery("d1", "published", 1),
+        delivery("d1", "acknowledged", 2, node="n1"),
+        delivery("d2", "acknowledged", 2, node="n1"),
+        delivery("d1", "acknowledged", 3, node="n2"),
+        delivery("elsewhere", "acknowledged", 3, gateway="other", node="n9"),
+        topic="status",
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    assert found.desired == 3
+    assert found.nodes == {
+        "n1": {"acknowledged": 2, "refused": 0},
+        "n2": {"acknowledged": 1, "refused": 0},
+    }
+    assert (found.refused, found.refusals) == (0, [])
+
+
+async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"), started("d3", ("local", "other")))
+    said = [delivery(d, "refused", 2, node="n1", reason="bad") for d in ("d1", "d2", "d3")]
+    happen(*said, topic="status")
+    happen(superseded("d1", "d2", ()), stopped("d2"), superseded("d3", "d4", ("other",)))
+
+    found = await ask.gateway_facts("acme", "local")
+
+    assert (found.desired, found.nodes, found.refused, found.refusals) == (0, {}, 0, [])
+
+
+async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"))
+    happen(
+        delivery("d1", "acknowledged", 2, node="n1"),
+        delivery("d1", "refused", 3, node="n1", reason="bad regex"),
+        delivery("d1", "refused", 4, node="n2", reason="bad regex"),
+        delivery("d2", "refused", 5, reason="unsupported"),
+        topic="status",
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    assert found.nodes == {
+        "n1": {"acknowledged": 0, "refused": 1},
+        "n2": {"acknowledged": 0, "refused": 1},
+    }
+    known = {"api": "orders", "revision": 1}
+    assert found.refused == 2
+    assert found.refusals == [
+        {"deployment": "d2", **known, "reason": "unsupported", "at": at(5), "nodes": 0},
+        {"deployment": "d1", **known, "reason": "bad regex", "at": at(4), "nodes": 2},
+    ]
+
+    happen(delivery("d1", "acknowledged", 6, node="n1"), topic="status")
+    happen(delivery("d1", "acknowledged", 7, node="n2"), topic="status")
+
+    found = await ask.gateway_facts("acme", "local")
+    assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0}
+    assert [r["deployment"] for r in found.refusals] == ["d2"]
+
+
+async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels):
+    names = [f"d{i}" for i in range(MOST_REFUSALS + 5)]
+    happen(*map(started, names))
+    happen(
+        *(delivery(d, "refused", 2 + i, node="n1", reason="bad") for i, d in enumerate(names)), topic="status"
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    assert found.refused == len(names)
+    assert [r["deployment"] for r in found.refusals] == names[:4:-1]

@@ -5,17 +5,21 @@ from typing import Any
 
 import click
 
-from signalbox.cli.client import Client, path
+from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
 from signalbox.cli.facts import FACTS, progress_of
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.reading import one
 from signalbox.cli.tables import UNSET, cell, fields, table
 
 MOST = 20
 """Rows of a table beside the resource itself."""
+
+ELSEWHERE = frozenset({"metadata", "status", "nodes", "deployments", "refusals"})
+"""Members of documents that have sections of their own."""
 
 Section = tuple[str, str]
 
@@ -32,8 +36,7 @@ def describe(where: Connection, kind: str, name: str, as_of: str | None, form: F
 
     aggregate = kind_of(kind)
     client = Client(where)
-    collection = path("organizations") if aggregate.top else client.organization(aggregate.plural)
-    document = client.get(collection + path(name), {"as_of": as_of}).body
+    document = one(client, aggregate, name, as_of)
     if form != "table":
         emit(document, form)
         return 0
@@ -49,7 +52,8 @@ def describe(where: Connection, kind: str, name: str, as_of: str | None, form: F
 
 def page(document: Mapping[str, Any]) -> str:
     """The fields of a resource and when it was made and changed; nested ones below each other."""
-    shown = {k: v for k, v in document.items() if k not in ("metadata", "status", "nodes")}
+    shown = {"name": document["name"]} if "name" in document else {}
+    shown.update((k, _timed(k, v)) for k, v in document.items() if k not in ELSEWHERE)
     metadata = members(document.get("metadata"))
     present = now()
     for label, key in (("created", "created_at"), ("changed", "changed_at")):
@@ -58,6 +62,10 @@ def page(document: Mapping[str, Any]) -> str:
     if "version" in metadata:
         shown.setdefault("version", metadata["version"])
     return "\n".join(_lines(shown, ""))
+
+
+def _timed(key: str, value: Any) -> Any:
+    return clock(value) if key.endswith("_at") and isinstance(value, str) else value
 
 
 def _lines(document: Mapping[str, Any], indent: str) -> list[str]:
@@ -147,16 +155,47 @@ def _api(client: Client, document: Document, as_of: str | None) -> list[Section]
 
 def _gateway(client: Client, document: Document, as_of: str | None) -> list[Section]:
     present = now()
-    nodes = [
-        [
-            node["node"],
-            "yes" if node.get("connected") else "no",
-            cell(node.get("agent")),
-            ago(node["last_seen"], present),
+    nodes = documents(document.get("nodes"))
+    if not nodes:
+        sections = [("Nodes", "none yet")]
+    else:
+        rows = [[*_seen(node, present), *_runs(members(node.get("deployments")))] for node in nodes]
+        headers = ["node", "connected", "agent", "last seen", "acknowledged", "refused", "pending"]
+        sections = [("Nodes", table(headers, rows))]
+    if desired := members(document.get("deployments")).get("desired"):
+        sections.append(("Deployments in force", f"{desired:,}; signalbox get deployments lists them"))
+    refusals = documents(document.get("refusals"))
+    if refusals:
+        count = members(document.get("deployments")).get("refused", len(refusals))
+        title = "Refused" if count <= len(refusals) else f"Refused (the newest {len(refusals)} of {count:,})"
+        told = [
+            f"{r['api']} revision {r['revision']}, {_refusers(r['nodes'])}, {ago(r['at'], present)}: "
+            f"{r['reason'] or 'no reason given'}"
+            for r in refusals
         ]
-        for node in documents(document.get("nodes"))
-    ]
-    return [("Nodes", table(["node", "connected", "agent", "last seen"], nodes) if nodes else "none yet")]
+        sections.append((title, "\n".join(told)))
+    return sections
+
+
+def _seen(node: Mapping[str, Any], present: float) -> list[str]:
+    connected = bool(node.get("connected"))
+    seen = "now" if connected else ago(node["last_seen"], present)
+    return [node["node"], cell(connected), cell(node.get("agent")), seen]
+
+
+def _runs(counts: Mapping[str, int]) -> list[str]:
+    """What a node acknowledged and refused of what is in force, and what it has not answered yet."""
+    if not counts:
+        return ["-", "-", "-"]
+    desired, acknowledged, refused = (counts[k] for k in ("desired", "acknowledged", "refused"))
+    pending = desired - acknowledged - refused
+    return [f"{acknowledged:,} of {desired:,}", f"{refused:,}", f"{pending:,}"]
+
+
+def _refusers(nodes: int) -> str:
+    if nodes == 0:
+        return "not sent to any node"
+    return f"by {nodes:,} node{'s' if nodes > 1 else ''}"
 
 
 def _changed(document: Mapping[str, Any], present: float) -> str:

@@ -32,6 +32,21 @@ def progress_of(deployment: Mapping[str, Any]) -> str:
             return str(state)
 
 
+def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
+    """How a deployment stands, in a word, since when, and for a refusal why.
+
+    One that ended is `superseded` or `stopped`, since it ended. Where its facts are not known (a list as of
+    another time) it stands as the register says.
+    """
+    known = document(deployment.get("status"))
+    changed: str | None = document(deployment.get("metadata")).get("changed_at")
+    state = known.get("state")
+    if state is None or state == "stopped":
+        return str(deployment.get("state") or "-"), changed, ""
+    word = ("published" if known["facts"].get("published") else "decided") if state == OPEN else str(state)
+    return word, known["facts"].get(word) or changed, reason(known) if state == "refused" else ""
+
+
 def reason(known: Mapping[str, Any]) -> str:
     """Why a deployment was refused."""
     refusals = documents(known.get("refusals"))

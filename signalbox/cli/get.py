@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from signalbox.cli.client import Client, path
+from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import at
-from signalbox.cli.facts import progress_of
+from signalbox.cli.facts import standing
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.reading import collection, one, require_organization
 from signalbox.cli.tables import cell, header, table
 
 PAGE = 50
@@ -21,35 +22,42 @@ PAGE = 50
 @click.argument("name", required=False)
 @click.option("--as-of", metavar="TIME", help="As it was then: an RFC 3339 time, or a position.")
 @click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="How many at most.")
-@click.option("--all", "all_", is_flag=True, help="All there are, however many.")
+@click.option("--all", "all_", is_flag=True, help="All there are, and deployments that ended too.")
 @formed
 @connected
 def get(
     where: Connection, kind: str, name: str | None, as_of: str | None, limit: int, all_: bool, form: Form
 ) -> int:
-    """List resources of KIND (apis, deployments, gateways, …), or show the one called NAME."""
+    """List resources of KIND (apis, deployments, gateways, …), or show the one called NAME.
+
+    Of deployments, those in force are listed; with --all also those that were stopped or superseded.
+    """
     from signalbox.cli.kinds import kind as kind_of
 
     aggregate = kind_of(kind)
     client = Client(where)
-    collection = path("organizations") if aggregate.top else client.organization(aggregate.plural)
-    query = {"as_of": as_of}
+    more = False
     if name is not None:
-        one = client.get(collection + path(name), query).body
+        document = one(client, aggregate, name, as_of)
         if form != "table":
-            emit(one, form)
+            emit(document, form)
             return 0
-        items, more = [one], False
+        items = [document]
     else:
-        found = list(client.items(collection, query, None if all_ else limit + 1))
-        items, more = (found, False) if all_ else (found[:limit], len(found) > limit)
+        current = aggregate.name == "deployment" and not all_
+        query = {"as_of": as_of, "state": "active" if current else None}
+        items = list(client.items(collection(client, aggregate), query, None if all_ else limit + 1))
+        if not items and not aggregate.top:
+            require_organization(client)
+        if not all_:
+            items, more = items[:limit], len(items) > limit
         if form != "table":
             emit({"items": items}, form)
-    if form == "table":
-        if items:
-            click.echo(listing(aggregate.name, aggregate.columns, items))
-        else:
-            note(f"There are no {aggregate.plural} in the organization {where.organization!r}.")
+        elif not items:
+            what = f"There are no {aggregate.plural} in the organization {where.organization!r}"
+            note(f"{what} that are in force; --all lists those that were." if current else f"{what}.")
+    if form == "table" and items:
+        click.echo(listing(aggregate.name, aggregate.columns, items))
     if more:
         note(f"There are more than these {limit}: see them with --limit or --all.")
     return 0
@@ -58,13 +66,32 @@ def get(
 def listing(kind: str, columns: Sequence[str], items: Sequence[Mapping[str, Any]]) -> str:
     """The table of some resources: the columns of their kind, and when they changed last."""
     present = now()
-    facts = kind == "deployment"
-    headers = [*map(header, columns), *(["progress"] if facts else []), "changed"]
+    if kind == "deployment":
+        return deployments(items, present)
     rows: list[list[str]] = []
     for item in items:
-        row = [cell(at(item, column)) for column in columns]
-        if facts:
-            row.append(progress_of(item))
         changed = at(item, "metadata.changed_at")
-        rows.append([*row, ago(changed, present) if changed else "-"])
-    return table(headers, rows)
+        rows.append([*(cell(at(item, c)) for c in columns), ago(changed, present) if changed else "-"])
+    return table([*map(header, columns), "changed"], rows)
+
+
+def deployments(items: Sequence[Mapping[str, Any]], present: float) -> str:
+    """What runs where, how far it has come and since when; why, of those that are refused."""
+    headers = ["api", "revision", "gateways", "state", "since", "deployment"]
+    rows: list[list[str]] = []
+    for item in items:
+        state, since, why = standing(item)
+        rows.append(
+            [
+                cell(item.get("api")),
+                cell(item.get("revision")),
+                cell(item.get("gateways") or item.get("left")),
+                state,
+                ago(since, present) if since else "-",
+                cell(item.get("name")),
+                cell(why) if why else "",
+            ]
+        )
+    if any(row[-1] for row in rows):
+        return table([*headers, "reason"], rows)
+    return table(headers, [row[:-1] for row in rows])

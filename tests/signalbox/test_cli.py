@@ -13,7 +13,7 @@ from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
 from signalbox.ports import free_port
-from tests.signalbox.answers import ORG, golden, page
+from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn, problem
 
@@ -186,7 +186,7 @@ def test_what_is_no_address_is_wrong_usage(bare: Run) -> None:
 
 
 def test_the_organization_is_asked_for(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers["GET /organizations/acme/apis"] = page()
+    stand_in.answers["GET /organizations/acme/apis"] = page(api("orders"))
     assert run("get", "apis", "--org", "acme").code == 0
 
 

@@ -23,17 +23,59 @@ def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> 
     assert asked.headers["authorization"] == "Bearer the-token"
 
 
-def test_get_shows_how_far_deployments_have_come(run: Run, stand_in: StandIn) -> None:
+def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand_in: StandIn) -> None:
     pending = {"state": "pending", "facts": {"published": None}, "refusals": []}
-    stand_in.answers[f"GET {ORG}/deployments"] = page(
-        deployment("d-1", SERVING), deployment("d-2", REFUSED), deployment("d-3", pending)
-    )
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-3", pending))
     assert run("get", "deployment").out == golden("""
-        NAME  API     REVISION  GATEWAYS  STATE   PROGRESS            CHANGED
-        d-1   orders  3         local     active  serving             3 s ago
-        d-2   orders  3         local     active  refused: bad regex  3 s ago
-        d-3   orders  3         local     active  decided             3 s ago
+        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT
+        orders  3         local     serving  7 s ago  d-1
+        orders  3         local     decided  3 s ago  d-3
     """)
+    assert stand_in.asked[0].query["state"] == "active"
+
+
+def test_get_deployments_tells_why_one_is_refused(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-2", REFUSED))
+    assert run("get", "deployment").out == golden("""
+        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REASON
+        orders  3         local     serving  7 s ago  d-1
+        orders  3         local     refused  8 s ago  d-2         bad regex
+    """)
+
+
+def test_get_all_deployments_shows_those_that_ended_too(run: Run, stand_in: StandIn) -> None:
+    ended = {**SERVING, "state": "stopped"}
+    stopped = {**deployment("d-1", ended), "state": "stopped", "gateways": [], "left": ["local"]}
+    superseded = {**deployment("d-2", ended), "state": "superseded", "gateways": []}
+    stand_in.answers[f"GET {ORG}/deployments"] = page(stopped, superseded)
+    assert run("get", "deployments", "--all").out == golden("""
+        API     REVISION  GATEWAYS  STATE       SINCE    DEPLOYMENT
+        orders  3         local     stopped     3 s ago  d-1
+        orders  3         -         superseded  3 s ago  d-2
+    """)
+    assert "state" not in stand_in.asked[0].query
+
+
+def test_get_deployments_when_none_is_in_force_says_how_to_see_the_others(
+    run: Run, stand_in: StandIn
+) -> None:
+    stand_in.answers[f"GET {ORG}/deployments"] = page()
+    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    assert run("get", "deployments").err == (
+        "There are no deployments in the organization 'default' that are in force; "
+        "--all lists those that were.\n"
+    )
+
+
+def test_an_organization_that_does_not_exist_is_not_an_empty_list(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page()
+    stand_in.answers["GET /organizations/default"] = problem(404, "not-found", "There is none.")
+    ran = run("get", "apis")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "error: there is no organization 'default'\n"
+        "hint: `signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG\n"
+    )
 
 
 def test_get_one_as_json_and_yaml_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
@@ -49,6 +91,7 @@ def test_get_a_list_as_json_is_an_object_with_items(run: Run, stand_in: StandIn)
 
 def test_get_an_empty_list_says_so_beside_the_result(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis"] = page()
+    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
     ran = run("get", "apis")
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == "There are no apis in the organization 'default'.\n"
@@ -99,7 +142,7 @@ def test_describe_deployment_tells_the_five_facts(run: Run, stand_in: StandIn) -
         gateways:     local
         context:      /orders
         hosts:        *
-        requested at: 2026-11-21T09:30:01.000000Z
+        requested at: 2026-11-21 09:30:01.000
         state:        active
         created:      2026-11-21 09:30:00.000 (10 s ago)
         changed:      2026-11-21 09:30:07.000 (3 s ago)
@@ -166,8 +209,46 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
         kind: envoy
 
         Nodes
-        NODE     CONNECTED  AGENT         LAST SEEN
-        envoy-1  yes        envoy 1.40.0  just now
+        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED  REFUSED  PENDING
+        envoy-1  yes        envoy 1.40.0  now        -             -        -
+    """)
+
+
+def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:
+    node = {"connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
+    counts = {"desired": 1200, "acknowledged": 1198, "refused": 2}
+    none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0}
+    refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
+        {
+            "kind": "envoy",
+            "name": "local",
+            "nodes": [
+                {**node, "node": "envoy-1", "deployments": counts},
+                {**node, "node": "envoy-2", "connected": False, "deployments": none_yet},
+            ],
+            "deployments": {"desired": 1200, "refused": 2},
+            "refusals": [
+                {**refusal, "deployment": "d-1", "nodes": 1},
+                {**refusal, "deployment": "d-2", "nodes": 0, "api": "pets", "reason": "unsupported"},
+            ],
+        }
+    )
+    assert run("describe", "gateway", "local").out == golden("""
+        name: local
+        kind: envoy
+
+        Nodes
+        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED    REFUSED  PENDING
+        envoy-1  yes        envoy 1.40.0  now        1,198 of 1,200  2        0
+        envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,200
+
+        Deployments in force
+        1,200; signalbox get deployments lists them
+
+        Refused
+        orders revision 3, by 1 node, 8 s ago: bad regex
+        pets revision 3, not sent to any node, 8 s ago: unsupported
     """)
 
 
@@ -217,5 +298,7 @@ def test_history_of_nothing_is_an_error(run: Run, stand_in: StandIn) -> None:
 
 def test_what_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/ordres"] = problem(404, "not-found", "There is no api 'ordres'.")
-    ran = run("get", "api", "ordres")
-    assert (ran.code, ran.out, ran.err) == (1, "", "error: There is no api 'ordres'.\n")
+    told = "error: There is no api 'ordres'.\nhint: `signalbox get apis` lists those there are\n"
+    for verb in ("get", "describe"):
+        ran = run(verb, "api", "ordres")
+        assert (ran.code, ran.out, ran.err) == (1, "", told)

@@ -193,7 +193,7 @@ class GatewaySync:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
         reports = self._published(changed)
         removals = [
-            replace(current, version="", position=position, body=b"", requires=(), causes=())
+            _removal(current, position)
             for gateway, resource in self._left
             if not self._requirements.needed(gateway, resource)
             and (current := self.current(gateway, *resource)) is not None
@@ -256,15 +256,15 @@ class GatewaySync:
         return False
 
     async def _listener(self, event: Event, position: int) -> Sequence[Entry]:
-        if isinstance(event, GatewayRemoved):
-            gateway = GATEWAY.subject(event.organization, event.name)
-            return [Entry(gateway, "", CREDENTIALS, "token", "", position, b"")]
-        if not isinstance(event, GatewayRegistered | GatewayChanged):
+        if not isinstance(event, GatewayRegistered | GatewayChanged | GatewayRemoved):
             return ()
         settings = await self._settings(GATEWAY.subject(event.organization, event.name))
         if settings is None:
             return ()
         entries = list(self.translators[settings.kind].listener_entries(settings, position))
+        if isinstance(event, GatewayRemoved):
+            credentials = Entry(settings.subject, settings.kind, CREDENTIALS, "token", "", position, b"")
+            return [*(_removal(entry, position) for entry in entries), credentials]
         if isinstance(event, GatewayRegistered):
             body = event.token_digest.encode()
             version = content_version(body)
@@ -350,6 +350,10 @@ class GatewaySync:
             _delivery(*_organization_and_name(gateway), cause.deployment, "published", version=entry.version)
             for (gateway, cause), entry in new.items()
         ]
+
+
+def _removal(entry: Entry, position: int) -> Entry:
+    return replace(entry, version="", position=position, body=b"", requires=(), causes=())
 
 
 def _same(entry: Entry, current: Entry | None) -> bool:

@@ -7,7 +7,7 @@ from schemas.api import ApiPublished, ApiSpec
 from schemas.catalog import API, DEPLOYMENT, EVENTS, GATEWAY
 from schemas.deployment import DeploymentStarted
 from schemas.envelope import Envelope
-from schemas.gateway import GatewayChanged, GatewayFields, GatewayRegistered, GatewayRemoved
+from schemas.gateway import GatewayChanged, GatewayFields, GatewayRegistered
 from schemas.message import Event
 from schemas.upcasting import upcast
 from streams.log import Log
@@ -57,8 +57,6 @@ class RegisterReading:
                 self._started.keep(DEPLOYMENT.subject(organization, event.name), event)
             case GatewayRegistered() | GatewayChanged():
                 self._gateways[GATEWAY.subject(organization, event.name)] = event
-            case GatewayRemoved():
-                self._gateways[GATEWAY.subject(organization, event.name)] = None
             case _:
                 pass
 
@@ -79,7 +77,10 @@ class RegisterReading:
         return self._started.get(subject)
 
     async def gateway(self, organization: str, name: str) -> GatewayFields | None:
-        """The settings in force; None when the gateway is gone."""
+        """The newest settings; of a gateway that is gone the last ones, for what it had is to be removed.
+
+        None when there never was such a gateway.
+        """
         subject = GATEWAY.subject(organization, name)
         if subject not in self._gateways:
             self._gateways[subject] = None

@@ -12,7 +12,7 @@ from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
 from schemas.deployment import StopDeployment
 from schemas.environment import DefineEnvironment
-from schemas.gateway import ChangeGateway, RegisterGateway
+from schemas.gateway import ChangeGateway, RegisterGateway, RemoveGateway
 from schemas.message import Command
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
@@ -24,7 +24,7 @@ from streams.sqlite.config import SqliteConfigTopic
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.deciding_cases import Desk, desk, envelope
 from xds.store import ResourceStore
-from xds.types import CLUSTER, ROUTE, SCOPE
+from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
 
 EAST = "organizations/acme/gateways/east"
 HOUSE: tuple[Command, ...] = (
@@ -316,6 +316,31 @@ async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
         records = await again.at.log.read("events", 0, 0, 1000)
         await again.sync.sync(records)
         assert again.changed() == set()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_gateway_that_is_removed_leaves_nothing_behind(tmp_path: Path, together: bool):
+    gone: tuple[Command, ...] = (
+        StopDeployment(organization=ORG, name="d1"),
+        RemoveGateway(organization=ORG, name="east"),
+    )
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+        for commands in [gone] if together else [gone[:1], gone[1:]]:
+            await at.do(*commands)
+        assert at.store.entries(EAST) == []
+        await at.do(HOUSE[3])
+        assert {entry.type for entry in at.store.entries(EAST)} == {LISTENER, CREDENTIALS}
+
+
+async def test_a_gateway_that_was_removed_while_nobody_followed_leaves_nothing_behind(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+        gone = (StopDeployment(organization=ORG, name="d1"), RemoveGateway(organization=ORG, name="east"))
+        await at.at.decide(*(envelope(command) for command in gone))
+    async with house(tmp_path) as again:
+        await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
+        assert again.store.entries(EAST) == []
 
 
 async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):

@@ -58,7 +58,7 @@ class ControlPlane:
         Raises LogDamaged, LogUnavailable, FirstStartFailed, OSError.
         """
         await self._follow_gateways()
-        decider = Decider(self._log, 0, SOURCE, self._decided)
+        decider = Decider(self._log, 0, SOURCE, self._decided, repeated=self._commanding.decided)
         await decider.start()
         self._parts.push_async_callback(decider.stop)
         self._parts.run("decider", decider.run())

@@ -28,19 +28,24 @@ logger = logging.getLogger("signalbox.decider")
 BATCH = 256
 RETRY_SECONDS = 0.5
 
+def _nobody(outcomes: Sequence[Outcome]) -> None:
+    """Nobody asks again."""
+
+
 Listener = Callable[[Sequence[tuple[Envelope, Outcome]], float], None]
 """Told of commands and what became of them, once that is durable, and how many seconds it took."""
 
 
 @dataclass(slots=True)
 class Decider:
-    """One partition's decider."""
+    """One partition's decider. `repeated` hears the first answers to ids that were asked again."""
 
     log: Log
     partition: int
     source: str
     decided: Listener
     clock: Callable[[], str] = timestamp
+    repeated: Callable[[Sequence[Outcome]], None] = _nobody
     snapshot_every: int = 2_000
     world: World = field(default_factory=World)
     head: Head = field(default_factory=Head)
@@ -132,9 +137,9 @@ class Decider:
         if snapshots:
             self._dirty.clear()
             self._snapshot_at = self.head.position
-        # Who asked again with the same id hears the first answer.
-        again = [(r.envelope, Outcome.of(r.envelope.data)) for r in known.values()]
-        self.decided((*batch.outcomes.values(), *again), perf_counter() - began)
+        self.decided(tuple(batch.outcomes.values()), perf_counter() - began)
+        if known:
+            self.repeated([Outcome.of(record.envelope.data) for record in known.values()])
         return True
 
     def _snapshots(self, head: Head) -> list[Snapshot]:

@@ -57,6 +57,7 @@ async def desk(directory: Path, snapshot_every: int = 2_000) -> AsyncIterator[De
         decider = Decider(log, 0, "/test", lambda done, _: None, snapshot_every=snapshot_every)
         made = Desk(log, decider)
         decider.decided = lambda done, _: made.told.extend(outcome for _, outcome in done)
+        decider.repeated = lambda outcomes: made.told.extend(outcomes)
         await decider.start()
         made.position = await log.consumed("decider", "commands", 0)
         yield made

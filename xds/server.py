@@ -140,7 +140,7 @@ class DiscoveryServer:
         reader = asyncio.create_task(self._read(context, decode, stream, wake))
         try:
             stream.receive(first)
-            await self._write(context, stream, wake, reader)
+            await self._write(context, stream, wake, reader, node)
         except WireError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
@@ -161,7 +161,12 @@ class DiscoveryServer:
             wake.set()
 
     async def _write(
-        self, context: Context, stream: _Machine[R], wake: asyncio.Event, reader: "asyncio.Task[None]"
+        self,
+        context: Context,
+        stream: _Machine[R],
+        wake: asyncio.Event,
+        reader: "asyncio.Task[None]",
+        node: Node,
     ) -> None:
         while not self._stopping and wake not in self._ending:
             wake.clear()
@@ -170,6 +175,9 @@ class DiscoveryServer:
             if reader.done():
                 reader.result()
                 return
+            if not self._allowed(node, context):
+                # Its gateway is gone, or has another token: what comes next is not for it.
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is good no more")
             await wake.wait()
 
     def _allowed(self, node: Node, context: Context) -> bool:

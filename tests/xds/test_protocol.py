@@ -368,6 +368,24 @@ async def test_a_wrong_token_and_an_unknown_gateway_are_unauthenticated(
     assert seen.said == []
 
 
+async def test_a_stream_ends_with_the_first_change_after_its_token(store: ResourceStore) -> None:
+    good = {TOKEN}
+    server = DiscoveryServer(store, lambda gateway, token: token in good)
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        proxy = DeltaProxy(channel, "node-1")
+        await proxy.ask("CDS", ["*"])
+        nonce = (await proxy.next()).nonce
+        await proxy.ask("CDS", nonce=nonce)
+        good.clear()
+        store.apply([entry("CDS", "a", "1")])
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            while True:
+                await proxy.receive()
+        assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    await server.stop(1)
+
+
 async def test_what_is_no_request_is_an_invalid_argument(
     server: DiscoveryServer, channel: grpc.aio.Channel
 ) -> None:

@@ -181,7 +181,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
         def decided(results: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
             commands.decided(outcome for _, outcome in results)
 
-        decider = Decider(log=log, partition=0, source="/decider", decided=decided)
+        decider = Decider(log=log, partition=0, source="/decider", decided=decided, repeated=commands.decided)
         await decider.start()
         runner = ProjectionRunner(log, store)
         reasons: list[str] = []

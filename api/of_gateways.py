@@ -44,8 +44,14 @@ async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: 
     facts = await read_models.gateway_facts(organization, shown["name"])
     said_nothing = {"acknowledged": 0, "refused": 0}
     for node in shown["nodes"]:
-        node["deployments"] = {"desired": facts.desired, **facts.nodes.get(node["node"], said_nothing)}
-    shown["deployments"] = {"desired": facts.desired, "refused": facts.refused}
+        said = facts.nodes.get(node["node"], said_nothing)
+        pending = facts.desired - facts.withheld - sum(said.values())
+        node["deployments"] = {"desired": facts.desired, **said, "pending": max(pending, 0)}
+    shown["deployments"] = {
+        "desired": facts.desired,
+        "refused": facts.refused,
+        "withheld": facts.withheld,
+    }
     shown["refusals"] = list(facts.refusals)
 
 
@@ -60,6 +66,8 @@ def _counts(**described: str) -> Schema:
 
 
 _DESIRED = "Deployments in force on this gateway."
+_REFUSED = "Those of them that are refused, by a node or by the gateway as a whole."
+_WITHHELD = "Those of them that no node is sent: they cannot be put on this kind of gateway."
 _NODE: Schema = {
     "type": "object",
     "required": ["node", "connected", "agent", "first_seen", "last_seen"],
@@ -72,7 +80,8 @@ _NODE: Schema = {
         "deployments": _counts(
             desired=_DESIRED,
             acknowledged="Those the node took, as its last word.",
-            refused="Those it refused, as its last word. Of the others it has said nothing yet.",
+            refused="Those it refused, as its last word.",
+            pending="Those it was sent, or will be, and has not answered.",
         ),
     },
 }
@@ -103,7 +112,7 @@ PRESENTER = Presenter(
             "desired it runs (not with `as_of`).",
             "items": _NODE,
         },
-        "deployments": _counts(desired=_DESIRED, refused="Those of them that are refused."),
+        "deployments": _counts(desired=_DESIRED, refused=_REFUSED, withheld=_WITHHELD),
         "refusals": {
             "type": "array",
             "description": f"The newest refusals of deployments in force, at most {MOST_REFUSALS}.",

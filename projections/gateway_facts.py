@@ -43,7 +43,8 @@ Dicts = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """`desired`: deployments in force on the gateway. `nodes`: node -> `{acknowledged, refused}`, how many
+    """`desired`: deployments in force on the gateway. `withheld`: those of them the gateway as a whole
+    refuses, which no node is asked to take. `nodes`: node -> `{acknowledged, refused}`, how many
     of those it took or refused last; a node that said nothing of them is missing.
 
     `refused`: how many of those a node, or the gateway as a whole, refuses. `refusals`: of the newest
@@ -52,6 +53,7 @@ class GatewayFacts:
     """
 
     desired: int
+    withheld: int
     nodes: Mapping[str, Mapping[str, int]]
     refused: int
     refusals: Sequence[Mapping[str, Any]]
@@ -62,7 +64,8 @@ def gateway_facts(
 ) -> GatewayFacts:
     """`resources` and `deliveries` are the prefixes of the live tables."""
     asked = {"organization": organization, "gateway": gateway}
-    desired, refused = 0, False
+    desired = withheld = 0
+    refused = False
     nodes: dict[str, dict[str, int]] = {}
     for node, fact, count in connection.execute(_counts(resources, deliveries, gateway), asked):
         if fact == _DESIRED:
@@ -71,12 +74,14 @@ def gateway_facts(
         refused = refused or fact == "refused"
         if node != WHOLE:
             nodes.setdefault(node, {"acknowledged": 0, "refused": 0})[fact] = count
+        elif fact == "refused":
+            withheld = count
     listed: Dicts = []
     if refused:  # seldom
         listed = as_dicts(connection.execute(_refusals(resources, deliveries, gateway), asked))
     total = listed[0]["total"] if listed else 0
     refusals = [{name: value for name, value in r.items() if name != "total"} for r in listed]
-    return GatewayFacts(desired, nodes, total, refusals)
+    return GatewayFacts(desired, withheld, nodes, total, refusals)
 
 
 @lru_cache(maxsize=64)

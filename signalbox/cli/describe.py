@@ -162,11 +162,13 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
         rows = [[*_seen(node, present), *_runs(members(node.get("deployments")))] for node in nodes]
         headers = ["node", "connected", "agent", "last seen", "acknowledged", "refused", "pending"]
         sections = [("Nodes", table(headers, rows))]
-    if desired := members(document.get("deployments")).get("desired"):
-        sections.append(("Deployments in force", f"{desired:,}; signalbox get deployments lists them"))
+    counts = members(document.get("deployments"))
+    if counts:
+        refused = f", {counts['refused']:,} of them refused" if counts["refused"] else ""
+        sections.append(("Deployments", f"{counts['desired']:,} in force{refused}"))
     refusals = documents(document.get("refusals"))
     if refusals:
-        count = members(document.get("deployments")).get("refused", len(refusals))
+        count = counts.get("refused", len(refusals))
         title = "Refused" if count <= len(refusals) else f"Refused (the newest {len(refusals)} of {count:,})"
         told = [
             f"{r['api']} revision {r['revision']}, {_refusers(r['nodes'])}, {ago(r['at'], present)}: "
@@ -187,8 +189,9 @@ def _runs(counts: Mapping[str, int]) -> list[str]:
     """What a node acknowledged and refused of what is in force, and what it has not answered yet."""
     if not counts:
         return ["-", "-", "-"]
-    desired, acknowledged, refused = (counts[k] for k in ("desired", "acknowledged", "refused"))
-    pending = desired - acknowledged - refused
+    desired, acknowledged, refused, pending = (
+        counts[k] for k in ("desired", "acknowledged", "refused", "pending")
+    )
     return [f"{acknowledged:,} of {desired:,}", f"{refused:,}", f"{pending:,}"]
 
 

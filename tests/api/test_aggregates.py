@@ -44,8 +44,8 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
     shown = (await signalbox.client.get(f"{ORG}/gateways/local")).json()
 
     (node,) = shown["nodes"]
-    assert node["deployments"] == {"desired": 2, "acknowledged": 1, "refused": 1}
-    assert shown["deployments"] == {"desired": 2, "refused": 1}
+    assert node["deployments"] == {"desired": 2, "acknowledged": 1, "refused": 1, "pending": 0}
+    assert shown["deployments"] == {"desired": 2, "refused": 1, "withheld": 0}
     (refusal,) = shown["refusals"]
     assert refusal == {
         "deployment": "d-pets",

@@ -55,7 +55,7 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
         "n2": {"acknowledged": 0, "refused": 1},
     }
     known = {"api": "orders", "revision": 1}
-    assert found.refused == 2
+    assert (found.refused, found.withheld) == (2, 1)
     assert found.refusals == [
         {"deployment": "d2", **known, "reason": "unsupported", "at": at(5), "nodes": 0},
         {"deployment": "d1", **known, "reason": "bad regex", "at": at(4), "nodes": 2},

@@ -216,8 +216,8 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
 
 def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:
     node = {"connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
-    counts = {"desired": 1200, "acknowledged": 1198, "refused": 2}
-    none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0}
+    counts = {"desired": 1200, "acknowledged": 1198, "refused": 1, "pending": 0}
+    none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1199}
     refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
     stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
         {
@@ -227,7 +227,7 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
                 {**node, "node": "envoy-1", "deployments": counts},
                 {**node, "node": "envoy-2", "connected": False, "deployments": none_yet},
             ],
-            "deployments": {"desired": 1200, "refused": 2},
+            "deployments": {"desired": 1200, "refused": 2, "withheld": 1},
             "refusals": [
                 {**refusal, "deployment": "d-1", "nodes": 1},
                 {**refusal, "deployment": "d-2", "nodes": 0, "api": "pets", "reason": "unsupported"},
@@ -240,11 +240,11 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
 
         Nodes
         NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED    REFUSED  PENDING
-        envoy-1  yes        envoy 1.40.0  now        1,198 of 1,200  2        0
-        envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,200
+        envoy-1  yes        envoy 1.40.0  now        1,198 of 1,200  1        0
+        envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,199
 
-        Deployments in force
-        1,200; signalbox get deployments lists them
+        Deployments
+        1,200 in force, 2 of them refused
 
         Refused
         orders revision 3, by 1 node, 8 s ago: bad regex

@@ -14,6 +14,7 @@ from commands.decision import Decision, Others, Rejection, Request, Unchanged, r
 from commands.decision import State as AnyState
 from commands.world import Before, World
 from schemas.catalog import BY_NAME, subject_of
+from schemas.identity import is_uuid
 from schemas.message import Event
 
 
@@ -63,7 +64,9 @@ def evolve(world: World, event: Event) -> Before:
     rules = RULES[event.aggregate]
     subject = subject_of(event)
     state = rules.evolve(world.state(subject), event)
-    version = 0 if state is None and rules.ONCE else world.version(subject) + 1
+    # What was named by its command's id never comes again anyway, and there are too many to remember.
+    forgotten = state is None and rules.ONCE and is_uuid(event.name)
+    version = 0 if forgotten else world.version(subject) + 1
     return world.put(subject, state, version)
 
 
@@ -92,6 +95,8 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
         return decision
     if isinstance(decision, Unchanged):
         return Decided(decision.subject, world.version(decision.subject))
+    if RULES[aggregate.name].ONCE and version and world.state(subject) is None:
+        return rejected("already-exists", f"There was a {subject} before.", name="was used before")
     changes: list[Before] = []
     try:
         for event in decision:

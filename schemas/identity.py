@@ -1,6 +1,7 @@
 """Identifiers and times: UUIDv7 (RFC 9562 section 5.7) and RFC 3339 timestamps in UTC."""
 
 import os
+import re
 import time
 from datetime import UTC, datetime
 from random import Random
@@ -8,6 +9,8 @@ from random import Random
 # Ids must differ, not be secret: the kernel is asked once, for its answer can take 70 µs.
 _random = Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def uuid7(now_ms: int | None = None) -> str:
@@ -18,6 +21,11 @@ def uuid7(now_ms: int | None = None) -> str:
     value |= 0b10 << 62 | _random.getrandbits(62)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_uuid(text: str) -> bool:
+    """True for a UUID as `uuid7` writes it."""
+    return _UUID.fullmatch(text) is not None
 
 
 def timestamp(at: float | None = None) -> str:

@@ -210,6 +210,7 @@ class GatewaySync:
         gateway was."""
         match event:
             case DeploymentStarted():
+                self._compiled.pop(f"{event.organization}/{event.name}", None)
                 for name in event.gateways:
                     gateway = GATEWAY.subject(event.organization, name)
                     self._refusals.decided_anew(gateway, event.api)

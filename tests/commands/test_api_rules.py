@@ -59,6 +59,21 @@ def test_redeploying_what_runs_changes_nothing():
     )
 
 
+def test_a_name_that_somebody_chose_for_a_deployment_never_comes_again():
+    stopped = DeploymentStopped(organization=ORG, name="blue", left=("east",))
+    history = (*HOUSE, published(), CARTS, started("blue"), stopped)
+    given(*history).when(deploy("carts", name="blue")).then_rejected("already-exists", "/name")
+    given(*history).when(StopDeployment(organization=ORG, name="blue")).then_rejected("not-found", "/name")
+    given(*history).when(deploy("carts", name="green")).then(started("green", "carts", context="/carts"))
+
+
+def test_a_deployment_that_ended_and_is_named_by_its_command_is_not_remembered():
+    id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
+    stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
+    world = given(*HOUSE, published(), started(id), stopped).world
+    assert f"organizations/acme/deployments/{id}" not in world.versions
+
+
 def test_a_new_deployment_supersedes_the_one_before():
     given(*HOUSE, published(), published(revision=2, of=SECOND), started("d1")).when(deploy(), id="d2").then(
         DeploymentSuperseded(organization=ORG, name="d1", by="d2", gateways=(), state="superseded"),

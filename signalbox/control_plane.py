@@ -85,8 +85,7 @@ class ControlPlane:
 
     async def _follow_gateways(self) -> None:
         """Has gateways' answers become status, but for what was known before."""
-        reporter = StatusReporter(self._log, SOURCE)
-        self._parts.push_async_callback(reporter.flush)
+        reporter = self._parts.closed_at_stop(StatusReporter(self._log, SOURCE))
         self._parts.run("status", reporter.run())
 
         def report(messages: Sequence[Status]) -> None:

@@ -41,16 +41,34 @@ class StatusReporter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Appends all that waits."""
+        """Appends all that waits, however long the log refuses it."""
         while self._waiting:
-            keys = list(self._waiting)[:MOST]
-            batch = [self._waiting.pop(key) for key in keys]
             try:
-                await self._log.append("status", [self._envelope(message) for message in batch])
+                await self._append()
             except LogUnavailable as error:
                 logger.error("status waits for the log: %s", error)
-                self._waiting = {**dict(zip(keys, batch, strict=True)), **self._waiting}
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Appends what waits, unless the log refuses it: a stop does not wait for room on the disk.
+
+        What is lost is reported again when the proxies connect anew.
+        """
+        try:
+            while self._waiting:
+                await self._append()
+        except LogUnavailable as error:
+            logger.error("%d status messages are lost: %s", len(self._waiting), error)
+
+    async def _append(self) -> None:
+        """Raises LogUnavailable: all goes on waiting."""
+        keys = list(self._waiting)[:MOST]
+        batch = [self._waiting.pop(key) for key in keys]
+        try:
+            await self._log.append("status", [self._envelope(message) for message in batch])
+        except LogUnavailable:
+            self._waiting = {**dict(zip(keys, batch, strict=True)), **self._waiting}
+            raise
 
     def _envelope(self, message: Status) -> Envelope:
         return Envelope(

@@ -1,0 +1,47 @@
+"""Status messages on their way to the log, which may refuse them."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from schemas.envelope import Envelope
+from schemas.status import DeliveryReported, Fact
+from streams.log import LogUnavailable, Topic
+from streams.reporting import StatusReporter
+from streams.sqlite.log import SqliteLog
+from tests.commands.specification import AT
+
+
+def report(deployment: str, fact: Fact = "acknowledged", reason: str = "") -> DeliveryReported:
+    return DeliveryReported(
+        organization="acme", name="east", at=AT, deployment=deployment, node="n", fact=fact, reason=reason
+    )
+
+
+async def test_the_newest_message_per_thing_is_appended_in_order(tmp_path: Path):
+    log = await SqliteLog.open(tmp_path)
+    reporter = StatusReporter(log, "/test")
+    reporter.report([report("d1", "refused", "a"), report("d2"), report("d1", "refused", "b")])
+    await reporter.flush()
+    found = [r.envelope.data for r in await log.read("status", 0, 0, 10)]
+    assert [(d["deployment"], d["reason"]) for d in found] == [("d1", "b"), ("d2", "")]
+    await log.close()
+
+
+async def test_a_stop_does_not_wait_for_a_log_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log = await SqliteLog.open(tmp_path)
+    reporter = StatusReporter(log, "/test")
+    reporter.report([report("d1")])
+
+    async def full(topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        raise LogUnavailable("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append", full)
+        async with asyncio.timeout(5):
+            await reporter.close()
+    await reporter.close()
+    assert await log.end("status", 0) == 1, "what was refused was kept"
+    await log.close()

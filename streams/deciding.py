@@ -28,6 +28,7 @@ logger = logging.getLogger("signalbox.decider")
 BATCH = 256
 RETRY_SECONDS = 0.5
 
+
 def _nobody(outcomes: Sequence[Outcome]) -> None:
     """Nobody asks again."""
 
@@ -99,8 +100,12 @@ class Decider:
         Not when deciding was cut short: whether that happened is on the log alone, and folded at the start.
         """
         if self._dirty and not self._deciding:
-            await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
-            self._dirty.clear()
+            try:
+                await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
+            except LogUnavailable as error:
+                logger.error("no snapshot is kept, so the next start takes longer: %s", error)
+            else:
+                self._dirty.clear()
 
     async def decide(self, records: Sequence[Record], after: int) -> bool:
         """Decides `records`, the last of which is at `after`, in one transaction.

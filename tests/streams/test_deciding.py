@@ -185,3 +185,16 @@ async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_hav
         world = again.decider.world
         assert world.version(f"organizations/{ORG}/apis/orders") == len(events) - len(HOUSE)
         assert again.decider.head.sequence == len(events)
+
+
+async def test_a_stop_without_room_for_a_snapshot_is_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def full(transaction: Transaction) -> list[list[int]]:
+        raise LogUnavailable("disk full")
+
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        with monkeypatch.context() as patched:
+            patched.setattr(at.log, "commit", full)
+            await at.decider.stop()
+    async with desk(tmp_path) as again:
+        assert again.decider.head.sequence == len(HOUSE)

@@ -16,11 +16,14 @@ from api.reading import YAML, Defined, Invalid, Text, read_all, stored
 from api.responses import POSITION, json_answer
 from api.submission import caught_up, envelope, resource_of, validated
 from schemas.api import API, PublishApi
+from schemas.catalog import AGGREGATES
 from schemas.deployment import StartDeployment
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
+
+_RANKS = {command.type(): rank for rank, a in enumerate(AGGREGATES) for command in a.commands}
 
 
 class _Strict(BaseModel):
@@ -275,11 +278,17 @@ async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
 
 async def _publish(call: Call, items: Sequence[_Item]) -> None:
     good = [i for i in items if i.command is not None]
-    outcomes = await _outcomes(call, [i.command for i in good if i.command is not None])
+    # In the order of the catalogue, in which nothing comes before what it refers to.
+    commands = sorted((i.command for i in good if i.command is not None), key=_rank)
+    outcomes = await _outcomes(call, commands)
     for item in good:
         if item.command is not None:
             item.outcome = outcomes.get(item.command.id)
     await _number(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
+
+
+def _rank(command: Envelope) -> int:
+    return _RANKS[command.type]
 
 
 async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[str, Outcome]:

@@ -161,7 +161,7 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
         partitionkey=call.organization,
         time=event.time or timestamp(),
         correlationid=event.correlationid or event.id,
-        traceparent=traceparent(call) or event.traceparent,
+        traceparent=_trace(call, event),
         authtype="user",
         authid=call.principal.name,
         sequence="",
@@ -169,6 +169,12 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
         dataschema="",
         dataref="",
     )
+
+
+def _trace(call: Call, event: Envelope) -> str:
+    """The event's own trace, unless the request says which it belongs to."""
+    own = event.traceparent if call.header("traceparent") is None else ""
+    return own or traceparent(call)
 
 
 def _wrong(rule: str, attribute: str, detail: str) -> Problem:

@@ -47,6 +47,15 @@ async def test_a_structured_event_is_decided_and_signed_with_the_callers_name(si
     assert (event.causationid, event.authid) == ("define-shop", "admin")
 
 
+async def test_an_event_keeps_its_own_trace_unless_the_request_names_one(signalbox: House) -> None:
+    own, other = (f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")
+    await post(signalbox, define("shop", traceparent=own))
+    await post(signalbox, define("sales", traceparent=own), traceparent=other)
+    for name, trace in (("shop", own), ("sales", other)):
+        record = await signalbox.log.find("commands", f"define-{name}")
+        assert record is not None and record.envelope.traceparent == trace
+
+
 async def test_nobody_signs_for_somebody_else(signalbox: House) -> None:
     await post(signalbox, define("shop", authid="root", authtype="system", sequence="7", previoushash="0"))
     record = await signalbox.log.find("commands", "define-shop")

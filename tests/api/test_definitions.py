@@ -172,6 +172,14 @@ async def test_other_kinds_are_applied_too(signalbox: House) -> None:
     assert [(i["kind"], i["name"], i["result"]) for i in said["items"]] == [("Project", "shop", "created")]
 
 
+async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: House) -> None:
+    api = definition("a").replace("metadata:\n", "metadata:\n  project: shop\n", 1)
+    assert "project: shop" in api
+    project = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
+    said = await apply(signalbox, api, project)
+    assert [(i["kind"], i["result"]) for i in said["items"]] == [("API", "created"), ("Project", "created")]
+
+
 async def test_apply_takes_one_definition_as_it_is_written(signalbox: House) -> None:
     answer = await signalbox.client.post(
         f"{ORG}/apply?deploy=true&to=local&source=a.yaml",

@@ -84,18 +84,25 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
     version = world.version(subject)
     # A name that ended goes on counting, but is as free as one that never was.
     current = version if world.state(subject) is not None else 0
+    stale: Rejection | None = None
     if command.expected_version is not None and command.expected_version != current:
-        return rejected(
+        stale = rejected(
             "stale-version",
             f"{subject} is at version {current}, not {command.expected_version}.",
             expected_version=f"the current version is {current}",
         )
+    once = RULES[aggregate.name].ONCE
+    # Of what ended for good the version is forgotten: that it ended is the answer, whatever was expected.
+    if stale is not None and not (once and world.state(subject) is None):
+        return stale
     decision = RULES[aggregate.name].decide(request, world.state(subject), world)
     if isinstance(decision, Rejection):
         return decision
+    if stale is not None:
+        return stale
     if isinstance(decision, Unchanged):
         return Decided(decision.subject, world.version(decision.subject))
-    if RULES[aggregate.name].ONCE and version and world.state(subject) is None:
+    if once and version and world.state(subject) is None:
         return rejected("already-exists", f"There was a {subject} before.", name="was used before")
     changes: list[Before] = []
     try:

@@ -67,6 +67,16 @@ def test_a_name_that_somebody_chose_for_a_deployment_never_comes_again():
     given(*history).when(deploy("carts", name="green")).then(started("green", "carts", context="/carts"))
 
 
+def test_what_is_in_force_no_more_is_not_there_whatever_version_is_expected():
+    id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
+    stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
+    stop = StopDeployment(organization=ORG, name=id, expected_version=2)
+    given(*HOUSE, published(), started(id), stopped).when(stop).then_rejected("not-found", "/name")
+    given(*HOUSE, published()).when(deploy(name="d1", expected_version=2)).then_rejected(
+        "stale-version", "/expected_version"
+    )
+
+
 def test_a_deployment_that_ended_and_is_named_by_its_command_is_not_remembered():
     id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
     stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))

@@ -1,6 +1,6 @@
 """The gateway-neutral configuration: what any gateway is asked to do, in no vendor's words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,9 +112,17 @@ class Unsupported:
     detail: str
 
 
+def told(findings: Iterable[Unsupported]) -> str:
+    """What a gateway kind cannot do, each thing once with all places that ask for it."""
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        places.setdefault(finding.detail, []).append(finding.pointer)
+    return "; ".join(f"unsupported: {detail} ({', '.join(at)})" for detail, at in places.items())
+
+
 class UnsupportedError(Exception):
     """A deployment asks for what the gateway kind cannot do."""
 
     def __init__(self, findings: tuple[Unsupported, ...]) -> None:
-        super().__init__("; ".join(f"unsupported: {f.detail} ({f.pointer})" for f in findings))
+        super().__init__(told(findings))
         self.findings = findings

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from gateways.compiler import compile_api, group_of
 from gateways.entry import Cause, Entry, content_version
-from gateways.model import DeployedApi, GatewaySettings
+from gateways.model import DeployedApi, GatewaySettings, told
 from gateways.translator import Translator
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
@@ -252,7 +252,7 @@ class GatewaySync:
         else:
             if not findings:
                 return api is not None
-            reason = "; ".join(f"unsupported: {f.detail} ({f.pointer})" for f in findings)
+            reason = told(findings)
         self.report((_delivery(started.organization, name, started.name, "refused", reason=reason),))
         return False
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateways.compiler import compile_api, group_of, segments
-from gateways.model import Arm, Endpoint, HeaderMatch, Segment, Upstream
+from gateways.model import Arm, Endpoint, HeaderMatch, Segment, Unsupported, Upstream, told
 from schemas.api import ApiSpec
 from tests.commands.shop import spec
 
@@ -85,3 +85,14 @@ def test_policies_say_where_they_were_written():
         ("cors", "/policies/0", ""),
         ("set-headers", "/operations/1/policies/0", "c"),
     ]
+
+
+def test_what_cannot_be_done_is_told_once_with_all_its_places():
+    findings = (
+        Unsupported("/operations/0", "no limits"),
+        Unsupported("/operations/1", "no keys"),
+        Unsupported("/operations/2", "no limits"),
+    )
+    assert told(findings) == (
+        "unsupported: no limits (/operations/0, /operations/2); unsupported: no keys (/operations/1)"
+    )

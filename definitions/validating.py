@@ -38,8 +38,6 @@ _RULES = {
     "string_pattern_mismatch": "pattern",
     "string_too_short": "length",
     "string_too_long": "length",
-    "too_short": "length",
-    "too_long": "length",
     "greater_than_equal": "range",
     "less_than_equal": "range",
     "greater_than": "range",
@@ -128,6 +126,10 @@ def _say(paper: Paper, at: str, detail: ErrorDetails, hint: str) -> None:
     elif kind == "string_pattern_mismatch":
         why = hint or f"it must match {detail.get('ctx', {}).get('pattern')}"
         node.error("pattern", f"{node.name} cannot be {str(value)[:80]!r}: {why}")
+    elif kind in ("too_short", "too_long"):
+        takes, key = ("needs at least", "min") if kind == "too_short" else ("takes at most", "max")
+        bound: object = detail.get("ctx", {}).get(f"{key}_length")
+        node.error("length", f"{node.name} {takes} {bound} {'entry' if bound == 1 else 'entries'}")
     else:
         said = re.sub(r"^Input should", "it should", detail["msg"])
         message = f"{node.name} cannot be {described(value)}: {said}"

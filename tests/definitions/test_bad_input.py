@@ -459,3 +459,8 @@ def test_a_name_for_definitions_that_carry_none() -> None:
 def test_a_byte_order_mark_and_windows_line_ends() -> None:
     content = b"\xef\xbb\xbf" + (API + "  x: 1\n").replace("\n", "\r\n").encode()
     assert [(f.line, f.column) for f in read(content).findings] == [(8, 3)]
+
+
+def test_a_list_that_is_too_short_is_told_in_words() -> None:
+    (finding,) = read(API.replace("operations: [{method: GET, path: /}]", "operations: []").encode()).findings
+    assert finding.message == "operations needs at least 1 entry"

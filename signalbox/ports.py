@@ -34,7 +34,7 @@ def require_free(host: str, port: int, *, what: str, option: str) -> None:
             raise PortUnusable(
                 f"{what}: port {port} on {host} is taken by another program; choose another with {option}"
             ) from error
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
         raise PortUnusable(
             f"{what}: cannot listen on {host}:{port} ({reason.lower()}); choose another with {option}"
         ) from error

@@ -14,11 +14,26 @@ class Tally:
         self._results: Counter[str] = Counter()
         self._states: Counter[str] = Counter()
         self._failed = 0
+        self._places: dict[tuple[str, str], str] = {}
         self.late = 0
 
     def count(self, item: Mapping[str, Any]) -> None:
         self._results[item["result"]] += 1
         self._failed += not good(item)
+        if item["result"] in RESULTS and item.get("problem"):
+            self._states["not deployed"] += 1
+
+    def twice(self, item: Mapping[str, Any]) -> str:
+        """A warning when another file defined the same: only the last one stands."""
+        if item["result"] not in RESULTS:
+            return ""
+        what, source = (item["kind"], item["name"]), str(item.get("source") or "-")
+        before = self._places.get(what)
+        self._places[what] = source
+        if before is None or before == source:
+            return ""
+        told = f"{' '.join(what)} is defined in {before} too; what was applied last stands"
+        return finding(item, {"detail": told, "severity": "warning", "line": item.get("line")})
 
     def settled(self, state: str) -> None:
         self._states[state] += 1

@@ -57,6 +57,8 @@ def apply(
                 for item in answered:
                     items.append(item)
                     tally.count(item)
+                    if warning := tally.twice(item):
+                        progress.echo(warning, err=True)
                     if form == "table":
                         _tell(item, progress)
                 progress.advance(read)

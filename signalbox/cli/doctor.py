@@ -100,9 +100,17 @@ def data_directory(directory: Path) -> Iterator[Check]:
     if not directory.exists():
         yield Check("data", "note", f"{directory} does not exist yet", "`signalbox up` makes it")
         return
+    if not directory.is_dir():
+        yield Check("data", "wrong", f"{directory} is not a directory", "choose another with --data")
+        return
     from streams.sqlite.check import check
 
-    findings = check(directory)
+    try:
+        findings = check(directory)
+    except OSError as error:
+        told = f"{error.filename or directory} cannot be read: {(error.strerror or str(error)).lower()}"
+        yield Check("data", "wrong", told, "run this as the user who runs `signalbox up`")
+        return
     if not findings:
         yield Check("data", "ok", f"{directory} is sound, the whole log is verified")
     for finding in findings:

@@ -80,12 +80,6 @@ def test_wrong_usage_exits_3_and_says_what_is_meant(bare: Run, arguments: list[s
     assert ran.out == ""
 
 
-def test_up_with_an_address_that_is_none(bare: Run) -> None:
-    ran = bare("up", "--http", "nowhere")
-    assert ran.code == 3
-    assert ran.err == "error: --http takes HOST:PORT, such as 127.0.0.1:8080; 'nowhere' is not.\n"
-
-
 def test_version(bare: Run) -> None:
     ran = bare("version")
     assert ran.code == 0
@@ -266,3 +260,32 @@ def test_relative_times(passed: float, said: str) -> None:
 )
 def test_differences(at: str, said: str) -> None:
     assert between("2026-01-01T00:00:00.000000Z", f"2026-01-01T00:00:{at}Z") == said
+
+
+def test_doctor_says_when_data_is_a_file(bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    (outside / "data").write_text("")
+    ran = bare("doctor", "--data", "data", *ports())
+    assert ran.code == 1
+    assert "wrong  data: data is not a directory\n       choose another with --data\n" in ran.out
+
+
+def test_doctor_says_when_data_cannot_be_read(
+    bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    (outside / "data" / "contents").mkdir(parents=True)
+    ran = bare("doctor", "--data", "data", *ports())
+    assert ran.code == 1
+    assert "wrong  data: data/contents cannot be read: is a directory\n" in ran.out
+
+
+@pytest.mark.parametrize("option", ["--http", "--xds", "--gateway"])
+@pytest.mark.parametrize("given", ["127.0.0.1:0", "127.0.0.1:65536", "nonsense"])
+def test_up_takes_ports_that_can_be_had(bare: Run, option: str, given: str) -> None:
+    ran = bare("up", option, given)
+    assert ran.code == 3
+    assert ran.err == (
+        f"error: {option} takes HOST:PORT, such as 127.0.0.1:8080, with a port from 1 to 65535; "
+        f"{given!r} is not.\n"
+    )

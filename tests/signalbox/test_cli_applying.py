@@ -145,7 +145,7 @@ def test_what_went_through_before_a_failure_is_told(run: Run, stand_in: StandIn,
     def answer(asked: Asked) -> Said:
         if len(asked.body["documents"]) == 1:
             return problem(503, "unavailable", "The disk is full.")
-        return answered(*(item(d["source"], "a") for d in asked.body["documents"]))
+        return answered(*(item(d["source"], Path(d["source"]).stem) for d in asked.body["documents"]))
 
     stand_in.answers[f"POST {ORG}/apply"] = answer
     ran = run("apply", "-f", str(outside))
@@ -362,3 +362,31 @@ def test_undeploy_stops_only_what_is_meant(
     ran = run("undeploy", "orders", *arguments)
     assert (ran.code, ran.err) == (1, said)
     assert all(a.method == "GET" for a in stand_in.asked)
+
+
+def test_apply_warns_of_what_two_files_define(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "both.yaml").write_text("kind: API")
+    stand_in.answers[f"POST {ORG}/apply"] = answered(
+        item("a.yaml", "orders"),
+        item("b.yaml", "pets"),
+        item("b.yaml", "orders", "changed", line=9),
+        item("c.yaml", "pets", "invalid"),
+    )
+    ran = run("apply", "-f", "both.yaml")
+    assert [line for line in ran.err.splitlines() if "warning" in line] == [
+        "b.yaml:9: warning: API orders is defined in a.yaml too; what was applied last stands",
+    ]
+
+
+def test_apply_counts_what_was_made_and_not_deployed(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("kind: API")
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({})
+    stand_in.answers[f"POST {ORG}/apply"] = answered(
+        item("a.yaml", "orders", problem={"detail": "API 'pets' has /orders on gateway 'local'."})
+    )
+    ran = run("apply", "-f", "a.yaml", "--deploy")
+    assert ran.code == 1
+    assert without_seconds(ran.err) == golden("""
+        a.yaml:1: error: API 'pets' has /orders on gateway 'local'.
+        1 created; 1 not deployed (N s)
+    """)

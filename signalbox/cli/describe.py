@@ -7,9 +7,10 @@ import click
 
 from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
+from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
-from signalbox.cli.facts import FACTS, progress_of
+from signalbox.cli.facts import FACTS
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import Form, emit, formed
 from signalbox.cli.reading import one
@@ -148,9 +149,7 @@ def _api(client: Client, document: Document, as_of: str | None) -> list[Section]
     sections = [(title, table(["revision", "version", "context", "published"], listed))]
     where = client.organization("deployments")
     running = list(client.items(where, {"api": name, "state": "active", **query}, MOST))
-    rows = [[cell(d["gateways"]), str(d["revision"]), progress_of(d), d["name"]] for d in running]
-    deployed = table(["gateway", "revision", "progress", "deployment"], rows) if rows else "nowhere"
-    return [*sections, ("Deployed", deployed)]
+    return [*sections, ("Deployed", deployments(running, present, api=False) if running else "nowhere")]
 
 
 def _gateway(client: Client, document: Document, as_of: str | None) -> list[Section]:

@@ -7,7 +7,6 @@ from typing import Any
 from signalbox.cli.client import Client
 from signalbox.cli.documents import Document, document, documents
 from signalbox.cli.moments import between, clock
-from signalbox.cli.tables import cell
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 OPEN = "pending"
@@ -16,20 +15,6 @@ WAIT = 5.0
 """Seconds the server is asked to wait for news, per question."""
 
 BREATH = 0.05
-
-
-def progress_of(deployment: Mapping[str, Any]) -> str:
-    """How far one deployment has come, in a word; for a refusal with its reason."""
-    known = document(deployment.get("status"))
-    match known.get("state"):
-        case None | "stopped":
-            return "-"
-        case "refused":
-            return cell(f"refused: {reason(known)}")
-        case "pending":
-            return "published" if known["facts"].get("published") else "decided"
-        case state:
-            return str(state)
 
 
 def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:

@@ -7,8 +7,8 @@ import click
 
 from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
+from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import at
-from signalbox.cli.facts import standing
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.reading import collection, one, require_organization
@@ -73,25 +73,3 @@ def listing(kind: str, columns: Sequence[str], items: Sequence[Mapping[str, Any]
         changed = at(item, "metadata.changed_at")
         rows.append([*(cell(at(item, c)) for c in columns), ago(changed, present) if changed else "-"])
     return table([*map(header, columns), "changed"], rows)
-
-
-def deployments(items: Sequence[Mapping[str, Any]], present: float) -> str:
-    """What runs where, how far it has come and since when; why, of those that are refused."""
-    headers = ["api", "revision", "gateways", "state", "since", "deployment"]
-    rows: list[list[str]] = []
-    for item in items:
-        state, since, why = standing(item)
-        rows.append(
-            [
-                cell(item.get("api")),
-                cell(item.get("revision")),
-                cell(item.get("gateways") or item.get("left")),
-                state,
-                ago(since, present) if since else "-",
-                cell(item.get("name")),
-                cell(why) if why else "",
-            ]
-        )
-    if any(row[-1] for row in rows):
-        return table([*headers, "reason"], rows)
-    return table(headers, [row[:-1] for row in rows])

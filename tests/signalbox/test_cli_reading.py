@@ -194,8 +194,8 @@ def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: 
         1         v1       /orders  10 s ago
 
         Deployed
-        GATEWAY  REVISION  PROGRESS  DEPLOYMENT
-        local    3         serving   d-1
+        REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT
+        3         local     serving  7 s ago  d-1
     """)
     assert stand_in.asked[-1].query["state"] == "active"
 

@@ -8,7 +8,7 @@ from bench.connection import Connection
 from bench.figure import Figure, median, percentile
 from bench.house import ORGANIZATION, House, definition, house
 
-ROUNDS = 100
+ROUNDS = 200
 
 
 def publish(made: House, name: str, upstream: str, display_name: str) -> int:
@@ -85,6 +85,7 @@ def run(sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
         for size in sizes:
             made.load([f"api-{i}" for i in range(live, size)], upstream)
             live = size
+            made.until_quiet()
             times = existing(made, upstream, f"api-{size // 2}", ROUNDS)
             accepted = [a for _, a in times]
             sent = [s for s, _ in times]

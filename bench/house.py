@@ -22,6 +22,8 @@ from signalbox.processes import process
 
 ROOT = Path(__file__).parents[1]
 
+LAG = b"signalbox_projection_lag_events{"
+
 
 def free_port() -> int:
     """Below the ports that systems give to outgoing connections, so that a restart finds it free."""
@@ -196,6 +198,20 @@ class House:
             assert isinstance(items, list)
             wanted = [item["deployment"] for item in items]  # pyright: ignore[reportUnknownVariableType]
             self.until_acknowledged(wanted)  # pyright: ignore[reportUnknownArgumentType]
+
+    def until_quiet(self, seconds: float = 60.0) -> None:
+        """Waits until the read models have taken in everything: what loading left is not measured."""
+        connection, headers = self.connection(), self.headers
+        end = time.monotonic() + seconds
+        quiet = 0
+        while quiet < 3:
+            _, _, body = connection.ask("GET", "/metrics", **headers)
+            lags = [line.rpartition(b" ")[2] for line in body.splitlines() if line.startswith(LAG)]
+            quiet = quiet + 1 if lags and all(float(lag) == 0 for lag in lags) else 0
+            if time.monotonic() > end:
+                raise TimeoutError(f"the read models do not catch up: {lags}")
+            time.sleep(1.0)
+        connection.close()
 
     def until_acknowledged(self, deployments: list[str], seconds: float = 60.0) -> None:
         answer = self.ask("POST", "/deployments/facts", {"names": deployments, "wait": seconds})

@@ -75,6 +75,9 @@ class DataPlane:
                 probe_secret(probe_key, LOCAL_GATEWAY),
             ),
             self.delivery.serving,
+            on_given_up=lambda target, _: self.delivery.unproved(
+                target.deployment, target.api, LOCAL_GATEWAY, NODE
+            ),
         )
 
     async def start(self) -> None:

@@ -29,6 +29,8 @@ class Delivery:
     proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
+    _unproved: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Gateways and deployments that were probed in vain."""
 
     def remember(self, gateway: str, causes: Iterable[Cause], reports: Iterable[Mapping[str, Any]]) -> None:
         """Takes up what nodes of `gateway` reported before a restart of ours, so that it is not said again.
@@ -83,8 +85,13 @@ class Delivery:
         new: list[Status] = []
         for entry in entries:
             for cause in entry.causes:
-                if self._running.get((gateway, node, cause.api)) == cause.deployment:
+                before = self._running.get((gateway, node, cause.api), "")
+                if before == cause.deployment:
+                    if (gateway, before) in self._unproved:
+                        self._unproved.discard((gateway, before))
+                        self.probe(gateway, cause)
                     continue
+                self._unproved.discard((gateway, before))
                 self._running[gateway, node, cause.api] = cause.deployment
                 new.append(delivery(gateway, cause.deployment, node, "acknowledged", version=entry.version))
                 self.probe(gateway, cause)
@@ -113,6 +120,7 @@ class Delivery:
         for entry in entries:
             for cause in entry.causes:
                 self._running.pop((gateway, node, cause.api), None)
+                self._unproved.discard((gateway, cause.deployment))
         self.report(
             [
                 delivery(gateway, cause.deployment, node, "withdrawn")
@@ -123,6 +131,12 @@ class Delivery:
 
     def serving(self, deployment: str, gateway: str, node: str, at: str) -> None:
         self.report([delivery(gateway, deployment, node, "serving", at=at)])
+
+    def unproved(self, deployment: str, api: str, gateway: str, node: str) -> None:
+        """Probed in vain: once more when its configuration is acknowledged again, as after a restart of
+        the proxy."""
+        if self._running.get((gateway, node, api)) == deployment:
+            self._unproved.add((gateway, deployment))
 
     def _node(self, gateway: str, node: str, *, connected: bool, agent: str = "") -> None:
         if self._hold(lambda: self._node(gateway, node, connected=connected, agent=agent)):

@@ -33,6 +33,8 @@ STABLE_AFTER = 10.0
 TERMINATE_WITHIN = 5.0
 logger = logging.getLogger("signalbox.envoy")
 
+PID_FILE = "envoy.pid"
+
 State = Literal["stopped", "running", "waiting"]
 
 
@@ -103,7 +105,7 @@ class EnvoySupervisor:
         self._flags = ("--concurrency", str(concurrency), "-l", log_level, "--disable-hot-restart")
         self._binary = binary
         self._log = EnvoyLog(self._directory / "envoy.log", secrets)
-        self._pid_file = self._directory / "envoy.pid"
+        self._pid_file = self._directory / PID_FILE
         self._admin_file = self._directory / "admin.port"
         self._child: subprocess.Popen[bytes] | None = None
         self._status = EnvoyStatus()
@@ -184,11 +186,9 @@ class EnvoySupervisor:
 
     def _ours(self) -> Process | None:
         """The live Envoy of this directory, whoever started it."""
-        known = self._read_pid()
-        if known:
-            found = process(known[0])
-            if found and found.started == known[1] and self._is_envoy_of_this_directory(found):
-                return found
+        known = recorded(self._directory)
+        if known and self._is_envoy_of_this_directory(known):
+            return known
         # We may have been killed between starting it and writing its id down.
         return next((p for p in processes() if self._is_envoy_of_this_directory(p)), None)
 
@@ -278,12 +278,16 @@ class EnvoySupervisor:
     def _write_pid(self, running: Process) -> None:
         _write_private(self._pid_file, orjson.dumps({"pid": running.pid, "started": running.started}))
 
-    def _read_pid(self) -> tuple[int, str] | None:
-        try:
-            known = orjson.loads(self._pid_file.read_bytes())
-            return int(known["pid"]), str(known["started"])
-        except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            return None
+
+def recorded(directory: Path) -> Process | None:
+    """The Envoy that was started for `directory` (`DIR/envoy`) last, while it lives."""
+    try:
+        known = orjson.loads((directory / PID_FILE).read_bytes())
+        pid, started = int(known["pid"]), str(known["started"])
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+    found = process(pid)
+    return found if found is not None and found.started == started else None
 
 
 def _write_private(file: Path, content: bytes) -> None:

@@ -69,7 +69,7 @@ def _checks(where: Connection, settings: Settings) -> Iterator[Check]:
     answers = running.verdict == "ok"
     yield port("HTTP port", settings.http, "--http HOST:PORT", answers)
     yield port("xDS port", settings.xds, "--xds HOST:PORT", answers)
-    yield port("gateway port", settings.gateway, "--gateway HOST:PORT", answers)
+    yield gateway_port(settings, answers)
 
 
 def python() -> Check:
@@ -131,6 +131,17 @@ def server(where: Connection) -> Check:
     if answer.status == 200:
         return Check("server", "ok", f"{where.url} is ready")
     return Check("server", "wrong", f"{where.url} answers {answer.status}: {str(answer.body).strip()[:200]}")
+
+
+def gateway_port(settings: Settings, running: bool) -> Check:
+    """As other ports; but an Envoy that outlived its Signalbox rightly holds it."""
+    from signalbox.envoy import recorded
+
+    found = port("gateway port", settings.gateway, "--gateway HOST:PORT", running)
+    if found.verdict != "wrong" or (left := recorded(settings.data / "envoy")) is None:
+        return found
+    told = f"{settings.gateway} is taken, and the Envoy of {settings.data} still runs (process {left.pid})"
+    return Check("gateway port", "note", told, "`signalbox up` takes it over; it serves meanwhile")
 
 
 def port(what: str, address: Address, option: str, running: bool) -> Check:

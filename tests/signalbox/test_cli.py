@@ -1,5 +1,7 @@
 """The command line as a whole: help, usage, connections, and the verbs that need no resources."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
 from signalbox.ports import free_port
+from signalbox.processes import process
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn, problem
@@ -289,3 +292,22 @@ def test_up_takes_ports_that_can_be_had(bare: Run, option: str, given: str) -> N
         f"error: {option} takes HOST:PORT, such as 127.0.0.1:8080, with a port from 1 to 65535; "
         f"{given!r} is not.\n"
     )
+
+
+def test_doctor_knows_the_envoy_that_outlived_its_signalbox(
+    bare: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
+    itself = process(os.getpid())
+    assert itself is not None
+    (outside / "data" / "envoy").mkdir(parents=True)
+    pid_file = outside / "data" / "envoy" / "envoy.pid"
+    gateway = f"127.0.0.1:{stand_in.url.rpartition(':')[2]}"
+    asked = ("doctor", "--data", "data", *ports()[:4], "--gateway", gateway)
+
+    pid_file.write_text(json.dumps({"pid": itself.pid, "started": itself.started}))
+    told = f"{gateway} is taken, and the Envoy of data still runs (process {itself.pid})"
+    assert f"note   gateway port: {told}\n" in bare(*asked).out
+
+    pid_file.write_text(json.dumps({"pid": itself.pid, "started": "before"}))
+    assert f"wrong  gateway port: {gateway} is taken\n" in bare(*asked).out

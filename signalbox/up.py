@@ -35,6 +35,7 @@ def run_up(settings: Settings) -> int:
 
 
 async def _up(settings: Settings) -> int:
+    from schemas.upcasting import UnknownSchema
     from signalbox.compose import Signalbox
 
     stop = asyncio.Event()
@@ -52,7 +53,7 @@ async def _up(settings: Settings) -> int:
             if running.failed.done():
                 running.failed.result()
             print("Stopping.", file=sys.stderr, flush=True)
-    except EXPECTED as error:
+    except (*EXPECTED, UnknownSchema) as error:
         print(f"signalbox: {error}", file=sys.stderr)
         return 1
     return 0

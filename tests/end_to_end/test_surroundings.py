@@ -1,5 +1,6 @@
 """Bad surroundings: what stands in the way is said in a sentence, and nothing is lost."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -13,6 +14,11 @@ import pytest
 from bench.calls import ORGANIZATION, Calls, Reply, specification
 from bench.connection import Connection
 from bench.house import ROOT, House, definition
+from schemas.envelope import Envelope
+from schemas.identity import timestamp
+from streams.head import Head
+from streams.log import Append, Transaction
+from streams.sqlite.log import SqliteLog
 
 
 def refused(house: House) -> subprocess.CompletedProcess[str]:
@@ -50,6 +56,32 @@ def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: House):
     assert f"process {running.process.pid}" in sentence
     assert "--data" in sentence
     assert running.calls().ask("GET", "/projects").status == 200
+
+
+async def _of_a_later_version(data: Path) -> None:
+    event = Envelope(
+        id="e-1",
+        type="io.signalbox.gateway.vanished.v9",
+        source="/signalbox",
+        subject="organizations/default/gateways/local",
+        time=timestamp(),
+        partitionkey="default",
+        data={"organization": "default", "name": "local"},
+    )
+    log = await SqliteLog.open(data)
+    await log.commit(Transaction([Append("events", 0, [Head().chain(event)])]))
+    await log.close()
+
+
+def test_a_register_of_a_later_version_is_refused_in_a_sentence(house: House):
+    asyncio.run(_of_a_later_version(house.data))
+    done = subprocess.run(
+        [*house.argv(), "--no-envoy"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    (sentence,) = sentences(done)
+    assert "io.signalbox.gateway.vanished.v9" in sentence and "needs a version" in sentence
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")

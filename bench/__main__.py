@@ -11,16 +11,18 @@ from rich.table import Table
 
 from bench.figure import Figure, machine
 
-BENCHES = ("translate", "commands", "rebuild", "change", "folder", "fanout", "crash")
+BENCHES = ("translate", "commands", "rebuild", "change", "folder", "fanout")
+LONG = ("crash",)
+"""Run only when they are named: a quarter of an hour each."""
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join((*BENCHES, *LONG))}")
     chosen = parser.parse_args().names or BENCHES
-    if unknown := set(chosen) - set(BENCHES):
-        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+    if unknown := set(chosen) - {*BENCHES, *LONG}:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join((*BENCHES, *LONG))}")
     RESULTS.mkdir(exist_ok=True)
     console = Console()
     for name in chosen:

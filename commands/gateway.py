@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from commands.decision import Decision, Others, Request, Unchanged, rejected
 from schemas.canonical import digest
@@ -38,10 +39,24 @@ def _content(fields: GatewayFields) -> str:
     return digest({name: getattr(fields, name) for name in GatewayFields.model_fields})
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def decide(
     request: Request[RegisterGateway | ChangeGateway | RemoveGateway], state: State | None, others: Others
 ) -> Decision:
     command = request.command
+    if isinstance(command, GatewayFields) and not _is_address(command.address):
+        return rejected(
+            "invalid-address",
+            f"A gateway listens at an IP address, such as 127.0.0.1 or ::; {command.address!r} is none.",
+            address="is no IP address",
+        )
     if isinstance(command, RegisterGateway):
         if state is not None:
             return rejected(

@@ -48,6 +48,7 @@ class DataPlane:
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.compiled: Callable[[int, float], None] = _unmeasured
+        self._probed: dict[str, str] = {}  # of each API the deployment that was probed last
         self.store = ResourceStore()
         self.sync = GatewaySync(
             log=log,
@@ -140,6 +141,10 @@ class DataPlane:
     def _probe(self, gateway: str, cause: Cause) -> None:
         """Only the listener of our own Envoy is within reach."""
         if gateway == LOCAL_GATEWAY and self._settings.envoy:
+            before = self._probed.get(cause.api)
+            if before is not None and before != cause.deployment:
+                self._prober.forget(before)
+            self._probed[cause.api] = cause.deployment
             self._prober.submit(
                 Target(cause.deployment, cause.api, cause.revision, cause.context, cause.host)
             )

@@ -65,13 +65,15 @@ async def make_house(commanding: Commanding, settings: Settings, gateway_token: 
             token_digest=sha256_hex(gateway_token.encode()),
         ),
     }
-    # Their ids never change: a command id is decided once, so a later start changes nothing.
-    missing = {
-        f"first-start-{what}": command
-        for what, command in commands.items()
-        if await commanding.outcome(f"first-start-{what}") is None
-    }
-    await _execute(commanding, [_envelope(id, command) for id, command in missing.items()])
+    envelopes: list[Envelope] = []
+    for what, command in commands.items():
+        # Their ids never change: a command id is decided once, so a later start changes nothing. What was
+        # rejected (an address that is none, say) is asked for anew.
+        id = f"first-start-{what}"
+        before = await commanding.outcome(id)
+        if before is None or not before.accepted:
+            envelopes.append(_envelope(id if before is None else None, command))
+    await _execute(commanding, envelopes)
 
 
 async def move_gateway(commanding: Commanding, read_models: ReadModels, settings: Settings) -> None:

@@ -28,6 +28,7 @@ def address(text: str, option: str) -> Address:
     """`HOST:PORT`, `[::1]:PORT` or `PORT` (on loopback). Raises SettingsError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    host = "127.0.0.1" if host == "localhost" else host
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise SettingsError(
             f"{option} takes HOST:PORT, such as 127.0.0.1:8080, with a port from 1 to 65535; {text!r} is not."

@@ -122,6 +122,12 @@ def test_a_gateway_is_registered_once_changed_and_removed():
     ).then_rejected("in-use", "/name")
 
 
+@pytest.mark.parametrize("address", ["", "localhost", "not an address!", "127.0.0.1:8000", "[::1]"])
+def test_a_gateway_listens_at_an_ip_address(address: str):
+    elsewhere = {"organization": ORG, "name": "east", "environment": "production", "address": address}
+    given(*HOUSE).when(ChangeGateway.model_validate(elsewhere)).then_rejected("invalid-address", "/address")
+
+
 def test_an_environment_is_free_again_when_its_gateways_have_gone():
     gone = (GatewayRemoved(organization=ORG, name="east"), GatewayRemoved(organization=ORG, name="west"))
     assert given(*HOUSE, *gone).when(DeleteEnvironment(organization=ORG, name="production")).then_anything()

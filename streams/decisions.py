@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from commands.decision import Rejection, Request, rejected
 from commands.rules import Decided, decide
 from commands.world import Before, World
+from schemas.api import Document
 from schemas.canonical import digest
 from schemas.catalog import COMMANDS
 from schemas.envelope import Envelope
@@ -65,6 +66,7 @@ class Decisions:
                 time=now,
                 partitionkey=cause.partitionkey,
                 data=event.data(),
+                dataref=_dataref(event),
                 correlationid=cause.correlationid or cause.id,
                 causationid=cause.id,
                 traceparent=cause.traceparent,
@@ -111,6 +113,14 @@ class Decisions:
             )
             for command, outcome in self.outcomes.values()
         ]
+
+
+def _dataref(event: Event) -> str:
+    """Where the `document` an event speaks of is to be had: documents do not travel on the log."""
+    document: object = getattr(event, "document", None)
+    if not isinstance(document, Document):
+        return ""
+    return f"/api/v1/organizations/{event.organization}/documents/{document.sha256}"
 
 
 def read_command(envelope: Envelope) -> Command | Rejection:

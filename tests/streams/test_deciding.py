@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.api import DeleteApi
+from schemas.api import DeleteApi, Document
 from schemas.deployment import StopDeployment
 from schemas.envelope import GENESIS
 from schemas.environment import DefineEnvironment
@@ -44,6 +44,15 @@ async def test_an_event_says_what_caused_it_and_who(tmp_path: Path):
     assert (event.causationid, event.correlationid, event.authid) == ("cmd-7", "cmd-7", "tester")
     assert (outcome.name, outcome.accepted, outcome.position, outcome.version) == ("cmd-7", True, 1, 1)
     assert outcome.requested_at == asked.time
+
+
+async def test_an_event_refers_to_its_document(tmp_path: Path):
+    written = Document(sha256="ab" * 32, size=12, form="signalbox.io/v1")
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish(document=written)))
+        *before, published = await at.events()
+    assert {e.dataref for e in before} == {""}
+    assert published.dataref == f"/api/v1/organizations/acme/documents/{written.sha256}"
 
 
 async def test_a_command_id_is_decided_once(tmp_path: Path):

@@ -197,7 +197,8 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
         await at.do(*HOUSE, publish(), deploy())
         assert await at.do(publish(of=spec(policies=[BROKEN])), deploy(), ids=("p", "d2")) == set()
         assert at.facts() == [("d2", "refused")]
-        assert "unsupported" in at.reports[0].reason and "api-key-auth" in at.reports[0].reason
+        assert at.reports[0].reason.startswith("unsupported: the policy api-key-auth")
+        assert at.reports[0].reason.endswith("(/policies/0)")
         assert at.causes("orders") == [("orders", 1)]
 
 

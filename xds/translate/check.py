@@ -18,7 +18,7 @@ _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 def check(api: DeployedApi) -> tuple[Unsupported, ...]:
     """Everything that is in the way of serving an API; empty when nothing is.
 
-    Pointers are into the API's specification: those of routes as the routes have them.
+    Pointers are into the API's specification: those of routes and policies as they have them.
     """
     return tuple(dict.fromkeys(_findings(api)))
 
@@ -48,6 +48,8 @@ def _findings(api: DeployedApi) -> Iterable[Unsupported]:
     for route in api.routes:
         for problem in dict.fromkeys(_route_problems(route)):
             yield Unsupported(route.pointer, problem)
+        for policy, problem in effects_of(route.policies)[1]:
+            yield Unsupported(policy.pointer or route.pointer, problem)
 
 
 def _route_problems(route: Route) -> Iterable[str]:
@@ -67,7 +69,6 @@ def _route_problems(route: Route) -> Iterable[str]:
             yield f"the match of header {header.name}: {problem}"
     yield from _arm_problems(route.arms)
     yield from resilience_problems(route)
-    yield from effects_of(route.policies)[1]
 
 
 def _arm_problems(arms: Sequence[Arm]) -> Iterable[str]:

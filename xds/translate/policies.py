@@ -15,14 +15,15 @@ POLICIES: tuple[PolicyKind, ...] = (
 _BY_NAME = {p.name: p for p in POLICIES}
 
 
-def effects_of(policies: Sequence[Policy]) -> tuple[Effects, tuple[str, ...]]:
-    """What policies add up to, the later one winning; and what is wrong or not supported."""
+def effects_of(policies: Sequence[Policy]) -> tuple[Effects, tuple[tuple[Policy, str], ...]]:
+    """What policies add up to, the later one winning; and what is wrong with which, or not supported."""
     effects = Effects()
-    problems: list[str] = []
+    problems: list[tuple[Policy, str]] = []
     for policy in policies:
         kind = _BY_NAME.get(policy.name)
         if kind is None:
-            problems.append(f"the policy {policy.name}: Envoy gateways do not have it yet")
+            problems.append((policy, f"the policy {policy.name}: Envoy gateways do not have it yet"))
             continue
-        problems.extend(f"the policy {policy.name}: {p}" for p in kind.apply(policy.params, effects))
+        said = kind.apply(policy.params, effects)
+        problems.extend((policy, f"the policy {policy.name}: {problem}") for problem in said)
     return effects, tuple(problems)

@@ -15,7 +15,7 @@ def publish(made: House, name: str, upstream: str, display_name: str) -> int:
     """A new revision of an API; its number."""
     documents = [{"source": name, "content": definition(name, upstream, display_name)}]
     answer = made.ask("POST", "/apply", {"documents": documents, "deploy": None})
-    return int(answer["items"][0]["revision"])  # type: ignore[index]
+    return int(answer["items"][0]["revision"])
 
 
 class Changing:

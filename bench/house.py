@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -170,7 +171,7 @@ class House:
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}", "content_type": "application/json"}
 
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> dict[str, object]:
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         """One request below the organization. Raises RuntimeError with what was answered."""
         connection = self.connection()
         content = b"" if body is None else orjson.dumps(body)
@@ -194,10 +195,7 @@ class House:
                 for n in names[start : start + batch]
             ]
             answer = self.ask("POST", "/apply", {"documents": documents, "deploy": {"gateway": "local"}})
-            items = answer["items"]
-            assert isinstance(items, list)
-            wanted = [item["deployment"] for item in items]  # pyright: ignore[reportUnknownVariableType]
-            self.until_acknowledged(wanted)  # pyright: ignore[reportUnknownArgumentType]
+            self.until_acknowledged([item["deployment"] for item in answer["items"]])
 
     def until_quiet(self, seconds: float = 60.0) -> None:
         """Waits until the read models have taken in everything: what loading left is not measured."""
@@ -215,7 +213,7 @@ class House:
 
     def until_acknowledged(self, deployments: list[str], seconds: float = 60.0) -> None:
         answer = self.ask("POST", "/deployments/facts", {"names": deployments, "wait": seconds})
-        late = [n for n in deployments if answer[n]["state"] not in ("acknowledged", "serving")]  # type: ignore[index]
+        late = [n for n in deployments if answer[n]["state"] not in ("acknowledged", "serving")]
         if late:
             raise RuntimeError(f"{len(late)} deployments are not acknowledged: {answer[late[0]]}")
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 from gateways.translator import Translator
 
@@ -10,8 +11,7 @@ MODULES = {"envoy": "xds.translate"}
 
 class Translators(Mapping[str, Translator]):
     def __getitem__(self, kind: str) -> Translator:
-        translator: Translator = importlib.import_module(MODULES[kind])  # pyright: ignore[reportAssignmentType]
-        return translator
+        return cast("Translator", importlib.import_module(MODULES[kind]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(MODULES)

@@ -116,9 +116,9 @@ class Decider:
         known = await self.log.find_all("outcomes", [r.envelope.id for r in records])
         batch = Decisions(self.world, self.head, self.source, self.clock)
         self._deciding = True
+        first = {id: Outcome.of(record.envelope.data) for id, record in known.items()}
         for record in records:
-            if record.envelope.id not in known and record.envelope.id not in batch.outcomes:
-                batch.add(record.envelope)
+            batch.take(record.envelope, first.get(record.envelope.id))
         for before in batch.changes:
             self._dirty[before.subject] = None
         snapshots: Sequence[Snapshot] = ()
@@ -127,7 +127,7 @@ class Decider:
         appends: list[Append] = []
         if batch.events:
             appends.append(Append("events", self.partition, batch.events, expected=self.head.position))
-        if batch.outcomes:
+        if batch.outcomes or batch.reused:
             appends.append(Append("outcomes", self.partition, batch.outcome_envelopes()))
         consumed = (Consumed(OWNER, "commands", self.partition, after),)
         try:
@@ -144,7 +144,7 @@ class Decider:
             self._snapshot_at = self.head.position
         self.decided(tuple(batch.outcomes.values()), perf_counter() - began)
         if known:
-            self.repeated([Outcome.of(record.envelope.data) for record in known.values()])
+            self.repeated(list(first.values()))
         return True
 
     def _snapshots(self, head: Head) -> list[Snapshot]:

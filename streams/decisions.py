@@ -33,6 +33,21 @@ class Decisions:
     changes: list[Before] = field(default_factory=list[Before])
     outcomes: dict[str, tuple[Envelope, Outcome]] = field(default_factory=dict[str, tuple[Envelope, Outcome]])
 
+    reused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
+    """Commands under an id that was decided with another body: rejected, while the first answer stands."""
+
+    def take(self, envelope: Envelope, before: Outcome | None) -> None:
+        """Decides the command in `envelope` unless its id was decided; `before` is the outcome then."""
+        decided = self.outcomes.get(envelope.id)
+        before = decided[1] if decided else before
+        if before is None:
+            self.add(envelope)
+        elif before.digest != digest(envelope.data):
+            refusal = rejected(
+                "command-id-reused", "A command of this id and another content was decided before."
+            )
+            self.reused.append((envelope, self._outcome(envelope, refusal, self.clock())))
+
     def add(self, envelope: Envelope) -> None:
         """Decides the command in `envelope`; its outcome is found under its id."""
         now = self.clock()
@@ -111,7 +126,7 @@ class Decisions:
                 causationid=command.id,
                 traceparent=command.traceparent,
             )
-            for command, outcome in self.outcomes.values()
+            for command, outcome in (*self.outcomes.values(), *self.reused)
         ]
 
 

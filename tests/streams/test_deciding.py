@@ -65,6 +65,26 @@ async def test_a_command_id_is_decided_once(tmp_path: Path):
         assert await at.log.end("outcomes", 0) == 1
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answer_stands(
+    tmp_path: Path, together: bool
+):
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        first = envelope(DefineProject(organization=ORG, name="one"), "cmd-1")
+        other = envelope(DefineProject(organization=ORG, name="two"), "cmd-1")
+        if together:
+            await at.decide(first, other)
+        else:
+            await at.decide(first)
+            await at.decide(other)
+        said = [r.envelope.data for r in await at.log.read("outcomes", 0, len(HOUSE), 10)]
+        assert [(o["accepted"], o["rule"]) for o in said] == [(True, ""), (False, "command-id-reused")]
+        stands = await at.log.find("outcomes", "cmd-1")
+        assert stands is not None and stands.envelope.data["accepted"]
+        assert [e.subject for e in await at.events()][len(HOUSE) :] == ["organizations/acme/projects/one"]
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

@@ -13,7 +13,7 @@ from bench.figure import Figure, machine
 
 BENCHES = ("translate", "commands", "rebuild", "change", "folder", "fanout")
 LONG = ("crash",)
-"""Run only when they are named: a quarter of an hour each."""
+"""Run only when they are named: more than half an hour each."""
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -34,7 +34,7 @@ class Message(Value):
 
     @classmethod
     def type(cls) -> str:
-        raise NotImplementedError  # pragma: no cover - each family below says it
+        return f"io.signalbox.{cls.aggregate}.{cls.verb}.v{cls.major}"
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
@@ -73,7 +73,3 @@ class Event(Message):
     """
 
     effect: ClassVar[Literal["merge", "end"]] = "merge"
-
-    @classmethod
-    def type(cls) -> str:
-        return f"io.signalbox.{cls.aggregate}.{cls.verb}.v{cls.major}"

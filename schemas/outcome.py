@@ -34,7 +34,3 @@ class Outcome(Message):
     rule: str = Field(default="", description="The rule that rejected it.")
     message: str = ""
     errors: tuple[Complaint, ...] = ()
-
-    @classmethod
-    def type(cls) -> str:
-        return f"io.signalbox.command.decided.v{cls.major}"

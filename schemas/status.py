@@ -16,10 +16,6 @@ class Status(Message):
 
     at: str
 
-    @classmethod
-    def type(cls) -> str:
-        return f"io.signalbox.status.{cls.verb}.v{cls.major}"
-
 
 class DeliveryReported(Status):
     """How far one deployment has come on one node (`*` for the gateway as a whole)."""

@@ -1,4 +1,8 @@
+from pathlib import Path
+
 import pytest
+
+from tests.real_envoy import real_envoy
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +14,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Using `@model_validator` with mode='after':DeprecationWarning"
     )
+
+
+@pytest.fixture(scope="session")
+def envoy() -> Path:
+    """The real Envoy."""
+    return real_envoy()

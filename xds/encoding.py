@@ -231,7 +231,7 @@ def _payload(field: "FieldMetadata") -> Payload:
     if kind == "bytes":
         return bytes
     if kind != "message":
-        raise NotImplementedError(f"field type {kind}")
+        raise TypeError(f"fields of type {kind} cannot be encoded")
     if field.unwrap is None:
         return _payload_of_message
     wrapper: Any = field.unwrap()

@@ -5,12 +5,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bench.calls import until
 from bench.house import ROOT, House
-from signalbox.envoy import EnvoyMissing, find_binary
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -31,13 +31,7 @@ class AsMakeUp(House):
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsMakeUp]:
-    try:
-        find_binary()
-    except EnvoyMissing as missing:
-        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
-            raise
-        pytest.skip(str(missing))
+def up(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsMakeUp]:
     house = AsMakeUp(tmp_path_factory.mktemp("readme") / "data")
     try:
         house.up()

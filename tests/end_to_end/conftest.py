@@ -1,6 +1,5 @@
 """A real Signalbox with a real Envoy: one that tests share, and new ones to be mistreated."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,18 +8,6 @@ import pytest
 from bench.calls import Calls
 from bench.house import House
 from bench.house import upstream as serving_upstream
-from signalbox.envoy import EnvoyMissing, find_binary
-
-
-@pytest.fixture(scope="session")
-def envoy() -> None:
-    """Skips without an Envoy binary; with SIGNALBOX_REQUIRE_REAL=1 that is a failure."""
-    try:
-        find_binary()
-    except EnvoyMissing as missing:
-        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +18,7 @@ def upstream() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def running(envoy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def running(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A Signalbox with Envoy that stays up: for tests that leave nothing behind but APIs of their own."""
     house = House(tmp_path_factory.mktemp("running") / "data")
     try:

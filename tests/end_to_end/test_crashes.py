@@ -1,11 +1,13 @@
 """The process is killed at random moments; `bench.crash` runs the same for longer."""
 
+from pathlib import Path
+
 from bench.crash import crashes
 from bench.house import House
 
 
 def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
-    envoy: None, house: House, upstream: str
+    envoy: Path, house: House, upstream: str
 ):
     report = crashes(house, upstream, rounds=25, seed=20)
     assert report.faults == []

@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(envoy: None, place: Path) -> Iterator[House]:
+def up(envoy: Path, place: Path) -> Iterator[House]:
     """`make up`, as the first block says, until the end of the tests."""
     if shutil.which("make") is None or shutil.which("curl") is None:
         pytest.skip("make and curl are needed")

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ UPDATES = r"^(cluster_manager|listener_manager|http)\..*(update_success|config_r
 
 @pytest.fixture(scope="module")
 def standing(
-    envoy: None, upstream: str, tmp_path_factory: pytest.TempPathFactory
+    envoy: Path, upstream: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[House, list[str]]]:
     house = House(tmp_path_factory.mktemp("restarts") / "data")
     try:

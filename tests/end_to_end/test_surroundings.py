@@ -33,7 +33,7 @@ def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.mark.parametrize("what", ["http", "xds", "gateway"])
 def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_another(
-    envoy: None, house: House, what: str
+    envoy: Path, house: House, what: str
 ):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -198,7 +198,7 @@ def fill(disk: Path) -> Path:
 
 
 def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_takes(
-    envoy: None, on_small_disk: House, small_disk: Path, upstream: str
+    envoy: Path, on_small_disk: House, small_disk: Path, upstream: str
 ):
     house = on_small_disk
     house.up()

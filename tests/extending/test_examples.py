@@ -15,7 +15,6 @@ from bench.calls import Calls, Reply, specification
 from bench.connection import Connection
 from bench.house import House
 from bench.house import upstream as serving_upstream
-from signalbox.envoy import EnvoyMissing, find_binary
 from tests.extending.page import ROOT, examples, extended_copy
 
 TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
@@ -83,14 +82,8 @@ def upstream() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def extended(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
+def extended(envoy: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
     """Runs on data that a Signalbox without the examples began."""
-    try:
-        find_binary()
-    except EnvoyMissing as missing:
-        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
-            raise
-        pytest.skip(str(missing))
     before = House(tmp_path_factory.mktemp("extended") / "data")
     try:
         before.up("--no-envoy")

@@ -1,6 +1,5 @@
 """One trace leads from the HTTP request to the gateway's answer, and the metrics tell what they promise."""
 
-import os
 import re
 import socket
 import time
@@ -13,7 +12,6 @@ from bench.calls import Calls, specification, until
 from bench.house import House
 from bench.house import upstream as serving_upstream
 from signalbox import telemetry
-from signalbox.envoy import EnvoyMissing, find_binary
 from tests.signalbox.collector import Collector, collector
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -35,14 +33,8 @@ def collected() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def traced(collected: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def traced(envoy: Path, collected: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A Signalbox with Envoy that exports to the collector."""
-    try:
-        find_binary()
-    except EnvoyMissing as missing:
-        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
-            raise
-        pytest.skip(str(missing))
     house = House(tmp_path_factory.mktemp("traced") / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)

@@ -1,28 +1,19 @@
 """A real Envoy on what the translator makes, its discovery replaced by one static file."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from gateways.entry import Entry
+from tests.real_envoy import real_envoy
 from xds.bootstrap import RUNTIME
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE, message_class
 
 
 def envoy_binary() -> str:
-    """The Envoy of the environment; skips where there is none, fails where one is required."""
-    binary = Path(sys.executable).with_name("envoy")
-    if not binary.exists():
-        if os.environ.get("SIGNALBOX_REQUIRE_REAL") == "1":
-            pytest.fail(f"no Envoy at {binary}")
-        pytest.skip(f"no Envoy at {binary}")
-    return str(binary)
+    return str(real_envoy())
 
 
 def resource(entry: Entry) -> dict[str, Any]:

@@ -15,23 +15,41 @@ TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a message others put on the log cannot be taken: `rule` is `malformed`, `unknown-schema` or
+    `unauthorized`, `reason` a sentence, `value` the message's body as it came."""
+
+    rule: str
+    reason: str
+    value: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """An envelope where it stands on the log."""
+    """An envelope where it stands on the log.
+
+    With a `fault` the envelope holds no more than what could be read: its id may be empty, its data is.
+    """
 
     topic: Topic
     partition: int
     position: int
     envelope: Envelope
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Envelopes for one topic's partition; refused when `expected` is given and is not its end."""
+    """Envelopes for one topic's partition; refused when `expected` is given and is not its end.
+
+    With `first`, what `Log.next_position` said: they are written there or not at all.
+    """
 
     topic: Topic
     partition: int
     envelopes: Sequence[Envelope]
     expected: int | None = None
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class Consumed:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Appends and consumer positions that become durable together or not at all."""
+    """Appends, consumer positions and snapshots of one partition: durable together or not at all."""
 
     appends: Sequence[Append] = ()
     consumed: Sequence[Consumed] = ()
@@ -76,6 +94,14 @@ class LogDamaged(LogError):
     """The store holds something it cannot have written. Says what and what can be done."""
 
 
+class Fenced(LogError):
+    """Another process has claimed the partition: nothing more is written to it from here."""
+
+
+class MessageTooLarge(LogError):
+    """A message is larger than the log takes; nothing was written. Says the size and the limit."""
+
+
 class WrongExpectedPosition(LogError):
     """Somebody else wrote to the partition first."""
 
@@ -97,17 +123,29 @@ class Log(Protocol):
         """The partition of an organization."""
         ...
 
+    async def claim(self, partition: int) -> None:
+        """Makes this the one writer of a partition's events, outcomes and snapshots.
+
+        Whoever was it before is fenced and what it had not committed is gone, so claim first and read
+        then. Raises LogUnavailable.
+        """
+        ...
+
+    async def next_position(self, partition: int) -> int:
+        """Where the next event of a claimed partition will stand."""
+        ...
+
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
         """Durably appends each envelope to the partition of its `partitionkey`; positions in order.
 
-        Raises LogUnavailable.
+        Raises LogUnavailable, MessageTooLarge.
         """
         ...
 
     async def commit(self, transaction: Transaction) -> list[list[int]]:
         """All of `transaction` or nothing; positions per append.
 
-        Raises WrongExpectedPosition, LogUnavailable.
+        Raises WrongExpectedPosition, LogUnavailable, MessageTooLarge, Fenced.
         """
         ...
 

@@ -80,6 +80,13 @@ class SqliteLog:
     def partition_of(self, key: str) -> int:
         return partition_of(key, self._partitions)
 
+    async def claim(self, partition: int) -> None:
+        """The lock on the data directory has seen to it."""
+        self._require("events", partition)
+
+    async def next_position(self, partition: int) -> int:
+        return self._require("events", partition) + 1
+
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
         by_partition: dict[int, list[Envelope]] = {}
         partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]

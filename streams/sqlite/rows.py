@@ -47,6 +47,7 @@ _topic = _setter(Record, "topic")
 _partition = _setter(Record, "partition")
 _position = _setter(Record, "position")
 _envelope = _setter(Record, "envelope")
+_fault = _setter(Record, "fault")
 
 
 def encode(envelope: Envelope) -> tuple[str, str, str, bytes]:
@@ -112,4 +113,5 @@ def decode(topic: Topic, row: Row) -> Record:
     _partition(record, key >> POSITION_BITS)
     _position(record, key & MAX_POSITION)
     _envelope(record, envelope)
+    _fault(record, None)
     return record

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streams.log import Topic, Transaction, WrongExpectedPosition
+from streams.log import Append, Topic, Transaction, WrongExpectedPosition
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.rows import encode
 from streams.sqlite.schema import (
@@ -43,10 +43,15 @@ def encoded(transaction: Transaction) -> EncodedTransaction:
     return EncodedTransaction(
         transaction,
         [
-            EncodedAppend(a.topic, a.partition, [encode(e) for e in a.envelopes], a.expected)
+            EncodedAppend(a.topic, a.partition, [encode(e) for e in a.envelopes], _expected(a))
             for a in transaction.appends
         ],
     )
+
+
+def _expected(append: Append) -> int | None:
+    """Positions are without gaps here."""
+    return append.expected if append.first is None else append.first - 1
 
 
 class LogUnit:

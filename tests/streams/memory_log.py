@@ -20,6 +20,12 @@ class MemoryLog:
     def partition_of(self, key: str) -> int:
         return sum(key.encode()) % self._partitions
 
+    async def claim(self, partition: int) -> None:
+        return None
+
+    async def next_position(self, partition: int) -> int:
+        return await self.end("events", partition) + 1
+
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
         positions: list[int] = []
         for envelope in envelopes:

@@ -2,8 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from streams.kafka.settings import KafkaSettings
+
+ENGINES = ("embedded", "kafka")
+NO_KAFKA = KafkaSettings(bootstrap="")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+YES_AND_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
+YES_AND_NO |= {"off": False, "": False}
 
 
 class SettingsError(ValueError):
@@ -38,7 +46,10 @@ def address(text: str, option: str) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of one process (command line options win over `SIGNALBOX_*` variables)."""
+    """Settings of one process (command line options win over `SIGNALBOX_*` variables).
+
+    `kafka.bootstrap` and `postgres` are empty when nobody named them: `up` then starts its own.
+    """
 
     data: Path = Path(".signalbox")
     http: Address = Address("127.0.0.1", 8080)
@@ -50,18 +61,38 @@ class Settings:
     max_body: int = 10 * 1024 * 1024
     otlp: bool = False
     json_logs: bool = False
+    kafka: KafkaSettings = NO_KAFKA
+    postgres: str = field(default="", repr=False)
+    """URL, with the driver: `postgresql+psycopg://…`."""
+    secrets: Path | None = None
+    """Where tokens and keys are that several processes share; else in `data`."""
+    signing_key: str = ""
+    """File with the private key that signs the commands of HTTP callers."""
+    trusted_keys: str = ""
+    """File with the public keys whose tokens are believed."""
+    health: Address | None = None
+    first_start: bool = False
+    """Role `api` sees to it that there is something to begin with."""
+
+    @property
+    def secrets_directory(self) -> Path:
+        return self.secrets or self.data
 
     @property
     def admin_token(self) -> Path:
-        return self.data / "admin.token"
+        return self.secrets_directory / "admin.token"
 
     @property
     def gateway_token(self) -> Path:
-        return self.data / "gateway.token"
+        return self.secrets_directory / "gateway.token"
+
+    @property
+    def probe_key(self) -> Path:
+        return self.secrets_directory / "probe.key"
 
 
 def from_environment(environment: Mapping[str, str] = os.environ, **options: str | bool | None) -> Settings:
-    """Settings from options that are not None, then `SIGNALBOX_DATA|HTTP|XDS|GATEWAY|ENGINE`, then defaults.
+    """Settings from options that are not None, then variables `SIGNALBOX_*`, then defaults.
 
     Raises SettingsError.
     """
@@ -72,8 +103,9 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
 
     default = Settings()
     engine = text("engine", default.engine)
-    if engine != "embedded":
-        raise SettingsError(f"--engine takes 'embedded'; {engine!r} is not built yet.")
+    if engine not in ENGINES:
+        raise SettingsError(f"--engine takes 'embedded' or 'kafka'; {engine!r} is neither.")
+    health, secrets = text("health", ""), text("secrets", "")
     return Settings(
         data=Path(text("data", str(default.data))),
         http=address(text("http", str(default.http)), "--http"),
@@ -84,4 +116,96 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
         sample=options.get("sample") is not False,
         otlp="OTEL_EXPORTER_OTLP_ENDPOINT" in environment,
         json_logs=text("logs", "") == "json",
+        kafka=kafka_settings(environment),
+        postgres=postgres_url(environment.get("SIGNALBOX_POSTGRES", "")),
+        secrets=Path(secrets) if secrets else None,
+        signing_key=_file(environment, "SIGNALBOX_SIGNING_KEY"),
+        trusted_keys=_file(environment, "SIGNALBOX_TRUSTED_KEYS"),
+        health=address(health, "--health") if health else None,
+        first_start=options.get("first_start") is True,
     )
+
+
+def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings:
+    """From `SIGNALBOX_KAFKA` and `SIGNALBOX_KAFKA_*`; without the first the bootstrap servers are empty.
+
+    Raises SettingsError.
+    """
+    bootstrap = environment.get("SIGNALBOX_KAFKA", "").strip()
+    for server in bootstrap.split(",") if bootstrap else ():
+        address(server.strip(), "SIGNALBOX_KAFKA")
+    known = NO_KAFKA
+    found = KafkaSettings(
+        bootstrap=bootstrap,
+        prefix=environment.get("SIGNALBOX_KAFKA_PREFIX", known.prefix),
+        partitions=_number(environment, "SIGNALBOX_KAFKA_PARTITIONS", known.partitions, 1, 4096),
+        replication=_number(environment, "SIGNALBOX_KAFKA_REPLICATION", known.replication, 1, 32),
+        session_timeout_ms=_number(
+            environment, "SIGNALBOX_KAFKA_SESSION_TIMEOUT_MS", known.session_timeout_ms, 1000, 1_800_000
+        ),
+        max_message=_number(
+            environment, "SIGNALBOX_KAFKA_MAX_MESSAGE", known.max_message, 10_000, 100_000_000
+        ),
+        tls=_yes(environment, "SIGNALBOX_KAFKA_TLS"),
+        ca=_file(environment, "SIGNALBOX_KAFKA_CA"),
+        certificate=_file(environment, "SIGNALBOX_KAFKA_CERTIFICATE"),
+        key=_file(environment, "SIGNALBOX_KAFKA_KEY"),
+        mechanism=environment.get("SIGNALBOX_KAFKA_MECHANISM", ""),
+        username=environment.get("SIGNALBOX_KAFKA_USERNAME", ""),
+        password=environment.get("SIGNALBOX_KAFKA_PASSWORD", ""),
+    )
+    if not found.prefix or not all(c.isalnum() or c in "._-" for c in found.prefix):
+        raise SettingsError(
+            "SIGNALBOX_KAFKA_PREFIX takes letters, digits, '.', '_' and '-', as topics are named; "
+            f"{found.prefix!r} is not."
+        )
+    if found.mechanism and found.mechanism not in MECHANISMS:
+        raise SettingsError(
+            f"SIGNALBOX_KAFKA_MECHANISM takes {', '.join(MECHANISMS)}; {found.mechanism!r} is none of them."
+        )
+    if found.mechanism and not found.username:
+        raise SettingsError(
+            "SIGNALBOX_KAFKA_MECHANISM is set: set SIGNALBOX_KAFKA_USERNAME and SIGNALBOX_KAFKA_PASSWORD too."
+        )
+    if not found.tls and (found.ca or found.certificate or found.key):
+        raise SettingsError("SIGNALBOX_KAFKA_CA, _CERTIFICATE and _KEY need SIGNALBOX_KAFKA_TLS=on.")
+    if found.key and not found.certificate:
+        raise SettingsError("SIGNALBOX_KAFKA_KEY needs SIGNALBOX_KAFKA_CERTIFICATE beside it.")
+    return found
+
+
+def postgres_url(text: str) -> str:
+    """The URL with the driver we use, from any usual way to write it. Raises SettingsError."""
+    if not text:
+        return ""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg") or not rest:
+        # The text itself may hold a password.
+        raise SettingsError(
+            "SIGNALBOX_POSTGRES takes a URL such as postgresql://user:password@host:5432/signalbox; "
+            "what it holds is none."
+        )
+    return f"postgresql+psycopg://{rest}"
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise SettingsError(f"{name} takes a number from {least} to {most}; {text!r} is not.")
+    return int(text)
+
+
+def _yes(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "")
+    if text.lower() not in YES_AND_NO:
+        raise SettingsError(f"{name} takes 'on' or 'off'; {text!r} is neither.")
+    return YES_AND_NO[text.lower()]
+
+
+def _file(environment: Mapping[str, str], name: str) -> str:
+    path = environment.get(name, "")
+    if path and not Path(path).is_file():
+        raise SettingsError(f"{name} names a file; there is none at {path!r}.")
+    return path

@@ -1,0 +1,104 @@
+"""What the roles of one process share: settings, the log, measures, and whether it is ready."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
+from pathlib import Path
+from typing import TypeVar
+
+from signalbox.parts import Parts
+from signalbox.settings import Settings
+from signalbox.telemetry import Telemetry
+from streams.kafka.log import KafkaLog
+from streams.kafka.topics import ensure_topics
+from streams.log import LogUnavailable
+
+T = TypeVar("T")
+SOURCE = "/signalbox"
+BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between attempts at something that is not there yet; the last one repeats."""
+
+logger = logging.getLogger("signalbox.roles")
+
+
+class Runtime:
+    """Belongs to one event loop. `parts` are what all roles stand on; they end last."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self.settings = settings
+        self.kafka = settings.kafka
+        self.telemetry = Telemetry(otlp=settings.otlp)
+        parts.callback(self.telemetry.close)
+        self._parts = parts
+        self._log: asyncio.Task[KafkaLog] | None = None
+        self._waiting: dict[str, str] = {}
+        self._troubles: list[Callable[[], str | None]] = []
+
+    @property
+    def directory(self) -> Path:
+        """This process's own; what several share is in `settings.secrets_directory`."""
+        return self.settings.data
+
+    async def log(self) -> KafkaLog:
+        """The process's log, as soon as Kafka is there.
+
+        Raises streams.kafka.topics.TopicMismatch when a topic is not as it must be.
+        """
+        if self._log is None:
+            self._log = asyncio.create_task(self._opened(), name="log")
+            self._parts.push_async_callback(_cancelled, self._log)
+        return await asyncio.shield(self._log)
+
+    async def patiently(
+        self,
+        what: str,
+        attempt: Callable[[], Awaitable[T]],
+        *unavailable: type[Exception],
+    ) -> T:
+        """`attempt`, again and again while it raises one of `unavailable`; readiness says why meanwhile.
+
+        `what` completes the sentence "waits for …".
+        """
+        said = False
+        try:
+            for pause in chain(BACK_OFF, repeat(BACK_OFF[-1])):
+                try:
+                    return await attempt()
+                except unavailable as error:
+                    self._waiting[what] = f"waits for {what}: {first_line(error)}"
+                    if not said:
+                        logger.warning(self._waiting[what])
+                        said = True
+                await asyncio.sleep(pause)
+        finally:
+            self._waiting.pop(what, None)
+        raise AssertionError("unreachable")
+
+    def tell_trouble(self, why: Callable[[], str | None]) -> None:
+        """`why` answers what is wrong at the moment, if anything is."""
+        self._troubles.append(why)
+
+    def trouble(self) -> str | None:
+        """Why this process is not ready."""
+        for waiting in self._waiting.values():
+            return waiting
+        return next((said for why in self._troubles if (said := why())), None)
+
+    async def _opened(self) -> KafkaLog:
+        async def attempt() -> KafkaLog:
+            await ensure_topics(self.kafka)
+            return await KafkaLog.open(self.kafka, self.directory)
+
+        where = f"Kafka at {self.kafka.bootstrap}"
+        return self._parts.closed_at_stop(await self.patiently(where, attempt, LogUnavailable))
+
+
+async def _cancelled(task: asyncio.Task[KafkaLog]) -> None:
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,168 @@
+"""Reading partitions of Kafka at any offset, each request when it is wanted.
+
+aiokafka's consumer keeps fetching from one place in the background; a log is read from many places, and
+a reader that jumps would wait for the fetch that is under way. So requests are sent one by one here, on
+aiokafka's connections, and its parser leaves out what was aborted.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    OffsetOutOfRangeError,
+    StaleMetadata,
+    for_code,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from streams.kafka.producing import unavailable
+from streams.kafka.settings import KafkaSettings
+
+T = TypeVar("T")
+
+LATEST, EARLIEST = -1, -2
+GROUP_COORDINATOR = 0
+NOW = "now"
+"""The connection for what is answered at once; what waits at the broker has a connection of its own,
+because a broker answers the requests of one connection in turn."""
+
+PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 0.05
+FETCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`following` is the offset to go on from; `stable` the offset up to which all is decided."""
+
+    messages: Sequence[ConsumerRecord]
+    following: int
+    stable: int
+
+
+class Fetching:
+    """One process's reads. Raises LogUnavailable when no answer is had for some seconds."""
+
+    def __init__(self, settings: KafkaSettings, client: AIOKafkaClient) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._client = client
+
+    @classmethod
+    async def open(cls, settings: KafkaSettings, topics: Sequence[str]) -> "Fetching":
+        """Raises LogUnavailable."""
+        client = AIOKafkaClient(**settings.client(), connections_max_idle_ms=None)
+        try:
+            await client.bootstrap()
+            await client.set_topics(topics)
+        except (KafkaError, OSError) as error:
+            await client.close()
+            raise unavailable(settings, error) from error
+        return cls(settings, client)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def fetch(self, place: TopicPartition, offset: int, *, wait_ms: int = 0) -> Fetched:
+        """What stands at `offset` and after it; with `wait_ms`, as soon as there is anything."""
+        connection = f"{place.topic}/{place.partition}" if wait_ms else NOW
+
+        async def once() -> Fetched:
+            request = FetchRequest(
+                wait_ms,
+                1,
+                4 * FETCH_BYTES,
+                READ_COMMITTED,
+                [(place.topic, [(place.partition, offset, FETCH_BYTES)])],
+            )
+            response = await self._client.send(self._leader(place), request, group=connection)
+            ((_, ((_, code, _, stable, *_rest, aborted, found),)),) = _versioned(response)
+            if for_code(code) is OffsetOutOfRangeError:
+                return await self._in_range(place, offset)
+            _check(code)
+            records = PartitionRecords(
+                place, MemoryRecords(found), aborted, offset, None, None, False, READ_COMMITTED
+            )
+            messages = list(records) if found else []
+            return Fetched(messages, records.next_fetch_offset, stable)
+
+        return await self._patiently(once)
+
+    async def end(self, place: TopicPartition) -> int:
+        """The offset after the last record that is decided."""
+        return await self._offset(place, LATEST)
+
+    async def beginning(self, place: TopicPartition) -> int:
+        """The offset of the first record that is kept."""
+        return await self._offset(place, EARLIEST)
+
+    async def committed(self, group: str, place: TopicPartition) -> int:
+        """The offset a consumer group goes on from, 0 at first."""
+
+        async def once() -> int:
+            node = await self._client.coordinator_lookup(GROUP_COORDINATOR, group)
+            request = OffsetFetchRequest(group, [(place.topic, [place.partition])])
+            response = await self._client.send(node, request, group=NOW)
+            ((_, ((_, offset, _, code, *_),)),) = response.topics
+            _check(code)
+            return max(0, offset)
+
+        return await self._patiently(once)
+
+    async def _in_range(self, place: TopicPartition, offset: int) -> Fetched:
+        """What retention removed is skipped."""
+        beginning, end = await self.beginning(place), await self.end(place)
+        return Fetched((), max(offset, beginning), end)
+
+    async def _offset(self, place: TopicPartition, which: int) -> int:
+        async def once() -> int:
+            request = OffsetRequest(-1, READ_COMMITTED, [(place.topic, [(place.partition, which)])])
+            response = await self._client.send(self._leader(place), request, group=NOW)
+            ((_, ((_, code, _, offset),)),) = response.topics
+            _check(code)
+            return offset
+
+        return await self._patiently(once)
+
+    def _leader(self, place: TopicPartition) -> int:
+        node = self._client.cluster.leader_for_partition(place)
+        if node is None:
+            raise StaleMetadata(f"{place.topic}/{place.partition} is not known")
+        if node == -1:
+            raise LeaderNotAvailableError()
+        return node
+
+    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await once()
+            except (KafkaError, OSError) as error:
+                if loop.time() >= until:
+                    raise unavailable(self._settings, error) from error
+                self._client.force_metadata_update()
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def _versioned(response: Any) -> Any:
+    if response.API_VERSION >= 11:  # before the records comes the replica to prefer
+        return [
+            (topic, [(*p[:-3], p[-3], p[-1]) for p in partitions]) for topic, partitions in response.topics
+        ]
+    return response.topics
+
+
+def _check(code: int) -> None:
+    if code:
+        raise for_code(code)()

@@ -1,0 +1,72 @@
+"""Producers as Signalbox uses them: every message durable on all in-sync replicas, none twice."""
+
+import logging
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
+
+from streams.kafka.settings import KafkaSettings
+from streams.log import LogUnavailable, MessageTooLarge
+
+TRANSACTION_SECONDS = 15
+"""How long a transaction of a process that died holds up readers when nobody takes its place."""
+REQUEST_SECONDS = 10
+ROOM = 8
+"""Events, snapshots and configuration may be so many times as large as the largest command."""
+
+# aiokafka waits 20 ms when the broker still finishes the transaction before; it takes the broker one or two.
+sender.BACKOFF_OVERRIDE = 0.002
+
+
+async def started_producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
+    """A producer that is ready. With a transactional id, whoever had it before is fenced, and what that one
+    had not committed is gone.
+
+    Raises LogUnavailable.
+    """
+    options: dict[str, Any] = {
+        **settings.client(),
+        "acks": "all",
+        "enable_idempotence": True,
+        "linger_ms": 0,
+        "request_timeout_ms": REQUEST_SECONDS * 1000,
+        "max_batch_size": settings.max_message * ROOM,
+        "max_request_size": settings.max_message * ROOM,
+    }
+    if transactional_id is not None:
+        options |= {
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": TRANSACTION_SECONDS * 1000,
+        }
+    producer = AIOKafkaProducer(**options)
+    try:
+        await producer.start()
+    except (KafkaError, OSError) as error:
+        await stopped(producer)
+        raise unavailable(settings, error) from error
+    except BaseException:
+        await stopped(producer)
+        raise
+    return producer
+
+
+async def stopped(producer: AIOKafkaProducer) -> None:
+    """Stops a producer, whatever state it is in."""
+    try:
+        await producer.stop()
+    except (KafkaError, OSError) as error:
+        logging.getLogger("signalbox.kafka").debug("a producer that is given up: %r", error)
+
+
+def unavailable(settings: KafkaSettings, error: BaseException) -> LogUnavailable:
+    return LogUnavailable(f"Kafka at {settings.bootstrap} does not answer: {error or type(error).__name__}")
+
+
+def require_size(topic: str, size: int, limit: int) -> None:
+    """Raises MessageTooLarge before the broker has to. Sizes in bytes."""
+    if size > limit:
+        raise MessageTooLarge(
+            f"A message of {size:,} bytes is too large for the topic {topic}, which takes {limit:,}."
+        )

@@ -1,0 +1,159 @@
+"""Partitions as they are read: what was read last is kept, and one request waits for what comes next,
+however many wait for it."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.kafka.fetching import Fetched, Fetching
+from streams.log import LogDamaged, LogUnavailable, Record
+
+WAIT_MS = 500
+KEPT = 4_000
+"""Records kept of what was read last, for others who read the same."""
+
+Decode = Callable[[TopicPartition, ConsumerRecord], Record]
+
+
+class Tail:
+    """One partition. Positions are one more than Kafka's offsets, so what is above position `p` begins at
+    offset `p`.
+
+    Kept are all records from the offset `_start` up to `_next`, decoded when they are first asked for.
+    Apart from that it is known that the last record from `_from` up to `_frontier` is at `_last`.
+    """
+
+    def __init__(self, place: TopicPartition, fetching: Fetching, decode: Decode) -> None:
+        self._place = place
+        self._fetching = fetching
+        self._decode = decode
+        self._offsets: list[int] = []
+        self._kept: list[ConsumerRecord | Record] = []
+        self._start = self._next = 0
+        self._from: int | None = None
+        self._frontier = 0
+        self._last = -1
+        self._polling: asyncio.Task[None] | None = None
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records above position `after`. Raises LogUnavailable."""
+        records = self._held(after, limit)
+        if not records and await self._fetch(after):
+            records = self._held(after, limit)
+        return records
+
+    async def wait(self, after: int) -> None:
+        """Returns once there is a record above position `after`. Raises LogUnavailable, LogDamaged."""
+        if self._last >= after:
+            return
+        if self._from is None or after < self._from:
+            if await self._fetch(after):
+                return
+            self._from = after
+        while self._last < after:
+            if self._polling is None or self._polling.done():
+                self._polling = asyncio.create_task(self._poll())
+            # Whoever gives up must not end it for the others.
+            await asyncio.shield(self._polling)
+
+    async def close(self) -> None:
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+
+    def _held(self, after: int, limit: int) -> list[Record]:
+        if not self._start <= after < self._next:
+            return []
+        first = bisect_left(self._offsets, after)
+        return [self._decoded(i) for i in range(first, min(first + limit, len(self._kept)))]
+
+    async def _fetch(self, after: int) -> bool:
+        """Takes up what follows `after`, waiting for nothing; False when nothing does."""
+        at = after
+        while True:
+            fetched = await self._fetching.fetch(self._place, at)
+            if fetched.messages:
+                self._take(after, fetched)
+                return True
+            if fetched.following >= fetched.stable or fetched.following == at:
+                if self._from is None:
+                    self._frontier = fetched.stable
+                return False
+            at = fetched.following
+
+    async def _poll(self) -> None:
+        at = self._frontier
+        fetched = await self._fetching.fetch(self._place, at, wait_ms=WAIT_MS)
+        if fetched.stable < at:
+            raise LogDamaged(
+                f"{self._place.topic}/{self._place.partition} ends at {fetched.stable} and had been read up "
+                f"to {at}: the broker lost records. Restore its data, or the whole log from a backup."
+            )
+        self._take(at, fetched)
+
+    def _take(self, start: int, fetched: Fetched) -> None:
+        """Keeps what was fetched from offset `start`, joined to what is kept where it follows."""
+        if not self._start <= start <= self._next:
+            self._offsets, self._kept = [], []
+            self._start = self._next = start
+        last = self._offsets[-1] if self._offsets else -1
+        new = [m for m in fetched.messages if m.offset > last]
+        self._offsets.extend(m.offset for m in new)
+        self._kept.extend(new)
+        self._next = max(self._next, fetched.following)
+        if (surplus := len(self._kept) - max(KEPT, len(new))) > 0:
+            self._start = self._offsets[surplus - 1] + 1
+            del self._offsets[:surplus]
+            del self._kept[:surplus]
+        if fetched.messages:
+            self._last = max(self._last, fetched.messages[-1].offset)
+        if start <= self._frontier <= fetched.following:
+            self._frontier = fetched.following
+
+    def _decoded(self, index: int) -> Record:
+        kept = self._kept[index]
+        if isinstance(kept, Record):
+            return kept
+        record = self._decode(self._place, kept)
+        self._kept[index] = record
+        return record
+
+
+class Tails:
+    """The partitions this process reads."""
+
+    def __init__(self, fetching: Fetching, decode: Decode) -> None:
+        self._fetching = fetching
+        self._decode = decode
+        self._tails: dict[TopicPartition, Tail] = {}
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def read(self, place: TopicPartition, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records above position `after`. Raises LogUnavailable."""
+        return await self._of(place).read(after, limit)
+
+    async def wait(self, place: TopicPartition, after: int) -> None:
+        """Returns once there is a record above position `after`.
+
+        Raises LogUnavailable, also when this is closed meanwhile, and LogDamaged.
+        """
+        waiting = asyncio.ensure_future(self._of(place).wait(after))
+        try:
+            await asyncio.wait([waiting, self._closed], return_when=asyncio.FIRST_COMPLETED)
+            if self._closed.done():
+                raise LogUnavailable("the log is closed")
+            await waiting
+        finally:
+            waiting.cancel()
+
+    async def close(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+        await asyncio.gather(*(tail.close() for tail in self._tails.values()))
+
+    def _of(self, place: TopicPartition) -> Tail:
+        if place not in self._tails:
+            self._tails[place] = Tail(place, self._fetching, self._decode)
+        return self._tails[place]

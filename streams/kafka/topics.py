@@ -1,0 +1,169 @@
+"""The topics: created when they are missing, and checked when they are there."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.kafka.producing import ROOM, unavailable
+from streams.kafka.settings import KafkaSettings
+from streams.log import LogError
+
+WEEK_MS = 7 * 24 * 3600 * 1000
+FOREVER = "-1"
+
+
+class TopicMismatch(LogError):
+    """A topic is there and is not as Signalbox needs it; says which setting, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """`required` must be as they are here, or history could be lost; `wanted` are set when it is created."""
+
+    name: str
+    required: Mapping[str, str]
+    wanted: Mapping[str, str]
+
+
+def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
+    small, large = str(settings.max_message), str(settings.max_message * ROOM)
+    kept = {"cleanup.policy": "delete", "retention.ms": FOREVER, "retention.bytes": FOREVER}
+    compacted = {"cleanup.policy": "compact"}
+    # Small segments: only a segment that is closed is compacted.
+    soon = {"segment.bytes": str(16 * 2**20), "min.cleanable.dirty.ratio": "0.2", "max.message.bytes": large}
+    return (
+        TopicSpec(
+            "commands",
+            {"cleanup.policy": "delete"},
+            {"retention.ms": str(WEEK_MS), "max.message.bytes": small},
+        ),
+        TopicSpec("events", kept, {"max.message.bytes": large}),
+        TopicSpec("outcomes", kept, {"max.message.bytes": large}),
+        TopicSpec("status", kept, {"max.message.bytes": small}),
+        TopicSpec("parked", kept, {"max.message.bytes": large}),
+        TopicSpec("config", compacted, soon),
+        TopicSpec("snapshots", compacted, soon),
+    )
+
+
+async def ensure_topics(settings: KafkaSettings) -> None:
+    """Creates what is missing and checks what is there.
+
+    Raises TopicMismatch, LogUnavailable.
+    """
+    admin = AIOKafkaAdminClient(**settings.client())
+    try:
+        await admin.start()
+        try:
+            present = set(await admin.list_topics())
+            missing = [s for s in specs(settings) if settings.topic(s.name) not in present]
+            if missing:
+                await _create(admin, settings, missing)
+            problems = await _problems(admin, settings)
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise unavailable(settings, error) from error
+    if problems:
+        raise TopicMismatch(problems[0])
+
+
+async def topic_problems(settings: KafkaSettings) -> list[str]:
+    """A sentence per setting that is wrong; for topics that are missing too. Raises LogUnavailable."""
+    admin = AIOKafkaAdminClient(**settings.client())
+    try:
+        await admin.start()
+        try:
+            return await _problems(admin, settings)
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise unavailable(settings, error) from error
+
+
+async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[TopicSpec]) -> None:
+    # With three replicas and more, one may be away; with fewer, all must have what is acknowledged.
+    in_sync = max(1, settings.replication - 1)
+    response = await admin.create_topics(
+        [
+            NewTopic(
+                settings.topic(spec.name),
+                settings.partitions,
+                settings.replication,
+                topic_configs={**spec.required, **spec.wanted, "min.insync.replicas": str(in_sync)},
+            )
+            for spec in missing
+        ]
+    )
+    for topic, code, *rest in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            said = rest[0] if rest and rest[0] else error.__name__
+            raise TopicMismatch(f"The topic {topic} cannot be created: {said}")
+
+
+async def _problems(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> list[str]:
+    wanted = {settings.topic(spec.name): spec for spec in specs(settings)}
+    partitions = await _partitions(admin, list(wanted))
+    problems: list[str] = []
+    for name in wanted:
+        count = partitions.get(name, 0)
+        if not count:
+            problems.append(f"The topic {name} is missing.")
+        elif count != settings.partitions:
+            problems.append(
+                f"The topic {name} has {count} partitions, this process is set to "
+                f"{settings.partitions} (SIGNALBOX_KAFKA_PARTITIONS); the number never changes."
+            )
+    if problems:
+        return problems
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+    for response in await admin.describe_configs(resources):
+        for _, _, _, name, entries in response.resources:
+            have = {entry[0]: entry[1] for entry in entries}
+            required = {
+                **wanted[name].required,
+                "max.message.bytes": wanted[name].wanted["max.message.bytes"],
+            }
+            problems.extend(_differing(name, have, required, settings.replication))
+    return problems
+
+
+def _differing(
+    topic: str, have: Mapping[str, str], required: Mapping[str, str], replication: int
+) -> list[str]:
+    problems = [
+        f"The topic {topic} has {setting}={have.get(setting)}, it must be {value}: "
+        f"kafka-configs.sh --alter --topic {topic} --add-config {setting}={value}"
+        for setting, value in required.items()
+        if setting != "max.message.bytes" and have.get(setting) != value
+    ]
+    size = int(required["max.message.bytes"])
+    if int(have.get("max.message.bytes") or 0) < size:
+        problems.append(
+            f"The topic {topic} takes messages of {have.get('max.message.bytes')} bytes, it must be {size}: "
+            f"kafka-configs.sh --alter --topic {topic} --add-config max.message.bytes={size}"
+        )
+    in_sync = int(have.get("min.insync.replicas") or 1)
+    if replication >= 3 and in_sync < 2:
+        problems.append(
+            f"The topic {topic} has min.insync.replicas={in_sync} with {replication} replicas: one broker's "
+            f"loss would lose what was acknowledged. Set it to {replication - 1}."
+        )
+    return problems
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """How many each topic has; topics that were just created take a moment to have leaders."""
+    found: list[dict[str, Any]] = []
+    for _ in range(50):
+        found = await admin.describe_topics(names)
+        if all(p["leader"] != -1 for topic in found for p in topic["partitions"]):
+            break
+        await asyncio.sleep(0.1)
+    return {topic["topic"]: len(topic["partitions"]) for topic in found}

@@ -1,0 +1,262 @@
+"""Keys of those who may give commands: our own to sign with, and the public ones that are trusted.
+
+`signing.jwk` is a private key (Ed25519, RFC 8037) that only its owner can read. `trusted.jwks` is a set of
+public keys, each with what its holder may do: `iss` (the name its tokens carry), `organizations` (names, or
+`"*"`) and `speaks_for` (`services`, or `users` for an API that signs with the names of its callers).
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import orjson
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from schemas.identity import uuid7
+
+ISSUER = "signalbox"
+"""Who our own tokens say that they are from."""
+
+RELOAD_SECONDS = 2.0
+"""How long a change of the trusted keys may go unnoticed."""
+
+SpeaksFor = Literal["services", "users"]
+
+
+class KeyFileError(Exception):
+    """A file of keys that cannot be used; the sentence says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key, and the name of whoever signs with it."""
+
+    kid: str
+    issuer: str
+    key: OKPKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key and what tokens signed with it may say. `organizations` is None for all of them."""
+
+    kid: str
+    issuer: str
+    organizations: frozenset[str] | None
+    speaks_for: SpeaksFor
+    key: OKPKey = field(repr=False)
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in `trusted.jwks`."""
+        organizations = "*" if self.organizations is None else sorted(self.organizations)
+        return {
+            **_public(self.key, self.kid),
+            "iss": self.issuer,
+            "organizations": organizations,
+            "speaks_for": self.speaks_for,
+        }
+
+
+def new_key() -> OKPKey:
+    return OKPKey.generate_key("Ed25519")
+
+
+def private_document(key: OKPKey, issuer: str) -> dict[str, Any]:
+    """A private key as it is kept in a file."""
+    return {**_public(key, key.thumbprint()), "iss": issuer, **key.as_dict(private=True)}
+
+
+def public_document(key: OKPKey, issuer: str) -> dict[str, Any]:
+    """What may be handed to those who are to trust the key."""
+    return {**_public(key, key.thumbprint()), "iss": issuer}
+
+
+def _public(key: OKPKey, kid: str) -> dict[str, Any]:
+    return {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": "Ed25519"}
+
+
+def kept_signing_key(file: Path) -> SigningKey:
+    """The key in `file`; made when missing, readable by its owner alone. Raises KeyFileError."""
+    if not file.exists():
+        # Of two processes that start together, the first one's key stands.
+        _written(file, private_document(new_key(), ISSUER), replace=False)
+    return signing_key(file)
+
+
+def signing_key(file: Path) -> SigningKey:
+    """Raises KeyFileError."""
+    document = _object(file)
+    key = _key(document, str(file))
+    if not key.is_private:
+        raise KeyFileError(f"{file} holds a public key; signing takes the private one")
+    return SigningKey(key.thumbprint(), str(document.get("iss") or ISSUER), key)
+
+
+def write_private(file: Path, key: OKPKey, issuer: str) -> None:
+    """A new file that only its owner can read. Raises KeyFileError when there is one already."""
+    if not _written(file, private_document(key, issuer), replace=False):
+        raise KeyFileError(f"{file} exists; a key is never overwritten")
+
+
+def trusted_key(document: Mapping[str, Any], where: str) -> TrustedKey:
+    """A key of a set of trusted ones. Raises KeyFileError, naming `where` it stands."""
+    key = _key(document, where)
+    if key.is_private:
+        raise KeyFileError(f"{where} holds a private key; only its public part belongs here")
+    issuer, organizations = document.get("iss"), document.get("organizations")
+    speaks_for = document.get("speaks_for", "services")
+    if not isinstance(issuer, str) or not issuer:
+        raise KeyFileError(f"{where} has no `iss`: the name of whoever signs with it")
+    if organizations != "*" and not _names(organizations):
+        raise KeyFileError(f'{where} has no `organizations`: a list of names, or "*" for all')
+    if speaks_for not in ("services", "users"):
+        raise KeyFileError(f"{where}: `speaks_for` is services or users, not {speaks_for!r}")
+    return TrustedKey(
+        kid=key.thumbprint(),
+        issuer=issuer,
+        organizations=None if organizations == "*" else frozenset(cast("list[str]", organizations)),
+        speaks_for=speaks_for,
+        key=key,
+    )
+
+
+def read_trusted(file: Path) -> dict[str, TrustedKey]:
+    """The trusted keys by `kid`; none when there is no file. Raises KeyFileError."""
+    if not file.exists():
+        return {}
+    keys: object = _object(file).get("keys")
+    if not isinstance(keys, list):
+        raise KeyFileError(f"{file} is not a set of keys: it has no list `keys`")
+    found: dict[str, TrustedKey] = {}
+    for number, document in enumerate(cast("list[object]", keys)):
+        where = f"{file}, key {number}"
+        if not isinstance(document, dict):
+            raise KeyFileError(f"{where} is not a JSON object")
+        trusted = trusted_key(cast("dict[str, Any]", document), where)
+        found[trusted.kid] = trusted
+    return found
+
+
+def write_trusted(file: Path, keys: Sequence[TrustedKey]) -> None:
+    """Replaces the file in one step. Raises KeyFileError."""
+    _written(file, {"keys": [k.document() for k in keys]}, replace=True, mode=0o644)
+
+
+def trust(file: Path, key: TrustedKey) -> bool:
+    """Adds `key`, or changes what it may do; False when it stood there just so. Raises KeyFileError."""
+    present = read_trusted(file)
+    before = present.get(key.kid)
+    if before is not None and before.document() == key.document():
+        return False
+    write_trusted(file, list({**present, key.kid: key}.values()))
+    return True
+
+
+def own_trusted(key: SigningKey) -> TrustedKey:
+    """Our own key as others trust it: it speaks for users, in every organization."""
+    public = OKPKey.import_key(cast("dict[str, Any]", key.key.as_dict(private=False)))
+    return TrustedKey(key.kid, key.issuer, None, "users", public)
+
+
+class TrustedKeys:
+    """The trusted keys of a file, read again when it changes.
+
+    `version` counts how often. While a changed file cannot be read, the keys of before stay and
+    `trouble` says why.
+    """
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises KeyFileError."""
+        self._file = file
+        self._clock = clock
+        self._looked = clock()
+        self._stamp = _stamp(file)
+        self._keys = read_trusted(file)
+        self.version = 0
+        self.trouble = ""
+
+    def current(self) -> Mapping[str, TrustedKey]:
+        now = self._clock()
+        if now - self._looked >= RELOAD_SECONDS:
+            self._looked = now
+            stamp = _stamp(self._file)
+            if stamp != self._stamp:
+                self._reload(stamp)
+        return self._keys
+
+    def _reload(self, stamp: tuple[int, int, int]) -> None:
+        try:
+            self._keys = read_trusted(self._file)
+        except KeyFileError as error:
+            self.trouble = str(error)
+            return
+        self._stamp = stamp
+        self.version += 1
+        self.trouble = ""
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _names(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(name, str) and name for name in cast("list[object]", value))
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        content: object = orjson.loads(file.read_bytes())
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise KeyFileError(f"{file} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise KeyFileError(f"{file} is not a JSON object")
+    return cast("dict[str, Any]", content)
+
+
+def _key(document: Mapping[str, Any], where: str) -> OKPKey:
+    if document.get("kty") != "OKP" or document.get("crv") != "Ed25519":
+        raise KeyFileError(f"{where} is no Ed25519 key (`kty` OKP, `crv` Ed25519)")
+    try:
+        key = OKPKey.import_key(
+            {name: document[name] for name in ("kty", "crv", "x", "d") if name in document}
+        )
+        key.thumbprint()
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        raise KeyFileError(f"{where} is no Ed25519 key: {error}") from error
+    return key
+
+
+def _written(file: Path, document: Mapping[str, Any], *, replace: bool, mode: int = 0o600) -> bool:
+    """Writes `file` whole or not at all; False when it exists and is not to be replaced."""
+    unfinished = file.with_name(f".{file.name}.{uuid7()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+                stream.flush()
+                os.fsync(stream.fileno())
+            if replace:
+                unfinished.replace(file)
+            else:
+                file.hardlink_to(unfinished)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be written: {error.strerror}") from error
+    return True

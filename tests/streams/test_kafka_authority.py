@@ -1,0 +1,287 @@
+"""Who may give commands: what tokens prove, and what they do not."""
+
+import base64
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey, OKPKey
+
+from schemas.envelope import Envelope
+from streams.kafka import keys
+from streams.kafka.authority import (
+    LIFE_SECONDS,
+    REUSE_SECONDS,
+    Authority,
+    CannotSign,
+    Unauthorized,
+    issued,
+    open_authority,
+)
+from streams.kafka.keys import KeyFileError, SigningKey, TrustedKey, TrustedKeys, own_trusted
+from tests.streams.envelopes import envelope
+
+NOW = 1_795_000_000.0
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def signing(issuer: str = "signalbox") -> SigningKey:
+    key = keys.new_key()
+    return SigningKey(key.thumbprint(), issuer, key)
+
+
+def trusted(key: SigningKey, *organizations: str, speaks_for: keys.SpeaksFor = "services") -> TrustedKey:
+    named = frozenset(organizations) if organizations else None
+    return TrustedKey(key.kid, key.issuer, named, speaks_for, key.key)
+
+
+@dataclass
+class House:
+    """Our API's key, and the key of a service's issuer that is trusted for `acme` alone."""
+
+    clock: Clock = field(default_factory=Clock)
+    ours: SigningKey = field(default_factory=signing)
+    billing: SigningKey = field(default_factory=lambda: signing("billing-team"))
+
+    @property
+    def authority(self) -> Authority:
+        known = [own_trusted(self.ours), trusted(self.billing, "acme")]
+        return Authority(self.ours, {k.kid: k for k in known}, self.clock)
+
+    def token(self, by: SigningKey | None = None, **changed: Any) -> str:
+        """A good token of a service, but for what is changed; None leaves a claim out."""
+        key = by or self.ours
+        claims = {
+            "iss": key.issuer,
+            "sub": "billing",
+            "org": ["acme"],
+            "scope": "commands",
+            "nbf": int(NOW),
+            "exp": int(NOW + 60),
+            **changed,
+        }
+        return signed(key.key, key.kid, {n: v for n, v in claims.items() if v is not None})
+
+
+def signed(key: OKPKey, kid: str, claims: dict[str, Any], alg: str = "Ed25519") -> str:
+    return jwt.encode({"alg": alg, "kid": kid}, claims, key, algorithms=["Ed25519", "EdDSA"])
+
+
+def command(organization: str = "acme", **claimed: str) -> Envelope:
+    return replace(envelope(key=organization), **claimed)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def why(authority: Authority, token: str, given: Envelope | None = None) -> str:
+    with pytest.raises(Unauthorized) as refused:
+        authority.verify(token, given or command())
+    if token:
+        assert token not in str(refused.value)
+    return str(refused.value)
+
+
+def test_our_api_signs_with_the_name_of_its_caller(house: House) -> None:
+    asked = command(authtype="user", authid="ann")
+    assert house.authority.verify(house.authority.sign(asked), asked) == asked
+
+
+def test_what_a_sender_claims_about_itself_counts_for_nothing(house: House) -> None:
+    proven = house.authority.verify(house.token(), command(authtype="user", authid="admin"))
+    assert (proven.authtype, proven.authid) == ("service", "billing")
+
+
+def test_a_token_signed_for_one_organization_is_no_good_in_another(house: House) -> None:
+    token = house.authority.sign(command("acme", authtype="user", authid="ann"))
+    assert "not good for the organization 'umbrella'" in why(house.authority, token, command("umbrella"))
+
+
+def test_a_token_may_be_good_for_all_organizations(house: House) -> None:
+    token = house.token(org="*")
+    assert house.authority.verify(token, command("umbrella")).authid == "billing"
+
+
+def test_one_token_serves_a_caller_for_minutes(house: House) -> None:
+    authority, asked = house.authority, command(authtype="user", authid="ann")
+    first = authority.sign(asked)
+    assert authority.sign(asked) == first
+    assert authority.sign(command(authtype="user", authid="bob")) != first
+    house.clock.now += REUSE_SECONDS
+    assert authority.sign(asked) != first
+
+
+def test_a_process_without_a_key_signs_nothing(house: House) -> None:
+    with pytest.raises(CannotSign, match="SIGNALBOX_SIGNING_KEY"):
+        Authority(None, {}).sign(command())
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"exp": int(NOW)}, "has expired"),
+        ({"exp": None}, "until when"),
+        ({"exp": float("inf")}, "until when"),
+        ({"exp": True}, "until when"),
+        ({"nbf": int(NOW + 120)}, "not good yet"),
+        ({"scope": "metrics"}, "not for giving commands"),
+        ({"scope": None}, "not for giving commands"),
+        ({"org": ["umbrella"]}, "not good for the organization 'acme'"),
+        ({"org": "acme"}, "which organizations"),
+        ({"org": None}, "which organizations"),
+        ({"iss": "billing-team"}, "belongs to 'signalbox'"),
+        ({"sub": None}, "who it is for"),
+    ],
+)
+def test_a_token_that_does_not_say_enough_is_refused(
+    house: House, changed: dict[str, Any], reason: str
+) -> None:
+    assert reason in why(house.authority, house.token(**changed))
+
+
+def test_a_command_without_a_token_is_refused(house: House) -> None:
+    assert "has no token" in why(house.authority, "")
+
+
+def test_a_key_that_is_not_trusted_is_refused(house: House) -> None:
+    assert "not trusted" in why(house.authority, house.token(signing()))
+
+
+def test_a_stranger_who_uses_the_name_of_a_trusted_key_is_refused(house: House) -> None:
+    stranger = SigningKey(house.ours.kid, house.ours.issuer, keys.new_key())
+    assert "signature" in why(house.authority, house.token(stranger))
+
+
+def test_a_token_that_was_changed_is_refused(house: House) -> None:
+    header, payload, signature = house.token().split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    forged = base64.urlsafe_b64encode(json.dumps(claims | {"org": "*"}).encode()).decode().rstrip("=")
+    assert "signature" in why(house.authority, f"{header}.{forged}.{signature}", command("umbrella"))
+
+
+def test_an_unsigned_token_is_refused(house: House) -> None:
+    _, payload, _ = house.token().split(".")
+    none = {"alg": "none", "kid": house.ours.kid}
+    header = base64.urlsafe_b64encode(json.dumps(none).encode()).decode().rstrip("=")
+    assert "Ed25519, not 'none'" in why(house.authority, f"{header}.{payload}.")
+
+
+def test_a_public_key_does_not_serve_as_a_shared_secret(house: House) -> None:
+    x = base64.urlsafe_b64decode(str(house.ours.key.as_dict()["x"]) + "==")
+    forged = jwt.encode(
+        {"alg": "HS256", "kid": house.ours.kid},
+        {"iss": "signalbox", "sub": "a", "org": "*", "scope": "commands", "exp": int(NOW + 60)},
+        OctKey.import_key(x),
+    )
+    assert "Ed25519, not 'HS256'" in why(house.authority, forged)
+
+
+@pytest.mark.parametrize("text", ["x", "a.b.c", "....", "é" * 40, "{}", "a" * 9000])
+def test_what_is_no_token_is_refused_in_a_sentence(house: House, text: str) -> None:
+    assert why(house.authority, text)
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+def test_the_older_name_of_the_algorithm_is_understood(house: House) -> None:
+    claims = {"iss": "signalbox", "sub": "billing", "org": ["acme"], "scope": "commands", "exp": int(NOW + 9)}
+    token = signed(house.ours.key, house.ours.kid, claims, alg="EdDSA")
+    assert house.authority.verify(token, command()).authid == "billing"
+
+
+def test_another_issuer_speaks_for_services_in_its_organizations_alone(house: House) -> None:
+    assert house.authority.verify(house.token(house.billing, org="*"), command("acme")).authid == "billing"
+    everywhere = house.token(house.billing, org=["umbrella", "acme"])
+    assert "not good for the organization" in why(house.authority, everywhere, command("umbrella"))
+    as_ann = house.token(house.billing, authtype="user", authid="ann")
+    assert "speaks for services only" in why(house.authority, as_ann)
+
+
+def test_a_known_token_still_expires_and_stays_bound_to_its_organization(house: House) -> None:
+    authority, token = house.authority, house.token()
+    authority.verify(token, command())
+    assert "not good for" in why(authority, token, command("umbrella"))
+    house.clock.now += 60
+    assert "expired" in why(authority, token)
+
+
+def test_a_command_that_waited_is_judged_by_when_it_was_handed_in(house: House) -> None:
+    authority, asked = house.authority, command(authtype="user", authid="ann")
+    token = authority.sign(asked)
+    house.clock.now += LIFE_SECONDS + 1
+    assert "expired" in why(authority, token, asked)
+    assert authority.verify(token, asked, at=NOW + 1) == asked
+
+
+def test_the_keys_are_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
+    own, known = tmp_path / "signing.jwk", tmp_path / "trusted.jwks"
+    first = open_authority(own, known)
+    assert own.stat().st_mode & 0o777 == 0o600
+    asked = command(authtype="user", authid="ann")
+    again = open_authority(own, known)
+    elsewhere = open_authority(None, known)
+    for authority in (first, again, elsewhere):
+        assert authority.verify(first.sign(asked), asked) == asked
+    assert '"d"' not in known.read_text()
+
+
+def test_a_key_is_trusted_and_no_longer_trusted_while_the_process_runs(tmp_path: Path) -> None:
+    file, other, clock = tmp_path / "trusted.jwks", signing("billing-team"), Clock()
+    token = issued(other, subject="billing", organizations=["acme"], now=NOW, seconds=60)
+    public = OKPKey.import_key({**other.key.as_dict(private=False)})
+    authority = Authority(None, TrustedKeys(file, clock), clock)
+    assert "not trusted" in why(authority, token)
+
+    assert keys.trust(file, TrustedKey(other.kid, "billing-team", None, "services", public))
+    clock.now += keys.RELOAD_SECONDS
+    assert authority.verify(token, command()).authid == "billing"
+
+    keys.write_trusted(file, [])
+    clock.now += keys.RELOAD_SECONDS
+    assert "not trusted" in why(authority, token)
+
+
+def test_a_file_of_keys_that_broke_while_running_changes_nothing_and_is_told(tmp_path: Path) -> None:
+    own, file, clock = tmp_path / "signing.jwk", tmp_path / "trusted.jwks", Clock()
+    token = open_authority(own, file).sign(command(authid="ann"))
+    known = TrustedKeys(file, clock)
+    authority = Authority(None, known)
+    file.write_text("{")
+    clock.now += keys.RELOAD_SECONDS
+    assert authority.verify(token, command()).authid == "ann"
+    assert "not JSON" in known.trouble
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ([], "not a JSON object"),
+        ({"keys": {}}, "no list `keys`"),
+        ({"keys": [{"kty": "RSA"}]}, "no Ed25519 key"),
+        ({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "?"}]}, "no Ed25519 key"),
+    ],
+)
+def test_a_set_of_keys_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, document: Any, reason: str
+) -> None:
+    file = tmp_path / "trusted.jwks"
+    file.write_text(json.dumps(document))
+    with pytest.raises(KeyFileError, match=reason):
+        TrustedKeys(file)
+
+
+def test_a_private_key_is_not_taken_among_the_trusted_ones(tmp_path: Path) -> None:
+    document = keys.private_document(keys.new_key(), "billing-team") | {"organizations": ["acme"]}
+    with pytest.raises(KeyFileError, match="private key"):
+        keys.trusted_key(document, "the key")

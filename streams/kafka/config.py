@@ -1,0 +1,263 @@
+"""The config topic on Kafka: compacted by key, each partition with one writer that is fenced."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from gateways.entry import Entry
+from streams.config_topic import Subscriber
+from streams.kafka.config_wire import Encoded, decode, encode
+from streams.kafka.fetching import Fetching
+from streams.kafka.producing import ROOM, require_size, started_producer, stopped, unavailable
+from streams.kafka.settings import KafkaSettings
+from streams.log import Fenced, LogUnavailable
+from streams.partitioner import partition_of
+
+CHUNK = 500
+WAIT_MS = 500
+RETRY_SECONDS = 0.2
+OVERHEAD = 200
+"""Bytes around a message: those of the batch it is in, and lengths."""
+BODILESS = b"-"
+"""Stands for a body that is of no interest."""
+
+Kept = tuple[bytes | None, Iterable[tuple[str, bytes]]]
+"""Value and headers of a message."""
+
+logger = logging.getLogger("signalbox.config")
+
+
+class KafkaConfigTopic:
+    """`streams.config_topic.ConfigTopic` for one event loop.
+
+    A partition is put to by whoever claimed it last. What others put is heard of while `follow` runs. A
+    gateway's entries are in the partition of its organization; an entry without a gateway is in that which
+    its name ends with (`events/3`).
+    """
+
+    def __init__(self, settings: KafkaSettings, fetching: Fetching) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._topic = settings.topic("config")
+        self._limit = settings.max_message * ROOM
+        self._fetching = fetching
+        self._subscribers: dict[object, Subscriber] = {}
+        self._producers: dict[int, AIOKafkaProducer] = {}
+        self._turns = {partition: asyncio.Lock() for partition in range(settings.partitions)}
+        self._following = False
+        self._next: dict[int, int] = {}  # of each partition the offset after what was loaded
+        self._own: dict[int, list[range]] = {}  # offsets that subscribers hear of from `put`
+        self._closed = False
+
+    @classmethod
+    async def open(cls, settings: KafkaSettings) -> "KafkaConfigTopic":
+        """Raises LogUnavailable."""
+        return cls(settings, await Fetching.open(settings, [settings.topic("config")]))
+
+    async def claim(self, partition: int) -> None:
+        """Makes this the one that puts to a partition; whoever was it is fenced. Claim first, load then.
+
+        Raises LogUnavailable.
+        """
+        self._require_open()
+        async with self._turns[partition]:
+            await self._drop(partition)
+            name = f"{self._settings.group('gateway-sync')}-{partition}"
+            self._producers[partition] = await started_producer(self._settings, name)
+
+    async def release(self, partition: int) -> None:
+        """Gives a partition up, after what is being put."""
+        async with self._turns[partition]:
+            await self._drop(partition)
+
+    async def put(self, entries: Sequence[Entry]) -> None:
+        """The entries of one partition, which this has claimed.
+
+        Raises LogUnavailable, MessageTooLarge, Fenced.
+        """
+        self._require_open()
+        if not entries:
+            return
+        places = {self._partition(entry) for entry in entries}
+        if len(places) > 1:
+            raise ValueError(f"entries of the partitions {sorted(places)} cannot be put together")
+        # A put that was begun ends, whether or not anybody waits for it.
+        await asyncio.shield(asyncio.ensure_future(self._put(places.pop(), tuple(entries))))
+
+    async def load(
+        self,
+        gateway: str | None = None,
+        *,
+        removals: bool = False,
+        partitions: Iterable[int] | None = None,
+        bodies: bool = True,
+    ) -> AsyncIterator[list[Entry]]:
+        """`partitions` are all when none are named; without `bodies` they are a stand-in.
+
+        `follow` goes on where this ended. Raises LogUnavailable.
+        """
+        self._require_open()
+        if gateway is not None:
+            partitions = (self.partition_of(gateway),)
+        for partition in self._turns if partitions is None else partitions:
+            newest, following = await self._newest(partition, bodies)
+            if not self._following:
+                self._next[partition] = following
+            entries = (e for key, kept in newest.items() for e in self._decoded(key, *kept))
+            wanted = (e for e, _ in entries if gateway in (None, e.gateway) and (removals or e.body))
+            while chunk := list(islice(wanted, CHUNK)):
+                yield chunk
+                await asyncio.sleep(0)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        key = object()
+        self._subscribers[key] = subscriber
+
+        def end() -> None:
+            self._subscribers.pop(key, None)
+
+        return end
+
+    async def follow(self) -> None:
+        """Tells subscribers what others put, a put at a time, until cancelled.
+
+        It begins where `load` ended; of partitions that were not loaded, with what is put from now on.
+        While Kafka is gone it waits.
+        """
+        self._following = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                for partition in self._turns:
+                    group.create_task(self._follow(partition), name=f"config {partition}")
+        finally:
+            self._following = False
+
+    async def prune(self, before: int) -> int:
+        """Compaction forgets removals by itself, after the topic's `delete.retention.ms`."""
+        return 0
+
+    async def close(self) -> None:
+        self._closed = True
+        for partition in self._turns:
+            await self.release(partition)
+        await self._fetching.close()
+
+    def partition_of(self, gateway: str) -> int:
+        """Of a gateway's subject."""
+        return partition_of(gateway.split("/")[1], self._settings.partitions)
+
+    def _partition(self, entry: Entry) -> int:
+        return self.partition_of(entry.gateway) if entry.gateway else int(entry.name.rpartition("/")[2])
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LogUnavailable("the config topic is closed")
+
+    # -- putting
+
+    async def _put(self, partition: int, entries: tuple[Entry, ...]) -> None:
+        end = len(entries) - 1
+        messages = [encode(entry, last=number == end) for number, entry in enumerate(entries)]
+        for key, value, ((_, header),) in messages:
+            require_size(self._topic, len(key) + len(value or b"") + len(header) + OVERHEAD, self._limit)
+        async with self._turns[partition]:
+            await self._write(partition, messages)
+            self._tell(entries)
+            await asyncio.sleep(0)  # subscribers hear of it before we return
+
+    async def _write(self, partition: int, messages: Sequence[Encoded]) -> None:
+        """In one transaction. Raises LogUnavailable, Fenced."""
+        producer = self._producers.get(partition)
+        if producer is None:
+            raise Fenced(f"This process may not write to partition {partition} of {self._topic}.")
+        try:
+            await producer.begin_transaction()
+            sent = [
+                await producer.send(self._topic, value, key, partition, headers=headers)
+                for key, value, headers in messages
+            ]
+            offsets = [(await each).offset for each in sent]
+            self._note_own(partition, range(offsets[0], offsets[-1] + 1))
+            await producer.commit_transaction()
+        except ProducerFenced as error:
+            await self._drop(partition)
+            raise Fenced(
+                f"Another process writes to partition {partition} of {self._topic} now; this one has stopped."
+            ) from error
+        except (KafkaError, OSError) as error:
+            # Whether it was committed is not known: whoever goes on claims and loads first.
+            await self._drop(partition)
+            raise unavailable(self._settings, error) from error
+
+    async def _drop(self, partition: int) -> None:
+        producer = self._producers.pop(partition, None)
+        if producer is not None:
+            await stopped(producer)
+
+    def _note_own(self, partition: int, offsets: range) -> None:
+        own = self._own.setdefault(partition, [])
+        # Between two transactions of one writer is a control record.
+        if own and offsets.start <= own[-1].stop + 1:
+            own[-1] = range(own[-1].start, offsets.stop)
+        else:
+            own.append(offsets)
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        loop = asyncio.get_running_loop()
+        for subscriber in tuple(self._subscribers.values()):
+            # A callback of its own, so that one that raises is reported and hinders nobody.
+            loop.call_soon(subscriber, entries)
+
+    # -- reading
+
+    async def _newest(self, partition: int, bodies: bool) -> tuple[dict[bytes | None, Kept], int]:
+        """The last message of each key, and the offset after all of them."""
+        place = TopicPartition(self._topic, partition)
+        newest: dict[bytes | None, Kept] = {}
+        offset, end = await self._fetching.beginning(place), await self._fetching.end(place)
+        while offset < end:
+            fetched = await self._fetching.fetch(place, offset)
+            for message in fetched.messages:
+                value = message.value if bodies or not message.value else BODILESS
+                newest.pop(message.key, None)
+                newest[message.key] = (value, message.headers)
+            if fetched.following == offset:
+                break
+            offset = fetched.following
+        return newest, offset
+
+    def _decoded(
+        self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> Iterator[tuple[Entry, bool]]:
+        """An entry and whether it is the last of its put; nothing when it is none."""
+        try:
+            yield decode(key, value, headers)
+        except ValueError as error:
+            logger.error("%s holds a message under %r that is left out: %s", self._topic, key, error)
+
+    async def _follow(self, partition: int) -> None:
+        place = TopicPartition(self._topic, partition)
+        put: list[Entry] = []
+        while True:
+            try:
+                if partition not in self._next:
+                    self._next[partition] = await self._fetching.end(place)
+                fetched = await self._fetching.fetch(place, self._next[partition], wait_ms=WAIT_MS)
+            except LogUnavailable as error:
+                logger.warning("configuration is served as it is; changes wait: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._next[partition] = fetched.following
+            own = self._own.get(partition, ())
+            for message in fetched.messages:
+                if any(message.offset in offsets for offsets in own):
+                    continue
+                for entry, last in self._decoded(message.key, message.value, message.headers):
+                    put.append(entry)
+                    if last:
+                        self._tell(tuple(put))
+                        put.clear()

@@ -1,0 +1,57 @@
+"""An entry as a message of the config topic: the body as it is, what identifies it in the key, all else in
+one header. A removal is a message without a body, which compaction forgets after a while."""
+
+from collections.abc import Iterable
+from sys import intern
+
+import orjson
+
+from gateways.entry import Cause, Entry
+
+HEADER = "entry"
+Headers = list[tuple[str, bytes]]
+Encoded = tuple[bytes, bytes | None, Headers]
+"""Key, value and headers."""
+
+
+def encode(entry: Entry, *, last: bool) -> Encoded:
+    """`last` is on the last entry of a put: readers take the entries of a put together.
+
+    Raises UnicodeEncodeError for text that is none.
+    """
+    header = orjson.dumps(
+        (
+            int(last),
+            entry.kind,
+            entry.version,
+            entry.position,
+            entry.requires,
+            [(c.deployment, c.api, c.revision, c.context, c.host) for c in entry.causes],
+        )
+    )
+    key = f"{entry.gateway}\n{entry.type}\n{entry.name}".encode()
+    return key, entry.body or None, [(HEADER, header)]
+
+
+def decode(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> tuple[Entry, bool]:
+    """The entry, and whether it is the last of its put. Raises ValueError when it is none of ours."""
+    try:
+        gateway, type, name = (key or b"").decode().split("\n", 2)
+        header = next((content for given, content in headers if given == HEADER), b"")
+        last, kind, version, position, requires, causes = orjson.loads(header)
+        entry = Entry(
+            intern(gateway),
+            intern(kind),
+            intern(type),
+            name,
+            version,
+            position,
+            value or b"",
+            tuple((type, name) for type, name in requires),
+            tuple(Cause(*cause) for cause in causes),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"no entry: {error}") from error
+    return entry, bool(last)

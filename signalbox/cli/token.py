@@ -1,0 +1,207 @@
+"""`signalbox token`: who may give commands over Kafka."""
+
+import re
+from pathlib import Path
+from time import time
+
+import click
+import orjson
+
+from signalbox.cli.failure import USAGE, Failure
+from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.tables import table
+from signalbox.settings import Settings, SettingsError, from_environment
+from streams.kafka import keys
+from streams.kafka.authority import issued, open_authority
+from streams.kafka.keys import KeyFileError, SpeaksFor, TrustedKey
+
+EVERYWHERE = "*"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+
+
+_data = click.option("--data", metavar="DIR", help="The data directory. [SIGNALBOX_DATA; default .signalbox]")
+_organizations = click.option(
+    "--organization",
+    "organizations",
+    metavar="NAME",
+    multiple=True,
+    required=True,
+    help="Where it is good; may be given several times. '*' for everywhere.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def token() -> None:
+    """Let services publish commands on Kafka themselves.
+
+    A service sends the token with every command, in the CloudEvents attribute `authorization` (the
+    Kafka header `ce_authorization`). It needs the token of one of two kinds of issuer:
+
+    \b
+    Signalbox itself:  signalbox token create --organization acme --subject billing
+    your own:          signalbox token key --issuer acme-identity --out acme.jwk > acme.public.jwk
+                       signalbox token trust acme.public.jwk --organization acme
+
+    The keys are in the data directory (signing.jwk, trusted.jwks), or where SIGNALBOX_SIGNING_KEY and
+    SIGNALBOX_TRUSTED_KEYS say. A running Signalbox takes a change within seconds.
+    """
+
+
+@token.command()
+@_organizations
+@click.option("--subject", metavar="NAME", required=True, help="The service; history names it.")
+@click.option("--expires", metavar="SPAN", default="90d", show_default=True, help="Such as 90d, 12h, 30m.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path),
+    help="Sign with this private key, made by `signalbox token key`. [default: Signalbox's own]",
+)
+@_data
+def create(
+    organizations: tuple[str, ...], subject: str, expires: str, key_file: Path | None, data: str | None
+) -> int:
+    """Print a token for a service. Nothing but the token goes to standard output.
+
+    It cannot be taken back before it expires, but by no longer trusting the key it is signed with.
+    """
+    seconds = _seconds(expires)
+    if not subject.strip():
+        raise Failure("--subject takes the name of a service", code=USAGE)
+    named = None if EVERYWHERE in organizations else organizations
+    settings = _settings(data)
+    try:
+        if key_file is None:
+            open_authority(settings.signing_key, settings.trusted_keys)
+        key = keys.signing_key(key_file or settings.signing_key)
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
+    click.echo(issued(key, subject=subject, organizations=named, now=time(), seconds=seconds))
+    note(f"for {subject} in {_where(named)}; expires in {expires}")
+    return 0
+
+
+@token.command()
+@click.option("--issuer", metavar="NAME", required=True, help="The name its tokens carry (`iss`).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The new file of the private key."
+)
+def key(issuer: str, out: Path) -> int:
+    """Make a key pair for another issuer of tokens, and print the public key.
+
+    The private key stays with the issuer (a file that only its owner can read), and is never overwritten.
+    Hand the public key to `signalbox token trust`.
+    """
+    made = keys.new_key()
+    try:
+        keys.write_private(out, made, issuer)
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
+    click.echo(orjson.dumps(keys.public_document(made, issuer), option=orjson.OPT_INDENT_2).decode())
+    note(f"{out} holds the private key; what was printed is the public one")
+    return 0
+
+
+@token.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@_organizations
+@click.option("--issuer", metavar="NAME", help="The name its tokens carry. [default: the key's `iss`]")
+@click.option(
+    "--users",
+    is_flag=True,
+    help="It may speak for people too: for another Signalbox API, or who else checks who they are.",
+)
+@_data
+def trust(
+    file: Path, organizations: tuple[str, ...], issuer: str | None, users: bool, data: str | None
+) -> int:
+    """Trust a public key (JWK, Ed25519) to sign commands of services.
+
+    Tokens it signs are good in the organizations named here, whatever they say themselves.
+    """
+    try:
+        document: object = orjson.loads(_content(file))
+    except orjson.JSONDecodeError as error:
+        raise Failure(f"{file} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Failure(f"{file} is not a key: a key is a JSON object (JWK)")
+    speaks_for: SpeaksFor = "users" if users else "services"
+    may = {
+        "organizations": EVERYWHERE if EVERYWHERE in organizations else list(organizations),
+        "speaks_for": speaks_for,
+        **({"iss": issuer} if issuer else {}),
+    }
+    try:
+        trusted = keys.trusted_key({**document, **may}, str(file))
+        changed = keys.trust(_settings(data).trusted_keys, trusted)
+    except KeyFileError as error:
+        raise Failure(str(error), "`signalbox token key` prints one to hand over") from error
+    said = "trusted" if changed else "was trusted already"
+    click.echo(
+        f"{trusted.kid}: {said}, for {speaks_for} of {trusted.issuer} in {_where(trusted.organizations)}"
+    )
+    return 0
+
+
+@token.command()
+@click.argument("kid")
+@_data
+def distrust(kid: str, data: str | None) -> int:
+    """Trust the key KID no longer: every token signed with it is refused from then on."""
+    file = _settings(data).trusted_keys
+    present = _read(file)
+    if kid not in present:
+        raise Failure(f"there is no key {kid!r} in {file}", "`signalbox token keys` lists them")
+    try:
+        keys.write_trusted(file, [k for k in present.values() if k.kid != kid])
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
+    click.echo(f"{kid}: no longer trusted")
+    return 0
+
+
+@token.command("keys")
+@formed
+@_data
+def keys_(form: Form, data: str | None) -> int:
+    """List the keys that are trusted."""
+    found = list(_read(_settings(data).trusted_keys).values())
+    if form != "table":
+        emit({"items": [k.document() for k in found]}, form)
+    elif found:
+        rows = [[k.issuer, k.speaks_for, _where(k.organizations), k.kid] for k in found]
+        click.echo(table(["issuer", "speaks for", "organizations", "kid"], rows))
+    else:
+        note("No key is trusted yet: `signalbox up` and `signalbox token create` make the first.")
+    return 0
+
+
+def _settings(data: str | None) -> Settings:
+    try:
+        return from_environment(data=data)
+    except SettingsError as error:
+        raise Failure(str(error), code=USAGE) from error
+
+
+def _read(file: Path) -> dict[str, TrustedKey]:
+    try:
+        return keys.read_trusted(file)
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
+
+
+def _content(file: Path) -> bytes:
+    with click.open_file(str(file), "rb") as stream:
+        return stream.read()
+
+
+def _seconds(span: str) -> float:
+    found = _SPAN.fullmatch(span.strip())
+    if found is None:
+        raise Failure(f"--expires takes a span such as 90d, 12h or 30m; {span!r} is none", code=USAGE)
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
+def _where(organizations: "tuple[str, ...] | frozenset[str] | None") -> str:
+    return "all organizations" if organizations is None else ", ".join(sorted(organizations))

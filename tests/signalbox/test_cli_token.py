@@ -1,0 +1,95 @@
+"""`signalbox token`: services get tokens that the decider takes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streams.kafka.authority import Authority, Unauthorized, open_authority
+from tests.signalbox.conftest import Run
+from tests.streams.envelopes import envelope
+
+DATA = Path(".signalbox")
+
+
+def decider() -> Authority:
+    """As a decider that starts now knows the keys."""
+    return open_authority(None, DATA / "trusted.jwks")
+
+
+def test_a_token_made_here_is_taken_by_the_decider(bare: Run, outside: Path) -> None:
+    made = bare("token", "create", "--organization", "acme", "--subject", "billing", "--expires", "90d")
+    assert made.code == 0, made.err
+    assert made.out.count("\n") == 1
+    proven = decider().verify(made.out.strip(), envelope(key="acme"))
+    assert (proven.authtype, proven.authid) == ("service", "billing")
+    with pytest.raises(Unauthorized, match="umbrella"):
+        decider().verify(made.out.strip(), envelope(key="umbrella"))
+    assert "expires in 90d" in made.err
+
+
+def test_a_token_for_everywhere_has_to_be_asked_for(bare: Run, outside: Path) -> None:
+    refused = bare("token", "create", "--subject", "billing")
+    assert refused.code == 3
+    assert "--organization" in refused.err
+    made = bare("token", "create", "--organization", "*", "--subject", "billing")
+    assert decider().verify(made.out.strip(), envelope(key="umbrella")).authid == "billing"
+
+
+@pytest.mark.parametrize("span", ["", "90", "0d", "-1d", "soon", "1y"])
+def test_a_span_that_is_none_is_refused(bare: Run, outside: Path, span: str) -> None:
+    refused = bare("token", "create", "--organization", "acme", "--subject", "billing", "--expires", span)
+    assert refused.code == 3
+    assert "90d" in refused.err
+    assert refused.out == ""
+
+
+def test_another_issuer_signs_with_its_own_key_once_it_is_trusted(bare: Run, outside: Path) -> None:
+    made = bare("token", "key", "--issuer", "identity", "--out", "identity.jwk")
+    assert made.code == 0, made.err
+    assert "d" not in json.loads(made.out)  # the private part
+    assert Path("identity.jwk").stat().st_mode & 0o777 == 0o600
+    token = bare(
+        "token", "create", "--key", "identity.jwk", "--organization", "acme", "--subject", "billing"
+    ).out.strip()
+    with pytest.raises(Unauthorized, match="not trusted"):
+        decider().verify(token, envelope(key="acme"))
+
+    Path("identity.public.jwk").write_text(made.out)
+    trusted = bare("token", "trust", "identity.public.jwk", "--organization", "acme")
+    assert trusted.code == 0, trusted.err
+    assert decider().verify(token, envelope(key="acme")).authid == "billing"
+
+    kid = json.loads(made.out)["kid"]
+    assert kid in bare("token", "keys").out
+    assert bare("token", "distrust", kid).code == 0
+    with pytest.raises(Unauthorized, match="not trusted"):
+        decider().verify(token, envelope(key="acme"))
+
+
+def test_a_key_is_never_overwritten(bare: Run, outside: Path) -> None:
+    bare("token", "key", "--issuer", "identity", "--out", "identity.jwk")
+    before = Path("identity.jwk").read_bytes()
+    again = bare("token", "key", "--issuer", "identity", "--out", "identity.jwk")
+    assert again.code == 1
+    assert "never overwritten" in again.err
+    assert Path("identity.jwk").read_bytes() == before
+
+
+def test_a_private_key_is_not_taken_for_a_public_one(bare: Run, outside: Path) -> None:
+    bare("token", "key", "--issuer", "identity", "--out", "identity.jwk")
+    refused = bare("token", "trust", "identity.jwk", "--organization", "acme")
+    assert refused.code == 1
+    assert "private key" in refused.err
+    assert not (DATA / "trusted.jwks").exists()
+
+
+def test_the_keys_are_where_the_settings_say(
+    bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_SIGNING_KEY", "elsewhere/own.jwk")
+    monkeypatch.setenv("SIGNALBOX_TRUSTED_KEYS", "elsewhere/known.jwks")
+    token = bare("token", "create", "--organization", "acme", "--subject", "billing").out.strip()
+    known = open_authority(None, Path("elsewhere/known.jwks"))
+    assert known.verify(token, envelope(key="acme")).authid == "billing"
+    assert not DATA.exists()

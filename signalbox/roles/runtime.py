@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeVar
 
 from signalbox.parts import Parts
-from signalbox.settings import Settings
+from signalbox.roles.health import Door
+from signalbox.settings import Settings, SettingsError
 from signalbox.telemetry import Telemetry
+from streams.kafka.authority import open_authority
+from streams.kafka.keys import KeyFileError
 from streams.kafka.log import KafkaLog
 from streams.kafka.topics import ensure_topics
 from streams.log import LogUnavailable
@@ -25,11 +28,15 @@ logger = logging.getLogger("signalbox.roles")
 class Runtime:
     """Belongs to one event loop. `parts` are what all roles stand on; they end last."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Parts, roles: Collection[str]) -> None:
         self.settings = settings
+        self.roles = frozenset(roles)
         self.kafka = settings.kafka
         self.telemetry = Telemetry(otlp=settings.otlp)
         parts.callback(self.telemetry.close)
+        self.stopping = asyncio.Event()
+        self.door: Door | None = None
+        """What callers of the HTTP API find until role `api` is ready."""
         self._parts = parts
         self._log: asyncio.Task[KafkaLog] | None = None
         self._waiting: dict[str, str] = {}
@@ -43,7 +50,7 @@ class Runtime:
     async def log(self) -> KafkaLog:
         """The process's log, as soon as Kafka is there.
 
-        Raises streams.kafka.topics.TopicMismatch when a topic is not as it must be.
+        Raises SettingsError, and streams.kafka.topics.TopicMismatch when a topic is not as it must be.
         """
         if self._log is None:
             self._log = asyncio.create_task(self._opened(), name="log")
@@ -86,9 +93,17 @@ class Runtime:
         return next((said for why in self._troubles if (said := why())), None)
 
     async def _opened(self) -> KafkaLog:
+        settings = self.settings
+        # Only who takes commands of HTTP callers vouches for them; the others need no private key.
+        signing = settings.signing_key if "api" in self.roles else None
+        try:
+            authority = open_authority(signing, settings.trusted_keys)
+        except KeyFileError as error:
+            raise SettingsError(str(error)) from error
+
         async def attempt() -> KafkaLog:
             await ensure_topics(self.kafka)
-            return await KafkaLog.open(self.kafka, self.directory)
+            return await KafkaLog.open(self.kafka, self.directory, authority=authority)
 
         where = f"Kafka at {self.kafka.bootstrap}"
         return self._parts.closed_at_stop(await self.patiently(where, attempt, LogUnavailable))

@@ -1,0 +1,34 @@
+"""A Kafka and a PostgreSQL of our own for `signalbox up`, unless others are named."""
+
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.postgres import DevPostgres
+from signalbox.settings import Settings, postgres_url
+
+
+@contextmanager
+def own_servers(settings: Settings) -> Generator[Settings]:
+    """The settings, with the addresses of what was started in the data directory; it ends with the block.
+
+    Raises signalbox.devservers.faults.DevServerError, PortUnusable, OSError.
+    """
+    with ExitStack() as servers:
+        if not settings.kafka.bootstrap:
+            _say("Kafka")
+            kafka = DevKafka(settings.data / "kafka")
+            servers.callback(kafka.stop)
+            settings = replace(settings, kafka=replace(settings.kafka, bootstrap=kafka.start()))
+        if not settings.postgres:
+            _say("PostgreSQL")
+            postgres = DevPostgres(settings.data / "postgres")
+            servers.callback(postgres.stop)
+            settings = replace(settings, postgres=postgres_url(postgres.start()))
+        yield settings
+
+
+def _say(what: str) -> None:
+    print(f"Starting {what} (the first time it is fetched, which may take a minute).", file=sys.stderr)

@@ -1,0 +1,139 @@
+"""The roles of a process: started together, stopped in order, and together when one of them fails."""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from signalbox.parts import Parts
+from signalbox.ports import require_free
+from signalbox.roles import ROLES
+from signalbox.roles.health import Door, HealthApp
+from signalbox.roles.runtime import Runtime
+from signalbox.serving import HttpServer
+from signalbox.settings import Settings
+from streams.sqlite.lock import DirectoryLock
+
+logger = logging.getLogger("signalbox.roles")
+
+
+def everything(settings: Settings) -> "Roles":
+    """All roles in one process; Envoy only when it is wanted."""
+    return Roles(settings, [name for name in ROLES if name != "envoy" or settings.envoy])
+
+
+class RoleModule(Protocol):
+    """See `signalbox.roles`."""
+
+    @property
+    def start(self) -> Callable[[Runtime, Parts], Awaitable[None]]: ...
+
+
+@dataclass(slots=True)
+class _Running:
+    name: str
+    parts: Parts
+    starting: asyncio.Task[None]
+
+
+class Roles:
+    """`async with Roles(settings, names)`: inside, roles are on their way up; `started` waits for them.
+
+    `failed` is done when something that should run for ever has ended, with what ended it.
+    """
+
+    def __init__(self, settings: Settings, names: Sequence[str]) -> None:
+        self._settings = settings
+        self._names = [name for name in ROLES if name in names]
+        self._parts = Parts()
+        self._running: list[_Running] = []
+        self.failed = self._parts.failed
+        self.runtime = Runtime(settings, self._parts, self._names)
+
+    async def __aenter__(self) -> "Roles":
+        try:
+            await self._open()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self._stop()
+
+    async def started(self) -> None:
+        """Returns when every role does its work. Raises what ended one of them."""
+        everything = asyncio.gather(*(running.starting for running in self._running))
+        await asyncio.wait([everything, self.failed], return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            everything.cancel()
+            await asyncio.gather(everything, return_exceptions=True)
+            self.failed.result()
+        await everything
+
+    async def _open(self) -> None:
+        settings, runtime = self._settings, self.runtime
+        runtime.tell_trouble(self._trouble)
+        for directory in (settings.data, settings.secrets_directory):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._parts.callback(DirectoryLock(settings.data).release)
+        if settings.health is not None:
+            app = HealthApp(runtime.trouble, runtime.telemetry.exposition)
+            require_free(
+                settings.health.host, settings.health.port, what="health", option="--health HOST:PORT"
+            )
+            await self._serve(HttpServer(app, settings.health))
+        if "api" in self._names:
+            require_free(
+                settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT"
+            )
+            runtime.door = Door(HealthApp(runtime.trouble))
+            await self._serve(HttpServer(runtime.door, settings.http))
+        modules: dict[str, RoleModule] = {}
+        for name in self._names:
+            # Importing takes long enough for a health check to notice: not on the event loop.
+            path = f"signalbox.roles.{ROLES[name][0]}"
+            modules[name] = await asyncio.to_thread(importlib.import_module, path)
+        for name, module in modules.items():
+            parts = Parts()
+            parts.failed.add_done_callback(self._fails)
+            starting = asyncio.create_task(self._start(module, parts), name=f"start of {name}")
+            starting.add_done_callback(self._fails)
+            self._running.append(_Running(name, parts, starting))
+
+    async def _start(self, module: RoleModule, parts: Parts) -> None:
+        await module.start(self.runtime, parts)
+
+    async def _serve(self, server: HttpServer) -> None:
+        await server.start()
+        self._parts.push_async_callback(server.stop)
+
+    async def _stop(self) -> None:
+        """Each role finishes what it is at; the last to come up is the first to go."""
+        self._parts.stopping.set()
+        self.runtime.stopping.set()
+        for running in reversed(self._running):
+            if not running.starting.done():
+                running.starting.cancel()
+            await asyncio.gather(running.starting, return_exceptions=True)
+            try:
+                await running.parts.stop()
+            except Exception:
+                # The others must stop in order all the same.
+                logger.exception("%s did not stop in order", running.name)
+        await self._parts.stop()
+
+    def _trouble(self) -> str | None:
+        if self.failed.done():
+            return "a part of it has ended; its log says why"
+        starting = [running.name for running in self._running if not running.starting.done()]
+        if not starting and len(self._running) == len(self._names):
+            return None
+        return f"starting {', '.join(starting or self._names)}"
+
+    def _fails(self, ended: asyncio.Future[None]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None and not self.failed.done():
+            self.failed.set_exception(error)

@@ -50,6 +50,8 @@ class Decider:
     snapshot_every: int = 2_000
     world: World = field(default_factory=World)
     head: Head = field(default_factory=Head)
+    finishing: bool = False
+    """No further batch is begun."""
     _snapshot_at: int = 0
     _dirty: dict[str, None] = field(default_factory=dict[str, None])
     _deciding: bool = False
@@ -82,10 +84,15 @@ class Decider:
         before = evolve(self.world, EVENTS[current.type].of(current.data))
         self._dirty[before.subject] = None
 
+    @property
+    def deciding(self) -> bool:
+        """A batch is on its way to the log."""
+        return self._deciding
+
     async def run(self) -> None:
-        """Decides until cancelled; `start` comes first."""
+        """Decides until cancelled, or the batch after which it is `finishing`; `start` comes first."""
         position = await self.log.consumed(OWNER, "commands", self.partition)
-        while True:
+        while not self.finishing:
             await self.log.wait("commands", self.partition, position)
             records = await self.log.read("commands", self.partition, position, BATCH)
             after = records[-1].position

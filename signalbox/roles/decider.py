@@ -1,0 +1,130 @@
+"""Role `decider`: decides the commands of the partitions that its group gives this process."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from signalbox.parts import Parts
+from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.tracing import Changes
+from streams.deciding import Decider
+from streams.kafka.membership import Membership
+from streams.log import Fenced, Log, LogDamaged, LogUnavailable
+
+GROUP = "decider"
+RETRY_SECONDS = 1.0
+DAMAGED_SECONDS = 60.0
+FINISH_SECONDS = 10.0
+"""How long a batch may take to be finished when its partition goes to another process."""
+
+Decided = Callable[[Sequence[tuple[Envelope, Outcome]], float], None]
+logger = logging.getLogger("signalbox.decider")
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    log = await runtime.log()
+    changes = Changes(runtime.telemetry)
+    deciding = Deciding(log, changes.decided)
+    runtime.tell_trouble(deciding.trouble)
+    membership = Membership(runtime.kafka, GROUP, "commands", deciding.assigned, deciding.revoked)
+    deciding.rejoin = membership.rejoin
+    parts.run("the deciders' group", membership.run())
+    await parts.wait(membership.joined.wait())
+
+
+class Deciding:
+    """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
+
+    def __init__(self, log: Log, decided: Decided) -> None:
+        self._log = log
+        self._decided = decided
+        self.rejoin: Callable[[], None] = _nothing
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._finish: dict[int, asyncio.Event] = {}
+        self._troubles: dict[int, str] = {}
+
+    async def assigned(self, partition: int) -> None:
+        logger.info("partition %d is decided here", partition)
+        self._troubles[partition] = f"partition {partition} is being folded"
+        finish = self._finish[partition] = asyncio.Event()
+        task = asyncio.create_task(self._hold(partition, finish), name=f"decider {partition}")
+        self._tasks[partition] = task
+
+    async def revoked(self, partition: int) -> None:
+        """Returns when nothing more is decided of it here."""
+        task, finish = self._tasks.pop(partition), self._finish.pop(partition)
+        finish.set()
+        await asyncio.wait([task], timeout=FINISH_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._troubles.pop(partition, None)
+        logger.info("partition %d is no longer decided here", partition)
+
+    def trouble(self) -> str | None:
+        return next((said for said in self._troubles.values() if said), None)
+
+    async def _hold(self, partition: int, finish: asyncio.Event) -> None:
+        """Decides until told to finish, whatever happens to the log meanwhile."""
+        while not finish.is_set():
+            pause, trouble = RETRY_SECONDS, "the decider failed; the log says why"
+            try:
+                await self._decide(partition, finish)
+                return
+            except Fenced:
+                # What was evolved here is thrown away. The group knows whose the partition is.
+                logger.warning("partition %d has been claimed by another process", partition)
+                self._troubles[partition] = ""
+                await _either(finish, RETRY_SECONDS)
+                self.rejoin()
+                await finish.wait()
+                return
+            except LogUnavailable as error:
+                logger.warning("partition %d is not decided: %s", partition, error)
+                trouble = str(error)
+            except LogDamaged as error:
+                # It stays so until somebody has looked: no other process could go on from there either.
+                logger.error("partition %d is not decided: %s", partition, error)
+                pause, trouble = DAMAGED_SECONDS, str(error)
+            except Exception:
+                logger.exception("partition %d: the decider failed and starts anew", partition)
+            self._troubles[partition] = f"partition {partition} is not decided: {trouble}"
+            await _either(finish, pause)
+
+    async def _decide(self, partition: int, finish: asyncio.Event) -> None:
+        decider = Decider(self._log, partition, SOURCE, self._decided)
+        finishing = asyncio.create_task(finish.wait())
+        working = asyncio.create_task(decider.start(), name=f"folding {partition}")
+        try:
+            await asyncio.wait([working, finishing], return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                return
+            working.result()
+            self._troubles[partition] = ""
+            working = asyncio.create_task(decider.run(), name=f"deciding {partition}")
+            await asyncio.wait([working, finishing], return_when=asyncio.FIRST_COMPLETED)
+            decider.finishing = True
+            if not decider.deciding:
+                working.cancel()
+            await asyncio.wait([working])
+            if not working.cancelled():
+                working.result()
+        finally:
+            for task in (working, finishing):
+                task.cancel()
+            await asyncio.gather(working, finishing, return_exceptions=True)
+        await decider.stop()
+
+
+def _nothing() -> None:
+    """There is no group."""
+
+
+async def _either(finish: asyncio.Event, seconds: float) -> None:
+    """Waits for one of the two."""
+    try:
+        async with asyncio.timeout(seconds):
+            await finish.wait()
+    except TimeoutError:
+        return

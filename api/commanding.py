@@ -22,6 +22,7 @@ from api.submission import (
     validated,
     wanted_wait,
 )
+from schemas.avro import dataschema
 from schemas.boundary import BATCH, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
 from schemas.envelope import Envelope
@@ -166,7 +167,7 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
         authid=call.principal.name,
         sequence="",
         previoushash="",
-        dataschema="",
+        dataschema=dataschema(model),
         dataref="",
     )
 

@@ -15,6 +15,7 @@ from api.problems import Problem, of_outcome, of_validation
 from api.responses import POSITION
 from projections.asking import Row
 from schemas.aggregate import Aggregate
+from schemas.avro import dataschema
 from schemas.canonical import digest
 from schemas.catalog import BY_NAME, BY_PLURAL
 from schemas.envelope import Data, Envelope
@@ -108,6 +109,7 @@ def envelope(call: Call, model: type[Command], data: Data, id: str) -> Envelope:
         time=timestamp(),
         partitionkey=organization,
         data=data,
+        dataschema=dataschema(model),
         correlationid=id,
         traceparent=traceparent(call),
         authtype="user",

@@ -14,6 +14,7 @@ with a published one: that needs a new major type and an upcaster.
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -25,22 +26,23 @@ import fastavro
 import orjson
 from pydantic import BaseModel
 
+from schemas.binary import Codec, Data, Undecodable, compiled
 from schemas.catalog import MESSAGES
 from schemas.compatibility import Schema, incompatibilities
 from schemas.forms import record
 from schemas.message import Message
 
 PUBLISHED = Path(__file__).parent / "published"
+URN = "urn:signalbox:schema:"
+"""How a `dataschema` begins; the message's type and the version follow, with a colon between."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 M = TypeVar("M", bound=BaseModel)
 
 # fastavro's annotations leave the kind of IO open; these say it.
 _write: Callable[[io.BytesIO, Any, Any], None] = vars(fastavro)["schemaless_writer"]
 _read: Callable[[io.BytesIO, Any, Any], Any] = vars(fastavro)["schemaless_reader"]
-
-
-class Undecodable(Exception):
-    """Bytes that were not written with the schema."""
 
 
 class Incompatible(Exception):
@@ -108,18 +110,75 @@ def _shelf() -> Mapping[str, Mapping[int, Schema]]:
     return MappingProxyType(dict(published()))
 
 
+@cache
 def dataschema(model: type[Message]) -> str:
-    """The CloudEvents `dataschema` of what `encode` writes: type and newest published version."""
-    return f"urn:signalbox:schema:{model.type()}:{max(_shelf()[model.type()])}"
+    """The CloudEvents `dataschema` of what Signalbox writes: type and newest published version.
+
+    Empty for a model that was never published.
+    """
+    versions = _shelf().get(model.type())
+    return f"{URN}{model.type()}:{max(versions)}" if versions else ""
+
+
+class NeverPublished(KeyError):
+    """A `dataschema` names a schema that is not known here; the text is a sentence."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def is_of(uri: str, type: str) -> bool:
+    """Whether a `dataschema` names a schema of this message type."""
+    return uri.rpartition(":")[0] == URN + type
+
+
+def missing_version(uri: str) -> str:
+    """Which version of a known message a `dataschema` asks for that is not here; else empty."""
+    if uri in _codecs:
+        return ""
+    type_, _, number = uri.removeprefix(URN).rpartition(":")
+    versions = _shelf().get(type_)
+    if not versions or not uri.startswith(URN):
+        return ""
+    if _NUMBER.fullmatch(number) and int(number) in versions:
+        return ""
+    return f"needs version {number} of {type_}; here are {', '.join(map(str, versions))}"
 
 
 def writer_schema(uri: str) -> Schema:
-    """The schema a `dataschema` names. Raises KeyError when it was never published."""
-    type_, _, number = uri.removeprefix("urn:signalbox:schema:").rpartition(":")
+    """The schema a `dataschema` names. Raises NeverPublished."""
+    if reason := missing_version(uri):
+        raise NeverPublished(reason)
+    type_, _, number = uri.removeprefix(URN).rpartition(":")
+    if not uri.startswith(URN) or type_ not in _shelf():
+        raise NeverPublished(f"{uri} was never published here")
+    return _shelf()[type_][int(number)]
+
+
+_codecs: dict[str, Codec] = {}
+"""By `dataschema`; no more than there are published schemas."""
+
+
+def _codec(uri: str) -> Codec:
+    """Raises NeverPublished."""
+    codec = _codecs.get(uri)
+    if codec is None:
+        codec = _codecs[uri] = compiled(writer_schema(uri))
+    return codec
+
+
+def encode_data(uri: str, data: Data) -> bytes | None:
+    """JSON-ready data as the schema named by a `dataschema` says; None when the bytes could not give
+    back exactly `data`, or there is no such schema."""
     try:
-        return _shelf()[type_][int(number)]
-    except (KeyError, ValueError):
-        raise KeyError(f"{uri} was never published") from None
+        return _codec(uri).pack(data)
+    except NeverPublished:
+        return None
+
+
+def decode_data(uri: str, content: bytes) -> Data:
+    """The data in `content`, with the fields its writer knew. Raises NeverPublished, Undecodable."""
+    return _codec(uri).unpack(content)
 
 
 def problems(current: Schema, versions: Mapping[int, Schema]) -> list[str]:

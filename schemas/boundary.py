@@ -54,7 +54,7 @@ def from_http(headers: Mapping[str, str], body: bytes) -> list[Envelope]:
             raise Malformed("", "a batch is a JSON array of events")
         return [_member(event, i) for i, event in enumerate(cast("list[Any]", events))]
     if media == STRUCTURED:
-        return [from_sdk(from_structured(HTTPMessage(dict(headers), body), _FORMAT, _sdk))]
+        return [from_sdk(from_structured(HTTPMessage(dict(headers), body), STRICT, strict_event))]
     if media.startswith("application/cloudevents"):
         raise Malformed("content-type", f"{media} is not read here; send {STRUCTURED} or {BATCH}")
     if "ce-specversion" in lower:
@@ -81,17 +81,17 @@ def to_sdk(envelope: Envelope) -> CloudEvent:
     """The SDK's event. Raises Malformed when the envelope's attributes break the specification."""
     attributes: dict[str, Any] = dict(envelope.attributes())
     if envelope.time:
-        attributes["time"] = _moment(envelope.time)
-    return _sdk(attributes, envelope.data)
+        attributes["time"] = moment(envelope.time)
+    return strict_event(attributes, envelope.data)
 
 
 def from_sdk(event: BaseCloudEvent) -> Envelope:
     """The envelope of an SDK event; the reverse of `to_sdk`. Raises Malformed."""
     attributes = event.get_attributes()
-    media = _media(str(attributes.get("datacontenttype", "application/json")))
+    media = media_type(str(attributes.get("datacontenttype", "application/json")))
     if not _JSON.fullmatch(media):
         raise Malformed("datacontenttype", f"data must be JSON, not {media}")
-    present = {name: _text(name, attributes[name]) for name in ATTRIBUTES if name in attributes}
+    present = {name: text(name, attributes[name]) for name in ATTRIBUTES if name in attributes}
     data: Any = event.get_data()
     if isinstance(data, (bytes, str)):
         data = _json(data, "data")
@@ -112,10 +112,10 @@ class _StrictJson(JSONFormat):
         return body
 
 
-_FORMAT = _StrictJson()
+STRICT = _StrictJson()
 
 
-def _media(content_type: str) -> str:
+def media_type(content_type: str) -> str:
     return content_type.split(";")[0].strip().lower()
 
 
@@ -138,8 +138,8 @@ def _from_object(event: Any) -> CloudEvent:
         except (TypeError, ValueError) as error:
             raise Malformed("data_base64", "data_base64 is not base64") from error
     if "time" in attributes:
-        attributes["time"] = _moment(attributes["time"])
-    return _sdk(attributes, data)
+        attributes["time"] = moment(attributes["time"])
+    return strict_event(attributes, data)
 
 
 def _member(event: Any, index: int) -> Envelope:
@@ -151,11 +151,11 @@ def _member(event: Any, index: int) -> Envelope:
 
 def _binary(headers: Mapping[str, str], body: bytes) -> Envelope:
     if "ce-time" in headers:
-        _moment(unquote(headers["ce-time"]))
-    return from_sdk(from_binary(HTTPMessage(dict(headers), body), _FORMAT, _sdk))
+        moment(unquote(headers["ce-time"]))
+    return from_sdk(from_binary(HTTPMessage(dict(headers), body), STRICT, strict_event))
 
 
-def _sdk(attributes: dict[str, Any], data: Any) -> CloudEvent:
+def strict_event(attributes: dict[str, Any], data: Any) -> CloudEvent:
     """The SDK invents a missing id, version and time; here the first two are refused, the last stays out."""
     for name in ("specversion", "id"):
         if name not in attributes:
@@ -171,7 +171,7 @@ def _sdk(attributes: dict[str, Any], data: Any) -> CloudEvent:
     return event
 
 
-def _moment(time: Any) -> datetime:
+def moment(time: Any) -> datetime:
     try:
         if isinstance(time, str) and _RFC3339.fullmatch(time):
             return datetime.fromisoformat(time.upper()).astimezone(UTC)
@@ -180,7 +180,7 @@ def _moment(time: Any) -> datetime:
     raise Malformed("time", "time must be an RFC 3339 timestamp such as 2026-11-21T02:30:00Z")
 
 
-def _text(name: str, value: Any) -> str:
+def text(name: str, value: Any) -> str:
     """An attribute in the canonical string form of its CloudEvents type (specification, section 3.1)."""
     if isinstance(value, str) and value:
         return value

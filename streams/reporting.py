@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.status import DeliveryReported, Status
@@ -79,6 +80,7 @@ class StatusReporter:
             time=message.at,
             partitionkey=message.organization,
             data=message.data(),
+            dataschema=dataschema(type(message)),
         )
 
 

@@ -16,7 +16,17 @@ from pydantic import Field, ValidationError
 
 from schemas import avro
 from schemas.api import ApiPublished
-from schemas.avro import Incompatible, Undecodable, decode, encode, problems, publish, published, schema
+from schemas.avro import (
+    Incompatible,
+    NeverPublished,
+    decode,
+    encode,
+    problems,
+    publish,
+    published,
+    schema,
+)
+from schemas.binary import Undecodable
 from schemas.catalog import MESSAGES
 from schemas.deployment import DeploymentStarted, StartDeployment
 from schemas.examples import example
@@ -71,8 +81,13 @@ def test_a_dataschema_leads_to_the_schema_it_names() -> None:
     assert avro.writer_schema(uri) == schema(DeploymentStarted)
     started = example(DeploymentStarted)
     assert decode(DeploymentStarted, encode(started), avro.writer_schema(uri)) == started
-    with pytest.raises(KeyError, match="never published"):
+    with pytest.raises(
+        NeverPublished, match=r"^needs version 999 of io\.signalbox\.deployment\.started\.v1; "
+    ):
         avro.writer_schema("urn:signalbox:schema:io.signalbox.deployment.started.v1:999")
+    for other in ("urn:signalbox:schema:com.shop.sold.v1:1", "schema", "https://shop.example/sold/1"):
+        with pytest.raises(NeverPublished, match=f"^{other} was never published here$"):
+            avro.writer_schema(other)
 
 
 def test_a_name_left_out_stays_left_out() -> None:

@@ -1,0 +1,194 @@
+"""Envelopes as Kafka messages: CloudEvents 1.0 in binary mode, one header per attribute, the data as value.
+
+The value is Avro when `dataschema` names a published schema that gives back exactly the same data (the hash
+chain is computed over it), JSON otherwise; the content type says which. What is in this form is read by
+hand, for decoding decides how many commands a second are decided; everything else others may send goes
+through the CloudEvents SDK (`schemas.kafka`).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+import orjson
+
+from schemas.avro import NeverPublished, decode_data, encode_data, is_of, missing_version
+from schemas.binary import Undecodable
+from schemas.boundary import Malformed
+from schemas.catalog import MESSAGES
+from schemas.envelope import ATTRIBUTES, Data, Envelope
+from schemas.kafka import AVRO, CONTENT_TYPE, JSON, PREFIX, Headers, from_kafka
+from schemas.upcasting import UPCASTERS, UnknownSchema
+from streams.log import Fault, Record, Topic
+
+Written = list[tuple[str, bytes]]
+
+AUTHORIZATION = PREFIX + "authorization"
+"""The header of the signed token that says who sends a command; it is never part of the envelope."""
+
+_SPECVERSION = (PREFIX + "specversion", b"1.0")
+_AS_AVRO = (CONTENT_TYPE, AVRO.encode())
+_AS_JSON = (CONTENT_TYPE, JSON.encode())
+_HEADERS = tuple((name, PREFIX + name) for name in ATTRIBUTES)
+
+_TEXTS: Mapping[str, str] = {
+    **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization")},
+    CONTENT_TYPE: CONTENT_TYPE,
+}
+"""Attribute by header, as this module writes them."""
+
+_new_envelope = Envelope.__new__
+# Slots are filled directly: the constructor of a frozen class takes three times as long.
+_SLOTS: tuple[tuple[str, Callable[[Any, Any], None]], ...] = tuple(
+    (name, Envelope.__dict__[name].__set__) for name in ATTRIBUTES
+)
+_set_data: Callable[[Any, Any], None] = Envelope.__dict__["data"].__set__
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+
+_NESTED = 200
+"""How deep data may nest: the JSON encoder, and with it the hash of what is decided, stops at 254."""
+
+_TOO_DEEP = f"data nests deeper than {_NESTED} levels"
+_OF_CLIENTS: frozenset[str] = frozenset({"commands", "status"})
+"""Topics whose times are made uniform; on all others history stands as it was written."""
+
+
+def encode(envelope: Envelope) -> tuple[bytes, Written]:
+    """Value and headers. Raises TypeError for data that JSON cannot say."""
+    headers: Written = [_SPECVERSION]
+    for name, header in _HEADERS:
+        text: str = getattr(envelope, name)
+        if text:
+            headers.append((header, text.encode()))
+    schema = envelope.dataschema
+    if schema and is_of(schema, envelope.type):
+        value = encode_data(schema, envelope.data)
+        if value is not None:
+            headers.append(_AS_AVRO)
+            return value, headers
+    headers.append(_AS_JSON)
+    return orjson.dumps(envelope.data), headers
+
+
+def decode(
+    topic: Topic, partition: int, position: int, value: bytes | None, headers: Headers
+) -> tuple[Record, str]:
+    """The record, and the token of its extension `authorization` (empty without).
+
+    Never raises for content: what cannot be read comes with a fault, `malformed` or `unknown-schema`, and
+    with the attributes that could be read.
+    """
+    try:
+        if value is None:
+            raise Malformed("data", "a message without a value is no event")
+        envelope, token = _own(topic, value, headers) or from_kafka(headers, value)
+        _check_depth(value, envelope.data)
+    except Malformed as refused:
+        where = f"{refused.attribute}: " if refused.attribute else ""
+        return _faulty(topic, partition, position, value, headers, "malformed", where + refused.detail)
+    except NeverPublished as unknown:
+        return _faulty(topic, partition, position, value, headers, "unknown-schema", str(unknown))
+    reason = _unknown(topic, envelope)
+    fault = Fault("unknown-schema", reason, value) if reason else None
+    return Record(topic, partition, position, envelope, fault), token
+
+
+def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:
+    """What `encode` writes, and a token; None for whatever is not exactly of that form."""
+    texts: dict[str, str] = {}
+    try:
+        for name, raw in headers:
+            attribute = _TEXTS.get(name)
+            if attribute is not None:
+                if not raw or attribute in texts:
+                    return None
+                texts[attribute] = raw.decode()
+            elif name.lower().startswith((PREFIX, CONTENT_TYPE)):
+                return None
+        if texts["specversion"] != "1.0" or not _is_time(topic, texts.get("time", "")):
+            return None
+        envelope = _new_envelope(Envelope)
+        for name, put in _SLOTS:
+            put(envelope, texts.get(name, ""))
+        media = texts[CONTENT_TYPE]
+        if media == AVRO and is_of(texts["dataschema"], envelope.type):
+            data = decode_data(texts["dataschema"], value)
+        elif media == JSON:
+            data: Any = orjson.loads(value)
+        else:
+            return None
+    except (KeyError, ValueError, Undecodable):
+        return None
+    if not (envelope.id and envelope.type and envelope.source and isinstance(data, dict)):
+        return None
+    _set_data(envelope, cast("Data", data))
+    return envelope, texts.get("authorization", "")
+
+
+def _is_time(topic: Topic, time: str) -> bool:
+    """Whether a time can stay as it is. Raises ValueError for the 30th of February."""
+    if not time or topic not in _OF_CLIENTS:
+        return True
+    if _TIME.fullmatch(time) is None:
+        return False
+    datetime.fromisoformat(time)
+    return True
+
+
+def _check_depth(value: bytes, data: Data) -> None:
+    """Raises Malformed."""
+    if value.count(b"{") + value.count(b"[") < _NESTED:
+        return
+    wrapped: Any = data
+    for _ in range(254 - _NESTED):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError as error:
+        raise Malformed("data", _TOO_DEEP) from error
+
+
+def _unknown(topic: Topic, envelope: Envelope) -> str:
+    """Why a message that could be read is not for this version of Signalbox; empty when it is."""
+    reason = missing_version(envelope.dataschema) if envelope.dataschema else ""
+    if not reason and envelope.type not in MESSAGES and topic not in ("commands", "parked"):
+        later = UnknownSchema(envelope.type)
+        if later.known and envelope.type not in UPCASTERS:
+            return str(later)
+    return reason
+
+
+def _faulty(
+    topic: Topic,
+    partition: int,
+    position: int,
+    value: bytes | None,
+    headers: Headers,
+    rule: str,
+    reason: str,
+) -> tuple[Record, str]:
+    texts = _readable(value, headers)
+    attributes = {name: texts.get(name, "") for name in ATTRIBUTES}
+    envelope = Envelope(**attributes, data={})
+    fault = Fault(rule, reason, value or b"")
+    return Record(topic, partition, position, envelope, fault), texts.get("authorization", "")
+
+
+def _readable(value: bytes | None, headers: Headers) -> dict[str, str]:
+    """The attributes that are texts, wherever they stand; the first of two counts."""
+    texts: dict[str, str] = {}
+    for name, raw in headers:
+        attribute = _TEXTS.get(name.lower())
+        if attribute and raw:
+            texts.setdefault(attribute, raw.decode(errors="replace"))
+    if value and texts.get(CONTENT_TYPE, "").startswith("application/cloudevents"):
+        try:
+            event: Any = orjson.loads(value)
+        except ValueError:
+            return texts
+        if isinstance(event, dict):
+            said = cast("dict[str, Any]", event)
+            texts = {name: text for name, text in said.items() if isinstance(text, str)}
+    return texts

@@ -4,6 +4,8 @@ import pytest
 
 from tests.real_envoy import real_envoy
 
+pytest_plugins = ["tests.real_kafka"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write golden files anew, and delete orphans")

@@ -1,0 +1,34 @@
+"""Becomes another program that dies with its parent. Run as a script, outside of the project:
+
+    python -I -S exec_tied.py PARENT SIGNAL UID GID PROGRAM [ARGUMENT…]
+
+`SIGNAL` is sent when the thread that started this ends. `UID` and `GID` are -1 to stay who one is.
+A program of its own because running Python between fork and exec of a program with threads can lock up.
+"""
+
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    parent, how, uid, gid = (int(word) for word in arguments[:4])
+    program = arguments[4:]
+    if uid >= 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if sys.platform == "linux":
+        import ctypes
+
+        # After the change of user, which resets it.
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.execv(program[0], program)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

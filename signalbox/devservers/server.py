@@ -1,0 +1,153 @@
+"""What every server of a directory has in common: one at a time, started, ready, ended."""
+
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from signalbox.devservers.faults import AlreadyRunning, StartFailed
+from signalbox.devservers.tied import OURSELVES, DirectoryLock, TiedProcess, User
+
+PREDECESSOR_ENDS_WITHIN = 5.0
+"""Seconds a start waits for those that still hold the directory: a server that was killed takes a moment."""
+
+READY_WITHIN = 90.0
+STOPS_WITHIN = 30.0
+LONGEST_LOG = 4_000_000
+"""Bytes of a log that the next start goes on with; a longer one becomes `.old`."""
+
+READ_BACK = 16_384
+LONGEST_REASON = 600
+LINES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run. `address` is what clients are told."""
+
+    argv: tuple[str, ...]
+    address: str
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: User = OURSELVES
+
+
+class DevServer(ABC):
+    """A server with its data in `directory`. Every method blocks: from asyncio use `asyncio.to_thread`.
+
+    The server ends with this process, however that ends. Not for use by two threads at once.
+    """
+
+    name: str
+    variable: str
+    """The environment variable that takes an own server's address."""
+
+    when_orphaned = signal.SIGKILL
+    graceful = signal.SIGTERM
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+        self.log = self.directory / f"{self.name.lower()}.log"
+        self._child: TiedProcess | None = None
+        self._address = ""
+
+    def start(self) -> str:
+        """Starts it, unless it runs, and returns its address once a client can work with it.
+
+        Raises Unavailable, AlreadyRunning, StartFailed, PortUnusable, OSError.
+        """
+        if self.running:
+            return self._address
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        told = self.directory / "address"
+        lock = DirectoryLock(self.directory / "lock")
+        if not lock.take(PREDECESSOR_ENDS_WITHIN):
+            raise AlreadyRunning(self.name, self.directory, _read(told), self.variable)
+        try:
+            told.unlink(missing_ok=True)
+            launch = self._prepare()
+            self._child = TiedProcess(
+                launch.argv,
+                log=_rotated(self.log),
+                when_orphaned=self.when_orphaned,
+                environment=launch.environment,
+                lock=lock,
+                user=launch.user,
+            )
+        finally:
+            # From now on the server itself holds it.
+            lock.release()
+        self._wait_ready(self._child, launch)
+        self._address = launch.address
+        _write_private(told, launch.address)
+        return launch.address
+
+    def stop(self) -> None:
+        """Ends it gracefully: everything is on disk. Nothing when it does not run."""
+        if self._child is not None:
+            self._child.end(self.graceful, STOPS_WITHIN)
+            (self.directory / "address").unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL, as bad luck would."""
+        if self._child is not None:
+            self._child.end(signal.SIGKILL, 0)
+
+    @property
+    def pid(self) -> int:
+        """Of the server's first process; 0 when it does not run."""
+        return self._child.pid if self._child is not None and self._child.running else 0
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    @abstractmethod
+    def _prepare(self) -> Launch:
+        """Makes the directory ready. We hold its lock."""
+
+    @abstractmethod
+    def _ready(self, launch: Launch) -> bool:
+        """Whether a client can work with it now."""
+
+    def _wait_ready(self, child: TiedProcess, launch: Launch) -> None:
+        until = time.monotonic() + READY_WITHIN
+        while not self._ready(launch):
+            if not child.running:
+                raise StartFailed(f"{self.name} ended while it started: {self._last_words()}")
+            if time.monotonic() > until:
+                child.end(signal.SIGKILL, 0)
+                raise StartFailed(
+                    f"{self.name} was not ready within {READY_WITHIN:g} s: {self._last_words()}"
+                )
+            time.sleep(0.03)
+
+    def _last_words(self) -> str:
+        """The end of its log, in one line."""
+        with self.log.open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(0, size - READ_BACK))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+        words = "; ".join([line for line in lines if line][-LINES:])
+        return f"{words[-LONGEST_REASON:]} (all of it in {self.log})"
+
+
+def _rotated(log: Path) -> Path:
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        log.replace(log.with_name(log.name + ".old"))
+    return log
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _write_private(file: Path, text: str) -> None:
+    beside = file.with_name(file.name + ".new")
+    beside.touch(mode=0o600)
+    beside.write_text(text + "\n")
+    beside.replace(file)

@@ -1,0 +1,67 @@
+"""The real Kafka of the tests: one broker for all, and one of its own for a test that kills it."""
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka_jars import kafka_jars
+from streams.kafka.settings import KafkaSettings
+from tests.real_parts import missing
+
+DOWNLOAD_WITHIN = 180.0
+
+
+@pytest.fixture(scope="session")
+def kafka_files() -> Path:
+    """Kafka's program files, downloaded if need be."""
+    try:
+        return kafka_jars(within=DOWNLOAD_WITHIN)
+    except Unavailable as error:
+        missing(error)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_files: Path) -> Iterator[str]:
+    """The bootstrap servers of the broker that all tests share. Do not stop it."""
+    with tempfile.TemporaryDirectory(prefix="signalbox-kafka-", ignore_cleanup_errors=True) as directory:
+        broker = DevKafka(Path(directory))
+        try:
+            yield broker.start()
+        finally:
+            broker.kill()
+
+
+@pytest.fixture
+def kafka_settings(kafka_settings_of: Callable[[int], KafkaSettings]) -> KafkaSettings:
+    """Topics of this test's own, of one partition."""
+    return kafka_settings_of(1)
+
+
+@pytest.fixture
+def kafka_settings_of(kafka_broker: str) -> Callable[[int], KafkaSettings]:
+    """Makes settings with another number of partitions; each call has topics of its own."""
+    return lambda partitions: settings_for(kafka_broker, partitions)
+
+
+@pytest.fixture
+def own_kafka(kafka_files: Path, tmp_path: Path) -> Iterator[DevKafka]:
+    """A broker that is started and belongs to this test, to be killed and started again.
+
+    `settings_for(own_kafka.start())` are its settings: `start` answers where it is while it runs.
+    """
+    broker = DevKafka(tmp_path / "kafka")
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+def settings_for(bootstrap: str, partitions: int = 1) -> KafkaSettings:
+    """Topics nobody else has."""
+    return KafkaSettings(bootstrap=bootstrap, prefix=f"test-{uuid.uuid4().hex[:12]}", partitions=partitions)

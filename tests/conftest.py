@@ -4,7 +4,7 @@ import pytest
 
 from tests.real_envoy import real_envoy
 
-pytest_plugins = ["tests.real_kafka"]
+pytest_plugins = ["tests.real_kafka", "tests.real_postgres"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

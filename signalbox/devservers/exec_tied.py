@@ -9,6 +9,7 @@ A program of its own because running Python between fork and exec of a program w
 import os
 import signal
 import sys
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
@@ -16,18 +17,27 @@ PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     parent, how, uid, gid = (int(word) for word in arguments[:4])
     program = arguments[4:]
+    # Before the change of user, who may not reach the interpreter's files.
+    libc = _libc()
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-    if sys.platform == "linux":
-        import ctypes
-
+    if libc is not None:
         # After the change of user, which resets it.
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)
+        libc.prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
     os.execv(program[0], program)
+
+
+def _libc() -> Any:
+    """None where the kernel cannot do it."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 if __name__ == "__main__":

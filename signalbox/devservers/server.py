@@ -74,6 +74,7 @@ class DevServer(ABC):
                 environment=launch.environment,
                 lock=lock,
                 user=launch.user,
+                directory=self.directory,
             )
         finally:
             # From now on the server itself holds it.

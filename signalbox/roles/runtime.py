@@ -14,7 +14,6 @@ from signalbox.telemetry import Telemetry
 from streams.kafka.authority import open_authority
 from streams.kafka.keys import KeyFileError
 from streams.kafka.log import KafkaLog
-from streams.kafka.topics import ensure_topics
 from streams.log import LogUnavailable
 
 T = TypeVar("T")
@@ -102,7 +101,6 @@ class Runtime:
             raise SettingsError(str(error)) from error
 
         async def attempt() -> KafkaLog:
-            await ensure_topics(self.kafka)
             return await KafkaLog.open(self.kafka, self.directory, authority=authority)
 
         where = f"Kafka at {self.kafka.bootstrap}"

@@ -66,6 +66,7 @@ def compiled(schema: Schema) -> Codec:
     source.record(schema, top=True)
     names: dict[str, Any] = {
         "Inexact": Inexact, "long": _long, "read_long": _read_long, "read_length": _read_length,
+        "read_count": _read_count,
         "LENGTHS": _LENGTHS, "dumps": orjson.dumps, "loads": orjson.loads,
         "pack_double": _DOUBLE.pack, "unpack_double": _DOUBLE.unpack_from, "finite": _finite,
     }  # fmt: skip
@@ -110,6 +111,14 @@ def _read_length(content: bytes, at: int) -> tuple[int, int]:
     if length < 0 or length > len(content):
         raise ValueError("a length is out of bounds")
     return length, at
+
+
+def _read_count(content: bytes, at: int) -> tuple[int, int]:
+    """How many items a block has; a negative count is followed by the block's size."""
+    count, at = _read_long(content, at)
+    if count < 0:
+        _, at = _read_long(content, at)
+    return abs(count), at
 
 
 def _finite(value: float) -> float:
@@ -307,7 +316,11 @@ class _Block:
                 self._branch()
                 self.say("if b > 1: raise ValueError('a boolean is 0 or 1')", f"{v} = b == 1")
             case "long":
-                self.say(f"{v}, p = read_long(m, p)")
+                self.say(
+                    "b = m[p]",
+                    f"if b < 128: {v} = (b >> 1) ^ -(b & 1); p += 1",
+                    f"else: {v}, p = read_long(m, p)",
+                )
             case "double":
                 self.say(f"{v} = finite(unpack_double(m, p)[0])", "p += 8")
             case "array":
@@ -335,15 +348,15 @@ class _Block:
 
     def _blocks(self) -> None:
         """The heads of two loops: blocks, and the items of one."""
-        count, size = self.source.fresh(), self.source.fresh()
+        count = self.source.fresh()
         self.say("while True:")
         self.depth += 1
         self.say(
-            f"{count}, p = read_long(m, p)",
-            f"if {count} == 0: break",
-            f"if {count} < 0:",
-            f"    {count} = -{count}",
-            f"    {size}, p = read_long(m, p)",
+            f"{count} = m[p]",
+            "p += 1",
+            f"if not {count}: break",
+            f"if {count} & 129: {count}, p = read_count(m, p - 1)",
+            f"else: {count} >>= 1",
             f"for _ in range({count}):",
         )
         self.depth += 1

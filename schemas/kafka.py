@@ -12,7 +12,7 @@ from typing import Any
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, from_structured
 
-from schemas.avro import decode_data, is_of
+from schemas.avro import decode_data, is_of, writer_schema
 from schemas.binary import Undecodable
 from schemas.boundary import STRICT, STRUCTURED, Malformed, from_sdk, media_type, moment, strict_event, text
 from schemas.envelope import Envelope
@@ -81,6 +81,7 @@ def _with_json_data(event: BaseCloudEvent) -> BaseCloudEvent:
     schema, content = attributes.get("dataschema"), event.get_data()
     if not isinstance(schema, str):
         raise Malformed("dataschema", "dataschema must name the schema of Avro data")
+    writer_schema(schema)
     if not is_of(schema, event.get_type()):
         raise Malformed("dataschema", f"{schema} is not of the type {event.get_type()}")
     if not isinstance(content, bytes):

@@ -1,18 +1,30 @@
 """The base of all messages: frozen, strict pydantic models that know their CloudEvents type."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+LONGEST_NAME = 100
+_NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+
 Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"),
+    StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=_NAME),
     Field(
         description="Letters, digits, dot, hyphen and underscore; begins and ends with a letter or digit.",
         examples=["orders"],
     ),
 ]
+_matches = re.compile(_NAME).fullmatch
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can be a `Name`."""
+    return len(text) <= LONGEST_NAME and _matches(text) is not None
+
+
 Version = Annotated[int, Field(ge=0, description="How many events the resource has seen.")]
 
 

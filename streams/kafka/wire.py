@@ -91,8 +91,9 @@ def decode(
     except NeverPublished as unknown:
         return _faulty(topic, partition, position, value, headers, "unknown-schema", str(unknown))
     reason = _unknown(topic, envelope)
-    fault = Fault("unknown-schema", reason, value) if reason else None
-    return Record(topic, partition, position, envelope, fault), token
+    if reason:
+        return Record(topic, partition, position, envelope, Fault("unknown-schema", reason, value)), token
+    return Record(topic, partition, position, envelope), token
 
 
 def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:
@@ -152,12 +153,13 @@ def _check_depth(value: bytes, data: Data) -> None:
 
 def _unknown(topic: Topic, envelope: Envelope) -> str:
     """Why a message that could be read is not for this version of Signalbox; empty when it is."""
-    reason = missing_version(envelope.dataschema) if envelope.dataschema else ""
-    if not reason and envelope.type not in MESSAGES and topic not in ("commands", "parked"):
+    if envelope.dataschema and (reason := missing_version(envelope.dataschema)):
+        return reason
+    if envelope.type not in MESSAGES and topic not in ("commands", "parked"):
         later = UnknownSchema(envelope.type)
         if later.known and envelope.type not in UPCASTERS:
             return str(later)
-    return reason
+    return ""
 
 
 def _faulty(

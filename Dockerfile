@@ -1,4 +1,5 @@
-# Signalbox with the embedded engine and Envoy, from the same pinned versions that the tests run with.
+# Signalbox with both engines and Envoy, from the same pinned versions that the tests run with. Without a
+# command it is one process on the embedded engine; docker-compose.yml runs roles on Kafka.
 FROM python:3.11-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/signalbox
@@ -10,7 +11,7 @@ RUN /opt/signalbox/bin/pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home signalbox \
-    && install -d -o signalbox -g signalbox -m 0700 /var/lib/signalbox
+    && install -d -o signalbox -g signalbox -m 0700 /var/lib/signalbox /var/lib/signalbox-secrets
 COPY --from=build /opt/signalbox /opt/signalbox
 ENV PATH=/opt/signalbox/bin:$PATH PYTHONUNBUFFERED=1
 USER signalbox

@@ -14,13 +14,18 @@ def kept_secret(file: Path, prefix: str) -> str:
     except FileNotFoundError:
         secret = prefix + secrets.token_urlsafe(32)
     # Complete before it has its name, so that a crash never leaves half a secret.
-    unfinished = file.with_suffix(".new")
+    unfinished = file.with_suffix(f".{secrets.token_hex(4)}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(secret + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(file)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secret + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        file.hardlink_to(unfinished)
+    except FileExistsError:
+        return file.read_text("utf-8").strip()  # of two processes that start together, the first one's stands
+    finally:
+        unfinished.unlink(missing_ok=True)
     return secret
 
 

@@ -76,7 +76,7 @@ def test_no_secret_has_a_default(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     told = re.findall(r"\w*(?:PASSWORD|SECRET_KEY|TOKEN): (.*)", text)
     assert all(value.startswith("${") and ":?" in value for value in told)
-    passwords = re.findall(r"://\w+:([^@]*)@", text)
+    passwords = re.findall(r"://\w+:([^@\n]*)@", text)
     assert all(value.startswith("${") and ":?" in value for value in passwords)
 
 

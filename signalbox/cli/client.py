@@ -109,6 +109,20 @@ class Client:
         except (urllib.error.URLError, HTTPException, OSError) as error:
             raise self._unreachable(error) from error
 
+    def page(self, where: str, seconds: float = SECONDS) -> Answer:
+        """What the server has at `where`, outside of `/api/v1`. Raises Refused, Failure."""
+        request = urllib.request.Request(
+            f"{self.connection.url}{where}", headers={"accept": "application/json"}
+        )
+        try:
+            with self._opener.open(request, timeout=seconds) as response:
+                return _answer(response.status, response.headers.items(), response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error.code, error.read()) from error
+        except (urllib.error.URLError, HTTPException, OSError) as error:
+            raise self._unreachable(error) from error
+
     def reachable(self, seconds: float = 2.0) -> Answer:
         """What the server says of its own readiness. Raises Failure when there is none."""
         request = urllib.request.Request(f"{self.connection.url}/healthz/ready")

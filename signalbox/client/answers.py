@@ -1,0 +1,70 @@
+"""What can come of a command besides its acceptance, and which outcome is the answer to which command."""
+
+from schemas.outcome import Complaint, Outcome
+
+REUSED = "command-id-reused"
+
+REFUSALS = frozenset({"malformed", "unknown-schema", "unauthorized"})
+"""Rules of rejections that do not stand for their id: mended, the command may be sent again under it."""
+
+
+class ClientError(Exception):
+    """A command was not accepted, or nobody knows whether it was. `id` is the command's."""
+
+    def __init__(self, id: str, text: str) -> None:
+        super().__init__(text)
+        self.id = id
+
+
+class Rejected(ClientError):
+    """The command was rejected: the same sent again changes nothing.
+
+    `rule` never changes its name, `message` is a sentence, `errors` say where (JSON pointers).
+    """
+
+    def __init__(self, id: str, rule: str, message: str, errors: tuple[Complaint, ...] = ()) -> None:
+        places = "".join(f"; {e.pointer or '/'}: {e.detail}" for e in errors)
+        super().__init__(id, f"{message} ({rule}{places})")
+        self.rule = rule
+        self.message = message
+        self.errors = errors
+
+
+class NoAnswer(ClientError):
+    """Nobody said in time what became of the command. It may have been decided: send it again with the same
+    id, and it is decided once."""
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(
+            id, f"no answer for the command {id}: {reason}. It may be sent again with the same id."
+        )
+        self.reason = reason
+
+
+def accepted(outcome: Outcome) -> Outcome:
+    """The outcome, when the command was accepted. Raises Rejected."""
+    if not outcome.accepted:
+        raise Rejected(outcome.name, outcome.rule, outcome.message, outcome.errors)
+    return outcome
+
+
+def answering(outcome: Outcome, digest: str) -> Outcome | None:
+    """The answer that `outcome` is to a command whose data has this digest (empty when not known).
+
+    None when it answers somebody else, who used the same id for something else.
+    """
+    if outcome.rule in REFUSALS:
+        return outcome
+    if outcome.rule == REUSED:
+        return outcome if digest and outcome.digest == digest else None
+    if not digest or not outcome.digest or outcome.digest == digest:
+        return outcome
+    return outcome.model_copy(
+        update={
+            "accepted": False,
+            "rule": REUSED,
+            "message": "A command of this id and another content was decided before.",
+            "digest": digest,
+            "errors": (),
+        }
+    )

@@ -1,0 +1,89 @@
+"""The Faust app that follows events, outcomes and status in one consumer group."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from streams.faust.transport import Bookkeeping, Chunk, Place, Transport, Untouched
+from streams.kafka.settings import KafkaSettings
+from streams.log import Topic
+
+# Faust's annotations are unfinished, mode's too.
+_FAUST: Mapping[str, Any] = vars(import_module("faust.app"))
+_CRASHING: Any = vars(import_module("mode.supervisors"))["CrashingSupervisor"]
+_URL: Any = vars(import_module("yarl"))["URL"]
+
+GROUP = "projector"
+WITHIN_SECONDS = 0.05
+REQUEST_SECONDS = 30.0
+
+Revoked = Callable[[frozenset[Place]], Awaitable[None]]
+"""Hears of partitions that are about to be somebody else's; they are given up when it returns."""
+Take = Callable[[Place, Chunk], Awaitable[None]]
+"""Takes what was fetched; waits as long as it has enough. Never raises."""
+
+
+class Service(Protocol):
+    """What is used of a Faust app (a mode Service)."""
+
+    @property
+    def crashed(self) -> bool: ...
+    @property
+    def crash_reason(self) -> BaseException | None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+def build_app(
+    settings: KafkaSettings, books: Bookkeeping, topics: Sequence[Topic], take: Take, revoked: Revoked
+) -> Service:
+    """An app that hands all messages of `topics` to `take`, in batches.
+
+    It makes no topics, opens no port and handles no signals. It is used once: after a stop or a crash comes
+    a new one.
+    """
+    servers = ";".join(f"kafka://{server.strip()}" for server in settings.bootstrap.split(","))
+    session = settings.session_timeout_ms / 1000
+    app: Any = _FAUST["App"](
+        settings.group(GROUP),
+        broker=servers,
+        store="memory://",
+        web_enabled=False,
+        autodiscover=False,
+        processing_guarantee="at_least_once",
+        agent_supervisor=_CRASHING,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        reply_create_topic=False,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        stream_buffer_maxsize=2,
+        broker_commit_interval=1.0,
+        broker_session_timeout=session,
+        broker_heartbeat_interval=session / 4,
+        broker_rebalance_timeout=session,
+        broker_request_timeout=max(REQUEST_SECONDS, session),
+        broker_max_poll_interval=600.0,
+    )
+    transport = Transport([_URL(server) for server in servers.split(";")], app)
+    transport.books = books
+    app.transport = transport
+    app.producer_transport = transport
+
+    async def on_revoked(app: Any, places: Any, **more: Any) -> None:
+        await revoked(frozenset(Place(*place) for place in places))
+
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    for topic in topics:
+        _agent(app, settings.topic(topic), take)
+    return app
+
+
+def _agent(app: Any, topic: str, take: Take) -> None:
+    async def follow(stream: Any) -> None:
+        async for events in stream.noack_take(1, within=WITHIN_SECONDS):
+            for event in events:
+                await take(Place(topic, event.message.partition), event.value)
+
+    channel = app.topic(topic, schema=Untouched(), acks=False)
+    app.agent(channel, name=f"follow-{topic}")(follow)

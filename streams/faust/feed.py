@@ -1,0 +1,191 @@
+"""From messages as Faust hands them over to records in the read models: each once, in order, none left out.
+
+Knows nothing of Faust. What is durable, the read models' database says; what is missing between that and the
+first message of a batch, the log has.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain, repeat
+from typing import Protocol, TypeVar
+
+from streams.faust.transport import CHUNK, Chunk, Place
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.wire import decode
+from streams.log import Log, LogUnavailable, Record, Topic
+from streams.projecting.slots import UNAVAILABLE, SomebodyElseRuns
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
+FULL = CHUNK // 2
+PAUSE_SECONDS = 0.02
+"""After a chunk that was not full: a transaction has a fixed cost, and more may come in the meantime."""
+SETTLE_SECONDS = 5.0
+"""How long partitions that are taken from us are held back by what is being written."""
+
+
+class ReadModelSink(Protocol):
+    """Who writes the read models (`streams.projecting.ProjectionRunner`)."""
+
+    async def assigned(self, topic: Topic, partition: int) -> int:
+        """The read models of `topic` are advanced here from now on: after which position they go on."""
+        ...
+
+    async def revoked(self, topic: Topic, partition: int) -> None: ...
+
+    async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        """Returns when `records` are durable in all live read models of `topic`, parked ones included.
+
+        Raises SomebodyElseRuns when another process has advanced them.
+        """
+        ...
+
+
+Taken = Callable[[Topic, int, Sequence[Record]], None]
+"""Hears of what has become durable."""
+
+
+class Feed:
+    """Belongs to one event loop. `trouble` says why nothing can be written, and is empty otherwise.
+
+    `durable` is up to which position each assigned partition has been taken in.
+    """
+
+    def __init__(self, settings: KafkaSettings, log: Log, sink: ReadModelSink, taken: Taken) -> None:
+        self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in FOLLOWED}
+        self._log = log
+        self._sink = sink
+        self._taken = taken
+        self._assigned: set[Place] = set()
+        self._writing: dict[Place, asyncio.Task[None]] = {}
+        self.durable: dict[Place, int] = {}
+        self.trouble = ""
+
+    @property
+    def assigned(self) -> frozenset[Place]:
+        return frozenset(self._assigned)
+
+    async def begin(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        """These partitions, and no others, are fed from here from now on; after which position each.
+
+        Raises one of UNAVAILABLE, and may be cancelled: then it is found out with the first message.
+        """
+        wanted = set(places)
+        left, self._assigned = self._assigned - wanted, wanted
+        self.durable.clear()
+        await self.leave(left)
+        return {place: await self._start(place) for place in wanted}
+
+    async def _start(self, place: Place) -> int:
+        at = await self._sink.assigned(self._topics[place.topic], place.partition)
+        self.durable[place] = at
+        return at
+
+    async def settle(self, places: Iterable[Place], seconds: float = SETTLE_SECONDS) -> None:
+        """Takes nothing more of these partitions, and waits, bounded, for what is being written."""
+        self._assigned.difference_update(places)
+        if self._writing:
+            await asyncio.wait(self._writing.values(), timeout=seconds)
+
+    async def leave(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self.durable.pop(place, None)
+            await self._sink.revoked(self._topics[place.topic], place.partition)
+
+    async def take(self, place: Place, chunk: Chunk) -> None:
+        """Returns when `chunk` is being written, and all of its partition before it is durable, or has become
+        somebody else's. Never raises but when it is cancelled."""
+        await self._apart(place, self._fed(place, chunk))
+
+    async def catch_up(self, place: Place, to: int) -> None:
+        """Takes in what the log has up to `to`, whoever has lost it on the way."""
+        await self._apart(place, self._missed(place, to))
+
+    async def _apart(self, place: Place, work: Coroutine[None, None, None]) -> None:
+        """Does `work` in a task of its own: Faust cancels what it runs."""
+        try:
+            while place in self._writing:
+                await asyncio.wait((self._writing[place],))
+        except BaseException:
+            work.close()
+            raise
+        task = self._writing[place] = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._writing.pop(place))
+
+    async def _missed(self, place: Place, to: int) -> None:
+        at = self.durable.get(place)
+        if at is not None and at < to:
+            _LOG.warning("%s/%d: reading %d to %d again", *place, at, to)
+            await self._fill(place, to)
+
+    async def _fed(self, place: Place, chunk: Chunk) -> None:
+        topic = self._topics[place.topic]
+        if place not in self._assigned:
+            return  # from before a rebalance
+        if place not in self.durable:
+            await self._patiently(partial(self._start, place))
+        if chunk.after > self.durable[place]:
+            await self._fill(place, chunk.records[0].offset)
+        at = self.durable.get(place, 0)
+        records = [
+            decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
+            for raw in chunk.records
+            if raw.offset >= at
+        ]
+        await self._write(place, records)
+        if len(chunk.records) < FULL:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _fill(self, place: Place, to: int) -> None:
+        """Takes in what the log has after what is durable, up to `to`."""
+        topic = self._topics[place.topic]
+        while (at := self.durable.get(place)) is not None and at < to:
+            read = await self._patiently(partial(self._log.read, topic, place.partition, at, CHUNK))
+            records = [record for record in read if record.position <= to]
+            if not records:
+                return
+            await self._write(place, records)
+
+    async def _write(self, place: Place, records: Sequence[Record]) -> None:
+        """Has `records` written for as long as the partition is ours, whatever it takes."""
+        topic = self._topics[place.topic]
+        left: Sequence[Record] = records
+        while left and place in self._assigned:
+            try:
+                await self._patiently(partial(self._sink.take, topic, place.partition, left))
+            except SomebodyElseRuns as error:
+                _LOG.info("%s", error)
+                at = await self._patiently(partial(self._start, place))
+                left = _after(left, at)
+            else:
+                if place in self.durable:
+                    self.durable[place] = left[-1].position
+                self._taken(topic, place.partition, left)
+                return
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for pause in chain(_BACK_OFF, repeat(_BACK_OFF[-1])):
+            try:
+                result = await attempt()
+            except SomebodyElseRuns:
+                raise
+            except Exception as error:  # a partition may stand still, but nothing is left out
+                expected = isinstance(error, (*UNAVAILABLE, LogUnavailable))
+                if not self.trouble or not expected:
+                    _LOG.warning("read models do not advance: %s", error, exc_info=not expected)
+                self.trouble = str(error) or type(error).__name__
+                await asyncio.sleep(pause)
+            else:
+                self.trouble = ""
+                return result
+        raise AssertionError("unreachable")
+
+
+FOLLOWED: tuple[Topic, ...] = ("events", "outcomes", "status")
+
+
+def _after(records: Sequence[Record], position: int) -> Sequence[Record]:
+    return [record for record in records if record.position > position]

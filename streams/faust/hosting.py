@@ -1,0 +1,107 @@
+"""Runs the Faust app in our loop, and a new one after each crash."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from itertools import chain, repeat
+
+from streams.faust.app import Service, build_app
+from streams.faust.feed import FOLLOWED, Feed, ReadModelSink, Taken
+from streams.faust.transport import Bookkeeping, Place
+from streams.kafka.settings import KafkaSettings
+from streams.log import Log
+from streams.projecting.slots import UNAVAILABLE
+
+_LOG = logging.getLogger(__name__)
+_BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between one app and the next; from the start again once an app was given partitions."""
+WATCH_SECONDS = 0.5
+STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+ASK_SECONDS = 2.0
+
+
+def _nobody(topic: object, partition: int, records: object) -> None: ...
+
+
+class FaustHost:
+    """Feeds `sink` with events, outcomes and status of the partitions this process has in the group.
+
+    `taken` hears of what has become durable. `trouble` says why nothing advances, and is empty otherwise.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, taken: Taken = _nobody
+    ) -> None:
+        self._settings = settings
+        self._feed = Feed(settings, log, sink, taken)
+        self._books = Bookkeeping(settings, self._starts)
+        self._trouble = "the projector waits for its partitions"
+
+    @property
+    def assigned(self) -> frozenset[Place]:
+        return self._feed.assigned
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble or self._feed.trouble
+
+    async def run(self) -> None:
+        """Runs until cancelled; then what is being written is finished, and the group told."""
+        pauses = chain(_BACK_OFF, repeat(_BACK_OFF[-1]))
+        while True:
+            self._books = Bookkeeping(self._settings, self._starts, self._feed.durable)
+            app = build_app(self._settings, self._books, FOLLOWED, self._feed.take, self._revoked)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    await app.start()
+                if await self._watch(app):
+                    pauses = chain(_BACK_OFF, repeat(_BACK_OFF[-1]))
+                self._trouble = f"Faust stopped: {app.crash_reason}"
+            except Exception as error:
+                self._trouble = f"Faust does not start: {error or type(error).__name__}"
+            finally:
+                await self._stop(app)
+            pause = next(pauses)
+            _LOG.error("%s; again in %.1f s", self._trouble, pause)
+            await asyncio.sleep(pause)
+
+    async def _watch(self, app: Service) -> bool:
+        """Until the app crashes; whether it was given partitions before."""
+        idle: dict[Place, int] = {}
+        had = False
+        while not app.crashed:
+            await asyncio.sleep(WATCH_SECONDS)
+            had = had or bool(self._feed.assigned)
+            # What was fetched and has not got any further for a while was lost on its way.
+            behind = {p: at for p, at in self._feed.durable.items() if at < self._books.fetched.get(p, 0)}
+            for place, at in behind.items():
+                if idle.get(place) == at:
+                    await self._feed.catch_up(place, self._books.fetched[place])
+            idle = behind
+        return had
+
+    async def _starts(self, places: frozenset[Place]) -> Mapping[Place, int] | None:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                starts = await self._feed.begin(places)
+        except (*UNAVAILABLE, TimeoutError) as error:
+            _LOG.warning("reading on from the group's offsets, the database does not answer: %s", error)
+            starts = None
+        self._trouble = ""
+        return starts
+
+    async def _revoked(self, places: frozenset[Place]) -> None:
+        await self._feed.settle(places)
+        await self._feed.leave(places)
+
+    async def _stop(self, app: Service) -> None:
+        """What is being written is finished, bounded; its offsets are committed, the group is left."""
+        places = self._feed.assigned
+        await self._feed.settle(places, STOP_SECONDS)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await app.stop()
+        except Exception as error:
+            _LOG.warning("Faust does not stop: %s", error or type(error).__name__)
+        await self._feed.leave(places)

@@ -1,0 +1,187 @@
+"""Faust's way to Kafka, with what Faust does not do by itself.
+
+It reads committed transactions only. It goes on where the database says, not where the group's offsets do. It
+hands on what was fetched together as one message, since a message costs Faust ten times what it costs us, and
+says what came before it, so that what is lost on its way through Faust is noticed. It commits what the
+database holds: group offsets are there for others to see the lag.
+
+Faust's own book-keeping of acknowledgements is switched off: a control record leaves a gap in the offsets,
+and where small transactions follow each other Faust commits past what was only read.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import aiokafka
+
+from streams.kafka.settings import KafkaSettings
+
+_LOG = logging.getLogger(__name__)
+
+# Faust's annotations are unfinished: here is the one edge.
+_DRIVER: Mapping[str, Any] = vars(import_module("faust.transport.drivers.aiokafka"))
+_RANGE: Any = vars(import_module("aiokafka.coordinator.assignors.range"))["RangePartitionAssignor"]
+_BaseConsumer: Any = _DRIVER["Consumer"]
+_BaseThread: Any = _DRIVER["AIOKafkaConsumerThread"]
+_BaseProducer: Any = _DRIVER["Producer"]
+_BaseTransport: Any = _DRIVER["Transport"]
+_BaseSchema: Any = vars(import_module("faust.serializers.schemas"))["Schema"]
+
+CHUNK = 500
+"""The most messages that are handed on, and written, together."""
+FETCH_WAIT_MS = 500
+FETCH_BYTES = 1024 * 1024
+
+
+class Place(NamedTuple):
+    """A topic's partition, by Kafka's name of the topic. Equal to Faust's and aiokafka's own."""
+
+    topic: str
+    partition: int
+
+
+class Raw(Protocol):
+    """What is used of an aiokafka ConsumerRecord."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Chunk(NamedTuple):
+    """Messages of one partition as they came; `after` is the position of the one fetched before them."""
+
+    after: int
+    records: Sequence[Raw]
+
+
+Starts = Callable[[frozenset[Place]], Awaitable[Mapping[Place, int] | None]]
+"""Offsets to read partitions from, None when it cannot be known now."""
+
+
+@dataclass(slots=True)
+class Bookkeeping:
+    """What a consumer is told and tells. `durable` are offsets to go on from, as the database has them; the
+    consumer commits them from time to time. `fetched` is up to which position it has been given messages."""
+
+    settings: KafkaSettings
+    starts: Starts
+    durable: dict[Place, int] = field(default_factory=dict[Place, int])
+    fetched: dict[Place, int] = field(default_factory=dict[Place, int])
+
+
+class _Thread(_BaseThread):
+    """aiokafka's consumer in a thread of its own."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        return aiokafka.AIOKafkaConsumer(
+            **transport.books.settings.client(),
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            partition_assignment_strategy=[_RANGE],  # one process has the same partitions of all topics
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=CHUNK,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+        )
+
+    async def commit_now(self, offsets: Mapping[Place, int]) -> None:
+        consumer: aiokafka.AIOKafkaConsumer = self._ensure_consumer()
+        await consumer.commit({aiokafka.TopicPartition(*place): at for place, at in offsets.items()})
+
+
+class _Consumer(_BaseConsumer):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _BaseConsumer.__init__(self, *args, **kwargs)
+        self._books: Bookkeeping = self.transport.books
+        self._told: dict[Place, int] = {}
+        self._seeks = 0
+
+    def _new_consumer_thread(self) -> Any:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def seek_to_committed(self) -> Mapping[Any, int]:
+        assigned = frozenset(Place(*tp) for tp in self.assignment())
+        starts = await self._books.starts(assigned)
+        if starts is None:
+            committed: Mapping[Any, int | None] = await _BaseConsumer.seek_to_committed(self)
+            starts = {Place(*tp): at or 0 for tp, at in committed.items()}
+        else:
+            await self.seek_wait({_tp(place): at for place, at in starts.items()})
+        self._seeks += 1
+        self._books.fetched = dict(starts)
+        return {_tp(place): at for place, at in starts.items()}
+
+    async def _getmany(self, *asked: Any, **named: Any) -> Mapping[Any, Sequence[Chunk]]:
+        seeks = self._seeks
+        found: Mapping[Any, Sequence[Raw]] = await _BaseConsumer._getmany(self, *asked, **named)
+        chunks: dict[Any, Sequence[Chunk]] = {}
+        for tp, records in found.items():
+            if records:
+                fetched, place = self._books.fetched, Place(*tp)
+                chunks[tp] = (Chunk(fetched.get(place, 0), records),)
+                fetched[place] = records[-1].offset + 1
+        # What was under way during a seek may be from before it: whoever follows finds the gap.
+        return chunks if seeks == self._seeks else {}
+
+    def _to_message(self, tp: Any, record: Chunk) -> Any:
+        message = _BaseConsumer._to_message(self, tp, record.records[-1])
+        message.value = record
+        return message
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commits what is durable and still ours. No failure of it does harm."""
+        assigned = {Place(*tp) for tp in self.assignment()}
+        news = {p: at for p, at in self._books.durable.items() if p in assigned and self._told.get(p) != at}
+        if not news:
+            return False
+        try:
+            await self._thread.call_thread(self._thread.commit_now, news)
+        except Exception as error:
+            _LOG.warning("the group's offsets are not committed: %s", error)
+            return False
+        self._told |= news
+        return True
+
+
+def _tp(place: Place) -> Any:
+    return _DRIVER["TP"](*place)
+
+
+class _Producer(_BaseProducer):
+    def _new_producer(self, transactional_id: str | None = None) -> aiokafka.AIOKafkaProducer:
+        return aiokafka.AIOKafkaProducer(**self.transport.books.settings.client())
+
+
+class Transport(_BaseTransport):
+    Consumer = _Consumer
+    Producer = _Producer
+    books: Bookkeeping
+
+
+class Untouched(_BaseSchema):
+    """Messages as they came: what is in them, `streams.kafka.wire` says."""
+
+    def compile(self, app: Any, **options: Any) -> Any:
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(None, message.value, message.headers, message)
+
+        return decode

@@ -11,26 +11,51 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from commands.decision import rejected
 from commands.rules import evolve
 from commands.world import World
 from schemas.catalog import EVENTS
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
+from schemas.message import is_name
 from schemas.outcome import Outcome
 from schemas.upcasting import upcast
 from streams.decisions import Decisions
 from streams.head import Head
-from streams.log import Append, Consumed, Log, LogDamaged, LogUnavailable, Record, Snapshot, Transaction
+from streams.log import (
+    Append,
+    Consumed,
+    Fault,
+    Fenced,
+    Log,
+    LogDamaged,
+    LogUnavailable,
+    Record,
+    Snapshot,
+    Transaction,
+)
+from streams.parking import parked
 from streams.snapshots import OWNER, of_head, of_subject, restore
 
 logger = logging.getLogger("signalbox.decider")
 
-BATCH = 256
 RETRY_SECONDS = 0.5
 
 
 def _nobody(outcomes: Sequence[Outcome]) -> None:
     """Nobody asks again."""
+
+
+UNANSWERABLE = Fault(
+    "malformed",
+    "its id and its partitionkey (the organization) must be names: 1 to 100 letters, digits, dots, hyphens "
+    "and underscores",
+)
+
+
+def answerable(command: Envelope) -> bool:
+    """Whether an outcome can name the command: ids of outcomes and organizations are names."""
+    return is_name(command.id) and is_name(command.partitionkey)
 
 
 Listener = Callable[[Sequence[tuple[Envelope, Outcome]], float], None]
@@ -48,6 +73,8 @@ class Decider:
     clock: Callable[[], str] = timestamp
     repeated: Callable[[Sequence[Outcome]], None] = _nobody
     snapshot_every: int = 2_000
+    batch: int = 256
+    """The most commands of a transaction; it takes what has come meanwhile, so it grows with the load."""
     world: World = field(default_factory=World)
     head: Head = field(default_factory=Head)
     finishing: bool = False
@@ -58,22 +85,32 @@ class Decider:
     """The world holds changes that may not be durable."""
 
     async def start(self) -> None:
-        """Folds the partition to its end.
+        """Claims the partition and folds it to its end: in this order, or events of the writer before
+        would be missed.
 
-        Raises LogDamaged when an event does not follow its predecessor.
+        Raises LogDamaged when an event does not follow its predecessor, LogUnavailable.
         """
+        await self.log.claim(self.partition)
         self.world = World()
         self._dirty.clear()
         self._deciding = False
         at, kept = await self.log.snapshots(OWNER, self.partition)
         self.head = restore(self.world, at, kept)
         self._snapshot_at = self.head.position
+        await self._fold_rest()
+
+    async def _fold_rest(self) -> None:
         while records := await self.log.read("events", self.partition, self.head.position, 1000):
             for record in records:
                 self._fold(record)
 
     def _fold(self, record: Record) -> None:
         envelope = record.envelope
+        if record.fault is not None:
+            raise LogDamaged(
+                f"events/{self.partition}, position {record.position}: {record.fault.reason}. What follows "
+                "from it is not known; start a version of Signalbox that can read it."
+            )
         if envelope.previoushash != self.head.hash:
             raise LogDamaged(
                 f"events/{self.partition}, position {record.position}: the event does not follow its "
@@ -90,16 +127,33 @@ class Decider:
         return self._deciding
 
     async def run(self) -> None:
-        """Decides until cancelled, or the batch after which it is `finishing`; `start` comes first."""
-        position = await self.log.consumed(OWNER, "commands", self.partition)
+        """Decides until cancelled, or the batch after which it is `finishing`; `start` comes first.
+
+        Raises Fenced, LogDamaged, LogUnavailable.
+        """
+        position = await self._consumed()
         while not self.finishing:
             await self.log.wait("commands", self.partition, position)
-            records = await self.log.read("commands", self.partition, position, BATCH)
+            records = await self.log.read("commands", self.partition, position, self.batch)
             after = records[-1].position
             if await self.decide(records, after):
                 position = after
             else:
-                await asyncio.sleep(RETRY_SECONDS)
+                position = await self._resume()
+
+    async def _consumed(self) -> int:
+        return await self.log.consumed(OWNER, "commands", self.partition)
+
+    async def _resume(self) -> int:
+        """Finds out what became of the last transaction; where to go on in the commands."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self.log.claim(self.partition)
+                await self._fold_rest()
+                return await self._consumed()
+            except LogUnavailable as error:
+                logger.error("deciding waits for the log: %s", error)
 
     async def stop(self) -> None:
         """Keeps a snapshot of what changed since the last one; the log must still be open.
@@ -109,7 +163,7 @@ class Decider:
         if self._dirty and not self._deciding:
             try:
                 await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
-            except LogUnavailable as error:
+            except (LogUnavailable, Fenced) as error:
                 logger.error("no snapshot is kept, so the next start takes longer: %s", error)
             else:
                 self._dirty.clear()
@@ -117,15 +171,27 @@ class Decider:
     async def decide(self, records: Sequence[Record], after: int) -> bool:
         """Decides `records`, the last of which is at `after`, in one transaction.
 
-        False when the log refused it: nothing happened, and the same may be tried again.
+        False when the log could not say that it is durable: what it evolved is taken back. Raises Fenced.
         """
         began = perf_counter()
-        known = await self.log.find_all("outcomes", [r.envelope.id for r in records])
-        batch = Decisions(self.world, self.head, self.source, self.clock)
+        ids = [record.envelope.id for record in records if record.envelope.id]
+        try:
+            known = await self.log.find_all("outcomes", ids, self.partition)
+            at = await self.log.next_position(self.partition)
+        except LogUnavailable as error:
+            logger.error("deciding waits for the log: %s", error)
+            return False
+        batch = Decisions(self.world, self.head, self.source, self.clock, at)
         self._deciding = True
         first = {id: Outcome.of(record.envelope.data) for id, record in known.items()}
         for record in records:
-            batch.take(record.envelope, first.get(record.envelope.id))
+            fault = record.fault
+            if fault is None and not answerable(record.envelope):
+                fault = UNANSWERABLE
+            if fault is None:
+                batch.take(record.envelope, first.get(record.envelope.id))
+            else:
+                self._refuse(batch, record, fault)
         for before in batch.changes:
             self._dirty[before.subject] = None
         snapshots: Sequence[Snapshot] = ()
@@ -133,17 +199,23 @@ class Decider:
             snapshots = self._snapshots(batch.head)
         appends: list[Append] = []
         if batch.events:
-            appends.append(Append("events", self.partition, batch.events, expected=self.head.position))
-        if batch.outcomes or batch.reused:
+            appends.append(
+                Append("events", self.partition, batch.events, expected=self.head.position, first=at)
+            )
+        if batch.outcomes or batch.refused:
             appends.append(Append("outcomes", self.partition, batch.outcome_envelopes()))
+        if batch.parked:
+            appends.append(Append("parked", self.partition, batch.parked))
         consumed = (Consumed(OWNER, "commands", self.partition, after),)
         try:
             await self.log.commit(Transaction(appends, consumed, snapshots))
         except LogUnavailable as error:
             logger.error("deciding waits for the log: %s", error)
-            self.world.undo(batch.changes)
-            self._deciding = False
+            self._take_back(batch)
             return False
+        except Fenced:
+            self._take_back(batch)
+            raise
         self.head = batch.head
         self._deciding = False
         if snapshots:
@@ -153,6 +225,17 @@ class Decider:
         if known:
             self.repeated(list(first.values()))
         return True
+
+    def _take_back(self, batch: Decisions) -> None:
+        self.world.undo(batch.changes)
+        self._deciding = False
+
+    def _refuse(self, batch: Decisions, record: Record, fault: Fault) -> None:
+        """Tells the sender where that is possible, and keeps what nobody can be told of."""
+        if answerable(record.envelope):
+            batch.refuse(record.envelope, rejected(fault.rule, fault.reason))
+        else:
+            batch.parked.append(parked(record, fault, self.source, self.clock()))
 
     def _snapshots(self, head: Head) -> list[Snapshot]:
         kept = [of_subject(self.world, self.partition, subject, head.position) for subject in self._dirty]

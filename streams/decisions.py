@@ -10,6 +10,7 @@ from commands.decision import Rejection, Request, rejected
 from commands.rules import Decided, decide
 from commands.world import Before, World
 from schemas.api import Document
+from schemas.avro import dataschema
 from schemas.canonical import digest
 from schemas.catalog import COMMANDS
 from schemas.envelope import Envelope
@@ -29,12 +30,15 @@ class Decisions:
     head: Head
     source: str
     clock: Callable[[], str]
+    first: int
+    """Where the first event will stand."""
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Before] = field(default_factory=list[Before])
     outcomes: dict[str, tuple[Envelope, Outcome]] = field(default_factory=dict[str, tuple[Envelope, Outcome]])
-
-    reused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
-    """Commands under an id that was decided with another body: rejected, while the first answer stands."""
+    refused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
+    """Rejections that do not stand for their id: it was decided before, or may come again mended."""
+    parked: list[Envelope] = field(default_factory=list[Envelope])
+    """What nobody can be told of."""
 
     def take(self, envelope: Envelope, before: Outcome | None) -> None:
         """Decides the command in `envelope` unless its id was decided; `before` is the outcome then."""
@@ -43,10 +47,14 @@ class Decisions:
         if before is None:
             self.add(envelope)
         elif before.digest != digest(envelope.data):
-            refusal = rejected(
-                "command-id-reused", "A command of this id and another content was decided before."
+            self.refuse(
+                envelope,
+                rejected("command-id-reused", "A command of this id and another content was decided before."),
             )
-            self.reused.append((envelope, self._outcome(envelope, refusal, self.clock())))
+
+    def refuse(self, envelope: Envelope, why: Rejection) -> None:
+        """Tells the sender, and leaves the id as it is."""
+        self.refused.append((envelope, self._outcome(envelope, why, self.clock())))
 
     def add(self, envelope: Envelope) -> None:
         """Decides the command in `envelope`; its outcome is found under its id."""
@@ -81,6 +89,7 @@ class Decisions:
                 time=now,
                 partitionkey=cause.partitionkey,
                 data=event.data(),
+                dataschema=dataschema(type(event)),
                 dataref=_dataref(event),
                 correlationid=cause.correlationid or cause.id,
                 causationid=cause.id,
@@ -89,7 +98,7 @@ class Decisions:
                 authid=cause.authid,
             )
         )
-        self.head = self.head.after(chained, self.head.position + 1)
+        self.head = self.head.after(chained, self.first + len(self.events))
         self.events.append(chained)
 
     def _outcome(self, envelope: Envelope, result: Decided | Rejection, now: str) -> Outcome:
@@ -122,11 +131,12 @@ class Decisions:
                 time=outcome.decided_at,
                 partitionkey=command.partitionkey,
                 data=outcome.data(),
+                dataschema=dataschema(Outcome),
                 correlationid=command.correlationid or command.id,
                 causationid=command.id,
                 traceparent=command.traceparent,
             )
-            for command, outcome in (*self.outcomes.values(), *self.reused)
+            for command, outcome in (*self.outcomes.values(), *self.refused)
         ]
 
 

@@ -24,6 +24,10 @@ class Fault:
     value: bytes = b""
 
 
+FAULTS = frozenset({"malformed", "unknown-schema", "unauthorized"})
+"""The rules of faults. A command with one is not decided: the same id may come again, mended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An envelope where it stands on the log.
@@ -145,7 +149,8 @@ class Log(Protocol):
     async def commit(self, transaction: Transaction) -> list[list[int]]:
         """All of `transaction` or nothing; positions per append.
 
-        Raises WrongExpectedPosition, LogUnavailable, MessageTooLarge, Fenced.
+        Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable: then whether it is
+        durable is known once the partition is claimed again.
         """
         ...
 
@@ -163,8 +168,10 @@ class Log(Protocol):
         """The first record with this CloudEvents id."""
         ...
 
-    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
-        """The first record of each id that exists."""
+    async def find_all(
+        self, topic: Topic, ids: Sequence[str], partition: int | None = None
+    ) -> dict[str, Record]:
+        """The first record of each id that exists; of one partition when it is given."""
         ...
 
     async def end(self, topic: Topic, partition: int) -> int:

@@ -39,6 +39,8 @@ because a broker answers the requests of one connection in turn."""
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.05
 FETCH_BYTES = 1 << 20
+LAST_IN = 16
+"""How many offsets before the end are looked through first for the last record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,23 @@ class Fetching:
         """The offset after the last record that is decided."""
         return await self._offset(place, LATEST)
 
+    async def last(self, place: TopicPartition) -> int:
+        """The position of the last record, 0 when there is none: what ends transactions comes after it."""
+        end, back = await self.end(place), LAST_IN
+        while end > 0:
+            found, at = 0, max(0, end - back)
+            while at < end:
+                fetched = await self.fetch(place, at)
+                if fetched.messages:
+                    found = fetched.messages[-1].offset + 1
+                if fetched.following == at:
+                    break
+                at = fetched.following
+            if found or back >= end:
+                return found
+            back *= 16
+        return 0
+
     async def beginning(self, place: TopicPartition) -> int:
         """The offset of the first record that is kept."""
         return await self._offset(place, EARLIEST)
@@ -113,7 +132,8 @@ class Fetching:
             node = await self._client.coordinator_lookup(GROUP_COORDINATOR, group)
             request = OffsetFetchRequest(group, [(place.topic, [place.partition])])
             response = await self._client.send(node, request, group=NOW)
-            ((_, ((_, offset, _, code, *_),)),) = response.topics
+            _check(response.error_code)
+            ((_, ((_, offset, _, code),)),) = response.topics
             _check(code)
             return max(0, offset)
 

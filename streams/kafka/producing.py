@@ -1,5 +1,6 @@
 """Producers as Signalbox uses them: every message durable on all in-sync replicas, none twice."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -13,6 +14,7 @@ from streams.log import LogUnavailable, MessageTooLarge
 TRANSACTION_SECONDS = 15
 """How long a transaction of a process that died holds up readers when nobody takes its place."""
 REQUEST_SECONDS = 10
+STOP_SECONDS = 1.0
 ROOM = 8
 """Events, snapshots and configuration may be so many times as large as the largest command."""
 
@@ -53,10 +55,19 @@ async def started_producer(settings: KafkaSettings, transactional_id: str | None
 
 
 async def stopped(producer: AIOKafkaProducer) -> None:
-    """Stops a producer, whatever state it is in."""
-    try:
-        await producer.stop()
-    except (KafkaError, OSError) as error:
+    """Stops a producer, whatever state it is in; one that cannot be stopped at once ends by itself."""
+    stopping = asyncio.create_task(producer.stop())
+    _stopping.add(stopping)
+    stopping.add_done_callback(_stopped)
+    await asyncio.wait([stopping], timeout=STOP_SECONDS)
+
+
+_stopping: set[asyncio.Task[None]] = set()
+
+
+def _stopped(stopping: asyncio.Task[None]) -> None:
+    _stopping.discard(stopping)
+    if not stopping.cancelled() and (error := stopping.exception()) is not None:
         logging.getLogger("signalbox.kafka").debug("a producer that is given up: %r", error)
 
 

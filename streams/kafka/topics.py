@@ -64,7 +64,7 @@ async def ensure_topics(settings: KafkaSettings) -> None:
             missing = [s for s in specs(settings) if settings.topic(s.name) not in present]
             if missing:
                 await _create(admin, settings, missing)
-            problems = await _problems(admin, settings)
+            problems = await _problems(admin, settings, created=bool(missing))
         finally:
             await admin.close()
     except (KafkaError, OSError) as error:
@@ -107,9 +107,11 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
             raise TopicMismatch(f"The topic {topic} cannot be created: {said}")
 
 
-async def _problems(admin: AIOKafkaAdminClient, settings: KafkaSettings) -> list[str]:
+async def _problems(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, *, created: bool = False
+) -> list[str]:
     wanted = {settings.topic(spec.name): spec for spec in specs(settings)}
-    partitions = await _partitions(admin, list(wanted))
+    partitions = await _partitions(admin, list(wanted), created)
     problems: list[str] = []
     for name in wanted:
         count = partitions.get(name, 0)
@@ -158,12 +160,14 @@ def _differing(
     return problems
 
 
-async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """How many each topic has; topics that were just created take a moment to have leaders."""
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str], created: bool) -> dict[str, int]:
+    """How many each topic has. Those just `created` take a moment to be known and to have leaders."""
     found: list[dict[str, Any]] = []
-    for _ in range(50):
+    for _ in range(100):
         found = await admin.describe_topics(names)
-        if all(p["leader"] != -1 for topic in found for p in topic["partitions"]):
+        if not created or all(
+            t["partitions"] and all(p["leader"] != -1 for p in t["partitions"]) for t in found
+        ):
             break
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
     return {topic["topic"]: len(topic["partitions"]) for topic in found}

@@ -118,8 +118,10 @@ class SqliteLog:
     async def find(self, topic: Topic, id: str) -> Record | None:
         return self._reader.find(topic, id)
 
-    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
-        return await self._reader.find_all(topic, ids)
+    async def find_all(
+        self, topic: Topic, ids: Sequence[str], partition: int | None = None
+    ) -> dict[str, Record]:
+        return await self._reader.find_all(topic, ids, partition)
 
     async def end(self, topic: Topic, partition: int) -> int:
         return self._require(topic, partition)

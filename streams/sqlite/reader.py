@@ -77,13 +77,16 @@ class Reader:
         found = self._decoded(topic, self.query(FIND[topic], (id,)))
         return found[0] if found else None
 
-    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
+    async def find_all(
+        self, topic: Topic, ids: Sequence[str], partition: int | None = None
+    ) -> dict[str, Record]:
         found: dict[str, Record] = {}
         for at in range(0, len(ids), SLICE):
             some = ids[at : at + SLICE]
             # The first record of an id comes last and stays.
             for record in self._decoded(topic, self.query(find_many(topic, len(some)), some)):
-                found[record.envelope.id] = record
+                if partition in (None, record.partition):
+                    found[record.envelope.id] = record
             if at + SLICE < len(ids):
                 await asyncio.sleep(0)
         return found

@@ -128,7 +128,7 @@ class LogContract:
 
         async def bad() -> None:
             with pytest.raises(WrongExpectedPosition):
-                await log.commit(Transaction([Append("commands", 0, envelopes(1), expected=999)]))
+                await log.commit(Transaction([Append("events", 0, envelopes(1), expected=999)]))
 
         appends = [log.append("commands", [each]) for each in good]
         await asyncio.gather(*appends[:10], bad(), *appends[10:], bad())

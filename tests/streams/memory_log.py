@@ -52,10 +52,12 @@ class MemoryLog:
     async def find(self, topic: Topic, id: str) -> Record | None:
         return (await self.find_all(topic, [id])).get(id)
 
-    async def find_all(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
+    async def find_all(
+        self, topic: Topic, ids: Sequence[str], partition: int | None = None
+    ) -> dict[str, Record]:
         found: dict[str, Record] = {}
-        for (t, _), records in self._records.items():
-            for record in records if t == topic else ():
+        for (t, p), records in self._records.items():
+            for record in records if t == topic and partition in (None, p) else ():
                 if record.envelope.id in ids:
                     found.setdefault(record.envelope.id, record)
         return found

@@ -4,20 +4,13 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import ConsumerRecord as ConsumerRecord
 from aiokafka.structs import OffsetAndMetadata as OffsetAndMetadata
-from aiokafka.structs import RecordMetadata as RecordMetadata
+from aiokafka.structs import RecordMetadata
 from aiokafka.structs import TopicPartition as TopicPartition
 
 Headers = Sequence[tuple[str, bytes]]
-
-class BatchBuilder:
-    def append(
-        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Headers = ...
-    ) -> object | None: ...
-    def close(self) -> None: ...
-    def size(self) -> int: ...
-    def record_count(self) -> int: ...
 
 class AIOKafkaProducer:
     def __init__(self, **options: Any) -> None: ...

@@ -1,0 +1,64 @@
+"""Which commands of a partition are decided: of each its id's fingerprint and where the outcome stands.
+
+It is the memory that keeps a command from being decided twice, and a writer must have all of it before it
+decides. So it is kept in segments beside the snapshots, and only the outcomes after the last segment are
+read again at a start. Sixteen bytes on disk and about a hundred in memory per command ever decided.
+"""
+
+from array import array
+from hashlib import blake2b
+
+SEGMENT = 4096
+"""Outcomes that make a segment."""
+OWNER = "answered"
+
+
+def fingerprint(id: str) -> int:
+    """64 bits of an id. Whoever finds a match compares the ids themselves."""
+    return int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "little")
+
+
+class Answered:
+    """Not every fingerprint found is the id's: look at the outcome."""
+
+    def __init__(self) -> None:
+        self._positions: dict[int, int] = {}
+        self._new: list[tuple[int, int]] = []
+        self._segments = 0
+        self.position = 0
+        """Up to where the outcomes are in segments."""
+
+    def load(self, segment: bytes) -> None:
+        """Takes up a segment; they come in the order they were made."""
+        values = array("Q", segment)
+        half = len(values) // 2
+        for found, position in zip(values[:half], values[half:], strict=True):
+            self._positions.setdefault(found, position)
+        self.position = max(self.position, values[-1])
+        self._segments += 1
+
+    def add(self, id: str, position: int) -> None:
+        found = fingerprint(id)
+        self._positions.setdefault(found, position)
+        self._new.append((found, position))
+
+    def find(self, id: str) -> int | None:
+        """Where the first outcome of an id may be."""
+        return self._positions.get(fingerprint(id))
+
+    def segment(self) -> tuple[str, bytes] | None:
+        """A segment's number and content when it is time for one."""
+        if len(self._new) < SEGMENT:
+            return None
+        values = array("Q", [found for found, _ in self._new])
+        values.extend(position for _, position in self._new)
+        return f"{self._segments:08d}", values.tobytes()
+
+    def kept(self) -> None:
+        """The segment given last is durable."""
+        self.position = self._new[-1][1]
+        self._new.clear()
+        self._segments += 1
+
+    def __len__(self) -> int:
+        return len(self._positions)

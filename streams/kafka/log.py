@@ -1,0 +1,366 @@
+"""The log on Kafka (`streams.log.Log`).
+
+A position is Kafka's offset and one. Commands, status and what is parked are written as they come; events,
+outcomes and snapshots only by the partition's one writer, in transactions (`streams.kafka.writing`).
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from schemas.envelope import Envelope
+from streams.kafka.answered import OWNER as ANSWERED
+from streams.kafka.answered import Answered
+from streams.kafka.authority import Unauthorized
+from streams.kafka.fetching import Fetching
+from streams.kafka.index import LocalIndex
+from streams.kafka.producing import REQUEST_SECONDS, require_size, started_producer, stopped, unavailable
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
+from streams.kafka.tails import Tails
+from streams.kafka.topics import ensure_topics
+from streams.kafka.wire import AUTHORIZATION, decode, encode
+from streams.kafka.writing import Message, PartitionWriter, Write
+from streams.log import (
+    FAULTS,
+    TOPICS,
+    Append,
+    Fault,
+    Record,
+    Snapshot,
+    Topic,
+    Transaction,
+)
+from streams.partitioner import partition_of
+
+WRITER = "decider"
+BY_WRITER: frozenset[Topic] = frozenset({"events", "outcomes"})
+
+
+_KEY = "give the organization as the message's key and leave the partition to Kafka's default partitioner"
+
+
+class Authority(Protocol):
+    """Who may command what (`streams.kafka.authority`)."""
+
+    def sign(self, envelope: Envelope, /) -> str:
+        """The token that goes with a command of ours."""
+        ...
+
+    def verify(self, token: str, envelope: Envelope, /) -> Envelope:
+        """The command, in the name of whom the token is for. Raises Unauthorized."""
+        ...
+
+
+class KafkaLog:
+    """The `Log` port for one process and event loop.
+
+    With an `authority`, commands carry a signed token, and one without comes with a fault.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, directory: Path, fetching: Fetching, authority: Authority | None
+    ) -> None:
+        """Use `open`."""
+        self.settings = settings
+        self._fetching = fetching
+        self._authority = authority
+        self._tails = Tails(fetching, self._decoded)
+        self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in TOPICS}
+        self._writers: dict[int, PartitionWriter] = {}
+        self._answered: dict[int, Answered] = {}
+        self._claiming = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._producing = asyncio.Lock()
+        self._index = LocalIndex(
+            directory,
+            f"{settings.bootstrap} {settings.prefix}",
+            settings.partitions,
+            self.read,
+            self.wait,
+            self.end,
+        )
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, settings: KafkaSettings, directory: Path, *, authority: Authority | None = None
+    ) -> "KafkaLog":
+        """Creates or checks the topics. `directory` keeps what can be read again at any time.
+
+        Raises LogUnavailable, and streams.kafka.topics.TopicMismatch for topics that are not as they must be.
+        """
+        await ensure_topics(settings)
+        names = [settings.topic(name) for name in (*TOPICS, "snapshots")]
+        return cls(settings, directory, await Fetching.open(settings, names), authority)
+
+    @property
+    def partitions(self) -> int:
+        return self.settings.partitions
+
+    def partition_of(self, key: str) -> int:
+        return partition_of(key, self.settings.partitions)
+
+    async def claim(self, partition: int) -> None:
+        self._require("events", partition)
+        async with self._claiming:
+            writer = self._writers.get(partition)
+            if writer is None:
+                place = self._place("events", partition)
+                writer = PartitionWriter(self.settings, self._fetching, WRITER, place)
+            await writer.claim()
+            # Only now nobody else writes, and what is read is all there is.
+            self._answered[partition] = await self._read_answered(partition)
+            self._writers[partition] = writer
+
+    async def release(self, partition: int) -> None:
+        """Writes to a partition no more."""
+        async with self._claiming:
+            self._answered.pop(partition, None)
+            writer = self._writers.pop(partition, None)
+            if writer is not None:
+                await writer.close()
+
+    async def next_position(self, partition: int) -> int:
+        return (await self._writer(partition)).next_position
+
+    async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        by_partition: dict[int, list[Envelope]] = {}
+        partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]
+        for partition, envelope in zip(partitions, envelopes, strict=True):
+            by_partition.setdefault(partition, []).append(envelope)
+        if topic in BY_WRITER:
+            written = {
+                partition: (await self.commit(Transaction([Append(topic, partition, some)])))[0]
+                for partition, some in by_partition.items()
+            }
+        else:
+            written = await self._produce(topic, by_partition)
+        following = {partition: iter(positions) for partition, positions in written.items()}
+        return [next(following[partition]) for partition in partitions]
+
+    async def commit(self, transaction: Transaction) -> list[list[int]]:
+        for append in transaction.appends:
+            self._require(append.topic, append.partition)
+        partition = _partition(transaction)
+        if partition is None:
+            return []
+        for append in transaction.appends:
+            if append.topic not in BY_WRITER and append.topic != "parked":
+                raise ValueError(f"{append.topic} is not written in transactions")
+        writer = await self._writer(partition)
+        writes = [
+            Write(self._place(a.topic, partition), self._messages(a.topic, a.envelopes), a.expected, a.first)
+            for a in transaction.appends
+        ]
+        answered = self._answered[partition]
+        segment = answered.segment()
+        snapshots = list(transaction.snapshots)
+        if segment is not None:
+            snapshots.append(Snapshot(ANSWERED, partition, segment[0], 0, segment[1]))
+        if snapshots:
+            writes.append(Write(self._place("snapshots", partition), _snapshot_messages(snapshots)))
+        offsets: dict[str, dict[TopicPartition, int]] = {}
+        for consumed in transaction.consumed:
+            group = offsets.setdefault(self.settings.group(consumed.consumer), {})
+            group[self._place(consumed.topic, consumed.partition)] = consumed.position
+        positions = await writer.write(writes, offsets)
+        if segment is not None:
+            answered.kept()
+        for append, at in zip(transaction.appends, positions, strict=False):
+            if append.topic == "outcomes":
+                for envelope, position in zip(append.envelopes, at, strict=True):
+                    if _decided(envelope):
+                        answered.add(envelope.id, position)
+        return positions[: len(transaction.appends)]
+
+    async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        self._require(topic, partition)
+        place = self._place(topic, partition)
+        records = await self._tails.read(place, after, limit)
+        written = self._written(place)
+        if len(records) < limit and written > (records[-1].position if records else after):
+            await self._tails.wait(place, written - 1)  # committed by us, and on its way to readers
+            records = await self._tails.read(place, after, limit)
+        return records
+
+    async def read_subject(
+        self, topic: Topic, subject: str, *, after: int = 0, limit: int = 1000
+    ) -> list[Record]:
+        return await self._index.of_subject(topic, subject, after, limit)
+
+    async def find(self, topic: Topic, id: str) -> Record | None:
+        return (await self.find_all(topic, [id])).get(id)
+
+    async def find_all(
+        self, topic: Topic, ids: Sequence[str], partition: int | None = None
+    ) -> dict[str, Record]:
+        if not ids:
+            return {}
+        if topic == "outcomes" and partition in self._answered:
+            return await self._find_answered(partition, ids)
+        found = await self._index.of_ids(topic, ids)
+        return {id: record for id, record in found.items() if partition in (None, record.partition)}
+
+    async def end(self, topic: Topic, partition: int) -> int:
+        self._require(topic, partition)
+        place = self._place(topic, partition)
+        return max(await self._fetching.last(place), self._written(place))
+
+    async def wait(self, topic: Topic, partition: int, after: int) -> None:
+        self._require(topic, partition)
+        await self._tails.wait(self._place(topic, partition), after)
+
+    async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
+        self._require(topic, partition)
+        place, group = self._place(topic, partition), self.settings.group(consumer)
+        writer = self._writers.get(partition)
+        ours = writer.consumed.get((group, place)) if writer is not None else None
+        return await self._fetching.committed(group, place) if ours is None else ours
+
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+        self._require("events", partition)
+        place = self._place("snapshots", partition)
+        return await read_snapshots(self._fetching, place, owner, self._written(place))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._index.close()
+        await self._tails.close()
+        for partition in list(self._writers):
+            await self.release(partition)
+        if self._producer is not None:
+            await stopped(self._producer)
+        await self._fetching.close()
+
+    async def _writer(self, partition: int) -> PartitionWriter:
+        if partition not in self._writers:
+            await self.claim(partition)
+        return self._writers[partition]
+
+    async def _produce(
+        self, topic: Topic, by_partition: Mapping[int, Sequence[Envelope]]
+    ) -> dict[int, list[int]]:
+        messages = {partition: self._messages(topic, some) for partition, some in by_partition.items()}
+        name = self.settings.topic(topic)
+        for message in (m for some in messages.values() for m in some):
+            require_size(name, message.size(), self.settings.max_message)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                producer = await self._shared_producer()
+                sent: dict[int, list[asyncio.Future[RecordMetadata]]] = {}
+                for partition, some in messages.items():
+                    sent[partition] = [
+                        await producer.send(name, m.value, m.key, partition, headers=m.headers) for m in some
+                    ]
+                return {
+                    partition: [(await future).offset + 1 for future in futures]
+                    for partition, futures in sent.items()
+                }
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unavailable(self.settings, error) from error
+
+    async def _shared_producer(self) -> AIOKafkaProducer:
+        async with self._producing:
+            if self._producer is None:
+                self._producer = await started_producer(self.settings)
+            return self._producer
+
+    def _messages(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[Message]:
+        return [self._message(topic, envelope) for envelope in envelopes]
+
+    def _message(self, topic: Topic, envelope: Envelope) -> Message:
+        value, headers = encode(envelope)
+        if topic == "commands" and self._authority is not None:
+            headers.append((AUTHORIZATION, self._authority.sign(envelope).encode()))
+        return Message(envelope.partitionkey.encode(), value, headers)
+
+    def _decoded(self, place: TopicPartition, message: ConsumerRecord) -> Record:
+        topic = self._topics[place.topic]
+        record, token = decode(topic, place.partition, message.offset + 1, message.value, message.headers)
+        return record if topic != "commands" else self._command(record, token, message)
+
+    def _command(self, record: Record, token: str, message: ConsumerRecord) -> Record:
+        """A command as it may be acted on. Kafka's key says what an extension `partitionkey` would."""
+        if not record.envelope.partitionkey:
+            key = (message.key or b"").decode(errors="replace")
+            record = replace(record, envelope=replace(record.envelope, partitionkey=key))
+        if record.fault is not None:
+            return record
+        wanted = self.partition_of(record.envelope.partitionkey)
+        if wanted != record.partition:
+            reason = f"it stands in partition {record.partition}, its organization's is {wanted}: {_KEY}"
+            return replace(record, fault=Fault("malformed", reason, message.value or b""))
+        if self._authority is None:
+            return record
+        try:
+            return replace(record, envelope=self._authority.verify(token, record.envelope))
+        except Unauthorized as error:
+            return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))
+
+    async def _find_answered(self, partition: int, ids: Sequence[str]) -> dict[str, Record]:
+        found: dict[str, Record] = {}
+        for id in ids:
+            position = self._answered[partition].find(id)
+            if position is not None:
+                for record in await self.read("outcomes", partition, position - 1, 1):
+                    if record.envelope.id == id:
+                        found[id] = record
+        return found
+
+    async def _read_answered(self, partition: int) -> Answered:
+        answered = Answered()
+        _, segments = await self.snapshots(ANSWERED, partition)
+        for segment in sorted(segments, key=lambda s: s.subject):
+            answered.load(segment.state)
+        position = answered.position
+        while records := await self.read("outcomes", partition, position, 2_000):
+            for record in records:
+                if _decided(record.envelope):
+                    answered.add(record.envelope.id, record.position)
+            position = records[-1].position
+        return answered
+
+    def _written(self, place: TopicPartition) -> int:
+        """The last position that this process has written."""
+        writer = self._writers.get(place.partition)
+        return writer.written.get(place, 0) if writer is not None else 0
+
+    def _place(self, topic: str, partition: int) -> TopicPartition:
+        return TopicPartition(self.settings.topic(topic), partition)
+
+    def _require(self, topic: Topic, partition: int) -> None:
+        if not 0 <= partition < self.settings.partitions:
+            raise ValueError(
+                f"there is no {topic}/{partition}; the log has {self.settings.partitions} partitions"
+            )
+
+
+def _decided(outcome: Envelope) -> bool:
+    """What could not be read or was not allowed is not decided."""
+    return outcome.data.get("rule") not in FAULTS
+
+
+def _partition(transaction: Transaction) -> int | None:
+    """The one partition a transaction is of; None when it holds nothing. Raises ValueError."""
+    parts = (*transaction.appends, *transaction.consumed, *transaction.snapshots)
+    partitions = {part.partition for part in parts}
+    if len(partitions) > 1:
+        raise ValueError(f"a transaction is of one partition, not of {sorted(partitions)}")
+    return next(iter(partitions), None)
+
+
+def _snapshot_messages(snapshots: Sequence[Snapshot]) -> list[Message]:
+    owners = {snapshot.owner: snapshot.position for snapshot in snapshots}
+    return [
+        *(snapshot_message(snapshot) for snapshot in snapshots),
+        *(position_message(owner, position) for owner, position in owners.items()),
+    ]

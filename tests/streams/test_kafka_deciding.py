@@ -1,0 +1,237 @@
+"""A decider on the real Kafka: fenced, uncertain, interrupted, and sent what it cannot read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import RequestTimedOutError
+
+from schemas.catalog import subject_of
+from schemas.envelope import Envelope
+from schemas.identity import timestamp
+from schemas.organization import DefineOrganization
+from schemas.outcome import Outcome
+from schemas.project import DefineProject
+from streams.chain import verify
+from streams.deciding import Decider
+from streams.kafka.log import KafkaLog
+from streams.kafka.producing import started_producer, stopped
+from streams.kafka.settings import KafkaSettings
+from streams.log import Fenced, Record, Topic
+
+
+def command(id: str, name: str = "", organization: str = "acme") -> Envelope:
+    """A command that is accepted once: it defines a project of a name."""
+    made = (
+        DefineProject(organization=organization, name=name)
+        if name
+        else DefineOrganization(organization=organization, name=organization)
+    )
+    return Envelope(
+        id=id,
+        type=made.type(),
+        source="/tests",
+        subject=subject_of(made, id),
+        time=timestamp(),
+        partitionkey=organization,
+        data=made.data(),
+    )
+
+
+def decider(log: KafkaLog) -> Decider:
+    return Decider(log, 0, "/tests/decider", lambda decided, seconds: None)
+
+
+async def everything(log: KafkaLog, topic: Topic) -> list[Record]:
+    records: list[Record] = []
+    while more := await log.read(topic, 0, records[-1].position if records else 0, 1000):
+        records += more
+    return records
+
+
+async def decided(log: KafkaLog, deciding: Decider, envelopes: list[Envelope]) -> None:
+    """Appends and decides commands in one batch."""
+    at = await log.end("commands", 0)
+    await log.append("commands", envelopes)
+    records = await log.read("commands", 0, at, 1000)
+    assert await deciding.decide(records, records[-1].position)
+
+
+@pytest.fixture
+async def log(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[KafkaLog]:
+    opened = await KafkaLog.open(kafka_settings, tmp_path / "one")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(kafka_settings: KafkaSettings, log: KafkaLog, tmp_path: Path) -> AsyncIterator[KafkaLog]:
+    opened = await KafkaLog.open(kafka_settings, tmp_path / "other")
+    yield opened
+    await opened.close()
+
+
+async def test_positions_in_outcomes_are_those_the_events_came_to_stand_at(log: KafkaLog):
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    await decided(log, deciding, [command("b", "one"), command("c", "two")])
+    events = {record.envelope.causationid: record.position for record in await everything(log, "events")}
+    outcomes = [Outcome.of(record.envelope.data) for record in await everything(log, "outcomes")]
+    assert {o.name: o.position for o in outcomes} == events
+    assert all(o.accepted for o in outcomes)
+
+
+async def test_the_chain_is_whole_across_transactions_and_restarts(log: KafkaLog, other: KafkaLog):
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    await decided(log, deciding, [command("b", "one")])
+    await deciding.stop()
+    second = decider(other)
+    await second.start()
+    await decided(other, second, [command("c", "two")])
+    report = await verify(other, 0)
+    assert (report.broken, report.events) == (None, 3)
+
+
+async def test_a_command_id_is_decided_once_also_by_the_next_decider(log: KafkaLog, other: KafkaLog):
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a"), command("a")])
+    second = decider(other)
+    await second.start()
+    await decided(other, second, [command("a"), command("b", "one")])
+    assert [r.envelope.causationid for r in await everything(other, "events")] == ["a", "b"]
+    assert [r.envelope.id for r in await everything(other, "outcomes")] == ["a", "b"]
+
+
+async def test_a_decider_whose_partition_was_taken_over_writes_nothing(log: KafkaLog, other: KafkaLog):
+    first = decider(log)
+    await first.start()
+    await decided(log, first, [command("a")])
+    second = decider(other)
+    await second.start()
+    await log.append("commands", [command("b", "one")])
+    records = await log.read("commands", 0, 1, 10)
+    with pytest.raises(Fenced):
+        await first.decide(records, records[-1].position)
+    assert await second.decide(records, records[-1].position)
+    events = await everything(other, "events")
+    assert [r.envelope.causationid for r in events] == ["a", "b"]
+    assert (await verify(other, 0)).broken is None
+    with pytest.raises(Fenced):
+        await first.decide(records, records[-1].position)
+
+
+async def test_an_unfinished_transaction_of_a_decider_that_died_is_never_seen(
+    log: KafkaLog, kafka_settings: KafkaSettings
+):
+    dying = await started_producer(kafka_settings, f"{kafka_settings.group('decider')}-0")
+    await dying.begin_transaction()
+    await dying.send_and_wait(kafka_settings.topic("events"), b"{}", b"acme", 0)
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    await stopped(dying)
+    assert [r.envelope.causationid for r in await everything(log, "events")] == ["a"]
+    assert (await verify(log, 0)).broken is None
+
+
+async def test_a_transaction_of_which_nobody_knows_is_decided_once(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+):
+    """The broker commits, and the connection is gone before it can say so."""
+    deciding = decider(log)
+    await deciding.start()
+    await log.append("commands", [command("a")])
+    commit = AIOKafkaProducer.commit_transaction
+
+    async def lost(self: AIOKafkaProducer) -> None:
+        await commit(self)
+        monkeypatch.undo()
+        raise RequestTimedOutError()
+
+    monkeypatch.setattr(AIOKafkaProducer, "commit_transaction", lost)
+    running = asyncio.create_task(deciding.run())
+    async with asyncio.timeout(20):
+        await log.wait("outcomes", 0, 0)
+        await log.append("commands", [command("b", "one")])
+        await log.wait("outcomes", 0, (await everything(log, "outcomes"))[0].position)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [r.envelope.causationid for r in await everything(log, "events")] == ["a", "b"]
+    assert [r.envelope.id for r in await everything(log, "outcomes")] == ["a", "b"]
+    assert (await verify(log, 0)).broken is None
+
+
+async def test_a_command_that_cannot_be_read_is_rejected_where_its_sender_can_be_told(
+    log: KafkaLog, kafka_settings: KafkaSettings
+):
+    deciding = decider(log)
+    await deciding.start()
+    producer = await started_producer(kafka_settings)
+    headers = [("ce_specversion", b"1.0"), ("ce_type", b"x"), ("ce_source", b"/s")]
+    topic = kafka_settings.topic("commands")
+    named = [*headers, ("ce_id", b"mine"), ("content-type", b"application/json")]
+    await producer.send_and_wait(topic, b"{not json", b"acme", 0, headers=named)
+    await producer.send_and_wait(topic, b"\x00\xff", b"acme", 0)
+    await stopped(producer)
+    await log.append("commands", [command("good")])
+    records = await log.read("commands", 0, 0, 10)
+    assert len(records) == 3
+    assert await deciding.decide(records, records[-1].position)
+    outcomes = {r.envelope.id: Outcome.of(r.envelope.data) for r in await everything(log, "outcomes")}
+    assert outcomes["mine"].rule == "malformed"
+    assert outcomes["good"].accepted
+    (parked,) = await everything(log, "parked")
+    assert (parked.envelope.data["position"], parked.envelope.data["rule"]) == (2, "malformed")
+    # Mended, the same id is decided.
+    await decided(log, deciding, [command("mine", "one")])
+    assert [r.envelope.causationid for r in await everything(log, "events")] == ["good", "mine"]
+
+
+async def test_a_command_in_another_organizations_partition_is_rejected(
+    kafka_settings_of: Callable[[int], KafkaSettings], tmp_path: Path
+):
+    settings: KafkaSettings = kafka_settings_of(2)
+    log = await KafkaLog.open(settings, tmp_path)
+    try:
+        wrong = 1 - log.partition_of("acme")
+        producer = await started_producer(settings)
+        astray = command("a")
+        headers = [
+            ("ce_" + name, value.encode())
+            for name, value in astray.attributes().items()
+            if name != "datacontenttype"
+        ]
+        await producer.send_and_wait(
+            settings.topic("commands"),
+            b"{}",
+            b"acme",
+            wrong,
+            headers=[*headers, ("content-type", b"application/json")],
+        )
+        await stopped(producer)
+        (record,) = await log.read("commands", wrong, 0, 10)
+        assert record.fault is not None
+        assert "its organization's is" in record.fault.reason
+    finally:
+        await log.close()
+
+
+async def test_the_answers_of_long_ago_are_remembered_in_segments(
+    log: KafkaLog, other: KafkaLog, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("streams.kafka.answered.SEGMENT", 3)
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    for n in range(8):
+        await decided(log, deciding, [command(f"p{n}", f"p{n}")])
+    second = decider(other)
+    await second.start()
+    await decided(other, second, [command(f"p{n}", f"p{n}") for n in range(8)])
+    assert len(await everything(other, "events")) == 9

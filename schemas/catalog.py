@@ -11,6 +11,7 @@ from schemas.gateway import GATEWAY
 from schemas.message import Command, Event, Message
 from schemas.organization import ORGANIZATION
 from schemas.outcome import Outcome
+from schemas.parked import PARKED
 from schemas.project import PROJECT
 from schemas.status import STATUSES
 
@@ -23,7 +24,7 @@ COMMANDS: Mapping[str, type[Command]] = MappingProxyType(
 )
 EVENTS: Mapping[str, type[Event]] = MappingProxyType({e.type(): e for a in AGGREGATES for e in a.events})
 MESSAGES: Mapping[str, type[Message]] = MappingProxyType(
-    {**COMMANDS, **EVENTS, Outcome.type(): Outcome, **{s.type(): s for s in STATUSES}}
+    {**COMMANDS, **EVENTS, Outcome.type(): Outcome, **{m.type(): m for m in (*STATUSES, *PARKED)}}
 )
 
 

@@ -12,6 +12,7 @@ from signalbox.cli.failure import DONE, USAGE, Failure
 VERBS: Mapping[str, tuple[str, str]] = {
     "up": ("up", "Start Signalbox here, with a real Envoy."),
     "run": ("run", "Run some roles in this process, on Kafka and PostgreSQL."),
+    "dev": ("dev", "Start a Kafka or a PostgreSQL here, for development."),
     "apply": ("apply", "Create or change what files say; --deploy puts it on a gateway."),
     "get": ("get", "List resources of a kind, or show one."),
     "describe": ("describe", "Tell everything about one resource."),
@@ -20,7 +21,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "history": ("history", "Tell what happened to a resource: when, who and what."),
     "doctor": ("doctor", "Check data, ports, Envoy and the server; say what to do."),
     "rebuild": ("rebuild", "Compute read models again from the log, beside the live ones."),
-    "token": ("token", "Let services publish commands on Kafka: tokens, and keys that are trusted."),
+    "token": ("token", "Make tokens for services that publish commands on Kafka."),
     "version": ("version", "Print the version."),
 }
 """Per verb its module in this package, which holds a click command of the verb's name, and a summary."""

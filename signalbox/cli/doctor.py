@@ -4,12 +4,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from signalbox.cli.check import Check
 from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
@@ -17,17 +17,6 @@ from signalbox.cli.output import Form, emit, formed
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 
 NEEDED = (3, 11)
-Verdict = Literal["ok", "note", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at, how it is, and what to do when it is wrong."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    hint: str = ""
 
 
 @click.command()
@@ -35,17 +24,35 @@ class Check:
 @click.option("--http", metavar="HOST:PORT", help="As given to `signalbox up`.")
 @click.option("--xds", metavar="HOST:PORT", help="As given to `signalbox up`.")
 @click.option("--gateway", metavar="HOST:PORT", help="As given to `signalbox up`.")
+@click.option("--secrets", metavar="DIR", help="As given to `signalbox run`.")
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "kafka"]),
+    help="Which to look at. [default: kafka when SIGNALBOX_KAFKA is set, else embedded]",
+)
 @formed
 @connected
 def doctor(
-    where: Connection, data: str | None, http: str | None, xds: str | None, gateway: str | None, form: Form
+    where: Connection,
+    data: str | None,
+    http: str | None,
+    xds: str | None,
+    gateway: str | None,
+    secrets: str | None,
+    engine: str | None,
+    form: Form,
 ) -> int:
     """Look at everything Signalbox needs here, and say what is wrong and what to do.
 
-    It changes nothing, and may be used while Signalbox runs. The whole log is read and verified.
+    It changes nothing, and may be used while Signalbox runs. On the embedded engine the whole log is read and
+    verified; on Kafka brokers, topics, who does the work and how much waits, database, clocks and keys.
     """
     try:
-        settings = from_environment(data=data, http=http, xds=xds, gateway=gateway)
+        settings = from_environment(
+            data=data, http=http, xds=xds, gateway=gateway, secrets=secrets, engine=engine
+        )
+        if engine is None and settings.kafka.bootstrap:
+            settings = replace(settings, engine="kafka")
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
     checks: list[Check] = []
@@ -63,13 +70,25 @@ def doctor(
 def _checks(where: Connection, settings: Settings) -> Iterator[Check]:
     yield python()
     yield envoy()
-    yield from data_directory(settings.data)
+    if settings.engine == "kafka":
+        yield from kafka(settings)
+    else:
+        yield from data_directory(settings.data)
     running = server(where)
     yield running
     answers = running.verdict == "ok"
     yield port("HTTP port", settings.http, "--http HOST:PORT", answers)
     yield port("xDS port", settings.xds, "--xds HOST:PORT", answers)
     yield gateway_port(settings, answers)
+
+
+def kafka(settings: Settings) -> Iterator[Check]:
+    try:
+        from signalbox.cli.doctor_kafka import checks
+    except ModuleNotFoundError as error:
+        yield Check("engine kafka", "wrong", str(error), "pip install 'signalbox[kafka,postgres]'")
+        return
+    yield from checks(settings)
 
 
 def python() -> Check:

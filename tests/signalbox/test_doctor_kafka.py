@@ -1,0 +1,111 @@
+"""`signalbox doctor` on a real Kafka and PostgreSQL: what is there, what is wrong, and what to do."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import create_engine, insert
+
+from projections.store import CHECKPOINTS, GENERATIONS, METADATA, PARKED
+from schemas.organization import DefineOrganization
+from signalbox.cli.check import Check
+from signalbox.cli.doctor_kafka import checks, clock
+from signalbox.settings import Settings
+from streams.kafka.authority import open_authority
+from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
+from tests.commands.shop import ORG
+from tests.streams.deciding_cases import envelope
+
+
+def found(settings: Settings) -> dict[str, Check]:
+    return {check.what: check for check in checks(settings)}
+
+
+async def waiting(settings: KafkaSettings, directory: Path) -> None:
+    """A command that nobody has decided."""
+    log = await KafkaLog.open(settings, directory)
+    await log.append("commands", [envelope(DefineOrganization(organization=ORG, name=ORG))])
+    await log.close()
+
+
+def test_all_is_well_where_nothing_has_begun(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    said = found(Settings(data=tmp_path, kafka=kafka_settings))
+    assert said["Kafka"].verdict == "ok"
+    assert said["topics"].verdict == "note"
+    assert "SIGNALBOX_KAFKA_PREFIX" in said["topics"].hint
+    assert said["decider"].found == "nobody runs it"
+    assert not [check for check in said.values() if check.verdict == "wrong"]
+
+
+def test_commands_that_nobody_decides_are_counted(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    asyncio.run(waiting(kafka_settings, tmp_path))
+    said = found(Settings(data=tmp_path, kafka=kafka_settings))
+    assert said["topics"] == Check("topics", "ok", f"7 topics {kafka_settings.prefix}.* of 1 partition(s)")
+    assert said["decider"] == Check(
+        "decider", "wrong", "nobody runs it, 1 commands wait", "signalbox run decider"
+    )
+
+
+def test_a_topic_that_is_not_as_it_must_be_is_named(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    asyncio.run(waiting(kafka_settings, tmp_path))
+    said = found(Settings(data=tmp_path, kafka=replace(kafka_settings, partitions=3)))
+    assert said["topics"].verdict == "wrong"
+    assert "SIGNALBOX_KAFKA_PARTITIONS" in said["topics"].found
+
+
+def test_a_broker_that_is_not_there_is_told_with_what_to_look_at(tmp_path: Path) -> None:
+    said = found(Settings(data=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1")))
+    assert said["Kafka"].verdict == "wrong"
+    assert "127.0.0.1:1" in said["Kafka"].found
+    assert "SIGNALBOX_KAFKA" in said["Kafka"].hint
+
+
+def test_read_models_tell_how_far_they_are(
+    kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(data=tmp_path, kafka=kafka_settings, postgres=postgres_url)
+    assert found(settings)["read models"].hint == "signalbox run projector"
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        METADATA.create_all(connection)
+        place = {"read_model": "resources", "generation": 1}
+        connection.execute(insert(GENERATIONS).values(**place, version=1, state="live"))
+        connection.execute(insert(CHECKPOINTS).values(**place, topic="events", partition=0, position=0))
+        blame = {"subject": "s", "type": "t", "id": "i", "reason": "r", "time": "now"}
+        connection.execute(insert(PARKED).values(**place, topic="events", partition=0, position=1, **blame))
+    engine.dispose()
+    said = found(settings)
+    assert said["PostgreSQL"].found.startswith("version 1")
+    assert said["PostgreSQL's clock"].verdict == "ok"
+    assert said["read model resources"] == Check("read model resources", "ok", "0 events behind")
+    assert said["parked"].hint == "signalbox parked list"
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://signalbox:hunter2@127.0.0.1:1/signalbox"
+    said = found(Settings(data=tmp_path, postgres=url))["PostgreSQL"]
+    assert said.verdict == "wrong"
+    assert "hunter2" not in said.found + said.hint
+
+
+def test_clocks_that_are_apart_are_told() -> None:
+    assert clock("its clock", 0.003).verdict == "ok"
+    assert clock("its clock", -90.0).found == "90.0 s behind ours"
+
+
+def test_keys_are_looked_at(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    open_authority(settings.signing_key, settings.trusted_keys)
+    said = found(settings)
+    assert (said["signing key"].verdict, said["trusted keys"].verdict) == ("ok", "ok")
+    settings.signing_key.chmod(0o644)
+    assert found(settings)["signing key"].hint == f"chmod 600 {settings.signing_key}"
+    settings.trusted_keys.write_text("{")
+    assert found(settings)["trusted keys"].verdict == "wrong"
+
+
+def test_the_servers_that_up_started_are_found(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "address").write_text(kafka_settings.bootstrap)
+    assert found(Settings(data=tmp_path))["Kafka"].verdict == "ok"

@@ -8,16 +8,21 @@ from gateways.entry import Entry
 Subscriber = Callable[[Sequence[Entry]], None]
 
 
-class ConfigTopic(Protocol):
-    """The port. All methods are safe to call from one event loop, concurrently."""
+class Putting(Protocol):
+    """What a writer needs of the config topic."""
 
     async def put(self, entries: Sequence[Entry]) -> None:
         """Makes these the newest entries of their keys, all or none; an empty body removes.
 
         A removal stays as an entry without a body, so that replicas learn of it. Durable against the
-        end of the process; what a power failure takes can be computed again. Raises LogUnavailable.
+        end of the process; what a power failure takes can be computed again. On Kafka they are of one
+        partition. Raises LogUnavailable, MessageTooLarge, Fenced.
         """
         ...
+
+
+class ConfigTopic(Putting, Protocol):
+    """The port. All methods are safe to call from one event loop, concurrently."""
 
     def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
         """All entries, of one gateway when given, in chunks; removals only when asked for.

@@ -22,9 +22,9 @@ from schemas.gateway import GatewayChanged, GatewayFields, GatewayRegistered, Ga
 from schemas.identity import timestamp
 from schemas.message import Event
 from schemas.status import DeliveryReported, Fact
-from streams.config_topic import ConfigTopic
+from streams.config_topic import Putting
 from streams.contributions import Contributions
-from streams.log import Log, LogDamaged, LogUnavailable, Record
+from streams.log import Fault, Log, LogDamaged, LogUnavailable, Record
 from streams.refusals import Group, Refusals
 from streams.register_reading import Recent, RegisterReading, event_of
 from streams.requirements import Requirements, Resource
@@ -51,17 +51,19 @@ class GatewaySync:
     """The consumer for one partition.
 
     `current` is the config topic as it stands, `report` takes status messages, and `compiled` hears
-    how many entries a batch changed and how many seconds it took.
+    how many entries a batch changed and how many seconds it took. `hears_all` says whether it hears of
+    every acknowledgement, or only of those by which a deployment came to a node.
     """
 
     log: Log
-    config: ConfigTopic
+    config: Putting
     translators: Mapping[str, Translator]
     current: Current
     report: Callable[[Sequence[DeliveryReported]], None]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
     partition: int = 0
+    hears_all: bool = True
     _contributions: Contributions = field(default_factory=Contributions)
     _requirements: Requirements = field(default_factory=Requirements)
     _refusals: Refusals = field(default_factory=Refusals)
@@ -82,18 +84,21 @@ class GatewaySync:
         self._reading = RegisterReading(self.log)
 
     def load(self, entries: Iterable[Entry]) -> None:
-        """Takes up the state from the config topic."""
-        needs: dict[tuple[str, str], frozenset[Resource]] = {}
+        """Takes up the state from the config topic.
+
+        Whoever does not hear of every acknowledgement takes it that what is in force was taken: proxies
+        that stay connected do not say so again.
+        """
         for entry in entries:
             if entry.type == POSITION and entry.name == self._mark(0).name:
                 self._position = entry.position
             for cause in entry.causes:
                 group = group_of(cause.context)
                 self._contributions.place(entry.gateway, group, cause)
-                key = (entry.gateway, group)
-                needs[key] = needs.get(key, frozenset()) | frozenset(entry.requires)
-        for (gateway, group), resources in needs.items():
-            self._requirements.set(gateway, group, resources)
+                needs = self._requirements.of(entry.gateway, group)
+                self._requirements.set(entry.gateway, group, needs | frozenset(entry.requires))
+            if entry.causes and not self.hears_all:
+                self._refusals.taken((entry.gateway, group_of(entry.causes[0].context)), entry.causes)
 
     def acknowledged(self, gateway: str, entries: Iterable[Entry]) -> None:
         """A node took these entries."""
@@ -146,7 +151,8 @@ class GatewaySync:
                     self._contributions.remove(gateway, cause.api)
                 else:
                     self._contributions.place(gateway, segment, taken)
-        if not refused or not self._contributions.of(gateway, segment):
+        # What is left was taken before; whoever hears of that only once does not wait to hear it again.
+        if not refused or not self.hears_all or not self._contributions.of(gateway, segment):
             suspect = self._refusals.next_to_try(group)
             if suspect is not None:
                 self._contributions.place(gateway, segment, suspect)
@@ -156,13 +162,14 @@ class GatewaySync:
             self._repairs.put_nowait((group, ()))  # nobody has anything to acknowledge
 
     async def run(self) -> None:
-        """Follows the events until cancelled."""
+        """Follows the events until cancelled. Raises Fenced when another one does."""
         while True:
-            await self.log.wait("events", self.partition, self._position)
-            records = await self.log.read("events", self.partition, self._position, BATCH)
             try:
-                async with self._turn:
-                    await self.sync(records)
+                await self.log.wait("events", self.partition, self._position)
+                records = await self.log.read("events", self.partition, self._position, BATCH)
+                if records:
+                    async with self._turn:
+                        await self.sync(records)
             except LogUnavailable as error:
                 logger.error("gateway sync waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -172,6 +179,9 @@ class GatewaySync:
         began = perf_counter()
         changed: list[Entry] = []
         for record in records:
+            if record.fault is not None:
+                await self._park(record, record.fault)
+                continue
             event = event_of(record.envelope)
             before = None
             if isinstance(event, GatewayChanged):
@@ -188,6 +198,12 @@ class GatewaySync:
         self._dirty.clear()
         self._position = records[-1].position
         self.compiled(len(changed), perf_counter() - began)
+
+    async def _park(self, record: Record, fault: Fault) -> None:
+        """An event that cannot be read changes no gateway, and keeps no other one waiting."""
+        where = f"{record.topic}/{record.partition} at {record.position}"
+        logger.error("%s is %s and changes no gateway: %s", where, fault.rule, fault.reason)
+        await self.log.append("parked", (record.envelope,))
 
     async def _publish(self, changed: Sequence[Entry], position: int) -> None:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""

@@ -29,6 +29,10 @@ class Requirements:
                 del self._users[gateway, resource]
         return before - needs
 
+    def of(self, gateway: str, group: str) -> frozenset[Resource]:
+        """What a group needs."""
+        return self._needs.get((gateway, group), frozenset())
+
     def needed(self, gateway: str, resource: Resource) -> bool:
         """Whether any group of the gateway needs it."""
         return (gateway, resource) in self._users

@@ -7,6 +7,7 @@ from itertools import islice
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.structs import RecordMetadata
 
 from gateways.entry import Entry
 from streams.config_topic import Subscriber
@@ -51,6 +52,7 @@ class KafkaConfigTopic:
         self._following = False
         self._next: dict[int, int] = {}  # of each partition the offset after what was loaded
         self._own: dict[int, list[range]] = {}  # offsets that subscribers hear of from `put`
+        self._written: dict[int, int] = {}  # of each partition the offset after what was put
         self._closed = False
 
     @classmethod
@@ -176,13 +178,14 @@ class KafkaConfigTopic:
             raise Fenced(f"This process may not write to partition {partition} of {self._topic}.")
         try:
             await producer.begin_transaction()
-            sent = [
-                await producer.send(self._topic, value, key, partition, headers=headers)
-                for key, value, headers in messages
-            ]
-            offsets = [(await each).offset for each in sent]
-            self._note_own(partition, range(offsets[0], offsets[-1] + 1))
+            sent: list[asyncio.Future[RecordMetadata]] = []
+            for key, value, headers in messages:
+                sent.append(await producer.send(self._topic, value, key, partition, headers=headers))
+                sent[-1].add_done_callback(_noticed)
+            first, last = (await sent[0]).offset, (await sent[-1]).offset
+            self._note_own(partition, range(first, last + 1))
             await producer.commit_transaction()
+            self._written[partition] = last + 1
         except ProducerFenced as error:
             await self._drop(partition)
             raise Fenced(
@@ -219,14 +222,16 @@ class KafkaConfigTopic:
         place = TopicPartition(self._topic, partition)
         newest: dict[bytes | None, Kept] = {}
         offset, end = await self._fetching.beginning(place), await self._fetching.end(place)
+        # The broker shows a transaction a moment after it has confirmed it.
+        end = max(end, self._written.get(partition, 0))
+        wait_ms = 0
         while offset < end:
-            fetched = await self._fetching.fetch(place, offset)
+            fetched = await self._fetching.fetch(place, offset, wait_ms=wait_ms)
             for message in fetched.messages:
                 value = message.value if bodies or not message.value else BODILESS
                 newest.pop(message.key, None)
                 newest[message.key] = (value, message.headers)
-            if fetched.following == offset:
-                break
+            wait_ms = WAIT_MS if fetched.following == offset else 0
             offset = fetched.following
         return newest, offset
 
@@ -261,3 +266,9 @@ class KafkaConfigTopic:
                     if last:
                         self._tell(tuple(put))
                         put.clear()
+
+
+def _noticed(sent: "asyncio.Future[RecordMetadata]") -> None:
+    """One failure fails them all, and is raised once."""
+    if not sent.cancelled():
+        sent.exception()

@@ -1,0 +1,70 @@
+"""What proxies answered, as gateway sync hears of it when they are connected to another process: through
+the status topic."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from schemas.catalog import GATEWAY
+from schemas.status import DeliveryReported
+from streams.config_view import ConfigView
+from streams.gateway_sync import GatewaySync
+from streams.log import Log, LogUnavailable, Record
+
+BATCH = 500
+RETRY_SECONDS = 0.5
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+
+@dataclass(slots=True)
+class GatewayAnswers:
+    """Follows one partition of the status topic for the gateway sync of that partition."""
+
+    log: Log
+    sync: GatewaySync
+    view: ConfigView
+
+    async def follow(self, position: int) -> None:
+        """Tells of all answers after a position, until cancelled."""
+        partition = self.sync.partition
+        while True:
+            try:
+                await self.log.wait("status", partition, position)
+                records = await self.log.read("status", partition, position, BATCH)
+            except LogUnavailable as error:
+                logger.error("gateways' answers wait for the log: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if records:
+                self.tell(records)
+                position = records[-1].position
+
+    def tell(self, records: Iterable[Record]) -> None:
+        for record in records:
+            report = delivery_of(record)
+            if report is None or report.fact not in ("acknowledged", "refused"):
+                continue
+            gateway = GATEWAY.subject(report.organization, report.name)
+            entry = self.view.carrying(gateway, report.version)
+            if entry is None:
+                continue
+            if report.fact == "acknowledged":
+                self.sync.acknowledged(gateway, (entry,))
+            elif self.view.entry(*entry.key) is entry:
+                # What has been superseded meanwhile needs not be taken back: its successor is answered too.
+                self.sync.refused(gateway, (entry,))
+
+
+def delivery_of(record: Record) -> DeliveryReported | None:
+    """What is reported of a deployment; None for anything else, and for what cannot be read."""
+    if record.fault is not None or record.envelope.type != DeliveryReported.type():
+        return None
+    try:
+        return DeliveryReported.of(record.envelope.data)
+    except ValidationError as error:
+        logger.error("status/%d at %d is left out: %s", record.partition, record.position, error)
+        return None

@@ -1,0 +1,191 @@
+"""The config topic between processes: one writer per partition, and readers that miss and double nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateways.entry import Cause, Entry
+from streams.kafka.config import KafkaConfigTopic
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import ensure_topics
+from streams.log import Fenced, MessageTooLarge
+
+EDGE = "organizations/acme/gateways/edge"
+TYPE = "RouteConfiguration"
+
+
+def entry(name: str, body: bytes = b"body", gateway: str = EDGE) -> Entry:
+    return Entry(
+        gateway, "envoy", TYPE, name, "v1", 1, body, (("Cluster", "a"),), (Cause("d", "a", 1, "/a"),)
+    )
+
+
+def mark(partition: int) -> Entry:
+    return Entry("", "", "position", f"events/{partition}", "7", 7, b"-")
+
+
+@dataclass
+class Heard:
+    """What a subscriber was told: the names of each call."""
+
+    puts: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, entries: Sequence[Entry]) -> None:
+        self.puts.append(tuple(entry.name for entry in entries))
+        self.more.set()
+
+    async def until(self, puts: int) -> list[tuple[str, ...]]:
+        async with asyncio.timeout(15):
+            while len(self.puts) < puts:
+                self.more.clear()
+                await self.more.wait()
+        return self.puts
+
+
+@asynccontextmanager
+async def following(topic: KafkaConfigTopic) -> AsyncIterator[Heard]:
+    heard = Heard()
+    topic.subscribe(heard)
+    task = asyncio.create_task(topic.follow())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+Open = Callable[[], Awaitable[KafkaConfigTopic]]
+
+
+@pytest.fixture
+def settings(kafka_settings_of: Callable[[int], KafkaSettings]) -> KafkaSettings:
+    return kafka_settings_of(2)
+
+
+@pytest.fixture
+async def opening(settings: KafkaSettings) -> AsyncIterator[Open]:
+    await ensure_topics(settings)
+    opened: list[KafkaConfigTopic] = []
+
+    async def opening() -> KafkaConfigTopic:
+        opened.append(await KafkaConfigTopic.open(settings))
+        return opened[-1]
+
+    yield opening
+    for topic in opened:
+        await topic.close()
+
+
+async def names(topic: KafkaConfigTopic) -> list[str]:
+    return [each.name async for chunk in topic.load() for each in chunk]
+
+
+async def test_whoever_claims_a_partition_shuts_its_writer_out(opening: Open):
+    first, second = await opening(), await opening()
+    partition = first.partition_of(EDGE)
+    await first.claim(partition)
+    await first.put([entry("first")])
+    await second.claim(partition)
+    await second.put([entry("second")])
+    with pytest.raises(Fenced):
+        await first.put([entry("first", b"late"), entry("second", b"late")])
+    with pytest.raises(Fenced):
+        await first.put([entry("once more")])
+    assert {(e.name, e.body) async for chunk in second.load() for e in chunk} == {
+        ("first", b"body"),
+        ("second", b"body"),
+    }
+
+
+async def test_nothing_is_put_without_a_claim(opening: Open):
+    topic = await opening()
+    await topic.claim(1 - topic.partition_of(EDGE))
+    with pytest.raises(Fenced):
+        await topic.put([entry("a")])
+
+
+async def test_what_is_put_stands_in_the_partition_of_its_organization(opening: Open):
+    topic = await opening()
+    partition = topic.partition_of(EDGE)
+    for each in (0, 1):
+        await topic.claim(each)
+    await topic.put([entry("a"), mark(partition)])
+    await topic.put([mark(1 - partition)])
+    found = {p: [e.name async for c in topic.load(partitions=[p]) for e in c] for p in (0, 1)}
+    assert found == {partition: ["a", f"events/{partition}"], 1 - partition: [f"events/{1 - partition}"]}
+    with pytest.raises(ValueError, match="cannot be put together"):
+        await topic.put([entry("a"), mark(1 - partition)])
+
+
+async def test_who_has_no_use_for_bodies_gets_none(opening: Open):
+    topic = await opening()
+    await topic.claim(topic.partition_of(EDGE))
+    await topic.put([entry("a"), entry("b", b"")])
+    loaded = [e async for chunk in topic.load(removals=True, bodies=False) for e in chunk]
+    assert loaded == [entry("a", b"-"), entry("b", b"")]
+
+
+async def test_a_follower_hears_each_put_as_one_from_where_it_has_loaded(opening: Open):
+    writer, reader = await opening(), await opening()
+    await writer.claim(writer.partition_of(EDGE))
+    await writer.put([entry("before")])
+    assert await names(reader) == ["before"]
+    await writer.put([entry("between")])
+    async with following(reader) as heard:
+        await writer.put([entry("a"), entry("b")])
+        await asyncio.gather(writer.put([entry("c", b"")]), writer.put([entry("a")]))
+        assert await heard.until(4) == [("between",), ("a", "b"), ("c",), ("a",)]
+
+
+async def test_who_puts_and_follows_hears_of_each_put_once(opening: Open):
+    topic, other = await opening(), await opening()
+    partition = topic.partition_of(EDGE)
+    await topic.claim(partition)
+    assert await names(topic) == []
+    async with following(topic) as heard:
+        for name in "abc":
+            await topic.put([entry(name)])
+        await other.claim(partition)
+        await other.put([entry("d")])
+        await topic.claim(partition)
+        await topic.put([entry("e")])
+        await other.claim(partition)
+        await other.put([entry("f")])
+        assert [name for (name,) in await heard.until(6)][-1] == "f"
+        assert sorted(name for (name,) in heard.puts) == list("abcdef")
+
+
+async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: pytest.MonkeyPatch):
+    writer, reader, next_writer = await opening(), await opening(), await opening()
+    partition = writer.partition_of(EDGE)
+    await writer.claim(partition)
+    stuck = asyncio.Event()
+
+    async def dies() -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(writer._producers[partition], "commit_transaction", dies)
+    putting = asyncio.create_task(writer.put([entry("cut off")]))
+    await stuck.wait()
+    async with following(reader) as heard:
+        await next_writer.claim(partition)
+        await next_writer.put([entry("after")])
+        assert await heard.until(1) == [("after",)]
+    assert await names(next_writer) == ["after"]
+    putting.cancel()
+
+
+async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(opening: Open):
+    topic = await opening()
+    await topic.claim(topic.partition_of(EDGE))
+    with pytest.raises(MessageTooLarge, match=r"9,000,\d\d\d bytes .* 8,000,000"):
+        await topic.put([entry("small"), entry("large", bytes(9_000_000))])
+    await topic.put(
+        [entry("just so", bytes(7_900_000)), *(entry(f"n{n}", bytes(90_000)) for n in range(100))]
+    )
+    assert len(await names(topic)) == 101

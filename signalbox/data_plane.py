@@ -5,15 +5,13 @@ answer is held until the read models have said what was known before.
 """
 
 import asyncio
-import hmac
-import logging
 from collections.abc import Callable, Sequence
 
-from gateways.entry import Cause, Entry
-from schemas.canonical import sha256_hex
+from gateways.entry import Cause
 from schemas.catalog import GATEWAY
 from schemas.status import Status
 from signalbox.delivery import Delivery
+from signalbox.discovery import Discovery
 from signalbox.envoy import EnvoySupervisor
 from signalbox.first_start import GATEWAY as LOCAL
 from signalbox.first_start import ORGANIZATION
@@ -23,18 +21,13 @@ from signalbox.settings import Settings
 from signalbox.tokens import kept_secret, probe_secret
 from signalbox.translators import Translators
 from streams.config_topic import ConfigTopic
-from streams.gateway_sync import CREDENTIALS, GatewaySync
+from streams.gateway_sync import GatewaySync
 from streams.log import Log
 from xds.bootstrap import bootstrap
-from xds.server import DiscoveryServer
-from xds.store import ResourceStore
 
 NODE = "envoy-1"
 LOCAL_GATEWAY = GATEWAY.subject(ORGANIZATION, LOCAL)
 STOP_SECONDS = 2.0
-RETRY_SECONDS = 2.0
-
-logger = logging.getLogger("signalbox.gateways")
 
 
 class DataPlane:
@@ -49,7 +42,17 @@ class DataPlane:
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.compiled: Callable[[int, float], None] = _unmeasured
         self._probed: dict[str, str] = {}  # of each API the deployment that was probed last
-        self.store = ResourceStore()
+        self.delivery = Delivery(
+            lambda messages: self.report(messages),
+            self._probe,
+            lambda gateway, entries: self.sync.acknowledged(gateway, entries),
+            lambda gateway, entries: self.sync.refused(gateway, entries),
+            lambda listener, reason: self._discovery.offer_again_later(listener, reason),
+        )
+        self._discovery = Discovery(self.delivery)
+        self.store = self._discovery.store
+        self.server = self._discovery.server
+        self.quarantined = self._discovery.quarantined
         self.sync = GatewaySync(
             log=log,
             config=config,
@@ -59,14 +62,6 @@ class DataPlane:
             probe_secret=lambda gateway: probe_secret(probe_key, gateway),
             compiled=lambda entries, seconds: self.compiled(entries, seconds),
         )
-        self.delivery = Delivery(
-            lambda messages: self.report(messages),
-            self._probe,
-            self.sync.acknowledged,
-            self.sync.refused,
-            self._offer_again_later,
-        )
-        self.server = DiscoveryServer(self.store, self._authenticate, self.delivery)
         self._prober = Prober(
             Listener(
                 LOCAL_GATEWAY,
@@ -85,9 +80,9 @@ class DataPlane:
         """Serves what is on the config topic, and starts Envoy. Raises PortUnusable, EnvoyMissing."""
         settings = self._settings
         async for entries in self._config.load():
-            self._serve(entries)
+            self._discovery.serve(entries)
             self.sync.load(entries)
-        self._config.subscribe(self._serve)
+        self._config.subscribe(self._discovery.serve)
         await self.server.start(settings.xds.host, settings.xds.port)
         self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
         if settings.envoy:
@@ -119,24 +114,6 @@ class DataPlane:
     async def load_translators(self) -> None:
         """Loading them is slow: not to be on the way of the first change."""
         await asyncio.to_thread(Translators().load)
-
-    def _offer_again_later(self, listener: Entry, reason: str) -> None:
-        """A listener is refused for what passes: its port is taken by another process, say."""
-        logger.error("%s does not listen; trying again in %g s: %s", listener.gateway, RETRY_SECONDS, reason)
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.server.offer_again, listener)
-
-    def quarantined(self) -> int:
-        return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
-
-    def _serve(self, entries: Sequence[Entry]) -> None:
-        self.store.apply([entry for entry in entries if entry.gateway])
-        for entry in entries:
-            if entry.type == CREDENTIALS and not entry.body:
-                self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
-
-    def _authenticate(self, gateway: str, token: str) -> bool:
-        known = self.store.entry(gateway, CREDENTIALS, "token")
-        return known is not None and hmac.compare_digest(known.body, sha256_hex(token.encode()).encode())
 
     def _probe(self, gateway: str, cause: Cause) -> None:
         """Only the listener of our own Envoy is within reach."""

@@ -31,6 +31,7 @@ class Delivery:
     _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
     _unproved: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Gateways and deployments that were probed in vain."""
+    _agents: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     def remember(self, gateway: str, causes: Iterable[Cause], reports: Iterable[Mapping[str, Any]]) -> None:
         """Takes up what nodes of `gateway` reported before a restart of ours, so that it is not said again.
@@ -64,6 +65,7 @@ class Delivery:
 
     def connected(self, gateway: str, node: str, agent: str) -> None:
         self.proxies[gateway, node] = self.proxies.get((gateway, node), 0) + 1
+        self._agents[gateway, node] = agent
         self._node(gateway, node, connected=True, agent=agent)
 
     def disconnected(self, gateway: str, node: str) -> None:
@@ -72,7 +74,13 @@ class Delivery:
             self.proxies[gateway, node] = left
             return
         self.proxies.pop((gateway, node), None)
+        self._agents.pop((gateway, node), None)
         self._node(gateway, node, connected=False)
+
+    def still_connected(self) -> None:
+        """Says of every connected node that it still is."""
+        for (gateway, node), agent in self._agents.items():
+            self._node(gateway, node, connected=True, agent=agent)
 
     def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
         """Sending is no fact of a deployment: only what the proxy answers is."""

@@ -1,5 +1,6 @@
 """The file an Envoy starts with: who it is, and where its configuration comes from."""
 
+from collections.abc import Iterable
 from typing import Any
 
 _XDS_CLUSTER = "signalbox-xds"
@@ -23,6 +24,7 @@ def bootstrap(
     token: str,
     xds_host: str,
     xds_port: int,
+    other_servers: Iterable[tuple[str, int]] = (),
     admin_host: str = "127.0.0.1",
     admin_port: int = 0,
     admin_socket: str = "",
@@ -32,7 +34,8 @@ def bootstrap(
     `gateway` is the gateway's subject and becomes the node's cluster; `token` is sent as a bearer token
     on the discovery stream, so the file is a secret. The admin interface listens on `admin_socket`
     (a path) when given, else on `admin_host:admin_port`. Listeners, clusters and routes come over one
-    delta stream (ADS); a control plane that is back is found again within a second.
+    delta stream (ADS), from one server after the other until one answers; a control plane that is back
+    is found again within a second.
     """
     ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
     admin: dict[str, Any] = (
@@ -61,7 +64,7 @@ def bootstrap(
             "lds_config": ads,
             "cds_config": ads,
         },
-        "static_resources": {"clusters": [_xds_cluster(xds_host, xds_port)]},
+        "static_resources": {"clusters": [_xds_cluster([(xds_host, xds_port), *other_servers])]},
         # Counters of Envoy's own parts stay; those of each cluster are made only when they are first used.
         "stats_config": {"stats_tags": [], "use_all_default_tags": False},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
@@ -81,7 +84,7 @@ def bootstrap(
     }
 
 
-def _xds_cluster(host: str, port: int) -> dict[str, Any]:
+def _xds_cluster(servers: Iterable[tuple[str, int]]) -> dict[str, Any]:
     return {
         "name": _XDS_CLUSTER,
         "type": "STRICT_DNS",
@@ -89,7 +92,9 @@ def _xds_cluster(host: str, port: int) -> dict[str, Any]:
         "connect_timeout": "1s",
         "load_assignment": {
             "cluster_name": _XDS_CLUSTER,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, port)}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _address(host, port)}} for host, port in servers]}
+            ],
         },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {

@@ -124,16 +124,16 @@ class KafkaConfigTopic:
 
         return end
 
-    async def follow(self) -> None:
+    async def follow(self, partitions: Iterable[int] | None = None) -> None:
         """Tells subscribers what others put, a put at a time, until cancelled.
 
-        It begins where `load` ended; of partitions that were not loaded, with what is put from now on.
-        While Kafka is gone it waits.
+        `partitions` are all when none are named. It begins where `load` ended; of partitions that were not
+        loaded, with what is put from now on. While Kafka is gone it waits.
         """
         self._following = True
         try:
             async with asyncio.TaskGroup() as group:
-                for partition in self._turns:
+                for partition in self._turns if partitions is None else partitions:
                     group.create_task(self._follow(partition), name=f"config {partition}")
         finally:
             self._following = False

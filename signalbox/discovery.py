@@ -1,0 +1,44 @@
+"""The xDS server of this process: what it serves, and whom."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Sequence
+
+from gateways.entry import Entry
+from schemas.canonical import sha256_hex
+from streams.gateway_sync import CREDENTIALS
+from xds.observer import Observer
+from xds.server import DiscoveryServer
+from xds.store import ResourceStore
+
+RETRY_SECONDS = 2.0
+
+logger = logging.getLogger("signalbox.gateways")
+
+
+class Discovery:
+    """Serves what is on the config topic to proxies that bring their gateway's token."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.store = ResourceStore()
+        self.server = DiscoveryServer(self.store, self._authenticate, observer)
+
+    def serve(self, entries: Sequence[Entry]) -> None:
+        self.store.apply([entry for entry in entries if entry.gateway])
+        for entry in entries:
+            if entry.type == CREDENTIALS and not entry.body:
+                self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
+
+    def offer_again_later(self, listener: Entry, reason: str) -> None:
+        """A listener is refused for what passes: its port is taken by another process, say."""
+        logger.error("%s does not listen; trying again in %g s: %s", listener.gateway, RETRY_SECONDS, reason)
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.server.offer_again, listener)
+
+    def quarantined(self) -> int:
+        """How many versions proxies refused."""
+        return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
+
+    def _authenticate(self, gateway: str, token: str) -> bool:
+        known = self.store.entry(gateway, CREDENTIALS, "token")
+        return known is not None and hmac.compare_digest(known.body, sha256_hex(token.encode()).encode())

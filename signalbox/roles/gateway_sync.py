@@ -1,0 +1,152 @@
+"""Role `gateway-sync`: compiles what the gateways of our partitions are to run."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.status import Status
+from signalbox.parts import Parts
+from signalbox.roles.runtime import SOURCE, Runtime, first_line
+from signalbox.tokens import kept_secret, probe_secret
+from signalbox.translators import Translators
+from streams.config_view import ConfigView
+from streams.gateway_answers import GatewayAnswers
+from streams.gateway_sync import GatewaySync
+from streams.kafka.config import KafkaConfigTopic
+from streams.kafka.membership import Membership
+from streams.log import Fenced, Log, LogUnavailable
+from streams.reporting import StatusReporter
+
+GROUP = "gateway-sync"
+RETRY_SECONDS = 0.5
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    """Returns when the partitions that are ours at first are followed."""
+    log = await runtime.log()
+    where = f"Kafka at {runtime.kafka.bootstrap}"
+    config = parts.closed_at_stop(
+        await runtime.patiently(where, lambda: KafkaConfigTopic.open(runtime.kafka), LogUnavailable)
+    )
+    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
+    parts.run("status", reporter.run())
+    probe_key = kept_secret(runtime.settings.probe_key, "")
+    # Loading them is slow: not to be on the way of the first change.
+    await asyncio.to_thread(Translators().load)
+    syncing = Syncing(
+        Surroundings(
+            log,
+            config,
+            reporter.report,
+            lambda gateway: probe_secret(probe_key, gateway),
+            lambda entries, seconds: runtime.telemetry.compile.record(seconds),
+        )
+    )
+    runtime.tell_trouble(syncing.trouble)
+    membership = Membership(runtime.kafka, GROUP, "events", syncing.assigned, syncing.revoked)
+    syncing.fenced = membership.rejoin
+    parts.run("gateway sync", membership.run())
+    parts.push_async_callback(syncing.stop)
+    await parts.wait(membership.joined.wait())
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the gateway syncs of a process share."""
+
+    log: Log
+    config: KafkaConfigTopic
+    report: Callable[[Sequence[Status]], None]
+    probe_secret: Callable[[str], str]
+    compiled: Callable[[int, float], None]
+
+
+class Syncing:
+    """A gateway sync for each partition that is ours; `fenced` is called when one was not."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._of = surroundings
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._troubles: dict[int, str] = {}
+        self.fenced: Callable[[], None] = lambda: None
+
+    async def assigned(self, partition: int) -> None:
+        if partition not in self._tasks:
+            self._troubles[partition] = f"the configuration of partition {partition} is being loaded"
+            self._tasks[partition] = asyncio.create_task(
+                self._hold(partition), name=f"gateway sync {partition}"
+            )
+
+    async def revoked(self, partition: int) -> None:
+        """Returns when nothing more is put from here. All state is dropped."""
+        task = self._tasks.pop(partition, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._of.config.release(partition)
+        self._troubles.pop(partition, None)
+
+    async def stop(self) -> None:
+        for partition in tuple(self._tasks):
+            await self.revoked(partition)
+
+    def trouble(self) -> str | None:
+        return next(iter(self._troubles.values()), None)
+
+    async def _hold(self, partition: int) -> None:
+        """Syncs until cancelled or fenced, whatever happens to Kafka meanwhile."""
+        while True:
+            try:
+                await self._sync(partition)
+            except Fenced as error:
+                logger.warning("%s", error)
+                self._troubles.pop(partition, None)
+                self.fenced()
+                return
+            except LogUnavailable as error:
+                logger.warning("partition %d is not synced: %s", partition, error)
+                self._troubles[partition] = f"partition {partition} is not synced: {first_line(error)}"
+            except Exception as error:
+                logger.exception("partition %d: gateway sync failed and starts anew", partition)
+                self._troubles[partition] = f"partition {partition} is not synced: {first_line(error)}"
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _sync(self, partition: int) -> None:
+        """From the config topic as it stands; until something fails. Raises Fenced, LogUnavailable."""
+        of = self._of
+        await of.config.claim(partition)
+        answered = await of.log.end("status", partition)
+        view = ConfigView(of.config)
+        sync = GatewaySync(
+            log=of.log,
+            config=view,
+            translators=Translators(),
+            current=view.entry,
+            report=of.report,
+            probe_secret=of.probe_secret,
+            compiled=of.compiled,
+            partition=partition,
+            hears_all=False,
+        )
+        async for entries in of.config.load(partitions=(partition,), bodies=False):
+            view.apply(entries)
+            sync.load(entries)
+        logger.info("partition %d is synced here from %d", partition, sync.position)
+        self._troubles.pop(partition, None)
+        answers = GatewayAnswers(of.log, sync, view)
+        await _until_one_ends(sync.run(), sync.repair(), answers.follow(answered))
+
+
+async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Runs all until one of them fails. Raises what it raised."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

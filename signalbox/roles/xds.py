@@ -1,0 +1,62 @@
+"""Role `xds`: serves proxies what is on the config topic, and tells what they answer."""
+
+import asyncio
+import logging
+
+from signalbox.delivery import Delivery
+from signalbox.discovery import Discovery
+from signalbox.parts import Parts
+from signalbox.ports import require_free
+from signalbox.roles.runtime import SOURCE, Runtime
+from streams.kafka.config import KafkaConfigTopic
+from streams.log import LogUnavailable
+from streams.reporting import StatusReporter
+
+STOP_SECONDS = 2.0
+HEARTBEAT_SECONDS = 10.0
+
+logger = logging.getLogger("signalbox.gateways")
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    """Returns when proxies are served all there was. Raises PortUnusable.
+
+    From then on it serves whether or not Kafka is there; what proxies answer waits meanwhile.
+    """
+    listen = runtime.settings.xds
+    require_free(listen.host, listen.port, what="the xDS server", option="--xds HOST:PORT")
+    log = await runtime.log()
+    where = f"Kafka at {runtime.kafka.bootstrap}"
+    config = parts.closed_at_stop(
+        await runtime.patiently(where, lambda: KafkaConfigTopic.open(runtime.kafka), LogUnavailable)
+    )
+    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
+    parts.run("status", reporter.run())
+    delivery = Delivery(
+        reporter.report,
+        lambda gateway, cause: None,  # whoever runs beside the gateway probes it
+        lambda gateway, entries: None,  # gateway sync reads it on the status topic
+        lambda gateway, entries: None,
+        lambda listener, reason: discovery.offer_again_later(listener, reason),
+    )
+    discovery = Discovery(delivery)
+    delivery.begin()
+
+    async def load() -> None:
+        async for entries in config.load():
+            discovery.serve(entries)
+
+    await runtime.patiently("the config topic", load, LogUnavailable)
+    config.subscribe(discovery.serve)
+    parts.run("config", config.follow())
+    await discovery.server.start(listen.host, listen.port)
+    parts.push_async_callback(discovery.server.stop, STOP_SECONDS)
+    parts.run("heartbeat", _heartbeat(delivery))
+    runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
+    runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
+
+
+async def _heartbeat(delivery: Delivery) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+        delivery.still_connected()

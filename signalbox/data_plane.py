@@ -8,13 +8,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from gateways.entry import Cause
-from schemas.catalog import GATEWAY
 from schemas.status import Status
 from signalbox.delivery import Delivery
 from signalbox.discovery import Discovery
 from signalbox.envoy import EnvoySupervisor
-from signalbox.first_start import GATEWAY as LOCAL
-from signalbox.first_start import ORGANIZATION
+from signalbox.local_gateway import LOCAL_GATEWAY, NODE
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober, Target
 from signalbox.settings import Settings
@@ -25,8 +23,6 @@ from streams.gateway_sync import GatewaySync
 from streams.log import Log
 from xds.bootstrap import bootstrap
 
-NODE = "envoy-1"
-LOCAL_GATEWAY = GATEWAY.subject(ORGANIZATION, LOCAL)
 STOP_SECONDS = 2.0
 
 

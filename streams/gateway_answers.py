@@ -6,13 +6,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from schemas.catalog import GATEWAY
 from schemas.status import DeliveryReported
 from streams.config_view import ConfigView
 from streams.gateway_sync import GatewaySync
 from streams.log import Log, LogUnavailable, Record
+from streams.status_reading import status_of
 
 BATCH = 500
 RETRY_SECONDS = 0.5
@@ -45,8 +44,8 @@ class GatewayAnswers:
 
     def tell(self, records: Iterable[Record]) -> None:
         for record in records:
-            report = delivery_of(record)
-            if report is None or report.fact not in ("acknowledged", "refused"):
+            report = status_of(record)
+            if not isinstance(report, DeliveryReported) or report.fact not in ("acknowledged", "refused"):
                 continue
             gateway = GATEWAY.subject(report.organization, report.name)
             entry = self.view.carrying(gateway, report.version)
@@ -57,14 +56,3 @@ class GatewayAnswers:
             elif self.view.entry(*entry.key) is entry:
                 # What has been superseded meanwhile needs not be taken back: its successor is answered too.
                 self.sync.refused(gateway, (entry,))
-
-
-def delivery_of(record: Record) -> DeliveryReported | None:
-    """What is reported of a deployment; None for anything else, and for what cannot be read."""
-    if record.fault is not None or record.envelope.type != DeliveryReported.type():
-        return None
-    try:
-        return DeliveryReported.of(record.envelope.data)
-    except ValidationError as error:
-        logger.error("status/%d at %d is left out: %s", record.partition, record.position, error)
-        return None

@@ -1,0 +1,122 @@
+"""What is to be proved of one node: what it took, by the status topic, and where that is reached, by the
+config topic."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from gateways.entry import Cause, Entry
+from schemas.status import DeliveryReported, NodeReported, Status
+from signalbox.probing import Prober, Target
+from streams.kafka.config import KafkaConfigTopic
+from streams.log import Log, LogUnavailable, Record
+from streams.status_reading import status_of
+
+BATCH = 500
+LOOK_BACK = 5_000
+"""Positions of the status topic that a start reads again: what a node took while nobody proved it."""
+RETRY_SECONDS = 0.5
+
+logger = logging.getLogger("signalbox.probing")
+
+
+class Proving:
+    """Has a node's prober ask for each deployment that the node acknowledged and that is in force."""
+
+    def __init__(self, log: Log, config: KafkaConfigTopic, prober: Prober, gateway: str, node: str) -> None:
+        self._log = log
+        self._config = config
+        self._prober = prober
+        self._gateway = gateway
+        self._node = node
+        self._partition = config.partition_of(gateway)
+        self._causes: dict[str, Cause] = {}  # by deployment, of what is in force
+        self._carried: dict[str, tuple[Cause, ...]] = {}  # by entry
+        self._taken: dict[str, None] = {}  # acknowledged, and not known to serve or probed in vain
+        self._in_vain: dict[str, Target] = {}
+        self._away = False
+
+    async def load(self) -> None:
+        """Takes up what is in force, and from then on what changes. Raises LogUnavailable."""
+        async for entries in self._config.load(self._gateway, bodies=False):
+            self._apply(entries)
+        self._config.subscribe(self._apply)
+
+    async def run(self) -> None:
+        """Follows what the node answers, until cancelled."""
+        position: int | None = None
+        caught_up = 0
+        while True:
+            try:
+                if position is None:
+                    caught_up = await self._log.end("status", self._partition)
+                    position = max(0, caught_up - LOOK_BACK)
+                if position >= caught_up:
+                    await self._log.wait("status", self._partition, position)
+                records = await self._log.read("status", self._partition, position, BATCH)
+            except LogUnavailable as error:
+                logger.error("what is acknowledged is not probed: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            position = records[-1].position if records else max(position, caught_up)
+            self._hear(records)
+            if position >= caught_up:
+                self._probe(tuple(self._taken))
+
+    def given_up(self, target: Target) -> None:
+        """Probed in vain: again when the node comes back."""
+        self._in_vain[target.deployment] = target
+
+    def _hear(self, records: Iterable[Record]) -> None:
+        for record in records:
+            status = status_of(record)
+            if status is not None and self._is_ours(status):
+                self._take(status)
+
+    def _is_ours(self, status: Status) -> bool:
+        _, organization, _, name = self._gateway.split("/")
+        return (status.organization, status.name) == (organization, name) and (
+            getattr(status, "node", "") == self._node
+        )
+
+    def _take(self, status: Status) -> None:
+        match status:
+            case DeliveryReported(fact="acknowledged"):
+                self._taken[status.deployment] = None
+            case DeliveryReported(fact="serving" | "withdrawn" | "refused"):
+                self._taken.pop(status.deployment, None)
+            case NodeReported(connected=False):
+                self._away = True
+            case NodeReported(connected=True) if self._away:
+                self._away = False
+                in_vain, self._in_vain = self._in_vain, {}
+                self._taken.update(dict.fromkeys(in_vain))
+            case _:
+                pass
+
+    def _probe(self, deployments: Iterable[str]) -> None:
+        for deployment in deployments:
+            cause = self._causes.get(deployment)
+            if cause is not None:  # else it has been heard of sooner than its configuration
+                del self._taken[deployment]
+                self._prober.submit(
+                    Target(cause.deployment, cause.api, cause.revision, cause.context, cause.host)
+                )
+
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        came: list[str] = []
+        for entry in entries:
+            if entry.gateway != self._gateway:
+                continue
+            key = f"{entry.type} {entry.name}"
+            for cause in self._carried.pop(key, ()):
+                self._causes.pop(cause.deployment, None)
+                if cause not in entry.causes:
+                    self._prober.forget(cause.deployment)
+                    self._in_vain.pop(cause.deployment, None)
+            if entry.causes:
+                self._carried[key] = entry.causes
+                for cause in entry.causes:
+                    self._causes[cause.deployment] = cause
+                    came.append(cause.deployment)
+        self._probe(deployment for deployment in came if deployment in self._taken)

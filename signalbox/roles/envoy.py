@@ -1,0 +1,107 @@
+"""Role `envoy`: runs a real Envoy for one node of a gateway, and proves beside it what it serves."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.catalog import GATEWAY
+from signalbox.delivery import delivery
+from signalbox.envoy import EnvoySupervisor
+from signalbox.local_gateway import LOCAL_GATEWAY, NODE
+from signalbox.parts import Parts
+from signalbox.probing import Listener, Prober
+from signalbox.proving import Proving
+from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.settings import Address, Settings, SettingsError, address
+from signalbox.tokens import kept_secret, probe_secret
+from streams.kafka.config import KafkaConfigTopic
+from streams.log import LogUnavailable
+from streams.reporting import StatusReporter
+from xds.bootstrap import bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`gateway` is a subject; `servers` are the xDS servers to turn to."""
+
+    gateway: str
+    name: str
+    servers: tuple[Address, ...]
+
+
+def node_from(environment: Mapping[str, str], settings: Settings) -> Node:
+    """From `SIGNALBOX_GATEWAY_NAME` (`ORGANIZATION/GATEWAY`), `SIGNALBOX_NODE` and `SIGNALBOX_XDS_SERVERS`
+    (`HOST:PORT`, several with commas between); what is left out is as `up` has it.
+
+    Raises SettingsError.
+    """
+    gateway = LOCAL_GATEWAY
+    if named := environment.get("SIGNALBOX_GATEWAY_NAME", ""):
+        organization, slash, name = named.partition("/")
+        if not (organization and slash and name) or "/" in name:
+            raise SettingsError(f"SIGNALBOX_GATEWAY_NAME takes ORGANIZATION/GATEWAY; {named!r} is not.")
+        gateway = GATEWAY.subject(organization, name)
+    servers = environment.get("SIGNALBOX_XDS_SERVERS", "")
+    return Node(
+        gateway,
+        environment.get("SIGNALBOX_NODE", "") or NODE,
+        tuple(address(server.strip(), "SIGNALBOX_XDS_SERVERS") for server in servers.split(","))
+        if servers
+        else (settings.xds,),
+    )
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    """Returns when Envoy runs and what it takes is probed.
+
+    Raises SettingsError, PortUnusable, EnvoyMissing.
+    """
+    settings = runtime.settings
+    node = node_from(os.environ, settings)
+    token = kept_secret(settings.gateway_token, "sbg_")
+    first, *others = node.servers
+    envoy = EnvoySupervisor(
+        directory=settings.data / "envoy",
+        bootstrap=lambda admin_port: bootstrap(
+            node_id=node.name,
+            gateway=node.gateway,
+            token=token,
+            xds_host=first.host,
+            xds_port=first.port,
+            other_servers=[(server.host, server.port) for server in others],
+            admin_host="127.0.0.1",
+            admin_port=admin_port,
+        ),
+        listen=(settings.gateway.host, settings.gateway.port),
+        secrets=(token,),
+    )
+    # It serves what it has and what the xDS servers have, whether or not Kafka is there.
+    await envoy.start()
+    parts.push_async_callback(envoy.stop)
+    log = await runtime.log()
+    where = f"Kafka at {runtime.kafka.bootstrap}"
+    config = parts.closed_at_stop(
+        await runtime.patiently(where, lambda: KafkaConfigTopic.open(runtime.kafka), LogUnavailable)
+    )
+    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
+    parts.run("status", reporter.run())
+    prober = parts.closed_at_stop(
+        Prober(
+            Listener(
+                node.gateway,
+                node.name,
+                settings.gateway.host,
+                settings.gateway.port,
+                probe_secret(kept_secret(settings.probe_key, ""), node.gateway),
+            ),
+            lambda deployment, gateway, name, at: reporter.report(
+                [delivery(gateway, deployment, name, "serving", at=at)]
+            ),
+            on_given_up=lambda target, _: proving.given_up(target),
+        )
+    )
+    proving = Proving(log, config, prober, node.gateway, node.name)
+    parts.run("prober", prober.run())
+    await runtime.patiently("the config topic", proving.load, LogUnavailable)
+    parts.run("config", config.follow((config.partition_of(node.gateway),)))
+    parts.run("proving", proving.run())

@@ -1,0 +1,24 @@
+"""The typed messages of the status topic."""
+
+import logging
+
+from pydantic import ValidationError
+
+from schemas.status import STATUSES, Status
+from streams.log import Record
+
+_TYPES = {status.type(): status for status in STATUSES}
+
+logger = logging.getLogger("signalbox.status")
+
+
+def status_of(record: Record) -> Status | None:
+    """What a record of the status topic says; None when it is nothing that is known or cannot be read."""
+    kind = _TYPES.get(record.envelope.type)
+    if record.fault is not None or kind is None:
+        return None
+    try:
+        return kind.of(record.envelope.data)
+    except ValidationError as error:
+        logger.error("status/%d at %d is left out: %s", record.partition, record.position, error)
+        return None

@@ -255,6 +255,10 @@ class ReadModels:
         more = cursor_after(key(shown[-1])) if len(rows) > limit else None
         return Page(shown, more, s.positions.get(("resources", self._partition_of(organization)), 0))
 
+    async def ask(self, question: Callable[[Snapshot], T]) -> T:
+        """The answer to a question about any read models, all from one transaction."""
+        return await self._ask(question)
+
     async def _ask(self, question: Callable[[Snapshot], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
 

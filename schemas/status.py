@@ -9,8 +9,12 @@ from schemas.message import Message, Name
 Fact = Literal["published", "sent", "acknowledged", "refused", "serving", "withdrawn"]
 
 
+RolloutState = Literal["pending", "rolling-out", "acknowledged", "serving", "refused", "stopped"]
+LivenessState = Literal["healthy", "degraded", "offline"]
+
+
 class Status(Message):
-    """`io.signalbox.status.<verb>.v1`; `name` is the gateway."""
+    """`io.signalbox.status.<verb>.v1`; `name` is the gateway, of a rollout the deployment."""
 
     aggregate: ClassVar[str] = "status"
 
@@ -39,4 +43,30 @@ class NodeReported(Status):
     agent: str = Field(default="", description="What the node runs, such as `envoy 1.40.0`.")
 
 
-STATUSES: tuple[type[Status], ...] = (DeliveryReported, NodeReported)
+class RolloutReported(Status):
+    """How far a deployment has come as a whole; told when that changes. `name` is the deployment."""
+
+    verb: ClassVar[str] = "rollout"
+
+    state: RolloutState
+    nodes: int = Field(default=0, description="How many nodes are to take it.")
+    reached: int = Field(default=0, description="How many of them have acknowledged it.")
+    reason: str = Field(default="", description="Why it is refused, as the first node said.")
+    requested_at: str = ""
+    decided_at: str = ""
+    published_at: str = ""
+    acknowledged_at: str = Field(default="", description="By every node that counts.")
+    serving_at: str = ""
+
+
+class LivenessReported(Status):
+    """Whether a gateway's nodes are heard of; told when that changes."""
+
+    verb: ClassVar[str] = "liveness"
+
+    state: LivenessState
+    nodes: int = Field(default=0, description="How many nodes count.")
+    heard: int = Field(default=0, description="How many of them are connected and were heard of lately.")
+
+
+STATUSES: tuple[type[Status], ...] = (DeliveryReported, NodeReported, RolloutReported, LivenessReported)

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Protocol, TypeVar
 
+from streams.faust.following import Follower
 from streams.faust.transport import CHUNK, Chunk, Place
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode
@@ -44,21 +45,19 @@ class ReadModelSink(Protocol):
         ...
 
 
-Taken = Callable[[Topic, int, Sequence[Record]], None]
-"""Hears of what has become durable."""
-
-
 class Feed:
     """Belongs to one event loop. `trouble` says why nothing can be written, and is empty otherwise.
 
     `durable` is up to which position each assigned partition has been taken in.
     """
 
-    def __init__(self, settings: KafkaSettings, log: Log, sink: ReadModelSink, taken: Taken) -> None:
+    def __init__(
+        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, followers: Sequence[Follower]
+    ) -> None:
         self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in FOLLOWED}
         self._log = log
         self._sink = sink
-        self._taken = taken
+        self._followers = followers
         self._assigned: set[Place] = set()
         self._writing: dict[Place, asyncio.Task[None]] = {}
         self.durable: dict[Place, int] = {}
@@ -76,8 +75,15 @@ class Feed:
         wanted = set(places)
         left, self._assigned = self._assigned - wanted, wanted
         self.durable.clear()
-        await self.leave(left)
-        return {place: await self._start(place) for place in wanted}
+        try:
+            await self.leave(left)
+            return {place: await self._start(place) for place in wanted}
+        finally:
+            known: dict[tuple[Topic, int], int] = {
+                (self._topics[place.topic], place.partition): self.durable.get(place, 0) for place in wanted
+            }
+            for follower in self._followers:
+                follower.assigned(known)
 
     async def _start(self, place: Place) -> int:
         at = await self._sink.assigned(self._topics[place.topic], place.partition)
@@ -163,7 +169,8 @@ class Feed:
             else:
                 if place in self.durable:
                     self.durable[place] = left[-1].position
-                self._taken(topic, place.partition, left)
+                for follower in self._followers:
+                    follower.taken(topic, place.partition, left)
                 return
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 
 from streams.faust.app import Service, build_app
-from streams.faust.feed import FOLLOWED, Feed, ReadModelSink, Taken
+from streams.faust.feed import FOLLOWED, Feed, ReadModelSink
+from streams.faust.following import Follower
 from streams.faust.transport import Bookkeeping, Place
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
@@ -21,20 +22,17 @@ START_SECONDS = 60.0
 ASK_SECONDS = 2.0
 
 
-def _nobody(topic: object, partition: int, records: object) -> None: ...
-
-
 class FaustHost:
     """Feeds `sink` with events, outcomes and status of the partitions this process has in the group.
 
-    `taken` hears of what has become durable. `trouble` says why nothing advances, and is empty otherwise.
+    `followers` hear of what has become durable. `trouble` says why nothing advances, and is empty otherwise.
     """
 
     def __init__(
-        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, taken: Taken = _nobody
+        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, followers: Sequence[Follower] = ()
     ) -> None:
         self._settings = settings
-        self._feed = Feed(settings, log, sink, taken)
+        self._feed = Feed(settings, log, sink, followers)
         self._books = Bookkeeping(settings, self._starts)
         self._trouble = "the projector waits for its partitions"
 

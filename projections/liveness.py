@@ -1,0 +1,135 @@
+"""The read model of liveness: whether a gateway's nodes are heard of, and since when it is so.
+
+The servers that proxies are connected to report each node every ten seconds. Silence is no message, so
+whoever hosts the read models looks at the nodes from time to time (`changed`), and tells on the status topic
+what has changed. This read model keeps what was told last.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, and_, case, func, select
+
+from projections.deliveries import tables as deliveries_tables
+from projections.readmodel import Recorded
+from projections.shape import checked, shapes
+from projections.store import as_dicts
+from projections.upserts import upsert
+from schemas.identity import timestamp
+from schemas.status import STATUSES, LivenessReported, LivenessState
+
+_SHAPES = shapes(STATUSES)
+_LIVENESS = LivenessReported.type()
+
+HEARD_SECONDS = 30.0
+"""A node that was not heard of for so long is not there."""
+COUNTS_SECONDS = 600.0
+"""A node that left, or is not heard of, counts for so long; then it is forgotten."""
+
+Key = tuple[str, str]
+"""Organization and gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """`heard` of `nodes`."""
+
+    state: LivenessState
+    nodes: int
+    heard: int
+
+
+def liveness(nodes: int, heard: int) -> Liveness:
+    if heard == 0:
+        return Liveness("offline", nodes, 0)
+    return Liveness("healthy" if heard == nodes else "degraded", nodes, heard)
+
+
+@lru_cache(maxsize=8)
+def table(prefix: str) -> Table:
+    return Table(
+        f"{prefix}_liveness",
+        MetaData(),
+        Column("organization", String, primary_key=True),
+        Column("gateway", String, primary_key=True),
+        Column("state", String, nullable=False),
+        Column("nodes", Integer, nullable=False),
+        Column("heard", Integer, nullable=False),
+        Column("since", String, nullable=False),
+    )
+
+
+class LivenessOfGateways:
+    name = "liveness"
+    version = 1
+    topic = "status"
+
+    def metadata(self, prefix: str) -> MetaData:
+        return table(prefix).metadata
+
+    def indexes(self, prefix: str) -> Sequence[Index]:
+        return []
+
+    def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
+        told: dict[Key, list[dict[str, Any]]] = {}
+        for record in records:
+            data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            if record.envelope.type == _LIVENESS:
+                told.setdefault((data["organization"], data["name"]), []).append(data)
+        if not told:
+            return
+        t = table(prefix)
+        rows: list[dict[str, Any]] = []
+        for (organization, gateway), changes in sorted(told.items()):
+            row: Mapping[str, Any] | None = told_of(connection, prefix, organization, gateway)
+            for data in changes:
+                same = row is not None and row["state"] == data["state"]
+                row = {
+                    "organization": organization,
+                    "gateway": gateway,
+                    "state": data["state"],
+                    "nodes": data.get("nodes", 0),
+                    "heard": data.get("heard", 0),
+                    "since": row["since"] if row is not None and same else data["at"],
+                }
+                rows.append(row)
+        statement = upsert(connection.dialect, t)
+        last = {name: statement.excluded[name] for name in ("state", "nodes", "heard", "since")}
+        statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
+        connection.execute(statement, rows)
+
+
+def told_of(connection: Connection, prefix: str, organization: str, gateway: str) -> dict[str, Any] | None:
+    """What was told last of a gateway: state, nodes, heard, since."""
+    t = table(prefix)
+    wanted = select(t.c.state, t.c.nodes, t.c.heard, t.c.since)
+    found = as_dicts(
+        connection.execute(wanted.where(t.c.organization == organization, t.c.gateway == gateway))
+    )
+    return found[0] if found else None
+
+
+def changed(
+    connection: Connection, prefix: str, deliveries: str, now: float
+) -> dict[Key, tuple[Liveness, Liveness | None]]:
+    """The gateways that are not as was told last: how they are, and what was told.
+
+    `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970.
+    """
+    told = {
+        (row.organization, row.gateway): Liveness(row.state, row.nodes, row.heard)
+        for row in connection.execute(select(table(prefix)))
+    }
+    nodes = deliveries_tables(deliveries).nodes.c
+    heard = and_(nodes.connected, nodes.last_seen >= timestamp(now - HEARD_SECONDS))
+    counted = connection.execute(
+        select(nodes.organization, nodes.gateway, func.count(), func.sum(case((heard, 1), else_=0)))
+        .where(nodes.last_seen >= timestamp(now - COUNTS_SECONDS))
+        .group_by(nodes.organization, nodes.gateway)
+    )
+    current = {(organization, gateway): liveness(n, h) for organization, gateway, n, h in counted}
+    for key, before in told.items():
+        current.setdefault(key, liveness(0, 0) if before.nodes else before)
+    return {key: (now_, told.get(key)) for key, now_ in current.items() if told.get(key) != now_}

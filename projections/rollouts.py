@@ -1,0 +1,190 @@
+"""The read model of rollouts: one state per deployment, and how long each stage took.
+
+What many nodes report becomes one state by `rollout`, from the other read models; whoever hosts them tells it
+on the status topic whenever it has changed. This read model keeps what was told last. The first time each
+stage was reached is counted once, in the window it belongs to.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, select
+
+from projections.asking import Row
+from projections.deployment_facts import WHOLE, facts
+from projections.readmodel import Recorded
+from projections.shape import checked, shapes
+from projections.store import as_dicts
+from projections.upserts import upsert
+from projections.windows import Lags, lag_table
+from schemas.status import STATUSES, RolloutReported
+
+_SHAPES = shapes(STATUSES)
+_ROLLOUT = RolloutReported.type()
+
+TIMES = ("requested_at", "decided_at", "published_at", "acknowledged_at", "serving_at")
+STAGES: Mapping[str, tuple[str, str]] = {
+    "published": ("decided_at", "published_at"),
+    "acknowledged": ("published_at", "acknowledged_at"),
+    "serving": ("acknowledged_at", "serving_at"),
+    "total": ("requested_at", "serving_at"),
+}
+"""What is counted: from when to when."""
+ENDED = "stopped"
+MOST_NAMES = 1000
+
+Key = tuple[str, str]
+"""Organization and deployment."""
+
+
+@lru_cache(maxsize=8)
+def table(prefix: str) -> Table:
+    return Table(
+        f"{prefix}_rollouts",
+        MetaData(),
+        Column("organization", String, primary_key=True),
+        Column("deployment", String, primary_key=True),
+        Column("state", String, nullable=False),
+        Column("nodes", Integer, nullable=False),
+        Column("reached", Integer, nullable=False),
+        Column("reason", String, nullable=False),
+        Column("since", String, nullable=False),
+        *(Column(time, String, nullable=False) for time in TIMES),
+    )
+
+
+class Rollouts:
+    name = "rollouts"
+    version = 1
+    topic = "status"
+
+    def metadata(self, prefix: str) -> MetaData:
+        return _metadata(prefix)
+
+    def indexes(self, prefix: str) -> Sequence[Index]:
+        t = _metadata(prefix).tables[f"{prefix}_rollouts"]
+        return [Index(f"{t.name}_open", t.c.state, t.c.organization)]
+
+    def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
+        told: list[dict[str, Any]] = []
+        for record in records:
+            data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            if record.envelope.type == _ROLLOUT:
+                told.append(data)
+        if not told:
+            return
+        t = table(prefix)
+        rows = {key: dict(row) for key, row in _rows(connection, t, told).items()}
+        lags = Lags()
+        for data in told:
+            key = (data["organization"], data["name"])
+            before = rows.get(key)
+            rows[key] = _after(before, data)
+            for stage, (began, ended) in STAGES.items():
+                counted = before is not None and before[began] and before[ended]
+                if not counted and rows[key][began] and rows[key][ended]:
+                    lags.add(key[0], stage, rows[key][began], rows[key][ended])
+        statement = upsert(connection.dialect, t)
+        last = {c.name: statement.excluded[c.name] for c in t.c if not c.primary_key}
+        statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
+        connection.execute(statement, [row for _, row in sorted(rows.items())])
+        lags.write(connection, lag_table(prefix))
+
+
+@lru_cache(maxsize=8)
+def _metadata(prefix: str) -> MetaData:
+    metadata = MetaData()
+    for t in (table(prefix), lag_table(prefix)):
+        t.to_metadata(metadata)
+    return metadata
+
+
+def _after(before: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Times stay what they were first; `since` is when the state became what it is."""
+    same = before is not None and before["state"] == data["state"]
+    return {
+        "organization": data["organization"],
+        "deployment": data["name"],
+        "state": data["state"],
+        "nodes": data.get("nodes", 0),
+        "reached": data.get("reached", 0),
+        "reason": data.get("reason", ""),
+        "since": before["since"] if before is not None and same else data["at"],
+        **{t: (before[t] if before is not None else "") or data.get(t, "") for t in TIMES},
+    }
+
+
+def _rows(
+    connection: Connection, t: Table, told: Iterable[Mapping[str, Any]]
+) -> dict[Key, Mapping[str, Any]]:
+    names: dict[str, set[str]] = {}
+    for data in told:
+        names.setdefault(data["organization"], set()).add(data["name"])
+    return {
+        (organization, row["deployment"]): row
+        for organization, wanted in names.items()
+        for row in _of(connection, t, organization, sorted(wanted))
+    }
+
+
+def _of(connection: Connection, t: Table, organization: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(names), MOST_NAMES):
+        chunk = names[start : start + MOST_NAMES]
+        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(chunk))
+        found += as_dicts(connection.execute(wanted))
+    return found
+
+
+def told_of(
+    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What was told last of some deployments, by name: state, nodes, reached, reason, since, the times."""
+    rows = _of(connection, table(prefix), organization, deployments)
+    return {row["deployment"]: row for row in rows}
+
+
+def in_force(connection: Connection, prefix: str, *, serving: bool = True) -> list[Key]:
+    """Deployments that have not ended, as far as was told; without `serving` only those on their way."""
+    t = table(prefix)
+    left_out = (ENDED,) if serving else (ENDED, "serving")
+    rows = connection.execute(select(t.c.organization, t.c.deployment).where(t.c.state.not_in(left_out)))
+    return [(organization, deployment) for organization, deployment in rows]
+
+
+def rollout(
+    row: Row, deliveries: Sequence[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is.
+
+    Of each gateway the connected nodes count; when none is connected, those that reported.
+    """
+    nodes = list(nodes)
+    known = facts(row, deliveries, nodes)
+    times = known["facts"]
+    refusing = {(r["gateway"], r["node"]) for r in known["refusals"]}
+    counted = reached = 0
+    for gateway in row.document.get("gateways") or ():
+        said: Mapping[str, Mapping[str, Any]] = known["gateways"].get(gateway, {}).get("nodes", {})
+        connected = [n["node"] for n in nodes if n["gateway"] == gateway and n["connected"]]
+        of = connected or [n for n in said if n != WHOLE]
+        counted += len(of)
+        reached += sum("acknowledged" in said.get(n, {}) and (gateway, n) not in refusing for n in of)
+    state = known["state"]
+    return {
+        "state": "rolling-out" if state == "pending" and reached else state,
+        "nodes": counted,
+        "reached": reached,
+        "reason": known["refusals"][0]["reason"] if state == "refused" else "",
+        **{time: times[time.removesuffix("_at")] or "" for time in TIMES},
+    }
+
+
+def differs(told: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether there is something to tell. A deployment of which nothing was told is pending."""
+    if told is None:
+        return now["state"] != "pending"
+    if any(told[name] != now[name] for name in ("state", "nodes", "reached", "reason")):
+        return True
+    return any(now[t] and not told[t] for t in TIMES)

@@ -1,0 +1,226 @@
+"""The read model of what happens per minute: how many commands were decided and how, and how long it took.
+
+Counted where it happened by its own time, however late it comes. Durations are kept in fixed buckets, each a
+fifth wider than the one before, so that windows can be added up and a percentile is right to one bucket.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import ceil, log2
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, select
+
+from projections.readmodel import Recorded, Unprojectable
+from projections.shape import checked, shape_of
+from projections.store import as_dicts
+from projections.upserts import upsert
+from schemas.outcome import Outcome
+
+_SHAPE = shape_of(Outcome)
+
+SMALLEST = 0.0001
+"""Seconds: the upper bound of the first bucket."""
+PER_DOUBLING = 4
+LAST = 28 * PER_DOUBLING
+"""The last bucket, seven hours, has all that took longer as well."""
+
+LagKey = tuple[str, str, str, int]
+"""Organization, minute, stage, bucket."""
+
+
+def minute_of(time: str) -> str:
+    """The minute of an RFC 3339 time, such as `2026-01-31T09:00:00Z`. Raises Unprojectable."""
+    return f"{_parsed(time).strftime('%Y-%m-%dT%H:%M')}:00Z"
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Never negative: clocks of two machines differ. Raises Unprojectable."""
+    return max(0.0, (_parsed(later) - _parsed(earlier)).total_seconds())
+
+
+def _parsed(time: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(time)
+    except ValueError as error:
+        raise Unprojectable(f"{time!r} is no time") from error
+    if at.tzinfo is None:
+        raise Unprojectable(f"{time!r} does not say its time zone")
+    return at.astimezone(UTC)
+
+
+def bucket_of(seconds: float) -> int:
+    return 0 if seconds <= SMALLEST else min(LAST, ceil(PER_DOUBLING * log2(seconds / SMALLEST)))
+
+
+def bound_of(bucket: int) -> float:
+    """Seconds: no duration in the bucket is longer (but in the last)."""
+    return SMALLEST * 2 ** (bucket / PER_DOUBLING)
+
+
+def percentile(counts: Mapping[int, int], share: float) -> float | None:
+    """Seconds that `share` of all durations do not exceed, by bucket; None when there are none."""
+    rank = ceil(share * sum(counts.values()))
+    for bucket in sorted(counts):
+        rank -= counts[bucket]
+        if rank <= 0:
+            return bound_of(bucket)
+    return None
+
+
+@lru_cache(maxsize=16)
+def lag_table(prefix: str) -> Table:
+    """Durations per stage, as any read model of the status or outcomes topic keeps them."""
+    return Table(
+        f"{prefix}_lags",
+        MetaData(),
+        Column("organization", String, primary_key=True),
+        Column("minute", String, primary_key=True),
+        Column("stage", String, primary_key=True),
+        Column("bucket", Integer, primary_key=True),
+        Column("count", BigInteger, nullable=False),
+        Column("microseconds", BigInteger, nullable=False),
+    )
+
+
+@lru_cache(maxsize=16)
+def change_table(prefix: str) -> Table:
+    return Table(
+        f"{prefix}_changes",
+        MetaData(),
+        Column("organization", String, primary_key=True),
+        Column("minute", String, primary_key=True),
+        Column("accepted", BigInteger, nullable=False),
+        Column("rejected", BigInteger, nullable=False),
+        Column("events", BigInteger, nullable=False),
+    )
+
+
+class Lags:
+    """Durations of one batch, to be added to a table."""
+
+    def __init__(self) -> None:
+        self._counts: dict[LagKey, tuple[int, int]] = {}
+
+    def add(self, organization: str, stage: str, began: str, ended: str) -> None:
+        """Counted in the minute in which it ended. Raises Unprojectable."""
+        seconds = seconds_between(began, ended)
+        key = (organization, minute_of(ended), stage, bucket_of(seconds))
+        count, total = self._counts.get(key, (0, 0))
+        self._counts[key] = (count + 1, total + round(seconds * 1_000_000))
+
+    def write(self, connection: Connection, table: Table) -> None:
+        rows = [
+            {
+                "organization": organization,
+                "minute": minute,
+                "stage": stage,
+                "bucket": bucket,
+                "count": count,
+                "microseconds": total,
+            }
+            for (organization, minute, stage, bucket), (count, total) in sorted(self._counts.items())
+        ]
+        add_up(connection, table, rows, ("count", "microseconds"))
+
+
+def add_up(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], counters: Iterable[str]
+) -> None:
+    """Adds `rows` (one per key) to what the table has."""
+    if not rows:
+        return
+    statement = upsert(connection.dialect, table)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: table.c[name] + statement.excluded[name] for name in counters},
+    )
+    connection.execute(statement, rows)
+
+
+class Windows:
+    name = "windows"
+    version = 1
+    topic = "outcomes"
+
+    def metadata(self, prefix: str) -> MetaData:
+        return _metadata(prefix)
+
+    def indexes(self, prefix: str) -> Sequence[Index]:
+        return []
+
+    def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
+        changes: dict[tuple[str, str], dict[str, Any]] = {}
+        lags = Lags()
+        for record in records:
+            known = record.envelope.type == Outcome.type()
+            data = checked(_SHAPE if known else None, record.envelope)
+            organization, decided = data["organization"], data["decided_at"]
+            lags.add(organization, "decided", data["requested_at"], decided)
+            key = (organization, minute_of(decided))
+            row = changes.setdefault(
+                key,
+                {"organization": key[0], "minute": key[1], "accepted": 0, "rejected": 0, "events": 0},
+            )
+            row["accepted" if data["accepted"] else "rejected"] += 1
+            row["events"] += data.get("events", 0)
+        rows = [row for _, row in sorted(changes.items())]
+        add_up(connection, change_table(prefix), rows, ("accepted", "rejected", "events"))
+        lags.write(connection, lag_table(prefix))
+
+
+@lru_cache(maxsize=16)
+def _metadata(prefix: str) -> MetaData:
+    metadata = MetaData()
+    for table in (change_table(prefix), lag_table(prefix)):
+        table.to_metadata(metadata)
+    return metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Seconds. `p50` and `p99` are upper bounds of their buckets."""
+
+    count: int
+    mean: float
+    p50: float
+    p99: float
+
+
+def changes_between(
+    connection: Connection, prefix: str, organization: str, first: str, last: str
+) -> list[dict[str, Any]]:
+    """Per minute with any, from `first` to `last` (minutes, both included): accepted, rejected, events."""
+    t = change_table(prefix)
+    wanted = select(t.c.minute, t.c.accepted, t.c.rejected, t.c.events).where(
+        t.c.organization == organization, t.c.minute.between(first, last)
+    )
+    return as_dicts(connection.execute(wanted.order_by(t.c.minute)))
+
+
+def lags_between(
+    connection: Connection, prefix: str, organization: str, first: str, last: str
+) -> dict[tuple[str, str], Lag]:
+    """By minute and stage."""
+    t = lag_table(prefix)
+    wanted = select(t.c.minute, t.c.stage, t.c.bucket, t.c.count, t.c.microseconds).where(
+        t.c.organization == organization, t.c.minute.between(first, last)
+    )
+    counts: dict[tuple[str, str], dict[int, int]] = {}
+    totals: dict[tuple[str, str], int] = {}
+    for minute, stage, bucket, count, microseconds in connection.execute(wanted):
+        counts.setdefault((minute, stage), {})[bucket] = count
+        totals[minute, stage] = totals.get((minute, stage), 0) + microseconds
+    return {key: _lag(of, totals[key]) for key, of in counts.items()}
+
+
+def _lag(counts: Mapping[int, int], microseconds: int) -> Lag:
+    count = sum(counts.values())
+    return Lag(
+        count,
+        microseconds / count / 1_000_000,
+        percentile(counts, 0.5) or 0.0,
+        percentile(counts, 0.99) or 0.0,
+    )

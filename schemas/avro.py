@@ -7,7 +7,7 @@ go; tuples are arrays; integers are long; `Literal` is string, since a reader th
 fails on the whole record, while the model still checks the value; `dict[str, str]` is a map; free JSON is a
 string marked `"signalbox.json": true`.
 
-Every published version is kept in `published/<type>.<n>.avsc` and never edited.
+Every published version is kept in `published/<type>.<n>.avsc` and never edited: `SHA256SUMS` there notes it.
 `python -m schemas.avro --write` adds the next version of what changed, and refuses what is incompatible
 with a published one: that needs a new major type and an upcaster.
 """
@@ -27,18 +27,24 @@ import orjson
 from pydantic import BaseModel
 
 from schemas.binary import Codec, Data, Undecodable, compiled
+from schemas.canonical import sha256_hex
 from schemas.catalog import MESSAGES
 from schemas.compatibility import Schema, incompatibilities
 from schemas.forms import record
 from schemas.message import Message
 
 PUBLISHED = Path(__file__).parent / "published"
+SUMS = "SHA256SUMS"
+"""The file beside the published ones that says what each of them held (as `sha256sum` writes it)."""
+
 URN = "urn:signalbox:schema:"
 """How a `dataschema` begins; the message's type and the version follow, with a colon between."""
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 M = TypeVar("M", bound=BaseModel)
+Shelf = Mapping[str, Mapping[int, Schema]]
+"""Schemas by message type and version."""
 
 # fastavro's annotations leave the kind of IO open; these say it.
 _write: Callable[[io.BytesIO, Any, Any], None] = vars(fastavro)["schemaless_writer"]
@@ -96,7 +102,7 @@ def decode(model: type[M], data: bytes, writer: Schema | None = None) -> M:
     return model.model_validate(fields)
 
 
-def published(folder: Path = PUBLISHED) -> Mapping[str, Mapping[int, Schema]]:
+def published(folder: Path = PUBLISHED) -> Shelf:
     """All published schemas by message type and version, oldest first."""
     found: dict[str, dict[int, Schema]] = {}
     for path in folder.glob("*.avsc"):
@@ -106,7 +112,7 @@ def published(folder: Path = PUBLISHED) -> Mapping[str, Mapping[int, Schema]]:
 
 
 @cache
-def _shelf() -> Mapping[str, Mapping[int, Schema]]:
+def _shelf() -> Shelf:
     return MappingProxyType(dict(published()))
 
 
@@ -194,9 +200,36 @@ def problems(current: Schema, versions: Mapping[int, Schema]) -> list[str]:
     ]
 
 
+class Edited(Exception):
+    """Published files are not what was published; `names` says which."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"what is published is never changed or taken away: {', '.join(names)}")
+        self.names = names
+
+
+def edited(folder: Path = PUBLISHED) -> list[str]:
+    """The published files that were changed, added or taken away since `publish` noted them."""
+    sums = _sums(folder)
+    here = {path.name: sha256_hex(path.read_bytes()) for path in folder.glob("*.avsc")}
+    return sorted(name for name in sums.keys() | here.keys() if sums.get(name) != here.get(name))
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file name, as noted."""
+    path = folder / SUMS
+    lines = path.read_text("ascii").splitlines() if path.exists() else []
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
 def publish(models: Mapping[str, type[Message]] = MESSAGES, folder: Path = PUBLISHED) -> list[Path]:
-    """Writes the next version of every schema that changed; what was written. Raises Incompatible
-    before anything is written."""
+    """Writes the next version of every schema that changed, and notes its hash; what was written.
+
+    Raises Incompatible or Edited before anything is written.
+    """
+    sums = _sums(folder)
+    if wrong := [name for name in edited(folder) if name in sums]:
+        raise Edited(wrong)
     shelf = published(folder)
     changed: dict[Path, Schema] = {}
     for type_, model in models.items():
@@ -210,21 +243,24 @@ def publish(models: Mapping[str, type[Message]] = MESSAGES, folder: Path = PUBLI
     folder.mkdir(exist_ok=True)
     for path, current in changed.items():
         path.write_bytes(orjson.dumps(current, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    present = {path.name: sha256_hex(path.read_bytes()) for path in folder.glob("*.avsc")}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(present.items())]
+    (folder / SUMS).write_text("".join(lines), "ascii")
     return list(changed)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], folder: Path = PUBLISHED) -> int:
     """Lists the published versions, or (`--write`) publishes what changed."""
     parser = argparse.ArgumentParser(prog="python -m schemas.avro", description=main.__doc__)
     parser.add_argument("--write", action="store_true", help="publish the next version of what changed")
     if not parser.parse_args(arguments).write:
-        for type_, versions in published().items():
+        for type_, versions in published(folder).items():
             print(type_, *versions)
         return 0
     try:
-        for path in publish():
+        for path in publish(folder=folder):
             print(path.name)
-    except Incompatible as error:
+    except (Incompatible, Edited) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

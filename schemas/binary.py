@@ -2,8 +2,8 @@
 
 The writing half takes only what the reading half gives back exactly, for the hash chain is computed over
 the data: what was left out stays out, 1 does not become 1.0. How data and schema meet:
-a field whose type is a union that begins with null may be left out, any other must be there; a message's
-`name` with the default "" (its id will be its name) may be left out; a string marked `"signalbox.json"`
+a field whose type is a union that begins with null may be left out, any other must be there; a command's
+`name` with the default "" (its id becomes the name) may be left out; a string marked `"signalbox.json"`
 holds any JSON. Half the time of fastavro, which the tests hold it against.
 https://avro.apache.org/docs/1.11.1/specification/#binary-encoding
 """
@@ -153,16 +153,14 @@ class _Source:
         stem = _identifier(schema["name"])
         nested: list[Schema] = []
         write, read = _Block(self, nested), _Block(self, nested)
+        command = top and ".command." in schema.get("signalbox.type", "")
+        required = 0
         for member in schema["fields"]:
-            name, kind = member["name"], member["type"]
-            nameless = top and name == "name" and member.get("default") == ""
-            write.member(name, kind, optional=_is_optional(member), nameless=nameless)
-            read.read_member(name, kind, optional=_is_optional(member), nameless=nameless)
-        required = sum(
-            1
-            for m in schema["fields"]
-            if not _is_optional(m) and not (top and m["name"] == "name" and m.get("default") == "")
-        )
+            name, kind, optional = member["name"], member["type"], _is_optional(member)
+            nameless = command and name == "name" and member.get("default") == ""
+            write.member(name, kind, optional=optional, nameless=nameless)
+            read.read_member(name, kind, optional=optional, nameless=nameless)
+            required += not (optional or nameless)
         self.lines += [
             f"def write_{stem}(d, out):",
             "    if type(d) is not dict: raise Inexact",

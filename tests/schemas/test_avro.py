@@ -17,9 +17,11 @@ from pydantic import Field, ValidationError
 from schemas import avro
 from schemas.api import ApiPublished
 from schemas.avro import (
+    Edited,
     Incompatible,
     NeverPublished,
     decode,
+    edited,
     encode,
     problems,
     publish,
@@ -27,6 +29,7 @@ from schemas.avro import (
     schema,
 )
 from schemas.binary import Undecodable
+from schemas.canonical import sha256_hex
 from schemas.catalog import MESSAGES
 from schemas.deployment import DeploymentStarted, StartDeployment
 from schemas.examples import example
@@ -73,6 +76,26 @@ def test_every_published_version_and_the_current_one_read_each_other(type_: str,
     assert problems(schema(model), {number: old}) == []
     _resolve(fastavro.utils.generate_one(old), old, schema(model))
     _resolve(_datum(model), schema(model), old)
+
+
+@pytest.mark.parametrize(("type_", "number"), VERSIONS)
+def test_breaking_any_published_version_is_told(type_: str, number: int) -> None:
+    old = published()[type_][number]
+    for field in old["fields"]:
+        name, place = field["name"], f"/{field['name']}"
+        others = [f for f in old["fields"] if f["name"] != name]
+        retyped = {**old, "fields": [*others, {"name": name, "type": {"type": "array", "items": "null"}}]}
+        assert any(p.startswith(place) for p in problems(retyped, {number: old}))
+        if "default" not in field:
+            gone = {**old, "fields": others}
+            [told] = problems(gone, {number: old})
+            assert told == f"{place}: is not written and has no default (being read by version {number})"
+    grown = {**old, "fields": [*old["fields"], {"name": "price", "type": "long"}]}
+    assert problems(grown, {number: old}) == [
+        f"/price: is not written and has no default (reading version {number})"
+    ]
+    renamed = {**old, "name": old["name"] + "Anew"}
+    assert len(problems(renamed, {number: old})) == 2
 
 
 def test_a_dataschema_leads_to_the_schema_it_names() -> None:
@@ -223,8 +246,56 @@ def test_a_changed_model_gets_a_new_version_and_a_broken_one_none(tmp_path: Path
     assert [p.name for p in publish({type_: Shaded}, tmp_path)] == [f"{type_}.2.avsc"]
     with pytest.raises(Incompatible, match=r"/price: is not written and has no default"):
         publish({type_: Priced}, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{type_}.1.avsc", f"{type_}.2.avsc"]
+    assert sorted(p.name for p in tmp_path.glob("*.avsc")) == [f"{type_}.1.avsc", f"{type_}.2.avsc"]
     assert orjson.loads((tmp_path / f"{type_}.1.avsc").read_bytes()) == schema(Named)
+
+
+def test_no_published_file_was_edited() -> None:
+    """If one is new: `python -m schemas.avro --write` notes it. A change needs a version of its own."""
+    assert edited() == []
+
+
+@pytest.mark.parametrize("way", ["changed", "taken away", "added"])
+def test_an_edited_published_file_is_told_and_nothing_is_published_beside_it(
+    tmp_path: Path, way: str
+) -> None:
+    publish(MESSAGES, tmp_path)
+    assert edited(tmp_path) == []
+    file = tmp_path / "io.signalbox.api.published.v1.1.avsc"
+    if way == "changed":
+        file.write_bytes(file.read_bytes().replace(b"revision", b"edition"))
+    elif way == "taken away":
+        file.unlink()
+    else:
+        file = file.with_name("io.signalbox.api.published.v1.2.avsc")
+        file.write_bytes(file.with_name("io.signalbox.api.deleted.v1.1.avsc").read_bytes())
+    assert edited(tmp_path) == [file.name]
+    if way != "added":
+        with pytest.raises(Edited, match=file.name):
+            publish({LampLit.type(): LampLit}, tmp_path)
+        assert not list(tmp_path.glob("*lamp*"))
+
+
+def test_whoever_publishes_is_told_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = tmp_path / "published"
+    assert avro.main(["--write"], shop) == 0
+    assert sorted(capsys.readouterr().out.split()) == sorted(p.name for p in shop.glob("*.avsc"))
+    assert avro.main([], shop) == 0
+    assert "io.signalbox.api.published.v1 1" in capsys.readouterr().out.splitlines()
+    broken = shop / "io.signalbox.api.published.v1.1.avsc"
+    broken.write_bytes(broken.read_bytes().replace(b"revision", b"edition"))
+    assert avro.main(["--write"], shop) == 1
+    assert f"never changed or taken away: {broken.name}" in capsys.readouterr().err
+    digest = sha256_hex(broken.read_bytes())
+    sums = (shop / "SHA256SUMS").read_text()
+    old = next(line for line in sums.splitlines() if line.endswith(broken.name))
+    (shop / "SHA256SUMS").write_text(sums.replace(old, f"{digest}  {broken.name}"))
+    assert avro.main(["--write"], shop) == 1
+    said = capsys.readouterr().err
+    assert (
+        "io.signalbox.api.published.v1 is incompatible with what was published and needs a new major" in said
+    )
+    assert "/edition: is not written and has no default (being read by version 1)" in said
 
 
 def _datum(model: type[Message]) -> Any:

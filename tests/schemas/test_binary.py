@@ -19,7 +19,8 @@ SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
-    "name": "io.signalbox.LampLit",
+    "name": "io.signalbox.LampCommandLight",
+    "signalbox.type": "io.signalbox.lamp.command.light.v1",
     "fields": [
         {"name": "name", "type": "string", "default": ""},
         {"name": "count", "type": "long"},
@@ -99,10 +100,10 @@ def test_blocks_with_their_size_are_read() -> None:
     "change",
     [
         {"name": ""}, {"name": None}, {"count": 1.0}, {"count": True}, {"count": 2**63},
-        {"count": -(2**63) - 1},        {"level": 1}, {"level": float("nan")}, {"level": float("inf")}, {"on": 1}, {"note": None},
-        {"note": 1},        {"inner": None}, {"inner": {}}, {"inner": {"words": {}, "more": 1}}, {"inner": {"words": {"a": 1}}},
-        {"more": {}}, {"more": [[]]}, {"maybe": ["1"]}, {"maybe": (1,)}, {"extra": 1}, {"mood": "\ud800"},
-        {"free": {"a": 2**64}}, {"free": {1: "a"}},
+        {"count": -(2**63) - 1}, {"level": 1}, {"level": float("nan")}, {"level": float("inf")}, {"on": 1},
+        {"note": None}, {"note": 1}, {"inner": None}, {"inner": {}}, {"inner": {"words": {}, "more": 1}},
+        {"inner": {"words": {"a": 1}}}, {"more": {}}, {"more": [[]]}, {"maybe": ["1"]}, {"maybe": (1,)},
+        {"extra": 1}, {"mood": "\ud800"}, {"free": {"a": 2**64}}, {"free": {1: "a"}},
     ],
 )  # fmt: skip
 def test_what_would_not_come_back_the_same_is_not_written(change: dict[str, Any]) -> None:
@@ -113,6 +114,16 @@ def test_what_would_not_come_back_the_same_is_not_written(change: dict[str, Any]
 @pytest.mark.parametrize("name", ["count", "level", "on", "mood", "inner", "more", "maybe", "free"])
 def test_a_field_that_may_not_be_left_out_is_missed(name: str) -> None:
     assert CODEC.pack({n: v for n, v in LAMP.items() if n != name}) is None
+
+
+def test_only_a_command_may_be_without_a_name() -> None:
+    """Its id becomes the name; an empty name of anything else is what was written."""
+    assert CODEC.pack({**LAMP, "name": ""}) is None
+    told = compiled({**SCHEMA, "signalbox.type": "io.signalbox.lamp.lit.v1"})
+    assert told.pack(LAMP) is None
+    content = told.pack({**LAMP, "name": ""})
+    assert content is not None
+    assert told.unpack(content) == {**LAMP, "name": ""}
 
 
 def test_numbers_over_64_bits_and_endless_lengths_are_refused() -> None:

@@ -53,6 +53,24 @@ class Waiter(Protocol):
         ...
 
 
+class Parking(Protocol):
+    """Who keeps the read models, and can take in again what they could not (the projection runner)."""
+
+    async def retry(self, read_model: str, subject: str, /) -> int:
+        """Takes in the parked events about a subject, up to the first that still fails; how many.
+
+        Raises UnknownReadModel.
+        """
+        ...
+
+    async def skip(self, read_model: str, subject: str, /) -> int:
+        """Gives up the first parked event about a subject; how many behind it were taken in.
+
+        Raises UnknownReadModel.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Bounds. Sizes in bytes, times in seconds."""
@@ -78,7 +96,7 @@ class Services:
 
     `ready` answers why the process is not ready, or None; `metrics` the Prometheus text;
     `traceparent` turns a request's trace context (or "") into its commands'; setting `stopping`
-    ends the live streams.
+    ends the live streams; without `parking` nothing parked can be retried from here.
     """
 
     commands: CommandPort
@@ -90,5 +108,6 @@ class Services:
     ready: Callable[[], str | None]
     metrics: Callable[[], bytes]
     stopping: asyncio.Event
+    parking: Parking | None = None
     settings: Settings = field(default_factory=Settings)
     traceparent: Callable[[str], str] = _same

@@ -9,8 +9,10 @@ from api import (
     eventing,
     health,
     operating,
+    parking,
     progressing,
     rebuilding,
+    schemas,
 )
 from api.endpoint import JSON, Body, Documented, Endpoint, Parameter, Schema
 from api.parameters import (
@@ -259,6 +261,8 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         },
         problems=(403, 404, 408, 413, 503),
     )
+    yield from parking.endpoints()
+    yield from schemas.endpoints()
     yield from _of_process()
 
 

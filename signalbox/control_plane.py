@@ -113,6 +113,7 @@ class ControlPlane:
             commands=self._commanding,
             read_models=self._read_models,
             waiter=self._runner,
+            parking=self._runner,
             log=self._log,
             documents=self._documents,
             authenticator=FileTokenAuthenticator(self._settings.admin_token),

@@ -2,36 +2,42 @@
 
 from base64 import b64encode
 
+import orjson
+
+from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
+from schemas.parked import MessageParked
 from streams.log import Fault, Record
-
-TYPE = "io.signalbox.message.parked.v1"
 
 
 def parked(record: Record, fault: Fault, source: str, now: str) -> Envelope:
-    """The CloudEvent that tells of a parked message. Its data: topic, partition, position, id, type, subject,
-    rule, reason, and `value`, the body in base64."""
+    """The CloudEvent that tells of a parked message."""
     envelope = record.envelope
+    body = fault.value or (orjson.dumps(envelope.data) if envelope.data else b"")
+    message = MessageParked(
+        organization=envelope.partitionkey,
+        name=envelope.id,
+        topic=record.topic,
+        partition=record.partition,
+        position=record.position,
+        of_type=envelope.type,
+        about=envelope.subject,
+        rule=fault.rule,
+        reason=fault.reason,
+        size=len(body),
+        value=b64encode(body).decode(),
+    )
     return Envelope(
         id=uuid7(),
-        type=TYPE,
+        type=message.type(),
         source=source,
         subject=f"{record.topic}/{record.partition}/{record.position}",
         time=now,
         partitionkey=envelope.partitionkey,
+        dataschema=dataschema(MessageParked),
         correlationid=envelope.correlationid or envelope.id,
         causationid=envelope.id,
         traceparent=envelope.traceparent,
-        data={
-            "topic": record.topic,
-            "partition": record.partition,
-            "position": record.position,
-            "id": envelope.id,
-            "type": envelope.type,
-            "subject": envelope.subject,
-            "rule": fault.rule,
-            "reason": fault.reason,
-            "value": b64encode(fault.value).decode(),
-        },
+        data=message.data(),
     )

@@ -22,6 +22,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check data, ports, Envoy and the server; say what to do."),
     "rebuild": ("rebuild", "Compute read models again from the log, beside the live ones."),
     "token": ("token", "Make tokens for services that publish commands on Kafka."),
+    "parked": ("parked", "List, retry or skip what could not be taken in."),
     "version": ("version", "Print the version."),
 }
 """Per verb its module in this package, which holds a click command of the verb's name, and a summary."""

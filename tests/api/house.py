@@ -189,6 +189,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
             commands=commands,
             read_models=models,
             waiter=runner,
+            parking=runner,
             log=log,
             documents=documents,
             authenticator=DigestAuthenticator({sha256_hex(t.encode()): p for t, p in TOKENS.items()}),

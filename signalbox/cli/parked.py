@@ -1,0 +1,147 @@
+"""`signalbox parked`: what could not be taken in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from signalbox.cli.client import Client, path
+from signalbox.cli.connection import Connection, connected
+from signalbox.cli.documents import Document, document, documents
+from signalbox.cli.failure import Failure
+from signalbox.cli.moments import clock
+from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.tables import cell, table
+
+SECONDS = 600.0
+NEWEST = 20
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def parked() -> None:
+    """List, retry or skip what could not be taken in.
+
+    An event that a read model cannot handle is parked there with the reason, and later events about the
+    same subject wait behind it; all others go on. Retry once the cause is gone (after an update, say), or
+    skip the event: the read model then never has it, while the register does. Who did what is recorded.
+
+    Commands that could not even be read, and whose sender could not be told, are listed too.
+    """
+
+
+@parked.command("list")
+@formed
+@connected
+def list_(where: Connection, form: Form) -> int:
+    """List what waits at read models, messages nobody could take, and what was done about them."""
+    client = Client(where)
+    waiting = list(client.items(path("parked")))
+    entries = documents(client.get(path("parked", "topic"), {"limit": str(NEWEST)}).body["items"])
+    if form != "table":
+        emit({"items": waiting, "topic": list(entries)}, form)
+        return 0
+    messages = [e for e in entries if e["kind"] == "parked"]
+    done = [e for e in entries if e["kind"] != "parked"]
+    if not waiting and not entries:
+        note("Nothing is parked.")
+    _section("", ["read model", "subject", "position", "waiting", "reason"], [_waiting(w) for w in waiting])
+    _section(
+        "Messages nobody could take, the newest first:",
+        ["when (utc)", "topic", "position", "bytes", "reason"],
+        [_message(m) for m in messages],
+    )
+    _section(
+        "What was done, the newest first:",
+        ["when (utc)", "who", "what", "read model", "subject", "position"],
+        [_action(a) for a in done],
+    )
+    return 0
+
+
+@parked.command()
+@click.argument("read_model")
+@click.argument("subject")
+@connected
+def retry(where: Connection, read_model: str, subject: str) -> int:
+    """Have READ_MODEL take in the parked events about SUBJECT again, up to the first that still fails."""
+    answer = Client(where).ask(
+        "POST", path("readmodels", read_model, "parked", "retry"), {"subject": subject}, seconds=SECONDS
+    )
+    return _told(read_model, subject, document(answer.body), "the cause is still there")
+
+
+@parked.command()
+@click.argument("read_model")
+@click.argument("subject")
+@click.option(
+    "--position", metavar="PARTITION:POSITION", help="Skip this event only, as `signalbox parked list` says."
+)
+@connected
+def skip(where: Connection, read_model: str, subject: str, position: str | None) -> int:
+    """Give up the first parked event about SUBJECT: READ_MODEL never has it. Those behind it are taken in."""
+    client = Client(where)
+    first = _first(client, read_model, subject)
+    at = f"{first['partition']}:{first['position']}"
+    if position is not None and position != at:
+        raise Failure(
+            f"the first parked event about {subject!r} is at {at}, not at {position}",
+            "`signalbox parked list` shows it",
+        )
+    asked = {"subject": subject, "partition": first["partition"], "position": first["position"]}
+    answer = client.ask("POST", path("readmodels", read_model, "parked", "skip"), asked, seconds=SECONDS)
+    click.echo(f"{subject}: skipped {first['type']} at {at}")
+    return _told(read_model, subject, document(answer.body), "the next one cannot be taken in either")
+
+
+def _first(client: Client, read_model: str, subject: str) -> Document:
+    for item in client.items(path("parked")):
+        if (item["read_model"], item["subject"]) == (read_model, subject):
+            return item
+    raise Failure(
+        f"nothing about {subject!r} is parked at the read model {read_model!r}",
+        "`signalbox parked list` lists what is",
+    )
+
+
+def _told(read_model: str, subject: str, told: Document, why: str) -> int:
+    """Says what came of it; 1 when something still waits."""
+    click.echo(f"{subject}: {told['taken']} taken in by {read_model}, {told['waiting']} waiting")
+    if not told["waiting"]:
+        return 0
+    first = document(told.get("first"))
+    raise Failure(
+        f"{why}: {first.get('reason', '')}",
+        f"`signalbox parked skip {read_model} {subject}` gives it up",
+    )
+
+
+def _section(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if rows:
+        if title:
+            click.echo(f"\n{title}")
+        click.echo(table(headers, rows))
+
+
+def _waiting(item: Document) -> list[str]:
+    return [
+        item["read_model"],
+        item["subject"] or "-",
+        _place(item),
+        str(item["waiting"]),
+        cell(item["reason"]),
+    ]
+
+
+def _message(item: Document) -> list[str]:
+    said = f"{item.get('rule')}: {item.get('reason')}"
+    return [clock(item["time"]), str(item.get("topic")), _place(item), str(item.get("size")), cell(said)]
+
+
+def _action(item: Document) -> list[str]:
+    who = item.get("by") or "-"
+    about = str(item.get("about") or "-")
+    return [clock(item["time"]), who, item["kind"], str(item.get("name")), about, _place(item)]
+
+
+def _place(item: Any) -> str:
+    return f"{item.get('partition')}:{item.get('position')}"

@@ -26,14 +26,21 @@ def kafka_files() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(kafka_files: Path) -> Iterator[str]:
-    """The bootstrap servers of the broker that all tests share. Do not stop it."""
+def shared_kafka(kafka_files: Path) -> Iterator[DevKafka]:
+    """The broker that all tests share, started. Do not stop it."""
     with tempfile.TemporaryDirectory(prefix="signalbox-kafka-", ignore_cleanup_errors=True) as directory:
         broker = DevKafka(Path(directory))
         try:
-            yield broker.start()
+            broker.start()
+            yield broker
         finally:
             broker.kill()
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(shared_kafka: DevKafka) -> str:
+    """The bootstrap servers of the broker that all tests share."""
+    return shared_kafka.start()
 
 
 @pytest.fixture

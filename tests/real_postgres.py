@@ -1,8 +1,10 @@
 """The real PostgreSQL of the tests: one server for all, and one of its own for a test that kills it."""
 
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -18,14 +20,29 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of the server that all tests share. Do not stop it; take `postgres_url` to write."""
-    with tempfile.TemporaryDirectory(prefix="signalbox-pg-", ignore_cleanup_errors=True) as directory:
-        server = DevPostgres(Path(directory) / "server", settings=FAST)
+def postgres_made() -> Iterator[Path]:
+    """The directory of a server that was stopped after its first start: the others are copies of it."""
+    with _directory() as directory:
+        server = DevPostgres(directory, settings=FAST)
         try:
-            yield _started(server)
-        finally:
-            server.kill()
+            server.start()
+        except Unavailable as error:
+            missing(error)
+        server.stop()
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_made: Path) -> Iterator[DevPostgres]:
+    """The server that all tests share, started. Do not stop it."""
+    with _copy(postgres_made) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_postgres: DevPostgres) -> str:
+    """The URL of the server that all tests share; take `postgres_url` to write."""
+    return shared_postgres.start()
 
 
 @pytest.fixture
@@ -40,30 +57,37 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[DevPostgres]:
+def own_postgres(postgres_made: Path) -> Iterator[DevPostgres]:
     """A server that is started and belongs to this test, to be killed and started again.
 
     `own_postgres.start()` answers its URL while it runs.
     """
-    with tempfile.TemporaryDirectory(prefix="signalbox-pg-", ignore_cleanup_errors=True) as directory:
-        server = DevPostgres(Path(directory) / "server", settings=FAST)
-        try:
-            _started(server)
-            yield server
-        finally:
-            server.kill()
+    with _copy(postgres_made) as server:
+        yield server
 
 
 def execute(url: str, statement: str) -> None:
     """Runs one statement outside of a transaction."""
-    with psycopg.connect(
-        make_url(url).set(drivername="postgresql").render_as_string(False), autocommit=True
-    ) as c:
-        c.execute(statement.encode())
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
-def _started(server: DevPostgres) -> str:
-    try:
-        return server.start()
-    except Unavailable as error:
-        missing(error)
+@contextmanager
+def _directory() -> Generator[Path]:
+    """A folder with a short name, as a socket's path must be short."""
+    with tempfile.TemporaryDirectory(prefix="signalbox-pg-", ignore_cleanup_errors=True) as name:
+        yield Path(name) / "server"
+
+
+@contextmanager
+def _copy(made: Path) -> Generator[DevPostgres]:
+    with _directory() as directory:
+        # With its owner, who is another user when we are root.
+        subprocess.run(["cp", "-a", made, directory], check=True)
+        server = DevPostgres(directory, settings=FAST)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -28,7 +28,10 @@ def main(arguments: list[str]) -> None:
         libc.prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-    os.execv(program[0], program)
+    try:
+        os.execv(program[0], program)
+    except OSError as error:
+        sys.exit(f"{program[0]} cannot be run: {error.strerror}")
 
 
 def _libc() -> Any:

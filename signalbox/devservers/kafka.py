@@ -120,6 +120,7 @@ class DevKafka(DevServer):
                     env=environment,
                     timeout=FORMAT_WITHIN,
                     check=False,
+                    pass_fds=(self._lock.descriptor,),
                 ).returncode
             except subprocess.TimeoutExpired as error:
                 raise StartFailed(

@@ -134,6 +134,7 @@ class DevPostgres(DevServer):
                     cwd=self.directory,
                     timeout=PREPARED_WITHIN,
                     check=False,
+                    pass_fds=(self._lock.descriptor,),
                     **account.for_subprocess(),
                 ).returncode
             except subprocess.TimeoutExpired:

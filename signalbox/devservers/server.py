@@ -10,7 +10,7 @@ from pathlib import Path
 from signalbox.devservers.faults import AlreadyRunning, StartFailed
 from signalbox.devservers.tied import OURSELVES, DirectoryLock, TiedProcess, User
 
-PREDECESSOR_ENDS_WITHIN = 5.0
+PREDECESSOR_ENDS_WITHIN = 2.0
 """Seconds a start waits for those that still hold the directory: a server that was killed takes a moment."""
 
 READY_WITHIN = 90.0
@@ -51,6 +51,7 @@ class DevServer(ABC):
         self.log = self.directory / f"{self.name.lower()}.log"
         self._child: TiedProcess | None = None
         self._address = ""
+        self._lock = DirectoryLock(self.directory / "lock")
 
     def start(self) -> str:
         """Starts it, unless it runs, and returns its address once a client can work with it.
@@ -59,10 +60,10 @@ class DevServer(ABC):
         """
         if self.running:
             return self._address
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.directory.parent, self.directory):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         told = self.directory / "address"
-        lock = DirectoryLock(self.directory / "lock")
-        if not lock.take(PREDECESSOR_ENDS_WITHIN):
+        if not self._lock.take(PREDECESSOR_ENDS_WITHIN):
             raise AlreadyRunning(self.name, self.directory, _read(told), self.variable)
         try:
             told.unlink(missing_ok=True)
@@ -72,14 +73,18 @@ class DevServer(ABC):
                 log=_rotated(self.log),
                 when_orphaned=self.when_orphaned,
                 environment=launch.environment,
-                lock=lock,
+                lock=self._lock,
                 user=launch.user,
                 directory=self.directory,
             )
         finally:
             # From now on the server itself holds it.
-            lock.release()
-        self._wait_ready(self._child, launch)
+            self._lock.release()
+        try:
+            self._wait_ready(self._child, launch)
+        except BaseException:
+            self.kill()
+            raise
         self._address = launch.address
         _write_private(told, launch.address)
         return launch.address
@@ -106,7 +111,7 @@ class DevServer(ABC):
 
     @abstractmethod
     def _prepare(self) -> Launch:
-        """Makes the directory ready. We hold its lock."""
+        """Makes the directory ready. We hold its lock, and what it runs inherits it."""
 
     @abstractmethod
     def _ready(self, launch: Launch) -> bool:
@@ -118,7 +123,6 @@ class DevServer(ABC):
             if not child.running:
                 raise StartFailed(f"{self.name} ended while it started: {self._last_words()}")
             if time.monotonic() > until:
-                child.end(signal.SIGKILL, 0)
                 raise StartFailed(
                     f"{self.name} was not ready within {READY_WITHIN:g} s: {self._last_words()}"
                 )

@@ -75,7 +75,7 @@ class TiedProcess:
     ) -> None:
         self._started = threading.Event()
         self._ended = threading.Event()
-        self._failure: OSError | None = None
+        self._failure: OSError | subprocess.SubprocessError | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._argv = tied(argv, when_orphaned, user)
         self._environment = dict(environment)
@@ -100,7 +100,7 @@ class TiedProcess:
                     start_new_session=True,
                     pass_fds=(self._lock.descriptor,),
                 )
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             self._failure = error
             return
         finally:
@@ -115,11 +115,6 @@ class TiedProcess:
     @property
     def running(self) -> bool:
         return not self._ended.is_set()
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
-        return self._child.returncode if self._child else None
 
     def send(self, how: signal.Signals) -> None:
         """Sends it, unless the process has ended."""

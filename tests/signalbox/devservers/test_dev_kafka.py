@@ -1,0 +1,121 @@
+"""A Kafka on this machine keeps its port and what it has acknowledged, whatever ends it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from signalbox.devservers.faults import AlreadyRunning
+from signalbox.devservers.kafka import DevKafka
+from signalbox.ports import PortUnusable
+from streams.kafka.settings import KafkaSettings
+from tests.real_kafka import settings_for
+
+WITHIN = 20.0
+
+
+async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:
+    address = own_kafka.start()
+    settings = settings_for(address)
+    await create(settings)
+    await publish(settings, b"before the kill")
+    first = own_kafka.pid
+
+    own_kafka.kill()
+    assert not own_kafka.running
+    assert await asyncio.to_thread(own_kafka.start) == address
+    assert own_kafka.pid != first
+    await publish(settings, b"after the kill")
+    await asyncio.to_thread(own_kafka.stop)
+    assert own_kafka.pid == 0
+    # Another process would make its own object of the directory.
+    again = DevKafka(own_kafka.directory)
+    try:
+        assert await asyncio.to_thread(again.start) == address
+        assert await everything(settings, 2) == [b"before the kill", b"after the kill"]
+    finally:
+        again.kill()
+
+
+async def test_it_takes_transactions_and_groups_as_soon_as_it_has_started(
+    kafka_settings: KafkaSettings,
+) -> None:
+    await create(kafka_settings)
+    async with asyncio.timeout(WITHIN), producer(kafka_settings, kafka_settings.group("t")) as decider:
+        await decider.begin_transaction()
+        await decider.send_and_wait(kafka_settings.topic("events"), b"decided", partition=0)
+        await decider.commit_transaction()
+    group = {"group_id": kafka_settings.group("g"), "auto_offset_reset": "earliest"}
+    async with asyncio.timeout(WITHIN), consumer(kafka_settings, **group) as member:
+        member.subscribe([kafka_settings.topic("events")])
+        assert (await member.getone()).value == b"decided"
+
+
+def test_a_second_start_in_the_directory_is_refused_and_says_where_the_first_is(
+    shared_kafka: DevKafka, kafka_broker: str
+) -> None:
+    with pytest.raises(AlreadyRunning, match=f"SIGNALBOX_KAFKA={kafka_broker}") as refused:
+        DevKafka(shared_kafka.directory).start()
+    assert refused.value.address == kafka_broker
+
+
+def test_starting_what_runs_answers_where_it_is(shared_kafka: DevKafka, kafka_broker: str) -> None:
+    pid = shared_kafka.pid
+    assert shared_kafka.start() == kafka_broker
+    assert shared_kafka.pid == pid
+
+
+def test_a_port_that_is_taken_is_refused(kafka_broker: str, shared_kafka: DevKafka) -> None:
+    port = int(kafka_broker.rpartition(":")[2])
+    beside = shared_kafka.directory / "beside"
+    with pytest.raises(PortUnusable, match=f"port {port} on 127.0.0.1 is taken.*--port"):
+        DevKafka(beside, port).start()
+
+
+@asynccontextmanager
+async def producer(
+    settings: KafkaSettings, transactional_id: str | None = None
+) -> AsyncGenerator[AIOKafkaProducer]:
+    made = AIOKafkaProducer(**settings.client(), acks="all", transactional_id=transactional_id)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+@asynccontextmanager
+async def consumer(settings: KafkaSettings, **options: Any) -> AsyncGenerator[AIOKafkaConsumer]:
+    made = AIOKafkaConsumer(**settings.client(), **options)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+async def create(settings: KafkaSettings) -> None:
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(settings.topic("events"), 1, 1)])
+    finally:
+        await admin.close()
+
+
+async def publish(settings: KafkaSettings, value: bytes) -> None:
+    async with asyncio.timeout(WITHIN), producer(settings) as made:
+        await made.send_and_wait(settings.topic("events"), value, partition=0)
+
+
+async def everything(settings: KafkaSettings, count: int) -> list[bytes | None]:
+    """The first `count` values on the topic."""
+    async with asyncio.timeout(WITHIN), consumer(settings) as made:
+        partition = TopicPartition(settings.topic("events"), 0)
+        made.assign([partition])
+        await made.seek_to_beginning(partition)
+        return [(await made.getone()).value for _ in range(count)]

@@ -3,16 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from schemas.envelope import Envelope
 from schemas.outcome import Outcome
+from schemas.status import DeliveryReported
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.tracing import Changes
 from streams.deciding import Decider
+from streams.following import Follower
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
-from streams.log import Fenced, LogDamaged, LogUnavailable
+from streams.log import Fenced, LogDamaged, LogUnavailable, Record
 
 GROUP = "decider"
 RETRY_SECONDS = 1.0
@@ -27,12 +32,26 @@ logger = logging.getLogger("signalbox.decider")
 async def start(runtime: Runtime, parts: Parts) -> None:
     log = await runtime.log()
     changes = Changes(runtime.telemetry)
+    # Deployments are measured where they were decided, for that is one process.
+    answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
+    await runtime.patiently("the status topic", answers.start, LogUnavailable)
+    parts.run("status", answers.run())
     deciding = Deciding(log, changes.decided)
     runtime.tell_trouble(deciding.trouble)
     membership = Membership(runtime.kafka, GROUP, "commands", deciding.assigned, deciding.revoked)
     deciding.rejoin = membership.rejoin
     parts.run("the deciders' group", membership.run())
     await parts.wait(membership.joined.wait())
+
+
+def _reports(records: Sequence[Record]) -> list[DeliveryReported]:
+    """What proxies told of deployments; others may put on the topic what they like."""
+    reports: list[DeliveryReported] = []
+    for record in records:
+        if record.fault is None and record.envelope.type == DeliveryReported.type():
+            with suppress(ValidationError):
+                reports.append(DeliveryReported.of(record.envelope.data))
+    return reports
 
 
 class Deciding:

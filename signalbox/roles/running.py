@@ -46,6 +46,7 @@ class Roles:
         self._names = [name for name in ROLES if name in names]
         self._parts = Parts()
         self._running: list[_Running] = []
+        self._http: HttpServer | None = None
         self.failed = self._parts.failed
         self.runtime = Runtime(settings, self._parts, self._names)
 
@@ -81,13 +82,17 @@ class Roles:
             require_free(
                 settings.health.host, settings.health.port, what="health", option="--health HOST:PORT"
             )
-            await self._serve(HttpServer(app, settings.health))
+            health = HttpServer(app, settings.health)
+            await health.start()
+            self._parts.push_async_callback(health.stop)
         if "api" in self._names:
             require_free(
                 settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT"
             )
             runtime.door = Door(HealthApp(runtime.trouble))
-            await self._serve(HttpServer(runtime.door, settings.http))
+            http = HttpServer(runtime.door, settings.http)
+            await http.start()
+            self._http = http
         starts: dict[str, Start] = {}
         for name in self._names:
             # Importing takes long enough for a health check to notice: not on the event loop.
@@ -100,14 +105,13 @@ class Roles:
             starting.add_done_callback(self._fails)
             self._running.append(_Running(name, parts, starting))
 
-    async def _serve(self, server: HttpServer) -> None:
-        await server.start()
-        self._parts.push_async_callback(server.stop)
-
     async def _stop(self) -> None:
         """Each role finishes what it is at; the last to come up is the first to go."""
         self._parts.stopping.set()
         self.runtime.stopping.set()
+        if self._http is not None:
+            # What was asked is answered before that is gone which answers it.
+            await self._http.stop()
         for running in reversed(self._running):
             if not running.starting.done():
                 running.starting.cancel()

@@ -36,6 +36,8 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.door: Door | None = None
         """What callers of the HTTP API find until role `api` is ready."""
+        # It tries again and says so each time; what it gives up is raised, and told by us.
+        logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
         self._parts = parts
         self._log: asyncio.Task[KafkaLog] | None = None
         self._waiting: dict[str, str] = {}

@@ -23,7 +23,7 @@ from streams.kafka.inspecting import describe
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch
-from streams.outcomes_following import OutcomesFollower
+from streams.outcomes_following import outcomes_follower
 from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
 from tests.real_kafka import settings_for
@@ -49,7 +49,7 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
     log = await KafkaLog.open(kafka, directory / "caller", authority=authority)
     commanding = Commanding(log)
-    follower = OutcomesFollower(log, commanding.decided)
+    follower = outcomes_follower(log, commanding.decided)
     await follower.start()
     following = asyncio.create_task(follower.run())
     try:

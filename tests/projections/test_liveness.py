@@ -1,0 +1,90 @@
+"""Whether a gateway's nodes are heard of."""
+
+import pytest
+
+from projections.deliveries import Deliveries
+from projections.liveness import Liveness, LivenessOfGateways, changed, liveness, told_of
+from projections.store import Store
+from schemas.message import Message
+from schemas.status import LivenessReported, LivenessState
+from streams.log import Record
+from streams.projecting.writing import Writer
+from tests.projections.events import START, at, node, placed
+
+LOCAL = ("acme", "local")
+
+
+@pytest.fixture
+def house(store: Store) -> "House":
+    return House(store)
+
+
+class House:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.writer = Writer(store, [Deliveries(), LivenessOfGateways()], 1)
+        self.writer.open()
+        self.end = 0
+
+    def happen(self, *messages: Message) -> None:
+        records = [Record("status", 0, p.position, p.envelope) for p in placed(*messages, first=self.end + 1)]
+        self.end += len(records)
+        self.writer.apply({"status": {0: records}})
+
+    def changed(self, seconds: float) -> dict[tuple[str, str], tuple[Liveness, Liveness | None]]:
+        with self.store.reader.begin() as connection:
+            return changed(connection, self._prefix("liveness"), self._prefix("deliveries"), START + seconds)
+
+    def told(self) -> dict[str, object] | None:
+        with self.store.reader.begin() as connection:
+            return told_of(connection, self._prefix("liveness"), *LOCAL)
+
+    def _prefix(self, name: str) -> str:
+        return self.writer.slots[name].generation.prefix
+
+
+def told(state: LivenessState, nodes: int, heard: int, seconds: float) -> LivenessReported:
+    return LivenessReported(
+        organization="acme", name="local", at=at(seconds), state=state, nodes=nodes, heard=heard
+    )
+
+
+def test_a_gateway_is_healthy_while_all_its_nodes_are_heard_of(house: House):
+    house.happen(node("n1", True, 0), node("n2", True, 5))
+    assert house.changed(29) == {LOCAL: (Liveness("healthy", 2, 2), None)}
+
+
+def test_a_silent_node_degrades_it_and_no_node_is_offline(house: House):
+    house.happen(node("n1", True, 0), node("n2", True, 20), told("healthy", 2, 2, 20))
+    healthy = Liveness("healthy", 2, 2)
+    assert house.changed(25) == {}
+    assert house.changed(40) == {LOCAL: (Liveness("degraded", 2, 1), healthy)}
+    assert house.changed(51) == {LOCAL: (Liveness("offline", 2, 0), healthy)}
+
+
+def test_a_node_that_left_counts_for_ten_minutes(house: House):
+    house.happen(node("n1", True, 0), node("n2", True, 0), node("n2", False, 10))
+    assert house.changed(11)[LOCAL][0] == Liveness("degraded", 2, 1)
+    house.happen(node("n1", True, 611))
+    assert house.changed(611)[LOCAL][0] == Liveness("healthy", 1, 1)
+
+
+def test_a_gateway_without_any_word_is_offline_and_told_so_once(house: House):
+    house.happen(node("n1", True, 0), told("healthy", 1, 1, 0))
+    assert house.changed(700) == {LOCAL: (Liveness("offline", 0, 0), Liveness("healthy", 1, 1))}
+    house.happen(told("offline", 0, 0, 700))
+    assert house.changed(710) == {}
+
+
+def test_since_is_when_the_state_began(house: House):
+    house.happen(
+        told("healthy", 1, 1, 1),
+        told("healthy", 2, 2, 2),
+        told("degraded", 2, 1, 3),
+        told("degraded", 3, 1, 4),
+    )
+    assert house.told() == {"state": "degraded", "nodes": 3, "heard": 1, "since": at(3)}
+
+
+def test_nobody_there_is_offline():
+    assert liveness(0, 0).state == "offline"

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.problems import Problem
 from schemas.canonical import sha256_hex
 
-PUBLIC = frozenset({"/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json"})
-"""Paths that need no token."""
+PUBLIC = frozenset({"/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json", "/schemas"})
+PUBLIC_BELOW = "/schemas/"
+"""Paths that need no token, and what those begin with that do not either."""
 
 SCOPE_KEY = "signalbox.principal"
 
@@ -75,7 +76,8 @@ class Authentication:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path not in PUBLIC and not path.startswith(PUBLIC_BELOW):
             scope[SCOPE_KEY] = self._caller(scope)
         await self._app(scope, receive, send)
 

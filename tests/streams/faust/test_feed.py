@@ -1,0 +1,190 @@
+"""Whatever the way through Faust loses, brings twice or too late: each record is written once, in order."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from schemas.envelope import Envelope
+from streams.faust import feed as feeding
+from streams.faust.feed import Feed
+from streams.faust.transport import Chunk, Place
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.wire import encode
+from streams.log import Record, Topic
+from streams.projecting.slots import SomebodyElseRuns
+from tests.streams.memory_log import MemoryLog
+
+SETTINGS = KafkaSettings()
+EVENTS = Place("signalbox.events", 0)
+
+
+def envelope(position: int) -> Envelope:
+    return Envelope(
+        id=f"e{position}",
+        type="io.signalbox.project.defined.v1",
+        source="/test",
+        subject=f"organizations/acme/projects/p{position}",
+        time="2026-01-31T09:00:00.000000Z",
+        partitionkey="acme",
+        data={"organization": "acme", "name": f"p{position}", "display_name": ""},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    offset: int
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+    partition: int = 0
+
+
+def chunk(after: int, *positions: int) -> Chunk:
+    return Chunk(after, [Raw(p - 1, *encode(envelope(p))) for p in positions])
+
+
+@dataclass(slots=True)
+class Database:
+    """Keeps what is written; refuses what is not new, as another process's advance does."""
+
+    at: int = 0
+    written: list[int] = field(default_factory=list[int])
+    failures: list[Exception] = field(default_factory=list[Exception])
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+    silent: bool = False
+
+    async def assigned(self, topic: Topic, partition: int) -> int:
+        if self.silent:
+            raise OperationalError("", {}, Exception("gone"))
+        return self.at
+
+    async def revoked(self, topic: Topic, partition: int) -> None: ...
+
+    async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        if self.failures:
+            self.failed.set()
+            raise self.failures.pop(0)
+        if records[0].position <= self.at:
+            raise SomebodyElseRuns("not here any more")
+        self.written += [record.position for record in records]
+        self.at = self.written[-1]
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.places: Mapping[tuple[Topic, int], int] = {}
+
+    def assigned(self, places: Mapping[tuple[Topic, int], int]) -> None:
+        self.places = places
+
+    def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        self.positions += [record.position for record in records]
+
+
+class House:
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.database = Database()
+        self.heard = Heard()
+        self.feed = Feed(SETTINGS, log, self.database, [self.heard])
+
+    async def take(self, *chunks: Chunk) -> None:
+        for one in chunks:
+            await self.feed.take(EVENTS, one)
+        await self.feed.settle([], 5)
+
+
+@pytest.fixture
+async def house() -> House:
+    log = MemoryLog(1)
+    await log.append("events", [envelope(p) for p in range(1, 11)])
+    return House(log)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "_BACK_OFF", (0.001,))
+    monkeypatch.setattr(feeding, "PAUSE_SECONDS", 0.0)
+
+
+async def test_what_comes_in_order_is_written_and_heard_of(house: House):
+    assert await house.feed.begin([EVENTS]) == {EVENTS: 0}
+    await house.take(chunk(0, 1, 2), chunk(2, 3))
+    assert house.database.written == [1, 2, 3]
+    assert house.heard.positions == [1, 2, 3]
+    assert house.heard.places == {("events", 0): 0}
+    assert house.feed.durable == {EVENTS: 3}
+
+
+async def test_what_was_lost_on_the_way_is_read_from_the_log(house: House):
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1), chunk(4, 5, 6))
+    assert house.database.written == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_gap_in_the_positions_is_nothing_lost(house: House):
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1), chunk(1, 7))
+    assert house.database.written == [1, 7]
+
+
+async def test_what_came_before_is_left_out(house: House):
+    house.database.at = 2
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1, 2, 3), chunk(0, 1, 2, 3, 4))
+    assert house.database.written == [3, 4]
+
+
+async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(house: House):
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1))
+    await house.feed.catch_up(EVENTS, 10)
+    await house.feed.settle([], 5)
+    assert house.database.written == list(range(1, 11))
+
+
+async def test_what_somebody_else_wrote_is_not_written_again(house: House):
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1))
+    house.database.at = 3
+    await house.take(chunk(1, 2, 3, 4))
+    assert house.database.written == [1, 4]
+
+
+async def test_a_partition_that_is_somebody_elses_is_left_alone(house: House):
+    await house.feed.begin([EVENTS])
+    await house.feed.settle([EVENTS])
+    await house.feed.leave([EVENTS])
+    await house.take(chunk(0, 1))
+    assert house.database.written == []
+
+
+async def test_without_the_database_it_waits_and_then_goes_on(house: House):
+    house.database.failures = [OperationalError("", {}, Exception("gone")) for _ in range(3)]
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1, 2))
+    assert house.database.written == [1, 2]
+    assert house.feed.trouble == ""
+
+
+async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_out(house: House):
+    house.database.failures = [ValueError("a bug") for _ in range(3)]
+    await house.feed.begin([EVENTS])
+    await house.feed.take(EVENTS, chunk(0, 1))
+    async with asyncio.timeout(5):
+        await house.database.failed.wait()
+    await house.take(chunk(1, 2))
+    assert house.database.written == [1, 2]
+
+
+async def test_where_it_goes_on_is_asked_again_when_it_could_not_be_known_at_first(house: House):
+    house.database.at = 4
+    house.database.silent = True
+    with pytest.raises(OperationalError):
+        await house.feed.begin([EVENTS])
+    house.database.silent = False
+    await house.take(chunk(2, 3, 4, 5), chunk(5, 6))
+    assert house.database.written == [5, 6]

@@ -5,6 +5,7 @@ orjson do: a round trip through the SDK costs twenty times as much.
 """
 
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -45,10 +46,7 @@ class Envelope:
     def attributes(self) -> dict[str, str]:
         """The context attributes that are set, `specversion` and `datacontenttype` included."""
         present = {"specversion": "1.0", "datacontenttype": "application/json"}
-        for name in ATTRIBUTES:
-            value = getattr(self, name)
-            if value:
-                present[name] = value
+        present.update({name: value for name, value in zip(ATTRIBUTES, _values(self), strict=True) if value})
         return present
 
     def structured(self) -> dict[str, Any]:
@@ -68,6 +66,7 @@ class Envelope:
 
 
 ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Envelope) if f.name != "data")
+_values = attrgetter(*ATTRIBUTES)
 
 
 def from_structured(event: dict[str, Any]) -> Envelope:

@@ -132,14 +132,24 @@ class Decider:
         Raises Fenced, LogDamaged, LogUnavailable.
         """
         position = await self._consumed()
-        while not self.finishing:
-            await self.log.wait("commands", self.partition, position)
-            records = await self.log.read("commands", self.partition, position, self.batch)
-            after = records[-1].position
-            if await self.decide(records, after):
-                position = after
-            else:
-                position = await self._resume()
+        ahead: asyncio.Task[Sequence[Record]] | None = None
+        try:
+            while not self.finishing:
+                records = await (ahead or self._next(position))
+                position = records[-1].position
+                # With more waiting than one transaction takes, it is read while the log is busy with this one;
+                # else whatever comes meanwhile had better be in the next batch.
+                ahead = asyncio.create_task(self._next(position)) if len(records) >= self.batch else None
+                if not await self.decide(records, position):
+                    await _ended(ahead)
+                    ahead, position = None, await self._resume()
+        finally:
+            await _ended(ahead)
+
+    async def _next(self, position: int) -> Sequence[Record]:
+        """The next batch, as soon as there is one."""
+        await self.log.wait("commands", self.partition, position)
+        return await self.log.read("commands", self.partition, position, self.batch)
 
     async def _consumed(self) -> int:
         return await self.log.consumed(OWNER, "commands", self.partition)
@@ -240,3 +250,9 @@ class Decider:
     def _snapshots(self, head: Head) -> list[Snapshot]:
         kept = [of_subject(self.world, self.partition, subject, head.position) for subject in self._dirty]
         return [of_head(head, self.partition), *kept]
+
+
+async def _ended(task: asyncio.Task[Sequence[Record]] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

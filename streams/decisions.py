@@ -80,23 +80,23 @@ class Decisions:
             return rejected("cannot-decide", "The command could not be decided; this is a defect.")
 
     def _append(self, cause: Envelope, subject: str, event: Event, now: str) -> None:
-        chained = self.head.chain(
-            Envelope(
-                id=uuid7(),
-                type=event.type(),
-                source=self.source,
-                subject=subject,
-                time=now,
-                partitionkey=cause.partitionkey,
-                data=event.data(),
-                dataschema=dataschema(type(event)),
-                dataref=_dataref(event),
-                correlationid=cause.correlationid or cause.id,
-                causationid=cause.id,
-                traceparent=cause.traceparent,
-                authtype=cause.authtype,
-                authid=cause.authid,
-            )
+        chained = Envelope(
+            id=uuid7(),
+            type=event.type(),
+            source=self.source,
+            subject=subject,
+            time=now,
+            partitionkey=cause.partitionkey,
+            data=event.data(),
+            dataschema=dataschema(type(event)),
+            dataref=_dataref(event),
+            sequence=f"{self.head.sequence + 1:020d}",
+            correlationid=cause.correlationid or cause.id,
+            causationid=cause.id,
+            traceparent=cause.traceparent,
+            authtype=cause.authtype,
+            authid=cause.authid,
+            previoushash=self.head.hash,
         )
         self.head = self.head.after(chained, self.first + len(self.events))
         self.events.append(chained)
@@ -142,7 +142,8 @@ class Decisions:
 
 def _dataref(event: Event) -> str:
     """Where the `document` an event speaks of is to be had: documents do not travel on the log."""
-    document: object = getattr(event, "document", None)
+    # Asking a model for what it has not is slow, and most events have no document.
+    document: object = getattr(event, "document", None) if "document" in type(event).model_fields else None
     if not isinstance(document, Document):
         return ""
     return f"/api/v1/organizations/{event.organization}/documents/{document.sha256}"

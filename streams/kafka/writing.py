@@ -27,6 +27,8 @@ from streams.kafka.producing import (
 from streams.kafka.settings import KafkaSettings
 from streams.log import Fenced, LogUnavailable, WrongExpectedPosition
 
+FRAME = 70
+"""Bytes of a message beside what is in it, at most."""
 MARKER = 1
 """A transaction's end takes one offset in every partition it wrote to."""
 
@@ -39,12 +41,8 @@ class Message:
 
     def size(self) -> int:
         """Bytes, about as the broker counts them."""
-        return (
-            len(self.key)
-            + len(self.value or b"")
-            + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            + 70
-        )
+        headers = sum([len(name) + len(value) for name, value in self.headers])
+        return len(self.key) + len(self.value or b"") + headers + 4 * len(self.headers) + FRAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class Decider:
             while not self.finishing:
                 records = await (ahead or self._next(position))
                 position = records[-1].position
-                # With more waiting than one transaction takes, it is read while the log is busy with this one;
+                # With more waiting than a transaction takes, it is read while the log is busy with this one;
                 # else whatever comes meanwhile had better be in the next batch.
                 ahead = asyncio.create_task(self._next(position)) if len(records) >= self.batch else None
                 if not await self.decide(records, position):

@@ -60,6 +60,10 @@ class Unauthorized(Exception):
     """A command that its sender may not give; the sentence says why, and never what the token was."""
 
 
+class _UnknownKey(Unauthorized):
+    """The token names none of our keys."""
+
+
 class CannotSign(Exception):
     """This process has no key to sign with."""
 
@@ -130,7 +134,11 @@ class Authority:
         trusted = self._keys()
         grant = self._grants.get(token)
         if grant is None:
-            grant = _grant(token, trusted)
+            try:
+                grant = _grant(token, trusted)
+            except _UnknownKey:
+                # Its owner may have been trusted a moment ago, as our own API is at its first start.
+                grant = _grant(token, self._keys(at_once=True))
             _kept(self._grants, token, grant)
         else:
             self._grants.move_to_end(token)
@@ -145,10 +153,10 @@ class Authority:
             )
         return replace(envelope, authtype=grant.authtype, authid=grant.authid)
 
-    def _keys(self) -> Mapping[str, TrustedKey]:
+    def _keys(self, *, at_once: bool = False) -> Mapping[str, TrustedKey]:
         if not isinstance(self._trusted, TrustedKeys):
             return self._trusted
-        keys = self._trusted.current()
+        keys = self._trusted.current(at_once=at_once)
         if self._trusted.version != self._version:
             # A key that is no longer trusted takes its tokens with it.
             self._version = self._trusted.version
@@ -207,7 +215,7 @@ def _grant(token: str, trusted: Mapping[str, TrustedKey]) -> _Grant:
         raise Unauthorized(f"a token is signed with Ed25519, not {str(header.get('alg'))[:20]!r}")
     by = trusted.get(str(header.get("kid")))
     if by is None:
-        raise Unauthorized("the token is signed with a key that is not trusted here")
+        raise _UnknownKey("the token is signed with a key that is not trusted here")
     return _checked(_claims(token, by.key), by)
 
 

@@ -179,9 +179,10 @@ class TrustedKeys:
         self.version = 0
         self.trouble = ""
 
-    def current(self) -> Mapping[str, TrustedKey]:
+    def current(self, *, at_once: bool = False) -> Mapping[str, TrustedKey]:
+        """The keys as of a moment ago, or as they are now."""
         now = self._clock()
-        if now - self._looked >= RELOAD_SECONDS:
+        if at_once or now - self._looked >= RELOAD_SECONDS:
             self._looked = now
             stamp = _stamp(self._file)
             if stamp != self._stamp:

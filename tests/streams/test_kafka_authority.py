@@ -252,6 +252,14 @@ def test_a_key_is_trusted_and_no_longer_trusted_while_the_process_runs(tmp_path:
     assert "not trusted" in why(authority, token)
 
 
+def test_a_key_that_is_trusted_serves_at_once(tmp_path: Path) -> None:
+    secrets = tmp_path / "signing.jwk", tmp_path / "trusted.jwks"
+    decider = open_authority(None, secrets[1])
+    api = open_authority(*secrets)
+    asked = command()
+    assert decider.verify(api.sign(asked), asked).authid == asked.authid
+
+
 def test_a_file_of_keys_that_broke_while_running_changes_nothing_and_is_told(tmp_path: Path) -> None:
     own, file, clock = tmp_path / "signing.jwk", tmp_path / "trusted.jwks", Clock()
     token = open_authority(own, file).sign(command(authid="ann"))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from schemas.aggregate import Aggregate
 from schemas.api import Document, PublishApi
+from schemas.avro import dataschema
 from schemas.canonical import sha256_hex
 from schemas.catalog import GATEWAY as GATEWAYS
 from schemas.catalog import subject_of
@@ -154,6 +155,7 @@ def _envelope(id: str | None, command: Command) -> Envelope:
         time=timestamp(),
         partitionkey=command.organization,
         data=command.data(),
+        dataschema=dataschema(type(command)),
         authtype="system",
         authid="signalbox",
     )

@@ -1,22 +1,35 @@
 """Many rows with few statements, straight to the driver.
 
-SQLAlchemy's own handling of parameters costs several times what the database does with a row. And
-SQLite's driver gives the interpreter up at every statement: another busy thread keeps it for milliseconds.
-So rows go in by the dozen.
+SQLAlchemy's own handling of parameters costs several times what the database does with a row. SQLite's driver
+gives the interpreter up at every statement, and another busy thread keeps it for milliseconds: rows go in by
+the dozen. PostgreSQL takes all of them as one JSON text.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import JSON, Connection, Dialect, Table, case, column, select, text
 
-from projections.upserts import upsert
+from projections.upserts import Upsert, upsert
 
 Values = tuple[Any, ...]
 _SIZES = (64, 16, 4, 1)  # few, so that prepared statements are used again
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """What becomes of a row whose primary key is there: columns `replaced` take the new values, and
+    `named` do unless the new one is empty; all others stay."""
+
+    replaced: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+
+
+STAYS = Existing()
 
 
 def json_text(value: Any) -> str | None:
@@ -24,39 +37,70 @@ def json_text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-def put(connection: Connection, table: Table, rows: Sequence[Values], replaced: tuple[str, ...] = ()) -> None:
-    """Inserts `rows` (values in the order of the table's columns, JSON as text).
+def put(
+    connection: Connection, table: Table, rows: Sequence[Values], existing: Existing | None = None
+) -> None:
+    """Inserts `rows` (values in the order of the table's columns, JSON as text, no primary key twice).
 
-    Where a row with the same primary key is, its columns `replaced` take the new values.
+    Without `existing` none of them may be there yet.
     """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        sql = recordset(connection.dialect, table, existing)
+        connection.exec_driver_sql(sql, {"rows": as_recordset(table, rows)})
+        return
     at = 0
     while at < len(rows):
         left = len(rows) - at
         size = next(size for size in _SIZES if size <= left)
-        chunk = rows[at : at + size]
-        values = tuple(chain.from_iterable(chunk))
-        sql, names = statement(connection.dialect, table, replaced, size)
-        connection.exec_driver_sql(sql, dict(zip(names, values, strict=True)) if names else values)
+        sql = statement(connection.dialect, table, existing, size)
+        connection.exec_driver_sql(sql, tuple(chain.from_iterable(rows[at : at + size])))
         at += size
 
 
+def as_recordset(table: Table, rows: Sequence[Values]) -> str:
+    """A JSON list of objects, one per row."""
+    names = tuple(str(column.name) for column in table.columns)  # SQLAlchemy's are a text JSON refuses
+    documents = tuple(i for i, c in enumerate(table.columns) if isinstance(c.type, JSON))
+    objects: list[dict[str, Any]] = []
+    for row in rows:
+        values = dict(zip(names, row, strict=True))
+        for i in documents:
+            if row[i] is not None:
+                values[names[i]] = orjson.Fragment(row[i])
+        objects.append(values)
+    return orjson.dumps(objects).decode()
+
+
 @lru_cache(maxsize=512)
-def statement(
-    dialect: Dialect, table: Table, replaced: tuple[str, ...], size: int
-) -> tuple[str, tuple[str, ...]]:
-    """The SQL for `size` rows, and the names of its placeholders, in the order of the values, if any."""
+def recordset(dialect: Dialect, table: Table, existing: Existing | None) -> str:
+    """The SQL that inserts the rows in the JSON text `rows`, however many."""
+    names = table.columns.keys()
+    same = dialect.identifier_preparer.format_table(table)
+    rows = text(f"json_populate_recordset(CAST(NULL AS {same}), CAST(:rows AS json))")
+    insert = upsert(dialect, table).from_select(names, select(*map(column, names)).select_from(rows))
+    return _on_conflict(insert, table, existing).compile(dialect=dialect).string
+
+
+@lru_cache(maxsize=512)
+def statement(dialect: Dialect, table: Table, existing: Existing | None, size: int) -> str:
+    """The SQL for `size` rows, its placeholders in the order of their values."""
     columns = table.columns.keys()
-    statement = upsert(dialect, table).values([dict.fromkeys(columns) for _ in range(size)])
-    if replaced:
-        statement = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns),
-            set_={name: statement.excluded[name] for name in replaced},
-        )
-    compiled = statement.compile(dialect=dialect)
-    names = tuple(f"{c}_m{i}" for i in range(size) for c in columns)
-    order = compiled.positiontup
-    if order is None:
-        return compiled.string, names
-    if tuple(order) != names:
+    insert = upsert(dialect, table).values([dict.fromkeys(columns) for _ in range(size)])
+    compiled = _on_conflict(insert, table, existing).compile(dialect=dialect)
+    if compiled.positiontup != [f"{c}_m{i}" for i in range(size) for c in columns]:
         raise AssertionError(f"the columns of {table.name} are not in the order of its rows")
-    return compiled.string, ()
+    return compiled.string
+
+
+def _on_conflict(insert: Upsert, table: Table, existing: Existing | None) -> Upsert:
+    if existing is None:
+        return insert
+    key = list(table.primary_key.columns)
+    if existing == STAYS:
+        return insert.on_conflict_do_nothing(index_elements=key)
+    new = insert.excluded
+    set_: dict[str, Any] = {name: new[name] for name in existing.replaced}
+    set_ |= {name: case((new[name] != text("''"), new[name]), else_=table.c[name]) for name in existing.named}
+    return insert.on_conflict_do_update(index_elements=key, set_=set_)

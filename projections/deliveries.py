@@ -18,18 +18,20 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    case,
     select,
 )
 
+from projections.bulk import Existing, Values, put
 from projections.readmodel import Recorded
 from projections.shape import checked, shapes
 from projections.store import as_dicts
-from projections.upserts import upsert
-from schemas.status import STATUSES, DeliveryReported
+from schemas.status import STATUSES, DeliveryReported, NodeReported
 
 _SHAPES = shapes(STATUSES)
 _DELIVERY = DeliveryReported.type()
+_NODE = NodeReported.type()
+_REPORTED = Existing(replaced=("last_at", "position", "version", "reason"))
+_SEEN = Existing(replaced=("connected", "last_seen"), named=("agent",))  # a farewell names no agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +92,16 @@ class Deliveries:
             data = checked(_SHAPES.get(record.envelope.type), record.envelope)
             if record.envelope.type == _DELIVERY:
                 _delivery(deliveries, data, record.position)
-            else:
+            elif record.envelope.type == _NODE:
                 _node(nodes, data)
         of = tables(prefix)
-        if deliveries:
-            statement = upsert(connection.dialect, of.deliveries)
-            last = {c: statement.excluded[c] for c in ("last_at", "position", "version", "reason")}
-            keys = ["organization", "deployment", "gateway", "node", "fact"]
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=last)
-            connection.execute(statement, list(deliveries.values()))
-        if nodes:
-            statement = upsert(connection.dialect, of.nodes)
-            last: dict[str, Any] = {c: statement.excluded[c] for c in ("connected", "last_seen")}
-            agent = statement.excluded["agent"]
-            last["agent"] = case((agent != "", agent), else_=of.nodes.c.agent)  # a farewell names none
-            keys = ["organization", "gateway", "node"]
-            statement = statement.on_conflict_do_update(index_elements=keys, set_=last)
-            connection.execute(statement, list(nodes.values()))
+        put(connection, of.deliveries, _values(of.deliveries, deliveries), _REPORTED)
+        put(connection, of.nodes, _values(of.nodes, nodes), _SEEN)
+
+
+def _values(table: Table, rows: dict[tuple[str, ...], dict[str, Any]]) -> list[Values]:
+    names = table.columns.keys()
+    return [tuple([row[name] for name in names]) for row in rows.values()]
 
 
 def _delivery(rows: dict[tuple[str, ...], dict[str, Any]], data: dict[str, Any], position: int) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, Index, MetaData, String, Table, select
 
+from projections.bulk import STAYS, Values, json_text, put
 from projections.readmodel import Recorded
 from projections.shape import checked, shape_of
-from projections.upserts import upsert
 from schemas.outcome import Outcome
 
 _SHAPES = {Outcome.type(): shape_of(Outcome)}
@@ -37,16 +37,13 @@ class Operations:
         return []
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        rows: dict[tuple[str, str], Values] = {}
         for record in records:
             data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            key = (data["name"], data["organization"])
             # A command is decided once: the first outcome of an id stands.
-            rows.setdefault(
-                (data["name"], data["organization"]),
-                {"id": data["name"], "organization": data["organization"], "outcome": data},
-            )
-        statement = upsert(connection.dialect, table(prefix)).on_conflict_do_nothing()
-        connection.execute(statement, list(rows.values()))
+            rows.setdefault(key, (*key, json_text(data)))
+        put(connection, table(prefix), list(rows.values()), STAYS)
 
 
 def operation(

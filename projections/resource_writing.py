@@ -6,19 +6,24 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ARRAY,
     Connection,
     Select,
+    String,
     Table,
     Update,
+    any_,
     bindparam,
     func,
     select,
     update,
 )
 
-from projections.bulk import Values, json_text, put
+from projections.bulk import Existing, Values, json_text, put
 from projections.folding import Changes, Key, Version
 from projections.resource_tables import AggregateTables
+
+_ENDED = Existing(replaced=("valid_to", "until"))
 
 
 @lru_cache(maxsize=256)
@@ -35,17 +40,18 @@ def _end(part: Table) -> Update:
 
 @lru_cache(maxsize=256)
 def _select_current(of: AggregateTables, dialect: str) -> Select[*tuple[Any, ...]]:
-    """The open versions of `names` (JSON text: one parameter, however many)."""
+    """The open versions of `names` (one parameter, however many)."""
     v = of.versions
-    each = func.json_array_elements_text if dialect == "postgresql" else func.json_each
-    wanted = each(bindparam("names")).table_valued("value", name="wanted")
     columns = [v.c.organization, v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]
-    return (
-        select(*columns, *of.entries)
-        .where(v.c.organization == bindparam("organization"))
-        # as a subquery: SQLite looks each name up in the index, where a join scans the organization
-        .where(v.c.name.in_(select(wanted.c.value)), v.c.valid_to.is_(None))
+    open_ones = select(*columns, *of.entries).where(
+        v.c.organization == bindparam("organization"), v.c.valid_to.is_(None)
     )
+    if dialect == "postgresql":
+        # An array, whatever is known of the table: PostgreSQL would read all of it for a join.
+        return open_ones.where(v.c.name == any_(bindparam("names", type_=ARRAY(String))))
+    wanted = func.json_each(bindparam("names")).table_valued("value", name="wanted")
+    # as a subquery: SQLite looks each name up in the index, where a join scans the organization
+    return open_ones.where(v.c.name.in_(select(wanted.c.value)))
 
 
 def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) -> dict[Key, Version]:
@@ -54,10 +60,11 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
     found: dict[Key, Version] = {}
-    statement = _select_current(of, connection.dialect.name)
+    dialect = connection.dialect.name
+    statement = _select_current(of, dialect)
     for organization, wanted in names.items():
-        parameters = {"organization": organization, "names": orjson.dumps(wanted).decode()}
-        for row in connection.execute(statement, parameters).all():
+        given = wanted if dialect == "postgresql" else orjson.dumps(wanted).decode()
+        for row in connection.execute(statement, {"organization": organization, "names": given}).all():
             values = tuple[Any, ...](row)
             found[values[:2]] = Version._make((*values[:7], values[7:]))
     return found
@@ -67,7 +74,7 @@ def write(connection: Connection, of: AggregateTables, changes: Changes) -> None
     # The old ones first: only one may be open at a time. They are there, and take no more than their ends.
     rows = [_row(v, None, valid_to, until) for v, valid_to, until in changes.closed]
     rows += [_row(v, json_text(v.document), valid_to, until) for v, valid_to, until in changes.spans]
-    put(connection, of.versions, rows, replaced=("valid_to", "until"))
+    put(connection, of.versions, rows, _ENDED)
     for part, added in zip(of.parts, changes.added, strict=True):
         if changes.ended:
             ended = [{"o": o, "n": n, "t": valid_to, "u": until} for o, n, valid_to, until in changes.ended]

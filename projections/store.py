@@ -1,17 +1,12 @@
-"""The read models' database: its connections, and the tables that say what stands where.
+"""The read models' database: its connections, and the tables that say what stands where."""
 
-SQLite today (`readmodels.db`, WAL, `synchronous=NORMAL`: what a power cut takes is projected again); nothing
-here but the connection set-up knows.
-"""
-
-import sqlite3
 from dataclasses import dataclass
-from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     Connection,
@@ -21,14 +16,13 @@ from sqlalchemy import (
     Result,
     String,
     Table,
-    create_engine,
-    event,
+    func,
     inspect,
     select,
 )
-from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable, DropTable
 
+from projections import sqlite_engines
 from projections.readmodel import ReadModel
 
 METADATA = MetaData()
@@ -39,7 +33,7 @@ GENERATIONS = Table(
     Column("read_model", String, primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("state", String, nullable=False),  # live | building
+    Column("state", String, nullable=False),  # live | building | retired
 )
 """Which tables a read model has: at most one generation is live."""
 
@@ -51,7 +45,10 @@ CHECKPOINTS = Table(
     Column("topic", String, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("position", BigInteger, nullable=False),
+    Column("releases", Integer, nullable=False, server_default="0"),
 )
+"""`releases` counts how often parked records were taken up again: who keeps in mind what is parked then
+reads it anew."""
 
 PARKED = Table(
     "parked",
@@ -86,7 +83,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Connections: one writer at a time, any number of readers that never wait for it."""
+    """Connections: those that write, and any number of readers that never wait for them."""
 
     writer: Engine
     reader: Engine
@@ -96,47 +93,45 @@ class Store:
         self.reader.dispose()
 
 
-def open_store(path: Path) -> Store:
-    """The store in the file `path`, made when it is missing. Raises sqlalchemy.exc.OperationalError."""
-    store = Store(writer=_engine(path, "BEGIN IMMEDIATE", 1), reader=_engine(path, "BEGIN", 8))
-    with store.writer.begin() as connection:
-        METADATA.create_all(connection)
+def open_store(target: Path | str) -> Store:
+    """The store in the SQLite file `target`, or in the PostgreSQL database of a URL (`postgresql+psycopg://…`).
+
+    Made when it is missing. Raises sqlalchemy.exc.OperationalError, ArgumentError when it is no such URL.
+    """
+    if isinstance(target, Path):
+        writer, reader = sqlite_engines.engines(target)
+    else:
+        from projections import postgres_engines  # its driver, which SQLite does not need
+
+        writer, reader = postgres_engines.engines(target)
+    store = Store(writer, reader)
+    try:
+        with store.writer.begin() as connection:
+            one_at_a_time(connection, "tables")
+            METADATA.create_all(connection)
+            _add_releases(connection)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
-def _engine(path: Path, begin: str, size: int) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        json_serializer=_json,
-        json_deserializer=orjson.loads,
-        poolclass=QueuePool,
-        pool_size=size,
-        max_overflow=0,
-        pool_reset_on_return=None,
-        connect_args={"check_same_thread": False, "timeout": 5, "cached_statements": 512},
-    )
-
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", partial(_begin, begin))
-    return engine
+def _add_releases(connection: Connection) -> None:
+    """Stores of before it was there lack the column."""
+    if "releases" not in {c["name"] for c in inspect(connection).get_columns(CHECKPOINTS.name)}:
+        add = DDL("ALTER TABLE checkpoints ADD COLUMN releases INTEGER NOT NULL DEFAULT 0")
+        connection.execute(add)
 
 
-def _set_up(connection: sqlite3.Connection, record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say, savepoints and DDL included
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA cache_size=-32768")
-    connection.execute("PRAGMA wal_autocheckpoint=4000")
-    connection.execute("PRAGMA temp_store=MEMORY")  # what a savepoint would put back
-    connection.execute("PRAGMA secure_delete=FAST")  # a dropped generation is not overwritten page by page
+def lock_key(name: str) -> int:
+    """The number PostgreSQL locks for `name`: of one database's read models."""
+    return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
 
 
-def _begin(statement: str, connection: Connection) -> None:
-    connection.exec_driver_sql(statement)
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+def one_at_a_time(connection: Connection, name: str) -> None:
+    """Until the transaction ends, nobody else is past this for the same `name`."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        connection.execute(select(func.pg_advisory_xact_lock(lock_key(name))))
 
 
 def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:

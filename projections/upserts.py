@@ -1,6 +1,6 @@
 """INSERT ... ON CONFLICT, which both databases spell alike and SQLAlchemy keeps per dialect."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from sqlalchemy import Dialect, Table
 from sqlalchemy.dialects import sqlite
@@ -8,8 +8,10 @@ from sqlalchemy.dialects import sqlite
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
+Upsert = Union[sqlite.Insert, "postgresql.Insert"]
 
-def upsert(dialect: Dialect, table: Table) -> "sqlite.Insert | postgresql.Insert":
+
+def upsert(dialect: Dialect, table: Table) -> Upsert:
     """An insert into `table` that knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
     if dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql  # a tenth of a second that SQLite need not pay

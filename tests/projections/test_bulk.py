@@ -4,24 +4,25 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from projections import bulk
+from projections.bulk import Existing
 from projections.resource_tables import tables
 
 VERSIONS = tables("test").of["api"].versions
+ENDED = Existing(replaced=("valid_to",))
 
 
 def test_sqlite_takes_values_by_position():
-    sql, names = bulk.statement(pysqlite.dialect(), VERSIONS, ("valid_to",), 4)
+    sql = bulk.statement(pysqlite.dialect(), VERSIONS, ENDED, 4)
 
-    assert names == ()
     assert sql.count("?") == 4 * len(VERSIONS.columns)
     assert sql.endswith(
         "ON CONFLICT (organization, name, valid_from) DO UPDATE SET valid_to = excluded.valid_to"
     )
 
 
-def test_postgresql_takes_values_by_name():
-    sql, names = bulk.statement(psycopg.dialect(), VERSIONS, ("valid_to",), 4)
+def test_postgresql_takes_all_rows_as_one_text():
+    sql = bulk.recordset(psycopg.dialect(), VERSIONS, ENDED)
 
-    assert len(names) == 4 * len(VERSIONS.columns)
-    assert all(f"%({name})s" in sql for name in names)
+    assert sql.count("%(") == 1
+    assert "json_populate_recordset(CAST(NULL AS test_apis), CAST(%(rows)s AS json))" in sql
     assert sql.endswith("DO UPDATE SET valid_to = excluded.valid_to")

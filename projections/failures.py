@@ -1,0 +1,33 @@
+"""Which failures are the database's and which are those of what was asked of it."""
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_STATES = ("08", "25006", "40", "53", "55", "57", "58")
+"""PostgreSQL's: no connection, read-only, conflicts, no room, locked, shutting down, broken disk."""
+
+
+class ReadModelsUnavailable(Exception):
+    """The read models' database does not answer. `behind` is, per read model, how many positions it was
+    behind when that was last known."""
+
+    def __init__(self, behind: dict[str, int] | None = None) -> None:
+        super().__init__("The database of the read models does not answer; what changes is taken in later.")
+        self.behind = behind or {}
+
+
+def unavailable(error: BaseException) -> bool:
+    """Whether the same may work later: the database failed, and not what was asked of it."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(state, str):
+            return state.startswith(_STATES)
+        return isinstance(error, OperationalError | InterfaceError)
+    return isinstance(error, PoolTimeout | sqlite3.OperationalError | OSError | MemoryError)
+
+
+def missing_table(error: BaseException) -> bool:
+    """Whether PostgreSQL has no such table (any more): it was dropped between two statements."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "42P01"

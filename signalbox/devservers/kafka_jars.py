@@ -62,7 +62,7 @@ def kafka_jars(cache: Path | None = None, within: float = WITHIN) -> Path:
         return ready
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / "kafka.lock"):
+        with alone(cache / "kafka.lock"):
             if not ready.is_dir():
                 _download(ready, time.monotonic() + within)
     except OSError as error:
@@ -71,8 +71,8 @@ def kafka_jars(cache: Path | None = None, within: float = WITHIN) -> Path:
 
 
 @contextmanager
-def _alone(file: Path) -> Generator[None]:
-    """One download at a time; the others wait for it."""
+def alone(file: Path) -> Generator[None]:
+    """One process at a time; the others wait for it."""
     with file.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

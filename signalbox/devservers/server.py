@@ -14,7 +14,6 @@ PREDECESSOR_ENDS_WITHIN = 2.0
 """Seconds a start waits for those that still hold the directory: a server that was killed takes a moment."""
 
 READY_WITHIN = 90.0
-STOPS_WITHIN = 30.0
 LONGEST_LOG = 4_000_000
 """Bytes of a log that the next start goes on with; a longer one becomes `.old`."""
 
@@ -45,6 +44,8 @@ class DevServer(ABC):
 
     when_orphaned = signal.SIGKILL
     graceful = signal.SIGTERM
+    stops_within = 30.0
+    """Seconds until a stop becomes a kill."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -92,7 +93,7 @@ class DevServer(ABC):
     def stop(self) -> None:
         """Ends it gracefully: everything is on disk. Nothing when it does not run."""
         if self._child is not None:
-            self._child.end(self.graceful, STOPS_WITHIN)
+            self._child.end(self.graceful, self.stops_within)
             (self.directory / "address").unlink(missing_ok=True)
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from signalbox.devservers.faults import AlreadyRunning
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka import Archive, DevKafka, archive_for, new_id
 from signalbox.ports import PortUnusable
 from streams.kafka.settings import KafkaSettings
 from tests.real_kafka import settings_for
@@ -39,6 +40,19 @@ async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_
         assert await everything(settings, 2) == [b"before the kill", b"after the kill"]
     finally:
         again.kill()
+
+
+def test_java_reads_an_archive_where_one_could_be_made(tmp_path: Path) -> None:
+    (tmp_path / "kafka-1-java-25.archive").write_bytes(b"classes")
+    (tmp_path / "kafka-1-java-26.archive").touch()
+    assert archive_for(tmp_path / "kafka-1", "25").reading[0].endswith("kafka-1-java-25.archive")
+    assert archive_for(tmp_path / "kafka-1", "26") == Archive()
+
+
+def test_an_id_is_never_taken_for_an_option() -> None:
+    made = {new_id() for _ in range(1000)}
+    assert len(made) == 1000
+    assert not [one for one in made if one.startswith("-")]
 
 
 async def test_it_takes_transactions_and_groups_as_soon_as_it_has_started(

@@ -21,6 +21,9 @@ SOURCE = "/signalbox"
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts at something that is not there yet; the last one repeats."""
 
+NOISY = ("aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
+"""They try again and say so each time. What is given up is raised, and who has what is told by us."""
+
 logger = logging.getLogger("signalbox.roles")
 
 
@@ -36,8 +39,8 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.door: Door | None = None
         """What callers of the HTTP API find until role `api` is ready."""
-        # It tries again and says so each time; what it gives up is raised, and told by us.
-        logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
+        for name in NOISY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._parts = parts
         self._log: asyncio.Task[KafkaLog] | None = None
         self._waiting: dict[str, str] = {}

@@ -64,7 +64,7 @@ async def _group(admin: AIOKafkaAdminClient, name: str) -> Group | None:
     }
     if state == "Dead" and not offsets:
         return None
-    return Group(name, str(state), tuple(str(member[2]) for member in members), offsets)
+    return Group(name, str(state), tuple(str(member[2]).lstrip("/") for member in members), offsets)
 
 
 async def _described(admin: AIOKafkaAdminClient, name: str) -> list[Any]:

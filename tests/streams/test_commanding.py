@@ -1,0 +1,126 @@
+"""Handing in commands, and hearing what became of them from whoever decided."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from schemas.envelope import Envelope
+from schemas.organization import DefineOrganization
+from schemas.project import DefineProject
+from streams import commanding as bounds
+from streams import following
+from streams.commanding import Commanding
+from streams.deciding import Decider
+from streams.following import Follower
+from streams.log import LogUnavailable, Record, Topic
+from streams.outcomes_following import outcomes_follower
+from streams.sqlite.log import SqliteLog
+from tests.commands.shop import ORG
+from tests.streams.deciding_cases import envelope
+
+FIRST = DefineOrganization(organization=ORG, name=ORG)
+
+
+class Hanging(SqliteLog):
+    """A log whose broker says nothing."""
+
+    async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        await asyncio.Event().wait()
+        return []
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LOOK_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def elsewhere(log: SqliteLog) -> AsyncIterator[Commanding]:
+    """A decider that tells nobody: what became of commands is on the log alone, as in another process."""
+    commanding = Commanding(log)
+    decider, follower = (
+        Decider(log, 0, "/test", lambda done, seconds: None),
+        outcomes_follower(log, commanding.decided),
+    )
+    await decider.start()
+    await follower.start()
+    tasks = [asyncio.create_task(decider.run()), asyncio.create_task(follower.run())]
+    try:
+        yield commanding
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_outcome_is_heard_from_the_log(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path)
+    async with elsewhere(log) as commanding:
+        outcomes = await commanding.execute([envelope(FIRST, "one")], 10)
+    await log.close()
+    assert outcomes["one"].accepted
+
+
+async def test_a_command_that_was_decided_before_is_answered_again(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path)
+    async with elsewhere(log) as commanding:
+        asked = envelope(FIRST, "one")
+        first = await commanding.execute([asked], 10)
+        assert await commanding.execute([asked], 10) == first
+        assert await commanding.outcomes(["one"], 10) == first
+    await log.close()
+
+
+async def test_another_command_under_the_same_id_does_not_hear_the_rejection_as_the_first_one(
+    tmp_path: Path,
+) -> None:
+    log = await SqliteLog.open(tmp_path)
+    async with elsewhere(log) as commanding:
+        first = await commanding.execute([envelope(FIRST, "one")], 10)
+        other = envelope(DefineProject(organization=ORG, name="shop"), "one")
+        assert await commanding.execute([other], 10) == first
+    await log.close()
+
+
+async def test_a_log_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "APPEND_SECONDS", 0.05)
+    log = await Hanging.open(tmp_path)
+    with pytest.raises(LogUnavailable, match="under the same id"):
+        await Commanding(log).execute([envelope(FIRST)], 10)
+    await log.close()
+
+
+async def test_a_follower_hears_what_comes_after_its_start_and_survives_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "RETRY_SECONDS", 0.01)
+    outages = ["once"]
+
+    class Failing(SqliteLog):
+        async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+            if outages:
+                outages.pop()
+                raise LogUnavailable("the broker is away")
+            return await super().read(topic, partition, after, limit)
+
+    log = await Failing.open(tmp_path)
+    await log.append("commands", [envelope(FIRST, "before")])
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    def told(records: Sequence[Record]) -> None:
+        for record in records:
+            heard.put_nowait(record.envelope.id)
+
+    follower = Follower(log, "commands", told)
+    await follower.start()
+    running = asyncio.create_task(follower.run())
+    await log.append("commands", [envelope(FIRST, "after")])
+    async with asyncio.timeout(10):
+        assert await heard.get() == "after"
+    assert (follower.trouble, outages) == ("", [])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await log.close()

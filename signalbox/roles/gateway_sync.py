@@ -14,7 +14,7 @@ from signalbox.translators import Translators
 from streams.config_view import ConfigView
 from streams.gateway_answers import GatewayAnswers
 from streams.gateway_sync import GatewaySync
-from streams.kafka.config import KafkaConfigTopic
+from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.membership import Membership
 from streams.log import Fenced, Log, LogUnavailable
 from streams.reporting import StatusReporter
@@ -102,14 +102,14 @@ class Syncing:
         while True:
             try:
                 await self._sync(partition)
+            except (LogUnavailable, Unclaimed) as error:
+                logger.warning("partition %d is not synced: %s", partition, error)
+                self._troubles[partition] = f"partition {partition} is not synced: {first_line(error)}"
             except Fenced as error:
                 logger.warning("%s", error)
                 self._troubles.pop(partition, None)
                 self.fenced()
                 return
-            except LogUnavailable as error:
-                logger.warning("partition %d is not synced: %s", partition, error)
-                self._troubles[partition] = f"partition {partition} is not synced: {first_line(error)}"
             except Exception as error:
                 logger.exception("partition %d: gateway sync failed and starts anew", partition)
                 self._troubles[partition] = f"partition {partition} is not synced: {first_line(error)}"

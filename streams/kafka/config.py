@@ -5,24 +5,21 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import RecordMetadata
+from aiokafka import TopicPartition
 
 from gateways.entry import Entry
 from streams.config_topic import Subscriber
-from streams.kafka.config_wire import Encoded, decode, encode
+from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetching import Fetching
-from streams.kafka.producing import ROOM, require_size, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
+from streams.kafka.writing import Message, PartitionWriter, Write
 from streams.log import Fenced, LogUnavailable
 from streams.partitioner import partition_of
 
 CHUNK = 500
 WAIT_MS = 500
 RETRY_SECONDS = 0.2
-OVERHEAD = 200
-"""Bytes around a message: those of the batch it is in, and lengths."""
+WRITER = "gateway-sync"
 BODILESS = b"-"
 """Stands for a body that is of no interest."""
 
@@ -30,6 +27,10 @@ Kept = tuple[bytes | None, Iterable[tuple[str, bytes]]]
 """Value and headers of a message."""
 
 logger = logging.getLogger("signalbox.config")
+
+
+class Unclaimed(Fenced):
+    """Nobody has claimed the partition here, or it is not known what became of a put: claim, then load."""
 
 
 class KafkaConfigTopic:
@@ -44,15 +45,13 @@ class KafkaConfigTopic:
         """Use `open`."""
         self._settings = settings
         self._topic = settings.topic("config")
-        self._limit = settings.max_message * ROOM
         self._fetching = fetching
         self._subscribers: dict[object, Subscriber] = {}
-        self._producers: dict[int, AIOKafkaProducer] = {}
+        self._writers: dict[int, PartitionWriter] = {}
         self._turns = {partition: asyncio.Lock() for partition in range(settings.partitions)}
         self._following = False
         self._next: dict[int, int] = {}  # of each partition the offset after what was loaded
         self._own: dict[int, list[range]] = {}  # offsets that subscribers hear of from `put`
-        self._written: dict[int, int] = {}  # of each partition the offset after what was put
         self._closed = False
 
     @classmethod
@@ -67,14 +66,16 @@ class KafkaConfigTopic:
         """
         self._require_open()
         async with self._turns[partition]:
-            await self._drop(partition)
-            name = f"{self._settings.group('gateway-sync')}-{partition}"
-            self._producers[partition] = await started_producer(self._settings, name)
+            if partition not in self._writers:
+                place = TopicPartition(self._topic, partition)
+                self._writers[partition] = PartitionWriter(self._settings, self._fetching, WRITER, place)
+            await self._writers[partition].claim()
 
     async def release(self, partition: int) -> None:
         """Gives a partition up, after what is being put."""
         async with self._turns[partition]:
-            await self._drop(partition)
+            if writer := self._writers.pop(partition, None):
+                await writer.close()
 
     async def put(self, entries: Sequence[Entry]) -> None:
         """The entries of one partition, which this has claimed.
@@ -163,43 +164,19 @@ class KafkaConfigTopic:
 
     async def _put(self, partition: int, entries: tuple[Entry, ...]) -> None:
         end = len(entries) - 1
-        messages = [encode(entry, last=number == end) for number, entry in enumerate(entries)]
-        for key, value, ((_, header),) in messages:
-            require_size(self._topic, len(key) + len(value or b"") + len(header) + OVERHEAD, self._limit)
+        messages = [Message(*encode(entry, last=number == end)) for number, entry in enumerate(entries)]
+        place = TopicPartition(self._topic, partition)
         async with self._turns[partition]:
-            await self._write(partition, messages)
+            writer = self._writers.get(partition)
+            if writer is None or not writer.claimed:
+                raise Unclaimed(
+                    f"Partition {partition} of {self._topic} has to be claimed before it is put to."
+                )
+            first = writer.next_position - 1
+            self._note_own(partition, range(first, first + len(messages)))
+            await writer.write([Write(place, messages)], {})
             self._tell(entries)
             await asyncio.sleep(0)  # subscribers hear of it before we return
-
-    async def _write(self, partition: int, messages: Sequence[Encoded]) -> None:
-        """In one transaction. Raises LogUnavailable, Fenced."""
-        producer = self._producers.get(partition)
-        if producer is None:
-            raise Fenced(f"This process may not write to partition {partition} of {self._topic}.")
-        try:
-            await producer.begin_transaction()
-            sent: list[asyncio.Future[RecordMetadata]] = []
-            for key, value, headers in messages:
-                sent.append(await producer.send(self._topic, value, key, partition, headers=headers))
-                sent[-1].add_done_callback(_noticed)
-            first, last = (await sent[0]).offset, (await sent[-1]).offset
-            self._note_own(partition, range(first, last + 1))
-            await producer.commit_transaction()
-            self._written[partition] = last + 1
-        except ProducerFenced as error:
-            await self._drop(partition)
-            raise Fenced(
-                f"Another process writes to partition {partition} of {self._topic} now; this one has stopped."
-            ) from error
-        except (KafkaError, OSError) as error:
-            # Whether it was committed is not known: whoever goes on claims and loads first.
-            await self._drop(partition)
-            raise unavailable(self._settings, error) from error
-
-    async def _drop(self, partition: int) -> None:
-        producer = self._producers.pop(partition, None)
-        if producer is not None:
-            await stopped(producer)
 
     def _note_own(self, partition: int, offsets: range) -> None:
         own = self._own.setdefault(partition, [])
@@ -223,7 +200,8 @@ class KafkaConfigTopic:
         newest: dict[bytes | None, Kept] = {}
         offset, end = await self._fetching.beginning(place), await self._fetching.end(place)
         # The broker shows a transaction a moment after it has confirmed it.
-        end = max(end, self._written.get(partition, 0))
+        if writer := self._writers.get(partition):
+            end = max(end, writer.end)
         wait_ms = 0
         while offset < end:
             fetched = await self._fetching.fetch(place, offset, wait_ms=wait_ms)
@@ -266,9 +244,3 @@ class KafkaConfigTopic:
                     if last:
                         self._tell(tuple(put))
                         put.clear()
-
-
-def _noticed(sent: "asyncio.Future[RecordMetadata]") -> None:
-    """One failure fails them all, and is raised once."""
-    if not sent.cancelled():
-        sent.exception()

@@ -9,8 +9,7 @@ import orjson
 from gateways.entry import Cause, Entry
 
 HEADER = "entry"
-Headers = list[tuple[str, bytes]]
-Encoded = tuple[bytes, bytes | None, Headers]
+Encoded = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 """Key, value and headers."""
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateways.entry import Cause, Entry
-from streams.kafka.config import KafkaConfigTopic
+from signalbox.devservers.kafka import DevKafka
+from streams.kafka import writing
+from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
-from streams.log import Fenced, MessageTooLarge
+from streams.log import Fenced, LogUnavailable, MessageTooLarge
+from tests.real_kafka import settings_for
 
 EDGE = "organizations/acme/gateways/edge"
 TYPE = "RouteConfiguration"
@@ -133,7 +136,8 @@ async def test_a_follower_hears_each_put_as_one_from_where_it_has_loaded(opening
     writer, reader = await opening(), await opening()
     await writer.claim(writer.partition_of(EDGE))
     await writer.put([entry("before")])
-    assert await names(reader) == ["before"]
+    # A put shows to others a moment after it has been confirmed.
+    assert await names(writer) == await names(reader) == ["before"]
     await writer.put([entry("between")])
     async with following(reader) as heard:
         await writer.put([entry("a"), entry("b")])
@@ -160,6 +164,7 @@ async def test_who_puts_and_follows_hears_of_each_put_once(opening: Open):
 
 
 async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "REQUEST_SECONDS", 1.0)
     writer, reader, next_writer = await opening(), await opening(), await opening()
     partition = writer.partition_of(EDGE)
     await writer.claim(partition)
@@ -169,7 +174,8 @@ async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: 
         stuck.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(writer._producers[partition], "commit_transaction", dies)
+    producer = writer._writers[partition]._producer
+    monkeypatch.setattr(producer, "commit_transaction", dies)
     putting = asyncio.create_task(writer.put([entry("cut off")]))
     await stuck.wait()
     async with following(reader) as heard:
@@ -177,7 +183,8 @@ async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: 
         await next_writer.put([entry("after")])
         assert await heard.until(1) == [("after",)]
     assert await names(next_writer) == ["after"]
-    putting.cancel()
+    with pytest.raises(LogUnavailable):
+        await putting
 
 
 async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(opening: Open):
@@ -189,3 +196,28 @@ async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(o
         [entry("just so", bytes(7_900_000)), *(entry(f"n{n}", bytes(90_000)) for n in range(100))]
     )
     assert len(await names(topic)) == 101
+
+
+async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(
+    own_kafka: DevKafka, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(writing, "REQUEST_SECONDS", 1.0)
+    settings = settings_for(own_kafka.start())
+    await ensure_topics(settings)
+    writer, reader = await KafkaConfigTopic.open(settings), await KafkaConfigTopic.open(settings)
+    await writer.claim(0)
+    await writer.put([entry("before")])
+    # A put shows to others a moment after it has been confirmed.
+    assert await names(writer) == await names(reader) == ["before"]
+    async with following(reader) as heard:
+        own_kafka.kill()
+        with pytest.raises(LogUnavailable):
+            await writer.put([entry("meanwhile")])
+        with pytest.raises(Unclaimed):
+            await writer.put([entry("meanwhile")])
+        await asyncio.to_thread(own_kafka.start)
+        await writer.claim(0)
+        await writer.put([entry("after")])
+        assert (await heard.until(1))[-1] == ("after",)
+    await writer.close()
+    await reader.close()

@@ -77,10 +77,9 @@ async def _read(call: Call, after: int, limit: int) -> tuple[list[Record], int, 
             found += wanted[: limit - len(found)]
             return found, found[-1].position, True
         found += wanted
-        if records:
-            after = records[-1].position
-        if len(records) < CHUNK:
+        if not records:
             return found, after, False
+        after = records[-1].position
     return found, after, True
 
 

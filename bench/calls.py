@@ -154,6 +154,10 @@ class Calls:
 
     def events(self, after: int = 0) -> list[dict[str, Any]]:
         """All events of the register after a position."""
+        return self.events_on(after)[0]
+
+    def events_on(self, after: int) -> tuple[list[dict[str, Any]], int]:
+        """All events of the register after a position, and the position of the last."""
         found: list[dict[str, Any]] = []
         while True:
             reply = self.ask("GET", f"/events?after={after}&limit=1000")
@@ -162,7 +166,7 @@ class Calls:
             found += reply.json
             after = int(reply.headers["signalbox-position"].partition(":")[2])
             if "link" not in reply.headers:
-                return found
+                return found, after
 
     def end(self) -> int:
         """The position the resources' read model is at, once it has seen all that was decided."""

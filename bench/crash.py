@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from projections.catalogue import READ_MODELS
 from projections.store import Store, live, open_store
 from schemas.identity import uuid7
 from streams.chain import verify
+from streams.log import Log
 from streams.projecting import ProjectionRunner
 from streams.sqlite.log import SqliteLog
 
@@ -48,9 +50,10 @@ class Sent:
     headers: dict[str, str]
     wait: bool
     answer: Reply | None = None
+    seconds: int = 30
 
     def send(self, calls: Calls, *, wait: bool) -> Reply:
-        prefer = {"prefer": "wait=30"} if wait else {}
+        prefer = {"prefer": f"wait={self.seconds}"} if wait else {}
         return calls.ask(self.method, self.path, self.body, **self.headers, **prefer)
 
     def same(self, again: Reply) -> bool:
@@ -93,14 +96,14 @@ class Caller:
         calls.close()
 
     def _step(self, calls: Calls) -> None:
-        one = self._next()
+        one = self.next()
         self.sent.append(one)
         reply = one.send(calls, wait=one.wait)
         one.answer = reply
         if reply.status not in (200, 201, 202):
             self.unexpected.append(f"{one.kind} {one.key}: {reply}")
 
-    def _next(self) -> Sent:
+    def next(self) -> Sent:
         key, kind = uuid7(), self.moments.choice(("project", "project", "api", "deploy"))
         wait = self.moments.random() < 0.7
         if kind == "deploy" and self.deployed < self.revisions:
@@ -145,15 +148,15 @@ def crashes(house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: b
             report.kills_during_start += 1
         else:
             report.starts.append(house.up(*options))
-            _check(house, callers, report, register, moments)
+            check(house, callers, report, register, moments)
             _load(house, callers, moments.uniform(0.0, LONGEST_LOAD))
         house.down(signal.SIGKILL)
         report.kills += 1
     report.starts.append(house.up(*(() if envoy else ("--no-envoy",))))
-    _check(house, callers, report, register, moments)
+    check(house, callers, report, register, moments)
     if envoy:
-        _check_gateway(house, callers, report)
-    _check_whole(house, register, report)
+        check_gateway(house, callers, report)
+    check_whole(house, register, report)
     house.down(signal.SIGKILL)
     report.faults += asyncio.run(_check_closed(house.data, report.events))
     report.faults += [fault for caller in callers for fault in caller.unexpected]
@@ -182,15 +185,15 @@ class Register:
     causes: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
 
     def read(self, calls: Calls) -> None:
-        for one in calls.events(self.after):
+        events, self.after = calls.events_on(self.after)
+        for one in events:
             self.ids.append(one["id"])
             said = f"{one['type']} {one['subject']}"
             self.causes.setdefault(one.get("causationid", ""), Counter())[said] += 1
-            self.after = int(one["sequence"])
 
 
-def _check(
-    house: House, callers: list[Caller], report: Report, register: Register, moments: random.Random
+def check(
+    house: House, callers: Sequence[Caller], report: Report, register: Register, moments: random.Random
 ) -> None:
     """Every command that was sent is decided once, whether or not its first sender heard of it."""
     calls = house.calls()
@@ -223,7 +226,7 @@ def _repeated(one: Sent, calls: Calls) -> Reply | None:
     return None if running else reply
 
 
-def _check_gateway(house: House, callers: list[Caller], report: Report) -> None:
+def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> None:
     """Envoy serves what was deployed last, and every deployment in force is acknowledged."""
     calls = house.calls()
     active = [item for item in calls.all("deployments") if item["state"] == "active"]
@@ -247,7 +250,7 @@ def _check_gateway(house: House, callers: list[Caller], report: Report) -> None:
     calls.close()
 
 
-def _check_whole(house: House, register: Register, report: Report) -> None:
+def check_whole(house: House, register: Register, report: Report) -> None:
     """The register, read from its first event, is what was read of it in between."""
     calls = house.calls()
     ids = [one["id"] for one in calls.events()]
@@ -270,26 +273,31 @@ async def _check_closed(data: Path, events: int) -> list[str]:
         if chain.events < events:
             faults.append(f"{chain.events} events, there were {events}")
         with tempfile.TemporaryDirectory(prefix="signalbox-rebuilt-") as work:
-            contents = [
-                await _projected(log, file) for file in (data / "readmodels.db", Path(work, "new.db"))
-            ]
-        if not all(
-            any(t.startswith(f"{m.name}.") and contents[1][t] for t in contents[1]) for m in READ_MODELS
-        ):
-            faults.append("a read model is empty: nothing was compared")
-        for table in sorted(contents[0].keys() | contents[1].keys()):
-            kept, rebuilt = (c.get(table, set[str]()) for c in contents)
-            if kept != rebuilt:
-                some = sorted(kept ^ rebuilt)[:3]
-                faults.append(f"{table}: {len(kept)} rows, rebuilt {len(rebuilt)}; {some}")
+            stores = [open_store(file) for file in (data / "readmodels.db", Path(work, "new.db"))]
+            faults += await compared(log, stores)
+            for store in stores:
+                store.close()
     finally:
         await log.close()
     return faults
 
 
-async def _projected(log: SqliteLog, file: Path) -> dict[str, set[str]]:
+async def compared(log: Log, stores: Sequence[Store]) -> list[str]:
+    """What the read models of the first store have otherwise than those of the second, a fresh one."""
+    faults: list[str] = []
+    contents = [await _projected(log, store) for store in stores]
+    if not all(any(t.startswith(f"{m.name}.") and contents[1][t] for t in contents[1]) for m in READ_MODELS):
+        faults.append("a read model is empty: nothing was compared")
+    for table in sorted(contents[0].keys() | contents[1].keys()):
+        kept, rebuilt = (c.get(table, set[str]()) for c in contents)
+        if kept != rebuilt:
+            some = sorted(kept ^ rebuilt)[:3]
+            faults.append(f"{table}: {len(kept)} rows, rebuilt {len(rebuilt)}; {some}")
+    return faults
+
+
+async def _projected(log: Log, store: Store) -> dict[str, set[str]]:
     """The rows of all read models once they have seen the whole log, by table."""
-    store = open_store(file)
     runner = ProjectionRunner(log, store)
     running = asyncio.create_task(runner.run())
     ready = asyncio.create_task(runner.ready.wait())
@@ -297,10 +305,8 @@ async def _projected(log: SqliteLog, file: Path) -> dict[str, set[str]]:
     running.cancel()
     (ended,) = await asyncio.gather(running, return_exceptions=True)
     if not ready.done():
-        raise RuntimeError(f"{file} cannot be projected: {ended!r}")
-    contents = _rows(store)
-    store.close()
-    return contents
+        raise RuntimeError(f"the read models cannot be projected: {ended!r}")
+    return _rows(store)
 
 
 def _rows(store: Store) -> dict[str, set[str]]:

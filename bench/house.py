@@ -118,16 +118,20 @@ class House:
     def token(self) -> str:
         return (self.data / "admin.token").read_text().strip()
 
+    @property
+    def envoy_directory(self) -> Path:
+        return self.data / "envoy"
+
     def envoy(self) -> int:
         """The process id of the Envoy that is noted down; 0 when there is none."""
         try:
-            return int(orjson.loads((self.data / "envoy" / "envoy.pid").read_bytes())["pid"])
+            return int(orjson.loads((self.envoy_directory / "envoy.pid").read_bytes())["pid"])
         except FileNotFoundError:
             return 0
 
     def envoy_stats(self, pattern: str) -> dict[str, int]:
         """Counters of Envoy whose names match a regular expression."""
-        port = int((self.data / "envoy" / "admin.port").read_text())
+        port = int((self.envoy_directory / "admin.port").read_text())
         connection = Connection(port)
         _, _, body = connection.ask("GET", f"/stats?filter={pattern}")
         connection.close()
@@ -231,7 +235,7 @@ class House:
         """Ends the process, and an Envoy that outlived it."""
         self.down()
         found = process(self.envoy())
-        if found and any(str(self.data.resolve() / "envoy") in word for word in found.argv):
+        if found and any(str(self.envoy_directory.resolve()) in word for word in found.argv):
             os.kill(found.pid, signal.SIGKILL)
 
 

@@ -1,0 +1,161 @@
+"""`kill -9` of any role at random moments under load, on Kafka: what was accepted is in the events once."""
+
+import asyncio
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.calls import Reply
+from bench.crash import Caller, Register, Report, Sent, check, check_gateway, check_whole, compared
+from bench.figure import Figure, percentile
+from bench.house import House
+from bench.scattered import ROLES, Scattered
+from bench.scattered import scattered as new_house
+from projections.store import open_store
+from schemas.outcome import Outcome
+from signalbox.devservers.postgres import DevPostgres
+from streams.chain import verify
+from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
+
+CALLERS = 3
+LONGEST_PAUSE = 0.5
+"""Seconds between two kills, at most, beside what a start takes."""
+WAIT = 2
+"""Seconds a caller waits for an outcome."""
+
+
+@dataclass(slots=True)
+class Persistent(Caller):
+    """Goes on when nobody answers, with the next command; what was not answered is sent again at the end."""
+
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, house: House) -> None:
+        calls = house.calls()
+        while not self.stopped.is_set():
+            one = self.next()
+            one.seconds = WAIT
+            self.sent.append(one)
+            try:
+                reply = one.send(calls, wait=one.wait)
+            except OSError:
+                time.sleep(0.02)
+                continue
+            if reply.status in (200, 201, 202):
+                one.answer = reply
+            elif not self.may_pass(one, reply):
+                self.unexpected.append(f"{one.kind} {one.key}: {reply}")
+        calls.close()
+
+    def may_pass(self, one: Sent, reply: Reply) -> bool:
+        """Nothing was said of the command: it may be sent again. A deployment may follow on a revision
+        that is not decided yet."""
+        return reply.status == 503 or (one.kind == "deploy" and reply.status in (409, 422))
+
+
+def crashes(
+    house: Scattered, upstream: str, rounds: int, seed: int = 1, roles: Sequence[str] = ROLES
+) -> Report:
+    """Kills `rounds` processes of a house that is up, whichever, while callers go on."""
+    moments = random.Random(seed)
+    callers = [Persistent(n, upstream, random.Random(f"{seed}-{n}")) for n in range(CALLERS)]
+    threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
+    report, register = Report(), Register()
+    killed: Counter[str] = Counter()
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(rounds):
+            time.sleep(moments.uniform(0.0, LONGEST_PAUSE))
+            role = moments.choice(roles)
+            process = house.processes[role]
+            process.end(signal.SIGKILL)
+            report.kills += 1
+            killed[role] += 1
+            house.start(role)
+            if moments.random() < 0.5:
+                began = time.perf_counter()
+                process.until_ready()
+                report.starts.append(time.perf_counter() - began)
+            else:
+                report.kills_during_start += 1  # the next one may fall while this one starts
+        house.until_ready()
+    finally:
+        for caller in callers:
+            caller.stopped.set()
+        for thread in threads:
+            thread.join()
+    house.until_ready()
+    check(house, callers, report, register, moments)
+    house.until_quiet()
+    check_gateway(house, callers, report)
+    check_whole(house, register, report)
+    house.down()
+    keys = [one.key for caller in callers for one in caller.sent]
+    report.faults += asyncio.run(_check_log(house, keys, report.events))
+    report.faults += [fault for caller in callers for fault in caller.unexpected]
+    report.acknowledged = sum(1 for c in callers for s in c.sent if s.answer is not None)
+    return report
+
+
+async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list[str]:
+    """The chain holds, every outcome was sent, and the read models are what a rebuild makes."""
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="signalbox-rebuilt-") as work:
+        settings = KafkaSettings(bootstrap=house.environment["SIGNALBOX_KAFKA"], partitions=house.partitions)
+        log = await KafkaLog.open(settings, Path(work, "index"))
+        try:
+            reports = [await verify(log, p) for p in range(log.partitions)]
+            faults += [f"the chain breaks: {r.broken}" for r in reports if r.broken is not None]
+            if sum(r.events for r in reports) < events:
+                faults.append(f"{sum(r.events for r in reports)} events, there were {events}")
+            outcomes = await _outcomes(log)
+            faults += [f"no outcome was sent for {key}" for key in keys if not outcomes[key]]
+            faults += [f"{n} decisions of {id}" for id, n in outcomes.items() if n > 1]
+            fresh = DevPostgres(Path(work, "postgres"))
+            stores = [open_store(house.environment["SIGNALBOX_POSTGRES"]), open_store(fresh.start())]
+            try:
+                faults += await compared(log, stores)
+            finally:
+                for store in stores:
+                    store.close()
+                fresh.stop()
+        finally:
+            await log.close()
+    return faults
+
+
+async def _outcomes(log: KafkaLog) -> Counter[str]:
+    """How often each command was decided; rejections that do not stand for an id are none."""
+    found: Counter[str] = Counter()
+    for partition in range(log.partitions):
+        after = 0
+        while records := await log.read("outcomes", partition, after, 1000):
+            after = records[-1].position
+            outcomes = [Outcome.of(record.envelope.data) for record in records]
+            found.update(outcome.name for outcome in outcomes if outcome.rule != "command-id-reused")
+    return found
+
+
+def run(rounds: int = 100, seed: int = 1) -> list[Figure]:
+    with new_house(session_timeout_ms=3_000) as (made, upstream):
+        made.up()
+        report = crashes(made, upstream, rounds, seed)
+    if report.faults:
+        raise RuntimeError(f"{len(report.faults)} promises broken: {report.faults[:5]}")
+    return [
+        Figure("kill -9 of a role under load", report.kills, "times"),
+        Figure("of that, possibly while another one started", report.kills_during_start, "times"),
+        Figure("commands acknowledged", report.acknowledged, ""),
+        Figure("commands sent again after nobody answered", report.unanswered, ""),
+        Figure("commands lost or doubled", len(report.faults), "", 0),
+        Figure("start of a role after a kill until ready, p50", percentile(report.starts, 0.5), "s"),
+        Figure("start of a role after a kill until ready, p99", percentile(report.starts, 0.99), "s"),
+    ]

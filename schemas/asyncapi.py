@@ -66,7 +66,17 @@ TOPICS: Mapping[str, Topic] = {
         required=("id", "source", "type", "subject", "time", "partitionkey", "sequence", "previoushash"),
         settings=_FOREVER,
     ),
-    "outcomes": Topic("What became of each command.", "send", Outcome, settings=_FOREVER),
+    "outcomes": Topic(
+        "What became of each command.",
+        "send",
+        Outcome,
+        extensions={
+            "outcome": "`accepted` or `rejected`: what the data says, for who cannot read Avro.",
+            "outcomerule": "The rule that rejected it.",
+            "outcomemessage": "Why it was rejected, up to 1,000 characters.",
+        },
+        settings=_FOREVER,
+    ),
     "status": Topic("What gateways report.", "send", Status, settings=_FOREVER),
     "parked": Topic(
         "Messages that could not be taken, with the reason, and what people did about parked events.",

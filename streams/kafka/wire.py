@@ -19,6 +19,7 @@ from schemas.boundary import Malformed
 from schemas.catalog import MESSAGES
 from schemas.envelope import ATTRIBUTES, Data, Envelope
 from schemas.kafka import AVRO, CONTENT_TYPE, JSON, PREFIX, Headers, from_kafka
+from schemas.outcome import Outcome
 from schemas.upcasting import UPCASTERS, UnknownSchema
 from streams.log import Fault, Record, Topic
 
@@ -32,8 +33,14 @@ _AS_AVRO = (CONTENT_TYPE, AVRO.encode())
 _AS_JSON = (CONTENT_TYPE, JSON.encode())
 _HEADERS = tuple((name, PREFIX + name) for name in ATTRIBUTES)
 
+_OUTCOME = Outcome.type()
+TOLD = ("outcome", "outcomerule", "outcomemessage")
+"""Extensions of an outcome, so that who cannot read Avro still knows: `accepted` or `rejected`, and why."""
+
+_LONGEST_TOLD = 1_000
+
 _TEXTS: Mapping[str, str] = {
-    **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization")},
+    **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization", *TOLD)},
     CONTENT_TYPE: CONTENT_TYPE,
 }
 """Attribute by header, as this module writes them."""
@@ -62,6 +69,8 @@ def encode(envelope: Envelope) -> tuple[bytes, Written]:
         text: str = getattr(envelope, name)
         if text:
             headers.append((header, text.encode()))
+    if envelope.type == _OUTCOME:
+        headers += _told(envelope.data)
     schema = envelope.dataschema
     if schema and is_of(schema, envelope.type):
         value = encode_data(schema, envelope.data)
@@ -70,6 +79,16 @@ def encode(envelope: Envelope) -> tuple[bytes, Written]:
             return value, headers
     headers.append(_AS_JSON)
     return orjson.dumps(envelope.data), headers
+
+
+def _told(data: Data) -> Written:
+    """The headers that tell of an outcome what its data says."""
+    texts = ("accepted" if data.get("accepted") else "rejected", data.get("rule"), data.get("message"))
+    return [
+        (PREFIX + name, str(text)[:_LONGEST_TOLD].encode(errors="replace"))
+        for name, text in zip(TOLD, texts, strict=True)
+        if text
+    ]
 
 
 def decode(

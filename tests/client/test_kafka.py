@@ -1,0 +1,194 @@
+"""What only the way over Kafka has: tokens, outsiders, brokers that go away, schemas of later versions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary, to_structured
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from schemas.avro import URN, encode, schema
+from schemas.identity import uuid7
+from schemas.outcome import Outcome
+from schemas.project import DefineProject
+from signalbox.client import Client, ClientError, KafkaSettings, Rejected
+from signalbox.devservers.kafka import DevKafka
+from streams.kafka import wire
+from streams.kafka.producing import started_producer, stopped
+from tests.client.served import ORGANIZATION, Served, over_kafka, service_token
+from tests.real_kafka import settings_for
+from tests.signalbox.server_stand_in import Said, StandIn, server
+
+SHOP = DefineProject(organization="acme", name="shop")
+
+
+@pytest.fixture
+async def served(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Served]:
+    async with over_kafka(kafka_settings, tmp_path) as made:
+        yield made
+
+
+def client(settings: KafkaSettings, token: str, schemas: str = "") -> Client:
+    return Client.kafka(settings, token=token, organization=ORGANIZATION, schemas=schemas)
+
+
+async def test_the_register_names_the_service_that_the_token_is_for(served: Served) -> None:
+    async with served.client() as billing:
+        outcome = await billing.execute(SHOP)
+    event = (await served.events())[-1]
+    assert (event.causationid, event.authtype, event.authid) == (outcome.name, "service", "billing")
+    assert not any("authorization" in str(e.structured()) for e in await served.events())
+
+
+@pytest.mark.parametrize("token", ["", "no.token.at-all", "for-umbrella", "expired"])
+async def test_a_command_that_its_sender_may_not_give_is_rejected_and_may_be_sent_again_with_a_better_token(
+    served: Served, kafka_settings: KafkaSettings, tmp_path: Path, token: str
+) -> None:
+    tokens = {
+        "for-umbrella": service_token(tmp_path, organization="umbrella"),
+        "expired": service_token(tmp_path, seconds=-1),
+    }
+    id = uuid7()
+    async with client(kafka_settings, tokens.get(token, token)) as intruder:
+        with pytest.raises(Rejected) as refused:
+            await intruder.execute(SHOP, id=id)
+    assert refused.value.rule == "unauthorized"
+    assert [e for e in await served.events() if e.causationid == id] == []
+    async with served.client() as billing:
+        assert (await billing.execute(SHOP, id=id)).accepted
+
+
+async def send(settings: KafkaSettings, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    producer = await started_producer(settings)
+    try:
+        await producer.send_and_wait(settings.topic("commands"), value, b"acme", 0, headers=headers)
+    finally:
+        await stopped(producer)
+
+
+async def test_a_message_nobody_can_read_is_parked_with_its_reason_and_stops_nothing(
+    served: Served, kafka_settings: KafkaSettings
+) -> None:
+    await send(kafka_settings, b"\xff not an event", [])
+    async with served.client() as billing:
+        assert (await billing.execute(SHOP)).accepted
+    [record] = await served.log.read("parked", 0, 0, 10)
+    assert record.envelope.type == "io.signalbox.message.parked.v1"
+    told = record.envelope.data
+    assert (told["topic"], told["rule"], told["size"]) == ("commands", "malformed", len(b"\xff not an event"))
+    assert "not a CloudEvent" in told["reason"]
+
+
+def as_others_write(id: str, name: str) -> CloudEvent:
+    attributes = {
+        "id": id,
+        "source": "/others",
+        "type": DefineProject.type(),
+        "partitionkey": "acme",
+        "specversion": "1.0",
+    }
+    return CloudEvent(attributes, {"organization": "acme", "name": name})
+
+
+@pytest.mark.parametrize("mode", ["binary", "structured"])
+async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
+    served: Served, kafka_settings: KafkaSettings, tmp_path: Path, mode: str
+) -> None:
+    """With the CloudEvents SDK and aiokafka, and without a schema."""
+    consumer = AIOKafkaConsumer(
+        kafka_settings.topic("outcomes"),
+        bootstrap_servers=kafka_settings.bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_settings.bootstrap)
+    await producer.start()
+    await consumer.start()
+    try:
+        answers: dict[str, Any] = {}
+        for id, name in (("good", "shop"), ("bad", "")):
+            event = as_others_write(id, name)
+            event.get_attributes()["authorization"] = service_token(tmp_path)
+            write = to_binary if mode == "binary" else to_structured
+            message: KafkaMessage = write(event, JSONFormat())
+            await producer.send_and_wait(
+                kafka_settings.topic("commands"),
+                message.value,
+                b"acme",
+                headers=list(message.headers.items()),
+            )
+        async with asyncio.timeout(20):
+            while not {"good", "bad"} <= set(answers):
+                found = await consumer.getone()
+                read = from_binary_event(KafkaMessage(dict(found.headers), found.key, found.value or b""))
+                answers[str(read.get_extension("causationid"))] = read.get_extension
+    finally:
+        await consumer.stop()
+        await producer.stop()
+    assert answers["good"]("outcome") == "accepted"
+    assert answers["bad"]("outcome") == "rejected"
+    assert answers["bad"]("outcomerule") == "invalid-command"
+    assert answers["bad"]("outcomemessage") == "The command's data is not valid."
+
+
+async def later_outcome(served: Served, settings: KafkaSettings, id: str) -> dict[str, Any]:
+    """An outcome as a later version of Signalbox would write it; the schema it is written with."""
+    async with served.client() as billing:
+        first = await billing.execute(SHOP)
+    outcome = first.model_copy(update={"name": id})
+    later = schema(Outcome)
+    later["fields"].append({"name": "weather", "type": "string", "default": ""})
+    envelope = replace((await served.log.read("outcomes", 0, 0, 10))[-1].envelope, id=id, causationid=id)
+    _, headers = wire.encode(envelope)
+    named = [(n, v) for n, v in headers if n != "ce_dataschema"]
+    named.append(("ce_dataschema", f"{URN}{Outcome.type()}:999".encode()))
+    value = encode(outcome) + b"\x0asunny"
+    producer = await started_producer(settings)
+    try:
+        await producer.send_and_wait(settings.topic("outcomes"), value, b"acme", 0, headers=named)
+    finally:
+        await stopped(producer)
+    return later
+
+
+@pytest.fixture
+def elsewhere() -> Any:
+    with server() as running:
+        yield running
+
+
+async def test_an_outcome_of_a_later_version_is_read_with_the_schema_that_signalbox_serves(
+    served: Served, kafka_settings: KafkaSettings, tmp_path: Path, elsewhere: StandIn
+) -> None:
+    id = uuid7()
+    later = await later_outcome(served, kafka_settings, id)
+    elsewhere.answers[f"GET /schemas/{Outcome.type()}/999"] = Said(later)
+    token = service_token(tmp_path)
+    async with client(kafka_settings, token, elsewhere.url) as knows:
+        assert (await knows.outcome(id)).version == 1
+    async with client(kafka_settings, token) as ignorant:
+        with pytest.raises(ClientError, match="needs version 999"):
+            await ignorant.outcome(id)
+
+
+async def test_a_broker_that_restarts_is_waited_for(own_kafka: DevKafka, tmp_path: Path) -> None:
+    settings = settings_for(own_kafka.start())
+    async with over_kafka(settings, tmp_path) as made, made.client() as billing:
+        own_kafka.kill()
+        waiting = asyncio.create_task(billing.execute(SHOP, seconds=60))
+        assert await asyncio.to_thread(own_kafka.start) == settings.bootstrap
+        outcome = await waiting
+        assert (outcome.accepted, outcome.version) == (True, 1)
+        assert len([e for e in await made.events() if e.causationid == outcome.name]) == 1
+
+
+async def test_a_broker_that_is_not_there_is_told_at_the_start() -> None:
+    nowhere = KafkaSettings(bootstrap="127.0.0.1:1")
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1"):
+        async with client(nowhere, "token"):
+            pass

@@ -4,8 +4,9 @@ the status topic."""
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateways.entry import Entry
 from schemas.catalog import GATEWAY
 from schemas.status import DeliveryReported
 from streams.config_view import ConfigView
@@ -26,6 +27,10 @@ class GatewayAnswers:
     log: Log
     sync: GatewaySync
     view: ConfigView
+    _refused: dict[tuple[str, str, str], tuple[str, int]] = field(
+        default_factory=dict[tuple[str, str, str], tuple[str, int]]
+    )
+    """Of each entry that was refused, version and position: each node says so, for each deployment."""
 
     async def follow(self, position: int) -> None:
         """Tells of all answers after a position, until cancelled."""
@@ -53,6 +58,12 @@ class GatewayAnswers:
                 continue
             if report.fact == "acknowledged":
                 self.sync.acknowledged(gateway, (entry,))
-            elif self.view.entry(*entry.key) is entry:
+            elif self.view.entry(*entry.key) is entry and self._is_news(entry):
                 # What has been superseded meanwhile needs not be taken back: its successor is answered too.
                 self.sync.refused(gateway, (entry,))
+
+    def _is_news(self, entry: Entry) -> bool:
+        version = (entry.version, entry.position)
+        known = self._refused.get(entry.key)
+        self._refused[entry.key] = version
+        return known != version

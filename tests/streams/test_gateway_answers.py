@@ -1,0 +1,164 @@
+"""Gateway sync in a process of its own: it hears of what proxies took and refused by status messages."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gateways.entry import Entry
+from schemas.envelope import Envelope
+from schemas.message import Command
+from schemas.status import DeliveryReported
+from signalbox.delivery import delivery
+from signalbox.translators import Translators
+from streams.config_view import ConfigView
+from streams.gateway_answers import GatewayAnswers
+from streams.gateway_sync import GatewaySync
+from streams.log import Fault, Record
+from streams.sqlite.config import SqliteConfigTopic
+from tests.commands.shop import deploy, publish, spec
+from tests.streams.deciding_cases import Desk, desk, envelope
+from tests.streams.test_gateway_sync import EAST, HOUSE
+from xds.types import ROUTE
+
+
+@dataclass
+class Apart:
+    """Gateway sync with nothing but the log and the config topic."""
+
+    at: Desk
+    config: SqliteConfigTopic
+    sync: GatewaySync = field(init=False)
+    view: ConfigView = field(init=False)
+    answers: GatewayAnswers = field(init=False)
+    position: int = 0
+
+    async def start(self) -> None:
+        """Begins, or begins again with nothing remembered."""
+        self.view = ConfigView(self.config)
+        self.sync = GatewaySync(
+            log=self.at.log,
+            config=self.view,
+            translators=Translators(),
+            current=self.view.entry,
+            report=lambda messages: None,
+            probe_secret=lambda gateway: "secret",
+            compiled=lambda entries, seconds: None,
+            hears_all=False,
+        )
+        async for entries in self.config.load():
+            self.view.apply(entries)
+            self.sync.load(entries)
+        self.answers = GatewayAnswers(self.at.log, self.sync, self.view)
+
+    async def do(self, *commands: Command, ids: tuple[str, ...] = ()) -> None:
+        named = ids or tuple(f"c{self.position}-{i}" for i in range(len(commands)))
+        await self.at.decide(*(envelope(c, i) for c, i in zip(commands, named, strict=True)))
+        records = await self.at.log.read("events", 0, self.position, 1000)
+        await self.sync.sync(records)
+        self.position = records[-1].position
+
+    async def say(self, *reports: DeliveryReported) -> None:
+        """What a proxy's xDS server puts on the status topic."""
+        self.answers.tell(Record("status", 0, n, _status(report)) for n, report in enumerate(reports))
+        await self.sync.repaired()
+
+    def routes(self, group: str) -> Entry:
+        entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        assert entry is not None
+        return entry
+
+    def causes(self, group: str) -> list[tuple[str, int]]:
+        entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        return [(cause.api, cause.revision) for cause in entry.causes] if entry else []
+
+
+def _status(report: DeliveryReported) -> Envelope:
+    return Envelope(
+        id="s",
+        type=report.type(),
+        source="/xds",
+        subject="s",
+        time=report.at,
+        partitionkey="acme",
+        data=report.data(),
+    )
+
+
+@pytest.fixture
+async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
+    async with desk(tmp_path) as at:
+        config = await SqliteConfigTopic.open(tmp_path)
+        made = Apart(at, config)
+        await made.start()
+        await made.do(*HOUSE)
+        yield made
+        await config.close()
+
+
+def acknowledged(entry: Entry, deployment: str) -> DeliveryReported:
+    return delivery(EAST, deployment, "n", "acknowledged", version=entry.version)
+
+
+def refused(entry: Entry, deployment: str) -> DeliveryReported:
+    return delivery(EAST, deployment, "n", "refused", version=entry.version, reason="no")
+
+
+async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    good = apart.routes("orders")
+    await apart.say(acknowledged(good, "d1"))
+    await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
+    await apart.say(refused(apart.routes("orders"), "d2"))
+    assert apart.routes("orders").version == good.version
+    assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_an_acknowledgement_counts_that_comes_when_the_next_version_is_out(apart: Apart):
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    good = apart.routes("orders")
+    await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
+    await apart.say(acknowledged(good, "d1"), refused(apart.routes("orders"), "d2"))
+    assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_of_several_new_ones_each_is_tried_without_waiting_for_what_is_known_to_be_good(apart: Apart):
+    await apart.do(*(publish(n, spec(f"/shop/{n}")) for n in "abc"))
+    await apart.do(deploy("a"), ids=("da",))
+    await apart.say(acknowledged(apart.routes("shop"), "da"))
+    await apart.do(deploy("b"), deploy("c"), ids=("db", "dc"))
+    both = apart.routes("shop")
+    # Every server that a proxy is connected to says so.
+    await apart.say(*(refused(both, deployment) for deployment in ("db", "dc", "db", "dc")))
+    assert apart.causes("shop") == [("a", 1), ("b", 1)]
+    await apart.say(refused(both, "db"), refused(apart.routes("shop"), "db"))
+    assert apart.causes("shop") == [("a", 1), ("c", 1)]
+    await apart.say(acknowledged(apart.routes("shop"), "dc"))
+    assert apart.causes("shop") == [("a", 1), ("c", 1)]
+
+
+async def test_after_a_restart_what_is_in_force_counts_as_taken(apart: Apart):
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    await apart.say(acknowledged(apart.routes("orders"), "d1"))
+    await apart.start()
+    await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
+    await apart.say(refused(apart.routes("orders"), "d2"))
+    assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_a_restart_changes_nothing(apart: Apart):
+    await apart.do(publish(), deploy(), publish("carts", spec("/carts")), deploy("carts"))
+    before = {e.key: e.version async for entries in apart.config.load() for e in entries}
+    await apart.start()
+    await apart.sync.sync(await apart.at.log.read("events", 0, 0, 1000))
+    assert {e.key: e.version async for entries in apart.config.load() for e in entries} == before
+
+
+async def test_an_event_that_cannot_be_read_is_parked_and_the_next_one_done(apart: Apart):
+    await apart.at.decide(envelope(publish(), "p"), envelope(deploy(), "d"))
+    *_, last = records = await apart.at.log.read("events", 0, apart.position, 1000)
+    broken = Record("events", 0, last.position - 1, last.envelope, Fault("malformed", "it is not Avro"))
+    await apart.sync.sync([records[0], broken, last])
+    assert apart.causes("orders") == [("orders", 1)]
+    assert len(await apart.at.log.read("parked", 0, 0, 10)) == 1

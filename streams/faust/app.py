@@ -1,6 +1,7 @@
 """The Faust app that follows events, outcomes and status in one consumer group."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -17,10 +18,18 @@ GROUP = "projector"
 WITHIN_SECONDS = 0.05
 REQUEST_SECONDS = 30.0
 
-Revoked = Callable[[frozenset[Place]], Awaitable[None]]
-"""Hears of partitions that are about to be somebody else's; they are given up when it returns."""
+Heard = Callable[[frozenset[Place]], Awaitable[None]]
 Take = Callable[[Place, Chunk], Awaitable[None]]
 """Takes what was fetched; waits as long as it has enough. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Hears of partitions: those that are `assigned`, and those that are about to be somebody else's, which
+    are given up when `revoked` returns."""
+
+    assigned: Heard
+    revoked: Heard
 
 
 class Service(Protocol):
@@ -35,7 +44,7 @@ class Service(Protocol):
 
 
 def build_app(
-    settings: KafkaSettings, books: Bookkeeping, topics: Sequence[Topic], take: Take, revoked: Revoked
+    settings: KafkaSettings, books: Bookkeeping, topics: Sequence[Topic], take: Take, moved: Moved
 ) -> Service:
     """An app that hands all messages of `topics` to `take`, in batches.
 
@@ -70,13 +79,18 @@ def build_app(
     app.transport = transport
     app.producer_transport = transport
 
-    async def on_revoked(app: Any, places: Any, **more: Any) -> None:
-        await revoked(frozenset(Place(*place) for place in places))
-
-    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    app.on_partitions_assigned.connect(_hearing(moved.assigned))
+    app.on_partitions_revoked.connect(_hearing(moved.revoked))
     for topic in topics:
         _agent(app, settings.topic(topic), take)
     return app
+
+
+def _hearing(heard: Heard) -> Any:
+    async def hear(app: Any, places: Any, **more: Any) -> None:
+        await heard(frozenset(Place(*place) for place in places))
+
+    return hear
 
 
 def _agent(app: Any, topic: str, take: Take) -> None:

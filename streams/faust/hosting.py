@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 
-from streams.faust.app import Service, build_app
+from streams.faust.app import Moved, Service, build_app
 from streams.faust.feed import FOLLOWED, Feed, ReadModelSink
 from streams.faust.following import Follower
 from streams.faust.transport import Bookkeeping, Place
@@ -25,7 +25,8 @@ ASK_SECONDS = 2.0
 class FaustHost:
     """Feeds `sink` with events, outcomes and status of the partitions this process has in the group.
 
-    `followers` hear of what has become durable. `trouble` says why nothing advances, and is empty otherwise.
+    `followers` hear of what has become durable. `joined` is set once the group has said which partitions are
+    ours. `trouble` says why nothing advances, and is empty otherwise.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class FaustHost:
         self._feed = Feed(settings, log, sink, followers)
         self._books = Bookkeeping(settings, self._starts)
         self._trouble = "the projector waits for its partitions"
+        self.joined = asyncio.Event()
 
     @property
     def assigned(self) -> frozenset[Place]:
@@ -49,7 +51,8 @@ class FaustHost:
         pauses = chain(_BACK_OFF, repeat(_BACK_OFF[-1]))
         while True:
             self._books = Bookkeeping(self._settings, self._starts, self._feed.durable)
-            app = build_app(self._settings, self._books, FOLLOWED, self._feed.take, self._revoked)
+            moved = Moved(self._assigned, self._revoked)
+            app = build_app(self._settings, self._books, FOLLOWED, self._feed.take, moved)
             try:
                 async with asyncio.timeout(START_SECONDS):
                     await app.start()
@@ -87,7 +90,12 @@ class FaustHost:
             _LOG.warning("reading on from the group's offsets, the database does not answer: %s", error)
             starts = None
         self._trouble = ""
+        self.joined.set()
         return starts
+
+    async def _assigned(self, places: frozenset[Place]) -> None:
+        if not places:  # others have them all: there is nothing to start from
+            await self._starts(places)
 
     async def _revoked(self, places: frozenset[Place]) -> None:
         await self._feed.settle(places)

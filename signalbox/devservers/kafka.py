@@ -3,14 +3,13 @@
 import base64
 import os
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from signalbox.devservers.faults import StartFailed, Unavailable
-from signalbox.devservers.kafka_jars import VERSION, alone, kafka_jars
+from signalbox.devservers.kafka_jars import VERSION, kafka_jars, workroom
 from signalbox.devservers.kafka_probe import serves
 from signalbox.devservers.progress import steps
 from signalbox.devservers.server import DevServer, Launch
@@ -103,6 +102,7 @@ class DevKafka(DevServer):
     def _prepare(self) -> Launch:
         jars = kafka_jars(self._cache)
         java, java_version = _java()
+        archive = self._archive(jars, java_version)
         # A restart of this object must be found where it was; a new object may move.
         self._port = kept_port(self.directory / "port", self._port, what="Kafka", option=OPTION)
         controller = kept_port(self.directory / "controller-port", None, what="Kafka", option=OPTION)
@@ -110,7 +110,6 @@ class DevKafka(DevServer):
         properties.write_text(_properties(self._all_settings(controller)))
         logging = (f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in LOGGING.items())
         options = (f"-Xmx{self._heap}", *JAVA, *logging, "-cp", str(jars / "*"))
-        archive = self._archive(jars, java_version)
         environment = dict(os.environ)
         if not (self.directory / "data" / "meta.properties").exists():
             self._format((java, *archive.reading, *options), properties, environment)
@@ -177,18 +176,15 @@ def archive_for(jars: Path, java_version: str) -> Archive:
     """Made the first time. None is used where Java cannot make one; that is remembered by an empty file."""
     file = jars.parent / f"{jars.name}-java-{java_version}.archive"
     if not file.exists():
-        with alone(jars.parent / "kafka.lock"):
+        with workroom(jars.parent) as room:
             if not file.exists():
-                _make_archive(jars, file)
+                _make_archive(room, jars, file)
     return Archive.of(file) if file.exists() and file.stat().st_size else Archive()
 
 
-def _make_archive(jars: Path, file: Path) -> None:
-    with (
-        tempfile.TemporaryDirectory(dir=jars.parent, prefix="kafka-") as folder,
-        steps(f"Preparing Kafka {VERSION}, once", 2) as progress,
-    ):
-        rehearsal = _Rehearsal(Path(folder) / "rehearsal", cache=jars.parent)
+def _make_archive(room: Path, jars: Path, file: Path) -> None:
+    rehearsal = _Rehearsal(room / "rehearsal", cache=jars.parent)
+    with steps(f"Preparing Kafka {VERSION}, once", 2) as progress:
         try:
             rehearsal.start()
             progress.advance()
@@ -198,9 +194,9 @@ def _make_archive(jars: Path, file: Path) -> None:
             return
         finally:
             rehearsal.kill()
-        if not rehearsal.written.exists():
-            rehearsal.written.touch()
-        rehearsal.written.replace(file)
+    if not rehearsal.written.exists():
+        rehearsal.written.touch()
+    rehearsal.written.replace(file)
 
 
 def _java() -> tuple[str, str]:

@@ -19,6 +19,7 @@ VERSION = "4.1.1"
 WITHIN = 300.0
 """Seconds for the whole download."""
 
+UNFINISHED = "unfinished-"
 WAY_OUT = "check the connection and try again, or name a Kafka of your own in SIGNALBOX_KAFKA"
 
 
@@ -62,33 +63,33 @@ def kafka_jars(cache: Path | None = None, within: float = WITHIN) -> Path:
         return ready
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with alone(cache / "kafka.lock"):
+        with workroom(cache) as room:
             if not ready.is_dir():
-                _download(ready, time.monotonic() + within)
+                _download(room, ready, time.monotonic() + within)
     except OSError as error:
         raise Unavailable(f"Kafka {VERSION} cannot be kept in {cache}: {error}; {WAY_OUT}") from error
     return ready
 
 
 @contextmanager
-def alone(file: Path) -> Generator[None]:
-    """One process at a time; the others wait for it."""
-    with file.open("a") as held:
+def workroom(cache: Path) -> Generator[Path]:
+    """A folder in `cache` to make something in. One process at a time has it; the others wait."""
+    with (cache / "kafka.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        for cut_off in cache.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(cut_off)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=UNFINISHED) as name:
+            yield Path(name)
 
 
-def _download(ready: Path, until: float) -> None:
+def _download(room: Path, ready: Path, until: float) -> None:
     """Makes `ready` appear at once and complete."""
     wanted = jars()
-    with (
-        tempfile.TemporaryDirectory(dir=ready.parent, prefix="kafka-") as name,
-        steps(f"Downloading Kafka {VERSION}, once", len(wanted)) as progress,
-    ):
-        beside = Path(name) / "jars"
-        beside.mkdir()
-        _fetch(wanted, Path(name) / "repository", beside, until, progress)
-        beside.rename(ready)
+    beside = room / "jars"
+    beside.mkdir()
+    with steps(f"Downloading Kafka {VERSION}, once", len(wanted)) as progress:
+        _fetch(wanted, room / "repository", beside, until, progress)
+    beside.rename(ready)
 
 
 def _fetch(wanted: tuple[Jar, ...], repository: Path, into: Path, until: float, progress: Steps) -> None:

@@ -68,6 +68,7 @@ def test_a_download_brings_every_file_and_happens_once(
 ) -> None:
     mirror(kafka_files)
     cache = tmp_path / "empty" / "cache"
+    (cache / "unfinished-by-one-that-was-killed" / "jars").mkdir(parents=True)
     folder = kafka_jars(cache)
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     assert found == {jar.file: jar.sha256 for jar in jars()}

@@ -1,9 +1,10 @@
 """What becomes of proxies' answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateways.entry import Cause, Entry
-from schemas.status import DeliveryReported, Status
+from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.delivery import Delivery
 
 EAST = "organizations/acme/gateways/east"
@@ -54,3 +55,19 @@ def test_what_was_probed_in_vain_is_probed_again_with_the_next_acknowledgement()
         delivery.acknowledged(EAST, "node-1", [carrying("d1", "d2")])
     assert heard.probed == ["d1", "d2", "d1"]
     assert heard.facts == [("d1", "acknowledged"), ("d2", "acknowledged")]
+
+
+def test_every_connected_node_is_said_to_be_so_again():
+    said: list[tuple[str, bool, str]] = []
+
+    def note(messages: Sequence[Status]) -> None:
+        said.extend((m.node, m.connected, m.agent) for m in messages if isinstance(m, NodeReported))
+
+    delivery = Heard().delivery()
+    delivery.report = note
+    delivery.connected(EAST, "node-1", "envoy 1.40.0")
+    delivery.connected(EAST, "node-2", "envoy 1.40.0")
+    delivery.disconnected(EAST, "node-1")
+    said.clear()
+    delivery.still_connected()
+    assert said == [("node-2", True, "envoy 1.40.0")]

@@ -1,18 +1,32 @@
 """Gateway sync, xDS servers and Envoy apart from each other, with a real Kafka and a real Envoy between."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from gateways.entry import Entry
+from schemas.canonical import sha256_hex
 from signalbox.delivery import Delivery
+from signalbox.devservers.kafka import DevKafka
+from signalbox.local_gateway import LOCAL_GATEWAY
+from signalbox.local_gateway import NODE as LOCAL_NODE
 from signalbox.ports import free_port
-from signalbox.settings import Address
+from signalbox.roles.envoy import Node, node_from
+from signalbox.roles.running import Roles
+from signalbox.settings import Address, Settings, SettingsError
+from streams.gateway_sync import CREDENTIALS
+from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import ensure_topics
+from streams.log import Fenced
 from tests.commands.shop import ORG, deploy, publish, spec
-from tests.signalbox.roles.land import NODE, Land, land
-from xds.types import ROUTE
+from tests.real_kafka import settings_for
+from tests.signalbox.roles.land import EAST, NODE, WITHIN_SECONDS, Land, land
+from tests.xds.proxies import DeltaProxy
+from xds.types import CLUSTER, ROUTE
 
 
 @pytest.fixture
@@ -53,3 +67,65 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
     await acme.command(publish(of=more), deploy(), ids=["e", "d3"])
     await acme.delivered("d3", "serving")
     assert sent == [(ROUTE, "orders")]
+
+
+async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(acme: Land):
+    await acme.run("gateway-sync", "asleep")
+    await acme.command(publish(), deploy(), ids=("a", "d1"))
+    await acme.delivered("d1", "published")
+    # As another one does that takes over while this one stands still.
+    other = await KafkaConfigTopic.open(acme.log.settings)
+    await other.claim(0)
+    newer = Entry(EAST, "envoy", ROUTE, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
+    await other.put([newer])
+    await acme.command(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("b", "d2"))
+    # It leaves its group, is given the partition anew, and begins with what the other one has put.
+    await acme.delivered("d2", "published")
+    heard = [e async for entries in other.load() for e in entries if e.type == ROUTE]
+    assert [cause.deployment for entry in heard for cause in entry.causes] == ["d2"]
+    with pytest.raises(Fenced):
+        await other.put([newer])
+    await other.close()
+
+
+async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKafka, tmp_path: Path):
+    settings = settings_for(own_kafka.start())
+    await ensure_topics(settings)
+    config = await KafkaConfigTopic.open(settings)
+    await config.claim(0)
+    digest = sha256_hex(b"token").encode()
+    await config.put(
+        [
+            Entry(EAST, "envoy", CREDENTIALS, "token", "v1", 1, digest),
+            Entry(EAST, "envoy", CLUSTER, "a", "v1", 1, b"\x0a\x01a"),
+        ]
+    )
+    port = free_port()
+    process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))
+    async with Roles(process, ["xds"]) as roles, asyncio.timeout(WITHIN_SECONDS):
+        await roles.started()
+        own_kafka.kill()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            proxy = DeltaProxy(channel, NODE, EAST, "token")
+            await proxy.ask("CDS")
+            assert [resource.name for resource in (await proxy.next()).resources] == ["a"]
+            await proxy.close()
+    await config.close()
+
+
+def test_an_envoy_is_told_which_node_it_is_and_where_its_servers_are():
+    settings = Settings()
+    assert node_from({}, settings) == Node(LOCAL_GATEWAY, LOCAL_NODE, (settings.xds,))
+    told = {
+        "SIGNALBOX_GATEWAY_NAME": "acme/east",
+        "SIGNALBOX_NODE": "east-1",
+        "SIGNALBOX_XDS_SERVERS": "10.0.0.1:18000, 10.0.0.2:18000",
+    }
+    servers = (Address("10.0.0.1", 18000), Address("10.0.0.2", 18000))
+    assert node_from(told, settings) == Node(EAST, "east-1", servers)
+
+
+@pytest.mark.parametrize("name", ["east", "acme/", "/east", "acme/east/1"])
+def test_a_gateway_is_named_with_its_organization(name: str):
+    with pytest.raises(SettingsError, match="ORGANIZATION/GATEWAY"):
+        node_from({"SIGNALBOX_GATEWAY_NAME": name}, Settings())

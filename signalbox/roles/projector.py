@@ -1,0 +1,43 @@
+"""Role `projector`: keeps the read models of the partitions that its group gives this process, and tells what
+follows from them."""
+
+import asyncio
+
+from sqlalchemy.exc import DBAPIError
+
+from projections.catalogue import READ_MODELS
+from projections.liveness import LivenessOfGateways
+from projections.queries import ReadModels
+from projections.rollouts import Rollouts
+from projections.store import Store, open_store
+from projections.windows import Windows
+from signalbox.parts import Parts
+from signalbox.roles.runtime import SOURCE, Runtime
+from streams.faust.hosting import FaustHost
+from streams.faust.liveness import LivenessTelling
+from streams.faust.rollouts import RolloutTelling
+from streams.faust.sink import WriterSink
+
+MODELS = (*READ_MODELS, Windows(), Rollouts(), LivenessOfGateways())
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    """Returns when the group has said which partitions are ours."""
+    log = await runtime.log()
+
+    async def opened() -> Store:
+        return await asyncio.to_thread(open_store, runtime.settings.postgres)
+
+    store = await runtime.patiently("PostgreSQL (SIGNALBOX_POSTGRES)", opened, DBAPIError)
+    parts.callback(store.close)
+    read_models = ReadModels(store, partition_of=log.partition_of)
+    parts.callback(read_models.close)
+    sink = parts.closed_at_stop(WriterSink(store, MODELS, log.partitions))
+    rollouts = RolloutTelling(log, read_models, SOURCE)
+    liveness = LivenessTelling(log, read_models, SOURCE)
+    host = FaustHost(runtime.kafka, log, sink, (rollouts, liveness))
+    runtime.tell_trouble(lambda: host.trouble or None)
+    parts.run("rollouts", rollouts.run())
+    parts.run("liveness", liveness.run())
+    parts.run("projections", host.run())
+    await parts.wait(host.joined.wait())

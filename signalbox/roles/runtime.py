@@ -1,6 +1,7 @@
 """What the roles of one process share: settings, the log, measures, and whether it is ready."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from itertools import chain, repeat
@@ -81,6 +82,7 @@ class Runtime:
                     if not said:
                         logger.warning(self._waiting[what])
                         said = True
+                        gc.enable()  # a start does without, and this one may take days
                 await asyncio.sleep(pause)
         finally:
             self._waiting.pop(what, None)

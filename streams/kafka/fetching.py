@@ -6,6 +6,7 @@ aiokafka's connections, and its parser leaves out what was aborted.
 """
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.errors import (
+    CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
     OffsetOutOfRangeError,
@@ -27,6 +29,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.kafka.producing import unavailable
 from streams.kafka.settings import KafkaSettings
+from streams.log import LogDamaged
 
 T = TypeVar("T")
 
@@ -92,11 +95,8 @@ class Fetching:
             if for_code(code) is OffsetOutOfRangeError:
                 return await self._in_range(place, offset)
             _check(code)
-            records = PartitionRecords(
-                place, MemoryRecords(found), aborted, offset, None, None, False, READ_COMMITTED
-            )
-            messages = list(records) if found else []
-            return Fetched(messages, records.next_fetch_offset, stable)
+            messages, following = parsed(place, found, aborted, offset)
+            return Fetched(messages, following, stable)
 
         return await self._patiently(once)
 
@@ -173,6 +173,48 @@ class Fetching:
                     raise unavailable(self._settings, error) from error
                 self._client.force_metadata_update()
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def parsed(
+    place: TopicPartition, found: bytes, aborted: Sequence[tuple[int, int]], offset: int
+) -> tuple[list[ConsumerRecord], int]:
+    """The messages in a fetch's record batches from `offset` on, and the offset to go on from.
+
+    aiokafka gives up at a message whose header names are no UTF-8. What its batch holds from there on comes
+    without contents, so that whoever reads can say which messages these were, and go on.
+    """
+    messages: list[ConsumerRecord] = []
+    records = PartitionRecords(
+        place, MemoryRecords(found), aborted, offset, None, None, False, READ_COMMITTED
+    )
+    if not found:
+        return messages, records.next_fetch_offset
+    try:
+        messages.extend(records)
+    except (UnicodeDecodeError, CorruptRecordException):
+        at = records.next_fetch_offset
+        following = _after_batch(found, at)
+        unreadable = (
+            ConsumerRecord(*place, o, 0, 0, None, None, None, -1, -1, ()) for o in range(at, following)
+        )
+        messages.extend(unreadable)
+        return messages, following
+    return messages, records.next_fetch_offset
+
+
+_BATCH = struct.Struct(">qi11xi")
+"""Of a record batch (Kafka protocol, magic 2): base offset, length of the rest, delta of the last offset."""
+
+
+def _after_batch(found: bytes, offset: int) -> int:
+    """The offset after the batch that `offset` is in. Raises LogDamaged when there is none."""
+    at = 0
+    while at + _BATCH.size <= len(found):
+        base, length, last = _BATCH.unpack_from(found, at)
+        if base <= offset <= base + last:
+            return base + last + 1
+        at += 12 + length
+    raise LogDamaged(f"the broker sent no batch that holds offset {offset}")
 
 
 def _versioned(response: Any) -> Any:

@@ -35,7 +35,13 @@ def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
     kept = {"cleanup.policy": "delete", "retention.ms": FOREVER, "retention.bytes": FOREVER}
     compacted = {"cleanup.policy": "compact"}
     # Small segments: only a segment that is closed is compacted.
-    soon = {"segment.bytes": str(16 * 2**20), "min.cleanable.dirty.ratio": "0.2", "max.message.bytes": large}
+    soon = {
+        "segment.bytes": str(16 * 2**20),
+        "min.cleanable.dirty.ratio": "0.2",
+        # Whoever was cut off for less learns of every removal.
+        "delete.retention.ms": str(WEEK_MS),
+        "max.message.bytes": large,
+    }
     return (
         TopicSpec(
             "commands",

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -186,8 +187,10 @@ class PartitionWriter:
             for each in committing:
                 await each
         except BaseException:
-            for each in committing:
+            # The first error tells what is wrong; the others say the same.
+            for each in (*committing, *(future for sent in sending for _, future in sent)):
                 each.cancel()
+                each.add_done_callback(_heard)
             raise
         for write, at in zip(writes, positions, strict=True):
             if write.first is not None and at and at[0] != write.first:
@@ -199,6 +202,11 @@ class PartitionWriter:
 
 Sent = list[tuple[int, asyncio.Future[RecordMetadata]]]
 """How many messages each batch holds, and where it went."""
+
+
+def _heard(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _send(producer: AIOKafkaProducer, write: Write) -> Sent:

@@ -18,6 +18,20 @@ class RecordMetadata(NamedTuple):
     log_start_offset: int | None
 
 class ConsumerRecord:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        timestamp: int,
+        timestamp_type: int,
+        key: bytes | None,
+        value: bytes | None,
+        checksum: int | None,
+        serialized_key_size: int,
+        serialized_value_size: int,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> None: ...
     topic: str
     partition: int
     offset: int

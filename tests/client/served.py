@@ -1,10 +1,9 @@
 """A Signalbox that clients reach over Kafka or over HTTP: the real decider, on the real log."""
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
@@ -12,9 +11,9 @@ from schemas.envelope import Envelope
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
 from signalbox.client import Client, KafkaSettings
+from signalbox.roles.decider import Deciding
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
-from streams.deciding import Decider
 from streams.kafka.authority import issued, open_authority
 from streams.kafka.keys import signing_key
 from streams.kafka.log import KafkaLog
@@ -26,23 +25,15 @@ ORGANIZATION = "acme"
 
 @dataclass
 class Served:
-    """`client` makes clients of the organization `acme`, which exists."""
+    """`client` makes clients of the organization `acme`, which exists.
+
+    No command is decided between `pause` and `resume`.
+    """
 
     client: Callable[[], Client]
     log: Log
-    decider: Decider
-    _deciding: list["asyncio.Task[None]"] = field(default_factory=list["asyncio.Task[None]"])
-
-    def resume(self) -> None:
-        self._deciding.append(asyncio.create_task(self.decider.run()))
-
-    async def pause(self) -> None:
-        """No command is decided from here on."""
-        for task in self._deciding:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        self._deciding.clear()
+    pause: Callable[[], Awaitable[None]]
+    resume: Callable[[], Awaitable[None]]
 
     async def events(self) -> list[Envelope]:
         return [r.envelope for r in await self.log.read("events", 0, 0, 1000)]
@@ -58,12 +49,16 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         log = await KafkaLog.open(settings, directory, authority=authority)
         stack.push_async_callback(log.close)
-        decider = Decider(log, 0, "/decider", nobody)
-        await decider.start()
+        deciding = Deciding(log, nobody)
+        await deciding.assigned(0)
+        stack.push_async_callback(deciding.revoked, 0)
         token = service_token(directory)
-        served = Served(lambda: Client.kafka(settings, token=token, organization=ORGANIZATION), log, decider)
-        served.resume()
-        stack.push_async_callback(served.pause)
+        served = Served(
+            lambda: Client.kafka(settings, token=token, organization=ORGANIZATION),
+            log,
+            lambda: deciding.revoked(0),
+            lambda: deciding.assigned(0),
+        )
         async with served.client() as client:
             await client.execute(DefineOrganization(organization=ORGANIZATION, name=ORGANIZATION))
         yield served
@@ -80,15 +75,17 @@ async def over_http(directory: Path) -> AsyncIterator[Served]:
         address = Address("127.0.0.1", free_port())
         server = HttpServer(made.app, address)
         await server.start()
+
+        async def resume() -> None:
+            made.resume()
+
         try:
-            served = Served(
+            yield Served(
                 lambda: Client.http(address.url, token=ADMIN, organization=ORGANIZATION),
                 made.log,
-                made.decider,
-                [made.deciding],
+                made.pause,
+                resume,
             )
-            yield served
-            await served.pause()
         finally:
             await server.stop()
 

@@ -87,7 +87,7 @@ async def test_without_an_answer_the_same_id_can_be_sent_again(served: Served) -
     async with served.client() as client:
         with pytest.raises(NoAnswer, match="may be sent again with the same id") as unanswered:
             await client.execute(shop(), seconds=0.3)
-        served.resume()
+        await served.resume()
         outcome = await client.execute(shop(), id=unanswered.value.id)
     assert outcome.version == 1
     assert len([e for e in await served.events() if e.causationid == outcome.name]) == 1

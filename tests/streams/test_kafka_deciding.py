@@ -19,6 +19,7 @@ from streams.deciding import Decider
 from streams.kafka.log import KafkaLog
 from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
+from streams.kafka.wire import encode
 from streams.log import Fenced, Record, Topic
 
 
@@ -235,3 +236,12 @@ async def test_the_answers_of_long_ago_are_remembered_in_segments(
     await second.start()
     await decided(other, second, [command(f"p{n}", f"p{n}") for n in range(8)])
     assert len(await everything(other, "events")) == 9
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_command_may_come_compressed(log: KafkaLog, kafka_settings: KafkaSettings, codec: str):
+    async with AIOKafkaProducer(**kafka_settings.client(), compression_type=codec) as producer:
+        value, headers = encode(command("packed"))
+        await producer.send_and_wait(kafka_settings.topic("commands"), value, b"acme", 0, headers=headers)
+    (record,) = await log.read("commands", 0, 0, 10)
+    assert (record.fault, record.envelope.id) == (None, "packed")

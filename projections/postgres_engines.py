@@ -36,7 +36,7 @@ class _Connection(Protocol):
 def engines(url: str) -> tuple[Engine, Engine]:
     """One that writes, one whose transactions each read one snapshot."""
     writer, reader = _engine(url, 4), _engine(url, 8)
-    event.listen(writer, "connect", _set_up)
+    event.listen(writer, "connect", _set_up_writer)
     event.listen(reader, "connect", _set_up_reader)
     return writer, reader
 
@@ -54,17 +54,29 @@ def _engine(url: str, size: int) -> Engine:
     )
 
 
-def _set_up(connection: _Connection, record: object) -> None:
-    connection.execute("SET jit = off")  # compiling such short statements costs more than it saves
-    connection.commit()
+_ALWAYS = (
+    "SET jit = off",  # compiling such short statements costs more than it saves
+    # A client that is gone, or stopped in the middle, gives up what it holds.
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 2",
+    "SET tcp_keepalives_count = 3",
+    "SET idle_in_transaction_session_timeout = '10s'",
+)
+
+
+def _set_up_writer(connection: _Connection, record: object) -> None:
+    _set(connection, *_ALWAYS, "SET lock_timeout = '5s'")
 
 
 def _set_up_reader(connection: _Connection, record: object) -> None:
-    connection.execute("SET jit = off")
-    connection.execute(f"SET statement_timeout = {READ_MILLISECONDS}")
-    connection.commit()
+    _set(connection, *_ALWAYS, f"SET statement_timeout = {READ_MILLISECONDS}")
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
+
+
+def _set(connection: _Connection, *settings: str) -> None:
+    connection.execute("; ".join(settings))
+    connection.commit()
 
 
 def _json(value: Any) -> str:

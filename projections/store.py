@@ -88,6 +88,11 @@ class Store:
     writer: Engine
     reader: Engine
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may use it."""
+        return self.writer.dialect.name == "postgresql"
+
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
@@ -160,7 +165,14 @@ def create_indexes(connection: Connection, model: ReadModel, generation: Generat
 
 
 def drop_tables(connection: Connection, generation: Generation) -> None:
-    """All tables of `generation`, whatever version of the read model made them."""
-    for name in inspect(connection).get_table_names():
-        if name.startswith(f"{generation.prefix}_"):
-            connection.execute(DropTable(Table(name, MetaData())))
+    for name in tables_of(connection, generation):
+        drop_table(connection, name)
+
+
+def tables_of(connection: Connection, generation: Generation) -> list[str]:
+    """The names of all tables of `generation`, whatever version of the read model made them."""
+    return [n for n in inspect(connection).get_table_names() if n.startswith(f"{generation.prefix}_")]
+
+
+def drop_table(connection: Connection, name: str) -> None:
+    connection.execute(DropTable(Table(name, MetaData())))

@@ -1,33 +1,48 @@
-"""The runner that feeds the read models from the log: all live ones together, rebuilt ones beside them."""
+"""The runner that keeps the read models: it feeds itself from the log, or a host feeds it."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, repeat
-from typing import TypeVar
+from typing import Any
 
 from projections.catalogue import READ_MODELS
+from projections.failures import unavailable
 from projections.readmodel import ReadModel
 from projections.store import Store
-from streams.log import TOPICS, Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import UNAVAILABLE, Batches, Slot, UnknownReadModel
-from streams.projecting.waiting import Waiters
+from streams.log import Log, Record, Topic
+from streams.projecting.patience import Worker
+from streams.projecting.rebuilding import Rebuilding, topic_of
+from streams.projecting.releasing import Parked, known
+from streams.projecting.slots import Batch, Gap, Moved
+from streams.projecting.waiting import RunnerStopped, Waiters, lag
 from streams.projecting.writing import Writer
 
-T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
-_BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between attempts while the store or the log is unavailable; the last one repeats."""
+_WATCH_SECONDS = 1.0
+
+Place = tuple[Topic, int]
+"""A topic and a partition."""
+_Works = list[Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class _Given:
+    """A batch that waits to be written."""
+
+    place: Place
+    batch: Batch
+    done: asyncio.Future[None]
 
 
 class ProjectionRunner:
-    """Keeps read models up to date with the log until cancelled.
+    """Keeps read models up to date until cancelled; `run` or `host` may be called once.
 
     Rows and checkpoints change in one transaction, so a restart goes on exactly where the last one
-    stopped. `ready` is set once every read model has taken in all that was on the log when the run began.
-    `trouble` says why nothing can be read or written at the moment, and is empty otherwise.
+    stopped. `ready` is set once every read model has taken in all that was on the log when the run began,
+    or, with a host, can be fed. `trouble` says why nothing can be read or written at the moment, and is
+    empty otherwise.
     """
 
     def __init__(
@@ -35,119 +50,168 @@ class ProjectionRunner:
     ) -> None:
         self._log = log
         self._batch = batch
+        self._shared = store.shared
+        self._models: dict[str, ReadModel] = {m.name: m for m in models}
+        self._topics: dict[str, Topic] = {m.name: topic_of(m) for m in models}
         self._writer = Writer(store, models, log.partitions)
-        self._waiters = Waiters()
-        self._thread = ThreadPoolExecutor(1, "projector")
-        self._topics: dict[str, Topic] = {m.name: _topic(m.topic) for m in models}
-        self._queues: dict[tuple[Topic, int], asyncio.Queue[Sequence[Record]]] = {}
-        self._news = asyncio.Event()
+        self._worker = Worker("projector")
+        # SQLite has one writer; for PostgreSQL a rebuild need not make live batches wait.
+        self._builder = Worker("rebuild") if store.shared else self._worker
         self._turn = asyncio.Lock()  # live batches and swaps take turns
+        self._rebuilding = Rebuilding(log, store, self._builder, self._turn, batch)
+        self._parked = Parked(log, store, models, self._worker)
+        self._waiters = Waiters()
+        self._given: list[_Given] = []
+        self._news = asyncio.Event()
+        self._fed: dict[Place, int] = {}
         self._opened = asyncio.Event()
-        self._rebuilding: dict[str, asyncio.Task[None]] = {}
+        self._over = False
+        self._alone = False
+        self._rebuilds: dict[str, asyncio.Task[None]] = {}
         self.ready = asyncio.Event()
-        self.trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        return self._worker.trouble or self._builder.trouble
 
     async def run(self) -> None:
-        """Runs until cancelled. Raises SomebodyElseRuns, LogDamaged."""
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            await self._insisting(self._writer.open)
-            for topic in dict.fromkeys(self._topics.values()):
-                for partition in range(self._log.partitions):
-                    start = await self._start(topic, partition)
-                    self._queues[topic, partition] = asyncio.Queue(1)
-                    tasks.append(asyncio.create_task(self._feed(topic, partition, start)))
-            self._announce()
-            self._opened.set()
-            tasks.append(asyncio.create_task(self._advance()))
-            tasks.append(asyncio.create_task(self._replace_outdated()))
-            tasks.append(asyncio.create_task(self._become_ready()))
-            await _first_failure(tasks)
-        finally:
-            await _cancelled([*tasks, *self._rebuilding.values()])
-            self._waiters.stop()
-            self._thread.shutdown(wait=True)
+        """Feeds all partitions from the log until cancelled.
+
+        Raises SomebodyElseRuns, LogDamaged, Superseded.
+        """
+        self._alone = True
+        await self._until_cancelled(self._follow_all)
+
+    async def host(self) -> None:
+        """Until cancelled, writes what a host gives by `take`; other processes may feed other partitions.
+
+        Raises Superseded.
+        """
+        await self._until_cancelled(self._be_fed)
+
+    async def assigned(self, topic: Topic, partition: int) -> int:
+        """The host feeds this partition from now on: after which position its read models go on.
+
+        One attempt; raises what `projections.failures.unavailable` says yes to, Superseded, RunnerStopped.
+        """
+        await self._open()
+        await self._worker.do(self._writer.reload)
+        self._fed[topic, partition] = await self._start(topic, partition)
+        return self._fed[topic, partition]
+
+    async def revoked(self, topic: Topic, partition: int) -> None:
+        """The host does not feed this partition any more."""
+        self._fed.pop((topic, partition), None)
+
+    async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        """Returns when `records`, in order, are durable in all read models of `topic`, parked ones included.
+
+        Those that are taken in are skipped. What is missing before the first records after `assigned`, or
+        after another process fed the partition, is read from the log. Waits while the store is unavailable.
+        Raises RunnerStopped.
+        """
+        await self._open()
+        if not records:
+            return
+        after = min(self._fed.get((topic, partition), records[0].position - 1), records[-1].position)
+        await self._give(topic, partition, Batch(after, records))
 
     async def wait_for(self, read_model: str, partition: int, position: int) -> None:
         """Returns as soon as `read_model` has taken in `position`; bound it with `asyncio.timeout`.
 
         Raises UnknownReadModel, and RunnerStopped when the runner does.
         """
-        self._known(read_model)
+        known(self._models, read_model)
         await self._waiters.wait_for(read_model, partition, position)
 
     def positions(self) -> dict[str, dict[int, int]]:
-        """How far each read model is, by partition."""
-        return {name: dict(slot.positions) for name, slot in self._writer.slots.items()}
+        """How far each read model is, by partition; with a host those that it feeds."""
+        fed = {(n, p) for n, topic in self._topics.items() for t, p in self._fed if t == topic}
+        return {
+            name: {p: at for p, at in slot.positions.items() if self._alone or (name, p) in fed}
+            for name, slot in self._writer.slots.items()
+        }
 
     async def lag(self) -> dict[str, int]:
-        """How many positions each read model is behind its topic, over all partitions."""
-        behind: dict[str, int] = {}
-        for name, positions in self.positions().items():
-            ends = [await self._log.end(self._topics[name], p) for p in positions]
-            behind[name] = sum(max(0, e - at) for e, at in zip(ends, positions.values(), strict=True))
-        return behind
+        """How many positions each read model is behind its topic. Raises LogUnavailable."""
+        return await lag(self._log, self._topics, self.positions())
 
     async def rebuild(self, read_model: str) -> None:
         """Fills new tables from the first record on and swaps them in; queries see the old ones until then.
 
         Returns after the swap; joins a rebuild that is under way. Raises UnknownReadModel.
         """
-        self._known(read_model)
-        await self._opened.wait()
-        task = self._rebuilding.get(read_model)
+        known(self._models, read_model)
+        await self._open()
+        task = self._rebuilds.get(read_model)
         if task is None or task.done():
             task = asyncio.create_task(self._rebuild(read_model))
-            self._rebuilding[read_model] = task
+            self._rebuilds[read_model] = task
         await asyncio.shield(task)
 
     async def retry(self, read_model: str, subject: str) -> int:
-        """Projects the parked records about `subject` in order, up to the first that still fails.
-
-        Returns how many were taken in. Raises UnknownReadModel.
-        """
-        self._known(read_model)
-        await self._opened.wait()
-        total = 0
-        while True:
-            waiting = await self._in_writer(lambda: self._writer.waiting(read_model, subject))
-            records = await self._records(read_model, waiting[: self._batch])
-            done = await self._in_writer(partial(self._writer.retry, read_model, subject, records))
-            total += done
-            if done == 0 or done < len(records):
-                return total
+        """See `Parked.retry`."""
+        await self._open()
+        return await self._parked.retry(read_model, subject)
 
     async def skip(self, read_model: str, subject: str) -> int:
-        """Gives up the first parked record about `subject` and retries those behind it.
+        """See `Parked.skip`."""
+        await self._open()
+        return await self._parked.skip(read_model, subject)
 
-        Returns how many were taken in. Raises UnknownReadModel.
-        """
-        self._known(read_model)
+    async def _until_cancelled(self, begin: Callable[[], Awaitable[_Works]]) -> None:
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._worker.insist(self._writer.open)
+            tasks += [asyncio.create_task(work) for work in await begin()]
+            self._announce()
+            self._opened.set()
+            tasks.append(asyncio.create_task(self._advance()))
+            if self._shared:
+                tasks.append(asyncio.create_task(self._watch()))
+            await _first_failure(tasks)
+        finally:
+            self._over = True
+            self._opened.set()
+            await _cancelled([*tasks, *self._rebuilds.values()])
+            self._waiters.stop()
+            for given in self._given:
+                if not given.done.done():
+                    given.done.set_exception(RunnerStopped("the projection runner has stopped"))
+            self._worker.close()
+            self._builder.close()
+
+    async def _follow_all(self) -> _Works:
+        work: _Works = []
+        for topic in dict.fromkeys(self._topics.values()):
+            for partition in range(self._log.partitions):
+                start = await self._worker.patiently(partial(self._start, topic, partition))
+                self._fed[topic, partition] = start
+                work.append(self._feed(topic, partition, start))
+        return [*work, self._replace_outdated(), self._become_ready()]
+
+    async def _be_fed(self) -> _Works:
+        async def replace_outdated() -> None:
+            await self._replace_outdated()
+            self.ready.set()
+
+        return [replace_outdated()]
+
+    async def _open(self) -> None:
+        """Waits until the read models can be fed. Raises RunnerStopped."""
         await self._opened.wait()
-        if not await self._in_writer(lambda: self._writer.skip(read_model, subject)):
-            return 0
-        return await self.retry(read_model, subject)
-
-    def _known(self, read_model: str) -> None:
-        if read_model not in self._topics:
-            raise UnknownReadModel(f"no read model {read_model!r}; there are {', '.join(self._topics)}")
-
-    async def _records(
-        self, read_model: str, places: Iterable[tuple[int, int]]
-    ) -> dict[tuple[int, int], Record]:
-        found: dict[tuple[int, int], Record] = {}
-        for partition, position in places:
-            for record in await self._log.read(self._topics[read_model], partition, position - 1, 1):
-                found[partition, record.position] = record
-        return found
+        if self._over:
+            raise RunnerStopped("the projection runner has stopped")
 
     async def _start(self, topic: Topic, partition: int) -> int:
         """After which position the live read models of `topic` go on."""
-        followers = [s for n, s in self._writer.slots.items() if self._topics[n] == topic]
-        current = [s.positions[partition] for s in followers if s.model.name not in self._writer.outdated]
-        start = min(current) if current else await self._log.end(topic, partition)
-        self._writer.fed[topic, partition] = start
-        return start
+        slots = self._writer.slots
+        current = [
+            slots[n].positions[partition]
+            for n, t in self._topics.items()
+            if t == topic and n not in self._writer.outdated
+        ]
+        return min(current) if current else await self._log.end(topic, partition)
 
     async def _feed(self, topic: Topic, partition: int, position: int) -> None:
         """Reads a batch whenever the one before is written.
@@ -155,34 +219,87 @@ class ProjectionRunner:
         Not while: a thread that writes to SQLite gives the interpreter up at every statement, and gets it
         back from a busy one milliseconds later.
         """
-        queue = self._queues[topic, partition]
         while True:
             records = await self._read(topic, partition, position, follow=True)
+            await self._give(topic, partition, Batch(position, records))
             position = records[-1].position
-            queue.put_nowait(records)
-            self._news.set()
-            await queue.join()
+
+    async def _give(self, topic: Topic, partition: int, batch: Batch) -> None:
+        given = _Given((topic, partition), batch, asyncio.get_running_loop().create_future())
+        self._given.append(given)
+        self._news.set()
+        await given.done
 
     async def _advance(self) -> None:
+        """Writes what was given, one batch of each partition at a time."""
         while True:
             await self._news.wait()
             self._news.clear()
-            batches: dict[str, Batches] = {}
-            taken = [(place, queue) for place, queue in self._queues.items() if not queue.empty()]
-            for (topic, partition), queue in taken:
-                batches.setdefault(topic, {})[partition] = queue.get_nowait()
-            async with self._turn:
-                await self._insisting(
-                    partial(self._writer.apply, batches), partial(self._writer.apply_again, batches)
+            while self._given:
+                taken = {given.place: given for given in reversed(self._given)}
+                async with self._turn:
+                    await self._write({place: given.batch for place, given in taken.items()})
+                for place, given in taken.items():
+                    self._given.remove(given)
+                    if place in self._fed or self._alone:
+                        self._fed[place] = given.batch.records[-1].position
+                    if not given.done.done():
+                        given.done.set_result(None)
+
+    async def _write(self, given: Mapping[Place, Batch]) -> None:
+        """Has all of `given` in all live read models, whoever else has advanced them meanwhile."""
+        batches = dict(given)
+        while True:
+            now = _by_topic(batches)
+            try:
+                await self._worker.insist(
+                    partial(self._writer.apply, now), partial(self._writer.apply_again, now)
                 )
-            self._announce()
-            for _, queue in taken:
-                queue.task_done()
+                break
+            except Gap as gap:
+                place, missing = await self._missing(gap)
+                if missing.records:
+                    await self._write({place: missing})
+                else:  # there is nothing in between
+                    batches[place] = replace(batches[place], after=missing.after)
+            except Moved as moved:
+                await self._reload(moved)
+                for place, at in self._fed.items():
+                    batches.setdefault(place, Batch(at, ()))
+        self._announce()
+
+    async def _missing(self, gap: Gap) -> tuple[Place, Batch]:
+        topic = self._topics[gap.read_model]
+        read = await self._read(topic, gap.partition, gap.position)
+        return (topic, gap.partition), Batch(gap.position, [r for r in read if r.position <= gap.until])
+
+    async def _reload(self, moved: Moved) -> None:
+        before = self._writer.slots[moved.read_model]
+        await self._worker.insist(self._writer.reload)
+        now = self._writer.slots[moved.read_model]
+        same = now.generation == before.generation
+        if self._alone and same and now.positions[moved.partition] != before.positions[moved.partition]:
+            raise moved
+
+    async def _watch(self) -> None:
+        """Notices what other processes have swapped in, also where nothing happens."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                if not await self._worker.do(self._writer.swapped):
+                    continue
+            except Exception as error:
+                if unavailable(error):
+                    continue
+                raise
+            async with self._turn:
+                await self._worker.insist(self._writer.reload)
+                await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
 
     async def _become_ready(self) -> None:
         for name, topic in self._topics.items():
             for partition in range(self._log.partitions):
-                end = await self._log.end(topic, partition)
+                end = await self._worker.patiently(partial(self._log.end, topic, partition))
                 await self._waiters.wait_for(name, partition, end)
         self.ready.set()
 
@@ -192,30 +309,10 @@ class ProjectionRunner:
             await self.rebuild(name)
 
     async def _rebuild(self, name: str) -> None:
-        slot = await self._insisting(lambda: self._writer.begin_building(name))
-        try:
-            slot = await self._catch_up(slot)
-            await self._insisting(partial(self._writer.index, slot))
-            slot = await self._catch_up(slot)
-            async with self._turn:
-                slot = await self._catch_up(slot)
-                await self._insisting(partial(self._writer.swap, slot))
-        except Exception:
-            await self._in_writer(partial(self._writer.abandon, slot))
-            raise
-        self._announce()
-
-    async def _catch_up(self, slot: Slot) -> Slot:
-        """Fills `slot` to the end of its topic."""
-        topic = self._topics[slot.model.name]
-        for partition in slot.positions:
-            while records := await self._read(topic, partition, slot.positions[partition]):
-                batches: Batches = {partition: records}
-                slot = await self._insisting(
-                    partial(self._writer.build, slot, batches),
-                    partial(self._writer.build_again, slot, batches),
-                )
-        return slot
+        await self._rebuilding.rebuild(self._models[name])
+        async with self._turn:
+            await self._worker.insist(self._writer.reload)
+            await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
 
     async def _read(
         self, topic: Topic, partition: int, after: int, *, follow: bool = False
@@ -229,48 +326,19 @@ class ProjectionRunner:
                     return records
                 await self._log.wait(topic, partition, after)
 
-        return await self._patiently(read, read)
+        return await self._worker.patiently(read)
 
     def _announce(self) -> None:
         for name, slot in self._writer.slots.items():
             if name not in self._writer.outdated:
                 self._waiters.reached({(name, p): at for p, at in slot.positions.items()})
 
-    async def _insisting(self, work: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-        """Does `work` in the writer's thread, with `again` for as long as the store is unavailable."""
-        return await self._patiently(lambda: self._in_writer(work), lambda: self._in_writer(again or work))
 
-    async def _patiently(self, first: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]]) -> T:
-        attempt = first
-        for pause in chain(_BACK_OFF, repeat(_BACK_OFF[-1])):
-            try:
-                result = await attempt()
-            except (*UNAVAILABLE, LogUnavailable) as error:
-                if not self.trouble:
-                    _LOG.warning("read models do not advance: %s", error)
-                self.trouble = str(error)
-                attempt = again
-                await asyncio.sleep(pause)
-            else:
-                self.trouble = ""
-                return result
-        raise AssertionError("unreachable")
-
-    async def _in_writer(self, work: Callable[[], T]) -> T:
-        """`work` in the writer's thread; when cancelled, still waits for its end."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
-
-
-def _topic(name: str) -> Topic:
-    for topic in TOPICS:
-        if topic == name:
-            return topic
-    raise ValueError(f"no topic {name!r}")
+def _by_topic(batches: Mapping[Place, Batch]) -> dict[str, dict[int, Batch]]:
+    result: dict[str, dict[int, Batch]] = {}
+    for (topic, partition), batch in batches.items():
+        result.setdefault(topic, {})[partition] = batch
+    return result
 
 
 async def _first_failure(tasks: Iterable[asyncio.Task[None]]) -> None:

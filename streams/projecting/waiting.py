@@ -5,8 +5,8 @@ import heapq
 from collections.abc import Mapping
 from itertools import count
 
-Place = tuple[str, int]
-"""A read model's name and a partition."""
+from streams.log import Log, Topic
+from streams.projecting.notices import Place
 
 
 class RunnerStopped(Exception):
@@ -47,3 +47,14 @@ class Waiters:
                 if not future.done():
                     future.set_exception(RunnerStopped("the projection runner has stopped"))
             waiting.clear()
+
+
+async def lag(
+    log: Log, topics: Mapping[str, Topic], positions: Mapping[str, Mapping[int, int]]
+) -> dict[str, int]:
+    """How many positions each read model is behind its topic. Raises LogUnavailable."""
+    behind: dict[str, int] = {}
+    for name, reached in positions.items():
+        ends = [await log.end(topics[name], p) for p in reached]
+        behind[name] = sum(max(0, end - at) for end, at in zip(ends, reached.values(), strict=True))
+    return behind

@@ -1,22 +1,27 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from projections.catalogue import READ_MODELS
 from projections.queries import ReadModels
-from projections.store import Store, open_store
+from projections.store import Store
 from schemas.message import Message
 from streams.log import Record, Topic
 from streams.projecting.writing import Writer
 from tests.projections.events import placed
+from tests.projections.stores import postgres_store, sqlite_store
+from tests.streams.batches import batch
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    store = open_store(tmp_path / "readmodels.db")
-    yield store
-    store.close()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        opened = sqlite_store(tmp_path)
+    else:
+        opened = postgres_store(request.getfixturevalue("empty_read_models"))
+    with opened as store:
+        yield store
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def happen(writer: Writer) -> Happen:
         first = ends.get(topic, 0) + 1
         ends[topic] = first + len(messages) - 1
         records = [Record(topic, 0, p.position, p.envelope) for p in placed(*messages, first=first)]
-        writer.apply({topic: {0: records}})
+        writer.apply({topic: batch(records)})
         return records
 
     return happen

@@ -1,21 +1,24 @@
 """Laws: whatever the events and however they are batched, the rows are their fold, also as of then."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, select
 
 from projections.catalogue import READ_MODELS
 from projections.queries import ReadModels
-from projections.store import Generation, Store, open_store
+from projections.resources import Resources
+from projections.store import Generation, Store
 from schemas.catalog import AGGREGATES, EVENTS
 from schemas.message import Message
 from streams.log import Record
+from streams.projecting.building import Building
 from streams.projecting.writing import Writer
 from tests.projections.events import (
     deleted,
@@ -31,6 +34,8 @@ from tests.projections.events import (
     stopped,
     superseded,
 )
+from tests.projections.stores import postgres_store, sqlite_store
+from tests.streams.batches import batch
 
 NAMES = st.sampled_from(["a", "b"])
 EVENT = st.one_of(
@@ -55,13 +60,22 @@ EVENT = st.one_of(
 )
 HISTORY = st.lists(EVENT, max_size=25)
 
+StoreMaker = Callable[[], AbstractContextManager[Store]]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def a_store(request: pytest.FixtureRequest) -> StoreMaker:
+    """Makes an empty store, for each history one."""
+    if request.param == "postgresql":
+        server = request.getfixturevalue("empty_read_models")
+        return lambda: postgres_store(server)
+    return _in_a_file
+
 
 @contextmanager
-def a_store() -> Iterator[Store]:
-    with tempfile.TemporaryDirectory() as directory:
-        store = open_store(Path(directory) / "readmodels.db")
+def _in_a_file() -> Iterator[Store]:
+    with tempfile.TemporaryDirectory() as directory, sqlite_store(Path(directory)) as store:
         yield store
-        store.close()
 
 
 def records(history: Sequence[Message]) -> list[Record]:
@@ -96,15 +110,17 @@ def _without_none(value: Any) -> Any:
     return [_without_none(v) for v in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HISTORY, st.integers(1, 7))
-async def test_the_rows_are_the_fold_now_and_as_of_every_position(history: list[Message], size: int):
+async def test_the_rows_are_the_fold_now_and_as_of_every_position(
+    a_store: StoreMaker, history: list[Message], size: int
+):
     everything = records(history)
     with a_store() as store:
         writer = Writer(store, READ_MODELS, 1)
         writer.open()
         for i in range(0, len(everything), size):
-            writer.apply({"events": {0: everything[i : i + size]}})
+            writer.apply({"events": batch(everything[i : i + size])})
         ask = ReadModels(store)
         try:
             for p in range(len(history) + 1):
@@ -115,22 +131,30 @@ async def test_the_rows_are_the_fold_now_and_as_of_every_position(history: list[
             ask.close()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HISTORY, st.integers(1, 7), st.integers(1, 7))
-def test_rebuilt_tables_equal_the_live_ones(history: list[Message], live: int, rebuilt: int):
+def test_rebuilt_tables_equal_the_live_ones(
+    a_store: StoreMaker, history: list[Message], live: int, rebuilt: int
+):
     everything = records(history)
     with a_store() as store:
         writer = Writer(store, READ_MODELS, 1)
         writer.open()
         for i in range(0, len(everything), live):
-            writer.apply({"events": {0: everything[i : i + live]}})
-        slot = writer.begin_building("resources")
+            writer.apply({"events": batch(everything[i : i + live])})
+        building = Building(store, Resources(), 1)
+        assert building.begin()
         for i in range(0, len(everything), rebuilt):
-            slot = writer.build(slot, {0: everything[i : i + rebuilt]})
-        writer.index(slot)
-        assert len(contents(store, slot.generation)) > len(AGGREGATES)
-        assert contents(store, slot.generation) == contents(store, writer.slots["resources"].generation)
-        writer.swap(slot)
+            building.take(0, batch(everything[i : i + rebuilt])[0])
+        building.index()
+        assert len(contents(store, building.slot.generation)) > len(AGGREGATES)
+        assert contents(store, building.slot.generation) == contents(
+            store, writer.slots["resources"].generation
+        )
+        assert building.swap()
+        building.end()
+        writer.reload()
+        assert writer.slots["resources"].generation == building.slot.generation
         assert writer.slots["resources"].positions == {0: len(history)}
 
 

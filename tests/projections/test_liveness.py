@@ -9,6 +9,7 @@ from schemas.message import Message
 from schemas.status import LivenessReported, LivenessState
 from streams.log import Record
 from streams.projecting.writing import Writer
+from tests.projections.applying import apply
 from tests.projections.events import START, at, node, placed
 
 LOCAL = ("acme", "local")
@@ -29,7 +30,7 @@ class House:
     def happen(self, *messages: Message) -> None:
         records = [Record("status", 0, p.position, p.envelope) for p in placed(*messages, first=self.end + 1)]
         self.end += len(records)
-        self.writer.apply({"status": {0: records}})
+        apply(self.writer, "status", records)
 
     def changed(self, seconds: float) -> dict[tuple[str, str], tuple[Liveness, Liveness | None]]:
         with self.store.reader.begin() as connection:

@@ -11,6 +11,7 @@ from projections.windows import lags_between, minute_of
 from schemas.status import RolloutReported, RolloutState
 from streams.log import Record
 from streams.projecting.writing import Writer
+from tests.projections.applying import apply
 from tests.projections.events import at, placed
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
@@ -82,7 +83,7 @@ class TestWhatWasTold:
         message = RolloutReported(organization="acme", name=name, at=at(seconds), state=state, **more)
         (p,) = placed(message, first=self.end + 1)
         self.end += 1
-        self.writer.apply({"status": {0: [Record("status", 0, p.position, p.envelope)]}})
+        apply(self.writer, "status", [Record("status", 0, p.position, p.envelope)])
 
     @property
     def prefix(self) -> str:

@@ -17,6 +17,7 @@ from projections.windows import (
 )
 from streams.log import Record
 from streams.projecting.writing import Writer
+from tests.projections.applying import apply
 from tests.projections.events import at, outcome, placed
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
@@ -40,8 +41,8 @@ def _records(first: int, *decided: float, accepted: bool = True) -> list[Record]
 def test_commands_are_counted_in_the_minute_they_were_decided_in_also_when_they_come_late(
     store: Store, writer: Writer
 ):
-    writer.apply({"outcomes": {0: [*_records(1, 1.0, 2.0), *_records(3, 61.0)]}})
-    writer.apply({"outcomes": {0: _records(4, 3.0, accepted=False)}})
+    apply(writer, "outcomes", [*_records(1, 1.0, 2.0), *_records(3, 61.0)])
+    apply(writer, "outcomes", _records(4, 3.0, accepted=False))
 
     with store.reader.begin() as connection:
         prefix = writer.slots["windows"].generation.prefix
@@ -55,8 +56,8 @@ def test_commands_are_counted_in_the_minute_they_were_decided_in_also_when_they_
 
 def test_what_comes_again_is_not_counted_again(store: Store, writer: Writer):
     records = _records(1, 1.0, 2.0)
-    writer.apply({"outcomes": {0: records[:1]}})
-    writer.apply({"outcomes": {0: records}})
+    apply(writer, "outcomes", records[:1])
+    apply(writer, "outcomes", records)
 
     with store.reader.begin() as connection:
         found = changes_between(connection, writer.slots["windows"].generation.prefix, "acme", *EVER)

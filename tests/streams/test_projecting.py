@@ -19,6 +19,7 @@ from schemas.api import API
 from schemas.envelope import Envelope
 from schemas.project import PROJECT
 from streams.projecting import ProjectionRunner, RunnerStopped, SomebodyElseRuns, UnknownReadModel
+from streams.projecting.building import Building
 from streams.projecting.writing import Writer
 from streams.sqlite.log import SqliteLog
 from tests.projections.events import envelope, outcome, project, published
@@ -336,12 +337,14 @@ async def test_another_version_is_filled_anew_and_then_swapped_in(store: Store, 
 async def test_a_half_filled_rebuild_is_dropped_at_the_next_start(store: Store):
     writer = Writer(store, READ_MODELS, 1)
     writer.open()
-    slot = writer.begin_building("resources")
+    building = Building(store, Resources(), 1)
+    assert building.begin()
+    building.end()
     Writer(store, READ_MODELS, 1).open()
     with store.reader.begin() as connection:
         states = connection.execute(select(GENERATIONS.c.state)).scalars().all()
         left = connection.exec_driver_sql(
-            "select count(*) from sqlite_master where name like ?", (f"{slot.generation.prefix}%",)
+            "select count(*) from sqlite_master where name like ?", (f"{building.slot.generation.prefix}%",)
         ).scalar()
     assert set(states) == {"live"}
     assert left == 0

@@ -14,6 +14,7 @@ from streams.log import Record, Topic
 from streams.projecting.slots import Batches
 from streams.projecting.writing import Writer
 from tests.projections.events import deleted, delivery, node, outcome, placed, published, started
+from tests.streams.batches import batch
 
 
 class Crash(BaseException):
@@ -25,16 +26,11 @@ def records(topic: Topic, messages: Sequence[Message], first: int = 1) -> list[R
 
 
 BEFORE = [published(revision=1), started("d1")]
+EVENTS = [published(revision=2), deleted(), published("b", 1), published(revision=1), started("d2")]
 BATCH: dict[str, Batches] = {
-    "events": {
-        0: records(
-            "events",
-            [published(revision=2), deleted(), published("b", 1), published(revision=1), started("d2")],
-            3,
-        )
-    },
-    "outcomes": {0: records("outcomes", [outcome("c1"), outcome("c2")])},
-    "status": {0: records("status", [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1")])},
+    "events": batch(records("events", EVENTS, 3)),
+    "outcomes": batch(records("outcomes", [outcome("c1"), outcome("c2")])),
+    "status": batch(records("status", [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1")])),
 }
 
 
@@ -57,7 +53,7 @@ def contents(store: Store) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("moment", ["before_cursor_execute", "after_cursor_execute", "commit"])
 def test_a_crash_at_every_statement(tmp_path: Path, moment: str):
-    first: dict[str, Batches] = {"events": {0: records("events", BEFORE)}}
+    first: dict[str, Batches] = {"events": batch(records("events", BEFORE))}
     store, writer = opened(tmp_path / "whole.db")
     writer.apply(first)
     before = contents(store)

@@ -1,0 +1,12 @@
+"""Records into the read models of a writer."""
+
+from collections.abc import Sequence
+
+from streams.log import Record, Topic
+from streams.projecting.slots import Batch
+from streams.projecting.writing import Writer
+
+
+def apply(writer: Writer, topic: Topic, records: Sequence[Record]) -> None:
+    """One batch of partition 0."""
+    writer.apply({topic: {0: Batch(records[0].position - 1, records)}})

@@ -1,0 +1,60 @@
+"""Empty stores for tests, in either database."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from projections.catalogue import READ_MODELS
+from projections.store import Store, open_store
+from streams.projecting.writing import Writer
+from tests.real_postgres import execute
+
+_TEMPLATE = "signalbox_empty"
+
+
+@contextmanager
+def sqlite_store(directory: Path) -> Iterator[Store]:
+    store = open_store(directory / "readmodels.db")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def postgres_store(server: str) -> Iterator[Store]:
+    with postgres_copy(server) as url:
+        store = open_store(url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def postgres_copy(server: str) -> Iterator[str]:
+    """The URL of a database with empty read models: copied, which takes a tenth of making the tables."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    execute(server, f"create database {name} template {_TEMPLATE}")
+    try:
+        yield _url(server, name)
+    finally:
+        execute(server, f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def empty_read_models(postgres_server: str) -> str:
+    """The server, for `postgres_store` and `postgres_copy`."""
+    execute(postgres_server, f"create database {_TEMPLATE}")
+    store = open_store(_url(postgres_server, _TEMPLATE))
+    Writer(store, READ_MODELS, 1).open()
+    store.close()
+    return postgres_server
+
+
+def _url(server: str, database: str) -> str:
+    return make_url(server).set(database=database).render_as_string(hide_password=False)

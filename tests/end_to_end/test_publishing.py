@@ -1,0 +1,60 @@
+"""A program that knows only aiokafka and CloudEvents publishes a command and sees its API answer."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.house import ROOT
+from streams.kafka.settings import KafkaSettings
+from tests.end_to_end.test_roles import OnSharedServers
+
+EXAMPLE = ROOT / "examples" / "publish_a_command.py"
+KNOWN = {"aiokafka", "cloudevents"}
+"""Packages the example may use, beside Python's own."""
+
+
+@pytest.fixture
+def house(
+    envoy: Path, kafka_settings_of: Callable[[int], KafkaSettings], postgres_url: str, tmp_path: Path
+) -> Iterator[OnSharedServers]:
+    made = OnSharedServers(tmp_path / "data", settings=kafka_settings_of(2), url=postgres_url)
+    try:
+        yield made
+    finally:
+        made.raze()
+
+
+def python(house: OnSharedServers, *arguments: str, **environment: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        env={**house.environment, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_the_example_knows_nothing_of_signalbox() -> None:
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(EXAMPLE.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names == KNOWN
+
+
+def test_its_api_answers_through_envoy(house: OnSharedServers, upstream: str) -> None:
+    house.up()
+    create = ("-m", "signalbox", "token", "create", "--organization", "default", "--subject", "shop")
+    token = python(house, *create, SIGNALBOX_SECRETS=str(house.data / "secrets"))
+    said = python(house, str(EXAMPLE), upstream, SIGNALBOX_COMMAND_TOKEN=token)
+    assert [line.split()[1] for line in said.splitlines()] == ["accepted", "accepted"]
+    house.answered("/orders/items", "orders@1")

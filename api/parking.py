@@ -21,12 +21,14 @@ from api.resources import LIMIT, MOST, cursor
 from api.responses import json_answer
 from api.submission import traceparent
 from projections.asking import cursor_after, read_cursor
+from projections.failures import ReadModelsUnavailable
 from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.parked import PARKED, Parked, ParkedEventSkipped, ParkedEventsRetried
 from streams.log import TOPICS
 from streams.projecting import UnknownReadModel
+from streams.projecting.slots import Superseded
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -139,6 +141,8 @@ async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> AS
         taken = await work
     except UnknownReadModel as error:
         raise not_found(f"read model {name[:100]!r}") from error
+    except (ReadModelsUnavailable, Superseded) as error:
+        raise unavailable(f"The read model {name!r} cannot be written at the moment.") from error
     left = next((w for w in await _waiting(call) if _key(w) == (name, subject)), None)
     answer: dict[str, Any] = {"read_model": name, "subject": subject, "taken": taken, "waiting": 0}
     if left is not None:

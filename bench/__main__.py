@@ -11,9 +11,11 @@ from rich.table import Table
 
 from bench.figure import Figure, machine
 
-BENCHES = ("translate", "commands", "rebuild", "change", "folder", "fanout")
-LONG = ("crash",)
-"""Run only when they are named: more than half an hour each."""
+EMBEDDED = ("translate", "commands", "rebuild", "change", "folder", "fanout")
+KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
+BENCHES = (*EMBEDDED, *KAFKA)
+LONG = ("crash", "kafka_crash")
+"""Run only when they are named: more than a quarter of an hour each."""
 RESULTS = Path(__file__).parent / "results"
 
 

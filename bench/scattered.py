@@ -38,6 +38,12 @@ class RoleProcess:
     def until_ready(self, seconds: float = 60.0) -> None:
         until(self.ready, f"{self.name} ready", seconds, 0.02)
 
+    def began_until_ready(self) -> float:
+        """Seconds from the start, just begun, until it is ready."""
+        began = time.perf_counter()
+        self.until_ready()
+        return time.perf_counter() - began
+
     def ready(self) -> bool:
         if self.running is None or self.running.poll() is not None:
             raise RuntimeError(f"{self.name} ended: {self.log_file.read_text()[-3000:]}")

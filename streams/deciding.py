@@ -191,7 +191,7 @@ class Decider:
         except LogUnavailable as error:
             logger.error("deciding waits for the log: %s", error)
             return False
-        batch = Decisions(self.world, self.head, self.source, self.clock, at)
+        batch = Decisions(self.world, self.head, self.source, self.clock(), at)
         self._deciding = True
         first = {id: Outcome.of(record.envelope.data) for id, record in known.items()}
         for record in records:
@@ -245,7 +245,7 @@ class Decider:
         if answerable(record.envelope):
             batch.refuse(record.envelope, rejected(fault.rule, fault.reason))
         else:
-            batch.parked.append(parked(record, fault, self.source, self.clock()))
+            batch.parked.append(parked(record, fault, self.source, batch.now))
 
     def _snapshots(self, head: Head) -> list[Snapshot]:
         kept = [of_subject(self.world, self.partition, subject, head.position) for subject in self._dirty]

@@ -1,7 +1,6 @@
 """Commands to events and outcomes, as envelopes: what one transaction of the decider writes."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -29,7 +28,8 @@ class Decisions:
     world: World
     head: Head
     source: str
-    clock: Callable[[], str]
+    now: str
+    """When this batch is decided."""
     first: int
     """Where the first event will stand."""
     events: list[Envelope] = field(default_factory=list[Envelope])
@@ -54,11 +54,10 @@ class Decisions:
 
     def refuse(self, envelope: Envelope, why: Rejection) -> None:
         """Tells the sender, and leaves the id as it is."""
-        self.refused.append((envelope, self._outcome(envelope, why, self.clock())))
+        self.refused.append((envelope, self._outcome(envelope, why)))
 
     def add(self, envelope: Envelope) -> None:
         """Decides the command in `envelope`; its outcome is found under its id."""
-        now = self.clock()
         command = read_command(envelope)
         result: Decided | Rejection
         if isinstance(command, Rejection):
@@ -68,8 +67,8 @@ class Decisions:
         if isinstance(result, Decided):
             self.changes.extend(result.changes)
             for subject, event in result.events:
-                self._append(envelope, subject, event, now)
-        self.outcomes[envelope.id] = (envelope, self._outcome(envelope, result, now))
+                self._append(envelope, subject, event)
+        self.outcomes[envelope.id] = (envelope, self._outcome(envelope, result))
 
     def _decide(self, request: Request[Command]) -> Decided | Rejection:
         try:
@@ -79,13 +78,13 @@ class Decisions:
             logger.exception("command %s (%s) could not be decided", request.id, request.command.type())
             return rejected("cannot-decide", "The command could not be decided; this is a defect.")
 
-    def _append(self, cause: Envelope, subject: str, event: Event, now: str) -> None:
+    def _append(self, cause: Envelope, subject: str, event: Event) -> None:
         chained = Envelope(
             id=uuid7(),
             type=event.type(),
             source=self.source,
             subject=subject,
-            time=now,
+            time=self.now,
             partitionkey=cause.partitionkey,
             data=event.data(),
             dataschema=dataschema(type(event)),
@@ -101,7 +100,7 @@ class Decisions:
         self.head = self.head.after(chained, self.first + len(self.events))
         self.events.append(chained)
 
-    def _outcome(self, envelope: Envelope, result: Decided | Rejection, now: str) -> Outcome:
+    def _outcome(self, envelope: Envelope, result: Decided | Rejection) -> Outcome:
         refused = result if isinstance(result, Rejection) else None
         done = result if isinstance(result, Decided) else None
         return Outcome(
@@ -110,7 +109,7 @@ class Decisions:
             command=envelope.type,
             digest=digest(envelope.data),
             requested_at=envelope.time,
-            decided_at=now,
+            decided_at=self.now,
             position=self.head.position,
             subject=done.subject if done else envelope.subject,
             accepted=done is not None,

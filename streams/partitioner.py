@@ -1,5 +1,7 @@
 """Which partition a key belongs to, the same on every engine."""
 
+from functools import lru_cache
+
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
 
@@ -18,6 +20,7 @@ def murmur2(data: bytes) -> int:
     return h ^ h >> 15
 
 
+@lru_cache(maxsize=65_536)
 def partition_of(key: str, partitions: int) -> int:
     """As Kafka's default partitioner: the hash's lower 31 bits modulo the partition count."""
     if partitions == 1:

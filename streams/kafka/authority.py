@@ -151,6 +151,8 @@ class Authority:
             raise Unauthorized(
                 f"the token of {grant.authid!r} is not good for the organization {envelope.partitionkey!r}"
             )
+        if (envelope.authtype, envelope.authid) == (grant.authtype, grant.authid):
+            return envelope
         return replace(envelope, authtype=grant.authtype, authid=grant.authid)
 
     def _keys(self, *, at_once: bool = False) -> Mapping[str, TrustedKey]:

@@ -20,13 +20,13 @@ from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
 from streams.kafka.fetching import Fetching
 from streams.kafka.index import LocalIndex
-from streams.kafka.producing import REQUEST_SECONDS, require_size, started_producer, stopped, unavailable
+from streams.kafka.producing import REQUEST_SECONDS, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
 from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import AUTHORIZATION, decode, encode
-from streams.kafka.writing import Message, PartitionWriter, Write
+from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
 from streams.log import (
     FAULTS,
     TOPICS,
@@ -53,8 +53,11 @@ class Authority(Protocol):
         """The token that goes with a command of ours."""
         ...
 
-    def verify(self, token: str, envelope: Envelope, /) -> Envelope:
-        """The command, in the name of whom the token is for. Raises Unauthorized."""
+    def verify(self, token: str, envelope: Envelope, at: float, /) -> Envelope:
+        """The command, in the name of whom the token was for at that time (Unix seconds).
+
+        Raises Unauthorized.
+        """
         ...
 
 
@@ -251,8 +254,8 @@ class KafkaLog:
     ) -> dict[int, list[int]]:
         messages = {partition: self._messages(topic, some) for partition, some in by_partition.items()}
         name = self.settings.topic(topic)
-        for message in (m for some in messages.values() for m in some):
-            require_size(name, message.size(), self.settings.max_message)
+        for some in messages.values():
+            require_sizes(name, some, self.settings.max_message)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 producer = await self._shared_producer()
@@ -302,7 +305,9 @@ class KafkaLog:
         if self._authority is None:
             return record
         try:
-            return replace(record, envelope=self._authority.verify(token, record.envelope))
+            # By the broker's clock: a command may wait longer for its decision than its token is good.
+            command = self._authority.verify(token, record.envelope, message.timestamp / 1000)
+            return record if command is record.envelope else replace(record, envelope=command)
         except Unauthorized as error:
             return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))
 

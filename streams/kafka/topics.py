@@ -46,7 +46,12 @@ def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
         TopicSpec(
             "commands",
             {"cleanup.policy": "delete"},
-            {"retention.ms": str(WEEK_MS), "max.message.bytes": small},
+            # By the broker's clock: whether a token was good is judged by when its command came.
+            {
+                "retention.ms": str(WEEK_MS),
+                "max.message.bytes": small,
+                "message.timestamp.type": "LogAppendTime",
+            },
         ),
         TopicSpec("events", kept, {"max.message.bytes": large}),
         TopicSpec("outcomes", kept, {"max.message.bytes": large}),

@@ -7,7 +7,7 @@ event will stand is known before it is sent.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from streams.log import Fenced, LogUnavailable, WrongExpectedPosition
 
 FRAME = 70
 """Bytes of a message beside what is in it, at most."""
+MANY_HEADERS = 30
 MARKER = 1
 """A transaction's end takes one offset in every partition it wrote to."""
 
@@ -44,6 +45,15 @@ class Message:
         """Bytes, about as the broker counts them."""
         headers = sum([len(name) + len(value) for name, value in self.headers])
         return len(self.key) + len(self.value or b"") + headers + 4 * len(self.headers) + FRAME
+
+
+def require_sizes(topic: str, messages: Iterable[Message], limit: int) -> None:
+    """Raises MessageTooLarge before the broker has to. `limit` in bytes."""
+    near = limit // 2
+    for message in messages:
+        # What is far from it is not measured: headers come with commands, which are limited themselves.
+        if len(message.value or b"") > near or len(message.headers) > MANY_HEADERS:
+            require_size(topic, message.size(), limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +121,8 @@ class PartitionWriter:
         Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable when it is not known what
         became of it.
         """
-        limit = self._settings.max_message * ROOM
         for write in writes:
-            for message in write.messages:
-                require_size(write.place.topic, message.size(), limit)
+            require_sizes(write.place.topic, write.messages, self._settings.max_message * ROOM)
         async with self._turn:
             self._check_expectations(writes)
             producer = self._producer

@@ -1,0 +1,181 @@
+"""Deciding on Kafka: how long one command takes, how many a second, and how long a decider takes to start."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bench.figure import Figure, median, percentile
+from bench.scattered import Scattered, cpu_seconds, scattered
+from schemas.avro import dataschema
+from schemas.envelope import Envelope
+from schemas.identity import timestamp, uuid7
+from schemas.organization import DefineOrganization
+from schemas.project import DefineProject
+from streams.deciding import Decider
+from streams.kafka.authority import open_authority
+from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
+from streams.log import Record
+from streams.snapshots import OWNER
+
+BATCH = 1_000
+
+
+def command(made: DefineOrganization | DefineProject) -> Envelope:
+    return Envelope(
+        id=uuid7(),
+        type=made.type(),
+        source="/bench",
+        subject=f"organizations/{made.organization}",
+        time=timestamp(),
+        partitionkey=made.organization,
+        data=made.data(),
+        dataschema=dataschema(type(made)),
+        authtype="user",
+        authid="bench",
+    )
+
+
+def organizations(log: KafkaLog) -> list[str]:
+    """One for each partition."""
+    names: dict[int, str] = {}
+    for number in range(10_000):
+        names.setdefault(log.partition_of(f"org-{number}"), f"org-{number}")
+        if len(names) == log.partitions:
+            break
+    return list(names.values())
+
+
+@asynccontextmanager
+async def opened(house: Scattered) -> AsyncIterator[KafkaLog]:
+    """The house's log, as a process that may command anything."""
+    secrets = house.data / "secrets"
+    secrets.mkdir(exist_ok=True)
+    authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
+    settings = KafkaSettings(bootstrap=house.environment["SIGNALBOX_KAFKA"], partitions=house.partitions)
+    with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
+        log = await KafkaLog.open(settings, Path(work), authority=authority)
+        try:
+            yield log
+        finally:
+            await log.close()
+
+
+async def one_at_a_time(house: Scattered, count: int = 500) -> list[float]:
+    """Milliseconds from sending a command to hearing its outcome."""
+    times: list[float] = []
+    async with opened(house) as log:
+        await log.append("commands", [command(DefineOrganization(organization="acme", name="acme"))])
+        at = await _outcome(log, 0)
+        for number in range(count):
+            asked = command(DefineProject(organization="acme", name=f"p-{number}"))
+            began = time.perf_counter()
+            await log.append("commands", [asked])
+            await log.wait("outcomes", 0, at)
+            times.append((time.perf_counter() - began) * 1000)
+            at = await _outcome(log, at)
+    return times
+
+
+async def _outcome(log: KafkaLog, after: int) -> int:
+    """The position of the next outcome."""
+    await log.wait("outcomes", 0, after)
+    return (await log.read("outcomes", 0, after, 1))[0].position
+
+
+async def put_waiting(house: Scattered, count: int) -> None:
+    """Puts `count` commands on the topic, as many in each partition."""
+    async with opened(house) as log:
+        names = organizations(log)
+        await log.append("commands", [command(DefineOrganization(organization=o, name=o)) for o in names])
+        for start in range(0, count, BATCH):
+            some = [
+                command(DefineProject(organization=names[n % len(names)], name=f"p-{n}"))
+                for n in range(start, start + BATCH)
+            ]
+            await log.append("commands", some)
+
+
+async def decided(house: Scattered, count: int) -> tuple[float, float]:
+    """Commands a second while `count` wait, and the share of a core that the broker took meanwhile."""
+    async with opened(house) as log:
+        done, began, cpu, first = 0, 0.0, 0.0, 0
+        assert house.kafka.pid is not None
+        while done < count:
+            # Commands are without gaps, so how far they are consumed is how many are decided.
+            at = [await log.consumed(OWNER, "commands", p) for p in range(log.partitions)]
+            done = sum(at)
+            if done and not began:
+                began, cpu, first = time.perf_counter(), cpu_seconds(house.kafka.pid), done
+            await asyncio.sleep(0.05)
+        seconds = time.perf_counter() - began
+        return (done - first) / seconds, (cpu_seconds(house.kafka.pid) - cpu) / seconds
+
+
+def saturated(partitions: int, deciders: int, count: int) -> tuple[float, float]:
+    with scattered(partitions=partitions) as (house, _):
+        house.serve()
+        asyncio.run(put_waiting(house, count))
+        for number in range(deciders):
+            house.start("decider", f"decider-{number + 1}")
+        return asyncio.run(decided(house, count))
+
+
+async def long_history(house: Scattered, count: int) -> None:
+    """Has `count` commands decided, without their going over the topic."""
+    async with opened(house) as log:
+        decider = Decider(log, 0, "/bench", lambda done, seconds: None)
+        await decider.start()
+        asked = [command(DefineOrganization(organization="acme", name="acme"))]
+        names = [f"p-{n}" for n in range(10_000)]
+        for start in range(0, count, BATCH):
+            asked += [
+                command(
+                    DefineProject(
+                        organization="acme", name=names[n % len(names)], display_name=f"{n // len(names)}"
+                    )
+                )
+                for n in range(start, start + BATCH)
+            ]
+            await _decide(decider, asked)
+            asked = []
+        await decider.stop()
+
+
+async def _decide(decider: Decider, asked: Sequence[Envelope]) -> None:
+    records = [Record("commands", 0, 0, envelope) for envelope in asked]
+    assert await decider.decide(records, 0)
+
+
+def start_with(events: int) -> list[Figure]:
+    with scattered() as (house, _):
+        house.serve()
+        asyncio.run(long_history(house, events))
+        process = house.start("decider")
+        seconds = process.began_until_ready()
+        return [
+            Figure(f"decider start with {events:,} events and a snapshot", seconds, "s", 3),
+            Figure(f"memory of a decider that knows {events:,} command ids", process.memory, "MB"),
+        ]
+
+
+def run(count: int = 60_000, events: int = 1_000_000) -> list[Figure]:
+    with scattered() as (house, _):
+        house.serve()
+        asyncio.run(put_waiting(house, 0))
+        house.start("decider").until_ready()
+        times = asyncio.run(one_at_a_time(house))
+    alone, broker = saturated(1, 1, count)
+    together, broker_of_four = saturated(4, 2, count)
+    return [
+        Figure("command on the topic → outcome on the topic, p50", median(times), "ms", 10),
+        Figure("command on the topic → outcome on the topic, p99", percentile(times, 0.99), "ms"),
+        Figure("commands decided, 1 partition, saturated", alone, "/s", 10_000, most=False),
+        Figure("of that the broker's share", broker * 100, "% of a core"),
+        Figure("commands decided, 4 partitions, 2 processes", together, "/s"),
+        Figure("of that the broker's share", broker_of_four * 100, "% of a core"),
+        *start_with(events),
+    ]

@@ -107,5 +107,5 @@ def of_outcome(outcome: Outcome, **members: Any) -> Problem:
     )
 
 
-def unavailable(detail: str, retry_after: int = 2) -> Problem:
-    return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after)})
+def unavailable(detail: str, **members: Any) -> Problem:
+    return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}, **members)

@@ -35,10 +35,16 @@ class _Connection(Protocol):
 
 def engines(url: str) -> tuple[Engine, Engine]:
     """One that writes, one whose transactions each read one snapshot."""
-    writer, reader = _engine(url, 4), _engine(url, 8)
-    event.listen(writer, "connect", _set_up_writer)
+    reader = _engine(url, 8)
     event.listen(reader, "connect", _set_up_reader)
-    return writer, reader
+    return engine(url, 4), reader
+
+
+def engine(url: str, size: int) -> Engine:
+    """One that writes, over up to `size` connections."""
+    writer = _engine(url, size)
+    event.listen(writer, "connect", _set_up_writer)
+    return writer
 
 
 def _engine(url: str, size: int) -> Engine:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, and_, select
+from sqlalchemy.exc import DBAPIError
 
 from projections import resource_queries as resources
 from projections.asking import NOW, AsOf, Page, Row, cursor_after, moment, read_cursor
 from projections.deliveries import deliveries_of, nodes_of
 from projections.deployment_facts import as_of as known_at
 from projections.deployment_facts import facts
+from projections.failures import ReadModelsUnavailable, missing_table, unavailable
 from projections.gateway_facts import GatewayFacts, gateway_facts
 from projections.operations import operation
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
@@ -29,6 +31,10 @@ MAXIMUM = 1000
 
 MOST_NAMES = 5_000
 """Names in one statement; SQLite takes up to 32,766 parameters."""
+
+
+ANSWER_SECONDS = 6.0
+"""How long an answer from PostgreSQL may take."""
 
 
 class NotReady(Exception):
@@ -53,15 +59,24 @@ class ReadModels:
     """Each answer is from one transaction, on the tables that were live in it.
 
     Names that do not exist give None or nothing; what cannot be understood raises ValueError with a
-    sentence, NotReady is raised before the projector's first run.
+    sentence, NotReady is raised before the projector's first run, ReadModelsUnavailable when PostgreSQL
+    does not answer, with what `behind` says then.
     """
 
     def __init__(
-        self, store: Store, *, partition_of: Callable[[str], int] = lambda organization: 0, threads: int = 2
+        self,
+        store: Store,
+        *,
+        partition_of: Callable[[str], int] = lambda organization: 0,
+        threads: int = 2,
+        behind: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._store = store
         self._partition_of = partition_of
         self._threads = ThreadPoolExecutor(threads, "read-models")
+        self._most_overdue = threads
+        self._overdue = 0
+        self._behind = behind
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -260,9 +275,42 @@ class ReadModels:
         return await self._ask(question)
 
     async def _ask(self, question: Callable[[Snapshot], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        if not self._store.shared:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        if self._overdue >= self._most_overdue:
+            raise self._unavailable()
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await asyncio.shield(answer)
+        except TimeoutError as error:
+            if not answer.done():  # a server that stands still: its thread is lost until it goes on
+                self._overdue += 1
+                answer.add_done_callback(self._came_late)
+            raise self._unavailable() from error
+        except Exception as error:
+            if unavailable(error):
+                raise self._unavailable() from error
+            raise
+
+    def _came_late(self, answer: asyncio.Future[Any]) -> None:
+        self._overdue -= 1
+        if not answer.cancelled():
+            answer.exception()  # nobody asks any more
+
+    def _unavailable(self) -> ReadModelsUnavailable:
+        return ReadModelsUnavailable(dict(self._behind()))
 
     def _answer(self, question: Callable[[Snapshot], T]) -> T:
+        try:
+            return self._attempt(question)
+        except DBAPIError as error:
+            # The connection is from before a restart, or another generation was swapped in meanwhile.
+            if not error.connection_invalidated and not missing_table(error):
+                raise
+        return self._attempt(question)
+
+    def _attempt(self, question: Callable[[Snapshot], T]) -> T:
         with self._store.reader.begin() as connection:
             return question(_snapshot(connection))
 

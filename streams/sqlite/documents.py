@@ -3,18 +3,13 @@
 import asyncio
 import hashlib
 import sqlite3
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
-from streams.documents import DocumentDamaged
+from streams.document_packing import INLINE, StoredDocument, pack, unpack
 from streams.sqlite.database import Kind, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.reading import ReadingConnection
-
-INLINE = 64 * 1024
-"""Bytes up to which packing and hashing is done on the event loop: less than a millisecond or two."""
 
 DOCUMENTS = Kind(
     file="documents.db",
@@ -33,34 +28,6 @@ CREATE TABLE documents (
 _PUT = "INSERT INTO documents VALUES {rows} ON CONFLICT (sha256) DO NOTHING"
 _GET = "SELECT media_type, packed, content FROM documents WHERE sha256 = ?"
 _HAS = "SELECT 1 FROM documents WHERE sha256 = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """As in the table; `packed` when `content` is compressed by zlib."""
-
-    sha256: str
-    media_type: str
-    packed: bool
-    content: bytes
-
-
-def pack(content: bytes, sha256: str, media_type: str) -> StoredDocument:
-    small = zlib.compress(content, 1)
-    if len(small) < len(content):
-        return StoredDocument(sha256, media_type, True, small)
-    return StoredDocument(sha256, media_type, False, content)
-
-
-def unpack(document: StoredDocument, path: Path) -> bytes:
-    """Raises DocumentDamaged."""
-    try:
-        content = zlib.decompress(document.content) if document.packed else document.content
-    except zlib.error:
-        raise DocumentDamaged(document.sha256, str(path)) from None
-    if hashlib.sha256(content).hexdigest() != document.sha256:
-        raise DocumentDamaged(document.sha256, str(path))
-    return content
 
 
 class _Unit:
@@ -117,8 +84,8 @@ class SqliteDocuments:
         media_type, packed, content = rows[0]
         document = StoredDocument(sha256, media_type, bool(packed), content)
         if len(content) <= INLINE:
-            return unpack(document, self._path), media_type
-        return await asyncio.to_thread(unpack, document, self._path), media_type
+            return unpack(document, str(self._path)), media_type
+        return await asyncio.to_thread(unpack, document, str(self._path)), media_type
 
     async def close(self) -> None:
         # The writer last: the last connection to go writes the journal back, which a reading one cannot.

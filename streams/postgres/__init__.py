@@ -1,0 +1,1 @@
+"""What the Kafka engine keeps in PostgreSQL besides the read models."""

@@ -9,6 +9,7 @@ from api.problems import Problem
 from api.submission import Draft
 from projections.asking import AsOf
 from projections.gateway_facts import MOST_REFUSALS
+from projections.statistics import liveness_in
 from schemas.canonical import sha256_hex
 from schemas.gateway import RegisterGateway
 from schemas.message import Command
@@ -41,6 +42,9 @@ async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: 
     shown["nodes"] = [dict(node) for node in nodes]
     if as_of is not None:
         return  # of each node only its last word is kept: what it ran then is not known
+    told = await read_models.ask(lambda s: liveness_in(s, organization, shown["name"]))
+    if told is not None:
+        shown["liveness"] = told
     facts = await read_models.gateway_facts(organization, shown["name"])
     said_nothing = {"acknowledged": 0, "refused": 0}
     for node in shown["nodes"]:
@@ -111,6 +115,17 @@ PRESENTER = Presenter(
             "description": "The proxies that run this gateway, when each was seen, and how much of what is "
             "desired it runs (not with `as_of`).",
             "items": _NODE,
+        },
+        "liveness": {
+            "type": "object",
+            "description": "Whether its nodes are heard of, and since when it is so. On Kafka, once a node was "
+            "there; not with `as_of`.",
+            "properties": {
+                "state": {"enum": ["healthy", "degraded", "offline"]},
+                "nodes": {"type": "integer", "description": "How many count."},
+                "heard": {"type": "integer", "description": "How many of them were heard of lately."},
+                "since": {"type": "string", "format": "date-time"},
+            },
         },
         "deployments": _counts(desired=_DESIRED, refused=_REFUSED, withheld=_WITHHELD),
         "refusals": {

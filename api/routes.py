@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from api import (
     applying,
     commanding,
+    counting,
     documenting,
     eventing,
     health,
@@ -244,6 +245,23 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
             )
         },
         problems=(400, 408, 413, 415, 422, 503),
+    )
+    yield Endpoint(
+        method="GET",
+        path=f"{ORGANIZATION}/statistics",
+        id="statistics",
+        tag="process",
+        summary="What happened per minute",
+        description="Kept where Signalbox runs on Kafka.",
+        handle=counting.get,
+        parameters=(ORG, counting.MINUTES),
+        answers={
+            200: Documented(
+                description="By minute.",
+                content={JSON: (counting.ANSWER, counting.ANSWER["examples"][0])},
+            )
+        },
+        problems=(400, 404),
     )
     yield Endpoint(
         method="POST",

@@ -16,7 +16,7 @@ from signalbox.roles.runtime import SOURCE, Runtime
 from streams.faust.hosting import FaustHost
 from streams.faust.liveness import LivenessTelling
 from streams.faust.rollouts import RolloutTelling
-from streams.faust.sink import WriterSink
+from streams.projecting import ProjectionRunner
 
 MODELS = (*READ_MODELS, Windows(), Rollouts(), LivenessOfGateways())
 
@@ -32,12 +32,13 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     parts.callback(store.close)
     read_models = ReadModels(store, partition_of=log.partition_of)
     parts.callback(read_models.close)
-    sink = parts.closed_at_stop(WriterSink(store, MODELS, log.partitions))
+    runner = ProjectionRunner(log, store, MODELS)
     rollouts = RolloutTelling(log, read_models, SOURCE)
     liveness = LivenessTelling(log, read_models, SOURCE)
-    host = FaustHost(runtime.kafka, log, sink, (rollouts, liveness))
-    runtime.tell_trouble(lambda: host.trouble or None)
+    host = FaustHost(runtime.kafka, log, runner, (rollouts, liveness))
+    runtime.tell_trouble(lambda: host.trouble or runner.trouble or None)
     parts.run("rollouts", rollouts.run())
     parts.run("liveness", liveness.run())
-    parts.run("projections", host.run())
+    parts.run("projections", runner.host())
+    parts.run("Faust", host.run())
     await parts.wait(host.joined.wait())

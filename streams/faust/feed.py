@@ -11,12 +11,13 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Protocol, TypeVar
 
+from projections.failures import unavailable
 from streams.faust.following import Follower
 from streams.faust.transport import CHUNK, Chunk, Place
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode
 from streams.log import Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import UNAVAILABLE, SomebodyElseRuns
+from streams.projecting.slots import SomebodyElseRuns
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Feed:
     async def begin(self, places: Iterable[Place]) -> Mapping[Place, int]:
         """These partitions, and no others, are fed from here from now on; after which position each.
 
-        Raises one of UNAVAILABLE, and may be cancelled: then it is found out with the first message.
+        Raises what the sink does, and may be cancelled: then it is found out with the first message.
         """
         wanted = set(places)
         left, self._assigned = self._assigned - wanted, wanted
@@ -180,7 +181,7 @@ class Feed:
             except SomebodyElseRuns:
                 raise
             except Exception as error:  # a partition may stand still, but nothing is left out
-                expected = isinstance(error, (*UNAVAILABLE, LogUnavailable))
+                expected = isinstance(error, LogUnavailable) or unavailable(error)
                 if not self.trouble or not expected:
                     _LOG.warning("read models do not advance: %s", error, exc_info=not expected)
                 self.trouble = str(error) or type(error).__name__

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 
+from projections.failures import unavailable
 from streams.faust.app import Moved, Service, build_app
 from streams.faust.feed import FOLLOWED, Feed, ReadModelSink
 from streams.faust.following import Follower
 from streams.faust.transport import Bookkeeping, Place
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
-from streams.projecting.slots import UNAVAILABLE
 
 _LOG = logging.getLogger(__name__)
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -86,7 +86,9 @@ class FaustHost:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 starts = await self._feed.begin(places)
-        except (*UNAVAILABLE, TimeoutError) as error:
+        except Exception as error:
+            if not unavailable(error):  # TimeoutError is
+                raise
             _LOG.warning("reading on from the group's offsets, the database does not answer: %s", error)
             starts = None
         self._trouble = ""

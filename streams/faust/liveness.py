@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import time
 
+from projections.failures import unavailable
 from projections.liveness import HEARD_SECONDS, Key, Liveness, changed
 from projections.queries import NotReady, ReadModels
 from schemas.gateway import GATEWAY
@@ -16,7 +17,6 @@ from schemas.identity import timestamp
 from schemas.status import LivenessReported
 from streams.faust.following import status_envelope
 from streams.log import Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import UNAVAILABLE
 
 _LOG = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
@@ -64,7 +64,9 @@ class LivenessTelling:
             await asyncio.sleep(self._every)
             try:
                 await self._look()
-            except (LogUnavailable, NotReady, *UNAVAILABLE) as error:
+            except Exception as error:
+                if not (isinstance(error, LogUnavailable | NotReady) or unavailable(error)):
+                    raise
                 _LOG.warning("liveness is not looked at: %s", error)
                 self._listening.clear()
 

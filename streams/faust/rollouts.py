@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from projections.deliveries import deliveries_of, nodes_of
+from projections.failures import unavailable
 from projections.queries import NotReady, ReadModels, Snapshot
 from projections.resource_queries import get_many
 from projections.resource_tables import tables as resource_tables
@@ -23,7 +24,6 @@ from schemas.identity import timestamp
 from schemas.status import DeliveryReported, NodeReported, RolloutReported
 from streams.faust.following import status_envelope
 from streams.log import Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import UNAVAILABLE
 
 _LOG = logging.getLogger(__name__)
 _DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
@@ -88,7 +88,9 @@ class RolloutTelling:
             self._news.clear()
             try:
                 await self._look()
-            except (LogUnavailable, NotReady, *UNAVAILABLE) as error:
+            except Exception as error:
+                if not (isinstance(error, LogUnavailable | NotReady) or unavailable(error)):
+                    raise
                 _LOG.warning("rollouts are told later: %s", error)
                 self._news.set()
                 await asyncio.sleep(RETRY_SECONDS)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, insert, select
 
@@ -19,10 +18,10 @@ from schemas.message import Message
 from schemas.project import ProjectDefined
 from streams.faust.following import Follower
 from streams.faust.hosting import FaustHost
-from streams.faust.sink import WriterSink
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Topic, Transaction
+from streams.projecting import ProjectionRunner
 
 PATIENCE = 30.0
 
@@ -110,10 +109,9 @@ class House:
     async def host(self, *followers: Follower) -> "Running":
         store = open_store(self.url)
         self.parts.callback(store.close)
-        sink = WriterSink(store, self.models, self.settings.partitions)
-        self.parts.push_async_callback(sink.close)
-        host = FaustHost(self.settings, self.log, sink, followers)
-        running = Running(host, asyncio.create_task(host.run()))
+        runner = ProjectionRunner(self.log, store, self.models)
+        host = FaustHost(self.settings, self.log, runner, followers)
+        running = Running(host, runner, [asyncio.create_task(host.run()), asyncio.create_task(runner.host())])
         self.parts.push_async_callback(running.stop)
         async with asyncio.timeout(PATIENCE):
             await host.joined.wait()
@@ -143,11 +141,14 @@ class House:
 @dataclass
 class Running:
     host: FaustHost
-    task: "asyncio.Task[Any]"
+    runner: ProjectionRunner
+    tasks: "list[asyncio.Task[None]]"
 
     async def stop(self) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        """The host first, as long as the runner writes what it is given."""
+        for task in self.tasks:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def partitions(self, topic: str) -> set[int]:
         return {place.partition for place in self.host.assigned if place.topic.endswith(topic)}

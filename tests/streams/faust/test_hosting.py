@@ -107,11 +107,11 @@ async def test_without_postgresql_it_waits_and_then_catches_up(open_house: Open,
     own_postgres.kill()
     for start in range(0, len(during), 10):
         await house.append("events", *during[start : start + 10])
-    await until(lambda: bool(running.host.trouble))
+    await until(lambda: bool(running.runner.trouble))
     own_postgres.start()
 
     await _all_counted(house, {e.id for e in [*before, *during]})
-    await until(lambda: not running.host.trouble)
+    await until(lambda: not running.runner.trouble)
 
 
 async def test_partitions_that_move_in_the_middle_of_batches_lose_nothing_and_double_nothing(

@@ -5,7 +5,7 @@ wherever it runs.
 """
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,9 +94,10 @@ class Changes:
     def decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         self._telemetry.decide.record(seconds)
         began = time.time() - seconds
+        counts = Counter((outcome.accepted, outcome.rule) for _, outcome in decisions)
+        for (accepted, rule), count in counts.items():
+            self._telemetry.commands.add(count, {"accepted": str(accepted).lower(), "rule": rule})
         for command, outcome in decisions:
-            labels = {"accepted": str(outcome.accepted).lower(), "rule": outcome.rule}
-            self._telemetry.commands.add(1, labels)
             self._span("decide", command.traceparent, began, outcome.name)
             if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
                 started = _Started(unix_seconds(outcome.requested_at), command.traceparent)

@@ -15,7 +15,7 @@ from schemas.status import Status
 from signalbox.data_plane import DataPlane
 from signalbox.demo import Demo
 from signalbox.first_start import deploy_sample, make_house, move_gateway
-from signalbox.gauges import Gauges
+from signalbox.gauges import ReadModelGauges
 from signalbox.parts import Parts
 from signalbox.ports import remembered_port
 from signalbox.serving import HttpServer
@@ -73,13 +73,10 @@ class ControlPlane:
             demo = self._parts.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
             await demo.start()
             await deploy_sample(self._commanding, self._documents, demo.url)
-        gauges = Gauges(
-            self._telemetry,
-            self._runner,
-            self._read_models,
-            self._gateways.delivery,
-            self._gateways.quarantined,
-        )
+        delivery, quarantined = self._gateways.delivery, self._gateways.quarantined
+        self._telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
+        self._telemetry.gauge("quarantined_resources", lambda: {"": quarantined()})
+        gauges = ReadModelGauges(self._telemetry, self._runner.lag, self._read_models)
         self._parts.run("gauges", gauges.run())
         self._not_ready = None
 

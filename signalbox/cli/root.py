@@ -20,6 +20,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "undeploy": ("undeploy", "Take an API off a gateway."),
     "history": ("history", "Tell what happened to a resource: when, who and what."),
     "doctor": ("doctor", "Check data, ports, Envoy and the server; say what to do."),
+    "migrate": ("migrate", "Move an embedded Signalbox to Kafka and PostgreSQL."),
     "rebuild": ("rebuild", "Compute read models again from the log, beside the live ones."),
     "token": ("token", "Make tokens for services that publish commands on Kafka."),
     "parked": ("parked", "List, retry or skip what could not be taken in."),

@@ -1,0 +1,165 @@
+"""`signalbox migrate`."""
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from signalbox.cli.failure import DONE, USAGE, Failure
+from signalbox.cli.output import Form, emit, formed, note, on_terminal
+
+if TYPE_CHECKING:
+    from signalbox.settings import Settings
+    from streams.migrating import Proof
+
+SECRETS = ("admin.token", "gateway.token", "probe.key")
+
+
+@click.command()
+@click.option("--from", "source", metavar="DIR", required=True, help="The embedded data directory.")
+@click.option("--secrets", metavar="DIR", help="Where the roles will find tokens and keys. [default: DIR]")
+@formed
+def migrate(source: str, secrets: str | None, form: Form) -> int:
+    """Move an embedded Signalbox, which must be stopped, to Kafka and PostgreSQL, and prove it.
+
+    The target is where SIGNALBOX_KAFKA, SIGNALBOX_KAFKA_PREFIX and SIGNALBOX_POSTGRES say; its topics must be
+    empty and no role may run there. Order, positions, ids and the chain of hashes stay. The directory is left
+    as it is. What was interrupted may be started again.
+    """
+    from signalbox.settings import SettingsError, from_environment, require_services
+    from streams.documents import DocumentDamaged
+    from streams.kafka.keys import KeyFileError
+    from streams.log import LogError
+    from streams.sqlite.lock import DirectoryInUse
+
+    if not (Path(source) / "log.db").is_file():
+        raise Failure(f"{source} holds no embedded Signalbox", "name the directory given to --data", USAGE)
+    try:
+        settings = from_environment(engine="kafka", data=source, secrets=secrets)
+        require_services(settings, ["api"])
+        proof = asyncio.run(_migrate(settings))
+    except SettingsError as error:
+        raise Failure(str(error), code=USAGE) from error
+    except DirectoryInUse as error:
+        raise Failure(f"{source} is in use", "stop Signalbox first") from error
+    except (LogError, KeyFileError, DocumentDamaged, OSError) as error:
+        raise Failure(str(error), "nothing is lost: the directory is as it was") from error
+    _tell(settings, proof, form)
+    return DONE
+
+
+async def _migrate(settings: "Settings") -> "Proof":
+    from streams.kafka.authority import open_authority
+    from streams.kafka.config import KafkaConfigTopic
+    from streams.kafka.log import KafkaLog
+    from streams.migrating import Embedded, Target, migrate
+    from streams.postgres.documents import PostgresDocuments
+    from streams.sqlite.config import SqliteConfigTopic
+    from streams.sqlite.documents import SqliteDocuments
+    from streams.sqlite.lock import DirectoryLock
+    from streams.sqlite.log import SqliteLog
+
+    directory = settings.data
+    async with AsyncExitStack() as parts:
+        lock = DirectoryLock(directory)
+        parts.callback(lock.release)
+        log = await SqliteLog.open(directory, lock=lock)
+        parts.push_async_callback(log.close)
+        config = await SqliteConfigTopic.open(directory)
+        parts.push_async_callback(config.close)
+        documents = await SqliteDocuments.open(directory)
+        parts.push_async_callback(documents.close)
+        settings.secrets_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        authority = open_authority(settings.signing_key, settings.trusted_keys)
+        index = parts.enter_context(tempfile.TemporaryDirectory(prefix="signalbox-"))
+        target_log = await KafkaLog.open(settings.kafka, Path(index))
+        parts.push_async_callback(target_log.close)
+        await _require_nobody(settings)
+        target_config = await KafkaConfigTopic.open(settings.kafka)
+        parts.push_async_callback(target_config.close)
+        target_documents = await PostgresDocuments.open(settings.postgres)
+        parts.push_async_callback(target_documents.close)
+        proof = await migrate(
+            Embedded(directory, log, config, documents),
+            Target(target_log, target_config, target_documents, authority),
+            _show if on_terminal() else lambda what, count: None,
+        )
+    _copy_secrets(directory, settings.secrets_directory)
+    return proof
+
+
+async def _require_nobody(settings: "Settings") -> None:
+    """Raises MigrationRefused while a role works on these topics."""
+    from streams.kafka.inspecting import describe
+    from streams.migrating import MigrationRefused
+
+    names = [settings.kafka.group(name) for name in ("decider", "gateway-sync")]
+    for group in (await describe(settings.kafka, names))[1]:
+        if group.members:
+            raise MigrationRefused(
+                f"{len(group.members)} process(es) are in the group {group.name} (at "
+                f"{', '.join(group.members)}): stop `signalbox run` there first"
+            )
+
+
+def _show(what: str, count: int) -> None:
+    click.echo(f"\r\033[K{what}: {count:,}", nl=False, err=True)
+
+
+def _copy_secrets(source: Path, target: Path) -> None:
+    """Gateways and callers come with the tokens they have."""
+    for name in SECRETS:
+        if (source / name).exists() and not (target / name).exists():
+            shutil.copy2(source / name, target / name)
+
+
+def _tell(settings: "Settings", proof: "Proof", form: Form) -> None:
+    if form != "table":
+        emit(
+            {
+                "topics": [
+                    {
+                        "topic": s.topic,
+                        "partition": s.partition,
+                        "records": s.records,
+                        "last": s.last,
+                        "digest": s.digest,
+                    }
+                    for s in proof.stretches
+                ],
+                "chains": [
+                    {"partition": c.partition, "events": c.events, "last": c.last, "head": c.head}
+                    for c in proof.chains
+                ],
+                "undecided": proof.undecided,
+                "configuration": proof.entries,
+                "documents": proof.documents,
+            },
+            form,
+        )
+        return
+    if on_terminal():
+        click.echo("\r\033[K", nl=False, err=True)
+    click.echo("The same on both sides, read again from Kafka:\n")
+    for stretch in proof.stretches:
+        place = f"{stretch.topic}/{stretch.partition}"
+        click.echo(
+            f"  {place:12} {stretch.records:>10,} records to position {stretch.last:,}, "
+            f"SHA-256 {stretch.digest[:16]}"
+        )
+    for chain in proof.chains:
+        click.echo(
+            f"  chain of events/{chain.partition}: {chain.events:,} events follow each other, "
+            f"the last hashes to {chain.head[:16]}"
+        )
+    click.echo(f"  {proof.entries:,} entries of configuration, {proof.documents:,} documents")
+    if proof.undecided:
+        click.echo(f"  {proof.undecided:,} commands are still to be decided")
+    note(
+        f"\n{settings.data} is left as it is; do not start Signalbox on it again. "
+        "Start `signalbox run` with the same settings: read models are computed from the events."
+    )

@@ -1,0 +1,115 @@
+"""Role `api`: answers HTTP from the read models in PostgreSQL, and hands commands to Kafka."""
+
+import asyncio
+import importlib
+
+from sqlalchemy.exc import DBAPIError
+
+from api.authentication import FileTokenAuthenticator
+from api.ports import Services
+from api.ports import Settings as ApiSettings
+from projections.queries import NotReady, ReadModels
+from projections.store import Store, open_store
+from schemas import asyncapi
+from signalbox.demo import Demo
+from signalbox.first_start import ORGANIZATION, FirstStartFailed, deploy_sample, make_house, move_gateway
+from signalbox.gauges import ReadModelGauges
+from signalbox.parts import Parts
+from signalbox.ports import remembered_port
+from signalbox.roles.runtime import Runtime
+from signalbox.tokens import kept_secret
+from signalbox.tracing import Traced, traceparent_of_request
+from streams.commanding import Commanding
+from streams.documents import DocumentStore
+from streams.kafka.log import KafkaLog
+from streams.log import LogUnavailable
+from streams.outcomes_following import outcomes_follower
+from streams.postgres.documents import PostgresDocuments
+from streams.projecting.checkpoints import CheckpointWaiter
+
+POSTGRES = "PostgreSQL (SIGNALBOX_POSTGRES)"
+HOUSE_SECONDS = 30.0
+
+
+async def start(runtime: Runtime, parts: Parts) -> None:
+    settings = runtime.settings
+    kept_secret(settings.admin_token, "sba_")
+    # Loading it takes longer than all before it: in a thread, while health checks are answered.
+    await asyncio.to_thread(importlib.import_module, "api.app")
+    from api.app import create_app
+
+    log = await runtime.log()
+    commanding = Commanding(log)
+    follower = outcomes_follower(log, commanding.decided)
+    await runtime.patiently("the topic of outcomes", follower.start, LogUnavailable)
+    parts.run("outcomes", follower.run())
+    runtime.tell_trouble(lambda: f"outcomes are not heard: {follower.trouble}" if follower.trouble else None)
+
+    async def opened() -> Store:
+        return await asyncio.to_thread(open_store, settings.postgres)
+
+    store = await runtime.patiently(POSTGRES, opened, DBAPIError)
+    parts.callback(store.close)
+    waiter = CheckpointWaiter(log, store)
+    read_models = ReadModels(store, partition_of=log.partition_of, behind=waiter.behind)
+    parts.callback(read_models.close)
+    parts.run("positions of read models", waiter.run())
+    runtime.tell_trouble(lambda: waiter.trouble or None)
+    documents = parts.closed_at_stop(
+        await runtime.patiently(POSTGRES, lambda: PostgresDocuments.open(settings.postgres), LogUnavailable)
+    )
+    parts.run("gauges", ReadModelGauges(runtime.telemetry, waiter.lag, read_models).run())
+    services = Services(
+        commands=commanding,
+        read_models=read_models,
+        waiter=waiter,
+        parking=waiter,
+        log=log,
+        documents=documents,
+        authenticator=FileTokenAuthenticator(settings.admin_token),
+        ready=runtime.trouble,
+        metrics=runtime.telemetry.exposition,
+        stopping=runtime.stopping,
+        settings=ApiSettings(max_body=settings.max_body),
+        traceparent=traceparent_of_request,
+    )
+    assert runtime.door is not None
+    runtime.door.inside = Traced(create_app(services, asyncapi.document))
+    if settings.first_start:
+        await _first_start(runtime, parts, log, commanding, read_models, documents, waiter)
+
+
+async def _first_start(
+    runtime: Runtime,
+    parts: Parts,
+    log: KafkaLog,
+    commanding: Commanding,
+    read_models: ReadModels,
+    documents: DocumentStore,
+    waiter: CheckpointWaiter,
+) -> None:
+    """Of several that do this at once each asks for the same, under the same ids: it is done once."""
+    settings = runtime.settings
+    token = kept_secret(settings.gateway_token, "sbg_")
+
+    async def house() -> None:
+        await make_house(commanding, settings, token)
+
+    await runtime.patiently(
+        "a decider that makes what everything begins with", house, FirstStartFailed, LogUnavailable
+    )
+
+    async def caught_up() -> None:
+        partition = log.partition_of(ORGANIZATION)
+        async with asyncio.timeout(HOUSE_SECONDS):
+            await waiter.wait_for("resources", partition, await log.end("events", partition))
+
+    await runtime.patiently(
+        "a projector that fills the read models", caught_up, TimeoutError, NotReady, LogUnavailable
+    )
+    if settings.envoy:
+        await move_gateway(commanding, read_models, settings)
+    if settings.envoy and settings.sample:
+        demo = parts.closed_at_stop(Demo(remembered_port(settings.data / "demo.port")))
+        await demo.start()
+        await deploy_sample(commanding, documents, demo.url)

@@ -1,0 +1,117 @@
+"""`signalbox migrate`: an embedded Signalbox goes on as it was on a real Kafka and PostgreSQL."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bench.calls import specification
+from bench.house import ROOT, House
+from projections.catalogue import READ_MODELS
+from projections.store import Store, live, open_store
+from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
+from streams.projecting import ProjectionRunner
+
+WITHIN = 30.0
+
+
+@pytest.fixture
+def environment(kafka_settings: KafkaSettings, postgres_url: str) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "SIGNALBOX_KAFKA": kafka_settings.bootstrap,
+        "SIGNALBOX_KAFKA_PREFIX": kafka_settings.prefix,
+        "SIGNALBOX_KAFKA_PARTITIONS": "1",
+        "SIGNALBOX_POSTGRES": postgres_url,
+    }
+
+
+def migrate(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "signalbox", "migrate", *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def rows(store: Store) -> dict[str, list[str]]:
+    """Everything the read models hold, by the name of the table without the generation's."""
+    found: dict[str, list[str]] = {}
+    with store.reader.connect() as connection:
+        generations = live(connection)
+        for model in READ_MODELS:
+            prefix = generations[model.name].prefix
+            for table in model.metadata(prefix).sorted_tables:
+                kept: list[tuple[Any, ...]] = [tuple(row) for row in connection.execute(select(table))]
+                found[table.name.removeprefix(prefix)] = sorted(map(repr, kept))
+    return found
+
+
+async def projected(kafka: KafkaSettings, directory: Path, url: str) -> dict[str, list[str]]:
+    """What read models in PostgreSQL hold once they have taken in all that is on Kafka."""
+    log = await KafkaLog.open(kafka, directory)
+    store = open_store(url)
+    runner = ProjectionRunner(log, store)
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(WITHIN):
+        await runner.ready.wait()
+    found = rows(store)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    store.close()
+    await log.close()
+    return found
+
+
+def test_what_was_embedded_is_the_same_on_kafka(
+    kafka_settings: KafkaSettings,
+    postgres_url: str,
+    environment: Mapping[str, str],
+    upstream: str,
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path / "data")
+    try:
+        house.up("--no-envoy")
+        calls = house.calls()
+        for name in ("orders", "billing", "orders"):
+            calls.publish(
+                name, specification(f"/{name}", upstream, display_name=f"{name} {os.urandom(2).hex()}")
+            )
+        calls.close()
+        house.until_quiet()
+        refused = migrate(environment, "--from", str(house.data))
+        assert (refused.returncode, "is in use" in refused.stderr) == (1, True)
+        assert house.down() == 0
+        before = open_store(house.data / "readmodels.db")
+        embedded = rows(before)
+        before.close()
+        secrets = tmp_path / "secrets"
+        told = migrate(environment, "--from", str(house.data), "--secrets", str(secrets), "-o", "json")
+        assert told.returncode == 0, told.stderr
+    finally:
+        house.raze()
+    proof = json.loads(told.stdout)
+    (chain,) = proof["chains"]
+    assert chain["events"] == chain["last"] == 8
+    assert proof["configuration"] > 0
+    assert {topic["topic"] for topic in proof["topics"]} >= {"commands", "events", "outcomes"}
+    assert (secrets / "admin.token").read_text() == (house.data / "admin.token").read_text()
+    assert asyncio.run(projected(kafka_settings, tmp_path / "index", postgres_url)) == embedded
+
+
+def test_a_directory_without_a_register_is_refused(environment: Mapping[str, str], tmp_path: Path) -> None:
+    refused = migrate(environment, "--from", str(tmp_path))
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "holds no embedded Signalbox" in refused.stderr

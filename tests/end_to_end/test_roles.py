@@ -1,0 +1,101 @@
+"""Signalbox on a real Kafka, PostgreSQL and Envoy: every role a process of its own, and all in one."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bench.calls import specification, until
+from bench.house import House
+from bench.scattered import ROLES, Scattered
+from signalbox.devservers.kafka_probe import serves
+from streams.kafka.inspecting import describe
+from streams.kafka.settings import KafkaSettings
+
+STOPS_WITHIN = 10.0
+
+
+@dataclass
+class OnSharedServers(Scattered):
+    """On the broker and the server that all tests share, under names of its own."""
+
+    settings: KafkaSettings = field(default_factory=KafkaSettings)
+    url: str = ""
+
+    def serve(self) -> None:
+        self.environment = {
+            **os.environ,
+            "SIGNALBOX_KAFKA": self.settings.bootstrap,
+            "SIGNALBOX_KAFKA_PREFIX": self.settings.prefix,
+            "SIGNALBOX_KAFKA_PARTITIONS": str(self.settings.partitions),
+            "SIGNALBOX_POSTGRES": self.url,
+            "SIGNALBOX_LOGS": "json",
+        }
+
+
+@pytest.fixture
+def several(
+    envoy: Path, kafka_settings_of: Callable[[int], KafkaSettings], postgres_url: str, tmp_path: Path
+) -> Iterator[OnSharedServers]:
+    house = OnSharedServers(tmp_path / "data", settings=kafka_settings_of(2), url=postgres_url)
+    try:
+        yield house
+    finally:
+        house.raze()
+
+
+def members(kafka: KafkaSettings) -> dict[str, int]:
+    """How many processes are in each group of roles."""
+    names = {kafka.group(name): name for name in ("decider", "gateway-sync")}
+    return {names[g.name]: len(g.members) for g in asyncio.run(describe(kafka, list(names)))[1]}
+
+
+def test_an_api_comes_alive_through_all_roles_and_each_stops_in_order(
+    several: OnSharedServers, upstream: str
+) -> None:
+    several.up()
+    calls = several.calls()
+    calls.publish("orders", specification("/orders", upstream))
+    deployment = calls.deploy("orders")
+    several.answered("/orders/items", "orders@1")
+    until(lambda: calls.status(deployment)["state"] == "serving", "the facts say that it serves")
+    calls.close()
+
+    assert members(several.settings) == {"decider": 1, "gateway-sync": 1}
+    for role in reversed(ROLES):
+        process, began = several.processes[role], time.monotonic()
+        assert process.end() == 0, process.log_file.read_text()[-3000:]
+        assert time.monotonic() - began < STOPS_WITHIN, role
+    assert members(several.settings) == {"decider": 0, "gateway-sync": 0}
+
+
+class UpOnKafka(House):
+    """As `make up ENGINE=kafka` starts it, but for the ports and the data directory."""
+
+    def argv(self) -> list[str]:
+        return [*(word for word in super().argv() if word != "--no-sample"), "--engine", "kafka"]
+
+
+def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
+    envoy: Path, kafka_files: Path, postgres_server: str, tmp_path: Path
+) -> None:
+    house = UpOnKafka(tmp_path / "data")
+    try:
+        house.up()
+        until(lambda: "  curl " in house.log(), "the last line")
+        house.answered("/hello/you", "hello@1")
+        kafka = (house.data / "kafka" / "address").read_text().strip()
+        assert house.down() == 0, house.log()
+        host, _, port = kafka.rpartition(":")
+        assert not serves(host, int(port))
+        assert house.through("/hello/you")[0] == 0
+
+        # What was decided is there at the next start, and the sample is not published twice.
+        house.up()
+        house.answered("/hello/you", "hello@1")
+    finally:
+        house.raze()

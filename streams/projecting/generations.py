@@ -12,6 +12,7 @@ from projections.store import (
     drop_tables,
     lock_key,
 )
+from projections.upserts import upsert
 from streams.projecting.slots import Slot
 
 
@@ -26,6 +27,15 @@ def create(connection: Connection, model: ReadModel, state: str, partitions: int
             read_model=model.name, generation=generation.number, version=model.version, state=state
         )
     )
+    make_checkpoints(connection, model, generation, partitions)
+    create_tables(connection, model, generation)
+    return load(connection, model, generation)
+
+
+def make_checkpoints(
+    connection: Connection, model: ReadModel, generation: Generation, partitions: int
+) -> None:
+    """Those that are missing."""
     beginnings = [
         {
             "read_model": model.name,
@@ -36,9 +46,7 @@ def create(connection: Connection, model: ReadModel, state: str, partitions: int
         }
         for partition in range(partitions)
     ]
-    connection.execute(insert(CHECKPOINTS), beginnings)
-    create_tables(connection, model, generation)
-    return load(connection, model, generation)
+    connection.execute(upsert(connection.dialect, CHECKPOINTS).on_conflict_do_nothing(), beginnings)
 
 
 def load(connection: Connection, model: ReadModel, generation: Generation) -> Slot:

@@ -50,7 +50,8 @@ class Writer:
                 generation = present.get(name)
                 if generation is None:
                     generation = generations.create(connection, model, "live", self._partitions).generation
-                elif generation.version != model.version:
+                generations.make_checkpoints(connection, model, generation, self._partitions)
+                if generation.version != model.version:
                     continue
                 create_tables(connection, model, generation)
                 create_indexes(connection, model, generation)

@@ -9,15 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from signalbox.devservers.postgres import DevPostgres
 from streams.documents import DocumentDamaged, DocumentStore
+from streams.log import LogUnavailable
+from streams.postgres.documents import PostgresDocuments
 from streams.sqlite.documents import SqliteDocuments
+from tests.real_postgres import execute
 
 YAML = b"openapi: 3.1.0\ninfo:\n  title: Orders\n" * 50
 
 
-@pytest.fixture
-async def documents(tmp_path: Path) -> AsyncIterator[DocumentStore]:
-    documents = await SqliteDocuments.open(tmp_path)
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
+    if request.param == "sqlite":
+        documents = await SqliteDocuments.open(tmp_path)
+    else:
+        documents = await PostgresDocuments.open(request.getfixturevalue("postgres_url"))
     yield documents
     await documents.close()
 
@@ -63,9 +70,8 @@ async def test_many_at_once_are_all_there_after_it_is_opened_again(tmp_path: Pat
         "UPDATE documents SET packed = 0, content = x'6f'",
     ],
 )
-async def test_a_document_with_another_hash_is_never_handed_out(
-    documents: DocumentStore, tmp_path: Path, change: str
-):
+async def test_a_document_with_another_hash_is_never_handed_out(tmp_path: Path, change: str):
+    documents = await SqliteDocuments.open(tmp_path)
     sha256 = await documents.put(YAML, "application/yaml")
     db = sqlite3.connect(tmp_path / "documents.db")
     with db:
@@ -73,3 +79,36 @@ async def test_a_document_with_another_hash_is_never_handed_out(
     db.close()
     with pytest.raises(DocumentDamaged, match=sha256):
         await documents.get(sha256)
+    await documents.close()
+
+
+async def test_nor_is_one_from_postgresql(postgres_url: str):
+    documents = await PostgresDocuments.open(postgres_url)
+    sha256 = await documents.put(YAML, "application/yaml")
+    execute(postgres_url, "UPDATE documents SET packed = false")
+    with pytest.raises(DocumentDamaged, match=sha256):
+        await documents.get(sha256)
+    await documents.close()
+
+
+async def test_in_postgresql_every_process_has_the_same(postgres_url: str):
+    one, other = await asyncio.gather(*(PostgresDocuments.open(postgres_url) for _ in range(2)))
+    hashes = await asyncio.gather(one.put(YAML, "application/yaml"), other.put(YAML, "application/yaml"))
+    assert await other.get(hashes[0]) == await one.get(hashes[1]) == (YAML, "application/yaml")
+    await one.close()
+    await other.close()
+
+
+async def test_without_postgresql_a_document_is_neither_put_nor_got_until_it_is_back(
+    own_postgres: DevPostgres,
+):
+    documents = await PostgresDocuments.open(own_postgres.start())
+    sha256 = await documents.put(YAML, "application/yaml")
+    own_postgres.kill()
+    for attempt in (documents.put(b"another", "text/plain"), documents.get(sha256)):
+        with pytest.raises(LogUnavailable):
+            async with asyncio.timeout(4):
+                await attempt
+    own_postgres.start()
+    assert await documents.get(sha256) == (YAML, "application/yaml")
+    await documents.close()

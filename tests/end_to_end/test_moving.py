@@ -85,10 +85,9 @@ def test_what_was_embedded_is_the_same_on_kafka(
     try:
         house.up("--no-envoy")
         calls = house.calls()
-        for name in ("orders", "billing", "orders"):
-            calls.publish(
-                name, specification(f"/{name}", upstream, display_name=f"{name} {os.urandom(2).hex()}")
-            )
+        for name, title in (("orders", "first"), ("billing", "only"), ("orders", "second")):
+            calls.publish(name, specification(f"/{name}", upstream, display_name=title))
+        calls.deploy("orders")
         calls.close()
         house.until_quiet()
         refused = migrate(environment, "--from", str(house.data))

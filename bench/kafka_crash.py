@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench.house import House
 from bench.scattered import ROLES, Scattered
 from bench.scattered import scattered as new_house
 from projections.store import open_store
-from schemas.outcome import Outcome
+from schemas.outcome import BESIDES, Outcome
 from signalbox.devservers.postgres import DevPostgres
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
@@ -118,7 +118,7 @@ async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list
                 faults.append(f"{sum(r.events for r in reports)} events, there were {events}")
             outcomes = await _outcomes(log)
             faults += [f"no outcome was sent for {key}" for key in keys if not outcomes[key]]
-            faults += [f"{n} decisions of {id}" for id, n in outcomes.items() if n > 1]
+            faults += [f"{len(said)} decisions of {id}" for id, said in outcomes.items() if len(said) > 1]
             fresh = DevPostgres(Path(work, "postgres"))
             stores = [open_store(house.environment["SIGNALBOX_POSTGRES"]), open_store(fresh.start())]
             try:
@@ -132,15 +132,16 @@ async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list
     return faults
 
 
-async def _outcomes(log: KafkaLog) -> Counter[str]:
-    """How often each command was decided; rejections that do not stand for an id are none."""
-    found: Counter[str] = Counter()
+async def _outcomes(log: KafkaLog) -> dict[str, set[Outcome]]:
+    """What was decided of each command: it may be said again, but not otherwise."""
+    found: dict[str, set[Outcome]] = defaultdict(set)
     for partition in range(log.partitions):
         after = 0
         while records := await log.read("outcomes", partition, after, 1000):
             after = records[-1].position
-            outcomes = [Outcome.of(record.envelope.data) for record in records]
-            found.update(outcome.name for outcome in outcomes if outcome.rule != "command-id-reused")
+            for outcome in (Outcome.of(record.envelope.data) for record in records):
+                if outcome.rule not in BESIDES:
+                    found[outcome.name].add(outcome)
     return found
 
 

@@ -1,6 +1,7 @@
 """The read model of operations: what became of each command, by its id."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -9,49 +10,69 @@ from sqlalchemy import JSON, Column, Connection, Index, MetaData, String, Table,
 from projections.bulk import STAYS, Values, json_text, put
 from projections.readmodel import Recorded
 from projections.shape import checked, shape_of
-from schemas.outcome import Outcome
+from schemas.outcome import BESIDES, Outcome
 
 _SHAPES = {Outcome.type(): shape_of(Outcome)}
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """`outcomes` stand for their command; `besides` were said of an id that was not decided then, or else."""
+
+    metadata: MetaData
+    outcomes: Table
+    besides: Table
+
+
 @lru_cache(maxsize=8)
-def table(prefix: str) -> Table:
-    return Table(
-        f"{prefix}_outcomes",
-        MetaData(),
-        Column("id", String, primary_key=True),
-        Column("organization", String, primary_key=True),
-        Column("outcome", JSON, nullable=False),
+def tables(prefix: str) -> Tables:
+    metadata = MetaData()
+    outcomes, besides = (
+        Table(
+            f"{prefix}_{name}",
+            metadata,
+            Column("id", String, primary_key=True),
+            Column("organization", String, primary_key=True),
+            Column("outcome", JSON, nullable=False),
+        )
+        for name in ("outcomes", "besides")
     )
+    return Tables(metadata, outcomes, besides)
 
 
 class Operations:
     name = "operations"
-    version = 1
+    version = 2
     topic = "outcomes"
 
     def metadata(self, prefix: str) -> MetaData:
-        return table(prefix).metadata
+        return tables(prefix).metadata
 
     def indexes(self, prefix: str) -> Sequence[Index]:
         return []
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        rows: dict[tuple[str, str], Values] = {}
+        decided: dict[tuple[str, str], Values] = {}
+        besides: dict[tuple[str, str], Values] = {}
         for record in records:
             data = checked(_SHAPES.get(record.envelope.type), record.envelope)
             key = (data["name"], data["organization"])
             # A command is decided once: the first outcome of an id stands.
+            rows = besides if data.get("rule") in BESIDES else decided
             rows.setdefault(key, (*key, json_text(data)))
-        put(connection, table(prefix), list(rows.values()), STAYS)
+        put(connection, tables(prefix).outcomes, list(decided.values()), STAYS)
+        put(connection, tables(prefix).besides, list(besides.values()), STAYS)
 
 
 def operation(
     connection: Connection, prefix: str, command_id: str, organization: str | None = None
 ) -> dict[str, Any] | None:
     """The fields of `schemas.outcome.Outcome` for a command, or None while it has none."""
-    t = table(prefix)
-    wanted = select(t.c.outcome).where(t.c.id == command_id)
-    if organization is not None:
-        wanted = wanted.where(t.c.organization == organization)
-    return connection.execute(wanted.order_by(t.c.organization).limit(1)).scalar()
+    for t in (tables(prefix).outcomes, tables(prefix).besides):
+        wanted = select(t.c.outcome).where(t.c.id == command_id)
+        if organization is not None:
+            wanted = wanted.where(t.c.organization == organization)
+        found = connection.execute(wanted.order_by(t.c.organization).limit(1)).scalar()
+        if found is not None:
+            return found
+    return None

@@ -6,6 +6,11 @@ from pydantic import Field
 
 from schemas.message import Message, Value
 
+UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized"})
+"""Rules of commands that were not decided: the same id may come again, mended."""
+BESIDES = UNREADABLE | {"command-id-reused"}
+"""Rules of rejections that do not stand for their id: what was decided under it before, or is later, does."""
+
 
 class Complaint(Value):
     """One thing that is wrong: where (a JSON pointer into the command, RFC 6901) and what."""

@@ -72,6 +72,8 @@ class Decider:
     decided: Listener
     clock: Callable[[], str] = timestamp
     repeated: Callable[[Sequence[Outcome]], None] = _nobody
+    answer_again: bool = False
+    """Puts the first outcome on the log once more for whoever asks again: it may wait there for it."""
     snapshot_every: int = 2_000
     batch: int = 256
     """The most commands of a transaction; it takes what has come meanwhile, so it grows with the load."""
@@ -212,8 +214,8 @@ class Decider:
             appends.append(
                 Append("events", self.partition, batch.events, expected=self.head.position, first=at)
             )
-        if batch.outcomes or batch.refused:
-            appends.append(Append("outcomes", self.partition, batch.outcome_envelopes()))
+        if outcomes := batch.outcome_envelopes(again=self.answer_again):
+            appends.append(Append("outcomes", self.partition, outcomes))
         if batch.parked:
             appends.append(Append("parked", self.partition, batch.parked))
         consumed = (Consumed(OWNER, "commands", self.partition, after),)

@@ -37,6 +37,8 @@ class Decisions:
     outcomes: dict[str, tuple[Envelope, Outcome]] = field(default_factory=dict[str, tuple[Envelope, Outcome]])
     refused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Rejections that do not stand for their id: it was decided before, or may come again mended."""
+    again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
+    """Commands that came again, and their first outcome."""
     parked: list[Envelope] = field(default_factory=list[Envelope])
     """What nobody can be told of."""
 
@@ -46,7 +48,9 @@ class Decisions:
         before = decided[1] if decided else before
         if before is None:
             self.add(envelope)
-        elif before.digest != digest(envelope.data):
+        elif before.digest == digest(envelope.data):
+            self.again.append((envelope, before))
+        else:
             self.refuse(
                 envelope,
                 rejected("command-id-reused", "A command of this id and another content was decided before."),
@@ -120,7 +124,9 @@ class Decisions:
             errors=refused.errors if refused else (),
         )
 
-    def outcome_envelopes(self) -> list[Envelope]:
+    def outcome_envelopes(self, *, again: bool) -> list[Envelope]:
+        """With `again` those are answered once more who asked again."""
+        repeated = self.again if again else ()
         return [
             Envelope(
                 id=command.id,
@@ -135,7 +141,7 @@ class Decisions:
                 causationid=command.id,
                 traceparent=command.traceparent,
             )
-            for command, outcome in (*self.outcomes.values(), *self.refused)
+            for command, outcome in (*self.outcomes.values(), *self.refused, *repeated)
         ]
 
 

@@ -16,16 +16,12 @@ TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a message others put on the log cannot be taken: `rule` is `malformed`, `unknown-schema` or
-    `unauthorized`, `reason` a sentence, `value` the message's body as it came."""
+    """Why a message others put on the log cannot be taken: `rule` is one of `schemas.outcome.UNREADABLE`,
+    `reason` a sentence, `value` the message's body as it came."""
 
     rule: str
     reason: str
     value: bytes = b""
-
-
-FAULTS = frozenset({"malformed", "unknown-schema", "unauthorized"})
-"""The rules of faults. A command with one is not decided: the same id may come again, mended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from streams.kafka.membership import Membership
 from streams.log import Fenced, LogDamaged, LogUnavailable, Record
 
 GROUP = "decider"
+BATCH = 1_000
+"""Commands of a transaction, which costs the broker nearly the same whatever is in it."""
 RETRY_SECONDS = 1.0
 DAMAGED_SECONDS = 60.0
 FINISH_SECONDS = 10.0
@@ -114,7 +116,7 @@ class Deciding:
             await _either(finish, pause)
 
     async def _decide(self, partition: int, finish: asyncio.Event) -> None:
-        decider = Decider(self._log, partition, SOURCE, self._decided)
+        decider = Decider(self._log, partition, SOURCE, self._decided, answer_again=True, batch=BATCH)
         finishing = asyncio.create_task(finish.wait())
         working = asyncio.create_task(decider.start(), name=f"folding {partition}")
         try:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from schemas.envelope import Envelope
+from schemas.outcome import BESIDES
 from streams.kafka.answered import OWNER as ANSWERED
 from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
@@ -28,7 +29,6 @@ from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import AUTHORIZATION, decode, encode
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
 from streams.log import (
-    FAULTS,
     TOPICS,
     Append,
     Fault,
@@ -350,8 +350,8 @@ class KafkaLog:
 
 
 def _decided(outcome: Envelope) -> bool:
-    """What could not be read or was not allowed is not decided."""
-    return outcome.data.get("rule") not in FAULTS
+    """Whether an outcome stands for its id."""
+    return outcome.data.get("rule") not in BESIDES
 
 
 def _partition(transaction: Transaction) -> int | None:

@@ -158,6 +158,16 @@ async def test_the_first_outcome_of_a_command_stands(happen: Happen, ask: ReadMo
     assert await ask.operation("c3") is None
 
 
+async def test_what_was_said_of_an_id_besides_gives_way_to_its_decision(happen: Happen, ask: ReadModels):
+    happen(outcome("c1", accepted=False, rule="unauthorized", message="Expired."), topic="outcomes")
+    said = await ask.operation("c1")
+    assert said is not None
+    assert said["rule"] == "unauthorized"
+    happen(outcome("c1"), topic="outcomes")
+    happen(outcome("c1", accepted=False, rule="command-id-reused", message="Again."), topic="outcomes")
+    assert await ask.operation("c1") == outcome("c1").data()
+
+
 async def _state(ask: ReadModels, deployment: str) -> str:
     found = await ask.deployment_facts("acme", deployment)
     assert found is not None

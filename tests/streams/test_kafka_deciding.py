@@ -109,6 +109,17 @@ async def test_a_command_id_is_decided_once_also_by_the_next_decider(log: KafkaL
     assert [r.envelope.id for r in await everything(other, "outcomes")] == ["a", "b"]
 
 
+async def test_whoever_sends_a_command_again_is_given_the_first_answer(log: KafkaLog):
+    deciding = decider(log)
+    deciding.answer_again = True
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    await decided(log, deciding, [command("a")])
+    first, second = (record.envelope for record in await everything(log, "outcomes"))
+    assert first.data == second.data
+    assert len(await everything(log, "events")) == 1
+
+
 async def test_a_decider_whose_partition_was_taken_over_writes_nothing(log: KafkaLog, other: KafkaLog):
     first = decider(log)
     await first.start()

@@ -19,7 +19,7 @@ from streams.kafka.keys import KeyFileError, read_trusted, signing_key
 from streams.kafka.topics import specs, topic_problems
 from streams.log import LogError
 
-GROUPS = ("decider", "gateway-sync")
+GROUPS = ("decider", "gateway-sync", "projector")
 CLOCK_SECONDS = 2.0
 """How far clocks may be apart: tokens are good a minute early, times in histories should be in order."""
 

@@ -97,7 +97,7 @@ async def _require_nobody(settings: "Settings") -> None:
     from streams.kafka.inspecting import describe
     from streams.migrating import MigrationRefused
 
-    names = [settings.kafka.group(name) for name in ("decider", "gateway-sync")]
+    names = [settings.kafka.group(name) for name in ("decider", "gateway-sync", "projector")]
     for group in (await describe(settings.kafka, names))[1]:
         if group.members:
             raise MigrationRefused(

@@ -26,12 +26,19 @@ ROOT = Path(__file__).parents[1]
 LAG = b"signalbox_projection_lag_events{"
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Below the ports that systems give to outgoing connections, so that a restart finds it free."""
+    """Never the same; below the ports that systems give to outgoing connections and servers for development
+    take, so that a restart finds it free."""
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(10_000, 21_000)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 

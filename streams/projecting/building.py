@@ -75,8 +75,9 @@ class Building:
             raise SomebodyElseRuns(f"another process builds the read model {self._model.name!r}")
         with self._transaction() as connection:
             slot = generations.load(connection, self._model, self.slot.generation)
-        if not slot.positions:
-            raise SomebodyElseRuns(f"{self.slot.generation.prefix} was dropped by another process")
+            present = generations.left_over(connection, self._model.name, "building")
+        if slot.generation not in present:
+            raise SomebodyElseRuns(f"{slot.generation.prefix} was dropped by another process")
         self._slot = slot
 
     def index(self) -> None:

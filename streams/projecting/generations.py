@@ -93,11 +93,11 @@ def forget(connection: Connection, generation: Generation) -> None:
     drop_tables(connection, generation)
 
 
-def left_over(connection: Connection, read_model: str) -> list[Generation]:
-    """Those half filled or retired, which only their maker may drop while it runs."""
+def left_over(connection: Connection, read_model: str, *states: str) -> list[Generation]:
+    """Those in `states`: half filled or retired ones, which only their maker may drop while it runs."""
     g = GENERATIONS.c
     rows = connection.execute(
-        select(GENERATIONS).where(g.read_model == read_model, g.state.in_(["building", "retired"]))
+        select(GENERATIONS).where(g.read_model == read_model, g.state.in_(states or ("building", "retired")))
     )
     return [Generation(r.read_model, r.generation, r.version) for r in rows]
 

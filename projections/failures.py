@@ -31,3 +31,10 @@ def unavailable(error: BaseException) -> bool:
 def missing_table(error: BaseException) -> bool:
     """Whether PostgreSQL has no such table (any more): it was dropped between two statements."""
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+def told(error: BaseException) -> str:
+    """What an operator may read of `error`: one line, without the statement and its contents."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__

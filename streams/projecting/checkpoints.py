@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 
 from projections.catalogue import READ_MODELS
-from projections.failures import ReadModelsUnavailable, unavailable
+from projections.failures import ReadModelsUnavailable, told, unavailable
 from projections.postgres_engines import REACHED_BY
 from projections.readmodel import ReadModel
 from projections.store import Store
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
-_BATCH = 1000
+BATCH = 1000
 
 _POSITIONS = """
 SELECT g.read_model, c.partition, c.position
@@ -49,7 +49,7 @@ class CheckpointWaiter:
         self._reached: dict[Place, int] = {}
         self._behind: dict[str, int] = {}
         self._worker = Worker("rebuild")
-        self._rebuilding = Rebuilding(log, store, self._worker, asyncio.Lock(), _BATCH)
+        self._rebuilding = Rebuilding(log, store, self._worker, asyncio.Lock(), BATCH)
         self._rebuilds: dict[str, asyncio.Task[None]] = {}
         self._parked = Parked(log, store, models)
         self.trouble = "the database of the read models was not asked yet"
@@ -62,8 +62,8 @@ class CheckpointWaiter:
                     await self._listen()
                 except (OperationalError, InterfaceError, OSError) as error:  # TimeoutError is an OSError
                     if not self.trouble:
-                        _LOG.warning("positions of read models are not heard: %s", error)
-                    self.trouble = f"the database of the read models does not answer: {error}"
+                        _LOG.warning("positions of read models are not heard: %s", told(error))
+                    self.trouble = f"the database of the read models does not answer: {told(error)}"
                 await self._count_lag()
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
 from typing import TypeVar
 
-from projections.failures import unavailable
+from projections.failures import told, unavailable
 from streams.log import LogUnavailable
 
 T = TypeVar("T")
@@ -47,8 +47,8 @@ class Worker:
                 if not isinstance(error, LogUnavailable) and not unavailable(error):
                     raise
                 if not self.trouble:
-                    _LOG.warning("read models do not advance: %s", error)
-                self.trouble = str(error)
+                    _LOG.warning("read models do not advance: %s", told(error))
+                self.trouble = told(error)
                 attempt = again or first
                 await asyncio.sleep(pause)
             else:

@@ -20,6 +20,7 @@ from bench.figure import Figure, percentile
 from bench.house import House
 from bench.house import house as new_house
 from projections.catalogue import READ_MODELS
+from projections.readmodel import ReadModel
 from projections.store import Store, live, open_store
 from schemas.identity import uuid7
 from streams.chain import verify
@@ -83,10 +84,11 @@ class Caller:
     unexpected: list[str] = field(default_factory=list[str])
     revisions: int = 0
     deployed: int = 0
+    prefix: str = ""
 
     @property
     def api(self) -> str:
-        return f"crash-{self.number}"
+        return f"crash-{self.prefix}{self.number}"
 
     def run(self, house: House) -> None:
         calls = house.calls()
@@ -282,11 +284,11 @@ async def _check_closed(data: Path, events: int) -> list[str]:
     return faults
 
 
-async def compared(log: Log, stores: Sequence[Store]) -> list[str]:
+async def compared(log: Log, stores: Sequence[Store], models: Sequence[ReadModel] = READ_MODELS) -> list[str]:
     """What the read models of the first store have otherwise than those of the second, a fresh one."""
     faults: list[str] = []
-    contents = [await _projected(log, store) for store in stores]
-    if not all(any(t.startswith(f"{m.name}.") and contents[1][t] for t in contents[1]) for m in READ_MODELS):
+    contents = [await _projected(log, store, models) for store in stores]
+    if not all(any(t.startswith(f"{m.name}.") and contents[1][t] for t in contents[1]) for m in models):
         faults.append("a read model is empty: nothing was compared")
     for table in sorted(contents[0].keys() | contents[1].keys()):
         kept, rebuilt = (c.get(table, set[str]()) for c in contents)
@@ -296,9 +298,9 @@ async def compared(log: Log, stores: Sequence[Store]) -> list[str]:
     return faults
 
 
-async def _projected(log: Log, store: Store) -> dict[str, set[str]]:
+async def _projected(log: Log, store: Store, models: Sequence[ReadModel]) -> dict[str, set[str]]:
     """The rows of all read models once they have seen the whole log, by table."""
-    runner = ProjectionRunner(log, store)
+    runner = ProjectionRunner(log, store, models)
     running = asyncio.create_task(runner.run())
     ready = asyncio.create_task(runner.ready.wait())
     await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)

@@ -6,12 +6,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.calls import Reply
+from bench.calls import Calls
 from bench.crash import Caller, Register, Report, Sent, check, check_gateway, check_whole, compared
 from bench.figure import Figure, percentile
 from bench.house import House
@@ -20,6 +20,7 @@ from bench.scattered import scattered as new_house
 from projections.store import open_store
 from schemas.outcome import BESIDES, Outcome
 from signalbox.devservers.postgres import DevPostgres
+from signalbox.roles.projector import MODELS
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
@@ -29,13 +30,16 @@ LONGEST_PAUSE = 0.5
 """Seconds between two kills, at most, beside what a start takes."""
 WAIT = 2
 """Seconds a caller waits for an outcome."""
+PAUSE = 0.05
+"""Seconds until a caller sends again what was not answered."""
 
 
 @dataclass(slots=True)
 class Persistent(Caller):
-    """Goes on when nobody answers, with the next command; what was not answered is sent again at the end."""
+    """Sends each command until it is answered, as a client would: under the same id."""
 
     stopped: threading.Event = field(default_factory=threading.Event)
+    again: int = 0
 
     def run(self, house: House) -> None:
         calls = house.calls()
@@ -43,49 +47,40 @@ class Persistent(Caller):
             one = self.next()
             one.seconds = WAIT
             self.sent.append(one)
-            try:
-                reply = one.send(calls, wait=one.wait)
-            except OSError:
-                time.sleep(0.02)
-                continue
-            if reply.status in (200, 201, 202):
-                one.answer = reply
-            elif not self.may_pass(one, reply):
-                self.unexpected.append(f"{one.kind} {one.key}: {reply}")
+            while not self._answered(one, calls) and not self.stopped.wait(PAUSE):
+                self.again += 1
         calls.close()
 
-    def may_pass(self, one: Sent, reply: Reply) -> bool:
-        """Nothing was said of the command: it may be sent again. A deployment may follow on a revision
-        that is not decided yet."""
-        return reply.status == 503 or (one.kind == "deploy" and reply.status in (409, 422))
+    def _answered(self, one: Sent, calls: Calls) -> bool:
+        try:
+            reply = one.send(calls, wait=one.wait)
+        except OSError:
+            return False
+        if reply.status in (200, 201, 202):
+            one.answer = reply
+            return True
+        if reply.status == 503 or (reply.status == 409 and reply.json["type"].endswith("/still-running")):
+            return False
+        self.unexpected.append(f"{one.kind} {one.key}: {reply}")
+        return True
 
 
-def crashes(
-    house: Scattered, upstream: str, rounds: int, seed: int = 1, roles: Sequence[str] = ROLES
-) -> Report:
-    """Kills `rounds` processes of a house that is up, whichever, while callers go on."""
+Hurt = Callable[[Scattered, random.Random, Report], None]
+"""What is done to a house while callers go on."""
+
+
+def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1) -> Report:
+    """What became of a house that is up and was hurt under load. Its roles are down afterwards."""
     moments = random.Random(seed)
     callers = [Persistent(n, upstream, random.Random(f"{seed}-{n}")) for n in range(CALLERS)]
     threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
     report, register = Report(), Register()
-    killed: Counter[str] = Counter()
+    for caller in callers:
+        caller.prefix = f"{seed}-"
     for thread in threads:
         thread.start()
     try:
-        for _ in range(rounds):
-            time.sleep(moments.uniform(0.0, LONGEST_PAUSE))
-            role = moments.choice(roles)
-            process = house.processes[role]
-            process.end(signal.SIGKILL)
-            report.kills += 1
-            killed[role] += 1
-            house.start(role)
-            if moments.random() < 0.5:
-                began = time.perf_counter()
-                process.until_ready()
-                report.starts.append(time.perf_counter() - began)
-            else:
-                report.kills_during_start += 1  # the next one may fall while this one starts
+        hurt(house, moments, report)
         house.until_ready()
     finally:
         for caller in callers:
@@ -93,6 +88,7 @@ def crashes(
         for thread in threads:
             thread.join()
     house.until_ready()
+    report.unanswered = sum(caller.again for caller in callers)
     check(house, callers, report, register, moments)
     house.until_quiet()
     check_gateway(house, callers, report)
@@ -103,6 +99,30 @@ def crashes(
     report.faults += [fault for caller in callers for fault in caller.unexpected]
     report.acknowledged = sum(1 for c in callers for s in c.sent if s.answer is not None)
     return report
+
+
+def crashes(
+    house: Scattered, upstream: str, rounds: int, seed: int = 1, roles: Sequence[str] = ROLES
+) -> Report:
+    """Kills `rounds` processes of a house that is up, whichever, while callers go on."""
+
+    def hurt(house: Scattered, moments: random.Random, report: Report) -> None:
+        for number in range(rounds):
+            time.sleep(moments.uniform(0.0, LONGEST_PAUSE))
+            # Each of them at some time, in an order that nobody chose.
+            role = roles[number] if number < len(roles) else moments.choice(roles)
+            process = house.processes[role]
+            process.end(signal.SIGKILL)
+            report.kills += 1
+            house.start(role)
+            if moments.random() < 0.5:
+                began = time.perf_counter()
+                process.until_ready()
+                report.starts.append(time.perf_counter() - began)
+            else:
+                report.kills_during_start += 1  # the next kill may fall while this one starts
+
+    return unharmed(house, upstream, hurt, seed)
 
 
 async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list[str]:
@@ -122,7 +142,7 @@ async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list
             fresh = DevPostgres(Path(work, "postgres"))
             stores = [open_store(house.environment["SIGNALBOX_POSTGRES"]), open_store(fresh.start())]
             try:
-                faults += await compared(log, stores)
+                faults += await compared(log, stores, MODELS)
             finally:
                 for store in stores:
                     store.close()

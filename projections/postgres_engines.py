@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import orjson
 from psycopg import IsolationLevel
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, String, create_engine, event
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.schema import CreateColumn
 
 CONNECT_SECONDS = 2
 READ_MILLISECONDS = 5_000
@@ -58,6 +60,13 @@ def _engine(url: str, size: int) -> Engine:
         pool_timeout=POOL_SECONDS,
         connect_args=REACHED_BY,
     )
+
+
+@compiles(CreateColumn, "postgresql")
+def _in_order_of_code_points(element: Any, compiler: Any, **more: Any) -> str:
+    """Lists are paged by name: in the same order in every database, whatever its locale, as on SQLite."""
+    column: str = compiler.visit_create_column(element, **more)
+    return f'{column} COLLATE "C"' if isinstance(element.element.type, String) else column
 
 
 _ALWAYS = (

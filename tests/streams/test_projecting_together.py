@@ -381,3 +381,20 @@ async def test_a_checkpoint_nobody_told_of_is_found_by_looking(postgres_url: str
             connection.execute(update(CHECKPOINTS).values(position=12))
         async with asyncio.timeout(PATIENCE):
             await waiter.wait_for("tally", 0, 12)
+
+
+# The database's own ways
+
+
+async def test_text_is_in_order_of_code_points_whatever_the_locale_of_the_database(
+    postgres_url: str, store: Store
+):
+    async with projector(GappedLog(), postgres_url, [Resources()]) as runner:
+        await runner.assigned("events", 0)
+    with store.reader.begin() as connection:
+        found = connection.exec_driver_sql(
+            "select distinct o.collname from pg_attribute a join pg_collation o on o.oid = a.attcollation"
+            " join pg_class c on c.oid = a.attrelid"
+            " where starts_with(c.relname, 'resources') and c.relkind = 'r'"
+        )
+        assert found.scalars().all() == ["C"]

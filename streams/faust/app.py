@@ -18,9 +18,9 @@ GROUP = "projector"
 WITHIN_SECONDS = 0.05
 REQUEST_SECONDS = 30.0
 
+Take = Callable[[Place, Chunk], None]
+"""Takes what was fetched. Never raises; not too much comes, by `Bookkeeping.durable`."""
 Heard = Callable[[frozenset[Place]], Awaitable[None]]
-Take = Callable[[Place, Chunk], Awaitable[None]]
-"""Takes what was fetched; waits as long as it has enough. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def build_app(
         reply_create_topic=False,
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
-        stream_buffer_maxsize=2,
+        stream_buffer_maxsize=4096,  # never full: the consumer holds partitions back
         broker_commit_interval=1.0,
         broker_session_timeout=session,
         broker_heartbeat_interval=session / 4,
@@ -97,7 +97,7 @@ def _agent(app: Any, topic: str, take: Take) -> None:
     async def follow(stream: Any) -> None:
         async for events in stream.noack_take(1, within=WITHIN_SECONDS):
             for event in events:
-                await take(Place(topic, event.message.partition), event.value)
+                take(Place(topic, event.message.partition), event.value)
 
     channel = app.topic(topic, schema=Untouched(), acks=False)
     app.agent(channel, name=f"follow-{topic}")(follow)

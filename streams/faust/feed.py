@@ -6,7 +6,7 @@ first message of a batch, the log has.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Protocol, TypeVar
@@ -60,6 +60,7 @@ class Feed:
         self._sink = sink
         self._followers = followers
         self._assigned: set[Place] = set()
+        self._waiting: dict[Place, list[Chunk]] = {}
         self._writing: dict[Place, asyncio.Task[None]] = {}
         self.durable: dict[Place, int] = {}
         self.trouble = ""
@@ -67,6 +68,10 @@ class Feed:
     @property
     def assigned(self) -> frozenset[Place]:
         return frozenset(self._assigned)
+
+    def idle(self) -> Mapping[Place, int]:
+        """Up to which position the partitions are durable that nothing is being written of."""
+        return {place: at for place, at in self.durable.items() if place not in self._writing}
 
     async def begin(self, places: Iterable[Place]) -> Mapping[Place, int]:
         """These partitions, and no others, are fed from here from now on; after which position each.
@@ -76,6 +81,7 @@ class Feed:
         wanted = set(places)
         left, self._assigned = self._assigned - wanted, wanted
         self.durable.clear()
+        self._waiting.clear()
         try:
             await self.leave(left)
             return {place: await self._start(place) for place in wanted}
@@ -100,42 +106,40 @@ class Feed:
     async def leave(self, places: Iterable[Place]) -> None:
         for place in places:
             self.durable.pop(place, None)
+            self._waiting.pop(place, None)
             await self._sink.revoked(self._topics[place.topic], place.partition)
 
-    async def take(self, place: Place, chunk: Chunk) -> None:
-        """Returns when `chunk` is being written, and all of its partition before it is durable, or has become
-        somebody else's. Never raises but when it is cancelled."""
-        await self._apart(place, self._fed(place, chunk))
+    def take(self, place: Place, chunk: Chunk) -> None:
+        """Has `chunk` written after all that came before it; with what comes meanwhile, together."""
+        if place in self._assigned:
+            self._waiting.setdefault(place, []).append(chunk)
+            if place not in self._writing:
+                self._writing[place] = asyncio.create_task(self._drain(place))
 
-    async def catch_up(self, place: Place, to: int) -> None:
-        """Takes in what the log has up to `to`, whoever has lost it on the way."""
-        await self._apart(place, self._missed(place, to))
+    def catch_up(self, place: Place, to: int) -> None:
+        """Has what the log has up to `to` written, whoever has lost it on the way."""
+        _LOG.warning("%s/%d: reading %d to %d again", *place, self.durable.get(place, 0), to)
+        self.take(place, Chunk(to, ()))
 
-    async def _apart(self, place: Place, work: Coroutine[None, None, None]) -> None:
-        """Does `work` in a task of its own: Faust cancels what it runs."""
+    async def _drain(self, place: Place) -> None:
+        """Never raises, but when it is cancelled."""
         try:
-            while place in self._writing:
-                await asyncio.wait((self._writing[place],))
-        except BaseException:
-            work.close()
-            raise
-        task = self._writing[place] = asyncio.create_task(work)
-        task.add_done_callback(lambda _: self._writing.pop(place))
-
-    async def _missed(self, place: Place, to: int) -> None:
-        at = self.durable.get(place)
-        if at is not None and at < to:
-            _LOG.warning("%s/%d: reading %d to %d again", *place, at, to)
-            await self._fill(place, to)
+            while waiting := self._waiting.pop(place, None):
+                for chunk in together(waiting):
+                    await self._fed(place, chunk)
+                    if len(chunk.records) < FULL:
+                        await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            del self._writing[place]
 
     async def _fed(self, place: Place, chunk: Chunk) -> None:
         topic = self._topics[place.topic]
         if place not in self._assigned:
-            return  # from before a rebalance
+            return
         if place not in self.durable:
             await self._patiently(partial(self._start, place))
         if chunk.after > self.durable[place]:
-            await self._fill(place, chunk.records[0].offset)
+            await self._fill(place, chunk.records[0].offset if chunk.records else chunk.after)
         at = self.durable.get(place, 0)
         records = [
             decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
@@ -143,8 +147,6 @@ class Feed:
             if raw.offset >= at
         ]
         await self._write(place, records)
-        if len(chunk.records) < FULL:
-            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _fill(self, place: Place, to: int) -> None:
         """Takes in what the log has after what is durable, up to `to`."""
@@ -197,3 +199,20 @@ FOLLOWED: tuple[Topic, ...] = ("events", "outcomes", "status")
 
 def _after(records: Sequence[Record], position: int) -> Sequence[Record]:
     return [record for record in records if record.position > position]
+
+
+def together(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The same messages in fewer chunks, where one begins right after the other, of no more than `CHUNK`."""
+    joined: list[Chunk] = []
+    for chunk in chunks:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and before.records
+            and chunk.after == before.records[-1].offset + 1
+            and len(before.records) + len(chunk.records) <= CHUNK
+        ):
+            joined[-1] = Chunk(before.after, [*before.records, *chunk.records])
+        else:
+            joined.append(chunk)
+    return joined

@@ -17,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 _BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between one app and the next; from the start again once an app was given partitions."""
 WATCH_SECONDS = 0.5
+LOST_TICKS = 4
 STOP_SECONDS = 10.0
 START_SECONDS = 60.0
 ASK_SECONDS = 2.0
@@ -69,17 +70,20 @@ class FaustHost:
 
     async def _watch(self, app: Service) -> bool:
         """Until the app crashes; whether it was given partitions before."""
-        idle: dict[Place, int] = {}
+        idle: dict[Place, tuple[int, int]] = {}  # where it stands, and for how many ticks
         had = False
         while not app.crashed:
             await asyncio.sleep(WATCH_SECONDS)
             had = had or bool(self._feed.assigned)
             # What was fetched and has not got any further for a while was lost on its way.
-            behind = {p: at for p, at in self._feed.durable.items() if at < self._books.fetched.get(p, 0)}
-            for place, at in behind.items():
-                if idle.get(place) == at:
-                    await self._feed.catch_up(place, self._books.fetched[place])
-            idle = behind
+            before, idle = idle, {}
+            for place, at in self._feed.idle().items():
+                fetched = self._books.fetched.get(place, 0)
+                if at < fetched:
+                    stood, ticks = before.get(place, (at, 0))
+                    idle[place] = (at, ticks + 1 if stood == at else 0)
+                    if idle[place][1] >= LOST_TICKS:
+                        self._feed.catch_up(place, fetched)
         return had
 
     async def _starts(self, places: frozenset[Place]) -> Mapping[Place, int] | None:

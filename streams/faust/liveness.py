@@ -1,15 +1,17 @@
 """Tells whether gateways are healthy, degraded or offline: from what was heard of their nodes, and silence.
 
-Silence counts only while somebody listened: what was not heard because the log could not be reached, or is
-still to be read, is not silence.
+What is still to be read from the log is not silence: nodes are looked at as of the last word taken in. Nor
+is it silence when the log could not be reached: after that, and after a start, nothing is said to be worse
+before everybody had the time to be heard.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from time import time
 
-from projections.failures import unavailable
+from projections.failures import ReadModelsUnavailable, unavailable
 from projections.liveness import HEARD_SECONDS, Key, Liveness, changed
 from projections.queries import NotReady, ReadModels
 from schemas.gateway import GATEWAY
@@ -19,6 +21,7 @@ from streams.faust.following import status_envelope
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
+_LATER = (LogUnavailable, NotReady, ReadModelsUnavailable)
 EVERY_SECONDS = 2.0
 
 
@@ -40,12 +43,15 @@ class LivenessTelling:
         self._clock = clock
         self._every = every
         self._durable: dict[int, int] = {}
-        self._listening: dict[int, float] = {}
+        self._latest: dict[int, float] = {}  # when the last word taken in was said
+        self._listening: float | None = None
+        self._looked = 0.0
         self._said: dict[Key, Liveness] = {}  # told, and not yet back
 
     def assigned(self, places: Mapping[tuple[Topic, int], int]) -> None:
         self._durable = {partition: at for (topic, partition), at in places.items() if topic == "status"}
-        self._listening.clear()
+        self._latest.clear()
+        self._listening = None
         self._said.clear()
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
@@ -53,6 +59,7 @@ class LivenessTelling:
             return
         if partition in self._durable:
             self._durable[partition] = records[-1].position
+            self._latest[partition] = _seconds(records[-1].envelope.time)
         for record in records:
             if record.envelope.type == LivenessReported.type():
                 data = record.envelope.data
@@ -65,31 +72,36 @@ class LivenessTelling:
             try:
                 await self._look()
             except Exception as error:
-                if not (isinstance(error, LogUnavailable | NotReady) or unavailable(error)):
+                if not (isinstance(error, _LATER) or unavailable(error)):
                     raise
                 _LOG.warning("liveness is not looked at: %s", error)
-                self._listening.clear()
+                self._listening = None
 
     async def _look(self) -> None:
         now = self._clock()
+        as_of = now
         for partition, at in list(self._durable.items()):
             if at < await self._log.end("status", partition):
-                self._listening.pop(partition, None)
-            else:
-                self._listening.setdefault(partition, now)
-        if not self._listening:
-            return
+                as_of = min(as_of, self._latest.get(partition, 0.0))
+        if self._listening is None:
+            self._listening = now
+        if as_of < self._looked or not as_of:
+            return  # there is something later on its way
+        self._looked = as_of
+        listened = now - self._listening >= HEARD_SECONDS
         found = await self._read_models.ask(
-            lambda s: changed(s.connection, s.prefix("liveness"), s.prefix("deliveries"), now)
+            lambda s: changed(s.connection, s.prefix("liveness"), s.prefix("deliveries"), as_of)
         )
+        at = timestamp(as_of)
         new = {
             key: current
             for key, (current, told) in found.items()
-            if self._said.get(key, told) != current and self._may_tell(key, current, told, now)
+            if self._said.get(key, told) != current
+            and self._log.partition_of(key[0]) in self._durable
+            and (listened or _better(current, told))
         }
         if not new:
             return
-        at = timestamp(now)
         envelopes = [
             status_envelope(
                 LivenessReported(
@@ -105,13 +117,23 @@ class LivenessTelling:
             )
             for (organization, name), current in new.items()
         ]
-        await self._log.append("status", envelopes)
         self._said |= new
+        try:
+            await self._log.append("status", envelopes)
+        except BaseException:
+            for key in new:
+                self._said.pop(key, None)
+            raise
 
-    def _may_tell(self, key: Key, current: Liveness, told: Liveness | None, now: float) -> bool:
-        """What is better at once; what is worse after having listened for as long as a node may be silent."""
-        since = self._listening.get(self._log.partition_of(key[0]))
-        if since is None:
-            return False
-        better = told is not None and current.heard >= told.heard and current.heard > 0
-        return better or current.state == "healthy" or now - since >= HEARD_SECONDS
+
+def _better(current: Liveness, told: Liveness | None) -> bool:
+    if current.state == "healthy":
+        return True
+    return told is not None and current.heard >= told.heard and current.heard > 0
+
+
+def _seconds(time: str) -> float:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from projections.deliveries import deliveries_of, nodes_of
-from projections.failures import unavailable
+from projections.failures import ReadModelsUnavailable, unavailable
 from projections.queries import NotReady, ReadModels, Snapshot
 from projections.resource_queries import get_many
 from projections.resource_tables import tables as resource_tables
@@ -26,6 +26,7 @@ from streams.faust.following import status_envelope
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
+_LATER = (LogUnavailable, NotReady, ReadModelsUnavailable)
 _DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
 MOST = 500
 """Deployments computed, and told, together."""
@@ -89,7 +90,7 @@ class RolloutTelling:
             try:
                 await self._look()
             except Exception as error:
-                if not (isinstance(error, LogUnavailable | NotReady) or unavailable(error)):
+                if not (isinstance(error, _LATER) or unavailable(error)):
                     raise
                 _LOG.warning("rollouts are told later: %s", error)
                 self._news.set()

@@ -9,6 +9,7 @@ Faust's own book-keeping of acknowledgements is switched off: a control record l
 and where small transactions follow each other Faust commits past what was only read.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ _BaseSchema: Any = vars(import_module("faust.serializers.schemas"))["Schema"]
 
 CHUNK = 500
 """The most messages that are handed on, and written, together."""
+MOST_UNDER_WAY = 4 * CHUNK
+CROWDED_SECONDS = 0.01
 FETCH_WAIT_MS = 500
 FETCH_BYTES = 1024 * 1024
 
@@ -70,12 +73,20 @@ Starts = Callable[[frozenset[Place]], Awaitable[Mapping[Place, int] | None]]
 @dataclass(slots=True)
 class Bookkeeping:
     """What a consumer is told and tells. `durable` are offsets to go on from, as the database has them; the
-    consumer commits them from time to time. `fetched` is up to which position it has been given messages."""
+    consumer commits them from time to time. `fetched` is up to which position it has been given messages,
+    from `began` on.
+    """
 
     settings: KafkaSettings
     starts: Starts
     durable: dict[Place, int] = field(default_factory=dict[Place, int])
     fetched: dict[Place, int] = field(default_factory=dict[Place, int])
+    began: dict[Place, int] = field(default_factory=dict[Place, int])
+
+    def crowded(self, place: Place) -> bool:
+        """Whether enough is on its way."""
+        durable = self.durable.get(place, self.began.get(place, 0))
+        return self.fetched.get(place, 0) - durable > MOST_UNDER_WAY
 
 
 class _Thread(_BaseThread):
@@ -125,12 +136,19 @@ class _Consumer(_BaseConsumer):
         else:
             await self.seek_wait({_tp(place): at for place, at in starts.items()})
         self._seeks += 1
-        self._books.fetched = dict(starts)
+        self._books.fetched, self._books.began = dict(starts), dict(starts)
         return {_tp(place): at for place, at in starts.items()}
 
-    async def _getmany(self, *asked: Any, **named: Any) -> Mapping[Any, Sequence[Chunk]]:
+    async def _getmany(self, active_partitions: Any, **more: Any) -> Mapping[Any, Sequence[Chunk]]:
+        # Faust's own way of holding partitions back is to sleep for a second when it has held back all.
+        wanted = {tp for tp in active_partitions if not self._books.crowded(Place(*tp))}
+        if not wanted:
+            await asyncio.sleep(CROWDED_SECONDS)
+            return {}
         seeks = self._seeks
-        found: Mapping[Any, Sequence[Raw]] = await _BaseConsumer._getmany(self, *asked, **named)
+        found: Mapping[Any, Sequence[Raw]] = await _BaseConsumer._getmany(
+            self, active_partitions=wanted, **more
+        )
         chunks: dict[Any, Sequence[Chunk]] = {}
         for tp, records in found.items():
             if records:

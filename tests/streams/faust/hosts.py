@@ -33,7 +33,7 @@ def envelope(message: Message, subject: str = "") -> Envelope:
         type=message.type(),
         source="/test",
         subject=subject or (owner.subject(message.organization, message.name) if owner else message.name),
-        time=timestamp(),
+        time=getattr(message, "at", timestamp()),
         partitionkey=message.organization,
         data=message.data(),
     )

@@ -9,8 +9,8 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.envelope import Envelope
 from streams.faust import feed as feeding
-from streams.faust.feed import Feed
-from streams.faust.transport import Chunk, Place
+from streams.faust.feed import Feed, together
+from streams.faust.transport import CHUNK, Chunk, Place
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
@@ -51,6 +51,7 @@ class Database:
 
     at: int = 0
     written: list[int] = field(default_factory=list[int])
+    batches: list[list[int]] = field(default_factory=list[list[int]])
     failures: list[Exception] = field(default_factory=list[Exception])
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     silent: bool = False
@@ -68,7 +69,8 @@ class Database:
             raise self.failures.pop(0)
         if records[0].position <= self.at:
             raise SomebodyElseRuns("not here any more")
-        self.written += [record.position for record in records]
+        self.batches.append([record.position for record in records])
+        self.written += self.batches[-1]
         self.at = self.written[-1]
 
 
@@ -93,7 +95,7 @@ class House:
 
     async def take(self, *chunks: Chunk) -> None:
         for one in chunks:
-            await self.feed.take(EVENTS, one)
+            self.feed.take(EVENTS, one)
         await self.feed.settle([], 5)
 
 
@@ -141,7 +143,7 @@ async def test_what_came_before_is_left_out(house: House):
 async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(house: House):
     await house.feed.begin([EVENTS])
     await house.take(chunk(0, 1))
-    await house.feed.catch_up(EVENTS, 10)
+    house.feed.catch_up(EVENTS, 10)
     await house.feed.settle([], 5)
     assert house.database.written == list(range(1, 11))
 
@@ -173,7 +175,7 @@ async def test_without_the_database_it_waits_and_then_goes_on(house: House):
 async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_out(house: House):
     house.database.failures = [ValueError("a bug") for _ in range(3)]
     await house.feed.begin([EVENTS])
-    await house.feed.take(EVENTS, chunk(0, 1))
+    house.feed.take(EVENTS, chunk(0, 1))
     async with asyncio.timeout(5):
         await house.database.failed.wait()
     await house.take(chunk(1, 2))
@@ -188,3 +190,16 @@ async def test_where_it_goes_on_is_asked_again_when_it_could_not_be_known_at_fir
     house.database.silent = False
     await house.take(chunk(2, 3, 4, 5), chunk(5, 6))
     assert house.database.written == [5, 6]
+
+
+async def test_what_comes_while_something_is_written_is_written_together(house: House):
+    await house.feed.begin([EVENTS])
+    await house.take(chunk(0, 1), chunk(1, 2), chunk(2, 3), chunk(3, 4))
+    assert house.database.batches == [[1, 2, 3, 4]]
+
+
+def test_only_what_follows_at_once_is_put_together():
+    first, second, later = chunk(0, 1, 2), chunk(2, 3), chunk(7, 8)
+    assert [len(c.records) for c in together([first, second, later])] == [3, 1]
+    many = [chunk(i, i + 1) for i in range(CHUNK + 1)]
+    assert [len(c.records) for c in together(many)] == [CHUNK, 1]

@@ -15,9 +15,12 @@ from projections.operations import Operations
 from projections.readmodel import ReadModel
 from projections.resources import Resources
 from schemas.catalog import BY_NAME
+from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
+from streams.log import Fenced, LogUnavailable
+from tests.real_kafka import settings_for
 from tests.streams.faust.hosts import House, Tally, projects, until
 
 PROJECT = BY_NAME["project"]
@@ -170,3 +173,37 @@ async def test_a_stop_finishes_the_batch_tells_the_group_how_far_it_is_and_leave
     await house.host()
     assert time.monotonic() - began < house.settings.session_timeout_ms / 1000
     await _all_counted(house, {e.id for e in events})
+
+
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
+    own_kafka: DevKafka, postgres_url: str, tmp_path: Path
+):
+    async with AsyncExitStack() as parts:
+        settings = settings_for(own_kafka.start(), 1)
+        house = House(settings, postgres_url, tmp_path, [Tally()], parts)
+        await house.open()
+        await house.log.claim(0)
+        await house.host()
+        before = projects(20)
+        await house.append("events", *before)
+        await _all_counted(house, {e.id for e in before})
+
+        own_kafka.kill()
+        own_kafka.start()
+
+        async def written() -> bool:
+            try:
+                await house.log.claim(0)
+                await house.append("events", *projects(20))
+            except (LogUnavailable, Fenced):
+                return False
+            return True
+
+        await until(written)
+        ids: set[str] = set()
+        at = 0
+        while records := await house.log.read("events", 0, at, 1000):
+            ids |= {record.envelope.id for record in records}
+            at = records[-1].position
+        assert len(ids) >= 40
+        await _all_counted(house, ids)

@@ -5,8 +5,8 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-_STATES = ("08", "25006", "40", "53", "55", "57", "58")
-"""PostgreSQL's: no connection, read-only, conflicts, no room, locked, shutting down, broken disk."""
+_STATES = ("08", "25006", "25P", "40", "53", "55", "57", "58")
+"""PostgreSQL's: no connection, read-only, idle for too long, conflicts, no room, locked, ending, no disk."""
 
 
 class ReadModelsUnavailable(Exception):

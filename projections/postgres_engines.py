@@ -69,7 +69,7 @@ def _in_order_of_code_points(element: Any, compiler: Any, **more: Any) -> str:
     return f'{column} COLLATE "C"' if isinstance(element.element.type, String) else column
 
 
-_ALWAYS = (
+ALWAYS = (
     "SET jit = off",  # compiling such short statements costs more than it saves
     # A client that is gone, or stopped in the middle, gives up what it holds.
     "SET tcp_keepalives_idle = 5",
@@ -80,11 +80,11 @@ _ALWAYS = (
 
 
 def _set_up_writer(connection: _Connection, record: object) -> None:
-    _set(connection, *_ALWAYS, "SET lock_timeout = '5s'")
+    _set(connection, *ALWAYS, "SET lock_timeout = '5s'")
 
 
 def _set_up_reader(connection: _Connection, record: object) -> None:
-    _set(connection, *_ALWAYS, f"SET statement_timeout = {READ_MILLISECONDS}")
+    _set(connection, *ALWAYS, f"SET statement_timeout = {READ_MILLISECONDS}")
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
 

@@ -8,7 +8,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import DBAPIError
 
 from projections.readmodel import ReadModel
 from projections.store import (
@@ -180,7 +179,6 @@ class Building:
                 if not durable:  # a crash takes the rows and the checkpoint behind them alike
                     connection.execute(text("SET LOCAL synchronous_commit = off"))
                 yield connection
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        finally:
+            if connection.invalidated:  # it would connect anew by itself, and not have the lock
                 self.end()
-            raise

@@ -241,8 +241,8 @@ class ProjectionRunner:
                     await self._write({place: given.batch for place, given in taken.items()})
                 for place, given in taken.items():
                     self._given.remove(given)
-                    if place in self._fed or self._alone:
-                        self._fed[place] = given.batch.records[-1].position
+                    if place in self._fed:
+                        self._fed[place] = max(self._fed[place], given.batch.records[-1].position)
                     if not given.done.done():
                         given.done.set_result(None)
 
@@ -295,6 +295,7 @@ class ProjectionRunner:
             async with self._turn:
                 await self._worker.insist(self._writer.reload)
                 await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
+            await self._replace_outdated()
 
     async def _become_ready(self) -> None:
         for name, topic in self._topics.items():

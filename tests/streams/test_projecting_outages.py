@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, event, select, text
+from sqlalchemy import Connection, MetaData, event, select, text
 
-from projections import queries
+from projections import postgres_engines, queries
 from projections.catalogue import READ_MODELS
 from projections.failures import ReadModelsUnavailable
 from projections.queries import ReadModels
-from projections.store import GENERATIONS, Store, open_store
+from projections.readmodel import Recorded
+from projections.store import GENERATIONS, PARKED, Store, open_store
 from schemas.message import Message
 from signalbox.devservers.postgres import DevPostgres
 from streams.log import Record, Topic
@@ -32,7 +33,7 @@ from tests.projections.events import (
     published,
     started,
 )
-from tests.projections.stores import postgres_store
+from tests.projections.stores import postgres_copy, postgres_store
 from tests.streams.batches import batch
 from tests.streams.gapped_log import STEP, GappedLog
 from tests.streams.projectors import PATIENCE, Tally, follow, projector, tallied
@@ -153,6 +154,36 @@ async def _position(ask: ReadModels) -> int:
             return await ask.position()
         except ReadModelsUnavailable:
             await asyncio.sleep(0.02)
+
+
+class Slow(Tally):
+    """Stands still in the middle of its first transaction."""
+
+    attempts = 0
+
+    def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
+        self.attempts += 1
+        if self.attempts == 1:
+            time.sleep(0.5)
+        super().project(connection, prefix, records)
+
+
+async def test_a_projector_that_stands_still_holds_nobody_up_and_begins_anew(
+    empty_read_models: str, monkeypatch: pytest.MonkeyPatch
+):
+    settings = (*postgres_engines.ALWAYS, "SET idle_in_transaction_session_timeout = '100ms'")
+    monkeypatch.setattr(postgres_engines, "ALWAYS", settings)
+    log = GappedLog()
+    await log.append("events", [envelope(project(f"p{n}")) for n in range(2)])
+    with postgres_copy(empty_read_models) as url:
+        store, slow = open_store(url), Slow()
+        async with projector(log, url, [slow]) as stopped, asyncio.timeout(PATIENCE):
+            await stopped.take("events", 0, await log.read("events", 0, 0, 2))
+            assert tallied(store) == [(0, STEP), (0, 2 * STEP)]
+            assert slow.attempts == 2
+        with store.reader.begin() as connection:
+            assert connection.execute(select(PARKED)).all() == []
+        store.close()
 
 
 # A crash at every statement

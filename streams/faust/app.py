@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from streams.faust.transport import Bookkeeping, Chunk, Place, Transport, Untouched
+from streams.faust.chunks import Chunk, Place
+from streams.faust.transport import Bookkeeping, Transport, Untouched
 from streams.kafka.settings import KafkaSettings
 from streams.log import Topic
 

@@ -12,8 +12,8 @@ from itertools import chain, repeat
 from typing import Protocol, TypeVar
 
 from projections.failures import unavailable
+from streams.faust.chunks import CHUNK, Chunk, Place, together
 from streams.faust.following import Follower
-from streams.faust.transport import CHUNK, Chunk, Place
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode
 from streams.log import Log, LogUnavailable, Record, Topic
@@ -171,7 +171,7 @@ class Feed:
                 left = _after(left, at)
             else:
                 if place in self.durable:
-                    self.durable[place] = left[-1].position
+                    self.durable[place] = max(self.durable[place], left[-1].position)
                 for follower in self._followers:
                     follower.taken(topic, place.partition, left)
                 return
@@ -199,20 +199,3 @@ FOLLOWED: tuple[Topic, ...] = ("events", "outcomes", "status")
 
 def _after(records: Sequence[Record], position: int) -> Sequence[Record]:
     return [record for record in records if record.position > position]
-
-
-def together(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The same messages in fewer chunks, where one begins right after the other, of no more than `CHUNK`."""
-    joined: list[Chunk] = []
-    for chunk in chunks:
-        before = joined[-1] if joined else None
-        if (
-            before is not None
-            and before.records
-            and chunk.after == before.records[-1].offset + 1
-            and len(before.records) + len(chunk.records) <= CHUNK
-        ):
-            joined[-1] = Chunk(before.after, [*before.records, *chunk.records])
-        else:
-            joined.append(chunk)
-    return joined

@@ -7,9 +7,10 @@ from itertools import chain, repeat
 
 from projections.failures import unavailable
 from streams.faust.app import Moved, Service, build_app
+from streams.faust.chunks import Place
 from streams.faust.feed import FOLLOWED, Feed, ReadModelSink
 from streams.faust.following import Follower
-from streams.faust.transport import Bookkeeping, Place
+from streams.faust.transport import Bookkeeping
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
 

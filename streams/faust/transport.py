@@ -14,10 +14,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import aiokafka
 
+from streams.faust.chunks import CHUNK, Chunk, Place, Raw
 from streams.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
@@ -31,39 +32,10 @@ _BaseProducer: Any = _DRIVER["Producer"]
 _BaseTransport: Any = _DRIVER["Transport"]
 _BaseSchema: Any = vars(import_module("faust.serializers.schemas"))["Schema"]
 
-CHUNK = 500
-"""The most messages that are handed on, and written, together."""
 MOST_UNDER_WAY = 4 * CHUNK
 CROWDED_SECONDS = 0.01
 FETCH_WAIT_MS = 500
 FETCH_BYTES = 1024 * 1024
-
-
-class Place(NamedTuple):
-    """A topic's partition, by Kafka's name of the topic. Equal to Faust's and aiokafka's own."""
-
-    topic: str
-    partition: int
-
-
-class Raw(Protocol):
-    """What is used of an aiokafka ConsumerRecord."""
-
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-class Chunk(NamedTuple):
-    """Messages of one partition as they came; `after` is the position of the one fetched before them."""
-
-    after: int
-    records: Sequence[Raw]
 
 
 Starts = Callable[[frozenset[Place]], Awaitable[Mapping[Place, int] | None]]

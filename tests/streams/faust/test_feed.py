@@ -9,8 +9,8 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.envelope import Envelope
 from streams.faust import feed as feeding
-from streams.faust.feed import Feed, together
-from streams.faust.transport import CHUNK, Chunk, Place
+from streams.faust.chunks import CHUNK, Chunk, Place, together
+from streams.faust.feed import Feed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic

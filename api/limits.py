@@ -12,7 +12,7 @@ from api.problems import Problem, of_status, unavailable
 from projections.failures import ReadModelsUnavailable, told
 from projections.queries import NotReady
 from schemas.identity import uuid7
-from streams.log import LogUnavailable
+from streams.log import LogUnavailable, MessageTooLarge
 from streams.projecting.waiting import RunnerStopped
 
 logger = logging.getLogger("signalbox.api")
@@ -61,6 +61,8 @@ def _problem(error: Exception, scope: Scope) -> Problem:
         case LogUnavailable():
             logger.warning("%s %s: %s", scope["method"], scope["path"], error)
             return unavailable(f"The log refuses writes: {error}")
+        case MessageTooLarge():
+            return Problem(413, "command-too-large", str(error))
         case HTTPException():
             return of_status(error.status_code, headers=error.headers)
         case _:

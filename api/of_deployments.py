@@ -46,8 +46,8 @@ _STATUS = {
     },
     "rollout": {
         "type": "object",
-        "description": "Its state as it was told last. On Kafka, once a node has answered; of one deployment, "
-        "not with `as_of`.",
+        "description": "Its state as it was told last. On Kafka, once a node has answered; of one "
+        "deployment, not with `as_of`.",
         "properties": {
             "state": {"enum": list(get_args(RolloutState))},
             "nodes": {"type": "integer", "description": "How many are to take it."},

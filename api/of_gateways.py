@@ -118,8 +118,8 @@ PRESENTER = Presenter(
         },
         "liveness": {
             "type": "object",
-            "description": "Whether its nodes are heard of, and since when it is so. On Kafka, once a node was "
-            "there; not with `as_of`.",
+            "description": "Whether its nodes are heard of, and since when it is so. On Kafka, once a node "
+            "was there; not with `as_of`.",
             "properties": {
                 "state": {"enum": ["healthy", "degraded", "offline"]},
                 "nodes": {"type": "integer", "description": "How many count."},

@@ -2,12 +2,14 @@
 
 import asyncio
 import importlib
+from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
 from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
+from projections.catalogue import DERIVED, READ_MODELS
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi
@@ -50,7 +52,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
 
     store = await runtime.patiently(POSTGRES, opened, DBAPIError)
     parts.callback(store.close)
-    waiter = CheckpointWaiter(log, store)
+    waiter = CheckpointWaiter(log, store, (*READ_MODELS, *DERIVED))
     read_models = ReadModels(store, partition_of=log.partition_of, behind=waiter.behind)
     parts.callback(read_models.close)
     parts.run("positions of read models", waiter.run())
@@ -74,7 +76,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         traceparent=traceparent_of_request,
     )
     assert runtime.door is not None
-    runtime.door.inside = Traced(create_app(services, asyncapi.document))
+    runtime.door.inside = Traced(create_app(services, partial(asyncapi.document, runtime.kafka.prefix)))
     if settings.first_start:
         await _first_start(runtime, parts, log, commanding, read_models, documents, waiter)
 

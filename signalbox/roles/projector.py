@@ -5,12 +5,9 @@ import asyncio
 
 from sqlalchemy.exc import DBAPIError
 
-from projections.catalogue import READ_MODELS
-from projections.liveness import LivenessOfGateways
+from projections.catalogue import DERIVED, READ_MODELS
 from projections.queries import ReadModels
-from projections.rollouts import Rollouts
 from projections.store import Store, open_store
-from projections.windows import Windows
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
 from streams.faust.hosting import FaustHost
@@ -18,7 +15,7 @@ from streams.faust.liveness import LivenessTelling
 from streams.faust.rollouts import RolloutTelling
 from streams.projecting import ProjectionRunner
 
-MODELS = (*READ_MODELS, Windows(), Rollouts(), LivenessOfGateways())
+MODELS = (*READ_MODELS, *DERIVED)
 
 
 async def start(runtime: Runtime, parts: Parts) -> None:

@@ -154,7 +154,7 @@ def _documents(db: sqlite3.Connection, path: Path) -> Iterator[Finding]:
     rows = db.execute("SELECT sha256, media_type, packed, content FROM documents")
     for sha256, media_type, packed, content in rows:
         try:
-            unpack(StoredDocument(sha256, media_type, bool(packed), content), path)
+            unpack(StoredDocument(sha256, media_type, bool(packed), content), str(path))
         except DocumentDamaged as error:
             yield Finding(DOCUMENTS.file, sha256, str(error))
 

@@ -35,7 +35,8 @@ def test_every_dependency_to_run_has_its_line() -> None:
 
 
 def test_every_extra_has_its_line() -> None:
-    assert sorted(described("Extras")) == sorted(names(EXTRAS["kafka"] + EXTRAS["postgres"] + EXTRAS["devservers"]))
+    extras = EXTRAS["kafka"] + EXTRAS["postgres"] + EXTRAS["devservers"]
+    assert sorted(described("Extras")) == sorted(names(extras))
 
 
 def test_every_dependency_to_work_on_it_has_its_line() -> None:

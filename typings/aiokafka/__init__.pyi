@@ -1,6 +1,6 @@
 # What Signalbox uses of aiokafka 0.14, which comes without types.
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener

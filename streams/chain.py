@@ -83,7 +83,7 @@ async def verify(
     while last < end:
         records = await log.read("events", partition, last, BATCH)
         for record in records:
-            reason = fault(link, record.envelope)
+            reason = record.fault.reason if record.fault else fault(link, record.envelope)
             if reason is not None:
                 return ChainReport(partition, events, last, link.hash, Break(record.position, reason))
             link = Link(link.sequence + 1, record.envelope.hash())

@@ -16,6 +16,7 @@ from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome
+from schemas.upcasting import UnknownSchema, upcast
 from streams.head import Head
 
 logger = logging.getLogger("signalbox.decider")
@@ -156,11 +157,19 @@ def _dataref(event: Event) -> str:
 
 def read_command(envelope: Envelope) -> Command | Rejection:
     """The typed command, or why it is none."""
-    model = COMMANDS.get(envelope.type)
+    try:
+        current = upcast(envelope)
+    except UnknownSchema as error:
+        # Of a family known here, it is another version of Signalbox that is missing.
+        unknown = str(error) if error.known else f"There is no command {envelope.type!r}."
+        return rejected("unknown-command", unknown)
+    except KeyError as error:
+        return rejected("invalid-command", f"The command, of an older form, lacks {error}.")
+    model = COMMANDS.get(current.type)
     if model is None:
         return rejected("unknown-command", f"There is no command {envelope.type!r}.")
     try:
-        command = model.of(envelope.data)
+        command = model.of(current.data)
     except ValidationError as error:
         complaints = tuple(
             Complaint(pointer="".join(f"/{part}" for part in e["loc"]), detail=e["msg"])

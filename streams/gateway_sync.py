@@ -25,12 +25,14 @@ from schemas.status import DeliveryReported, Fact
 from streams.config_topic import Putting
 from streams.contributions import Contributions
 from streams.log import Fault, Log, LogDamaged, LogUnavailable, Record
+from streams.parking import parked
 from streams.refusals import Group, Refusals
 from streams.register_reading import Recent, RegisterReading, event_of
 from streams.requirements import Requirements, Resource
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
+SOURCE = "/signalbox/gateway-sync"
 POSITION = "signalbox.io/position"
 """The entry type that says up to where the events are in the config topic, put with what they changed:
 a power failure that takes one takes the other, and the events are done again."""
@@ -203,7 +205,7 @@ class GatewaySync:
         """An event that cannot be read changes no gateway, and keeps no other one waiting."""
         where = f"{record.topic}/{record.partition} at {record.position}"
         logger.error("%s is %s and changes no gateway: %s", where, fault.rule, fault.reason)
-        await self.log.append("parked", (record.envelope,))
+        await self.log.append("parked", (parked(record, fault, SOURCE, timestamp()),))
 
     async def _publish(self, changed: Sequence[Entry], position: int) -> None:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""

@@ -21,7 +21,7 @@ from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
 from streams.kafka.fetching import Fetching
 from streams.kafka.index import LocalIndex
-from streams.kafka.producing import REQUEST_SECONDS, started_producer, stopped, unavailable
+from streams.kafka.producing import REQUEST_SECONDS, ROOM, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
 from streams.kafka.tails import Tails
@@ -254,8 +254,10 @@ class KafkaLog:
     ) -> dict[int, list[int]]:
         messages = {partition: self._messages(topic, some) for partition, some in by_partition.items()}
         name = self.settings.topic(topic)
+        # What is parked holds a whole message, and the largest are not commands.
+        limit = self.settings.max_message * (ROOM if topic == "parked" else 1)
         for some in messages.values():
-            require_sizes(name, some, self.settings.max_message)
+            require_sizes(name, some, limit)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 producer = await self._shared_producer()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,50 @@ async def test_a_command_may_come_compressed(log: KafkaLog, kafka_settings: Kafk
         await producer.send_and_wait(kafka_settings.topic("commands"), value, b"acme", 0, headers=headers)
     (record,) = await log.read("commands", 0, 0, 10)
     assert (record.fault, record.envelope.id) == (None, "packed")
+
+
+async def test_producers_of_other_versions_are_upcast_or_told_which_version_is_missing(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+):
+    def from_v0(old: Envelope) -> Envelope:
+        data = {**old.data, "name": old.data["project"]}
+        del data["project"]
+        return replace(old, type=DefineProject.type(), data=data)
+
+    family = DefineProject.type().removesuffix(".v1")
+    monkeypatch.setattr("schemas.upcasting.UPCASTERS", {f"{family}.v0": from_v0})
+    deciding = decider(log)
+    await deciding.start()
+    old = {"organization": "acme", "project": "outdated"}
+    await decided(
+        log,
+        deciding,
+        [
+            command("a"),
+            replace(command("old", "x"), type=f"{family}.v0", data=old),
+            replace(command("future", "y"), type=f"{family}.v2"),
+        ],
+    )
+    outcomes = {r.envelope.id: Outcome.of(r.envelope.data) for r in await everything(log, "outcomes")}
+    assert outcomes["old"].accepted
+    assert "needs version v2 of" in outcomes["future"].message
+    events = [record.envelope.subject for record in await everything(log, "events")]
+    assert "organizations/acme/projects/outdated" in events
+
+
+async def test_a_command_written_with_a_later_schema_is_told_which_one_is_missing(
+    log: KafkaLog, kafka_settings: KafkaSettings
+):
+    deciding = decider(log)
+    await deciding.start()
+    newer = replace(command("newer", "z"), dataschema=f"urn:signalbox:schema:{DefineProject.type()}:99")
+    _, headers = encode(newer)
+    avro = [(name, b"application/avro" if name == "content-type" else value) for name, value in headers]
+    producer = await started_producer(kafka_settings)
+    await producer.send_and_wait(kafka_settings.topic("commands"), b"\x00", b"acme", 0, headers=avro)
+    await stopped(producer)
+    records = await log.read("commands", 0, 0, 10)
+    assert await deciding.decide(records, records[-1].position)
+    (outcome,) = (Outcome.of(r.envelope.data) for r in await everything(log, "outcomes"))
+    assert outcome.rule == "unknown-schema"
+    assert "needs version 99" in outcome.message

@@ -1,0 +1,147 @@
+"""Read models on PostgreSQL: fed live through Faust, how far they lag behind, and filled anew."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from sqlalchemy import select
+
+from bench.calls import until
+from bench.figure import Figure, median, percentile
+from bench.kafka_deciding import BATCH, command, opened
+from bench.rebuild import envelopes, history
+from bench.scattered import Scattered, scattered
+from projections.catalogue import DERIVED, READ_MODELS
+from projections.store import CHECKPOINTS, Store, open_store
+from schemas.identity import unix_seconds
+from schemas.organization import DefineOrganization
+from schemas.outcome import Outcome
+from schemas.project import DefineProject
+from signalbox.up import settle
+from streams.kafka.log import KafkaLog
+from streams.log import Append, Transaction
+from streams.projecting import ProjectionRunner
+from streams.projecting.checkpoints import CheckpointWaiter
+
+RATE = 500
+TICK = 0.02
+
+
+async def put_history(log: KafkaLog, count: int) -> int:
+    """The position of the last event."""
+    written = envelopes(history(count))
+    for start in range(0, len(written), BATCH):
+        await log.commit(Transaction([Append("events", 0, written[start : start + BATCH])]))
+    return await log.end("events", 0)
+
+
+def reached(store: Store) -> int:
+    c = CHECKPOINTS.c
+    wanted = select(c.position).where(c.read_model == "resources", c.partition == 0)
+    with store.reader.begin() as connection:
+        return max((position for (position,) in connection.execute(wanted)), default=0)
+
+
+def live(house: Scattered, store: Store, end: int) -> float:
+    """Events a second, from the first that the projector took in to the last."""
+    house.start("projector")
+    first = until(lambda: reached(store) or None, "the projector begins", 60, 0.01)
+    began = time.perf_counter()
+    until(lambda: reached(store) >= end, "the projector has caught up", 300, 0.05)
+    return (end - first) / (time.perf_counter() - began)
+
+
+async def lag(house: Scattered, log: KafkaLog, store: Store, seconds: float) -> list[float]:
+    """Milliseconds from an event's decision until the read model has it, at 500 commands a second."""
+    waiter = CheckpointWaiter(log, store)
+    running = asyncio.create_task(waiter.run())
+    await log.append("commands", [command(DefineOrganization(organization="acme", name="acme"))])
+    lags: list[float] = []
+
+    sent, all_sent = 0, False
+
+    async def observe() -> None:
+        after = await log.end("outcomes", 0)
+        while not all_sent or len(lags) < sent:
+            await log.wait("outcomes", 0, after)
+            for record in await log.read("outcomes", 0, after, 10_000):
+                after = record.position
+                outcome = Outcome.of(record.envelope.data)
+                await waiter.wait_for("resources", 0, outcome.position)
+                lags.append((time.time() - unix_seconds(outcome.decided_at)) * 1000)
+
+    observing = asyncio.create_task(observe())
+    began = time.perf_counter()
+    while (now := time.perf_counter() - began) < seconds:
+        due = max(1, int(now * RATE) - sent)
+        names = [f"p-{sent + n}" for n in range(due)]
+        sent += due
+        await log.append("commands", [command(DefineProject(organization="acme", name=n)) for n in names])
+        await asyncio.sleep(TICK)
+    all_sent = True
+    await log.append("commands", [command(DefineProject(organization="acme", name="the-last"))])
+    sent += 1
+    async with asyncio.timeout(30):
+        await observing
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return lags[RATE:]
+
+
+async def rebuild(log: KafkaLog, store: Store, events: int) -> float:
+    """Events a second, with nobody else at work."""
+    runner = ProjectionRunner(log, store, (*READ_MODELS, *DERIVED))
+    running = asyncio.create_task(runner.run())
+    await runner.wait_for("resources", 0, await log.end("events", 0))
+    settle()
+    began = time.perf_counter()
+    await runner.rebuild("resources")
+    seconds = time.perf_counter() - began
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return events / seconds
+
+
+async def measured(house: Scattered, count: int) -> list[Figure]:
+    store = open_store(house.environment["SIGNALBOX_POSTGRES"])
+    try:
+        async with opened(house) as log:
+            end = await put_history(log, count)
+            rate = await asyncio.to_thread(live, house, store, end)
+            house.processes["projector"].end()
+            again = await rebuild(log, store, count)
+        return [
+            Figure(
+                f"live projection through Faust → PostgreSQL, {count:,} events", rate, "/s", 4_000, most=False
+            ),
+            Figure(
+                f"rebuild of a read model into PostgreSQL, {count:,} events", again, "/s", 20_000, most=False
+            ),
+        ]
+    finally:
+        store.close()
+
+
+async def measured_lag(house: Scattered, seconds: float) -> list[Figure]:
+    store = open_store(house.environment["SIGNALBOX_POSTGRES"])
+    try:
+        async with opened(house) as log:
+            for role in ("decider", "projector"):
+                house.start(role).until_ready()
+            lags = await lag(house, log, store, seconds)
+    finally:
+        store.close()
+    return [
+        Figure(f"lag of the read model at {RATE} commands/s, p50", median(lags), "ms"),
+        Figure(f"lag of the read model at {RATE} commands/s, p99", percentile(lags, 0.99), "ms", 150),
+    ]
+
+
+def run(count: int = 100_000, seconds: float = 20.0) -> list[Figure]:
+    with scattered() as (house, _):
+        house.serve()
+        Path(house.data / "secrets").mkdir(exist_ok=True)
+        figures = asyncio.run(measured(house, count))
+    with scattered() as (house, _):
+        house.serve()
+        return [*figures, *asyncio.run(measured_lag(house, seconds))]

@@ -103,15 +103,17 @@ class LocalIndex:
         for partition, position, kept in rows:
             if kept is not None:
                 records.append(Record(topic, partition, position, Envelope(**orjson.loads(kept))))
-            else:
-                records.extend(await self._read(topic, partition, position - 1, 1))
+                continue
+            # Retention may have taken it: then what is read is a later one.
+            found = await self._read(topic, partition, position - 1, 1)
+            records.extend(record for record in found if record.position == position)
         return records
 
     async def _caught_up(self, topic: Topic) -> None:
         """Waits until all that is on `topic` now is indexed."""
         await self._follow(topic)
-        for partition in range(self._partitions):
-            end = await self._end(topic, partition)
+        ends = await asyncio.gather(*(self._end(topic, partition) for partition in range(self._partitions)))
+        for partition, end in enumerate(ends):
             place = (topic, partition)
             async with self._grown:
                 while self._reached[place] < end:

@@ -113,14 +113,12 @@ class KafkaLog:
     async def claim(self, partition: int) -> None:
         self._require("events", partition)
         async with self._claiming:
-            writer = self._writers.get(partition)
-            if writer is None:
+            if partition not in self._writers:
                 place = self._place("events", partition)
-                writer = PartitionWriter(self.settings, self._fetching, WRITER, place)
-            await writer.claim()
+                self._writers[partition] = PartitionWriter(self.settings, self._fetching, WRITER, place)
+            await self._writers[partition].claim()
             # Only now nobody else writes, and what is read is all there is.
             self._answered[partition] = await self._read_answered(partition)
-            self._writers[partition] = writer
 
     async def release(self, partition: int) -> None:
         """Writes to a partition no more."""
@@ -245,7 +243,7 @@ class KafkaLog:
         await self._fetching.close()
 
     async def _writer(self, partition: int) -> PartitionWriter:
-        if partition not in self._writers:
+        if partition not in self._answered:
             await self.claim(partition)
         return self._writers[partition]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from definitions import openapi_validity
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, mapping
+from definitions.paper import Node, Paper, entries, mapping
 from definitions.pointers import tokens
 from definitions.shapes import record, translated
 from definitions.signalbox_api import KIND, THE_UPSTREAM, checked_spec, spec_fields
@@ -211,7 +211,7 @@ class _Reader:
         if self._root.at("webhooks").value and self.data["operations"]:
             self._root.at("webhooks").not_used("a gateway serves paths")
         secured = next(self._secured(), None)
-        policies: list[Any] = self.data.get("policies") or []
+        policies = entries(self.data.get("policies"))
         if secured is not None and not any(str(mapping(p).get("name")).endswith("-auth") for p in policies):
             message = "security is not enforced by itself: add a policy such as jwt-auth to x-signalbox"
             secured.warning("not-enforced", message)

@@ -1,6 +1,6 @@
 """A document under the reader's eye: its values with their places, and what is to be said of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
@@ -167,3 +167,8 @@ class Node:
 def mapping(value: object) -> Mapping[str, Any]:
     """`value` when it is a mapping, else an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def entries(value: object) -> Sequence[Any]:
+    """`value` when it is a list, else an empty one."""
+    return cast("Sequence[Any]", value) if isinstance(value, list) else ()

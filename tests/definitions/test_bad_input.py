@@ -356,6 +356,11 @@ OF_OPENAPI = (
         OPENAPI + "x-signalbox: {contxt: /o, hosts: [A]}\n",
         ("unknown-field 6:15 /x-signalbox/contxt", "pattern 6:35 /x-signalbox/hosts/0"),
     ),
+    Row(
+        "policies that are no list, where security asks for one",
+        OPENAPI + "security: [{key: []}]\nx-signalbox: {policies: 3}\n",
+        ("type 7:25 /x-signalbox/policies",),
+    ),
 )
 
 ROWS = (*TEXT, *SIGNALBOX, *OF_WSO2, *OF_OPENAPI)

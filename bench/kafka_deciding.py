@@ -119,8 +119,9 @@ def saturated(partitions: int, deciders: int, count: int) -> tuple[float, float]
     with scattered(partitions=partitions) as (house, _):
         house.serve()
         asyncio.run(put_waiting(house, count))
-        for number in range(deciders):
-            house.start("decider", f"decider-{number + 1}")
+        processes = [house.start("decider", f"decider-{number + 1}") for number in range(deciders)]
+        for process in processes:
+            process.until_ready()  # each with what the group gave it
         return asyncio.run(decided(house, count))
 
 
@@ -162,7 +163,7 @@ def start_with(events: int) -> list[Figure]:
         ]
 
 
-def run(count: int = 60_000, events: int = 1_000_000) -> list[Figure]:
+def run(count: int = 120_000, events: int = 1_000_000) -> list[Figure]:
     with scattered() as (house, _):
         house.serve()
         asyncio.run(put_waiting(house, 0))

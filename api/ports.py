@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from api.authentication import Authenticator
-from projections.queries import ReadModels
 from schemas.envelope import Envelope
 from schemas.outcome import Outcome
 from streams.documents import DocumentStore
 from streams.log import Log
+
+if TYPE_CHECKING:
+    # With it comes the database's library, which a role without one need not load.
+    from projections.queries import ReadModels
 
 
 class CommandPort(Protocol):
@@ -100,7 +103,7 @@ class Services:
     """
 
     commands: CommandPort
-    read_models: ReadModels
+    read_models: "ReadModels"
     waiter: Waiter
     log: Log
     documents: DocumentStore

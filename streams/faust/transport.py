@@ -119,6 +119,9 @@ class _Consumer(_BaseConsumer):
         if not wanted:
             await asyncio.sleep(CROWDED_SECONDS)
             return {}
+        if len(wanted) < len(active_partitions):
+            # Waiting long for news of others would keep those waiting that are held back for a moment.
+            more["timeout"] = CROWDED_SECONDS
         seeks = self._seeks
         found: Mapping[Any, Sequence[Raw]] = await _BaseConsumer._getmany(
             self, active_partitions=wanted, **more

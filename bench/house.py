@@ -117,6 +117,11 @@ class House:
     def log(self) -> str:
         return self.log_file.read_text()[-3000:]
 
+    def errors(self) -> str:
+        """The newest errors in the log."""
+        lines = self.log_file.read_text().splitlines()
+        return "\n".join([line for line in lines if '"level":"error"' in line][-3:])
+
     def calls(self) -> Calls:
         """A caller with the administrator's token."""
         return Calls(self.http, self.token)

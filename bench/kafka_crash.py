@@ -47,11 +47,11 @@ class Persistent(Caller):
             one = self.next()
             one.seconds = WAIT
             self.sent.append(one)
-            while not self._answered(one, calls) and not self.stopped.wait(PAUSE):
+            while not self._answered(one, calls, house) and not self.stopped.wait(PAUSE):
                 self.again += 1
         calls.close()
 
-    def _answered(self, one: Sent, calls: Calls) -> bool:
+    def _answered(self, one: Sent, calls: Calls, house: House) -> bool:
         try:
             reply = one.send(calls, wait=one.wait)
         except OSError:
@@ -61,7 +61,8 @@ class Persistent(Caller):
             return True
         if reply.status == 503 or (reply.status == 409 and reply.json["type"].endswith("/still-running")):
             return False
-        self.unexpected.append(f"{one.kind} {one.key}: {reply}")
+        said = house.errors() if reply.status == 500 else ""
+        self.unexpected.append(f"{one.kind} {one.key}: {reply} {said}")
         return True
 
 

@@ -147,6 +147,10 @@ class Scattered(House):
             if process.running is not None:
                 process.until_ready(seconds)
 
+    def errors(self) -> str:
+        self.log_file = self.processes["api"].log_file
+        return super().errors()
+
     @property
     def token(self) -> str:
         return (self.data / "secrets" / "admin.token").read_text().strip()

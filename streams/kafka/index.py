@@ -181,7 +181,8 @@ class LocalIndex:
             return self._prepared()
         except sqlite3.DatabaseError as error:
             logger.warning("%s cannot be used and is made anew: %s", self._path, error)
-            self._path.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             return self._prepared()
 
     def _prepared(self) -> sqlite3.Connection:

@@ -256,6 +256,7 @@ class KafkaLog:
         limit = self.settings.max_message * (ROOM if topic == "parked" else 1)
         for some in messages.values():
             require_sizes(name, some, limit)
+        producer: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 producer = await self._shared_producer()
@@ -269,6 +270,10 @@ class KafkaLog:
                     for partition, futures in sent.items()
                 }
         except (KafkaError, OSError, TimeoutError) as error:
+            # Some errors a producer never gets over, and it does not say which.
+            if producer is not None and self._producer is producer:
+                self._producer = None
+                await stopped(producer)
             raise unavailable(self.settings, error) from error
 
     async def _shared_producer(self) -> AIOKafkaProducer:

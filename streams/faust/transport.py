@@ -34,9 +34,7 @@ _BaseSchema: Any = vars(import_module("faust.serializers.schemas"))["Schema"]
 
 MOST_UNDER_WAY = 4 * CHUNK
 CROWDED_SECONDS = 0.01
-FETCH_WAIT_MS = 40
-"""A broker answers one fetch at a time: while one waits for partitions at their end, what lies ready in
-others waits with it."""
+FETCH_WAIT_MS = 500
 FETCH_BYTES = 4 * 1024 * 1024
 
 

@@ -18,6 +18,7 @@ from schemas.gateway import GATEWAY
 from schemas.identity import timestamp
 from schemas.status import LivenessReported
 from streams.faust.following import status_envelope
+from streams.faust.telling import tell
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -117,13 +118,7 @@ class LivenessTelling:
             )
             for (organization, name), current in new.items()
         ]
-        self._said |= new
-        try:
-            await self._log.append("status", envelopes)
-        except BaseException:
-            for key in new:
-                self._said.pop(key, None)
-            raise
+        await tell(self._log, envelopes, self._said, new)
 
 
 def _better(current: Liveness, told: Liveness | None) -> bool:

@@ -23,6 +23,7 @@ from schemas.deployment import DEPLOYMENT
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, NodeReported, RolloutReported
 from streams.faust.following import status_envelope
+from streams.faust.telling import tell
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -137,13 +138,7 @@ class RolloutTelling:
             )
             for (organization, name), now in new.items()
         ]
-        self._said |= new
-        try:
-            await self._log.append("status", envelopes)
-        except BaseException:
-            for key in new:
-                self._said.pop(key, None)
-            raise
+        await tell(self._log, envelopes, self._said, new)
 
 
 def _in_force(s: Snapshot) -> list[Key]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -42,9 +43,9 @@ def run_up(settings: Settings) -> int:
     """Runs everything until SIGINT or SIGTERM; the exit code."""
     began = time.perf_counter()
 
-    def up() -> None:
+    def up(told: Settings) -> None:
         settle()
-        _welcome(settings, time.perf_counter() - began)
+        _welcome(told, time.perf_counter() - began)
 
     if settings.engine == "kafka":
         return _run_up_on_kafka(settings, up)
@@ -54,10 +55,10 @@ def run_up(settings: Settings) -> int:
 
         return Signalbox(settings)
 
-    return _run(settings, make, up)
+    return _run(settings, make, lambda: up(settings))
 
 
-def _run_up_on_kafka(settings: Settings, up: Callable[[], None]) -> int:
+def _run_up_on_kafka(settings: Settings, up: Callable[[Settings], None]) -> int:
     from signalbox.devservers.faults import DevServerError
 
     try:
@@ -66,7 +67,7 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[], None]) -> int:
 
         # Not yet in the event loop: Ctrl-C ends a download at once.
         with own_servers(replace(settings, first_start=True)) as told:
-            return _run(told, lambda: everything(told), up)
+            return _run(told, lambda: everything(told), lambda: up(told))
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
@@ -172,6 +173,10 @@ def _welcome(settings: Settings, seconds: float) -> None:
         rows.insert(1, ("gateway", f"{settings.gateway.url}  (Envoy)"))
     else:
         rows.insert(1, ("xDS", f"{settings.xds}  (--no-envoy: connect your own)"))
+    if settings.kafka.bootstrap:
+        rows.append(("Kafka", settings.kafka.bootstrap))
+    if settings.postgres and urlsplit(settings.postgres).password is None:
+        rows.append(("database", settings.postgres))
     for name, value in rows:
         console.print(f"  {name:8} {value}", soft_wrap=True)
     if settings.envoy and settings.sample:

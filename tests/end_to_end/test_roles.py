@@ -89,6 +89,9 @@ def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
         until(lambda: "  curl " in house.log(), "the last line")
         house.answered("/hello/you", "hello@1")
         kafka = (house.data / "kafka" / "address").read_text().strip()
+        said = house.log()
+        assert f"  Kafka    {kafka}" in said, "who publishes commands is told where"
+        assert "  database postgresql+psycopg://" in said
         assert house.down() == 0, house.log()
         host, _, port = kafka.rpartition(":")
         assert not serves(host, int(port))

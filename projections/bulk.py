@@ -7,13 +7,13 @@ the dozen. PostgreSQL takes all of them as one JSON text.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 import orjson
 from sqlalchemy import JSON, Connection, Dialect, Table, case, column, select, text
 
+from projections.memo import computed_once
 from projections.upserts import Upsert, upsert
 
 Values = tuple[Any, ...]
@@ -73,7 +73,7 @@ def as_recordset(table: Table, rows: Sequence[Values]) -> str:
     return orjson.dumps(objects).decode()
 
 
-@lru_cache(maxsize=512)
+@computed_once(512)
 def recordset(dialect: Dialect, table: Table, existing: Existing | None) -> str:
     """The SQL that inserts the rows in the JSON text `rows`, however many."""
     names = table.columns.keys()
@@ -83,7 +83,7 @@ def recordset(dialect: Dialect, table: Table, existing: Existing | None) -> str:
     return _on_conflict(insert, table, existing).compile(dialect=dialect).string
 
 
-@lru_cache(maxsize=512)
+@computed_once(512)
 def statement(dialect: Dialect, table: Table, existing: Existing | None, size: int) -> str:
     """The SQL for `size` rows, its placeholders in the order of their values."""
     columns = table.columns.keys()

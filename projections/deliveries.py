@@ -6,7 +6,6 @@ deployment and fact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +21,7 @@ from sqlalchemy import (
 )
 
 from projections.bulk import Existing, Values, put
+from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked, shapes
 from projections.store import as_dicts
@@ -41,7 +41,7 @@ class Tables:
     nodes: Table
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def tables(prefix: str) -> Tables:
     metadata = MetaData()
     return Tables(

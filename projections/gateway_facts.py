@@ -6,7 +6,6 @@ deployment in force on the gateway, what the node's last word was: acknowledged,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -31,6 +30,7 @@ from sqlalchemy import (
 
 from projections.deliveries import tables as deliveries_tables
 from projections.deployment_facts import WHOLE
+from projections.memo import computed_once
 from projections.resource_tables import tables as resource_tables
 from projections.store import as_dicts
 from schemas.deployment import DEPLOYMENT
@@ -84,7 +84,7 @@ def gateway_facts(
     return GatewayFacts(desired, withheld, nodes, total, refusals)
 
 
-@lru_cache(maxsize=64)
+@computed_once(64)
 def _counts(resources: str, deliveries: str, gateway: str) -> CompoundSelect[*tuple[Any, ...]]:
     """`node, fact, count`: deployments each node acknowledged, and refused, last; and those in force."""
     here, d = _in_force(resources, gateway), deliveries_tables(deliveries).deliveries
@@ -93,7 +93,7 @@ def _counts(resources: str, deliveries: str, gateway: str) -> CompoundSelect[*tu
     return union_all(desired, said)
 
 
-@lru_cache(maxsize=64)
+@computed_once(64)
 def _refusals(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
     here, d = _in_force(resources, gateway), deliveries_tables(deliveries).deliveries
     ranked = select(

@@ -7,12 +7,12 @@ what has changed. This read model keeps what was told last.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, and_, case, func, select
 
 from projections.deliveries import tables as deliveries_tables
+from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked, shapes
 from projections.store import as_dicts
@@ -47,7 +47,7 @@ def liveness(nodes: int, heard: int) -> Liveness:
     return Liveness("healthy" if heard == nodes else "degraded", nodes, heard)
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def table(prefix: str) -> Table:
     return Table(
         f"{prefix}_liveness",

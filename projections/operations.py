@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, Index, MetaData, String, Table, select
 
 from projections.bulk import STAYS, Values, json_text, put
+from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked, shape_of
 from schemas.outcome import BESIDES, Outcome
@@ -24,7 +24,7 @@ class Tables:
     besides: Table
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def tables(prefix: str) -> Tables:
     metadata = MetaData()
     outcomes, besides = (

@@ -1,7 +1,6 @@
 """Queries on the resources read model: one resource, lists, and the entries of parts, as of any moment."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +19,7 @@ from sqlalchemy import (
 
 from projections.asking import Moment, Row
 from projections.folding import whole
+from projections.memo import computed_once
 from projections.resource_tables import AggregateTables, tables
 from schemas.aggregate import Aggregate
 
@@ -28,7 +28,7 @@ def get(
     connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: Moment
 ) -> Row | None:
     found = connection.execute(
-        _one(prefix, aggregate.name, at.kind),
+        _one(tables(prefix).of[aggregate.name], at.kind),
         {"organization": organization, "name": name, "moment": at.value},
     ).first()
     return None if found is None else _row(aggregate, found)
@@ -38,10 +38,9 @@ def get_many(
     connection: Connection, prefix: str, aggregate: Aggregate, organization: str, names: Sequence[str]
 ) -> list[Row]:
     """The current rows of some resources."""
-    v = tables(prefix).of[aggregate.name].versions
-    wanted = _versions(prefix, aggregate.name, "now").where(
-        v.c.organization == organization, v.c.name.in_(names)
-    )
+    of = tables(prefix).of[aggregate.name]
+    v = of.versions
+    wanted = _versions(of, "now").where(v.c.organization == organization, v.c.name.in_(names))
     return [_row(aggregate, found) for found in connection.execute(wanted)]
 
 
@@ -57,8 +56,9 @@ def page(
     where: Mapping[str, str],
 ) -> list[Row]:
     """Up to `limit` resources with names above `after`, by name."""
-    wanted = _list(prefix, aggregate.name, at.kind, aggregate.top)
-    v = tables(prefix).of[aggregate.name].versions
+    of = tables(prefix).of[aggregate.name]
+    wanted = _list(of, at.kind, aggregate.top)
+    v = of.versions
     for field, value in where.items():
         if field == "name":
             wanted = wanted.where(v.c.name == value)
@@ -132,10 +132,9 @@ def _parts(of: AggregateTables) -> Iterable[tuple[Table, Any, int]]:
     return ((part, column, i) for i, (part, column) in enumerate(zip(of.parts, of.entries, strict=True)))
 
 
-@lru_cache(maxsize=256)
-def _versions(prefix: str, aggregate: str, kind: str) -> Select[*tuple[Any, ...]]:
+@computed_once(256)
+def _versions(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
     """Living resources with the documents of their newest entries."""
-    of = tables(prefix).of[aggregate]
     v = of.versions
     source: Any = v
     columns: list[Any] = [v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]
@@ -149,19 +148,19 @@ def _versions(prefix: str, aggregate: str, kind: str) -> Select[*tuple[Any, ...]
     )
 
 
-@lru_cache(maxsize=256)
-def _one(prefix: str, aggregate: str, kind: str) -> Select[*tuple[Any, ...]]:
-    v = tables(prefix).of[aggregate].versions
-    wanted = _versions(prefix, aggregate, kind).where(
+@computed_once(256)
+def _one(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
+    v = of.versions
+    wanted = _versions(of, kind).where(
         v.c.organization == bindparam("organization"), v.c.name == bindparam("name")
     )
     return wanted.order_by(v.c.valid_from.desc()).limit(1)
 
 
-@lru_cache(maxsize=256)
-def _list(prefix: str, aggregate: str, kind: str, top: bool = False) -> Select[*tuple[Any, ...]]:
-    v = tables(prefix).of[aggregate].versions
-    wanted = _versions(prefix, aggregate, kind).where(v.c.name > bindparam("after"))
+@computed_once(256)
+def _list(of: AggregateTables, kind: str, top: bool = False) -> Select[*tuple[Any, ...]]:
+    v = of.versions
+    wanted = _versions(of, kind).where(v.c.name > bindparam("after"))
     if not top:
         wanted = wanted.where(v.c.organization == bindparam("organization"))
     return wanted.order_by(v.c.organization, v.c.name).limit(bindparam("limit"))

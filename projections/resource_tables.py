@@ -7,7 +7,6 @@ its version counts on when it is made again.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +20,7 @@ from sqlalchemy import (
     Table,
 )
 
+from projections.memo import computed_once
 from schemas.aggregate import Aggregate
 from schemas.catalog import AGGREGATES
 
@@ -40,7 +40,7 @@ class Tables:
     of: Mapping[str, AggregateTables]
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def tables(prefix: str) -> Tables:
     """The tables of one generation."""
     metadata = MetaData()

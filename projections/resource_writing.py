@@ -1,7 +1,6 @@
 """Reads and writes the versions of resources of one aggregate, a batch at a time."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,12 +20,13 @@ from sqlalchemy import (
 
 from projections.bulk import Existing, Values, json_text, put
 from projections.folding import Changes, Key, Version
+from projections.memo import computed_once
 from projections.resource_tables import AggregateTables
 
 _ENDED = Existing(replaced=("valid_to", "until"))
 
 
-@lru_cache(maxsize=256)
+@computed_once(256)
 def _end(part: Table) -> Update:
     """Closes the entries of a resource that ended."""
     c = part.c
@@ -38,7 +38,7 @@ def _end(part: Table) -> Update:
     )
 
 
-@lru_cache(maxsize=256)
+@computed_once(256)
 def _select_current(of: AggregateTables, dialect: str) -> Select[*tuple[Any, ...]]:
     """The open versions of `names` (one parameter, however many)."""
     v = of.versions

@@ -6,13 +6,13 @@ stage was reached is counted once, in the window it belongs to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, select
 
 from projections.asking import Row
 from projections.deployment_facts import WHOLE, facts
+from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked, shapes
 from projections.store import as_dicts
@@ -38,7 +38,7 @@ Key = tuple[str, str]
 """Organization and deployment."""
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def table(prefix: str) -> Table:
     return Table(
         f"{prefix}_rollouts",
@@ -92,7 +92,7 @@ class Rollouts:
         lags.write(connection, lag_table(prefix))
 
 
-@lru_cache(maxsize=8)
+@computed_once(8)
 def _metadata(prefix: str) -> MetaData:
     metadata = MetaData()
     for t in (table(prefix), lag_table(prefix)):

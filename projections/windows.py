@@ -7,12 +7,12 @@ fifth wider than the one before, so that windows can be added up and a percentil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from math import ceil, log2
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, select
 
+from projections.memo import computed_once
 from projections.readmodel import Recorded, Unprojectable
 from projections.shape import checked, shape_of
 from projections.store import as_dicts
@@ -70,7 +70,7 @@ def percentile(counts: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-@lru_cache(maxsize=16)
+@computed_once(16)
 def lag_table(prefix: str) -> Table:
     """Durations per stage, as any read model of the status or outcomes topic keeps them."""
     return Table(
@@ -85,7 +85,7 @@ def lag_table(prefix: str) -> Table:
     )
 
 
-@lru_cache(maxsize=16)
+@computed_once(16)
 def change_table(prefix: str) -> Table:
     return Table(
         f"{prefix}_changes",
@@ -171,7 +171,7 @@ class Windows:
         lags.write(connection, lag_table(prefix))
 
 
-@lru_cache(maxsize=16)
+@computed_once(16)
 def _metadata(prefix: str) -> MetaData:
     metadata = MetaData()
     for table in (change_table(prefix), lag_table(prefix)):

@@ -1,6 +1,7 @@
 """The HTTP API as the command line uses it. Standard library only: it starts in no time."""
 
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +10,10 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from signalbox.cli.connection import Connection
+from signalbox.cli.connection import Connection, local_token
 from signalbox.cli.documents import Document, documents, is_object
 from signalbox.cli.failure import Failure
+from signalbox.cli.sending import Interrupted, opener
 
 SECONDS = 30.0
 PAGE = 500
@@ -57,7 +59,7 @@ class Client:
         self.connection = connection
         # A proxy from the environment has no business between us and our own machine.
         proxies = urllib.request.ProxyHandler({}) if connection.local else urllib.request.ProxyHandler()
-        self._opener = urllib.request.build_opener(proxies)
+        self._opener = opener(proxies)
 
     def organization(self, *parts: str) -> str:
         return path("organizations", self.connection.organization, *parts)
@@ -107,7 +109,7 @@ class Client:
             with error:
                 raise self._refused(error.code, error.read()) from error
         except (urllib.error.URLError, HTTPException, OSError) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error, len(content or b"")) from error
 
     def page(self, where: str, seconds: float = SECONDS) -> Answer:
         """What the server has at `where`, outside of `/api/v1`. Raises Refused, Failure."""
@@ -143,7 +145,7 @@ class Client:
         known: Mapping[str, Any] = problem if is_object(problem) else {}
         hints = {
             401: "set SIGNALBOX_TOKEN, choose a --profile, or run this where `signalbox up` runs "
-            "(it keeps the token in .signalbox/admin.token)",
+            f"(it keeps the token in {local_token(os.environ)}; SIGNALBOX_DATA names its data directory)",
             403: f"the token is not for organization {self.connection.organization!r}; set SIGNALBOX_ORG",
             503: "the server says that this passes; try again in a moment, or ask `signalbox doctor`",
         }
@@ -153,7 +155,12 @@ class Client:
             known = {**known, "detail": "the server asks for a token, and there is none"}
         return Refused(status, known, hints.get(status, ""))
 
-    def _unreachable(self, error: Exception) -> Failure:
+    def _unreachable(self, error: Exception, sent: int = 0) -> Failure:
+        if isinstance(error, Interrupted):
+            return Failure(
+                f"{self.connection.url} closed the connection while a request of {sent:,} bytes was sent",
+                "it may take less at once, or have stopped: send fewer or smaller files, and see its log",
+            )
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         told = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
         return Failure(

@@ -15,7 +15,6 @@ from signalbox.cli.failure import USAGE, Failure
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_ORGANIZATION = "default"
-LOCAL_TOKEN = Path(".signalbox") / "admin.token"
 P = ParamSpec("P")
 
 
@@ -37,7 +36,7 @@ def connection(
 ) -> Connection:
     """What was given, else the environment, else the profile, else the defaults.
 
-    The token of a `signalbox up` in this directory is only ever sent to this machine.
+    The token of a `signalbox up` with the same data directory is only ever sent to this machine.
     Raises Failure.
     """
     env = os.environ
@@ -51,12 +50,19 @@ def connection(
         organization or env.get("SIGNALBOX_ORG") or chosen.get("org") or DEFAULT_ORGANIZATION,
         (env.get("SIGNALBOX_TOKEN") or chosen.get("token") or "").strip(),
     )
-    if not found.token and found.local and LOCAL_TOKEN.is_file():
-        try:
-            return Connection(found.url, found.organization, LOCAL_TOKEN.read_text().strip())
-        except PermissionError as error:
-            raise Failure(f"cannot read {LOCAL_TOKEN}", "it belongs to another user") from error
-    return found
+    file = local_token(env)
+    if found.token or not found.local or not file.is_file():
+        return found
+    try:
+        return Connection(found.url, found.organization, file.read_text().strip())
+    except PermissionError as error:
+        raise Failure(f"cannot read {file}", "it belongs to another user") from error
+
+
+def local_token(env: Mapping[str, str]) -> Path:
+    """Where a `signalbox up` with these variables keeps the administrator's token."""
+    directory = env.get("SIGNALBOX_SECRETS") or env.get("SIGNALBOX_DATA") or ".signalbox"
+    return Path(directory) / "admin.token"
 
 
 def profile_file(env: Mapping[str, str]) -> Path:

@@ -68,7 +68,8 @@ def signalbox() -> None:
               signalbox get deployments
 
     \b
-    Environment: SIGNALBOX_URL, SIGNALBOX_TOKEN, SIGNALBOX_ORG, SIGNALBOX_PROFILE, NO_COLOR.
+    Environment: SIGNALBOX_URL, SIGNALBOX_TOKEN, SIGNALBOX_ORG, SIGNALBOX_PROFILE, SIGNALBOX_DATA,
+                 NO_COLOR.
     Exit codes: 0 done, 1 error, 2 changes pending, 3 usage.
     """
 

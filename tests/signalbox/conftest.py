@@ -35,7 +35,19 @@ def stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with nothing in it, and none of the user's settings."""
-    for name in ("URL", "TOKEN", "ORG", "PROFILE", "CONFIG", "DATA", "HTTP", "XDS", "GATEWAY", "ENGINE"):
+    for name in (
+        "URL",
+        "TOKEN",
+        "ORG",
+        "PROFILE",
+        "CONFIG",
+        "DATA",
+        "SECRETS",
+        "HTTP",
+        "XDS",
+        "GATEWAY",
+        "ENGINE",
+    ):
         monkeypatch.delenv(f"SIGNALBOX_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

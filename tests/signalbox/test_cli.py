@@ -117,7 +117,7 @@ def test_a_token_the_server_does_not_take(run: Run, stand_in: StandIn) -> None:
     assert ran.err == (
         "error: The token is not known.\n"
         "hint: set SIGNALBOX_TOKEN, choose a --profile, or run this where `signalbox up` runs "
-        "(it keeps the token in .signalbox/admin.token)\n"
+        "(it keeps the token in .signalbox/admin.token; SIGNALBOX_DATA names its data directory)\n"
     )
 
 
@@ -174,6 +174,24 @@ def test_the_local_token_is_only_ever_sent_to_this_machine(outside: Path) -> Non
     assert connection().token == "local-token"
     assert connection(url="https://elsewhere.example.com").token == ""
     assert "local-token" not in repr(connection())
+
+
+@pytest.mark.parametrize(
+    ("variables", "file"),
+    [
+        ({"SIGNALBOX_DATA": "elsewhere"}, "elsewhere/admin.token"),
+        ({"SIGNALBOX_DATA": "elsewhere", "SIGNALBOX_SECRETS": "shared"}, "shared/admin.token"),
+    ],
+)
+def test_the_local_token_is_read_where_the_server_keeps_it(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], file: str
+) -> None:
+    for name, token in ((".signalbox/admin.token", "another-token"), (file, "the-token")):
+        (outside / name).parent.mkdir()
+        (outside / name).write_text(f"{token}\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert connection().token == "the-token"
 
 
 def test_what_is_no_address_is_wrong_usage(bare: Run) -> None:

@@ -56,6 +56,11 @@ class Parameter:
     example: Any = None
     required: bool = False
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The only values it takes, as its schema says (`enum`); empty when it takes others."""
+        return tuple(self.schema.get("enum", ()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
@@ -109,7 +114,7 @@ class Resource:
         self._by_method = {
             e.method: (
                 e,
-                frozenset(p.name for p in e.parameters if p.where == "query"),
+                {p.name: p.allowed for p in e.parameters if p.where == "query"},
                 (*e.produces, MEDIA_TYPE),
             )
             for e in endpoints
@@ -129,7 +134,9 @@ class Resource:
         await answer(scope, receive, send)
 
 
-def _check(call: Call, endpoint: Endpoint, known: frozenset[str], produces: tuple[str, ...]) -> None:
+def _check(
+    call: Call, endpoint: Endpoint, known: Mapping[str, tuple[str, ...]], produces: tuple[str, ...]
+) -> None:
     request = call.request
     organization = request.path_params.get("org")
     if organization is not None and not endpoint.public and not call.principal.may_enter(organization):
@@ -146,6 +153,7 @@ def _check(call: Call, endpoint: Endpoint, known: frozenset[str], produces: tupl
                 f"Parameters here: {', '.join(sorted(known)) or 'none'}; each once.",
                 errors=[{"parameter": n[:50], "detail": "unknown, or given twice"} for n in wrong],
             )
+        _check_values(call, known)
     if endpoint.body is not None:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise of_status(415, "Send the body without Content-Encoding.")
@@ -156,6 +164,19 @@ def _check(call: Call, endpoint: Endpoint, known: frozenset[str], produces: tupl
                 f"Send one of: {', '.join(endpoint.body.content)}.",
                 {"Accept": ", ".join(endpoint.body.content)},
             )
+
+
+def _check_values(call: Call, known: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises Problem 400 with every parameter that has none of its allowed values."""
+    errors = [
+        {"parameter": name, "detail": f"{value[:50]!r} is none of {', '.join(known[name])}"}
+        for name, value in call.request.query_params.items()
+        if known[name] and value not in known[name]
+    ]
+    if errors:
+        first = errors[0]["parameter"]
+        detail = f"`{first}` takes one of: {', '.join(known[first])}."
+        raise Problem(400, "invalid-parameter", detail, errors=errors)
 
 
 async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

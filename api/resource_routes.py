@@ -39,7 +39,12 @@ def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sc
     found[view] = view_schema(aggregate, presenter, found)
     found[f"{view}List"] = _list_schema(view, found)
     filters = tuple(
-        Parameter(name=f, where="query", description=f"Only those with this `{f}`.")
+        Parameter(
+            name=f,
+            where="query",
+            description=f"Only those with this `{f}`.",
+            schema=_allowed(found[view]["properties"][f]),
+        )
         for f in presenter.filters
     )
     yield Endpoint(
@@ -84,6 +89,12 @@ def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sc
     for route in aggregate.routes:
         post = route.method == "POST"
         yield _of_route(resources, route, collection if post else one, outer if post else named, found)
+
+
+def _allowed(field: Schema) -> Schema:
+    """What a filter on a field takes: the field's values, where these are a fixed set, else any text."""
+    values = field.get("enum") or ([field["const"]] if "const" in field else None)
+    return {"type": "string", "enum": values} if values else {"type": "string"}
 
 
 def _sample(aggregate: Aggregate) -> str:

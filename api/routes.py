@@ -39,7 +39,7 @@ from api.shapes import (
     shown,
 )
 from schemas.boundary import BATCH, STRUCTURED
-from schemas.catalog import AGGREGATES
+from schemas.catalog import AGGREGATES, EVENTS
 
 
 def endpoints(found: dict[str, Schema]) -> list[Endpoint]:
@@ -173,7 +173,12 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
                 description="Only events after this position.",
                 schema=MIN_POSITION.schema,
             ),
-            Parameter(name="type", where="query", description="Only events of this CloudEvents type."),
+            Parameter(
+                name="type",
+                where="query",
+                description="Only events of this CloudEvents type.",
+                schema={"type": "string", "enum": sorted(EVENTS)},
+            ),
             Parameter(name="subject", where="query", description="Only events about this subject."),
             LIMITED,
             Parameter(

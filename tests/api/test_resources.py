@@ -175,6 +175,29 @@ async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: Ho
     problem(await signalbox.client.get(f"{ORG}/gateways?enviroment=x"), 400, "unknown-parameter")
 
 
+@pytest.mark.parametrize(
+    ("query", "allowed"),
+    [
+        ("deployments?state=nonsense", "active, superseded, stopped"),
+        ("deployments?state=Active", "active, superseded, stopped"),
+        ("gateways?kind=konk", "envoy"),
+        ("events?type=nonsense", "io.signalbox.api.deleted.v1, io.signalbox.api.published.v1"),
+    ],
+)
+async def test_a_filter_by_a_value_that_cannot_be_is_refused_and_the_values_are_named(
+    signalbox: House, query: str, allowed: str
+) -> None:
+    said = problem(await signalbox.client.get(f"{ORG}/{query}"), 400, "invalid-parameter")
+    parameter = query.partition("?")[2].partition("=")[0]
+    assert said["detail"].startswith(f"`{parameter}` takes one of: {allowed}")
+    assert said["errors"][0]["parameter"] == parameter
+
+
+@pytest.mark.parametrize("query", ["deployments?state=active", "gateways?kind=envoy"])
+async def test_a_filter_by_a_value_that_can_be_is_answered(signalbox: House, query: str) -> None:
+    assert (await signalbox.client.get(f"{ORG}/{query}")).status_code == 200
+
+
 async def test_a_token_lists_its_own_organizations_only(signalbox: House) -> None:
     everything = await signalbox.client.get("/api/v1/organizations")
     assert [o["name"] for o in everything.json()["items"]] == ["acme", "default"]

@@ -4,12 +4,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.message import Message, Name
+from schemas.message import Message, Name, Value
 
 Fact = Literal["published", "sent", "acknowledged", "refused", "serving", "withdrawn"]
+NodeExceptionState = Literal["pending", "refused"]
+MOST_EXCEPTIONS = 100
 
-
-RolloutState = Literal["pending", "rolling-out", "acknowledged", "serving", "refused", "stopped"]
+RolloutState = Literal[
+    "pending", "rolling-out", "acknowledged", "serving", "refused", "offline", "stopping", "stopped"
+]
 LivenessState = Literal["healthy", "degraded", "offline"]
 
 
@@ -31,16 +34,53 @@ class DeliveryReported(Status):
     fact: Fact
     version: str = ""
     reason: str = ""
+    api: str = Field(default="", description="The API that is deployed; empty from older versions.")
+    revision: int = Field(default=0, ge=0, description="Its revision; 0 from older versions.")
+    position: int = Field(
+        default=0,
+        ge=0,
+        description="Position of the event that caused the configuration; 0 from older versions.",
+    )
+    connection: str = Field(
+        default="",
+        max_length=64,
+        description="The node's connection on which this was observed; empty for the gateway as a whole.",
+    )
+
+
+class NodeException(Value):
+    """A deployment that a node does not run, although it acknowledged the position it was published at."""
+
+    deployment: Name
+    state: NodeExceptionState
+    reason: str = ""
 
 
 class NodeReported(Status):
-    """A node (proxy) of a gateway connected or left."""
+    """The observed state of a node (proxy) of a gateway: whether it is connected, and what it acknowledged.
+
+    Reported when the node connects, when it has caught up, with each heartbeat and when it leaves. A new
+    `connection` voids whatever was reported of the node on earlier ones.
+    """
 
     verb: ClassVar[str] = "node"
 
     node: str
     connected: bool
     agent: str = Field(default="", description="What the node runs, such as `envoy 1.40.0`.")
+    connection: str = Field(
+        default="", max_length=64, description="Identifies the connection; empty from older versions."
+    )
+    acknowledged: int | None = Field(
+        default=None,
+        ge=0,
+        description="On this connection the node acknowledged the configuration that events up to this "
+        "position caused, but for `exceptions`. Null: not known.",
+    )
+    exceptions: tuple[NodeException, ...] = Field(default=(), max_length=MOST_EXCEPTIONS)
+    listener_refused: str = Field(
+        default="", description="Why the node does not listen at the gateway's address; empty when it does."
+    )
 
 
 class RolloutReported(Status):

@@ -1,5 +1,7 @@
 """What single aggregates have over HTTP besides."""
 
+from typing import Any
+
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported, Status
 from tests.api.house import ORG, House
@@ -33,7 +35,12 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
             f"{ORG}/deployments", {"name": f"d-{name}", "api": name, "gateway": "local"}
         )
         assert made.status_code == 201, made.text
-    reported = {"organization": "default", "name": "local", "at": "2026-11-21T09:30:00.000000Z", "node": "n1"}
+    reported: dict[str, Any] = {
+        "organization": "default",
+        "name": "local",
+        "at": "2026-11-21T09:30:00.000000Z",
+        "node": "n1",
+    }
     said: list[Status] = [
         NodeReported(**reported, connected=True, agent="envoy 1.40.0"),
         DeliveryReported(**reported, deployment="d-orders", fact="acknowledged"),

@@ -28,6 +28,7 @@ from schemas.catalog import BY_NAME, COMMANDS
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
+from streams.admission import attribute_problem
 
 MOST = 1000
 """Commands in one batch."""
@@ -134,6 +135,8 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
         raise _wrong(
             "invalid-command", "id", "1 to 100 letters, digits, dots, hyphens and underscores, as a UUID has"
         )
+    if (problem := attribute_problem(event)) is not None:
+        raise _wrong("invalid-command", *problem)
     if event.id in seen:
         raise _wrong("invalid-command", "id", "comes twice in this batch")
     seen.add(event.id)

@@ -17,6 +17,7 @@ from projections.readmodel import Recorded, Unprojectable
 from projections.shape import checked, shape_of
 from projections.store import as_dicts
 from projections.upserts import upsert
+from schemas.identity import utc
 from schemas.outcome import Outcome
 
 _SHAPE = shape_of(Outcome)
@@ -26,6 +27,9 @@ SMALLEST = 0.0001
 PER_DOUBLING = 4
 LAST = 28 * PER_DOUBLING
 """The last bucket, seven hours, has all that took longer as well."""
+
+LONGEST = 31 * 24 * 3600.0
+"""Seconds: longer durations count as this long. Clients say when they began, and the sum must fit."""
 
 LagKey = tuple[str, str, str, int]
 """Organization, minute, stage, bucket."""
@@ -44,11 +48,11 @@ def seconds_between(earlier: str, later: str) -> float:
 def _parsed(time: str) -> datetime:
     try:
         at = datetime.fromisoformat(time)
-    except ValueError as error:
+        if at.tzinfo is None:
+            raise Unprojectable(f"{time!r} does not say its time zone")
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Unprojectable(f"{time!r} is no time") from error
-    if at.tzinfo is None:
-        raise Unprojectable(f"{time!r} does not say its time zone")
-    return at.astimezone(UTC)
 
 
 def bucket_of(seconds: float) -> int:
@@ -106,7 +110,7 @@ class Lags:
 
     def add(self, organization: str, stage: str, began: str, ended: str) -> None:
         """Counted in the minute in which it ended. Raises Unprojectable."""
-        seconds = seconds_between(began, ended)
+        seconds = min(seconds_between(began, ended), LONGEST)
         key = (organization, minute_of(ended), stage, bucket_of(seconds))
         count, total = self._counts.get(key, (0, 0))
         self._counts[key] = (count + 1, total + round(seconds * 1_000_000))
@@ -158,7 +162,8 @@ class Windows:
             known = record.envelope.type == Outcome.type()
             data = checked(_SHAPE if known else None, record.envelope)
             organization, decided = data["organization"], data["decided_at"]
-            lags.add(organization, "decided", data["requested_at"], decided)
+            if utc(data["requested_at"]):  # outcomes of commands without a time once had none
+                lags.add(organization, "decided", data["requested_at"], decided)
             key = (organization, minute_of(decided))
             row = changes.setdefault(
                 key,

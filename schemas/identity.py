@@ -11,6 +11,8 @@ _random = Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def uuid7(now_ms: int | None = None) -> str:
@@ -35,6 +37,19 @@ def timestamp(at: float | None = None) -> str:
     """
     moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
     return moment.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def utc(time_text: str) -> str:
+    """An RFC 3339 timestamp in the form that `timestamp` writes; empty when it is none."""
+    if _RFC3339.fullmatch(time_text) is None:
+        return ""
+    try:
+        moment = datetime.fromisoformat(time_text.upper())
+        if _TIMESTAMP.fullmatch(time_text) is not None:
+            return time_text
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    except (ValueError, OverflowError):
+        return ""
 
 
 def unix_seconds(time_text: str) -> float:

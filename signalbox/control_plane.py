@@ -1,6 +1,7 @@
 """What callers need of us: commands decided, read models kept, and HTTP to ask both."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator
@@ -58,7 +59,14 @@ class ControlPlane:
         Raises LogDamaged, LogUnavailable, FirstStartFailed, OSError.
         """
         await self._follow_gateways()
-        decider = Decider(self._log, 0, SOURCE, self._decided, repeated=self._commanding.decided)
+        decider = Decider(
+            self._log,
+            0,
+            SOURCE,
+            self._decided,
+            repeated=self._commanding.decided,
+            listener_failed=partial(self._telemetry.listener_failures.add, 1),
+        )
         await decider.start()
         self._parts.push_async_callback(decider.stop)
         self._parts.run("decider", decider.run())

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.catalog import DEPLOYMENT
 from schemas.envelope import Envelope
-from schemas.identity import unix_seconds
+from schemas.identity import unix_seconds, utc
 from schemas.outcome import Outcome
 from schemas.status import DeliveryReported, Status
 from signalbox.telemetry import Telemetry
@@ -100,7 +100,8 @@ class Changes:
         for command, outcome in decisions:
             self._span("decide", command.traceparent, began, outcome.name)
             if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
-                started = _Started(unix_seconds(outcome.requested_at), command.traceparent)
+                requested = unix_seconds(utc(outcome.requested_at) or outcome.decided_at)
+                started = _Started(requested, command.traceparent)
                 self._started[outcome.subject] = started
                 if len(self._started) > REMEMBERED:
                     self._started.popitem(last=False)
@@ -110,7 +111,8 @@ class Changes:
             if not isinstance(message, DeliveryReported):
                 continue
             started = self._started.get(DEPLOYMENT.subject(message.organization, message.deployment))
-            if started is None:
+            # Anybody who may write to the status topic says when; only a time can be measured from.
+            if started is None or not utc(message.at):
                 continue
             seconds = unix_seconds(message.at) - started.requested
             if message.fact == "acknowledged":

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 from commands.decision import rejected
@@ -17,9 +18,9 @@ from commands.world import World
 from schemas.catalog import EVENTS
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
-from schemas.message import is_name
 from schemas.outcome import Outcome
 from schemas.upcasting import upcast
+from streams.admission import answerable, fault_of, normalized
 from streams.decisions import Decisions
 from streams.head import Head
 from streams.log import (
@@ -46,20 +47,14 @@ def _nobody(outcomes: Sequence[Outcome]) -> None:
     """Nobody asks again."""
 
 
-UNANSWERABLE = Fault(
-    "malformed",
-    "its id and its partitionkey (the organization) must be names: 1 to 100 letters, digits, dots, hyphens "
-    "and underscores",
-)
-
-
-def answerable(command: Envelope) -> bool:
-    """Whether an outcome can name the command: ids of outcomes and organizations are names."""
-    return is_name(command.id) and is_name(command.partitionkey)
+def _uncounted() -> None:
+    """Nobody counts."""
 
 
 Listener = Callable[[Sequence[tuple[Envelope, Outcome]], float], None]
-"""Told of commands and what became of them, once that is durable, and how many seconds it took."""
+"""Told of commands and what became of them, once that is durable, and how many seconds it took.
+
+What it raises is logged and counted, and goes no further."""
 
 
 @dataclass(slots=True)
@@ -72,6 +67,8 @@ class Decider:
     decided: Listener
     clock: Callable[[], str] = timestamp
     repeated: Callable[[Sequence[Outcome]], None] = _nobody
+    listener_failed: Callable[[], None] = _uncounted
+    """Counts what `decided` and `repeated` raise."""
     answer_again: bool = False
     """Puts the first outcome on the log once more for whoever asks again: it may wait there for it."""
     snapshot_every: int = 2_000
@@ -197,11 +194,10 @@ class Decider:
         self._deciding = True
         first = {id: Outcome.of(record.envelope.data) for id, record in known.items()}
         for record in records:
-            fault = record.fault
-            if fault is None and not answerable(record.envelope):
-                fault = UNANSWERABLE
+            fault = fault_of(record)
             if fault is None:
-                batch.take(record.envelope, first.get(record.envelope.id))
+                command = normalized(record.envelope, batch.now)
+                batch.take(command, first.get(command.id))
             else:
                 self._refuse(batch, record, fault)
         for before in batch.changes:
@@ -233,10 +229,19 @@ class Decider:
         if snapshots:
             self._dirty.clear()
             self._snapshot_at = self.head.position
-        self.decided(tuple(batch.outcomes.values()), perf_counter() - began)
+        seconds = perf_counter() - began
+        self._notify(partial(self.decided, tuple(batch.outcomes.values()), seconds))
         if known:
-            self.repeated(list(first.values()))
+            self._notify(partial(self.repeated, list(first.values())))
         return True
+
+    def _notify(self, listener: Callable[[], None]) -> None:
+        try:
+            listener()
+        except Exception:
+            # The outcomes are durable: deciding goes on whatever a listener makes of them.
+            logger.exception("a listener failed on what was decided in partition %d", self.partition)
+            self.listener_failed()
 
     def _take_back(self, batch: Decisions) -> None:
         self.world.undo(batch.changes)
@@ -245,7 +250,7 @@ class Decider:
     def _refuse(self, batch: Decisions, record: Record, fault: Fault) -> None:
         """Tells the sender where that is possible, and keeps what nobody can be told of."""
         if answerable(record.envelope):
-            batch.refuse(record.envelope, rejected(fault.rule, fault.reason))
+            batch.refuse(normalized(record.envelope, batch.now), rejected(fault.rule, fault.reason))
         else:
             batch.parked.append(parked(record, fault, self.source, batch.now))
 

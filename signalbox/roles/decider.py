@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
     await runtime.patiently("the status topic", answers.start, LogUnavailable)
     parts.run("status", answers.run())
-    deciding = Deciding(log, changes.decided)
+    deciding = Deciding(log, changes.decided, partial(runtime.telemetry.listener_failures.add, 1))
     runtime.tell_trouble(deciding.trouble)
     membership = Membership(runtime.kafka, GROUP, "commands", deciding.assigned, deciding.revoked)
     deciding.rejoin = membership.rejoin
@@ -56,12 +57,19 @@ def _reports(records: Sequence[Record]) -> list[DeliveryReported]:
     return reports
 
 
+def _nothing() -> None:
+    """Nobody is to be called."""
+
+
 class Deciding:
     """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
 
-    def __init__(self, log: KafkaLog, decided: Decided) -> None:
+    def __init__(
+        self, log: KafkaLog, decided: Decided, listener_failed: Callable[[], None] = _nothing
+    ) -> None:
         self._log = log
         self._decided = decided
+        self._listener_failed = listener_failed
         self.rejoin: Callable[[], None] = _nothing
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finish: dict[int, asyncio.Event] = {}
@@ -116,7 +124,15 @@ class Deciding:
             await _either(finish, pause)
 
     async def _decide(self, partition: int, finish: asyncio.Event) -> None:
-        decider = Decider(self._log, partition, SOURCE, self._decided, answer_again=True, batch=BATCH)
+        decider = Decider(
+            self._log,
+            partition,
+            SOURCE,
+            self._decided,
+            listener_failed=self._listener_failed,
+            answer_again=True,
+            batch=BATCH,
+        )
         finishing = asyncio.create_task(finish.wait())
         working = asyncio.create_task(decider.start(), name=f"folding {partition}")
         try:
@@ -138,10 +154,6 @@ class Deciding:
                 task.cancel()
             await asyncio.gather(working, finishing, return_exceptions=True)
         await decider.stop()
-
-
-def _nothing() -> None:
-    """There is no group."""
 
 
 async def _either(finish: asyncio.Event, seconds: float) -> None:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from schemas.envelope import Envelope
+from schemas.identity import timestamp
 from schemas.outcome import BESIDES
 from streams.kafka.answered import OWNER as ANSWERED
 from streams.kafka.answered import Answered
@@ -301,6 +302,9 @@ class KafkaLog:
         if not record.envelope.partitionkey:
             key = (message.key or b"").decode(errors="replace")
             record = replace(record, envelope=replace(record.envelope, partitionkey=key))
+        if not record.envelope.time:
+            appended = _appended(message.timestamp)
+            record = replace(record, envelope=replace(record.envelope, time=appended))
         if record.fault is not None:
             return record
         wanted = self.partition_of(record.envelope.partitionkey)
@@ -352,6 +356,14 @@ class KafkaLog:
             raise ValueError(
                 f"there is no {topic}/{partition}; the log has {self.settings.partitions} partitions"
             )
+
+
+def _appended(milliseconds: int) -> str:
+    """A record's timestamp as RFC 3339; empty when its producer gave none that is a time."""
+    try:
+        return timestamp(milliseconds / 1000) if milliseconds >= 0 else ""
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def _decided(outcome: Envelope) -> bool:

@@ -311,3 +311,10 @@ async def test_a_batch_says_nothing_of_another_organizations_command(signalbox: 
     assert (item["state"], item["organization"]) == ("rejected", "acme")
     assert item["problem"]["type"].endswith("/idempotency-key-reused")
     assert "secret" not in item["subject"] + item["href"]
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000, "line\nbreak"])
+async def test_a_correlation_id_that_history_cannot_carry_is_refused(signalbox: House, value: str) -> None:
+    answer = await post(signalbox, define("shop", correlationid=value))
+    refused = problem(answer, 422, "invalid-command")
+    assert [e["pointer"] for e in refused["errors"]] == ["/correlationid"]

@@ -89,3 +89,25 @@ def test_minutes_are_those_of_utc():
     assert minute_of("2026-01-31T11:00:59.9+02:00") == "2026-01-31T09:00:00Z"
     with pytest.raises(Unprojectable):
         minute_of("2026-01-31T11:00:00")
+
+
+@pytest.mark.parametrize("requested", ["", "yesterday"])
+def test_a_command_that_does_not_say_when_it_was_requested_is_counted_without_a_duration(
+    store: Store, writer: Writer, requested: str
+):
+    (recorded,) = placed(outcome("c1", decided_at=at(1.0), requested_at=requested))
+    apply(writer, "outcomes", [Record("outcomes", 0, recorded.position, recorded.envelope)])
+    with store.reader.begin() as connection:
+        prefix = writer.slots["windows"].generation.prefix
+        assert [w["accepted"] for w in changes_between(connection, prefix, "acme", *EVER)] == [1]
+        assert lags_between(connection, prefix, "acme", *EVER) == {}
+
+
+def test_durations_from_the_year_one_add_up(store: Store, writer: Writer):
+    old = [outcome(f"c{i}", requested_at="0001-01-01T00:00:00.000000Z") for i in range(200)]
+    records = [Record("outcomes", 0, p.position, p.envelope) for p in placed(*old)]
+    apply(writer, "outcomes", records)
+    with store.reader.begin() as connection:
+        prefix = writer.slots["windows"].generation.prefix
+        (lag,) = lags_between(connection, prefix, "acme", *EVER).values()
+        assert lag.count == 200

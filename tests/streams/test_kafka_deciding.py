@@ -206,6 +206,24 @@ async def test_a_command_that_cannot_be_read_is_rejected_where_its_sender_can_be
     assert [r.envelope.causationid for r in await everything(log, "events")] == ["good", "mine"]
 
 
+async def test_a_command_without_a_time_was_requested_when_the_broker_took_it(
+    log: KafkaLog, kafka_settings: KafkaSettings
+):
+    deciding = decider(log)
+    await deciding.start()
+    value, headers = encode(replace(command("timeless"), time=""))
+    producer = await started_producer(kafka_settings)
+    topic = kafka_settings.topic("commands")
+    written = await producer.send_and_wait(topic, value, b"acme", 0, headers=headers)
+    await stopped(producer)
+    records = await log.read("commands", 0, 0, 10)
+    assert await deciding.decide(records, records[-1].position)
+    (outcome,) = (Outcome.of(r.envelope.data) for r in await everything(log, "outcomes"))
+    assert outcome.accepted
+    assert written.timestamp is not None
+    assert outcome.requested_at == timestamp(written.timestamp / 1000)
+
+
 async def test_a_command_in_another_organizations_partition_is_rejected(
     kafka_settings_of: Callable[[int], KafkaSettings], tmp_path: Path
 ):

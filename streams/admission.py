@@ -1,0 +1,71 @@
+"""What a decider accepts of a command's context attributes, whoever wrote them.
+
+Attributes travel on in events and outcomes, which are kept for ever: the required ones must be usable, the
+optional ones (CloudEvents `time`, `traceparent`) are replaced or left out when they are not.
+"""
+
+import re
+from dataclasses import replace
+
+from schemas.envelope import Envelope
+from schemas.identity import utc
+from schemas.message import is_name
+from streams.log import Fault, Record
+
+LONGEST_ATTRIBUTE = 1_000
+"""Characters of an attribute that is copied into events and outcomes."""
+
+UNANSWERABLE = Fault(
+    "malformed",
+    "its id and its partitionkey (the organization) must be names: 1 to 100 letters, digits, dots, hyphens "
+    "and underscores",
+)
+
+_COPIED = ("type", "subject", "correlationid", "authtype", "authid")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def answerable(command: Envelope) -> bool:
+    """Whether an outcome can name the command: ids of outcomes and organizations are names."""
+    return is_name(command.id) and is_name(command.partitionkey)
+
+
+def fault_of(record: Record) -> Fault | None:
+    """Why the command in `record` cannot be decided, whatever its data says."""
+    if record.fault is not None:
+        return record.fault
+    command = record.envelope
+    if not answerable(command):
+        return UNANSWERABLE
+    problem = attribute_problem(command)
+    return Fault("malformed", f"{problem[0]}: {problem[1]}") if problem else None
+
+
+def attribute_problem(command: Envelope) -> tuple[str, str] | None:
+    """The first attribute that events and outcomes cannot carry, and why."""
+    for name in _COPIED:
+        text: str = getattr(command, name)
+        if len(text) > LONGEST_ATTRIBUTE:
+            return name, f"has {len(text):,} characters; up to {LONGEST_ATTRIBUTE:,} are accepted"
+        if _CONTROL.search(text):
+            return name, "contains a control character"
+    return None
+
+
+def normalized(command: Envelope, now: str) -> Envelope:
+    """The command with attributes that events and outcomes can carry.
+
+    `time` is RFC 3339 in UTC: `now` when the command has none that can be read. A `traceparent` that is not
+    W3C Trace Context is left out, as that specification asks. What is too long is cut.
+    """
+    time = utc(command.time) or now
+    traceparent = command.traceparent if _TRACEPARENT.fullmatch(command.traceparent) else ""
+    cut = {
+        name: text[:LONGEST_ATTRIBUTE]
+        for name in _COPIED
+        if len(text := getattr(command, name)) > LONGEST_ATTRIBUTE
+    }
+    if not cut and (time, traceparent) == (command.time, command.traceparent):
+        return command
+    return replace(command, time=time, traceparent=traceparent, **cut)

@@ -1,6 +1,7 @@
 """`signalbox parked`: what could not be taken in."""
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from signalbox.cli.tables import cell, table
 
 SECONDS = 600.0
 NEWEST = 20
+NO_SUBJECT = "-"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +65,11 @@ def list_(where: Connection, form: Form) -> int:
 @click.argument("subject")
 @connected
 def retry(where: Connection, read_model: str, subject: str) -> int:
-    """Have READ_MODEL take in the parked events about SUBJECT again, up to the first that still fails."""
+    """Have READ_MODEL take in the parked events about SUBJECT again, up to the first that still fails.
+
+    SUBJECT is - for events without one, as the list shows them.
+    """
+    subject = _given(subject)
     answer = Client(where).ask(
         "POST", path("readmodels", read_model, "parked", "retry"), {"subject": subject}, seconds=SECONDS
     )
@@ -78,7 +84,11 @@ def retry(where: Connection, read_model: str, subject: str) -> int:
 )
 @connected
 def skip(where: Connection, read_model: str, subject: str, position: str | None) -> int:
-    """Give up the first parked event about SUBJECT: READ_MODEL never has it. Those behind it are taken in."""
+    """Give up the first parked event about SUBJECT: READ_MODEL never has it. Those behind it are taken in.
+
+    SUBJECT is - for events without one, as the list shows them.
+    """
+    subject = _given(subject)
     client = Client(where)
     first = _first(client, read_model, subject)
     at = f"{first['partition']}:{first['position']}"
@@ -89,7 +99,7 @@ def skip(where: Connection, read_model: str, subject: str, position: str | None)
         )
     asked = {"subject": subject, "partition": first["partition"], "position": first["position"]}
     answer = client.ask("POST", path("readmodels", read_model, "parked", "skip"), asked, seconds=SECONDS)
-    click.echo(f"{subject}: skipped {first['type']} at {at}")
+    click.echo(f"{_shown(subject)}: skipped {first['type']} at {at}")
     return _told(read_model, subject, document(answer.body), "the next one cannot be taken in either")
 
 
@@ -105,13 +115,13 @@ def _first(client: Client, read_model: str, subject: str) -> Document:
 
 def _told(read_model: str, subject: str, told: Document, why: str) -> int:
     """Says what came of it; 1 when something still waits."""
-    click.echo(f"{subject}: {told['taken']} taken in by {read_model}, {told['waiting']} waiting")
+    click.echo(f"{_shown(subject)}: {told['taken']} taken in by {read_model}, {told['waiting']} waiting")
     if not told["waiting"]:
         return 0
     first = document(told.get("first"))
     raise Failure(
         f"{why}: {first.get('reason', '')}",
-        f"`signalbox parked skip {read_model} {subject}` gives it up",
+        f"`signalbox parked skip {read_model} {quote(_shown(subject))}` gives it up",
     )
 
 
@@ -125,7 +135,7 @@ def _section(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) 
 def _waiting(item: Document) -> list[str]:
     return [
         item["read_model"],
-        item["subject"] or "-",
+        _shown(item["subject"]),
         _place(item),
         str(item["waiting"]),
         cell(item["reason"]),
@@ -141,6 +151,15 @@ def _action(item: Document) -> list[str]:
     who = item.get("by") or "-"
     about = str(item.get("about") or "-")
     return [clock(item["time"]), who, item["kind"], str(item.get("name")), about, _place(item)]
+
+
+def _shown(subject: str) -> str:
+    """A subject in the list; `_given` reads it back."""
+    return subject or NO_SUBJECT
+
+
+def _given(subject: str) -> str:
+    return "" if subject == NO_SUBJECT else subject
 
 
 def _place(item: Any) -> str:

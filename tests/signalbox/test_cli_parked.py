@@ -113,3 +113,19 @@ def test_what_is_not_parked_cannot_be_skipped(run: Run, stand_in: StandIn) -> No
     ran = run("parked", "skip", "resources", "organizations/acme/apis/other")
     assert ran.code == 1
     assert "signalbox parked list" in ran.err
+
+
+def test_what_the_list_shows_of_an_event_without_a_subject_can_be_given_back(
+    run: Run, stand_in: StandIn
+) -> None:
+    parked(stand_in, {**WAITING, "subject": ""})
+    listed = run("parked", "list").out.splitlines()[-1].split()
+    shown = listed[1]
+    stand_in.answers[RETRY] = done(0, 3)
+    ran = run("parked", "retry", "resources", shown)
+    assert stand_in.asked[-1].body == {"subject": ""}
+    assert f"signalbox parked skip resources {shown}" in ran.err
+    stand_in.answers[SKIP] = done(2, 0)
+    ran = run("parked", "skip", "resources", shown)
+    assert ran.code == 0
+    assert stand_in.asked[-1].body == {"subject": "", "partition": 0, "position": 17}

@@ -173,8 +173,7 @@ class DeltaStream(Stream):
             subscription.owed = True
             if not subscription.wildcard or subscription.named:
                 subscription.start_wildcard({})
-        elif names and subscription.wildcard and not subscription.named:
-            subscription.end_wildcard()
+        # subscribing a name does not end a wildcard, even one that the client never named
         subscription.named |= bool(request.subscribe)
         if WILDCARD in request.unsubscribe:
             subscription.end_wildcard()

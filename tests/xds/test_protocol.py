@@ -154,9 +154,14 @@ RULES: list[tuple[str, list[Step]]] = [
     ("after unsubscribing nothing comes", [
         put(A), ask("CDS", ["a"]), gets("CDS", "a=1"), ack("CDS", unsubscribe=["a"]), put(A2), silent,
     ]),
-    ("a wildcard that was not named ends once a name is subscribed", [
+    ("a wildcard that was not named stays when a name is subscribed", [
         put(A, B), ask("CDS"), gets("CDS", "a=1 b=1"), ack("CDS", ["b"]), gets("CDS", "b=1"), ack("CDS"),
-        put(A2), silent,
+        put(A2), gets("CDS", "a=2"), ack("CDS"), silent,
+    ]),
+    ("a wildcard that was not named ends only when it is unsubscribed by name", [
+        put(A, B), ask("CDS"), gets("CDS", "a=1 b=1"), ack("CDS", ["b"]), gets("CDS", "b=1"),
+        ack("CDS", unsubscribe=["b"]), gets("CDS", "b=1"), ack("CDS"), put(A2), gets("CDS", "a=2"),
+        ack("CDS", unsubscribe=["*"]), put(A), silent,
     ]),
     ("a wildcard that was named stays beside names", [
         put(A), ask("CDS", ["*"]), gets("CDS", "a=1"), ack("CDS", ["b"]), gets("CDS", removed="b"),

@@ -24,11 +24,12 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def server(service: str, methods: Mapping[str, Method]) -> grpc.aio.Server:
-    """A server with one service of bidirectional methods."""
+def server(services: Mapping[str, Mapping[str, Method]]) -> grpc.aio.Server:
+    """A server of bidirectional methods, by service and name."""
     made = grpc.aio.server(options=_OPTIONS)
-    handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
-    made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    for service, methods in services.items():
+        handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
+        made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return made
 
 

@@ -1,4 +1,4 @@
-"""The aggregated discovery service over gRPC, in both variants.
+"""The discovery services over gRPC, in both variants: aggregated, and one per resource type.
 
 Bytes come in and go out: the state machine of `stream` decides. Each stream has one task that reads
 and one that writes; a change of the gateway only sets the writers' events.
@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 import grpc
@@ -17,11 +18,12 @@ from gateways.entry import Entry
 from xds import rpc
 from xds.observer import Observer, Silent
 from xds.rpc import Context
+from xds.services import AGGREGATED, SERVICES, Service, typed
 from xds.store import Gateway, ResourceStore
 from xds.stream import DeltaStream, StateStream
 from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 
-SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SERVICE = AGGREGATED.name
 
 _FIRST_REQUEST_SECONDS = 30
 Authenticate = Callable[[str, str], bool]
@@ -61,8 +63,7 @@ class DiscoveryServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; the port that was bound. Raises OSError when that cannot be had."""
-        methods = {"DeltaAggregatedResources": self._delta, "StreamAggregatedResources": self._state}
-        server = rpc.server(SERVICE, methods)
+        server = rpc.server({service.name: self._methods(service) for service in SERVICES})
         try:
             bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
@@ -106,11 +107,23 @@ class DiscoveryServer:
         """Versions that the gateway's proxies refused, with the redacted reason."""
         return self._store.quarantined(gateway)
 
-    async def _delta(self, _: object, context: Context) -> None:
-        await self._serve(context, decode_delta, DeltaStream)
+    def _methods(self, service: Service) -> dict[str, rpc.Method]:
+        methods: dict[str, rpc.Method] = {service.delta: partial(self._delta, service)}
+        if service.state:
+            methods[service.state] = partial(self._state, service)
+        return methods
 
-    async def _state(self, _: object, context: Context) -> None:
-        await self._serve(context, decode_state, StateStream)
+    async def _delta(self, service: Service, _: object, context: Context) -> None:
+        def decode(data: bytes, first: bool) -> DeltaRequest:
+            return typed(decode_delta(data, first), service)
+
+        await self._serve(context, decode, DeltaStream)
+
+    async def _state(self, service: Service, _: object, context: Context) -> None:
+        def decode(data: bytes, first: bool) -> StateRequest:
+            return typed(decode_state(data, first), service)
+
+        await self._serve(context, decode, StateStream)
 
     async def _serve(
         self,

@@ -100,11 +100,17 @@ class _Stream:
     method = ""
 
     def __init__(
-        self, channel: grpc.aio.Channel, node: str, gateway: str = GATEWAY, token: str = TOKEN
+        self,
+        channel: grpc.aio.Channel,
+        node: str,
+        gateway: str = GATEWAY,
+        token: str = TOKEN,
+        method: str = "",
     ) -> None:
+        """`method` is the full name of another one than the aggregated service's."""
         self.node = Node(id=node, cluster=gateway, user_agent_name="envoy")
         self._first = True
-        self.call = channel.stream_stream(f"/{SERVICE}/{self.method}", None, None)(
+        self.call = channel.stream_stream(method or f"/{SERVICE}/{self.method}", None, None)(
             None, metadata=(("authorization", f"Bearer {token}"),)
         )
 

@@ -26,15 +26,21 @@ async def started_producer(settings: KafkaSettings, transactional_id: str | None
     """A producer that is ready. With a transactional id, whoever had it before is fenced, and what that one
     had not committed is gone.
 
+    Transactions write to topics that take `ROOM` times `max_message` per batch. A producer without
+    transactions also writes to topics that take `max_message`, so its batches grow no larger; one larger
+    message is a batch of its own.
+
     Raises LogUnavailable.
     """
+    # aiokafka does not split a batch that the broker refuses: every message in it fails.
+    batch = settings.max_message * (ROOM if transactional_id is not None else 1)
     options: dict[str, Any] = {
         **settings.client(),
         "acks": "all",
         "enable_idempotence": True,
         "linger_ms": 0,
         "request_timeout_ms": REQUEST_SECONDS * 1000,
-        "max_batch_size": settings.max_message * ROOM,
+        "max_batch_size": batch,
         "max_request_size": settings.max_message * ROOM,
     }
     if transactional_id is not None:

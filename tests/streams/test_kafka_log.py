@@ -1,5 +1,6 @@
 """The contract of the log on the real Kafka, and what only Kafka can get wrong."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -7,11 +8,18 @@ import pytest
 
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
-from streams.log import MessageTooLarge
+from streams.log import MessageTooLarge, Record, Topic
 from tests.streams.envelopes import envelope
 from tests.streams.log_contract import LogContract, OpenLog
 
 SettingsOf = Callable[[int], KafkaSettings]
+
+
+async def everything(log: KafkaLog, topic: Topic) -> list[Record]:
+    records: list[Record] = []
+    while more := await log.read(topic, 0, records[-1].position if records else 0, 1000):
+        records += more
+    return records
 
 
 class TestKafkaLog(LogContract):
@@ -40,5 +48,36 @@ async def test_what_is_larger_than_the_topic_takes_is_refused_before_it_is_sent(
             await log.append("commands", [envelope(data={"text": "x" * 1_100_000})])
         await log.append("commands", [envelope("small")])
         assert [r.envelope.id for r in await log.read("commands", 0, 0, 10)] == ["small"]
+    finally:
+        await log.close()
+
+
+@pytest.mark.parametrize("topic", ["commands", "status"])
+async def test_messages_that_together_exceed_the_size_of_a_batch_are_appended(
+    kafka_settings: KafkaSettings, tmp_path: Path, topic: Topic
+):
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        many = [envelope(data={"text": "x" * 90_000}) for _ in range(30)]
+        one_by_one, together = many[:15], many[15:]
+        positions = await asyncio.gather(
+            *(log.append(topic, [each]) for each in one_by_one), log.append(topic, together)
+        )
+        ids = [record.envelope.id for record in await everything(log, topic)]
+        assert sorted(ids) == sorted(each.id for each in many)
+        assert sorted(position for some in positions for position in some) == list(range(1, 31))
+        assert [id for id in ids if id in {each.id for each in together}] == [each.id for each in together]
+    finally:
+        await log.close()
+
+
+async def test_a_parked_message_may_be_larger_than_the_batches_of_its_producer(
+    kafka_settings: KafkaSettings, tmp_path: Path
+):
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        large = envelope("large", data={"text": "x" * 5_000_000})
+        await log.append("parked", [envelope("before"), large, envelope("after")])
+        assert [r.envelope.id for r in await everything(log, "parked")] == ["before", "large", "after"]
     finally:
         await log.close()

@@ -6,10 +6,13 @@ read again at a start. Sixteen bytes on disk and about a hundred in memory per c
 """
 
 from array import array
+from collections.abc import Sequence
 from hashlib import blake2b
 
 SEGMENT = 4096
 """Outcomes that make a segment."""
+SEGMENTS = 16
+"""Segments written with one transaction, at most: a megabyte, whatever is to be caught up on."""
 OWNER = "answered"
 
 
@@ -46,19 +49,32 @@ class Answered:
         """Where the first outcome of an id may be."""
         return self._positions.get(fingerprint(id))
 
-    def segment(self) -> tuple[str, bytes] | None:
-        """A segment's number and content when it is time for one."""
-        if len(self._new) < SEGMENT:
-            return None
-        values = array("Q", [found for found, _ in self._new])
-        values.extend(position for _, position in self._new)
-        return f"{self._segments:08d}", values.tobytes()
+    def segments(self) -> list[tuple[str, bytes]]:
+        """Number and content of the segments that are complete and not durable, the oldest `SEGMENTS`."""
+        complete = min(len(self._new) // SEGMENT, SEGMENTS)
+        return [
+            (_number(self._segments + n), _packed(self._new[n * SEGMENT : (n + 1) * SEGMENT]))
+            for n in range(complete)
+        ]
 
-    def kept(self) -> None:
-        """The segment given last is durable."""
-        self.position = self._new[-1][1]
-        self._new.clear()
-        self._segments += 1
+    def kept(self, segments: Sequence[tuple[str, bytes]]) -> None:
+        """These segments are durable."""
+        for number, _ in segments:
+            # Transactions that ran at the same time may both have written it.
+            if number == _number(self._segments):
+                self.position = self._new[SEGMENT - 1][1]
+                del self._new[:SEGMENT]
+                self._segments += 1
 
     def __len__(self) -> int:
         return len(self._positions)
+
+
+def _number(segment: int) -> str:
+    return f"{segment:08d}"
+
+
+def _packed(outcomes: Sequence[tuple[int, int]]) -> bytes:
+    values = array("Q", [found for found, _ in outcomes])
+    values.extend(position for _, position in outcomes)
+    return values.tobytes()

@@ -162,10 +162,9 @@ class KafkaLog:
             for a in transaction.appends
         ]
         answered = self._answered[partition]
-        segment = answered.segment()
+        segments = answered.segments()
         snapshots = list(transaction.snapshots)
-        if segment is not None:
-            snapshots.append(Snapshot(ANSWERED, partition, segment[0], 0, segment[1]))
+        snapshots += [Snapshot(ANSWERED, partition, number, 0, content) for number, content in segments]
         if snapshots:
             writes.append(Write(self._place("snapshots", partition), _snapshot_messages(snapshots)))
         offsets: dict[str, dict[TopicPartition, int]] = {}
@@ -173,8 +172,7 @@ class KafkaLog:
             group = offsets.setdefault(self.settings.group(consumed.consumer), {})
             group[self._place(consumed.topic, consumed.partition)] = consumed.position
         positions = await writer.write(writes, offsets)
-        if segment is not None:
-            answered.kept()
+        answered.kept(segments)
         for append, at in zip(transaction.appends, positions, strict=False):
             if append.topic == "outcomes":
                 for envelope, position in zip(append.envelopes, at, strict=True):

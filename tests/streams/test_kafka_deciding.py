@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
+from commands.world import World
 from schemas.catalog import subject_of
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
@@ -17,11 +18,14 @@ from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from streams.chain import verify
 from streams.deciding import Decider
+from streams.decisions import Decisions
+from streams.head import Head
 from streams.kafka.log import KafkaLog
 from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced, Record, Topic
+from tests.real_kafka import settings_for
 
 
 def command(id: str, name: str = "", organization: str = "acme") -> Envelope:
@@ -266,6 +270,37 @@ async def test_the_answers_of_long_ago_are_remembered_in_segments(
     await second.start()
     await decided(other, second, [command(f"p{n}", f"p{n}") for n in range(8)])
     assert len(await everything(other, "events")) == 9
+
+
+async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
+    kafka_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = replace(settings_for(kafka_broker), max_message=2_000)
+    monkeypatch.setattr("streams.kafka.answered.SEGMENT", 100)
+    log = await KafkaLog.open(settings, tmp_path)
+    try:
+        # given outcomes that were migrated: no decider has kept their ids
+        old = command("old-0", "old")
+        batch = Decisions(World(), Head(), "/tests", timestamp(), 1)
+        for n in range(1_500):
+            batch.take(replace(old, id=f"old-{n}"), None)
+        producer = await started_producer(settings)
+        migrated = [encode(outcome) for outcome in batch.outcome_envelopes(again=False)]
+        topic = settings.topic("outcomes")
+        sent = [await producer.send(topic, value, b"acme", 0, headers=headers) for value, headers in migrated]
+        await asyncio.gather(*sent)
+        await stopped(producer)
+        # when a decider starts and goes on
+        deciding = decider(log)
+        await deciding.start()
+        await decided(log, deciding, [command("a")])
+        await decided(log, deciding, [command("b", "one"), replace(old, id="old-1499")])
+        # then it decides what is new and nothing twice, and the next start reads a rest only
+        assert [r.envelope.causationid for r in await everything(log, "events")] == ["a", "b"]
+        _, segments = await log.snapshots("answered", 0)
+        assert sorted(segment.subject for segment in segments) == [f"{n:08d}" for n in range(15)]
+    finally:
+        await log.close()
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -41,6 +41,8 @@ from streams.log import (
 from streams.partitioner import partition_of
 
 WRITER = "decider"
+LOG_APPEND_TIME = 1
+"""The broker set a record's time, not its sender."""
 BY_WRITER: frozenset[Topic] = frozenset({"events", "outcomes"})
 
 
@@ -54,8 +56,8 @@ class Authority(Protocol):
         """The token that goes with a command of ours."""
         ...
 
-    def verify(self, token: str, envelope: Envelope, at: float, /) -> Envelope:
-        """The command, in the name of whom the token was for at that time (Unix seconds).
+    def verify(self, token: str, envelope: Envelope, at: float | None, /) -> Envelope:
+        """The command, in the name of whom the token was for at that time (Unix seconds), or is for now.
 
         Raises Unauthorized.
         """
@@ -313,7 +315,10 @@ class KafkaLog:
             return record
         try:
             # By the broker's clock: a command may wait longer for its decision than its token is good.
-            command = self._authority.verify(token, record.envelope, message.timestamp / 1000)
+            # The sender's clock proves nothing; such records stand on a topic that was set otherwise before.
+            by_broker = message.timestamp_type == LOG_APPEND_TIME
+            at = message.timestamp / 1000 if by_broker else None
+            command = self._authority.verify(token, record.envelope, at)
             return record if command is record.envelope else replace(record, envelope=command)
         except Unauthorized as error:
             return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))

@@ -15,6 +15,7 @@ from streams.log import LogError
 
 WEEK_MS = 7 * 24 * 3600 * 1000
 FOREVER = "-1"
+TIMESTAMP_TYPE = "message.timestamp.type"
 
 
 class TopicMismatch(LogError):
@@ -45,13 +46,10 @@ def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
     return (
         TopicSpec(
             "commands",
-            {"cleanup.policy": "delete"},
-            # By the broker's clock: whether a token was good is judged by when its command came.
-            {
-                "retention.ms": str(WEEK_MS),
-                "max.message.bytes": small,
-                "message.timestamp.type": "LogAppendTime",
-            },
+            # By the broker's clock: whether a token was good is judged by when its command came. By the
+            # sender's clock, an expired token is good for ever.
+            {"cleanup.policy": "delete", TIMESTAMP_TYPE: "LogAppendTime"},
+            {"retention.ms": str(WEEK_MS), "max.message.bytes": small},
         ),
         TopicSpec("events", kept, {"max.message.bytes": large}),
         TopicSpec("outcomes", kept, {"max.message.bytes": large}),

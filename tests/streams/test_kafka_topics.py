@@ -1,0 +1,91 @@
+"""What existing topics must be, so that nothing is lost and no expired token passes."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.kafka import keys
+from streams.kafka.authority import Authority, issued
+from streams.kafka.keys import SigningKey, own_trusted
+from streams.kafka.log import KafkaLog
+from streams.kafka.producing import started_producer, stopped
+from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import TopicMismatch, ensure_topics, specs
+from streams.kafka.wire import AUTHORIZATION, encode
+from tests.streams.envelopes import envelope
+
+HOUR = 3600
+
+
+@pytest.fixture
+async def admin(kafka_settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(**kafka_settings.client())
+    await client.start()
+    yield client
+    await client.close()
+
+
+async def set_commands(admin: AIOKafkaAdminClient, settings: KafkaSettings, **changed: str) -> None:
+    """Settings of the commands topic, but for what is changed as made by Signalbox."""
+    (spec,) = (spec for spec in specs(settings) if spec.name == "commands")
+    wanted = {**spec.required, **spec.wanted, **{name.replace("_", "."): v for name, v in changed.items()}}
+    resource = ConfigResource(ConfigResourceType.TOPIC, settings.topic("commands"), wanted)
+    (response,) = await admin.alter_configs([resource])
+    assert [error for error, *_ in response.resources] == [0]
+
+
+def signing_key() -> SigningKey:
+    key = keys.new_key()
+    return SigningKey(key.thumbprint(), "billing-team", key)
+
+
+async def test_a_commands_topic_with_times_of_the_sender_stops_the_start(
+    kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
+):
+    await ensure_topics(kafka_settings)
+    await set_commands(admin, kafka_settings, message_timestamp_type="CreateTime")
+    with pytest.raises(TopicMismatch) as refused:
+        await KafkaLog.open(kafka_settings, tmp_path)
+    topic = kafka_settings.topic("commands")
+    assert str(refused.value) == (
+        f"The topic {topic} has message.timestamp.type=CreateTime, it must be LogAppendTime: "
+        f"kafka-configs.sh --alter --topic {topic} --add-config message.timestamp.type=LogAppendTime"
+    )
+
+
+async def test_an_expired_token_is_no_good_whatever_time_its_sender_gives_the_command(
+    kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
+):
+    key = signing_key()
+    authority = Authority(None, {key.kid: own_trusted(key)})
+    await ensure_topics(kafka_settings)
+    await set_commands(admin, kafka_settings, message_timestamp_type="CreateTime")
+    # given a command whose sender dates it back to when its token was good
+    long_ago = time.time() - 2 * HOUR
+    token = issued(key, subject="billing", organizations=["acme"], now=long_ago, seconds=HOUR)
+    value, headers = encode(envelope("back-dated"))
+    headers.append((AUTHORIZATION, token.encode()))
+    producer = await started_producer(kafka_settings)
+    await producer.send_and_wait(
+        kafka_settings.topic("commands"),
+        value,
+        b"acme",
+        0,
+        timestamp_ms=int(long_ago + 60) * 1000,
+        headers=headers,
+    )
+    await stopped(producer)
+    # when it is read after the topic was set right
+    await set_commands(admin, kafka_settings)
+    log = await KafkaLog.open(kafka_settings, tmp_path, authority=authority)
+    try:
+        (record,) = await log.read("commands", 0, 0, 10)
+    finally:
+        await log.close()
+    # then it may not be acted on
+    assert record.fault is not None
+    assert (record.fault.rule, "has expired" in record.fault.reason) == ("unauthorized", True)

@@ -159,11 +159,12 @@ class Resources:
         if condition.kind == "version":
             data["expected_version"] = await self._version(call, condition, data)
         handed = await repetition(call, id, data, chosen) if id is not None else None
-        if route.method == "PUT" and condition.kind in ("none", "new") and wanted_wait(call):
+        waits = bool(wanted_wait(call))
+        if route.method == "PUT" and condition.kind in ("none", "new") and waits:
             data["expected_version"] = 0  # who waits is told by the decider whether there is one
-        elif handed is None and route.method != "POST" and condition.kind != "version":
+        elif handed is None and route.method != "POST" and not (condition.kind == "version" and waits):
             try:
-                expected = await self._expected(call, route.method, condition, data["name"])
+                expected = await self._expected(call, route.method, condition, data)
             except Problem:
                 # A twin that came at the same time may have been decided in between.
                 handed = await repetition(call, id, data, chosen) if id is not None else None
@@ -203,14 +204,21 @@ class Resources:
             raise stale("No version has such an entity tag.")
         return version
 
-    async def _expected(self, call: Call, method: str, condition: Precondition, name: str) -> int | None:
+    async def _expected(
+        self, call: Call, method: str, condition: Precondition, data: Mapping[str, Any]
+    ) -> int | None:
         """The `expected_version` that follows from what is known; the decider checks it once more.
 
         Raises Problem 404, 412 or 428 when the change is not to be made.
         """
-        organization = call.path("org")
+        organization, name = call.path("org"), str(data["name"])
+        wanted: int | None = data["expected_version"] if condition.kind == "version" else None
         row = await call.services.read_models.get(self.aggregate, organization, name)
-        exists, version = (True, row.version) if row else await history.of(call, self.aggregate, name)
+        if row is None or (wanted is not None and row.version < wanted):
+            # Read models follow the log: a version they do not know yet may be the present one.
+            exists, version = await history.of(call, self.aggregate, name)
+        else:
+            exists, version = True, row.version
         if exists and condition.kind == "none":
             raise Problem(
                 428,
@@ -221,11 +229,13 @@ class Resources:
             )
         if exists and condition.kind == "new":
             raise stale(f"{self.aggregate.name} {name!r} exists.", version)
+        if exists and wanted is not None and wanted != version:
+            raise stale(f"{self.aggregate.name} {name!r} is at version {version}, not {wanted}.", version)
         if exists:
-            return None
+            return wanted
         if method == "DELETE":
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
-        if condition.kind == "any":
+        if condition.kind in ("any", "version"):
             raise stale(f"{self.aggregate.name} {name!r} does not exist.")
         return 0
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from projections.asking import Row
 from schemas.identity import timestamp
+from schemas.project import PROJECT as PROJECTS
 from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
 
@@ -62,6 +64,51 @@ async def test_changing_what_exists_needs_its_version(signalbox: House) -> None:
     assert done.status_code == 200
     assert done.headers["etag"] == '"2"'
     assert "location" not in done.headers
+
+
+@pytest.mark.parametrize(("tag", "exists"), [('"7"', True), ('"1"', True), ('"1"', False)])
+async def test_without_waiting_a_stale_version_is_refused_at_once(
+    signalbox: House, tag: str, exists: bool
+) -> None:
+    if exists:
+        await signalbox.put(PROJECT, {"display_name": "Shop"})
+        await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match='"1"')
+    commands = await signalbox.log.end("commands", 0)
+    headers = {"If-Match": tag}
+    answer = await signalbox.client.put(PROJECT, json={"display_name": "Mall"}, headers=headers)
+    assert problem(answer, 412, "stale-version")["current_version"] == (2 if exists else 0)
+    assert answer.headers.get("etag") == ('"2"' if exists else None)
+    gone = await signalbox.client.delete(PROJECT, headers=headers)
+    problem(gone, *((412, "stale-version") if exists else (404, "not-found")))
+    assert await signalbox.log.end("commands", 0) == commands
+
+
+async def test_without_waiting_a_version_that_read_models_do_not_know_yet_is_accepted(
+    signalbox: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await signalbox.put(PROJECT, {"display_name": "Shop"})
+    behind = await signalbox.services.read_models.get(PROJECTS, "default", "shop")
+    await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match='"1"')
+
+    async def get(*_: object) -> Row | None:
+        return behind
+
+    monkeypatch.setattr(signalbox.services.read_models, "get", get)
+    answer = await signalbox.client.put(
+        PROJECT, json={"display_name": "Mall"}, headers={"If-Match": '"2"', "Idempotency-Key": "k-1"}
+    )
+    assert answer.status_code == 202
+    assert (await signalbox.commands.outcomes(["k-1"], 5))["k-1"].version == 3
+
+
+async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: House) -> None:
+    await signalbox.put(PROJECT, {"display_name": "Shop"})
+    headers = {"If-Match": '"1"', "Idempotency-Key": "k-1"}
+    first = await signalbox.client.put(PROJECT, json={"display_name": "Store"}, headers=headers)
+    assert first.status_code == 202
+    await signalbox.commands.outcomes(["k-1"], 5)
+    again = await signalbox.client.put(PROJECT, json={"display_name": "Store"}, headers=headers)
+    assert (again.status_code, again.headers["etag"]) == (200, '"2"')
 
 
 async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: House) -> None:

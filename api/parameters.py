@@ -25,7 +25,8 @@ ORG = in_path("org", "The organization.", "default")
 AS_OF = Parameter(
     name="as_of",
     where="query",
-    description="The state at a time (RFC 3339) or position.",
+    description="The state at a time (RFC 3339) or position. Waits, bounded, until it can be known; what is "
+    "further in the future is refused with 400.",
     schema={
         "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": "^[0-9]{1,18}$"}]
     },

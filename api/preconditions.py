@@ -99,6 +99,12 @@ def moment(as_of: str | None) -> AsOf:
     )
 
 
+def partition_given(position: str) -> int | None:
+    """The partition before the colon of a position, where there is one."""
+    found = _POSITION.fullmatch(position)
+    return int(found[1]) if found and found[1] else None
+
+
 def position(text: str, parameter: str) -> int:
     """A position, perhaps with its partition before a colon. Raises Problem 400."""
     found = _POSITION.fullmatch(text)

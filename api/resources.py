@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 from starlette.types import ASGIApp
 
 from api import history
+from api.as_of import moment_asked
 from api.endpoint import JSON, Call
-from api.preconditions import Precondition, matches, moment, precondition, whole
+from api.preconditions import Precondition, matches, precondition, whole
 from api.preconditions import position as parse_position
 from api.presenter import Presenter
 from api.problems import Problem, not_found
@@ -48,11 +49,17 @@ class Resources:
     # -- reading
 
     async def list(self, call: Call) -> ASGIApp:
-        organization, as_of = call.path("org") if not self.aggregate.top else "", moment(call.query("as_of"))
+        organization = call.path("org") if not self.aggregate.top else ""
         limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+        partition_of = call.services.log.partition_of
         if self.aggregate.top and call.principal.organizations is not None:
-            return await self._own(call, sorted(call.principal.organizations), limit, as_of)
-        await reached(call, call.services.log.partition_of(organization))
+            own = sorted(call.principal.organizations)
+            return await self._own(
+                call, own, limit, await moment_asked(call, sorted(set(map(partition_of, own))))
+            )
+        await reached(call, partition_of(organization))
+        everywhere = range(call.services.log.partitions)
+        as_of = await moment_asked(call, everywhere if self.aggregate.top else [partition_of(organization)])
         where = {f: v for f in self.presenter.filters if (v := call.query(f)) is not None}
         page = await call.services.read_models.list(
             self.aggregate,
@@ -88,10 +95,10 @@ class Resources:
         )
 
     async def get(self, call: Call) -> ASGIApp:
-        as_of = moment(call.query("as_of"))
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
         await reached(call, partition)
+        as_of = await moment_asked(call, [partition])
         position = await call.services.read_models.position("resources", partition)
         row = await call.services.read_models.get(self.aggregate, organization, name, as_of)
         if row is None:
@@ -107,9 +114,9 @@ class Resources:
     async def parts(self, call: Call, part: Part) -> ASGIApp:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        as_of = moment(call.query("as_of"))
         limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
         await reached(call, partition)
+        as_of = await moment_asked(call, [partition])
         models = call.services.read_models
         if await models.get(self.aggregate, organization, name, as_of) is None:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
@@ -121,9 +128,9 @@ class Resources:
     async def part(self, call: Call, part: Part) -> ASGIApp:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        as_of = moment(call.query("as_of"))
         key = call.path("key")
         await reached(call, partition)
+        as_of = await moment_asked(call, [partition])
         models = call.services.read_models
         position = await models.position("resources", partition)
         row = await models.part(self.aggregate, part, organization, name, key, as_of)

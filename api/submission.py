@@ -188,11 +188,13 @@ def _check_same(outcome: Outcome, data: Data) -> None:
         raise problem
 
 
-async def caught_up(call: Call, partition: int, position: int, seconds: float) -> bool:
-    """Waits until the read models have seen `position`; False when `seconds` did not suffice."""
+async def caught_up(
+    call: Call, partition: int, position: int, seconds: float, read_model: str = "resources"
+) -> bool:
+    """Waits until a read model has seen `position`; False when `seconds` did not suffice."""
     try:
         async with asyncio.timeout(seconds):
-            await call.services.waiter.wait_for("resources", partition, position)
+            await call.services.waiter.wait_for(read_model, partition, position)
     except TimeoutError:
         return False
     return True

@@ -11,6 +11,7 @@ from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
 from signalbox.cli.facts import FACTS
+from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import Form, emit, formed
 from signalbox.cli.reading import one
@@ -28,7 +29,7 @@ Section = tuple[str, str]
 @click.command()
 @click.argument("kind")
 @click.argument("name")
-@click.option("--as-of", metavar="TIME", help="As it was then: an RFC 3339 time, or a position.")
+@as_of_option
 @formed
 @connected
 def describe(where: Connection, kind: str, name: str, as_of: str | None, form: Form) -> int:

@@ -9,6 +9,7 @@ from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import at
+from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.reading import collection, one, require_organization
@@ -20,7 +21,7 @@ PAGE = 50
 @click.command()
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("--as-of", metavar="TIME", help="As it was then: an RFC 3339 time, or a position.")
+@as_of_option
 @click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="How many at most.")
 @click.option("--all", "all_", is_flag=True, help="All there are, and deployments that ended too.")
 @formed

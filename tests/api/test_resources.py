@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from api.ports import Settings
 from projections.asking import Row
 from schemas.identity import timestamp
 from schemas.project import PROJECT as PROJECTS
@@ -189,6 +190,49 @@ async def test_as_of_shows_what_was(signalbox: House) -> None:
     early = await signalbox.client.get(PROJECT, params={"as_of": "0214-10-18T08:06:59+01:00"})
     problem(early, 404, "not-found")
     problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
+
+
+async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: House) -> None:
+    end = await signalbox.log.end("events", 0)
+    asked = asyncio.create_task(signalbox.client.get(PROJECT, params={"as_of": f"0:{end + 1}"}))
+    await signalbox.put(PROJECT, {"display_name": "Shop"})
+    answer = await asked
+    assert (answer.status_code, answer.json().get("display_name")) == (200, "Shop")
+
+
+@pytest.mark.parametrize("path", ["projects", "projects/default", "apis/x/revisions", "apis/x/revisions/1"])
+@pytest.mark.parametrize(
+    ("moment", "detail"),
+    [
+        ("999999", "`as_of` is a position in the future."),
+        ("2999-01-01T00:00:00Z", "`as_of` is a time in the future."),
+        ("10:00", "`as_of` is a position of another partition."),
+    ],
+)
+async def test_as_of_what_cannot_be_known_is_refused(
+    signalbox: House, path: str, moment: str, detail: str
+) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01))
+    answer = await client.get(f"{ORG}/{path}", params={"as_of": moment})
+    assert problem(answer, 400, "invalid-parameter")["detail"] == detail
+
+
+async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: House) -> None:
+    class Behind:
+        async def wait_for(self, read_model: str, partition: int, position: int) -> None:
+            await asyncio.Event().wait()
+
+        async def rebuild(self, read_model: str) -> None:
+            raise NotImplementedError
+
+        def positions(self) -> dict[str, dict[int, int]]:
+            return {}
+
+    client = signalbox.with_settings(Settings(position_seconds=0.01), Behind())
+    for moment in ("1", timestamp()):
+        answer = await client.get(f"{ORG}/projects", params={"as_of": moment})
+        problem(answer, 503, "position-not-reached")
+        assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:

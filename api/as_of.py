@@ -1,0 +1,71 @@
+"""`?as_of=`: parsed, and waited for, so that an answer is never from before the moment it is asked for."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from api.endpoint import Call
+from api.preconditions import moment, partition_given
+from api.problems import Problem
+from api.submission import caught_up
+from projections.asking import AsOf
+
+READ_MODEL = "resources"
+
+
+async def moment_asked(call: Call, partitions: Iterable[int]) -> AsOf:
+    """The moment asked for, once the read model of resources knows it in these partitions.
+
+    Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
+    another partition and for one in the future; 503 when the read model does not get there in time.
+    """
+    text = call.query("as_of")
+    at = moment(text)
+    if at is None or text is None:
+        return None
+    partitions = tuple(partitions)
+    given = partition_given(text)
+    if given is not None and len(partitions) == 1 and given != partitions[0]:
+        detail = f"names partition {given}; what is asked for is in partition {partitions[0]}"
+        raise _invalid("`as_of` is a position of another partition.", detail)
+    seconds = call.services.settings.position_seconds
+    if isinstance(at, str):
+        await _passed(at, seconds)
+    for partition in partitions:
+        await _known(call, partition, at, seconds, alone=len(partitions) == 1)
+    return at
+
+
+async def _passed(time: str, seconds: float) -> None:
+    """Clocks differ: a time that is a little ahead of ours is waited for."""
+    ahead = (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
+    if ahead > seconds:
+        raise _invalid("`as_of` is a time in the future.", f"{time} has not come yet")
+    if ahead > 0:
+        await asyncio.sleep(ahead)
+
+
+async def _known(call: Call, partition: int, at: int | str, seconds: float, *, alone: bool) -> None:
+    """What is on the log by now is all there is up to a time that has passed.
+
+    A position is waited for beyond the end in the one partition it can be of only.
+    """
+    end = await call.services.log.end("events", partition)
+    wanted = end if isinstance(at, str) else at if alone else min(at, end)
+    if await caught_up(call, partition, wanted, seconds, READ_MODEL):
+        return
+    end = await call.services.log.end("events", partition)
+    if wanted > end:
+        raise _invalid(
+            "`as_of` is a position in the future.", f"the log ends at {end}; {wanted} has not come yet"
+        )
+    raise Problem(
+        503,
+        "position-not-reached",
+        f"The read model has not seen position {wanted} yet.",
+        headers={"Retry-After": "1"},
+    )
+
+
+def _invalid(text: str, detail: str) -> Problem:
+    return Problem(400, "invalid-parameter", text, errors=[{"parameter": "as_of", "detail": detail}])

@@ -116,6 +116,11 @@ ANSWER: Schema = {
                     "position": {"type": ["integer", "null"]},
                     "operation": {"type": ["string", "null"]},
                     "deployment": {"type": ["string", "null"]},
+                    "deployment_result": {
+                        "enum": ["started", "unchanged", None],
+                        "description": "`unchanged`: this revision was deployed there already, by the "
+                        "deployment that is named.",
+                    },
                     "requested_at": {"type": ["string", "null"]},
                     "decided_at": {"type": ["string", "null"]},
                     "problem": {"$ref": "#/components/schemas/Problem"},
@@ -139,6 +144,7 @@ ANSWER: Schema = {
                     "position": 18,
                     "operation": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
                     "deployment": "019aa3b6-5b20-7cc0-8e4b-6f0a4c8f3d22",
+                    "deployment_result": "started",
                     "requested_at": "2026-11-21T02:30:00.000000Z",
                     "decided_at": "2026-11-21T02:30:00.004000Z",
                     "findings": [],
@@ -178,6 +184,12 @@ class _Item:
             return "unchanged"
         return "created" if self.outcome.version == self.outcome.events or self.revision == 1 else "changed"
 
+    @property
+    def deployment_result(self) -> str | None:
+        if self.deployed is None or not self.deployed.accepted:
+            return None
+        return "started" if self.deployed.events else "unchanged"
+
     def shown(self) -> dict[str, Any]:
         outcome, deployed = self.outcome, self.deployed
         accepted = outcome is not None and outcome.accepted
@@ -192,6 +204,7 @@ class _Item:
             "position": max((o.position for o in (outcome, deployed) if o), default=None),
             "operation": self.command.id if self.command else None,
             "deployment": resource_of(deployed)[1] if deployed and deployed.accepted else None,
+            "deployment_result": self.deployment_result,
             "requested_at": outcome.requested_at if outcome else None,
             "decided_at": outcome.decided_at if outcome else None,
             "findings": list(self.findings),

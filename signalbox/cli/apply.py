@@ -16,7 +16,7 @@ from signalbox.cli.client import Client, Refused, path
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deploy import refusers
 from signalbox.cli.documents import Document
-from signalbox.cli.facts import reason, timeline, wait_for
+from signalbox.cli.facts import reason, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.progress import Progress
@@ -148,6 +148,8 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
             tally.settled(known["state"])
             if known["state"] == "refused":
                 progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}", err=True)
+            elif form == "table" and item.get("deployment_result") == "unchanged":
+                progress.echo(f"{known['state']:<10} {label}: unchanged, deployed since {since(known)}")
             elif form == "table":
                 progress.echo(f"{known['state']:<10} {label}: {timeline(known)}")
             progress.advance(1)

@@ -7,7 +7,7 @@ import click
 from signalbox.cli.client import Answer, Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents
-from signalbox.cli.facts import reason, timeline, wait_for
+from signalbox.cli.facts import reason, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, Failure
 from signalbox.cli.output import Form, emit, formed
 from signalbox.cli.tables import cell
@@ -42,13 +42,14 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
     late = wait_for(client, [deployment["name"]], timeout, known.__setitem__)
     facts = known.get(deployment["name"])
     if form == "table":
-        again = " (as it was already)" if answer.status == 200 else ""
         click.echo(
             f"deployment {deployment['name']}: {name} revision {deployment['revision']} "
-            f"on {cell(deployment['gateways'])}{again}"
+            f"on {cell(deployment['gateways'])}"
         )
+        unchanged = answer.status == 200
         if facts:
-            click.echo(f"{facts['state']}: {timeline(facts)}")
+            told = f"unchanged, deployed since {since(facts)}" if unchanged else timeline(facts)
+            click.echo(f"{facts['state']}: {told}")
     else:
         emit({**deployment, "status": facts or deployment.get("status")}, form)
     if late:

@@ -48,6 +48,13 @@ def timeline(known: Mapping[str, Any]) -> str:
     return ", ".join([f"requested {clock(requested)[11:]}", *steps])
 
 
+def since(known: Mapping[str, Any]) -> str:
+    """When a deployment was acknowledged first, or else requested: `2026-11-21 09:30:01.012 UTC`."""
+    times = known["facts"]
+    at = times.get("acknowledged") or times.get("requested")
+    return f"{clock(at)} UTC" if at else "a time that is not known"
+
+
 def wait_for(
     client: Client, names: Sequence[str], patience: float, settled: Callable[[str, Document], None]
 ) -> list[str]:

@@ -143,6 +143,8 @@ async def test_apply_deploys_what_it_published(signalbox: House) -> None:
         assert (read.json()["api"], read.json()["revision"]) == (item["name"], 1)
     again = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
     assert [i["deployment"] for i in again["items"]] == [i["deployment"] for i in said["items"]]
+    assert [i["deployment_result"] for i in said["items"]] == ["started", "started"]
+    assert [i["deployment_result"] for i in again["items"]] == ["unchanged", "unchanged"]
 
 
 async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: House) -> None:

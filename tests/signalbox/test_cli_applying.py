@@ -188,6 +188,20 @@ def test_apply_deploy_waits_and_tells_when(run: Run, stand_in: StandIn, outside:
     assert 0 < stand_in.asked[-1].body["wait"] <= 5
 
 
+def test_apply_deploy_of_what_is_deployed_says_since_when(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "a.yaml").write_text("x")
+    same = item("a.yaml", "orders", "unchanged", revision=3, deployment="d-0", deployment_result="unchanged")
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"POST {ORG}/apply"] = answered(same)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-0": SERVING})
+    ran = run("apply", "-f", "a.yaml", "--deploy")
+    assert ran.out == golden("""
+        unchanged  API orders revision 3  a.yaml
+        serving    orders revision 3: unchanged, deployed since 2026-11-21 09:30:01.012 UTC
+    """)
+    assert without_seconds(ran.err) == "1 unchanged; 1 serving (N s)\n"
+
+
 def test_apply_deploy_says_who_refused_and_why(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(stand_in, outside, {"d-0": SERVING, "d-1": REFUSED, "d-2": SERVING})
     ran = run("apply", "-f", "a.yaml", "--deploy")
@@ -270,7 +284,10 @@ def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
     ran = run("deploy", "orders", "--to", "local")
-    assert ran.out.startswith("deployment d-1: orders revision 3 on local (as it was already)\n")
+    assert ran.out == golden("""
+        deployment d-1: orders revision 3 on local
+        serving: unchanged, deployed since 2026-11-21 09:30:01.012 UTC
+    """)
 
 
 def test_deploy_refused_exits_1_with_the_reason(run: Run, stand_in: StandIn) -> None:

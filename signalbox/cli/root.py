@@ -14,6 +14,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "Run some roles in this process, on Kafka and PostgreSQL."),
     "dev": ("dev", "Start a Kafka or a PostgreSQL here, for development."),
     "apply": ("apply", "Create or change what files say; --deploy puts it on a gateway."),
+    "create": ("create", "Make an organization."),
     "get": ("get", "List resources of a kind, or show one."),
     "describe": ("describe", "Tell everything about one resource."),
     "deploy": ("deploy", "Put a revision of an API on a gateway or an environment."),

@@ -15,6 +15,12 @@ from tests.client.served import over_kafka, service_token
 
 PAGE = (ROOT / "docs" / "publishing-commands.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAMS = [
+    "publish-java/PublishCommand.java",
+    "publish-go/main.go",
+    "publish-nodejs/publish.mjs",
+    "publish-kcat/publish.sh",
+]
 HEADERS = {PREFIX + name for name in ("specversion", "id", "type", "source")} | {AUTHORIZATION}
 
 
@@ -36,13 +42,26 @@ def test_the_settings_it_shows_are_taken() -> None:
     assert (settings.mechanism, settings.tls) == ("SCRAM-SHA-512", True)
 
 
-@pytest.mark.parametrize("language", ["java", "go", "js"])
-def test_every_language_sends_the_headers_a_command_needs(language: str) -> None:
-    [code] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert set(re.findall(r"\bce_\w+", code)) == HEADERS
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_it_names_sends_the_headers_a_command_needs(program: str) -> None:
+    code = (ROOT / "examples" / program).read_text(encoding="utf-8")
+    assert set(re.findall(r"\bce_(?!outcome|causationid)\w+", code)) == HEADERS
     assert "content-type" in code
     assert set(re.findall(r"io\.signalbox[\w.]+\.v\d", code)) <= set(COMMANDS)
     assert "TLS and SASL" in code
+
+
+def test_the_commands_that_run_the_programs_stand_in_the_programs_too() -> None:
+    shown = [
+        block.strip().splitlines() for block in re.findall(r"```\n(cd examples/.*?)```", PAGE, re.DOTALL)
+    ]
+    assert len(shown) == len(PROGRAMS)
+    for (enter, *commands), program in zip(shown, PROGRAMS, strict=True):
+        code = (ROOT / "examples" / program).read_text(encoding="utf-8")
+        assert enter == f"cd examples/{Path(program).parent}"
+        assert commands
+        for command in commands:
+            assert command in code
 
 
 def test_the_headers_of_an_outcome_are_those_that_are_written() -> None:

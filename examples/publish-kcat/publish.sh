@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Defines a project: publishes the command with kcat and prints its outcome.
+#
+#     export SIGNALBOX_COMMAND_TOKEN=$(signalbox token create --organization default --subject billing)
+#     bash publish.sh shop
+#
+# Exits with 0 when the command was accepted, with 1 when it was rejected or no outcome came in time.
+set -euo pipefail
+
+project=${1:?usage: publish.sh PROJECT}
+organization=${SIGNALBOX_ORG:-default}
+prefix=${SIGNALBOX_KAFKA_PREFIX:-signalbox}
+id=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+connection=(
+    -b "${SIGNALBOX_KAFKA:-127.0.0.1:9092}"
+    # TLS and SASL:
+    # -X security.protocol=SASL_SSL -X ssl.ca.location=ca.pem
+    # -X sasl.mechanism=SCRAM-SHA-512 -X sasl.username=billing -X "sasl.password=$PASSWORD"
+    # mutual TLS: -X security.protocol=SSL -X ssl.certificate.location=client.pem -X ssl.key.location=client.key
+)
+
+since=$((($(date +%s) - 60) * 1000)) # a minute earlier: clocks differ
+
+# kcat's own partitioner is another one than Kafka's, so Kafka's is named.
+printf '{"organization": "%s", "name": "%s"}' "$organization" "$project" |
+    kcat -P "${connection[@]}" -t "$prefix.commands" -k "$organization" \
+        -X partitioner=murmur2_random -X acks=all \
+        -H ce_specversion=1.0 -H "ce_id=$id" -H ce_type=io.signalbox.project.command.define.v1 \
+        -H ce_source=/billing -H "ce_authorization=${SIGNALBOX_COMMAND_TOKEN:-}" \
+        -H content-type=application/json
+
+for _ in $(seq 30); do
+    headers=$(
+        kcat -C -e -q "${connection[@]}" -t "$prefix.outcomes" -X isolation.level=read_committed \
+            -o "s@$since" -f '%h\n' | grep -F "ce_causationid=$id" || true
+    )
+    case $headers in
+        *ce_outcome=accepted*)
+            echo accepted
+            exit 0
+            ;;
+        *ce_outcome=rejected*)
+            tr ',' '\n' <<<"$headers" | sed -n 's/^ce_outcomerule=/rejected: /p'
+            exit 1
+            ;;
+    esac
+    sleep 1
+done
+echo "no outcome yet; to send the command again, use its id: $id" >&2
+exit 1

@@ -16,8 +16,8 @@ from api.reading import YAML, Defined, Invalid, Text, read_all, stored
 from api.responses import POSITION, json_answer
 from api.submission import caught_up, envelope, resource_of, validated
 from schemas.api import API, PublishApi
-from schemas.catalog import AGGREGATES
-from schemas.deployment import StartDeployment
+from schemas.catalog import AGGREGATES, BY_NAME
+from schemas.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.message import Command, Name
@@ -166,6 +166,7 @@ class _Item:
     name: str
     findings: Sequence[Error] = ()
     command: Envelope | None = None
+    kept: bool = False
     outcome: Outcome | None = None
     revision: int | None = None
     deploy: Envelope | None = None
@@ -175,7 +176,7 @@ class _Item:
     @property
     def result(self) -> str:
         if self.command is None:
-            return "invalid"
+            return "unchanged" if self.kept else "invalid"
         if self.outcome is None:
             return "pending"
         if not self.outcome.accepted:
@@ -228,6 +229,7 @@ async def post(call: Call) -> ASGIApp:
     if target is not None:
         await _deploy(call, items, target)
     outcomes = [o for i in items for o in (i.outcome, i.deployed) if o is not None]
+    outcomes = [o for o in outcomes if o.organization == call.organization]
     position = max((o.position for o in outcomes), default=0)
     position = position or await call.services.log.end("events", call.partition)
     answer = {"items": [item.shown() for item in items], "position": position}
@@ -276,7 +278,15 @@ async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
     item = _Item(text.source, one.line, one.kind, one.name, one.findings)
     if isinstance(one, Invalid):
         return item
-    fields = {**one.fields, "organization": call.organization, "name": one.name}
+    if one.command is None:
+        return await _recorded(call, item)
+    top = BY_NAME[one.command.aggregate].top
+    organization = one.name if top else call.organization
+    if not call.principal.may_enter(organization):
+        item.problem = Problem(403, "forbidden", f"The token is not good for the {one.kind} {one.name!r}.")
+        item.findings = [*item.findings, {"pointer": "/metadata/name", "detail": item.problem.detail}]
+        return item
+    fields = {**one.fields, "organization": organization, "name": one.name}
     if one.command is PublishApi:
         fields["document"] = await stored(call, one)
     try:
@@ -286,6 +296,20 @@ async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
         item.problem = problem
         return item
     item.command = envelope(call, one.command, data, uuid7())
+    return item
+
+
+async def _recorded(call: Call, item: _Item) -> _Item:
+    """A document about a deployment: one that exists is as it was made, and stays so."""
+    if await call.services.read_models.get(DEPLOYMENT, call.organization, item.name) is None:
+        detail = (
+            f"there is no deployment {item.name!r}, and a file makes none: deploy with `signalbox deploy`, "
+            "or `signalbox apply --deploy`"
+        )
+        error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": item.line}
+        item.findings = [*item.findings, error]
+        return item
+    item.kept = True
     return item
 
 

@@ -15,6 +15,7 @@ from definitions.reading import Definition, read
 from definitions.streams import Piece, pieces
 from schemas.api import ApiSpec, PublishApi
 from schemas.catalog import AGGREGATES
+from schemas.deployment import DEPLOYMENT
 from schemas.message import Command
 
 YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})
@@ -25,6 +26,9 @@ COMMAND_OF_KIND: Mapping[str, type[Command]] = MappingProxyType(
     }
 )
 """What applying a definition of a kind asks for: what a PUT of it would."""
+
+RECORD: str = DEPLOYMENT.view.__name__
+"""The kind that tells what happened: it is made by deploying, and never changes."""
 
 CHUNK = 16
 """Documents read before their findings are taken over by the loop."""
@@ -40,13 +44,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """One definition: the command it stands for, with its fields but for the organization."""
+    """One definition: the command it stands for, with its fields but for the organization.
+
+    Without a command it is about something that files do not make (a deployment).
+    """
 
     kind: str
     name: str
     form: str
     line: int
-    command: type[Command]
+    command: type[Command] | None
     fields: Mapping[str, Any]
     content: bytes
     media_type: str
@@ -149,7 +156,7 @@ def _read(text: Text, name: str | None) -> Sequence[Defined | Invalid]:
 def _defined(definition: Definition, findings: tuple[Error, ...]) -> Defined | Invalid:
     spec = definition.spec
     command = COMMAND_OF_KIND.get(definition.kind)
-    if command is None:
+    if command is None and definition.kind != RECORD:
         detail = f"{definition.kind} is not applied from a file"
         error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": definition.line}
         return Invalid(definition.kind, definition.name, definition.line, (*findings, error))

@@ -16,7 +16,8 @@ from schemas.message import Value
 API_VERSION = "signalbox.io/v1"
 TITLE: str = f"apiVersion: {API_VERSION}"
 
-_TOP = ("apiVersion", "kind", "metadata", "spec")
+_TOP = ("apiVersion", "kind", "metadata", "spec", "status")
+"""`status` is what a server says of a resource; it defines nothing and is ignored."""
 
 
 def _fields(view: type[Value]) -> type[Value] | None:
@@ -28,7 +29,7 @@ def _fields(view: type[Value]) -> type[Value] | None:
 
 
 KINDS: Mapping[str, type[Value]] = MappingProxyType(
-    {a.view.__name__: fields for a in AGGREGATES if not a.top and (fields := _fields(a.view)) is not None}
+    {a.view.__name__: fields for a in AGGREGATES if (fields := _fields(a.view)) is not None}
 )
 
 

@@ -1,4 +1,7 @@
-"""Definitions written back, as `signalbox.io/v1` YAML: stable order, nothing that is a default."""
+"""Definitions written back, as `signalbox.io/v1` YAML: stable order, nothing that is a default.
+
+`status`, where it is given, is what a server says of the resource beside its definition; reading ignores it.
+"""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,7 +20,7 @@ from schemas.api import ApiSpec, Backend, Upstream
 _WIDE = 1 << 20
 
 
-def write(name: str, project: str, spec: ApiSpec) -> bytes:
+def write(name: str, project: str, spec: ApiSpec, status: Mapping[str, Any] | None = None) -> bytes:
     """The definition of an API: reading it gives `name`, `project` and `spec` again."""
     metadata: dict[str, Any] = {"name": name}
     if project != DEFAULT_PROJECT:
@@ -26,7 +29,7 @@ def write(name: str, project: str, spec: ApiSpec) -> bytes:
         if values:
             metadata[key] = dict(sorted(values.items()))
     document = {"apiVersion": FORM, "kind": KIND, "metadata": metadata, "spec": _spec(spec)}
-    return _yaml(document)
+    return _yaml(_with(status, document))
 
 
 def _spec(spec: ApiSpec) -> dict[str, Any]:
@@ -113,11 +116,17 @@ def _is_block(text: str) -> bool:
 _Dumper.add_representer(str, _text)
 
 
-def write_values(kind: str, name: str, values: Mapping[str, Any]) -> bytes:
+def write_values(
+    kind: str, name: str, values: Mapping[str, Any], status: Mapping[str, Any] | None = None
+) -> bytes:
     """The definition of another kind, from the values its Definition has."""
     spec = {to_camel(key): value for key, value in values.items()}
     document = {"apiVersion": FORM, "kind": kind, "metadata": {"name": name}, "spec": spec}
-    return _yaml(document)
+    return _yaml(_with(status, document))
+
+
+def _with(status: Mapping[str, Any] | None, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**document, "status": status} if status is not None else document
 
 
 def _yaml(document: Mapping[str, Any]) -> bytes:

@@ -67,12 +67,17 @@ class DeploymentStopped(Event):
     state: Literal["stopped"] = "stopped"
 
 
-class Deployment(Value):
-    name: Name = Field(description="The deployment's id.")
+class DeploymentFields(Value):
+    """What a deployment puts where."""
+
     api: Name
     revision: int
     environment: Name | None = None
     gateways: tuple[Name, ...] = Field(description="Where it is in force now.")
+
+
+class Deployment(DeploymentFields):
+    name: Name = Field(description="The deployment's id.")
     context: Context
     hosts: tuple[Host, ...]
     requested_at: str

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
+from schemas.aggregate import Aggregate
 from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
-from signalbox.cli.documents import at
+from signalbox.cli.documents import Document, at
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import Form, emit, formed, note
@@ -32,6 +33,7 @@ def get(
     """List resources of KIND (apis, deployments, gateways, …), or show the one called NAME.
 
     Of deployments, those in force are listed; with --all also those that were stopped or superseded.
+    With -o yaml each is a definition that `signalbox apply` takes; `status` is not part of it.
     """
     from signalbox.cli.kinds import kind as kind_of
 
@@ -41,7 +43,7 @@ def get(
     if name is not None:
         document = one(client, aggregate, name, as_of)
         if form != "table":
-            emit(document, form)
+            _print(aggregate, [document], document, form)
             return 0
         items = [document]
     else:
@@ -53,7 +55,7 @@ def get(
         if not all_:
             items, more = items[:limit], len(items) > limit
         if form != "table":
-            emit({"items": items}, form)
+            _print(aggregate, items, {"items": items}, form)
         elif not items:
             what = f"There are no {aggregate.plural} in the organization {where.organization!r}"
             note(f"{what} that are in force; --all lists those that were." if current else f"{what}.")
@@ -62,6 +64,18 @@ def get(
     if more:
         note(f"There are more than these {limit}: see them with --limit or --all.")
     return 0
+
+
+def _print(aggregate: Aggregate, items: Sequence[Mapping[str, Any]], answer: Document, form: Form) -> None:
+    """As JSON what the server says; as YAML definitions, which `apply` takes."""
+    if form == "yaml":
+        from signalbox.cli.definitions import definition, stream
+
+        documents = [definition(aggregate, item) for item in items]
+        if None not in documents:
+            click.echo(stream(d for d in documents if d is not None), nl=False)
+            return
+    emit(answer, form)
 
 
 def listing(kind: str, columns: Sequence[str], items: Sequence[Mapping[str, Any]]) -> str:

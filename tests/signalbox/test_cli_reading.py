@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from tests.signalbox.answers import ORG, REFUSED, SERVING, T, api, deployment, golden, page
+from tests.signalbox.answers import ORG, REFUSED, SERVING, T, api, deployment, golden, metadata, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
 
@@ -78,10 +78,30 @@ def test_an_organization_that_does_not_exist_is_not_an_empty_list(run: Run, stan
     )
 
 
-def test_get_one_as_json_and_yaml_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
+def test_get_as_json_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders"))
     assert json.loads(run("get", "api", "orders", "-o", "json").out) == api("orders")
-    assert yaml.safe_load(run("get", "api", "orders", "-o", "yaml").out) == api("orders")
+
+
+def project(name: str) -> dict[str, Any]:
+    return {"name": name, "display_name": "Shop", "metadata": metadata()}
+
+
+def test_get_as_yaml_is_a_definition_and_what_the_server_says_beside_it(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/projects/shop"] = Said(project("shop"))
+    assert yaml.safe_load(run("get", "project", "shop", "-o", "yaml").out) == {
+        "apiVersion": "signalbox.io/v1",
+        "kind": "Project",
+        "metadata": {"name": "shop"},
+        "spec": {"displayName": "Shop"},
+        "status": metadata(),
+    }
+
+
+def test_get_a_list_as_yaml_is_a_stream_of_definitions(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/projects"] = page(project("a"), project("b"))
+    documents = list(yaml.safe_load_all(run("get", "projects", "-o", "yaml").out))
+    assert [d["metadata"]["name"] for d in documents] == ["a", "b"]
 
 
 def test_get_a_list_as_json_is_an_object_with_items(run: Run, stand_in: StandIn) -> None:

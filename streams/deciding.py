@@ -99,8 +99,16 @@ class Decider:
         await self._fold_rest()
 
     async def _fold_rest(self) -> None:
-        while records := await self.log.read("events", self.partition, self.head.position, 1000):
-            for record in records:
+        end = await self.log.end("events", self.partition)
+        if end < self.head.position:
+            raise LogDamaged(
+                f"events/{self.partition} ends at position {end} and its snapshot stands for "
+                f"{self.head.position}: events were lost. Restore the log's data, or all of it from a backup."
+            )
+        while self.head.position < end:
+            # The end counts, not the first read without records: the broker may show them a moment later.
+            await self.log.wait("events", self.partition, self.head.position)
+            for record in await self.log.read("events", self.partition, self.head.position, 1000):
                 self._fold(record)
 
     def _fold(self, record: Record) -> None:

@@ -13,7 +13,7 @@ from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetching import Fetching
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.writing import Message, PartitionWriter, Write
-from streams.log import Fenced, LogUnavailable
+from streams.log import Fenced, LogDamaged, LogUnavailable
 from streams.partitioner import partition_of
 
 CHUNK = 500
@@ -129,7 +129,8 @@ class KafkaConfigTopic:
         """Tells subscribers what others put, a put at a time, until cancelled.
 
         `partitions` are all when none are named. It begins where `load` ended; of partitions that were not
-        loaded, with what is put from now on. While Kafka is gone it waits.
+        loaded, with what is put from now on. While Kafka is gone it waits. Raises LogDamaged when the topic
+        ends before what was read.
         """
         self._following = True
         try:
@@ -202,14 +203,11 @@ class KafkaConfigTopic:
         # The broker shows a transaction a moment after it has confirmed it.
         if writer := self._writers.get(partition):
             end = max(end, writer.end)
-        wait_ms = 0
-        while offset < end:
-            fetched = await self._fetching.fetch(place, offset, wait_ms=wait_ms)
+        async for fetched in self._fetching.through(place, offset, end, compacted=True):
             for message in fetched.messages:
                 value = message.value if bodies or not message.value else BODILESS
                 newest.pop(message.key, None)
                 newest[message.key] = (value, message.headers)
-            wait_ms = WAIT_MS if fetched.following == offset else 0
             offset = fetched.following
         return newest, offset
 
@@ -229,11 +227,18 @@ class KafkaConfigTopic:
             try:
                 if partition not in self._next:
                     self._next[partition] = await self._fetching.end(place)
-                fetched = await self._fetching.fetch(place, self._next[partition], wait_ms=WAIT_MS)
+                fetched = await self._fetching.fetch(
+                    place, self._next[partition], wait_ms=WAIT_MS, compacted=True
+                )
             except LogUnavailable as error:
                 logger.warning("configuration is served as it is; changes wait: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            if fetched.truncated:
+                raise LogDamaged(
+                    f"{place.topic}/{partition} ends at {fetched.stable} and had been read up to "
+                    f"{self._next[partition]}: the broker lost entries. Restore its data, and start anew."
+                )
             self._next[partition] = fetched.following
             own = self._own.get(partition, ())
             for message in fetched.messages:

@@ -6,8 +6,9 @@ aiokafka's connections, and its parser leaves out what was aborted.
 """
 
 import asyncio
+import logging
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from aiokafka.errors import (
     CorruptRecordException,
     KafkaError,
     LeaderNotAvailableError,
+    NotLeaderForPartitionError,
     OffsetOutOfRangeError,
     StaleMetadata,
     for_code,
@@ -29,7 +31,9 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.kafka.producing import unavailable
 from streams.kafka.settings import KafkaSettings
-from streams.log import LogDamaged
+from streams.log import LogDamaged, LogUnavailable
+
+logger = logging.getLogger("signalbox.kafka")
 
 T = TypeVar("T")
 
@@ -41,6 +45,7 @@ because a broker answers the requests of one connection in turn."""
 
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.05
+WAIT_MS = 200
 FETCH_BYTES = 1 << 20
 LAST_IN = 16
 """How many offsets before the end are looked through first for the last record."""
@@ -48,11 +53,31 @@ LAST_IN = 16
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`following` is the offset to go on from; `stable` the offset up to which all is decided."""
+    """`following` is the offset to go on from; `stable` the offset up to which all is decided.
+
+    There are more messages while `following < stable`. After a change of leaders `stable` may lag behind what
+    was read before. `truncated`: the log ends before the offset that was asked for, records were lost.
+    """
 
     messages: Sequence[ConsumerRecord]
     following: int
     stable: int
+    truncated: bool = False
+
+
+class Throttled(Exception):
+    """The broker answered without content, because a quota of this client is used up."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"a quota holds this client back for {seconds:g} s")
+        self.seconds = seconds
+
+
+class NothingShown(KafkaError):
+    """The broker shows nothing at an offset, and has named an end beyond it."""
+
+    def __init__(self, place: TopicPartition, offset: int) -> None:
+        super().__init__(f"{place.topic}/{place.partition} shows nothing at offset {offset}, and has more")
 
 
 class Fetching:
@@ -78,27 +103,80 @@ class Fetching:
     async def close(self) -> None:
         await self._client.close()
 
-    async def fetch(self, place: TopicPartition, offset: int, *, wait_ms: int = 0) -> Fetched:
-        """What stands at `offset` and after it; with `wait_ms`, as soon as there is anything."""
+    async def fetch(
+        self,
+        place: TopicPartition,
+        offset: int,
+        *,
+        wait_ms: int = 0,
+        at_once: int = FETCH_BYTES,
+        compacted: bool = False,
+    ) -> Fetched:
+        """What stands at `offset` and after it; with `wait_ms`, as soon as there is anything;
+        `at_once` bytes, or one batch.
+
+        An answer without messages goes on at a later offset, or nothing is decided beyond `offset` as far as
+        the leader knows. Of a topic that is `compacted`, all from `offset` on may be gone: then it goes on at
+        the end. Raises LogUnavailable.
+        """
         connection = f"{place.topic}/{place.partition}" if wait_ms else NOW
+        suspected = False
 
         async def once() -> Fetched:
+            nonlocal suspected
             request = FetchRequest(
                 wait_ms,
                 1,
                 4 * FETCH_BYTES,
                 READ_COMMITTED,
-                [(place.topic, [(place.partition, offset, FETCH_BYTES)])],
+                [(place.topic, [(place.partition, offset, at_once)])],
             )
             response = await self._client.send(self._leader(place), request, group=connection)
+            _check_throttled(response)
             ((_, ((_, code, _, stable, *_rest, aborted, found),)),) = _versioned(response)
             if for_code(code) is OffsetOutOfRangeError:
-                return await self._in_range(place, offset)
+                fetched = await self._out_of_range(place, offset)
+                if fetched.truncated and not suspected:
+                    # A replica that has just stopped being the leader answers too, and may lack records.
+                    suspected = True
+                    raise NotLeaderForPartitionError()
+                return fetched
             _check(code)
             messages, following = parsed(place, found, aborted, offset)
+            if not messages and following == offset < stable:
+                if not compacted:
+                    raise NothingShown(place, offset)
+                following = stable
             return Fetched(messages, following, stable)
 
         return await self._patiently(once)
+
+    async def through(
+        self,
+        place: TopicPartition,
+        start: int,
+        end: int,
+        *,
+        at_once: int = FETCH_BYTES,
+        compacted: bool = False,
+    ) -> AsyncIterator[Fetched]:
+        """All that stands from offset `start` up to `end`, which the broker has named as an end.
+
+        After a change of leaders the broker may show it a moment later. `at_once` and `compacted` as for
+        `fetch`. Raises LogUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        at, until = start, loop.time() + PATIENCE_SECONDS
+        wait_ms = 0
+        while at < end:
+            fetched = await self.fetch(place, at, wait_ms=wait_ms, at_once=at_once, compacted=compacted)
+            yield fetched
+            if fetched.following > at:
+                at, until, wait_ms = fetched.following, loop.time() + PATIENCE_SECONDS, 0
+            elif loop.time() >= until:
+                raise self._gave_up(NothingShown(place, at))
+            else:
+                wait_ms = WAIT_MS
 
     async def end(self, place: TopicPartition) -> int:
         """The offset after the last record that is decided."""
@@ -108,14 +186,10 @@ class Fetching:
         """The position of the last record, 0 when there is none: what ends transactions comes after it."""
         end, back = await self.end(place), LAST_IN
         while end > 0:
-            found, at = 0, max(0, end - back)
-            while at < end:
-                fetched = await self.fetch(place, at)
+            found = 0
+            async for fetched in self.through(place, max(0, end - back), end):
                 if fetched.messages:
                     found = fetched.messages[-1].offset + 1
-                if fetched.following == at:
-                    break
-                at = fetched.following
             if found or back >= end:
                 return found
             back *= 16
@@ -139,10 +213,12 @@ class Fetching:
 
         return await self._patiently(once)
 
-    async def _in_range(self, place: TopicPartition, offset: int) -> Fetched:
+    async def _out_of_range(self, place: TopicPartition, offset: int) -> Fetched:
         """What retention removed is skipped."""
         beginning, end = await self.beginning(place), await self.end(place)
-        return Fetched((), max(offset, beginning), end)
+        if beginning <= offset <= end:
+            raise NotLeaderForPartitionError()
+        return Fetched((), max(offset, beginning), end, truncated=offset > end)
 
     async def _offset(self, place: TopicPartition, which: int) -> int:
         async def once() -> int:
@@ -162,15 +238,25 @@ class Fetching:
             raise LeaderNotAvailableError()
         return node
 
+    def _gave_up(self, error: KafkaError | OSError) -> LogUnavailable:
+        if isinstance(error, NothingShown):
+            return LogUnavailable(f"Kafka at {self._settings.bootstrap}: {error.args[0]}")
+        return unavailable(self._settings, error)
+
     async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE_SECONDS
         while True:
             try:
                 return await once()
+            except Throttled as throttled:
+                logger.warning("Kafka at %s: %s", self._settings.bootstrap, throttled)
+                # It answers and says when it will go on: that is no outage.
+                until += throttled.seconds
+                await asyncio.sleep(throttled.seconds)
             except (KafkaError, OSError) as error:
                 if loop.time() >= until:
-                    raise unavailable(self._settings, error) from error
+                    raise self._gave_up(error) from error
                 self._client.force_metadata_update()
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -223,6 +309,12 @@ def _versioned(response: Any) -> Any:
             (topic, [(*p[:-3], p[-3], p[-1]) for p in partitions]) for topic, partitions in response.topics
         ]
     return response.topics
+
+
+def _check_throttled(response: Any) -> None:
+    """Raises Throttled. Such an answer names no topic (KIP-219), and says nothing about ends."""
+    if not response.topics:
+        raise Throttled(response.throttle_time_ms / 1000)
 
 
 def _check(code: int) -> None:

@@ -22,6 +22,7 @@ from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
 from streams.kafka.fetching import Fetching
 from streams.kafka.index import LocalIndex
+from streams.kafka.lookup import records_at
 from streams.kafka.producing import REQUEST_SECONDS, ROOM, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
@@ -324,26 +325,27 @@ class KafkaLog:
             return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))
 
     async def _find_answered(self, partition: int, ids: Sequence[str]) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for id in ids:
-            position = self._answered[partition].find(id)
-            if position is not None:
-                for record in await self.read("outcomes", partition, position - 1, 1):
-                    if record.envelope.id == id:
-                        found[id] = record
-        return found
+        answered = self._answered[partition]
+        places = [(id, position) for id in set(ids) if (position := answered.find(id)) is not None]
+        positions = [position for _, position in places]
+        place = self._place("outcomes", partition)
+        records = await records_at(self._fetching, place, positions, self._decoded)
+        return {id: records[position] for id, position in places if records[position].envelope.id == id}
 
     async def _read_answered(self, partition: int) -> Answered:
         answered = Answered()
         _, segments = await self.snapshots(ANSWERED, partition)
         for segment in sorted(segments, key=lambda s: s.subject):
             answered.load(segment.state)
-        position = answered.position
-        while records := await self.read("outcomes", partition, position, 2_000):
-            for record in records:
+        position, end = answered.position, await self.end("outcomes", partition)
+        while position < end:
+            # What is missing here would be decided twice, so the end counts: after a change of leaders the
+            # broker may show a moment later what it has.
+            await self.wait("outcomes", partition, position)
+            for record in await self.read("outcomes", partition, position, 2_000):
                 if _decided(record.envelope):
                     answered.add(record.envelope.id, record.position)
-            position = records[-1].position
+                position = record.position
         return answered
 
     def _written(self, place: TopicPartition) -> int:

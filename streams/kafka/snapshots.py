@@ -9,8 +9,6 @@ from streams.log import Snapshot
 
 POSITION = "position"
 SEPARATOR = "\n"
-WAIT_MS = 200
-"""What was written a moment ago is waited for; all else is there."""
 
 
 def snapshot_message(snapshot: Snapshot) -> Message:
@@ -33,10 +31,8 @@ async def read_snapshots(
     wanted = f"{owner}{SEPARATOR}"
     position = 0
     found: dict[str, Snapshot] = {}
-    at = 0
     end = max(written, await fetching.end(place))
-    while at < end:
-        fetched = await fetching.fetch(place, at, wait_ms=WAIT_MS)
+    async for fetched in fetching.through(place, 0, end, compacted=True):
         for message in fetched.messages:
             key = (message.key or b"").decode()
             if key == owner and message.value is not None:
@@ -47,7 +43,4 @@ async def read_snapshots(
                 if message.value is not None:
                     of = int(dict(message.headers)[POSITION])
                     found[subject] = Snapshot(owner, place.partition, subject, of, message.value)
-        if fetched.following == at and fetched.stable >= end:
-            break
-        at = max(at, fetched.following)
     return position, list(found.values())

@@ -11,6 +11,7 @@ from streams.kafka.fetching import Fetched, Fetching
 from streams.log import LogDamaged, LogUnavailable, Record
 
 WAIT_MS = 500
+LAG_SECONDS = 0.05
 KEPT = 4_000
 """Records kept of what was read last, for others who read the same."""
 
@@ -77,7 +78,7 @@ class Tail:
             if fetched.messages:
                 self._take(after, fetched)
                 return True
-            if fetched.following >= fetched.stable or fetched.following == at:
+            if fetched.following >= fetched.stable:
                 if self._from is None:
                     self._frontier = fetched.stable
                 return False
@@ -86,11 +87,14 @@ class Tail:
     async def _poll(self) -> None:
         at = self._frontier
         fetched = await self._fetching.fetch(self._place, at, wait_ms=WAIT_MS)
-        if fetched.stable < at:
+        if fetched.truncated:
             raise LogDamaged(
                 f"{self._place.topic}/{self._place.partition} ends at {fetched.stable} and had been read up "
                 f"to {at}: the broker lost records. Restore its data, or the whole log from a backup."
             )
+        if fetched.stable < at:
+            # A new leader learns a moment later how far all replicas are. It may not wait for more to come.
+            await asyncio.sleep(LAG_SECONDS)
         self._take(at, fetched)
 
     def _take(self, start: int, fetched: Fetched) -> None:

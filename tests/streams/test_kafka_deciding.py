@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import RequestTimedOutError
+from aiokafka.protocol.fetch import FetchRequest
 
 from commands.world import World
 from schemas.catalog import subject_of
@@ -26,6 +28,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced, Record, Topic
 from tests.real_kafka import settings_for
+from tests.streams.scripted_kafka import fetched
 
 
 def command(id: str, name: str = "", organization: str = "acme") -> Envelope:
@@ -301,6 +304,45 @@ async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
         assert sorted(segment.subject for segment in segments) == [f"{n:08d}" for n in range(15)]
     finally:
         await log.close()
+
+
+class Late:
+    """A leader that does not know yet how far all replicas are: so it answers fetches of a topic `times`
+    times."""
+
+    def __init__(self, log: KafkaLog, topic: str) -> None:
+        self._send = log._fetching._client.send
+        self._place = TopicPartition(log.settings.topic(topic), 0)
+        self.times = 0
+
+    async def send(self, node: int, request: object, *, group: object) -> Any:
+        asked: Any = request
+        if isinstance(request, FetchRequest) and asked.topics[0][0] == self._place.topic and self.times:
+            self.times -= 1
+            return fetched(self._place, 0)
+        return await self._send(node, request, group=group)
+
+
+@pytest.mark.parametrize("topic", ["events", "outcomes"])
+async def test_nothing_is_decided_twice_when_a_new_leader_shows_late_what_was_decided(
+    log: KafkaLog, other: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
+):
+    # given what another decider decided
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a"), command("b", "one")])
+    # when the broker shows it late, to a start and to a command that comes again
+    late = Late(other, topic)
+    monkeypatch.setattr(other._fetching._client, "send", late.send)
+    late.times = 2
+    second = decider(other)
+    await second.start()
+    late.times = 2
+    await decided(other, second, [command("b", "one"), command("c", "two")])
+    # then its outcome counts
+    assert [r.envelope.causationid for r in await everything(other, "events")] == ["a", "b", "c"]
+    assert [r.envelope.id for r in await everything(other, "outcomes")] == ["a", "b", "c"]
+    assert (await verify(other, 0)).broken is None
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -1,0 +1,55 @@
+"""Reading single records by their positions: what stands near to each other with one fetch."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+
+from streams.kafka.fetching import FETCH_BYTES, Fetching
+from streams.kafka.tails import Decode
+from streams.log import LogDamaged, Record
+
+NEAR = 500
+"""Records so many positions apart are fetched together: about what a fetch brings."""
+FEW_BYTES = 1 << 16
+
+
+async def records_at(
+    fetching: Fetching, place: TopicPartition, positions: Sequence[int], decode: Decode
+) -> dict[int, Record]:
+    """The record at each position. All of them were there once.
+
+    It reads past the tails, whose kept records serve those who follow the topic. Raises LogUnavailable, and
+    LogDamaged when the broker has lost a record.
+    """
+    read = await asyncio.gather(*(_read(fetching, place, some, decode) for some in stretches(positions)))
+    return {position: record for some in read for position, record in some.items()}
+
+
+def stretches(positions: Sequence[int]) -> list[list[int]]:
+    """The positions in order, in groups that had better be read together."""
+    groups: list[list[int]] = []
+    for position in sorted(set(positions)):
+        if groups and position - groups[-1][-1] <= NEAR:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
+
+
+async def _read(
+    fetching: Fetching, place: TopicPartition, positions: Sequence[int], decode: Decode
+) -> dict[int, Record]:
+    wanted = set(positions)
+    found: dict[int, Record] = {}
+    at_once = FETCH_BYTES if len(positions) > 1 else FEW_BYTES
+    async for fetched in fetching.through(place, positions[0] - 1, positions[-1], at_once=at_once):
+        for message in fetched.messages:
+            if message.offset + 1 in wanted:
+                found[message.offset + 1] = decode(place, message)
+    if missing := wanted - found.keys():
+        raise LogDamaged(
+            f"{place.topic}/{place.partition} has no record at position {min(missing)}, and had one: the "
+            "broker lost it. Restore its data, or the whole log from a backup."
+        )
+    return found

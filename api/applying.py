@@ -2,26 +2,37 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.types import ASGIApp
 
-from api.endpoint import Call, Schema
+from api.endpoint import Call
+from api.of_gateways import registration
 from api.preconditions import media_type
 from api.presenter import json_object
-from api.problems import Error, Problem, of_outcome, of_validation
+from api.problems import Error, Problem, of_outcome, of_validation, unavailable
 from api.reading import YAML, Defined, Invalid, Text, read_all, stored
 from api.responses import POSITION, json_answer
-from api.submission import caught_up, envelope, resource_of, validated
+from api.submission import Draft, caught_up, envelope, resource_of, validated
+from projections.failures import ReadModelsUnavailable
+from schemas.aggregate import Aggregate
 from schemas.api import API, PublishApi
 from schemas.catalog import AGGREGATES, BY_NAME
 from schemas.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope
+from schemas.gateway import GATEWAY, ChangeGateway, RegisterGateway
 from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
+from streams.log import LogUnavailable
+
+_OTHER: Mapping[tuple[str, str], type[Command]] = {
+    (ChangeGateway.type(), "not-found"): RegisterGateway,
+    (RegisterGateway.type(), "already-exists"): ChangeGateway,
+}
+"""Of gateways, which are made and changed by different commands: a command, and the rule that rejected it."""
 
 _RANKS = {command.type(): rank for rank, a in enumerate(AGGREGATES) for command in a.commands}
 
@@ -55,107 +66,6 @@ class Apply(_Strict):
     deploy: Target | None = None
 
 
-BODY: Schema = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["documents"],
-    "properties": {
-        "documents": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["content"],
-                "properties": {
-                    "source": {
-                        "type": "string",
-                        "maxLength": 1000,
-                        "description": "Such as the file's name.",
-                    },
-                    "content": {"type": "string", "description": "YAML or JSON, one or several definitions."},
-                },
-            },
-        },
-        "deploy": {
-            "type": ["object", "null"],
-            "additionalProperties": False,
-            "minProperties": 1,
-            "maxProperties": 1,
-            "properties": {"gateway": {"type": "string"}, "environment": {"type": "string"}},
-        },
-    },
-    "examples": [
-        {
-            "documents": [{"source": "orders.yaml", "content": "apiVersion: signalbox.io/v1\nkind: API\n"}],
-            "deploy": {"gateway": "local"},
-        }
-    ],
-}
-
-ANSWER: Schema = {
-    "type": "object",
-    "required": ["items", "position"],
-    "properties": {
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["source", "line", "kind", "name", "result", "findings"],
-                "properties": {
-                    "source": {"type": "string"},
-                    "line": {"type": "integer"},
-                    "kind": {"type": "string"},
-                    "name": {"type": "string"},
-                    "result": {
-                        "enum": ["created", "changed", "unchanged", "rejected", "invalid", "pending"],
-                        "description": "`pending`: handed in, not decided in time; see `operation`.",
-                    },
-                    "version": {"type": ["integer", "null"]},
-                    "revision": {"type": ["integer", "null"]},
-                    "position": {"type": ["integer", "null"]},
-                    "operation": {"type": ["string", "null"]},
-                    "deployment": {"type": ["string", "null"]},
-                    "deployment_result": {
-                        "enum": ["started", "unchanged", None],
-                        "description": "`unchanged`: this revision was deployed there already, by the "
-                        "deployment that is named.",
-                    },
-                    "requested_at": {"type": ["string", "null"]},
-                    "decided_at": {"type": ["string", "null"]},
-                    "problem": {"$ref": "#/components/schemas/Problem"},
-                    "findings": {"type": "array", "items": {"type": "object"}},
-                },
-            },
-        },
-        "position": {"type": "integer"},
-    },
-    "examples": [
-        {
-            "items": [
-                {
-                    "source": "orders.yaml",
-                    "line": 1,
-                    "kind": "API",
-                    "name": "orders",
-                    "result": "created",
-                    "version": 1,
-                    "revision": 1,
-                    "position": 18,
-                    "operation": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
-                    "deployment": "019aa3b6-5b20-7cc0-8e4b-6f0a4c8f3d22",
-                    "deployment_result": "started",
-                    "requested_at": "2026-11-21T02:30:00.000000Z",
-                    "decided_at": "2026-11-21T02:30:00.004000Z",
-                    "findings": [],
-                }
-            ],
-            "position": 18,
-        }
-    ],
-}
-
-
 @dataclass(slots=True)
 class _Item:
     """One definition on its way."""
@@ -167,6 +77,7 @@ class _Item:
     findings: Sequence[Error] = ()
     command: Envelope | None = None
     kept: bool = False
+    draft: Draft = field(default_factory=lambda: Draft({}))
     outcome: Outcome | None = None
     revision: int | None = None
     deploy: Envelope | None = None
@@ -183,7 +94,8 @@ class _Item:
             return "rejected"
         if not self.outcome.events:
             return "unchanged"
-        return "created" if self.outcome.version == self.outcome.events or self.revision == 1 else "changed"
+        new = self.command.type == RegisterGateway.type() or self.revision == 1
+        return "created" if new or self.outcome.version == self.outcome.events else "changed"
 
     @property
     def deployment_result(self) -> str | None:
@@ -210,6 +122,8 @@ class _Item:
             "decided_at": outcome.decided_at if outcome else None,
             "findings": list(self.findings),
         }
+        if outcome is None or outcome.accepted:
+            shown.update(self.draft.secret)
         problem = self.problem
         for refused in (outcome, deployed):
             if refused is not None and not refused.accepted:
@@ -227,7 +141,10 @@ async def post(call: Call) -> ASGIApp:
     items = await asyncio.gather(*(_item(call, text, one) for text, one in read))
     await _publish(call, items)
     if target is not None:
-        await _deploy(call, items, target)
+        try:
+            await _deploy(call, items, target)
+        except (LogUnavailable, ReadModelsUnavailable) as error:
+            _not_deployed(items, error)
     outcomes = [o for i in items for o in (i.outcome, i.deployed) if o is not None]
     outcomes = [o for o in outcomes if o.organization == call.organization]
     position = max((o.position for o in outcomes), default=0)
@@ -286,22 +203,27 @@ async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
         item.problem = Problem(403, "forbidden", f"The token is not good for the {one.kind} {one.name!r}.")
         item.findings = [*item.findings, {"pointer": "/metadata/name", "detail": item.problem.detail}]
         return item
-    fields = {**one.fields, "organization": organization, "name": one.name}
+    item.draft = Draft({**one.fields, "organization": organization, "name": one.name})
     if one.command is PublishApi:
-        fields["document"] = await stored(call, one)
+        item.draft = Draft({**item.draft.fields, "document": await stored(call, one)})
+    command = one.command
+    if command is ChangeGateway and await _is_new(call, GATEWAY, one.name):
+        command, item.draft = RegisterGateway, registration(item.draft.fields)
     try:
-        data = validated(one.command, fields)
+        item.command = _started(call, command, item.draft.fields)
     except Problem as problem:
         item.findings = [*item.findings, *problem.errors]
         item.problem = problem
-        return item
-    item.command = envelope(call, one.command, data, uuid7())
     return item
+
+
+async def _is_new(call: Call, aggregate: Aggregate, name: str) -> bool:
+    return await call.services.read_models.get(aggregate, call.organization, name) is None
 
 
 async def _recorded(call: Call, item: _Item) -> _Item:
     """A document about a deployment: one that exists is as it was made, and stays so."""
-    if await call.services.read_models.get(DEPLOYMENT, call.organization, item.name) is None:
+    if await _is_new(call, DEPLOYMENT, item.name):
         detail = (
             f"there is no deployment {item.name!r}, and a file makes none: deploy with `signalbox deploy`, "
             "or `signalbox apply --deploy`"
@@ -321,7 +243,25 @@ async def _publish(call: Call, items: Sequence[_Item]) -> None:
     for item in good:
         if item.command is not None:
             item.outcome = outcomes.get(item.command.id)
+    await _again(call, good)
     await _number(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
+
+
+async def _again(call: Call, items: Sequence[_Item]) -> None:
+    """Gateways that came or went since the read models were asked: the other command is the right one."""
+    mistaken: list[_Item] = []
+    for item in items:
+        rule = item.outcome.rule if item.outcome is not None else ""
+        if item.command is None or (item.command.type, rule) not in _OTHER:
+            continue
+        given = {k: v for k, v in item.draft.fields.items() if k != "token_digest"}
+        command = _OTHER[item.command.type, rule]
+        item.draft = registration(given) if command is RegisterGateway else Draft(given)
+        item.command = _started(call, command, item.draft.fields)
+        mistaken.append(item)
+    outcomes = await _outcomes(call, [i.command for i in mistaken if i.command is not None])
+    for item in mistaken:
+        item.outcome = outcomes.get(item.command.id) if item.command is not None else None
 
 
 def _rank(command: Envelope) -> int:
@@ -365,7 +305,7 @@ async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
         fields = {"organization": call.organization, "api": item.name, **where}
         if item.revision is not None:
             fields["revision"] = item.revision
-        item.deploy = _start(call, StartDeployment, fields)
+        item.deploy = _started(call, StartDeployment, fields)
         wave.append(item)
     outcomes = await _outcomes(call, [i.deploy for i in wave if i.deploy is not None])
     for item in wave:
@@ -373,5 +313,12 @@ async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
             item.deployed = outcomes.get(item.deploy.id)
 
 
-def _start(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:
+def _not_deployed(items: Sequence[_Item], error: Exception) -> None:
+    """What was published stays so, and is answered, with the tokens that are shown once."""
+    for item in items:
+        if item.outcome is not None and item.outcome.accepted and resource_of(item.outcome)[0] is API:
+            item.problem = unavailable(f"Published, and not deployed: {error}")
+
+
+def _started(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:
     return envelope(call, model, validated(model, fields), uuid7())

@@ -1,6 +1,7 @@
 """Gateways: registering makes the token its nodes connect with; reading shows the nodes and what they run."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from api.endpoint import Call, Schema
@@ -28,6 +29,11 @@ async def _register(call: Call, model: type[Command], name: str | None) -> Draft
                 {"pointer": "/token_digest", "detail": "the token is made here", "rule": "extra-forbidden"}
             ],
         )
+    return registration(fields)
+
+
+def registration(fields: Mapping[str, Any]) -> Draft:
+    """The fields of a RegisterGateway with the digest of a new token, which is shown once."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     return Draft(
         {**fields, "token_digest": sha256_hex(token.encode())},

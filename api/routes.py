@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from api import (
     applying,
+    applying_shapes,
     commanding,
     counting,
     documenting,
@@ -125,14 +126,14 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         ),
         body=Body(
             content={
-                JSON: (applying.BODY, applying.BODY["examples"][0]),
+                JSON: (applying_shapes.BODY, applying_shapes.BODY["examples"][0]),
                 **{media: ({"type": "string"}, "kind: API\n") for media in sorted(YAML)},
             }
         ),
         answers={
             200: Documented(
                 description="One item per document, in order.",
-                content={JSON: (applying.ANSWER, applying.ANSWER["examples"][0])},
+                content={JSON: (applying_shapes.ANSWER, applying_shapes.ANSWER["examples"][0])},
                 headers=("Signalbox-Position",),
             )
         },

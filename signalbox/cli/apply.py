@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -41,7 +41,8 @@ def apply(
     """Create or change what files say. Nothing is ever deleted.
 
     A folder is read with all that is below it (*.yaml, *.yml, *.json); `-` is standard input. Files that
-    are wrong are listed with every finding, and the others are applied.
+    are wrong are listed with every finding, and the others are applied. The token of a new gateway is printed
+    once, with -o json as `token` of its item; it is kept nowhere.
     """
     if to is not None and not deploy:
         raise click.UsageError("--to says where to deploy: give --deploy too")
@@ -64,13 +65,20 @@ def apply(
                 progress.advance(read)
     except Failure:
         note(f"{tally.sentence(time.monotonic() - began)} before it went wrong; apply again then")
+        _emit(items, form)  # tokens in it are never told again
         raise
-    if target is not None:
-        _await(client, items, tally, timeout, form)
-    if form != "table":
-        emit({"items": items}, form)
+    try:
+        if target is not None:
+            _await(client, items, tally, timeout, form)
+    finally:
+        _emit(items, form)
     note(tally.sentence(time.monotonic() - began))
     return FAILED if tally.bad else DONE
+
+
+def _emit(items: Sequence[Document], form: Form) -> None:
+    if form != "table":
+        emit({"items": items}, form)
 
 
 def _target(client: Client, name: str) -> dict[str, str]:
@@ -117,8 +125,21 @@ def _sent(
                     yield _received(*waiting.popleft())
             while waiting:
                 yield _received(*waiting.popleft())
+        except Failure:
+            threads.shutdown(cancel_futures=True)
+            yield from _answered(waiting)
+            raise
         finally:
             threads.shutdown(cancel_futures=True)
+
+
+def _answered(
+    waiting: Iterable[tuple[int, Sequence[Document], "Future[Sequence[Document]] | None"]],
+) -> Iterator[tuple[int, Sequence[Document]]]:
+    """What was on its way beside a request that failed, and was answered."""
+    for size, unreadable, sent in waiting:
+        if sent is not None and not sent.cancelled() and sent.exception() is None:
+            yield size, [*unreadable, *sent.result()]
 
 
 def _received(
@@ -134,6 +155,10 @@ def _tell(item: Document, progress: Progress) -> None:
     if (problem := item.get("problem")) and not findings:
         progress.echo(problem_text(item, problem), err=True)
     progress.echo(outcome(item))
+    if token := item.get("token"):
+        progress.echo(
+            f"token      {item['name']}: {token} (its nodes connect with it; it is not shown again)"
+        )
 
 
 def _await(client: Client, items: Sequence[Document], tally: Tally, patience: float, form: Form) -> None:

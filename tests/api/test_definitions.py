@@ -1,13 +1,17 @@
 """APIs written as definitions: one by PUT, many by apply."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api.ports import Settings
 from schemas.canonical import sha256_hex
+from schemas.envelope import Envelope
+from schemas.outcome import Outcome
 from streams.log import LogUnavailable
 from tests.api.house import ACME, ORG, House, definition
 from tests.api.problem import problem
@@ -245,3 +249,85 @@ async def test_real_definitions_of_another_product(signalbox: House) -> None:
     assert [i["result"] for i in said["items"]] == ["created"], said
     bad = await apply(signalbox, (WSO2 / "invalid.yaml").read_text())
     assert all(i["result"] == "invalid" for i in bad["items"])
+
+
+GATEWAY = """\
+apiVersion: signalbox.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {environment: edges, port: 8443}
+---
+apiVersion: signalbox.io/v1
+kind: Environment
+metadata: {name: edges}
+spec: {}
+"""
+
+
+def _always(answer: bool) -> Any:
+    async def is_new(*_: object) -> bool:
+        return answer
+
+    return is_new
+
+
+async def test_a_new_gateway_is_registered_and_its_token_told_once(signalbox: House) -> None:
+    gateway, environment = (await apply(signalbox, GATEWAY))["items"]
+    assert (gateway["result"], environment["result"]) == ("created", "created")
+    token = gateway["token"]
+    assert "token" not in environment
+    (registered,) = await signalbox.log.read_subject("events", "organizations/default/gateways/edge")
+    assert registered.envelope.data["token_digest"] == sha256_hex(token.encode())
+    for topic in ("commands", "events", "outcomes"):
+        assert all(
+            token.encode() not in r.envelope.to_json() for r in await signalbox.log.read(topic, 0, 0, 999)
+        )
+    again = (await apply(signalbox, GATEWAY))["items"]
+    assert [(i["result"], "token" in i) for i in again] == [("unchanged", False)] * 2
+    (changed, _) = (await apply(signalbox, GATEWAY.replace("8443", "9443")))["items"]
+    assert (changed["result"], "token" in changed) == ("changed", False)
+
+
+async def test_a_gateway_that_read_models_do_not_know_yet_is_changed_and_one_they_still_know_is_made(
+    signalbox: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await apply(signalbox, GATEWAY)
+    monkeypatch.setattr("api.applying._is_new", _always(True))
+    (changed, _) = (await apply(signalbox, GATEWAY.replace("8443", "9443")))["items"]
+    assert (changed["result"], "token" in changed) == ("changed", False)
+    await signalbox.delete(f"{ORG}/gateways/edge", If_Match="*")
+    monkeypatch.setattr("api.applying._is_new", _always(False))
+    (made, _) = (await apply(signalbox, GATEWAY))["items"]
+    assert (made["result"], made["token"].startswith("sbg_")) == ("created", True)
+
+
+async def test_a_gateway_that_is_rejected_has_no_token(signalbox: House) -> None:
+    (gateway,) = (await apply(signalbox, GATEWAY.partition("---")[0]))["items"]
+    assert (gateway["result"], "token" in gateway) == ("rejected", False)
+    assert gateway["problem"]["detail"]
+
+
+async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(signalbox: House) -> None:
+    await signalbox.pause()
+    async with signalbox.with_settings(Settings(apply_seconds=0.01)) as client:
+        answer = await client.post(f"{ORG}/apply", json={"documents": [{"content": GATEWAY}]})
+    gateway, _ = answer.json()["items"]
+    assert (gateway["result"], gateway["token"].startswith("sbg_")) == ("pending", True)
+
+
+async def test_tokens_are_told_when_the_log_fails_before_the_deployments(
+    signalbox: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = signalbox.commands.execute
+
+    async def execute_and_fill_the_disk(envelopes: Sequence[Envelope], seconds: float) -> dict[str, Outcome]:
+        outcomes = await execute(envelopes, seconds)
+        signalbox.commands.refuse = "database or disk is full"
+        return outcomes
+
+    monkeypatch.setattr(signalbox.commands, "execute", execute_and_fill_the_disk)
+    said = await apply(signalbox, GATEWAY, definition("orders"), deploy={"gateway": "local"})
+    gateway, _, orders = said["items"]
+    assert gateway["token"].startswith("sbg_")
+    assert (orders["result"], orders["deployment"]) == ("created", None)
+    assert "disk is full" in orders["problem"]["detail"]

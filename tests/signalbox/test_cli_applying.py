@@ -157,6 +157,54 @@ def test_what_went_through_before_a_failure_is_told(run: Run, stand_in: StandIn,
     """)
 
 
+def gateway(source: str, name: str) -> dict[str, Any]:
+    return item(source, name, kind="Gateway", revision=None, token=f"sbg_{name}")
+
+
+def test_the_token_of_a_new_gateway_is_told(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "edge.yaml").write_text("kind: Gateway")
+    stand_in.answers[f"POST {ORG}/apply"] = answered(gateway("edge.yaml", "edge"))
+    assert run("apply", "-f", "edge.yaml").out == golden("""
+        created    Gateway edge  edge.yaml
+        token      edge: sbg_edge (its nodes connect with it; it is not shown again)
+    """)
+    (told,) = json.loads(run("apply", "-f", "edge.yaml", "-o", "json").out)["items"]
+    assert told["token"] == "sbg_edge"
+
+
+@pytest.mark.parametrize("failing", ["000.yaml", "200.yaml"])
+def test_tokens_are_told_even_when_another_request_fails(
+    run: Run, stand_in: StandIn, outside: Path, failing: str
+) -> None:
+    for n in range(201):
+        (outside / f"{n:03}.yaml").write_text("x")
+    together = threading.Barrier(2, timeout=10)
+
+    def answer(asked: Asked) -> Said:
+        together.wait()  # both are on their way before one fails
+        sources = [d["source"] for d in asked.body["documents"]]
+        if failing in sources[0]:
+            return problem(503, "unavailable", "The disk is full.")
+        return answered(*(gateway(s, Path(s).stem) for s in sources))
+
+    stand_in.answers[f"POST {ORG}/apply"] = answer
+    ran = run("apply", "-f", ".", "-o", "json")
+    assert ran.code == 1
+    assert len([i["token"] for i in json.loads(ran.out)["items"]]) == (1 if failing == "000.yaml" else 200)
+
+
+def test_tokens_are_told_even_when_waiting_for_deployments_fails(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    deploying(stand_in, outside)
+    both = (gateway("a.yaml", "edge"), item("a.yaml", "orders", deployment="d-0"))
+    stand_in.answers[f"POST {ORG}/apply"] = answered(*both)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = problem(503, "unavailable", "No.")
+    ran = run("apply", "-f", "a.yaml", "--deploy", "-o", "json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["items"][0]["token"] == "sbg_edge"
+
+
 def deploying(stand_in: StandIn, outside: Path, *facts: dict[str, Any]) -> None:
     """Three APIs to deploy; the facts are what the server answers one after another."""
     (outside / "a.yaml").write_text("x")

@@ -20,6 +20,10 @@ class Putting(Protocol):
         """
         ...
 
+    def require_size(self, entry: Entry) -> None:
+        """Raises MessageTooLarge, with the size and the limit, for an entry that `put` would not take."""
+        ...
+
 
 class ConfigTopic(Putting, Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""

@@ -29,13 +29,17 @@ class ConfigView:
         """Takes over what is on the topic."""
         for entry in entries:
             before = self._entries.pop(entry.key, None)
-            if before is not None and before.causes:
+            if before is not None and before.causes and before.gateway:
                 self._carriers.pop((before.gateway, before.version), None)
                 self._superseded.keep(f"{before.gateway} {before.version}", before)
             if entry.body:
                 self._entries[entry.key] = kept = replace(entry, body=BODILESS)
-                if kept.causes:
+                if kept.causes and kept.gateway:
                     self._carriers[kept.gateway, kept.version] = kept
+
+    def require_size(self, entry: Entry) -> None:
+        """Raises MessageTooLarge."""
+        self.topic.require_size(entry)
 
     def entry(self, gateway: str, type: str, name: str) -> Entry | None:
         """The entry in force."""

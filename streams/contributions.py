@@ -36,6 +36,11 @@ class Contributions:
     def group(self, gateway: str, api: str) -> str | None:
         return self.placed.get((gateway, api))
 
+    def cause(self, gateway: str, api: str) -> Cause | None:
+        """What an API contributes."""
+        group = self.placed.get((gateway, api))
+        return None if group is None else self.groups[gateway][group][api]
+
     def of(self, gateway: str, group: str) -> Mapping[str, Cause]:
         return self.groups.get(gateway, {}).get(group, {})
 

@@ -1,14 +1,13 @@
-"""What proxies answered, as gateway sync hears of it when they are connected to another process: through
-the status topic."""
+"""What nodes answered, as gateway sync reads it when they are connected to another process: on the status
+topic, from the position that is kept beside what followed from it."""
 
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from gateways.entry import Entry
 from schemas.catalog import GATEWAY
-from schemas.status import DeliveryReported
+from schemas.status import DeliveryReported, NodeReported
 from streams.config_view import ConfigView
 from streams.gateway_sync import GatewaySync
 from streams.log import Log, LogUnavailable, Record
@@ -27,43 +26,72 @@ class GatewayAnswers:
     log: Log
     sync: GatewaySync
     view: ConfigView
-    _refused: dict[tuple[str, str, str], tuple[str, int]] = field(
-        default_factory=dict[tuple[str, str, str], tuple[str, int]]
-    )
-    """Of each entry that was refused, version and position: each node says so, for each deployment."""
 
-    async def follow(self, position: int) -> None:
-        """Tells of all answers after a position, until cancelled."""
+    def begin(self, end: int) -> None:
+        """`end` is where the status topic ended before the config topic was loaded.
+
+        Without a kept position, as before the first put of a version that keeps one, what is in force counts
+        as acknowledged, and what is answered from now on is read.
+        """
+        changes = self.sync.changes
+        if changes.followed is None:
+            changes.followed = end
+        elif changes.followed > end:
+            logger.error(
+                "status/%d ends at %d and was read up to %d: it lost records; reading goes on at its end",
+                *(self.sync.partition, end, changes.followed),
+            )
+            changes.followed = end
+
+    async def follow(self) -> None:
+        """Handles all answers after the kept position, until cancelled. Raises Fenced."""
         partition = self.sync.partition
         while True:
+            position = self.sync.changes.followed or 0
             try:
                 await self.log.wait("status", partition, position)
                 records = await self.log.read("status", partition, position, BATCH)
+                if records:
+                    await self.take(records)
             except LogUnavailable as error:
                 logger.error("gateways' answers wait for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if records:
-                self.tell(records)
-                position = records[-1].position
 
-    def tell(self, records: Iterable[Record]) -> None:
-        for record in records:
-            report = status_of(record)
-            if not isinstance(report, DeliveryReported) or report.fact not in ("acknowledged", "refused"):
-                continue
-            gateway = GATEWAY.subject(report.organization, report.name)
-            entry = self.view.carrying(gateway, report.version)
-            if entry is None:
-                continue
-            if report.fact == "acknowledged":
-                self.sync.acknowledged(gateway, (entry,))
-            elif self.view.entry(*entry.key) is entry and self._is_news(entry):
-                # What has been superseded meanwhile needs not be taken back: its successor is answered too.
-                self.sync.refused(gateway, (entry,))
+    async def take(self, records: Iterable[Record]) -> None:
+        """Handles answers; after LogUnavailable the same ones again. Raises LogUnavailable, Fenced."""
+        changes = self.sync.changes
+        async with self.sync.turn:
+            before = position = changes.followed
+            for record in records:
+                status = status_of(record)
+                if isinstance(status, DeliveryReported):
+                    await self._delivery(status)
+                elif isinstance(status, NodeReported) and status.acknowledged is not None:
+                    gateway = GATEWAY.subject(status.organization, status.name)
+                    exceptions = {exception.deployment for exception in status.exceptions}
+                    changes.acceptance.acknowledged_up_to(
+                        gateway, status.acknowledged, exceptions, status.connection, record.position
+                    )
+                position = record.position
+            changes.followed = position
+            try:
+                await changes.put_answers()
+            except LogUnavailable:
+                changes.followed = before
+                raise
+            if changes.acceptance.untimed:
+                changes.acceptance.timed(await self.log.end("status", self.sync.partition))
 
-    def _is_news(self, entry: Entry) -> bool:
-        version = (entry.version, entry.position)
-        known = self._refused.get(entry.key)
-        self._refused[entry.key] = version
-        return known != version
+    async def _delivery(self, report: DeliveryReported) -> None:
+        gateway = GATEWAY.subject(report.organization, report.name)
+        changes = self.sync.changes
+        entry = self.view.carrying(gateway, report.version)
+        match report.fact:
+            case "acknowledged":
+                # An entry that was superseded before a restart is not known any more.
+                changes.acceptance.acknowledged(gateway, entry.causes if entry else ())
+                changes.acceptance.acknowledged_one(gateway, report.api, report.deployment)
+            case "refused" if entry is not None:
+                await changes.rejected(entry, report.reason)
+            case _:
+                pass

@@ -119,7 +119,7 @@ class Syncing:
         """From the config topic as it stands; until something fails. Raises Fenced, LogUnavailable."""
         of = self._of
         await of.config.claim(partition)
-        answered = await of.log.end("status", partition)
+        end = await of.log.end("status", partition)
         view = ConfigView(of.config)
         sync = GatewaySync(
             log=of.log,
@@ -130,15 +130,15 @@ class Syncing:
             probe_secret=of.probe_secret,
             compiled=of.compiled,
             partition=partition,
-            hears_all=False,
         )
         async for entries in of.config.load(partitions=(partition,), bodies=False):
             view.apply(entries)
             sync.load(entries)
+        answers = GatewayAnswers(of.log, sync, view)
+        answers.begin(end)
         logger.info("partition %d is synced here from %d", partition, sync.position)
         self._troubles.pop(partition, None)
-        answers = GatewayAnswers(of.log, sync, view)
-        await _until_one_ends(sync.run(), sync.repair(), answers.follow(answered))
+        await _until_one_ends(sync.run(), answers.follow())
 
 
 async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:

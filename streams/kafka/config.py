@@ -11,6 +11,7 @@ from gateways.entry import Entry
 from streams.config_topic import Subscriber
 from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetching import Fetching
+from streams.kafka.producing import ROOM, require_size
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.writing import Message, PartitionWriter, Write
 from streams.log import Fenced, LogDamaged, LogUnavailable
@@ -45,6 +46,7 @@ class KafkaConfigTopic:
         """Use `open`."""
         self._settings = settings
         self._topic = settings.topic("config")
+        self._largest = settings.max_message * ROOM
         self._fetching = fetching
         self._subscribers: dict[object, Subscriber] = {}
         self._writers: dict[int, PartitionWriter] = {}
@@ -90,6 +92,12 @@ class KafkaConfigTopic:
             raise ValueError(f"entries of the partitions {sorted(places)} cannot be put together")
         # A put that was begun ends, whether or not anybody waits for it.
         await asyncio.shield(asyncio.ensure_future(self._put(places.pop(), tuple(entries))))
+
+    def require_size(self, entry: Entry) -> None:
+        near = self._largest // 4
+        # What is far from the limit is not measured. A cause is well below 1 kB.
+        if len(entry.body) > near or len(entry.causes) * 1000 > near:
+            require_size(self._topic, Message(*encode(entry, last=True)).size(), self._largest)
 
     async def load(
         self,

@@ -12,12 +12,15 @@ import orjson
 
 from gateways.entry import Cause, Entry
 from streams.config_topic import Subscriber
+from streams.log import MessageTooLarge
 from streams.sqlite.database import Kind, damaged, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.reading import ReadingConnection
 
 CHUNK = 200
+LARGEST = 900_000_000
+"""Bytes of a body; SQLite's limit for a row is 10**9."""
 
 CONFIG = Kind(
     file="config.db",
@@ -113,6 +116,11 @@ class SqliteConfigTopic:
     async def put(self, entries: Sequence[Entry]) -> None:
         if entries:
             await self._writer.submit(tuple(entries))
+
+    def require_size(self, entry: Entry) -> None:
+        if len(entry.body) > LARGEST:
+            size = f"An entry of {len(entry.body):,} bytes is too large for the config file"
+            raise MessageTooLarge(f"{size}, which takes {LARGEST:,}.")
 
     async def prune(self, before: int) -> int:
         return sum(await self._writer.submit(before))

@@ -8,9 +8,9 @@ import pytest
 
 from gateways.entry import Entry
 from schemas.envelope import Envelope
+from schemas.identity import timestamp, uuid7
 from schemas.message import Command
-from schemas.status import DeliveryReported
-from signalbox.delivery import delivery
+from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
 from signalbox.translators import Translators
 from streams.config_view import ConfigView
 from streams.gateway_answers import GatewayAnswers
@@ -33,6 +33,7 @@ class Apart:
     view: ConfigView = field(init=False)
     answers: GatewayAnswers = field(init=False)
     position: int = 0
+    reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
 
     async def start(self) -> None:
         """Begins, or begins again with nothing remembered."""
@@ -42,15 +43,15 @@ class Apart:
             config=self.view,
             translators=Translators(),
             current=self.view.entry,
-            report=lambda messages: None,
+            report=self.reports.extend,
             probe_secret=lambda gateway: "secret",
             compiled=lambda entries, seconds: None,
-            hears_all=False,
         )
         async for entries in self.config.load():
             self.view.apply(entries)
             self.sync.load(entries)
         self.answers = GatewayAnswers(self.at.log, self.sync, self.view)
+        self.answers.begin(await self.at.log.end("status", 0))
 
     async def do(self, *commands: Command, ids: tuple[str, ...] = ()) -> None:
         named = ids or tuple(f"c{self.position}-{i}" for i in range(len(commands)))
@@ -59,10 +60,20 @@ class Apart:
         await self.sync.sync(records)
         self.position = records[-1].position
 
-    async def say(self, *reports: DeliveryReported) -> None:
-        """What a proxy's xDS server puts on the status topic."""
-        self.answers.tell(Record("status", 0, n, _status(report)) for n, report in enumerate(reports))
-        await self.sync.repaired()
+    async def say(self, *reports: Status) -> None:
+        """Gateway sync reads what a node's xDS server reported."""
+        await self.report(*reports)
+        await self.read()
+
+    async def report(self, *reports: Status) -> None:
+        """What a node's xDS server puts on the status topic."""
+        await self.at.log.append("status", [_status(report) for report in reports])
+
+    async def read(self) -> None:
+        """Gateway sync reads the status topic to its end."""
+        followed = self.sync.changes.followed
+        assert followed is not None
+        await self.answers.take(await self.at.log.read("status", 0, followed, 1000))
 
     def routes(self, group: str) -> Entry:
         entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
@@ -74,9 +85,9 @@ class Apart:
         return [(cause.api, cause.revision) for cause in entry.causes] if entry else []
 
 
-def _status(report: DeliveryReported) -> Envelope:
+def _status(report: Status) -> Envelope:
     return Envelope(
-        id="s",
+        id=uuid7(),
         type=report.type(),
         source="/xds",
         subject="s",
@@ -97,12 +108,44 @@ async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
         await config.close()
 
 
+def _delivery(fact: Fact, entry: Entry, deployment: str, reason: str = "") -> DeliveryReported:
+    cause = next(cause for cause in entry.causes if cause.deployment == deployment)
+    return DeliveryReported(
+        organization="acme",
+        name="east",
+        at=timestamp(),
+        deployment=deployment,
+        node="n",
+        fact=fact,
+        version=entry.version,
+        reason=reason,
+        api=cause.api,
+        revision=cause.revision,
+        position=entry.position,
+        connection="c",
+    )
+
+
 def acknowledged(entry: Entry, deployment: str) -> DeliveryReported:
-    return delivery(EAST, deployment, "n", "acknowledged", version=entry.version)
+    return _delivery("acknowledged", entry, deployment)
 
 
 def refused(entry: Entry, deployment: str) -> DeliveryReported:
-    return delivery(EAST, deployment, "n", "refused", version=entry.version, reason="no")
+    return _delivery("refused", entry, deployment, "no")
+
+
+def node(acknowledged: int, *pending: str) -> NodeReported:
+    """A node that acknowledged what events up to a position caused, but for some deployments."""
+    return NodeReported(
+        organization="acme",
+        name="east",
+        at=timestamp(),
+        node="n",
+        connected=True,
+        connection="c",
+        acknowledged=acknowledged,
+        exceptions=tuple(NodeException(deployment=d, state="pending") for d in pending),
+    )
 
 
 async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -196,6 +196,15 @@ async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(o
         [entry("just so", bytes(7_900_000)), *(entry(f"n{n}", bytes(90_000)) for n in range(100))]
     )
     assert len(await names(topic)) == 101
+
+
+async def test_an_entry_is_measured_before_it_is_put_with_all_that_it_carries(opening: Open):
+    topic = await opening()
+    causes = tuple(Cause(f"d{n}", f"a{n}", 1, f"/a/{'x' * 190}{n}") for n in range(40_000))
+    for large in (entry("body", bytes(8_000_000)), replace(entry("causes"), causes=causes)):
+        with pytest.raises(MessageTooLarge, match=r"\d,\d\d\d,\d\d\d bytes .* 8,000,000"):
+            topic.require_size(large)
+    topic.require_size(entry("just so", bytes(7_900_000)))
 
 
 async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(

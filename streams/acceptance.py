@@ -1,0 +1,284 @@
+"""Which deployments nodes have acknowledged, and what a gateway goes back to when one is rejected. Pure.
+
+What is in force and not noted here has been acknowledged by some node. A gateway rejects the resource of a
+whole group: when one deployment in it was pending, that one is to blame; when several were, each is tried
+again by itself. What is noted is kept on the config topic, in the same put as what it is about, so that a
+restart of gateway sync or its move to another process forgets none of it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from gateways.compiler import group_of
+from gateways.entry import Cause, Entry
+
+PENDING = "signalbox.io/pending"
+"""Entry type of a deployment that no node has acknowledged: its causes are the deployment, the good one when
+`version` says `GOOD`, and those superseded unanswered; `version` says `TRIAL` of one that is tried again."""
+SUSPECT = "signalbox.io/suspect"
+"""Entry type of a deployment that is to be tried by itself: its causes are the deployment and those
+superseded unanswered."""
+GOOD = "good"
+NO_GOOD = "none"
+TRIAL = "trial"
+SIGHTINGS = 2
+CANDIDATES = 8
+
+Group = tuple[str, str]
+"""Gateway subject and first path segment."""
+Key = tuple[str, str]
+"""Gateway subject and API name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A deployment in force that no node has acknowledged yet.
+
+    `good` is the API's deployment that was acknowledged last, `candidates` are those that were superseded
+    before any node answered, the oldest first. A node that acknowledged everything caused by events up to
+    position `covered` has acknowledged this one. A `trial` was put without an event of its own: a node may
+    have acknowledged the position before it had the trial.
+    """
+
+    cause: Cause
+    good: Cause | None
+    candidates: tuple[Cause, ...]
+    covered: int
+    trial: bool = False
+
+    def acknowledged(self, deployment: str) -> "Pending":
+        """What is left when a node acknowledged a candidate; the same when it is none."""
+        for index, candidate in enumerate(self.candidates):
+            if candidate.deployment == deployment:
+                return replace(self, good=candidate, candidates=self.candidates[index + 1 :])
+        return self
+
+    def without(self, position: int) -> "Pending | None":
+        """What is pending once this deployment is rejected: the newest candidate. None: `good` is back."""
+        if not self.candidates:
+            return None
+        *older, newest = self.candidates
+        return Pending(newest, self.good, tuple(older), position + 1, trial=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A deployment that was rejected together with others, and has to be tried by itself."""
+
+    cause: Cause
+    candidates: tuple[Cause, ...] = ()
+
+
+@dataclass(slots=True)
+class _Trial:
+    """`since` is where the status topic ended when the trial was on the config topic; None: not known yet.
+    `sightings` counts by connection how often its node acknowledged the trial's position since."""
+
+    since: int | None = None
+    sightings: Counter[str] = field(default_factory=Counter[str])
+
+
+@dataclass(slots=True)
+class Acceptance:
+    _pending: dict[str, dict[str, Pending]] = field(default_factory=dict[str, dict[str, Pending]])
+    """By gateway and API, in the order of `covered` unless the gateway is in `_unsorted`."""
+    _unsorted: set[str] = field(default_factory=set[str])
+    _in_group: Counter[Group] = field(default_factory=Counter[Group])
+    """How many deployments are pending in a group."""
+    _suspects: dict[Group, dict[str, Suspect]] = field(default_factory=dict[Group, dict[str, Suspect]])
+    _changed: dict[tuple[str, str, str], None] = field(default_factory=dict[tuple[str, str, str], None])
+    """Type, gateway and API of the notes that are not on the config topic as they are here."""
+    _trials: dict[Key, "_Trial"] = field(default_factory=dict[Key, "_Trial"])
+
+    def get(self, gateway: str, api: str) -> Pending | None:
+        return self._pending.get(gateway, {}).get(api)
+
+    def anything_pending(self, gateway: str) -> bool:
+        return bool(self._pending.get(gateway))
+
+    # -- what is decided and put
+
+    def deployed(self, gateway: str, cause: Cause, before: Cause | None, position: int) -> None:
+        """An API's deployment is to replace `before`, because of the event at `position`."""
+        self.decided_anew(gateway, cause.api)
+        known = self.get(gateway, cause.api)
+        if cause == before:
+            return
+        if known is None:
+            self.set(gateway, cause.api, Pending(cause, before, (), position))
+        elif cause == known.good:
+            self.set(gateway, cause.api, None)
+        else:
+            candidates = tuple(c for c in (*known.candidates, known.cause) if c != cause)
+            pending = Pending(cause, known.good, candidates[-CANDIDATES:], position)
+            self.set(gateway, cause.api, pending)
+
+    def stopped(self, gateway: str, api: str) -> None:
+        """An API was taken off a gateway: nothing goes back to it."""
+        self.decided_anew(gateway, api)
+        self.set(gateway, api, None)
+
+    def set(self, gateway: str, api: str, pending: Pending | None) -> None:
+        known = self._pending.get(gateway, {}).pop(api, None)
+        if known == pending is None:
+            return
+        self._trials.pop((gateway, api), None)
+        if known is not None:
+            self._count(gateway, known, -1)
+        if pending is not None:
+            if pending.trial:
+                self._trials[gateway, api] = _Trial()
+            self._pending.setdefault(gateway, {})[api] = pending
+            self._count(gateway, pending, 1)
+        elif not self._pending.get(gateway):
+            self._pending.pop(gateway, None)
+        self._changed[PENDING, gateway, api] = None
+
+    def decided_anew(self, gateway: str, api: str) -> None:
+        """An API's deployment was started or stopped: an earlier one is not tried any more."""
+        for group, suspects in tuple(self._suspects.items()):
+            if group[0] == gateway and suspects.pop(api, None) is not None:
+                self._changed[SUSPECT, gateway, api] = None
+                if not suspects:
+                    del self._suspects[group]
+
+    def suspect(self, gateway: str, pending: Pending) -> None:
+        """A pending deployment was rejected together with others: it waits to be tried by itself."""
+        self.set(gateway, pending.cause.api, None)
+        group = (gateway, group_of(pending.cause.context))
+        suspects = self._suspects.setdefault(group, {})
+        suspects[pending.cause.api] = Suspect(pending.cause, pending.candidates)
+        self._changed[SUSPECT, gateway, pending.cause.api] = None
+
+    def due(self) -> Iterator[tuple[str, Suspect]]:
+        """Takes from each group in which nothing is pending the next suspect, with its gateway."""
+        for group, suspects in tuple(self._suspects.items()):
+            if not self._in_group[group]:
+                suspect = suspects[next(iter(suspects))]
+                self.decided_anew(group[0], suspect.cause.api)
+                yield group[0], suspect
+
+    # -- what nodes answer
+
+    def acknowledged(self, gateway: str, causes: Iterable[Cause]) -> None:
+        """A node acknowledged an entry with these causes, which may have been superseded."""
+        if self.anything_pending(gateway):
+            for cause in causes:
+                self.acknowledged_one(gateway, cause.api, cause.deployment)
+
+    def acknowledged_one(self, gateway: str, api: str, deployment: str) -> None:
+        """A node acknowledged a deployment of an API; older news than what is known changes nothing."""
+        pending = self.get(gateway, api)
+        if pending is None:
+            return
+        if pending.cause.deployment == deployment:
+            self.set(gateway, api, None)
+        elif (left := pending.acknowledged(deployment)) is not pending:
+            self._pending[gateway][api] = left
+            self._changed[PENDING, gateway, api] = None
+
+    def acknowledged_up_to(
+        self, gateway: str, position: int, exceptions: Collection[str], connection: str = "", at: int = 0
+    ) -> None:
+        """A node acknowledged all that events up to a position caused, but for these deployments.
+
+        `at` is where that stands on the status topic. A trial counts as acknowledged when one connection has
+        said so twice since: the first time may have been before its server knew the trial.
+        """
+        pending = self._pending.get(gateway, {})
+        if gateway in self._unsorted:
+            self._unsorted.discard(gateway)
+            in_order = sorted(pending.items(), key=lambda item: item[1].covered)
+            pending.clear()
+            pending.update(in_order)
+        acknowledged: list[str] = []
+        for api, each in pending.items():
+            if each.covered > position + 1:
+                break
+            if each.cause.deployment not in exceptions and (
+                each.covered <= position or self._seen_again(gateway, api, connection, at)
+            ):
+                acknowledged.append(api)
+        for api in acknowledged:
+            self.set(gateway, api, None)
+
+    def _seen_again(self, gateway: str, api: str, connection: str, at: int) -> bool:
+        trial = self._trials.get((gateway, api))
+        if trial is None or trial.since is None or at <= trial.since or not connection:
+            return False
+        trial.sightings[connection] += 1
+        return trial.sightings[connection] >= SIGHTINGS
+
+    @property
+    def untimed(self) -> bool:
+        """Whether there are trials of which it is not known where the status topic ended when they began."""
+        return any(trial.since is None for trial in self._trials.values())
+
+    def timed(self, end: int) -> None:
+        """All trials are on the config topic; the status topic ends there."""
+        for trial in self._trials.values():
+            if trial.since is None:
+                trial.since = end
+
+    def to_blame(self, gateway: str, causes: Iterable[Cause]) -> list[Pending]:
+        """What of the causes of a rejected entry in force no node ever acknowledged."""
+        if not self.anything_pending(gateway):
+            return []
+        found = ((cause, self.get(gateway, cause.api)) for cause in causes)
+        return [pending for cause, pending in found if pending is not None and pending.cause == cause]
+
+    # -- the config topic
+
+    @property
+    def changed(self) -> bool:
+        """Whether there are notes to be put."""
+        return bool(self._changed)
+
+    def load(self, entry: Entry) -> None:
+        """Takes up a note. Entries that are none are passed over."""
+        gateway, _, _ = entry.name.partition("/apis/")
+        if entry.type == PENDING:
+            first, *others = entry.causes
+            said = entry.version.split()
+            good = others.pop(0) if GOOD in said else None
+            pending = Pending(first, good, tuple(others), entry.position, trial=TRIAL in said)
+            self.set(gateway, first.api, pending)
+            self._unsorted.add(gateway)
+            self._changed.pop((PENDING, gateway, first.api))
+        elif entry.type == SUSPECT:
+            first, *others = entry.causes
+            group = (gateway, group_of(first.context))
+            self._suspects.setdefault(group, {})[first.api] = Suspect(first, tuple(others))
+
+    def notes(self, partition: int) -> list[Entry]:
+        """The notes that are to be put; those that no longer hold without a body."""
+        return [self._note(*key, partition) for key in self._changed]
+
+    def noted(self) -> None:
+        """All notes are on the config topic."""
+        self._changed.clear()
+
+    def _note(self, type: str, gateway: str, api: str, partition: int) -> Entry:
+        name = f"{gateway}/apis/{api}/{partition}"
+        if type == PENDING and (pending := self.get(gateway, api)) is not None:
+            good = (pending.good,) if pending.good is not None else ()
+            version = (GOOD if good else NO_GOOD) + (f" {TRIAL}" if pending.trial else "")
+            causes = (pending.cause, *good, *pending.candidates)
+            return Entry("", "", type, name, version, pending.covered, b"-", (), causes)
+        if type == SUSPECT and (suspect := self._suspected(gateway, api)) is not None:
+            causes = (suspect.cause, *suspect.candidates)
+            return Entry("", "", type, name, NO_GOOD, 0, b"-", (), causes)
+        return Entry("", "", type, name, "", 0, b"")
+
+    # -- inside
+
+    def _count(self, gateway: str, pending: Pending, by: int) -> None:
+        group = (gateway, group_of(pending.cause.context))
+        self._in_group[group] += by
+        if not self._in_group[group]:
+            del self._in_group[group]
+
+    def _suspected(self, gateway: str, api: str) -> Suspect | None:
+        found = (s[api] for group, s in self._suspects.items() if group[0] == gateway and api in s)
+        return next(found, None)

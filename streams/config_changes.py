@@ -1,0 +1,286 @@
+"""What the gateways of one partition are to run: the changes since the last put to the config topic, and
+the put.
+
+Its state is the config topic itself: what is in force, which of it no node has acknowledged yet
+(`streams.acceptance`), and how far the events and the status topic are followed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from gateways.compiler import group_of
+from gateways.entry import Cause, Entry
+from schemas.status import DeliveryReported
+from streams.acceptance import Acceptance, Group, Pending
+from streams.config_topic import Putting
+from streams.contributions import Contributions
+from streams.delivery_reports import published, refused
+from streams.group_compiling import CannotCompile, GroupCompiler
+from streams.requirements import Requirements, Resource
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+POSITION = "signalbox.io/position"
+"""The entry type that says up to where the events, and the status topic, are in the config topic, put with
+what they changed: a power failure that takes one takes the other, and both are done again."""
+BREATH_SECONDS = 0.005
+"""How long compiling may keep the loop to itself."""
+FOLLOWED = 2_000
+"""Positions on the status topic after which ours is put, even when nothing else is."""
+
+Current = Callable[[str, str, str], Entry | None]
+"""The entry in force for a gateway, type and name."""
+
+
+@dataclass(slots=True)
+class ConfigChanges:
+    """One task at a time may use it: whoever awaits anything here holds the turn of gateway sync.
+
+    `position` is up to where the events are in the config topic. `followed` is up to where the status topic
+    has been read; None when nodes answer in this process.
+    """
+
+    config: Putting
+    current: Current
+    compiler: GroupCompiler
+    report: Callable[[Sequence[DeliveryReported]], None]
+    partition: int
+    followed: int | None = None
+    position: int = 0
+    contributions: Contributions = field(default_factory=Contributions)
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    _requirements: Requirements = field(default_factory=Requirements)
+    _followed: int | None = None
+    """What the config topic says of `followed`."""
+
+    # What is not on the config topic yet, all empty after each put:
+    _dirty: dict[Group, int] = field(default_factory=dict[Group, int])
+    """Groups that changed, with the position of the event."""
+    _ready: dict[Group, Sequence[Entry]] = field(default_factory=dict[Group, Sequence[Entry]])
+    """What differs in those of them that are compiled."""
+    _before: dict[tuple[str, str], tuple[Cause | None, Pending | None]] = field(
+        default_factory=dict[tuple[str, str], tuple[Cause | None, Pending | None]]
+    )
+    """By gateway and API that changed: what is in force."""
+    _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
+    """Shared resources that a group needs no longer, to be removed unless another one does."""
+    _refused: dict[tuple[str, str], DeliveryReported] = field(
+        default_factory=dict[tuple[str, str], DeliveryReported]
+    )
+    """By gateway and deployment."""
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Takes up the state from the config topic."""
+        for entry in entries:
+            if entry.gateway:
+                self._load(entry)
+            elif entry.type == POSITION and entry.name == f"events/{self.partition}":
+                self.position = entry.position
+            elif entry.type == POSITION and entry.name == f"status/{self.partition}":
+                self.followed = self._followed = entry.position
+            else:
+                self.acceptance.load(entry)
+
+    def _load(self, entry: Entry) -> None:
+        for cause in entry.causes:
+            self.contributions.place(entry.gateway, group_of(cause.context), cause)
+        for group in {group_of(cause.context) for cause in entry.causes}:
+            needs = self._requirements.of(entry.gateway, group)
+            self._requirements.set(entry.gateway, group, needs | frozenset(entry.requires))
+
+    # -- what events change
+
+    def deploy(self, gateway: str, cause: Cause, position: int) -> None:
+        """A gateway is to serve a deployment."""
+        self._refused.pop((gateway, cause.deployment), None)
+        before = self.contributions.cause(gateway, cause.api)
+        self._place(gateway, cause, position)
+        self.acceptance.deployed(gateway, cause, before, position)
+
+    def refuse(self, gateway: str, cause: Cause, reason: str, position: int) -> None:
+        """A gateway is not to serve a deployment that was decided: reported with the next put."""
+        self.acceptance.decided_anew(gateway, cause.api)
+        self._refused[gateway, cause.deployment] = refused(gateway, cause, reason, position)
+
+    def stop(self, gateway: str, api: str, position: int) -> None:
+        """A gateway is to serve nothing of an API."""
+        self._remove(gateway, api, position)
+        self.acceptance.stopped(gateway, api)
+
+    def settings_changed(self, gateway: str, position: int) -> None:
+        """All groups of a gateway are to be compiled anew."""
+        for group in tuple(self.contributions.groups.get(gateway, ())):
+            self._touch((gateway, group), position)
+
+    def differing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+        """Those that are not in force as they are."""
+        return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
+
+    # -- what nodes answer
+
+    async def rejected(self, entry: Entry, reason: str) -> None:
+        """A node rejected an entry: what no node acknowledged of it is taken back.
+
+        An entry that is not in force any more needs not be taken back: nodes answer its successor too.
+        Raises LogUnavailable.
+        """
+        if self._dirty:
+            await self.put(self.position)
+        current = self.current(*entry.key)
+        if current is None or current.version != entry.version:
+            return
+        gateway, position = entry.gateway, self.position
+        pending = self.acceptance.to_blame(gateway, current.causes)
+        if len(pending) == 1:
+            (blamed,) = pending
+            self.refuse(gateway, blamed.cause, reason or "rejected by a node", position)
+            back = blamed.without(position)
+            self._go_back(gateway, blamed.cause.api, back.cause if back else blamed.good, position)
+            self.acceptance.set(gateway, blamed.cause.api, back)
+        else:
+            for each in pending:
+                self._go_back(gateway, each.cause.api, each.good, position)
+                self.acceptance.suspect(gateway, each)
+        await self.put_answers()
+
+    async def put_answers(self) -> None:
+        """Puts what follows from what nodes answered. Raises LogUnavailable."""
+        self._try_suspects(self.position)
+        behind = 0 if self.followed is None else self.followed - (self._followed or 0)
+        # Who reads the status topic would read it again after a crash.
+        if self._dirty or behind >= FOLLOWED or (self.followed is None and self.acceptance.changed):
+            await self.put(self.position)
+
+    # -- what is to be in force
+
+    def _touch(self, group: Group, position: int) -> None:
+        self._dirty[group] = position
+        self._ready.pop(group, None)
+
+    def _note_before(self, gateway: str, api: str) -> None:
+        known = (self.contributions.cause(gateway, api), self.acceptance.get(gateway, api))
+        self._before.setdefault((gateway, api), known)
+
+    def _place(self, gateway: str, cause: Cause, position: int) -> None:
+        self._note_before(gateway, cause.api)
+        for group in self.contributions.place(gateway, group_of(cause.context), cause):
+            self._touch((gateway, group), position)
+
+    def _remove(self, gateway: str, api: str, position: int) -> None:
+        self._note_before(gateway, api)
+        for group in self.contributions.remove(gateway, api):
+            self._touch((gateway, group), position)
+
+    def _go_back(self, gateway: str, api: str, cause: Cause | None, position: int) -> None:
+        if cause is None:
+            self._remove(gateway, api, position)
+        else:
+            self._place(gateway, cause, position)
+
+    def _try_suspects(self, position: int) -> None:
+        for gateway, suspect in self.acceptance.due():
+            cause = suspect.cause
+            good = self.contributions.cause(gateway, cause.api)
+            self._place(gateway, cause, position)
+            pending = Pending(cause, good, suspect.candidates, position + 1, trial=True)
+            self.acceptance.set(gateway, cause.api, pending)
+
+    # -- compiling and putting
+
+    async def put(self, position: int, others: Sequence[Entry] = ()) -> int:
+        """Compiles the groups that changed and puts what differs; how many entries. Raises LogUnavailable."""
+        began = perf_counter()
+        self._try_suspects(position)
+        while waiting := [group for group in self._dirty if group not in self._ready]:
+            for group in waiting:
+                self._ready[group] = await self._compiled(group, self._dirty[group])
+                if perf_counter() - began > BREATH_SECONDS:
+                    await asyncio.sleep(0)
+            self._try_suspects(position)
+        changed = [*others, *(entry for entries in self._ready.values() for entry in entries)]
+        await self._publish(changed, position)
+        return len(changed)
+
+    async def _compiled(self, group: Group, position: int) -> Sequence[Entry]:
+        """What differs in one group from what is in force, without what cannot be compiled."""
+        gateway, name = group
+        try:
+            entries = await self.compiler.group(*group, self._causes(group), position)
+        except CannotCompile as error:
+            await self._take_back(group, position)
+            try:
+                entries = await self.compiler.group(*group, self._causes(group), position)
+            except CannotCompile:
+                logger.error("%s: the APIs under /%s stay as they are: %s", gateway, name, error)
+                return ()
+        needs = frozenset(resource for entry in entries for resource in entry.requires)
+        shared = [replace(e, causes=()) if (e.type, e.name) in needs else e for e in entries]
+        for resource in sorted(self._requirements.set(gateway, name, needs)):
+            self._left[gateway, resource] = None
+        return self.differing(shared)
+
+    def _causes(self, group: Group) -> Collection[Cause]:
+        return self.contributions.of(*group).values()
+
+    async def _take_back(self, group: Group, position: int) -> None:
+        """Refuses those changes of a group that cannot be compiled; what was in force before stays."""
+        gateway, name = group
+        base = {cause.api: cause for cause in self._causes(group)}
+        suspects: list[Cause] = []
+        for cause in tuple(base.values()):
+            before, _ = self._before.get((gateway, cause.api), (cause, None))
+            if before != cause:
+                suspects.append(cause)
+                del base[cause.api]
+                if before is not None and group_of(before.context) == name:
+                    base[cause.api] = before
+        for cause, reason in await self.compiler.refused(*group, base, suspects, position):
+            before, pending = self._before[gateway, cause.api]
+            self._go_back(gateway, cause.api, before, position)
+            self.acceptance.set(gateway, cause.api, pending)
+            self.refuse(gateway, cause, reason, position)
+
+    async def _publish(self, changed: Sequence[Entry], position: int) -> None:
+        """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
+        reports = [*self._refused.values(), *published(changed, self.current)]
+        removals = [
+            removal(current, position)
+            for gateway, resource in self._left
+            if not self._requirements.needed(gateway, resource)
+            and (current := self.current(gateway, *resource)) is not None
+        ]
+        followed = self.followed
+        notes = self.acceptance.notes(self.partition)
+        await self.config.put([*changed, *removals, *notes, *self._marks(position, followed)])
+        self.position, self._followed = position, followed
+        self.acceptance.noted()
+        for unput in (self._dirty, self._ready, self._before, self._left, self._refused):
+            unput.clear()
+        self.report(reports)
+
+    def _marks(self, position: int, followed: int | None) -> list[Entry]:
+        marks = [_mark("events", self.partition, position)]
+        if followed is not None and followed != self._followed:
+            marks.append(_mark("status", self.partition, followed))
+        return marks
+
+
+def _mark(topic: str, partition: int, position: int) -> Entry:
+    return Entry("", "", POSITION, f"{topic}/{partition}", str(position), position, b"-")
+
+
+def removal(entry: Entry, position: int) -> Entry:
+    """What takes an entry off the config topic."""
+    return replace(entry, version="", position=position, body=b"", requires=(), causes=())
+
+
+def _same(entry: Entry, current: Entry | None) -> bool:
+    return (
+        current is not None
+        and entry.version == current.version
+        and entry.causes == current.causes
+        and entry.requires == current.requires
+    )

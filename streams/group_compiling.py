@@ -1,0 +1,178 @@
+"""From the deployments of a group to its entries, and which of several deployments cannot be compiled.
+
+The one module of gateway sync that knows translators. It holds no state but what it has read and compiled
+lately.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateways.compiler import compile_api
+from gateways.entry import Cause, Entry
+from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, told
+from gateways.translator import Translator
+from streams.log import MessageTooLarge
+from streams.register_reading import NotInLog, Recent, RegisterReading
+
+KEPT = 1024
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+
+class CannotCompile(Exception):
+    """A gateway cannot have what was asked for; the text tells users why. Trying again does not help."""
+
+
+Refused = tuple[Cause, str]
+"""A deployment that cannot be compiled, and why."""
+
+
+@dataclass(slots=True)
+class GroupCompiler:
+    """`require_size` raises MessageTooLarge for an entry that the config topic does not take.
+
+    Whatever cannot be read raises what the log raises: LogUnavailable, LogDamaged.
+    """
+
+    reading: RegisterReading
+    translators: Mapping[str, Translator]
+    probe_secret: Callable[[str], str]
+    require_size: Callable[[Entry], None]
+    _compiled: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
+
+    async def settings(self, gateway: str) -> GatewaySettings:
+        """Of a gateway's subject. Raises CannotCompile."""
+        organization, name = organization_and_name(gateway)
+        try:
+            fields = await self.reading.gateway(organization, name)
+        except NotInLog as error:
+            raise CannotCompile(str(error)) from error
+        return GatewaySettings(
+            subject=gateway,
+            kind=fields.kind,
+            address=fields.address,
+            port=fields.port,
+            revision_header=fields.revision_header,
+            probe_secret=self.probe_secret(gateway),
+        )
+
+    def forget(self, gateway: str, deployment: str) -> None:
+        """Compiles a deployment anew when it is asked for next."""
+        self._compiled.pop(f"{organization_and_name(gateway)[0]}/{deployment}", None)
+
+    async def check(self, gateway: str, cause: Cause) -> None:
+        """Whether a gateway can serve a deployment by itself. Raises CannotCompile."""
+        where = f"{gateway}: deployment {cause.deployment}"
+        settings = await self.settings(gateway)
+        api = await self._deployed(gateway, cause)
+        with _explained(where):
+            findings = self.translators[settings.kind].check(api)
+        if findings:
+            raise CannotCompile(told(findings))
+
+    async def listener(self, gateway: str, position: int) -> Sequence[Entry]:
+        """What a gateway needs before any API. Raises CannotCompile."""
+        settings = await self.settings(gateway)
+        with _explained(f"{gateway}: the listener"):
+            return self.translators[settings.kind].listener_entries(settings, position)
+
+    async def group(
+        self, gateway: str, group: str, causes: Iterable[Cause], position: int
+    ) -> tuple[Entry, ...]:
+        """All entries of a group with these deployments, each small enough for the config topic.
+
+        Raises CannotCompile.
+        """
+        where = f"{gateway}: the APIs under /{group}"
+        settings = await self.settings(gateway)
+        apis = [await self._deployed(gateway, cause) for cause in sorted(causes, key=lambda c: c.api)]
+        with _explained(where):
+            entries = self.translators[settings.kind].api_entries(settings, group, apis, position)
+            for entry in entries:
+                self.require_size(entry)
+        return entries
+
+    async def refused(
+        self,
+        gateway: str,
+        group: str,
+        base: Mapping[str, Cause],
+        suspects: Sequence[Cause],
+        position: int,
+    ) -> list[Refused]:
+        """Which of the suspects cannot be compiled together with `base`, found by halving.
+
+        `base` is what the group has without them, by API. When that cannot be compiled itself, none of them
+        can.
+        """
+        try:
+            await self.group(gateway, group, base.values(), position)
+        except CannotCompile as error:
+            return [(cause, f"the other APIs under /{group}: {error}") for cause in suspects]
+        refused: list[Refused] = []
+        await self._admit(gateway, group, dict(base), suspects, position, refused)
+        return refused
+
+    async def _admit(
+        self,
+        gateway: str,
+        group: str,
+        base: dict[str, Cause],
+        suspects: Sequence[Cause],
+        position: int,
+        refused: list[Refused],
+    ) -> None:
+        """Adds to `base` those of the suspects that can be compiled with it, to `refused` the others."""
+        if not suspects:
+            return
+        wanted = {**base, **{cause.api: cause for cause in suspects}}
+        await asyncio.sleep(0)
+        try:
+            await self.group(gateway, group, wanted.values(), position)
+        except CannotCompile as error:
+            if len(suspects) == 1:
+                refused.append((suspects[0], str(error)))
+                return
+            half = len(suspects) // 2
+            await self._admit(gateway, group, base, suspects[:half], position, refused)
+            await self._admit(gateway, group, base, suspects[half:], position, refused)
+        else:
+            base.update(wanted)
+
+    async def _deployed(self, gateway: str, cause: Cause) -> DeployedApi:
+        """Raises CannotCompile."""
+        organization, _ = organization_and_name(gateway)
+        key = f"{organization}/{cause.deployment}"
+        if key not in self._compiled:
+            try:
+                spec = await self.reading.spec(organization, cause.api, cause.revision)
+            except NotInLog as error:
+                raise CannotCompile(str(error)) from error
+            with _explained(f"{gateway}: deployment {cause.deployment}"):
+                api = compile_api(organization, cause.api, cause.revision, cause.deployment, spec)
+                self._compiled.keep(key, api)
+        return self._compiled[key]
+
+
+@contextmanager
+def _explained(where: str) -> Generator[None]:
+    """For what is computed: whatever is raised inside becomes CannotCompile."""
+    try:
+        yield
+    except MessageTooLarge as error:
+        raise CannotCompile(f"the configuration would be too large: {error}") from error
+    except UnsupportedError as error:
+        raise CannotCompile(str(error)) from error
+    except Exception as error:
+        # A defect in a translator must stop neither the other APIs nor this process.
+        logger.exception("%s could not be compiled", where)
+        raise CannotCompile(f"could not be compiled: {type(error).__name__}") from error
+
+
+def organization_and_name(gateway: str) -> tuple[str, str]:
+    """Of a gateway's subject."""
+    _, organization, _, name = gateway.split("/")
+    return organization, name

@@ -23,7 +23,7 @@ from streams.kafka.authority import Unauthorized
 from streams.kafka.fetching import Fetching
 from streams.kafka.index import LocalIndex
 from streams.kafka.lookup import records_at
-from streams.kafka.producing import REQUEST_SECONDS, ROOM, started_producer, stopped, unavailable
+from streams.kafka.producing import PRODUCE_SECONDS, ROOM, retrieved, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
 from streams.kafka.tails import Tails
@@ -259,19 +259,23 @@ class KafkaLog:
         for some in messages.values():
             require_sizes(name, some, limit)
         producer: AIOKafkaProducer | None = None
+        sent: dict[int, list[asyncio.Future[RecordMetadata]]] = {}
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(PRODUCE_SECONDS):
                 producer = await self._shared_producer()
-                sent: dict[int, list[asyncio.Future[RecordMetadata]]] = {}
                 for partition, some in messages.items():
-                    sent[partition] = [
-                        await producer.send(name, m.value, m.key, partition, headers=m.headers) for m in some
-                    ]
+                    futures = sent[partition] = []
+                    for m in some:
+                        futures.append(
+                            await producer.send(name, m.value, m.key, partition, headers=m.headers)
+                        )
                 return {
                     partition: [(await future).offset + 1 for future in futures]
                     for partition, futures in sent.items()
                 }
         except (KafkaError, OSError, TimeoutError) as error:
+            for future in (future for futures in sent.values() for future in futures):
+                future.add_done_callback(retrieved)
             # Some errors a producer never gets over, and it does not say which.
             if producer is not None and self._producer is producer:
                 self._producer = None

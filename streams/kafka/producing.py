@@ -8,12 +8,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer import sender
 
+from streams.commanding import APPEND_SECONDS
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogUnavailable, MessageTooLarge
 
 TRANSACTION_SECONDS = 15
 """How long a transaction of a process that died holds up readers when nobody takes its place."""
 REQUEST_SECONDS = 10
+PRODUCE_SECONDS = 0.75 * APPEND_SECONDS
+"""How long the broker may take to acknowledge messages. Before whoever hands them in gives up, or a producer
+that is stuck would never be known as such and replaced."""
 STOP_SECONDS = 1.0
 ROOM = 8
 """Events, snapshots and configuration may be so many times as large as the largest command."""
@@ -75,6 +79,12 @@ def _stopped(stopping: asyncio.Task[None]) -> None:
     _stopping.discard(stopping)
     if not stopping.cancelled() and (error := stopping.exception()) is not None:
         logging.getLogger("signalbox.kafka").debug("a producer that is given up: %r", error)
+
+
+def retrieved(done: asyncio.Future[Any]) -> None:
+    """Takes the error of a future that nobody awaits any more: another one has told it."""
+    if not done.cancelled():
+        done.exception()
 
 
 def unavailable(settings: KafkaSettings, error: BaseException) -> LogUnavailable:

@@ -14,6 +14,10 @@ WAIT_MS = 500
 LAG_SECONDS = 0.05
 KEPT = 4_000
 """Records kept of what was read last, for others who read the same."""
+KEPT_BYTES = 4 << 20
+"""Of a partition, at most, or the records of one fetch: a process has a tail for each it reads."""
+FRAME = 200
+"""Bytes that a kept record takes beside its contents, about."""
 
 Decode = Callable[[TopicPartition, ConsumerRecord], Record]
 
@@ -32,6 +36,8 @@ class Tail:
         self._decode = decode
         self._offsets: list[int] = []
         self._kept: list[ConsumerRecord | Record] = []
+        self._sizes: list[int] = []
+        self._bytes = 0
         self._start = self._next = 0
         self._from: int | None = None
         self._frontier = 0
@@ -100,21 +106,38 @@ class Tail:
     def _take(self, start: int, fetched: Fetched) -> None:
         """Keeps what was fetched from offset `start`, joined to what is kept where it follows."""
         if not self._start <= start <= self._next:
-            self._offsets, self._kept = [], []
+            self._forget(len(self._kept))
             self._start = self._next = start
         last = self._offsets[-1] if self._offsets else -1
         new = [m for m in fetched.messages if m.offset > last]
         self._offsets.extend(m.offset for m in new)
         self._kept.extend(new)
+        sizes = [_size(message) for message in new]
+        self._sizes.extend(sizes)
+        self._bytes += sum(sizes)
         self._next = max(self._next, fetched.following)
-        if (surplus := len(self._kept) - max(KEPT, len(new))) > 0:
+        if surplus := self._surplus(len(self._kept) - len(new)):
             self._start = self._offsets[surplus - 1] + 1
-            del self._offsets[:surplus]
-            del self._kept[:surplus]
+            self._forget(surplus)
         if fetched.messages:
             self._last = max(self._last, fetched.messages[-1].offset)
         if start <= self._frontier <= fetched.following:
             self._frontier = fetched.following
+
+    def _surplus(self, old: int) -> int:
+        """How many of the `old` records are to be forgotten, the oldest first."""
+        surplus = max(0, min(old, len(self._kept) - KEPT))
+        over = self._bytes - KEPT_BYTES - sum(self._sizes[:surplus])
+        while over > 0 and surplus < old:
+            over -= self._sizes[surplus]
+            surplus += 1
+        return surplus
+
+    def _forget(self, records: int) -> None:
+        self._bytes -= sum(self._sizes[:records])
+        del self._offsets[:records]
+        del self._kept[:records]
+        del self._sizes[:records]
 
     def _decoded(self, index: int) -> Record:
         kept = self._kept[index]
@@ -123,6 +146,11 @@ class Tail:
         record = self._decode(self._place, kept)
         self._kept[index] = record
         return record
+
+
+def _size(message: ConsumerRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
+    return len(message.key or b"") + len(message.value or b"") + headers + FRAME
 
 
 class Tails:

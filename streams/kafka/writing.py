@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -21,6 +20,7 @@ from streams.kafka.producing import (
     REQUEST_SECONDS,
     ROOM,
     require_size,
+    retrieved,
     started_producer,
     stopped,
     unavailable,
@@ -198,7 +198,7 @@ class PartitionWriter:
             # The first error tells what is wrong; the others say the same.
             for each in (*committing, *(future for sent in sending for _, future in sent)):
                 each.cancel()
-                each.add_done_callback(_heard)
+                each.add_done_callback(retrieved)
             raise
         for write, at in zip(writes, positions, strict=True):
             if write.first is not None and at and at[0] != write.first:
@@ -210,11 +210,6 @@ class PartitionWriter:
 
 Sent = list[tuple[int, asyncio.Future[RecordMetadata]]]
 """How many messages each batch holds, and where it went."""
-
-
-def _heard(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 async def _send(producer: AIOKafkaProducer, write: Write) -> Sent:

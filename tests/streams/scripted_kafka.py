@@ -53,6 +53,8 @@ class ScriptedBroker:
     """So many fetches are answered without content."""
     stale: int = 0
     """So many fetches are answered by a replica that lost its place and has nothing."""
+    most: int = 1_000
+    """Records of an answer."""
     requests: list[int] = field(default_factory=list[int])
     """Offsets that were fetched."""
 
@@ -101,5 +103,6 @@ class ScriptedBroker:
         if self.stale or not self.beginning <= offset <= self.end:
             self.stale = max(0, self.stale - 1)
             return fetched(PLACE, -1, code=OUT_OF_RANGE)
-        records = b"".join(bytes(batch("n", base=at)) for at in range(offset, stable - self.removed))
+        upto = min(stable - self.removed, offset + self.most)
+        records = b"".join(bytes(batch("n", base=at)) for at in range(offset, upto))
         return fetched(PLACE, stable, records)

@@ -141,3 +141,30 @@ async def test_records_near_to_each_other_are_read_with_one_fetch(broker: Script
 
 def test_records_far_from_each_other_are_read_apart():
     assert stretches([9_000, 1, 400, 9_001, 1]) == [[1, 400], [9_000, 9_001]]
+
+
+async def test_a_tail_keeps_what_was_read_last_up_to_a_number_of_bytes(
+    broker: ScriptedBroker, tails: Tails, monkeypatch: pytest.MonkeyPatch
+):
+    # given a tail that has room for some 20 records, read in portions of 10
+    monkeypatch.setattr("streams.kafka.tails.KEPT_BYTES", 20 * 210)
+    broker.end, broker.most = 100, 10
+    for after in range(0, 100, 10):
+        assert await positions(tails, after) == list(range(after + 1, after + 11))
+    fetches = len(broker.requests)
+    # then the last ones are kept and the ones before are not
+    assert await positions(tails, 85) == list(range(86, 101))
+    assert len(broker.requests) == fetches
+    assert await positions(tails, 70) == list(range(71, 81))
+    assert len(broker.requests) == fetches + 1
+
+
+async def test_a_tail_keeps_the_records_of_one_fetch_however_large(
+    broker: ScriptedBroker, tails: Tails, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("streams.kafka.tails.KEPT_BYTES", 1)
+    broker.end, broker.most = 20, 10
+    read = [record.position for after in (0, 10) for record in await tails.read(PLACE, after, 5)]
+    assert read == [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    assert await positions(tails, 15) == [16, 17, 18, 19, 20]
+    assert len(broker.requests) == 2

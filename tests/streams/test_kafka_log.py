@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from streams import commanding
+from streams.kafka import producing
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
-from streams.log import MessageTooLarge, Record, Topic
+from streams.log import LogUnavailable, MessageTooLarge, Record, Topic
 from tests.streams.envelopes import envelope
 from tests.streams.log_contract import LogContract, OpenLog
 
@@ -79,5 +81,31 @@ async def test_a_parked_message_may_be_larger_than_the_batches_of_its_producer(
         large = envelope("large", data={"text": "x" * 5_000_000})
         await log.append("parked", [envelope("before"), large, envelope("after")])
         assert [r.envelope.id for r in await everything(log, "parked")] == ["before", "large", "after"]
+    finally:
+        await log.close()
+
+
+async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_give_up(
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert producing.PRODUCE_SECONDS < commanding.APPEND_SECONDS
+    monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", 0.2)
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        submitting = commanding.Commanding(log)
+        await submitting.submit([envelope("before")])
+        stuck = asyncio.Event()
+
+        async def hang(*message: object, **options: object) -> None:
+            stuck.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(log._producer, "send", hang)
+        with pytest.raises(LogUnavailable):
+            await submitting.submit([envelope("meanwhile")])
+        assert stuck.is_set()
+        monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", producing.PRODUCE_SECONDS)
+        await submitting.submit([envelope("after")])
+        assert [r.envelope.id for r in await everything(log, "commands")] == ["before", "after"]
     finally:
         await log.close()

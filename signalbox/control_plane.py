@@ -11,12 +11,14 @@ from projections.queries import NotReady, ReadModels
 from projections.store import open_store
 from schemas import asyncapi
 from schemas.envelope import Envelope
+from schemas.identity import timestamp
 from schemas.outcome import Outcome
-from schemas.status import Status
+from schemas.status import NodeReported, Status
 from signalbox.data_plane import DataPlane
 from signalbox.demo import Demo
 from signalbox.first_start import deploy_sample, make_house, move_gateway
 from signalbox.gauges import ReadModelGauges
+from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.parts import Parts
 from signalbox.ports import remembered_port
 from signalbox.serving import HttpServer
@@ -99,15 +101,36 @@ class ControlPlane:
 
         self._gateways.report = report
         self._gateways.compiled = lambda entries, seconds: self._telemetry.compile.record(seconds)
-        for gateway in self._gateways.store.gateways():
-            entries = self._gateways.store.entries(gateway)
-            causes = [cause for entry in entries for cause in entry.causes]
-            names = list({cause.deployment: None for cause in causes})
-            try:
-                reports = await self._read_models.reports(gateway.split("/")[1], names)
-            except NotReady:
-                return  # the first start: nothing was reported yet
-            self._gateways.delivery.remember(gateway, causes, reports)
+        try:
+            for gateway in self._gateways.store.gateways():
+                report(await self._left(gateway))
+            self._gateways.remember(frozenset(await self._proved(LOCAL_GATEWAY)).__contains__)
+        except NotReady:
+            return  # the first start: nothing was reported yet
+
+    async def _left(self, gateway: str) -> list[Status]:
+        """That the nodes are gone which were connected when this process ended: they connect anew."""
+        _, organization, _, name = gateway.split("/")
+        return [
+            NodeReported(
+                organization=organization,
+                name=name,
+                at=timestamp(),
+                node=node["node"],
+                connected=False,
+                connection=node.get("connection", ""),
+            )
+            for node in await self._read_models.nodes(organization, name)
+            if node["connected"]
+        ]
+
+    async def _proved(self, gateway: str) -> list[str]:
+        """The deployments in force on a gateway that were proved to serve there."""
+        entries = self._gateways.store.entries(gateway)
+        names = list({cause.deployment: None for entry in entries for cause in entry.causes})
+        _, organization, _, name = gateway.split("/")
+        reports = await self._read_models.reports(organization, names)
+        return [r["deployment"] for r in reports if r["gateway"] == name and r["fact"] == "serving"]
 
     def _decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         self._commanding.decided(outcome for _, outcome in decisions)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from gateways.entry import Cause
 from schemas.status import Status
-from signalbox.delivery import Delivery
+from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
 from signalbox.envoy import EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
@@ -22,8 +22,10 @@ from streams.config_topic import ConfigTopic
 from streams.gateway_sync import GatewaySync
 from streams.log import Log
 from xds.bootstrap import bootstrap
+from xds.observer import Connection, Progress
 
 STOP_SECONDS = 2.0
+PROGRESS_SECONDS = 10.0
 
 
 class DataPlane:
@@ -38,12 +40,14 @@ class DataPlane:
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.compiled: Callable[[int, float], None] = _unmeasured
         self._probed: dict[str, str] = {}  # of each API the deployment that was probed last
+        self._proved: dict[str, str] = {}  # of each API the deployment that was proved to serve last
         self.delivery = Delivery(
             lambda messages: self.report(messages),
             self._probe,
             lambda gateway, entries: self.sync.acknowledged(gateway, entries),
             lambda gateway, entries: self.sync.refused(gateway, entries),
             lambda listener, reason: self._discovery.offer_again_later(listener, reason),
+            self._caught_up,
         )
         self._discovery = Discovery(self.delivery)
         self.store = self._discovery.store
@@ -66,10 +70,7 @@ class DataPlane:
                 settings.gateway.port,
                 probe_secret(probe_key, LOCAL_GATEWAY),
             ),
-            self.delivery.serving,
-            on_given_up=lambda target, _: self.delivery.unproved(
-                target.deployment, target.api, LOCAL_GATEWAY, NODE
-            ),
+            self._serving,
         )
 
     async def start(self) -> None:
@@ -104,6 +105,7 @@ class DataPlane:
     def begin(self) -> None:
         """Takes the proxies' answers, and follows the events."""
         self.delivery.begin()
+        self._parts.run("progress of gateways", self._progress())
         self._parts.run("gateway sync", self.sync.run())
         self._parts.run("gateway sync's repairs", self.sync.repair())
 
@@ -111,16 +113,42 @@ class DataPlane:
         """Loading them is slow: not to be on the way of the first change."""
         await asyncio.to_thread(Translators().load)
 
-    def _probe(self, gateway: str, cause: Cause) -> None:
+    def remember(self, proved: Callable[[str], bool]) -> None:
+        """Takes up which deployments were proved to serve before a restart of ours. The others are probed."""
+        for entry in self.store.entries(LOCAL_GATEWAY):
+            self._proved |= {c.api: c.deployment for c in entry.causes if proved(c.deployment)}
+
+    async def _progress(self) -> None:
+        """Reports how far proxies have come where that changed, until cancelled."""
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            for connection, progress in self.server.progress():
+                self.delivery.progressed(connection, progress)
+
+    def _caught_up(self, connection: Connection, progress: Progress) -> None:
+        """Probes what the proxy acknowledged when it connected, and nobody has proved to serve yet."""
+        if connection.gateway != LOCAL_GATEWAY:
+            return
+        lacking = {lack.deployment for lack in progress.lacking}
+        for entry in self.store.entries(connection.gateway):
+            for cause in entry.causes if entry.position <= progress.acknowledged else ():
+                if cause.deployment not in lacking and self._proved.get(cause.api) != cause.deployment:
+                    self._probe(connection.gateway, cause, entry.position)
+
+    def _probe(self, gateway: str, cause: Cause, position: int) -> None:
         """Only the listener of our own Envoy is within reach."""
         if gateway == LOCAL_GATEWAY and self._settings.envoy:
             before = self._probed.get(cause.api)
             if before is not None and before != cause.deployment:
                 self._prober.forget(before)
             self._probed[cause.api] = cause.deployment
-            self._prober.submit(
-                Target(cause.deployment, cause.api, cause.revision, cause.context, cause.host)
-            )
+            self._prober.submit(Target.of(cause, position))
+
+    def _serving(self, target: Target, gateway: str, node: str, at: str) -> None:
+        self._proved[target.api] = target.deployment
+        connection = self.delivery.connection(gateway, node)
+        message = serving(target, gateway, node, connection, at)
+        self.report([message])
 
 
 def _nobody(messages: Sequence[Status]) -> None:

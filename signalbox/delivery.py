@@ -1,24 +1,29 @@
 """From what proxies answer to status messages, probes and durations."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from gateways.entry import Cause, Entry
 from schemas.identity import timestamp
-from schemas.status import DeliveryReported, Fact, NodeReported, Status
+from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
+from signalbox.probing import Target
+from xds.observer import Connection, Delivered, Progress
 from xds.order import LISTENER
 
 Report = Callable[[Sequence[Status]], None]
-Probe = Callable[[str, Cause], None]
-"""Asks for proof that a gateway (its subject) serves a deployment."""
+Probe = Callable[[str, Cause, int], None]
+"""Asks for proof that a gateway (its subject) serves a deployment, which came by the event at a position."""
 
 
 @dataclass(slots=True)
 class Delivery:
     """Observes the xDS server; gateway sync hears what was `taken` and what was not.
 
-    `foundation_refused` hears of what all deployments stand on. Everything is held until `begin`.
+    `foundation_refused` hears of what all deployments stand on, `caught_up` of the first progress on each
+    connection. Everything is held until `begin`.
+
+    Of a node its connections are kept, the newest last, each with the progress that was reported: what is
+    reported of a node is what its newest connection says.
     """
 
     report: Report
@@ -26,31 +31,11 @@ class Delivery:
     taken: Callable[[str, Sequence[Entry]], None]
     not_taken: Callable[[str, Sequence[Entry]], None]
     foundation_refused: Callable[[Entry, str], None]
-    proxies: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
+    proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
+        default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
+    )
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
-    _running: dict[tuple[str, str, str], str] = field(default_factory=dict[tuple[str, str, str], str])
-    _unproved: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    """Gateways and deployments that were probed in vain."""
-    _agents: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-
-    def remember(self, gateway: str, causes: Iterable[Cause], reports: Iterable[Mapping[str, Any]]) -> None:
-        """Takes up what nodes of `gateway` reported before a restart of ours, so that it is not said again.
-
-        What was acknowledged and not yet proved to serve is probed.
-        """
-        known: dict[str, dict[str, set[str]]] = {}
-        name = gateway.rpartition("/")[2]
-        for report in reports:
-            if report["gateway"] == name:
-                known.setdefault(report["deployment"], {}).setdefault(report["node"], set()).add(
-                    report["fact"]
-                )
-        for cause in causes:
-            for node, facts in known.get(cause.deployment, {}).items():
-                if "acknowledged" in facts:
-                    self._running[gateway, node, cause.api] = cause.deployment
-                    if "serving" not in facts:
-                        self.probe(gateway, cause)
 
     def begin(self) -> None:
         """Tells all that was held, and from now on at once."""
@@ -63,105 +48,141 @@ class Delivery:
             self._held.append(tell)
         return self._held is not None
 
-    def connected(self, gateway: str, node: str, agent: str) -> None:
-        self.proxies[gateway, node] = self.proxies.get((gateway, node), 0) + 1
-        self._agents[gateway, node] = agent
-        self._node(gateway, node, connected=True, agent=agent)
-
-    def disconnected(self, gateway: str, node: str) -> None:
-        left = self.proxies.get((gateway, node), 0) - 1
-        if left > 0:
-            self.proxies[gateway, node] = left
+    def connected(self, connection: Connection) -> None:
+        if self._hold(lambda: self.connected(connection)):
             return
-        self.proxies.pop((gateway, node), None)
-        self._agents.pop((gateway, node), None)
-        self._node(gateway, node, connected=False)
+        self.proxies.setdefault(_node_of(connection), {})[connection] = None
+        self._node(connection, None)
 
-    def still_connected(self) -> None:
-        """Says of every connected node that it still is."""
-        for (gateway, node), agent in self._agents.items():
-            self._node(gateway, node, connected=True, agent=agent)
+    def disconnected(self, connection: Connection) -> None:
+        if self._hold(lambda: self.disconnected(connection)):
+            return
+        newest = self._is_newest(connection)
+        connections = self.proxies[_node_of(connection)]
+        del connections[connection]
+        if not connections:
+            del self.proxies[_node_of(connection)]
+            self._node(connection, None, connected=False)
+        elif newest:
+            left = next(reversed(connections))
+            self._node(left, connections[left])
 
-    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+    def progressed(self, connection: Connection, progress: Progress) -> None:
+        """Reports the node's progress when it is another one than before."""
+        if self._hold(lambda: self.progressed(connection, progress)):
+            return
+        connections = self.proxies.get(_node_of(connection), {})
+        if connection in connections and connections[connection] != progress:
+            self.still_connected(connection, progress)
+
+    def still_connected(self, connection: Connection, progress: Progress) -> None:
+        """Reports the node's progress, whether or not it changed."""
+        if self._hold(lambda: self.still_connected(connection, progress)):
+            return
+        connections = self.proxies.get(_node_of(connection), {})
+        if connection in connections:
+            before, connections[connection] = connections[connection], progress
+            if before is None:
+                self.caught_up(connection, progress)
+            if self._is_newest(connection):
+                self._node(connection, progress)
+
+    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Sending is no fact of a deployment: only what the proxy answers is."""
 
-    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        """Reports each deployment once per node, and has it probed."""
-        if self._hold(lambda: self.acknowledged(gateway, node, entries)):
+    def acknowledged(
+        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+    ) -> None:
+        """Reports the deployments that came, and has them probed."""
+        if self._hold(lambda: self.acknowledged(connection, entries, came)):
             return
-        self.taken(gateway, entries)
-        new: list[Status] = []
-        for entry in entries:
-            for cause in entry.causes:
-                before = self._running.get((gateway, node, cause.api), "")
-                if before == cause.deployment:
-                    if (gateway, before) in self._unproved:
-                        self._unproved.discard((gateway, before))
-                        self.probe(gateway, cause)
-                    continue
-                self._unproved.discard((gateway, before))
-                self._running[gateway, node, cause.api] = cause.deployment
-                new.append(delivery(gateway, cause.deployment, node, "acknowledged", version=entry.version))
-                self.probe(gateway, cause)
-        self.report(new)
+        self.taken(connection.gateway, entries)
+        if came and self._is_newest(connection):
+            self._deliveries(connection, "acknowledged", came)
+            for new in came:
+                self.probe(connection.gateway, new.cause, new.position)
 
-    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
-        if self._hold(lambda: self.refused(gateway, node, entries, reason)):
+    def refused(
+        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+    ) -> None:
+        if self._hold(lambda: self.refused(connection, entries, reason, lacking)):
             return
-        self.report(
-            [
-                delivery(gateway, cause.deployment, node, "refused", version=entry.version, reason=reason)
-                for entry in entries
-                for cause in entry.causes
-                if self._running.get((gateway, node, cause.api)) != cause.deployment
-            ]
-        )
-        self.not_taken(gateway, entries)
+        if self._is_newest(connection):
+            self._deliveries(connection, "refused", lacking, reason)
+        self.not_taken(connection.gateway, entries)
         for entry in entries:
             if entry.type == LISTENER:
                 self.foundation_refused(entry, reason)
 
-    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
         """A removed resource no longer serves the deployments it carried last."""
-        if self._hold(lambda: self.withdrawn(gateway, node, entries)):
+        if self._hold(lambda: self.withdrawn(connection, entries, gone)):
             return
-        for entry in entries:
-            for cause in entry.causes:
-                self._running.pop((gateway, node, cause.api), None)
-                self._unproved.discard((gateway, cause.deployment))
+        if self._is_newest(connection):
+            self._deliveries(connection, "withdrawn", gone)
+
+    def connection(self, gateway: str, node: str) -> str:
+        """The id of the node's newest connection; empty when there is none."""
+        connections = self.proxies.get((gateway, node))
+        return next(reversed(connections)).id if connections else ""
+
+    def _is_newest(self, connection: Connection) -> bool:
+        return self.connection(connection.gateway, connection.node) == connection.id
+
+    def _deliveries(
+        self, connection: Connection, fact: Fact, delivered: Iterable[Delivered], reason: str = ""
+    ) -> None:
         self.report(
             [
-                delivery(gateway, cause.deployment, node, "withdrawn")
-                for entry in entries
-                for cause in entry.causes
+                delivery(
+                    connection.gateway,
+                    one.cause.deployment,
+                    connection.node,
+                    fact,
+                    api=one.cause.api,
+                    revision=one.cause.revision,
+                    position=one.position,
+                    connection=connection.id,
+                    version=one.version,
+                    reason=reason,
+                )
+                for one in delivered
             ]
         )
 
-    def serving(self, deployment: str, gateway: str, node: str, at: str) -> None:
-        self.report([delivery(gateway, deployment, node, "serving", at=at)])
-
-    def unproved(self, deployment: str, api: str, gateway: str, node: str) -> None:
-        """Probed in vain: once more when its configuration is acknowledged again, as after a restart of
-        the proxy."""
-        if self._running.get((gateway, node, api)) == deployment:
-            self._unproved.add((gateway, deployment))
-
-    def _node(self, gateway: str, node: str, *, connected: bool, agent: str = "") -> None:
-        if self._hold(lambda: self._node(gateway, node, connected=connected, agent=agent)):
-            return
-        _, organization, _, name = gateway.split("/")
+    def _node(self, connection: Connection, progress: Progress | None, *, connected: bool = True) -> None:
+        _, organization, _, name = connection.gateway.split("/")
         self.report(
             [
                 NodeReported(
                     organization=organization,
                     name=name,
                     at=timestamp(),
-                    node=node,
+                    node=connection.node,
                     connected=connected,
-                    agent=agent,
+                    agent=connection.agent if connected else "",
+                    connection=connection.id,
+                    acknowledged=progress.acknowledged if progress else None,
+                    exceptions=_exceptions(progress) if progress else (),
+                    listener_refused=progress.listener_refused if progress else "",
                 )
             ]
         )
+
+
+def _node_of(connection: Connection) -> tuple[str, str]:
+    return connection.gateway, connection.node
+
+
+def _exceptions(progress: Progress) -> tuple[NodeException, ...]:
+    return tuple(
+        NodeException(
+            deployment=lack.deployment,
+            state="pending" if lack.reason is None else "refused",
+            reason=lack.reason or "",
+        )
+        for lack in progress.lacking
+    )
 
 
 def delivery(
@@ -170,6 +191,10 @@ def delivery(
     node: str,
     fact: Fact,
     *,
+    api: str = "",
+    revision: int = 0,
+    position: int = 0,
+    connection: str = "",
     version: str = "",
     reason: str = "",
     at: str | None = None,
@@ -185,4 +210,23 @@ def delivery(
         fact=fact,
         version=version,
         reason=reason,
+        api=api,
+        revision=revision,
+        position=position,
+        connection=connection,
+    )
+
+
+def serving(target: Target, gateway: str, node: str, connection: str, at: str) -> DeliveryReported:
+    """That a node was proved to serve a deployment."""
+    return delivery(
+        gateway,
+        target.deployment,
+        node,
+        "serving",
+        api=target.api,
+        revision=target.revision,
+        position=target.position,
+        connection=connection,
+        at=at,
     )

@@ -10,26 +10,34 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateways.entry import Cause
 from schemas.identity import timestamp
 from signalbox.probe_connection import ProbeConnection, ProbeFailed
 
 logger = logging.getLogger("signalbox.probing")
 
-OnServing = Callable[[str, str, str, str], None]
-"""Called with deployment, gateway, node and the time (RFC 3339)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A deployment that should be serving. `host` may be `*` or begin with `*.`."""
+    """A deployment that should be serving. `host` may be `*` or begin with `*.`.
+
+    `position` is that of the event that brought it to the gateway.
+    """
 
     deployment: str
     api: str
     revision: int
     context: str
     host: str = "*"
+    position: int = 0
+
+    @classmethod
+    def of(cls, cause: Cause, position: int) -> "Target":
+        return cls(cause.deployment, cause.api, cause.revision, cause.context, cause.host, position)
 
 
+OnServing = Callable[[Target, str, str, str], None]
+"""Called with the target, gateway, node and the time (RFC 3339)."""
 OnGivenUp = Callable[[Target, str], None]
 """Called with the target and the last reason."""
 
@@ -157,7 +165,7 @@ class Prober:
                 if answer.status == 204 and answer.deployment == pending.target.deployment:
                     del self._pending[pending.target.deployment]
                     listener = self._listener
-                    self._on_serving(pending.target.deployment, listener.gateway, listener.node, timestamp())
+                    self._on_serving(pending.target, listener.gateway, listener.node, timestamp())
                 else:
                     by = f" by deployment {answer.deployment}" if answer.deployment else ""
                     self._again(pending, loop, f"answered with {answer.status}{by}")

@@ -30,11 +30,17 @@ class Proving:
         self._gateway = gateway
         self._node = node
         self._partition = config.partition_of(gateway)
-        self._causes: dict[str, Cause] = {}  # by deployment, of what is in force
+        self._causes: dict[str, tuple[Cause, int]] = {}  # by deployment, of what is in force; with positions
         self._carried: dict[str, tuple[Cause, ...]] = {}  # by entry
         self._taken: dict[str, None] = {}  # acknowledged, and not known to serve or probed in vain
         self._in_vain: dict[str, Target] = {}
-        self._away = False
+        self._acknowledged: int | None = None
+        """Up to this position what the node acknowledged has been taken; None: not known yet."""
+        self._pending: set[str] = set()
+        self._named: dict[str, int] = {}
+        """Deployments that were reported by name after that position, with theirs."""
+        self.connection = ""
+        """The node's newest connection."""
 
     async def load(self) -> None:
         """Takes up what is in force, and from then on what changes. Raises LogUnavailable."""
@@ -51,6 +57,8 @@ class Proving:
                 if position is None:
                     caught_up = await self._log.end("status", self._partition)
                     position = max(0, caught_up - LOOK_BACK)
+                    if position == 0:
+                        self._acknowledged = 0
                 if position >= caught_up:
                     await self._log.wait("status", self._partition, position)
                 records = await self._log.read("status", self._partition, position, BATCH)
@@ -83,25 +91,40 @@ class Proving:
         match status:
             case DeliveryReported(fact="acknowledged"):
                 self._taken[status.deployment] = None
+                self._named[status.deployment] = status.position
             case DeliveryReported(fact="serving" | "withdrawn" | "refused"):
                 self._taken.pop(status.deployment, None)
-            case NodeReported(connected=False):
-                self._away = True
-            case NodeReported(connected=True) if self._away:
-                self._away = False
-                in_vain, self._in_vain = self._in_vain, {}
-                self._taken.update(dict.fromkeys(in_vain))
+                self._named[status.deployment] = status.position
+            case NodeReported(connected=True):
+                self._node_reported(status)
             case _:
                 pass
 
+    def _node_reported(self, node: NodeReported) -> None:
+        """Takes what the node's progress covers and no report of its own named; what was probed in vain has
+        another chance on a new connection."""
+        if node.connection != self.connection:
+            self.connection = node.connection
+            in_vain, self._in_vain = self._in_vain, {}
+            self._taken.update(dict.fromkeys(in_vain))
+        if node.acknowledged is None:
+            return
+        pending = {exception.deployment for exception in node.exceptions}
+        if self._acknowledged is not None:
+            for deployment, (_, position) in self._causes.items():
+                covered = self._acknowledged < position <= node.acknowledged or deployment in self._pending
+                if covered and deployment not in pending and deployment not in self._named:
+                    self._taken[deployment] = None
+        self._acknowledged = reached = max(self._acknowledged or 0, node.acknowledged)
+        self._pending = pending
+        self._named = {name: position for name, position in self._named.items() if position > reached}
+
     def _probe(self, deployments: Iterable[str]) -> None:
         for deployment in deployments:
-            cause = self._causes.get(deployment)
-            if cause is not None:  # else it has been heard of sooner than its configuration
+            known = self._causes.get(deployment)
+            if known is not None:  # else it has been heard of sooner than its configuration
                 del self._taken[deployment]
-                self._prober.submit(
-                    Target(cause.deployment, cause.api, cause.revision, cause.context, cause.host)
-                )
+                self._prober.submit(Target.of(*known))
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         came: list[str] = []
@@ -117,6 +140,6 @@ class Proving:
             if entry.causes:
                 self._carried[key] = entry.causes
                 for cause in entry.causes:
-                    self._causes[cause.deployment] = cause
+                    self._causes[cause.deployment] = (cause, entry.position)
                     came.append(cause.deployment)
         self._probe(deployment for deployment in came if deployment in self._taken)

@@ -1,59 +1,132 @@
-"""What the discovery server tells the rest of the house."""
+"""What the discovery server reports of the proxies it serves."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from gateways.entry import Entry
+from gateways.entry import Cause, Entry
+
+MOST_EXCEPTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One stream of a proxy: `gateway` is the gateway's subject, `node` the proxy's id, `id` the stream's,
+    never used again; `agent` is what the proxy runs, such as `envoy 1.40.0`."""
+
+    gateway: str
+    node: str
+    id: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A deployment that came to a proxy, was rejected there or left it, with a resource of `version`.
+
+    `position` is that of the event that brought the deployment into the resource, or took it out.
+    """
+
+    cause: Cause
+    version: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A deployment that a connection has not acknowledged: `reason` says why it was rejected, None that it
+    is pending."""
+
+    deployment: str
+    position: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The connection has acknowledged what events up to position `acknowledged` caused, except `lacking`,
+    at most MOST_EXCEPTIONS. `listener_refused` is why the proxy rejected its listener."""
+
+    acknowledged: int
+    lacking: tuple[Lack, ...] = ()
+    listener_refused: str = ""
+
+
+def progress(reached: int, lacking: Sequence[Lack], listener_refused: str) -> Progress:
+    """When there are too many exceptions, the position is lowered below those that are left out."""
+    if len(lacking) <= MOST_EXCEPTIONS:
+        return Progress(reached, tuple(lacking), listener_refused)
+    first = sorted(lacking, key=lambda lack: lack.position)[: MOST_EXCEPTIONS + 1]
+    below = first.pop().position
+    kept = tuple(lack for lack in first if lack.position < below)
+    return Progress(max(0, min(reached, below - 1)), kept, listener_refused)
 
 
 class Observer(Protocol):
     """Called on the event loop, in the middle of serving: note it down and return.
 
-    `gateway` is its subject, `node` the proxy's id. `entries` carry their `causes`, which map
-    back to deployments. `reason` is redacted.
+    `entries` carry their `causes`, which map back to deployments. `reason` is redacted.
     """
 
-    def connected(self, gateway: str, node: str, agent: str) -> None:
-        """The node's first stream opened; `agent` is what it runs, such as `envoy 1.40.0`."""
+    def connected(self, connection: Connection) -> None:
+        """A stream opened. Nothing is known of what the proxy has."""
         ...
 
-    def disconnected(self, gateway: str, node: str) -> None:
-        """The node's last stream ended."""
+    def disconnected(self, connection: Connection) -> None: ...
+
+    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Handed to the proxy; again for those it rejected together with another one."""
         ...
 
-    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        """Handed to the node; again for those it refused together with another one."""
-        ...
+    def acknowledged(
+        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+    ) -> None:
+        """The proxy runs these: it accepted them, proved it when it reconnected, or ran this very
+        version before the entry got other causes.
 
-    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        """The node runs these: it accepted them, proved it when it reconnected, or ran this very
-        version before the entry got other causes."""
-        ...
-
-    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
-        """The node does not run these and will not be offered these versions again."""
-        ...
-
-    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        """The node no longer has these: it acknowledged the removal, or never had them.
-
-        The entries are the removals (their body is empty); where a removal named no causes, they are
-        those of the removed entry.
+        `came` are the deployments that are new to it and changed since it connected: what had changed before
+        is part of its progress.
         """
+        ...
+
+    def refused(
+        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+    ) -> None:
+        """The proxy does not run these and will not be offered these versions again. `lacking` are the
+        deployments it does not have therefore."""
+        ...
+
+    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
+        """The proxy no longer has these deployments: it acknowledged the removal, or never had them.
+
+        `entries` are the removals (their body is empty); a deployment can also leave a resource that stays.
+        """
+        ...
+
+    def progressed(self, connection: Connection, progress: Progress) -> None:
+        """The proxy has caught up after it connected, or its answer about its listener changed."""
         ...
 
 
 class Silent:
     """An observer that notes nothing."""
 
-    def connected(self, gateway: str, node: str, agent: str) -> None: ...
+    def connected(self, connection: Connection) -> None: ...
 
-    def disconnected(self, gateway: str, node: str) -> None: ...
+    def disconnected(self, connection: Connection) -> None: ...
 
-    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None: ...
+    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None: ...
 
-    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None: ...
+    def acknowledged(
+        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+    ) -> None: ...
 
-    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None: ...
+    def refused(
+        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+    ) -> None: ...
 
-    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None: ...
+    def withdrawn(
+        self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]
+    ) -> None: ...
+
+    def progressed(self, connection: Connection, progress: Progress) -> None: ...

@@ -6,20 +6,20 @@ and one that writes; a change of the gateway only sets the writers' events.
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol, TypeVar
+from uuid import uuid4
 
 import grpc
 import grpc.aio
 
 from gateways.entry import Entry
 from xds import rpc
-from xds.observer import Observer, Silent
+from xds.observer import Connection, Observer, Progress, Silent
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
-from xds.store import Gateway, ResourceStore
+from xds.store import Gateway, Key, ResourceStore
 from xds.stream import DeltaStream, StateStream
 from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 
@@ -34,7 +34,18 @@ R = TypeVar("R", DeltaRequest, StateRequest)
 R_contra = TypeVar("R_contra", DeltaRequest, StateRequest, contravariant=True)
 
 
-class _Machine(Protocol[R_contra]):
+class _Served(Protocol):
+    """What the server asks of a stream, whatever its variant."""
+
+    @property
+    def connection(self) -> Connection: ...
+
+    def progress(self) -> Progress: ...
+
+    def try_again(self, key: Key) -> None: ...
+
+
+class _Machine(_Served, Protocol[R_contra]):
     def receive(self, request: R_contra) -> None: ...
 
     def responses(self) -> list[bytes]: ...
@@ -56,8 +67,7 @@ class DiscoveryServer:
         self._authenticate = authenticate
         self._observer: Observer = observer or Silent()
         self._server: grpc.aio.Server | None = None
-        self._streams: dict[asyncio.Event, tuple[str, str]] = {}
-        self._nodes: Counter[tuple[str, str]] = Counter()
+        self._streams: dict[asyncio.Event, _Served] = {}
         self._stopping = False
         self._ending: set[asyncio.Event] = set()
 
@@ -84,15 +94,25 @@ class DiscoveryServer:
 
     def hang_up(self, gateway: str) -> None:
         """Ends the streams of a gateway. Its proxies connect again, when they are still let in."""
-        for wake, (subject, _) in self._streams.items():
-            if subject == gateway:
+        for wake, stream in self._streams.items():
+            if stream.connection.gateway == gateway:
                 self._ending.add(wake)
                 wake.set()
 
     def offer_again(self, entry: Entry) -> None:
-        """Has the gateway's proxies try a version once more that they refused."""
-        self._store.gateway(entry.gateway).retry((entry.type, entry.name))
-        self.hang_up(entry.gateway)
+        """Has those of the gateway's proxies that rejected a version try it once more, on their streams."""
+        key = (entry.type, entry.name)
+        gateway = self._store.gateway(entry.gateway)
+        gateway.retry(key)
+        for stream in self._streams.values():
+            if stream.connection.gateway == entry.gateway:
+                stream.try_again(key)
+        gateway.wake()
+
+    def progress(self) -> Iterator[tuple[Connection, Progress]]:
+        """How far each connected proxy has come."""
+        for stream in tuple(self._streams.values()):
+            yield stream.connection, stream.progress()
 
     @property
     def streams(self) -> int:
@@ -101,7 +121,8 @@ class DiscoveryServer:
 
     def nodes(self, gateway: str) -> list[str]:
         """The connected nodes of a gateway."""
-        return [node for subject, node in self._nodes if subject == gateway]
+        connections = (stream.connection for stream in self._streams.values())
+        return list(dict.fromkeys(c.node for c in connections if c.gateway == gateway))
 
     def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
         """Versions that the gateway's proxies refused, with the redacted reason."""
@@ -129,7 +150,7 @@ class DiscoveryServer:
         self,
         context: Context,
         decode: Callable[[bytes, bool], R],
-        machine: Callable[[Gateway, str, Observer], _Machine[R]],
+        machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
     ) -> None:
         try:
             async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
@@ -147,8 +168,10 @@ class DiscoveryServer:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown gateway or wrong token")
         gateway = self._store.gateway(node.cluster)
         wake = asyncio.Event()
-        stream = machine(gateway, node.id, self._observer)
-        self._connect(wake, node)
+        connection = Connection(node.cluster, node.id, str(uuid4()), node.agent)
+        stream = machine(gateway, connection, self._observer)
+        self._streams[wake] = stream
+        self._observer.connected(connection)
         gateway.watch(wake.set, stream.cursor)
         reader = asyncio.create_task(self._read(context, decode, stream, wake))
         try:
@@ -161,7 +184,9 @@ class DiscoveryServer:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError, WireError):
                 await reader
-            self._disconnect(wake, node)
+            self._ending.discard(wake)
+            del self._streams[wake]
+            self._observer.disconnected(connection)
 
     async def _read(
         self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event
@@ -196,18 +221,3 @@ class DiscoveryServer:
     def _allowed(self, node: Node, context: Context) -> bool:
         token = rpc.bearer_token(context)
         return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
-
-    def _connect(self, wake: asyncio.Event, node: Node) -> None:
-        key = (node.cluster, node.id)
-        self._streams[wake] = key
-        self._nodes[key] += 1
-        if self._nodes[key] == 1:
-            self._observer.connected(node.cluster, node.id, node.agent)
-
-    def _disconnect(self, wake: asyncio.Event, node: Node) -> None:
-        self._ending.discard(wake)
-        key = self._streams.pop(wake)
-        self._nodes[key] -= 1
-        if not self._nodes[key]:
-            del self._nodes[key]
-            self._observer.disconnected(node.cluster, node.id)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateways.entry import Entry
+from xds.arrivals import NOTHING_CARRIED, Arrival, Carried, carried
 from xds.wire import Ready, delta_response, ready
 
 Key = tuple[str, str]
@@ -27,7 +28,8 @@ class Slot:
     `reason` is why `current` is quarantined, `because` the required resource whose refusal that was;
     `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
     removed before `current` came, so that what was accepted earlier is no good version to go back to;
-    `before` is what `current` replaced before anybody was known to have accepted it.
+    `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
+    deployments that went with the resource, or had left it before.
     """
 
     type: str
@@ -42,6 +44,7 @@ class Slot:
     pins: frozenset[Key] = frozenset()
     anew: bool = False
     before: Ready | None = None
+    left: tuple[Arrival, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -67,6 +70,8 @@ class Table:
         self.slots: dict[str, Slot] = {}
         self.last = 0
         self.removed = 0
+        self.carrying = 0
+        """How many resources carry deployments."""
 
     def since(self, cursor: int) -> list[Slot]:
         """What changed after `cursor`, oldest change first."""
@@ -93,6 +98,8 @@ class Gateway:
     def __init__(self, subject: str) -> None:
         self.subject = subject
         self.seq = 0
+        self.position = 0
+        """Up to this position the events' effects are here."""
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
         self._quarantined: dict[Key, Slot] = {}
@@ -154,6 +161,7 @@ class Gateway:
 
     def apply(self, entry: Entry) -> bool:
         """Whether streams have to look; the caller wakes them."""
+        self.position = max(self.position, entry.position)
         slot = self.slot((entry.type, entry.name))
         if not entry.body:
             return self._remove(slot, entry)
@@ -166,6 +174,8 @@ class Gateway:
         self._require(slot, slot.current, entry)
         self._release(slot)
         self._touch(slot)
+        before = slot.current.carried if slot.current else NOTHING_CARRIED
+        self._count(slot, before.here, entry.causes)
         removed, slot.removal = slot.removal is not None, None
         if slot.current is not slot.good:
             slot.before = slot.current
@@ -176,6 +186,7 @@ class Gateway:
             if removed and not slot.pins:
                 slot.good, slot.anew = None, True
             slot.current = ready(entry, slot.seq)
+        slot.current.carried, slot.left = carried(before, entry, slot.seq), ()
         self._retry_requirers(slot)
         self._inherit_refusal(slot)
         return True
@@ -214,11 +225,12 @@ class Gateway:
         return True
 
     def retry(self, key: Key) -> None:
-        """Offers a quarantined version once more to proxies that connect from now on."""
+        """Offers a quarantined version once more."""
         slot = self.slot(key)
-        if slot is not None and slot.reason is not None:
+        if slot is not None and slot.current is not None and slot.reason is not None:
             self._release(slot)
             self._touch(slot)
+            slot.current.stamp = slot.seq
             self._retry_requirers(slot)
 
     def wake(self) -> None:
@@ -250,6 +262,9 @@ class Gateway:
         self._release(slot)
         slot.current, slot.removal, slot.anew = None, entry, False
         self._touch(slot)
+        last = before.carried if before else Carried(left=slot.left)
+        slot.left = carried(last, replace(entry, causes=()), slot.seq).left
+        self._count(slot, last.here, ())
         if slot.offered is not None and slot.offered is not offered:
             slot.offered.stamp = slot.seq
         self._retry_requirers(slot)
@@ -274,7 +289,12 @@ class Gateway:
         if entry.causes == before.causes and entry.requires == before.requires:
             return False
         self._touch(slot)
+        self._count(slot, before.causes, entry.causes)
+        current.carried = carried(current.carried, entry, slot.seq)
         return True
+
+    def _count(self, slot: Slot, before: Sequence[object], after: Sequence[object]) -> None:
+        self.table(slot.type).carrying += bool(after) - bool(before)
 
     def _require(self, slot: Slot, before: Ready | None, after: Entry | None) -> None:
         for key in before.entry.requires if before else ():

@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from operator import attrgetter
 
 from gateways.entry import Entry, content_version
-from xds.observer import Observer
-from xds.order import CLUSTER, ENDPOINTS, WHOLE_STATE, removing_rank, sending_rank
+from xds.facts import Facts, pending
+from xds.observer import Connection, Lack, Observer, Progress, progress
+from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
-from xds.store import Gateway
-from xds.subscription import WILDCARD, Flight, Need, Subscription
+from xds.store import Gateway, Key
+from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
 from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, state_response
 
 _WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
@@ -26,10 +27,13 @@ def _words(message: str) -> set[str]:
 class Stream(ABC):
     """What both variants share: order of types, requirements, one response in flight per type."""
 
-    def __init__(self, gateway: Gateway, node: str, observer: Observer) -> None:
+    def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
+        self.connection = connection
         self._gateway = gateway
-        self._node = node
         self._observer = observer
+        self._began = gateway.seq
+        self._caught_up = False
+        self._listener_refused: str = ""
         self._subscriptions: dict[str, Subscription] = {}
         self._sending: list[Subscription] = []
         self._removing: list[Subscription] = []
@@ -54,7 +58,53 @@ class Stream(ABC):
                 frame = self._removals(subscription, self._removing[:rank])
                 if frame is not None:
                     out.append(frame)
+        self._tell_progress(at_rest=not out)
         return out
+
+    def progress(self) -> Progress:
+        """How far the proxy has come, as far as the store goes."""
+        for subscription in self._sending:
+            subscription.poll()
+        lacking: dict[str, Lack] = {}
+        for type, table in self._gateway.tables.items():
+            if table.carrying and type not in self._subscriptions:
+                for slot in table.slots.values():
+                    lacking.update((lack.deployment, lack) for lack in pending(slot, NOTHING))
+        for subscription in self._sending:
+            for lack in subscription.lacking():
+                if lack.reason is not None or lack.deployment not in lacking:
+                    lacking[lack.deployment] = lack
+        return progress(self._gateway.position, tuple(lacking.values()), self._refused_listener())
+
+    def try_again(self, key: Key) -> None:
+        """The proxy gets this resource once more, if it rejected it."""
+        subscription = self._subscriptions.get(key[0])
+        if subscription is not None:
+            subscription.try_again(key[1])
+
+    def _tell_progress(self, *, at_rest: bool) -> None:
+        """Once when the proxy has caught up, and when its answer about its listener changes."""
+        caught_up = self._caught_up or (at_rest and self._at_rest())
+        refused = self._refused_listener()
+        if caught_up != self._caught_up or refused != self._listener_refused:
+            self._caught_up, self._listener_refused = caught_up, refused
+            self._observer.progressed(self.connection, self.progress())
+
+    def _at_rest(self) -> bool:
+        """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
+        return (
+            all(s.flight is None and not s.uncovered for s in self._sending)
+            and bool(self._sending)
+            and all(
+                type in self._subscriptions for type, table in self._gateway.tables.items() if table.carrying
+            )
+        )
+
+    def _refused_listener(self) -> str:
+        listeners = self._subscriptions.get(LISTENER)
+        if listeners is None:
+            return ""
+        return next((rejected.reason for rejected in listeners.facts.rejected.values()), "")
 
     @abstractmethod
     def _frame(
@@ -62,7 +112,8 @@ class Stream(ABC):
     ) -> bytes | None: ...
 
     def _subscribe(self, type: str) -> Subscription:
-        subscription = Subscription(self._gateway, type, self._node, self._observer)
+        facts = Facts(self.connection, self._observer, self._began)
+        subscription = Subscription(self._gateway, type, facts)
         self._subscriptions[type] = subscription
         self._sending = sorted(self._subscriptions.values(), key=lambda s: sending_rank(s.type))
         self._removing = sorted(self._subscriptions.values(), key=lambda s: removing_rank(s.type))
@@ -117,7 +168,7 @@ class Stream(ABC):
             if reason is not None:
                 own = self._subscriptions.get(entry.type)
                 if own:
-                    own.report(entry, f"requires {key[1]}: {reason}")
+                    own.refuse_for(entry, f"requires {key[1]}: {reason}")
                 return Need.REFUSED
             if slot is None or slot.offered is None:
                 return Need.MISSING
@@ -194,8 +245,8 @@ class DeltaStream(Stream):
 class StateStream(Stream):
     """The state-of-the-world variant. It remembers what the client runs, to say all of it again."""
 
-    def __init__(self, gateway: Gateway, node: str, observer: Observer) -> None:
-        super().__init__(gateway, node, observer)
+    def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
+        super().__init__(gateway, connection, observer)
         self._accepted: set[str] = set()
 
     def receive(self, request: StateRequest) -> None:

@@ -1,11 +1,13 @@
 """What one stream has of one resource type, and what it still lacks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gateways.entry import Entry
-from xds.observer import Observer
+from xds.facts import Facts, pending
+from xds.isolation import trials
+from xds.observer import Lack
 from xds.store import Gateway, Key, Slot
 from xds.wire import Ready
 
@@ -41,24 +43,24 @@ class Subscription:
     there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
     answered though nothing changed. `trials` are groups of names that were refused together. `proofs`
     are those whose acceptance here changed what the store offers: they need not be sent again.
-    `fresh` is what may have become sendable since the last look, None for everything.
+    `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
+    resources that carry deployments and are not subscribed to.
     """
 
     gateway: Gateway
     type: str
-    node: str
-    observer: Observer
+    facts: Facts
     wildcard: bool = False
     named: bool = False
     owed: bool = False
     names: set[str] = field(default_factory=set[str])
+    uncovered: set[str] = field(default_factory=set[str])
     cursor: int = 0
     pending: dict[str, int] = field(default_factory=dict[str, int])
     asked: set[str] = field(default_factory=set[str])
     leaving: set[str] = field(default_factory=set[str])
     trials: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     refused: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-    reported: dict[str, Entry] = field(default_factory=dict[str, Entry])
     proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
     flight: Flight | None = None
@@ -76,6 +78,7 @@ class Subscription:
     def start_wildcard(self, versions: dict[str, str]) -> None:
         """Everything, but what the client already has according to `versions`."""
         self.wildcard = True
+        self.uncovered.clear()
         table = self.gateway.table(self.type)
         self.cursor = table.last
         wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
@@ -88,10 +91,12 @@ class Subscription:
         """These names; each is answered unless `versions` shows that the client has it."""
         if not self.names and not self.wildcard:
             self.cursor = self.gateway.table(self.type).last
+            self._uncover()
         for name in names:
             slot = self.slot(name)
             own = slot.name if slot else name
             self.names.add(own)
+            self.uncovered.discard(own)
             if versions and name in versions:
                 self._start((own,), versions)
             else:
@@ -105,13 +110,27 @@ class Subscription:
                 self.ask(name)
             else:
                 self._forget(name)
+                self._uncover_one(name)
 
     def end_wildcard(self) -> None:
         self.wildcard = False
+        self._uncover()
         for name in [name for name in self.pending if name not in self.names]:
             self._forget(name)
         for name in [name for name in self.running or () if name not in self.names]:
             self._forget(name)
+
+    def _uncover(self) -> None:
+        for name in self.gateway.table(self.type).slots:
+            if name not in self.names:
+                self._uncover_one(name)
+
+    def _uncover_one(self, name: str) -> None:
+        slot = self.slot(name)
+        if slot and slot.current and slot.current.entry.causes:
+            self.uncovered.add(name)
+        else:
+            self.uncovered.discard(name)
 
     def ask(self, name: str) -> None:
         """Has `name` answered even if nothing changed."""
@@ -126,7 +145,7 @@ class Subscription:
         self._look_at(name)
 
     def _start(self, names: Iterable[str], versions: dict[str, str]) -> None:
-        proved: list[Entry] = []
+        proved: list[tuple[Ready, int]] = []
         changed = False
         for name in names:
             slot, version = self.slot(name), versions.get(name)
@@ -137,7 +156,7 @@ class Subscription:
             elif slot and current and current.version == version:
                 changed |= self._prove(slot, current)
                 self._run(name, current)
-                proved.append(current.entry)
+                proved.append((current, NOTHING))
                 continue
             elif offered and offered.version == version:
                 # the last good one: nothing to send, but there is a refusal to report
@@ -150,7 +169,7 @@ class Subscription:
                 self.pending[name] = 0
             self._look_at(name)
         if proved:
-            self.observer.acknowledged(self.gateway.subject, self.node, proved)
+            self.facts.acknowledged(proved, self.cursor)
         if changed:
             self.gateway.wake()
 
@@ -165,12 +184,12 @@ class Subscription:
         return changed
 
     def _forget(self, name: str) -> None:
-        self.pending.pop(name, None)
+        held = self.pending.pop(name, NOTHING)
         self.asked.discard(name)
-        self.reported.pop(name, None)
+        self.facts.forget(name)
         if name in self.leaving:
             self.leaving.discard(name)
-            self._withdrawn([name])
+            self.facts.withdrawn([(self.slot(name), held)])
         if self.running is not None:
             self.running.pop(name, None)
 
@@ -186,35 +205,34 @@ class Subscription:
         cursor = self.cursor
         if table.last <= cursor:
             return
-        acknowledged: list[Entry] = []
-        withdrawn: list[Entry] = []
+        acknowledged: list[tuple[Ready, int]] = []
+        withdrawn: list[tuple[Slot, int]] = []
         for slot in table.since(cursor):
             name = slot.name
             if not self.covers(name):
-                if slot.gone and slot.removal:
-                    withdrawn.append(slot.removal)
+                self._uncover_one(name)
+                withdrawn.append((slot, cursor))
                 continue
             if name not in self.pending:
                 offered = slot.offered
                 if offered is not None and self.proofs.get(name) is offered:
                     if slot.reason is not None and slot.current:
-                        self._report(slot.current.entry, slot.reason)
+                        self.facts.refused(slot.current, slot.reason, cursor)
                     continue
                 if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
                     refusal = self.refused.get(name)
                     if refusal and refusal[0] == offered.version:
-                        self._report(offered.entry, refusal[1])
+                        self.facts.refused(offered, refusal[1], cursor)
                     else:
-                        acknowledged.append(offered.entry)
+                        acknowledged.append((offered, cursor))
                     continue
                 self.pending[name] = cursor if slot.born <= cursor else NOTHING
             self._look_at(name)
         self.cursor = table.last
         self.proofs.clear()
         if acknowledged:
-            self.observer.acknowledged(self.gateway.subject, self.node, acknowledged)
-        if withdrawn:
-            self.observer.withdrawn(self.gateway.subject, self.node, withdrawn)
+            self.facts.acknowledged(acknowledged, self.cursor)
+        self.facts.withdrawn(withdrawn)
 
     # -- what to send
 
@@ -240,7 +258,7 @@ class Subscription:
                 continue
             slot = self.slot(name)
             if slot and slot.reason is not None and slot.current:
-                self._report(slot.current.entry, slot.reason)
+                self.facts.refused(slot.current, slot.reason, held)
             offered = slot.offered if slot else None
             if offered is None or slot is None:
                 keeps = slot is not None and slot.current is not None and not slot.anew
@@ -249,7 +267,7 @@ class Subscription:
             self.leaving.discard(name)
             refusal = self.refused.get(name)
             if refusal and refusal[0] == offered.version:
-                self._report(offered.entry, refusal[1])
+                self.facts.refused(offered, refusal[1], held)
                 if self.gateway.refuse(slot, offered, refusal[1]):
                     # it had been removed, and has come back as it was
                     self.gateway.wake()
@@ -275,7 +293,7 @@ class Subscription:
                 absent.append(name)
             self._settle(name)
             if not keeps:
-                self._withdrawn([name])
+                self.facts.withdrawn([(self.slot(name), held)])
         elif keeps:
             # quarantined, and the last good version is not known here: the client keeps what it has
             self._settle(name)
@@ -287,21 +305,26 @@ class Subscription:
         self.asked.discard(name)
         self.leaving.discard(name)
 
-    def _report(self, entry: Entry, reason: str) -> None:
-        if self.reported.get(entry.name) is not entry:
-            self.reported[entry.name] = entry
-            self.observer.refused(self.gateway.subject, self.node, [entry], reason)
+    def refuse_for(self, entry: Entry, reason: str) -> None:
+        """Reports once that the proxy does not get this entry, because of another one."""
+        slot = self.slot(entry.name)
+        if slot and slot.offered and slot.offered.entry is entry:
+            self.facts.refused(slot.offered, reason, self.pending.get(entry.name, self.cursor))
 
-    def report(self, entry: Entry, reason: str) -> None:
-        """Tells once that the node does not get this entry."""
-        self._report(entry, reason)
+    def try_again(self, name: str) -> None:
+        """Sends `name` once more, if it was rejected here."""
+        if self.refused.pop(name, None) is not None:
+            self.facts.try_again(name)
+            self.send_again(name)
 
-    def _withdrawn(self, names: Iterable[str]) -> None:
-        removals = [
-            slot.removal for name in names if (slot := self.slot(name)) and slot.gone and slot.removal
-        ]
-        if removals:
-            self.observer.withdrawn(self.gateway.subject, self.node, removals)
+    def lacking(self) -> Iterator[Lack]:
+        """The deployments that the client has not acknowledged."""
+        for name, held in self.pending.items():
+            yield from pending(self.slot(name), held)
+        for name in self.uncovered:
+            yield from pending(self.slot(name), NOTHING)
+        for name in self.facts.rejected:
+            yield from self.facts.lacking(name, self.slot(name))
 
     def take_off(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
         """Notes what has been sent."""
@@ -311,7 +334,7 @@ class Subscription:
         for resource in resources:
             self.asked.discard(resource.entry.name)
         if resources:
-            self.observer.sent(self.gateway.subject, self.node, [r.entry for r in resources])
+            self.facts.observer.sent(self.facts.connection, [r.entry for r in resources])
 
     def out_of_date(self, since: int) -> bool:
         """Whether the client may run something from before change `since` that has since been replaced."""
@@ -322,6 +345,9 @@ class Subscription:
     def accept(self, flight: Flight) -> bool:
         """Whether streams have to look at the store again."""
         changed = False
+        if flight.resources:
+            held = [(r, self.pending.get(r.entry.name, NOTHING)) for r in flight.resources]
+            self.facts.acknowledged(held, self.cursor)
         for resource in flight.resources:
             name = resource.entry.name
             slot = self.slot(name)
@@ -337,10 +363,8 @@ class Subscription:
             else:
                 self.pending.pop(name, None)
                 if slot.reason is None:
-                    self.reported.pop(name, None)
-        if flight.resources:
-            entries = [resource.entry for resource in flight.resources]
-            self.observer.acknowledged(self.gateway.subject, self.node, entries)
+                    self.facts.forget(name)
+        gone = [(self.slot(name), self.pending.get(name, NOTHING)) for name in flight.removed]
         for name in flight.removed:
             self.leaving.discard(name)
             if self.running is not None:
@@ -349,11 +373,11 @@ class Subscription:
             if (slot is None or slot.offered is None) and name not in self.asked:
                 self.pending.pop(name, None)
                 self.refused.pop(name, None)
-                self.reported.pop(name, None)
+                self.facts.forget(name)
             elif self.covers(name):
                 self.pending[name] = NOTHING
                 self._look_at(name)
-        self._withdrawn(flight.removed)
+        self.facts.withdrawn(gone)
         return changed
 
     def reject(self, flight: Flight, suspects: set[str], reason: str) -> bool:
@@ -367,32 +391,24 @@ class Subscription:
         for name in flight.removed:
             slot = self.slot(name)
             if slot and slot.gone and slot.removal:
-                self._report(slot.removal, reason)
+                self.facts.removal_refused(slot.removal, reason)
             self._settle(name)
         if not group:
             return False
-        known: list[str] = []
-        rest: list[str] = []
-        bad: list[str] = []
+        same: list[str] = []
+        changed: list[str] = []
+        blamed = set(suspects)
         for resource in group:
             name = resource.entry.name
             slot = self.slot(name)
-            if slot is None or slot.offered is not resource:
-                known.append(name)
-            else:
-                (bad if name in suspects else rest).append(name)
-        if known:
-            # another node found the bad one out, or it has changed: the remaining ones may be good
-            self.trials.append((*bad, *rest))
-            for name in known:
-                self._look_at(name)
-        elif bad and rest:
-            self.trials += [(name,) for name in bad]
-            self.trials.append(tuple(rest))
-        else:
-            both = bad + rest
-            middle = len(both) // 2
-            self.trials += [tuple(both[middle:]), tuple(both[:middle])]
+            if slot is not None and slot.offered is resource:
+                same.append(name)
+                continue
+            changed.append(name)
+            if slot is not None and slot.current is resource:
+                blamed.add(name)  # another node found it out
+            self._look_at(name)
+        self.trials += trials(same, changed, blamed)
         return False
 
     def _refuse(self, resource: Ready, reason: str) -> bool:
@@ -404,7 +420,7 @@ class Subscription:
             return False
         quarantined = self.gateway.refuse(slot, resource, reason)
         if not quarantined:
-            self._report(resource.entry, reason)
+            self.facts.refused(resource, reason, self.pending.get(name, NOTHING))
         return quarantined
 
     def refusal(self, key: Key) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateways.entry import Entry
+from xds.arrivals import NOTHING_CARRIED, Carried
 
 
 class WireError(ValueError):
@@ -222,13 +223,14 @@ class Ready:
 
     The body comes last in the packed resource, so `head` from `packed_at` on and the body are
     field 2 of a state-of-the-world response too. `stamp` is the sequence number since which this
-    is what clients shall have.
+    is what clients shall have. `carried` are the deployments that come with it.
     """
 
     entry: Entry
     head: bytes
     packed_at: int
     stamp: int
+    carried: Carried = NOTHING_CARRIED
 
     @property
     def version(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
-from signalbox.delivery import delivery
+from signalbox.delivery import serving
 from signalbox.envoy import EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
 from signalbox.parts import Parts
@@ -94,8 +94,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
                 settings.gateway.port,
                 probe_secret(kept_secret(settings.probe_key, ""), node.gateway),
             ),
-            lambda deployment, gateway, name, at: reporter.report(
-                [delivery(gateway, deployment, name, "serving", at=at)]
+            lambda target, gateway, name, at: reporter.report(
+                [serving(target, gateway, name, proving.connection, at)]
             ),
             on_given_up=lambda target, _: proving.given_up(target),
         )

@@ -11,6 +11,7 @@ from signalbox.roles.runtime import SOURCE, Runtime
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
 from streams.reporting import StatusReporter
+from xds.server import DiscoveryServer
 
 STOP_SECONDS = 2.0
 HEARTBEAT_SECONDS = 10.0
@@ -34,7 +35,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     parts.run("status", reporter.run())
     delivery = Delivery(
         reporter.report,
-        lambda gateway, cause: None,  # whoever runs beside the gateway probes it
+        lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
         lambda gateway, entries: None,  # gateway sync reads it on the status topic
         lambda gateway, entries: None,
         lambda listener, reason: discovery.offer_again_later(listener, reason),
@@ -51,12 +52,13 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     parts.run("config", config.follow())
     await discovery.server.start(listen.host, listen.port)
     parts.push_async_callback(discovery.server.stop, STOP_SECONDS)
-    parts.run("heartbeat", _heartbeat(delivery))
+    parts.run("heartbeat", _heartbeat(discovery.server, delivery))
     runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
     runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
 
 
-async def _heartbeat(delivery: Delivery) -> None:
+async def _heartbeat(server: DiscoveryServer, delivery: Delivery) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        delivery.still_connected()
+        for connection, progress in server.progress():
+            delivery.still_connected(connection, progress)

@@ -1,73 +1,138 @@
 """What becomes of proxies' answers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateways.entry import Cause, Entry
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.delivery import Delivery
+from xds.observer import Connection, Delivered, Lack, Progress
 
 EAST = "organizations/acme/gateways/east"
+FIRST = Connection(EAST, "node-1", "first", "envoy 1.40.0")
+SECOND = Connection(EAST, "node-1", "second", "envoy 1.40.0")
+
+
+def came(*deployments: str, position: int = 7) -> list[Delivered]:
+    return [Delivered(Cause(name, f"api-of-{name}", 3, "/x"), "v1", position) for name in deployments]
 
 
 def carrying(*deployments: str) -> Entry:
-    causes = tuple(Cause(name, f"api-of-{name}", 1, "/x") for name in deployments)
-    return Entry(EAST, "envoy", "routes", "x", "v1", 1, b"x", causes=causes)
+    causes = tuple(one.cause for one in came(*deployments))
+    return Entry(EAST, "envoy", "routes", "x", "v1", 7, b"x", causes=causes)
 
 
 @dataclass
 class Heard:
-    facts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    probed: list[str] = field(default_factory=list[str])
+    said: list[Status] = field(default_factory=list[Status])
+    probed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    caught_up: list[str] = field(default_factory=list[str])
+    taken: list[Entry] = field(default_factory=list[Entry])
 
     def delivery(self) -> Delivery:
         made = Delivery(
-            lambda messages: self.facts.extend(_fact(message) for message in messages),
-            lambda gateway, cause: self.probed.append(cause.deployment),
-            lambda gateway, entries: None,
+            self.said.extend,
+            lambda gateway, cause, position: self.probed.append((cause.deployment, position)),
+            lambda gateway, entries: self.taken.extend(entries),
             lambda gateway, entries: None,
             lambda entry, reason: None,
+            lambda connection, progress: self.caught_up.append(connection.id),
         )
         made.begin()
         return made
 
+    def facts(self) -> list[tuple[str, str, str]]:
+        """Deployment, fact and connection of what was reported by name."""
+        return [(m.deployment, m.fact, m.connection) for m in self.said if isinstance(m, DeliveryReported)]
 
-def _fact(message: Status) -> tuple[str, str]:
-    assert isinstance(message, DeliveryReported)
-    return message.deployment, message.fact
+    def nodes(self) -> list[NodeReported]:
+        return [message for message in self.said if isinstance(message, NodeReported)]
 
 
-def test_what_a_node_acknowledges_again_is_said_and_probed_once():
+def test_a_deployment_that_came_is_reported_with_all_that_is_known_of_it_and_probed():
     heard = Heard()
     delivery = heard.delivery()
-    for _ in range(2):
-        delivery.acknowledged(EAST, "node-1", [carrying("d1")])
-    assert (heard.facts, heard.probed) == ([("d1", "acknowledged")], ["d1"])
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d0", "d1")], came("d1"))
+    [report] = [message for message in heard.said if isinstance(message, DeliveryReported)]
+    assert (report.deployment, report.fact, report.node) == ("d1", "acknowledged", "node-1")
+    assert (report.api, report.revision, report.version) == ("api-of-d1", 3, "v1")
+    assert (report.position, report.connection) == (7, "first")
+    assert heard.probed == [("d1", 7)]
 
 
-def test_what_was_probed_in_vain_is_probed_again_with_the_next_acknowledgement():
+def test_what_brings_no_deployment_is_not_reported_but_gateway_sync_hears_of_it():
     heard = Heard()
     delivery = heard.delivery()
-    delivery.acknowledged(EAST, "node-1", [carrying("d1", "d2")])
-    delivery.unproved("d1", "api-of-d1", EAST, "node-1")
-    delivery.unproved("d0", "api-of-d1", EAST, "node-1")
-    for _ in range(2):
-        delivery.acknowledged(EAST, "node-1", [carrying("d1", "d2")])
-    assert heard.probed == ["d1", "d2", "d1"]
-    assert heard.facts == [("d1", "acknowledged"), ("d2", "acknowledged")]
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d1")], [])
+    assert (heard.facts(), heard.probed) == ([], [])
+    assert heard.taken == [carrying("d1")]
 
 
-def test_every_connected_node_is_said_to_be_so_again():
-    said: list[tuple[str, bool, str]] = []
+def test_a_refusal_is_reported_on_the_connection_it_was_observed_on_whatever_was_acknowledged_before():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
+    delivery.disconnected(FIRST)
+    delivery.connected(SECOND)
+    delivery.refused(SECOND, [carrying("d1")], "no", came("d1"))
+    assert heard.facts() == [("d1", "acknowledged", "first"), ("d1", "refused", "second")]
 
-    def note(messages: Sequence[Status]) -> None:
-        said.extend((m.node, m.connected, m.agent) for m in messages if isinstance(m, NodeReported))
 
-    delivery = Heard().delivery()
-    delivery.report = note
-    delivery.connected(EAST, "node-1", "envoy 1.40.0")
-    delivery.connected(EAST, "node-2", "envoy 1.40.0")
-    delivery.disconnected(EAST, "node-1")
-    said.clear()
-    delivery.still_connected()
-    assert said == [("node-2", True, "envoy 1.40.0")]
+def test_a_node_that_connects_has_acknowledged_nothing_until_it_progresses():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    progress = Progress(9, (Lack("d1", 4, "no"), Lack("d2", 5)), "port taken")
+    delivery.progressed(FIRST, progress)
+    delivery.progressed(FIRST, progress)
+    delivery.disconnected(FIRST)
+    told = [(m.connected, m.connection, m.acknowledged, m.listener_refused) for m in heard.nodes()]
+    assert told == [(True, "first", None, ""), (True, "first", 9, "port taken"), (False, "first", None, "")]
+    exceptions = [(e.deployment, e.state, e.reason) for e in heard.nodes()[1].exceptions]
+    assert exceptions == [("d1", "refused", "no"), ("d2", "pending", "")]
+    assert heard.caught_up == ["first"]
+
+
+def test_a_node_with_two_connections_is_what_the_newest_says_and_the_other_one_when_that_ends():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.progressed(FIRST, Progress(9))
+    delivery.connected(SECOND)
+    delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
+    delivery.progressed(FIRST, Progress(12))
+    assert heard.facts() == []
+    assert heard.nodes()[-1].connection == "second"
+    delivery.disconnected(SECOND)
+    last = heard.nodes()[-1]
+    assert (last.connected, last.connection, last.acknowledged) == (True, "first", 12)
+
+
+def test_a_heartbeat_repeats_the_progress_of_connected_nodes():
+    heard = Heard()
+    delivery = heard.delivery()
+    other = Connection(EAST, "node-2", "other", "envoy 1.40.0")
+    delivery.connected(FIRST)
+    delivery.connected(other)
+    delivery.progressed(FIRST, Progress(9))
+    delivery.disconnected(other)
+    heard.said.clear()
+    for connection in (FIRST, other):
+        delivery.still_connected(connection, Progress(9))
+    assert [(m.node, m.connected, m.agent, m.acknowledged) for m in heard.nodes()] == [
+        ("node-1", True, "envoy 1.40.0", 9)
+    ]
+
+
+def test_nothing_is_kept_of_a_node_that_has_gone():
+    heard = Heard()
+    delivery = heard.delivery()
+    for number in range(100):
+        connection = Connection(EAST, f"node-{number}", f"connection-{number}")
+        delivery.connected(connection)
+        delivery.acknowledged(connection, [carrying("d1")], came("d1"))
+        delivery.progressed(connection, Progress(9))
+        delivery.disconnected(connection)
+    assert delivery.proxies == {}

@@ -27,8 +27,8 @@ class Heard:
         self.proved: asyncio.Queue[Proved] = asyncio.Queue()
         self.given_up: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
-    def serving(self, deployment: str, gateway: str, node: str, at: str) -> None:
-        self.proved.put_nowait((deployment, gateway, node, at))
+    def serving(self, target: Target, gateway: str, node: str, at: str) -> None:
+        self.proved.put_nowait((target.deployment, gateway, node, at))
 
     def gave_up(self, target: Target, reason: str) -> None:
         self.given_up.put_nowait((target.deployment, reason))

@@ -6,7 +6,7 @@ from collections import deque
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY
-from xds.observer import Observer
+from xds.observer import Connection, Observer
 from xds.order import CLUSTER, ROUTES, WHOLE_STATE
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream
@@ -83,7 +83,7 @@ class Proxy(ABC):
 
 class DeltaModel(Proxy):
     def open(self) -> None:
-        self.stream = DeltaStream(self.store.gateway(GATEWAY), self.node, self.observer)
+        self.stream = DeltaStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
         for type in TYPES:
             self.outbox.append(DeltaRequest(type=type, initial_versions=dict(self.versions[type])))
 
@@ -121,7 +121,7 @@ class StateModel(Proxy):
 
     def open(self) -> None:
         self.accepted: set[str] = set()
-        self.stream = StateStream(self.store.gateway(GATEWAY), self.node, self.observer)
+        self.stream = StateStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
         for type in TYPES:
             self.outbox.append(StateRequest(type=type))
 

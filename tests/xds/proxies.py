@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from envoy_data_plane.google.rpc import Status
 
 from gateways.entry import Cause, Entry, content_version
+from xds.observer import Connection, Delivered, Progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
 from xds.server import SERVICE
 
@@ -55,6 +56,9 @@ class Remembering:
 
     said: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
     entries: list[tuple[str, Entry]] = field(default_factory=list)
+    deployments: list[tuple[str, str, str]] = field(default_factory=list)
+    """What came to a node, what it lacks since it rejected it, and what is gone from it."""
+    progress: list[tuple[str, Progress]] = field(default_factory=list)
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -69,23 +73,37 @@ class Remembering:
         self.entries += [(what, e) for e in entries]
         self.more.set()
 
-    def connected(self, gateway: str, node: str, agent: str) -> None:
-        self.said.append(("connected", node, (gateway,), agent))
+    def connected(self, connection: Connection) -> None:
+        self.said.append(("connected", connection.node, (connection.gateway,), connection.agent))
+        self.more.set()
 
-    def disconnected(self, gateway: str, node: str) -> None:
-        self.said.append(("disconnected", node, (gateway,), ""))
+    def disconnected(self, connection: Connection) -> None:
+        self.said.append(("disconnected", connection.node, (connection.gateway,), ""))
+        self.more.set()
 
-    def sent(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        self._note("sent", node, entries)
+    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        self._note("sent", connection.node, entries)
 
-    def acknowledged(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        self._note("acknowledged", node, entries)
+    def acknowledged(
+        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+    ) -> None:
+        self.deployments += [("came", connection.node, new.cause.deployment) for new in came]
+        self._note("acknowledged", connection.node, entries)
 
-    def refused(self, gateway: str, node: str, entries: Sequence[Entry], reason: str) -> None:
-        self._note("refused", node, entries, reason)
+    def refused(
+        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+    ) -> None:
+        self.deployments += [("lacks", connection.node, new.cause.deployment) for new in lacking]
+        self._note("refused", connection.node, entries, reason)
 
-    def withdrawn(self, gateway: str, node: str, entries: Sequence[Entry]) -> None:
-        self._note("withdrawn", node, entries)
+    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
+        self.deployments += [("gone", connection.node, left.cause.deployment) for left in gone]
+        if entries:
+            self._note("withdrawn", connection.node, entries)
+
+    def progressed(self, connection: Connection, progress: Progress) -> None:
+        self.progress.append((connection.node, progress))
+        self.more.set()
 
     def names(self, what: str, node: str = "") -> list[str]:
         return [

@@ -419,7 +419,7 @@ async def test_stopping_ends_the_streams_in_order(
     assert seen.said[-1] == ("disconnected", "node-1", (GATEWAY,), "")
 
 
-async def test_what_was_refused_for_what_passed_is_offered_again_to_a_proxy_that_connects_anew(
+async def test_what_was_refused_for_what_passed_is_offered_again_on_the_same_stream(
     server: DiscoveryServer, store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     proxy = DeltaProxy(channel, "node-1")
@@ -428,11 +428,28 @@ async def test_what_was_refused_for_what_passed_is_offered_again_to_a_proxy_that
         await step(refusing)
     assert store.quarantined(GATEWAY) == [(A, "address in use")]
     server.offer_again(A)
-    assert not isinstance(await proxy.call.read(), bytes), "the stream has ended"
-    again = Table(store, seen, DeltaProxy(channel, "node-1"), {})
-    for step in (ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent):
-        await step(again)
+    for step in (gets("CDS", "a=1"), nack("CDS", "address in use"), silent):
+        await step(refusing)
+    assert seen.names("refused") == ["a", "a"], "every try is reported"
+    server.offer_again(A)
+    for step in (gets("CDS", "a=1"), ack("CDS"), silent):
+        await step(refusing)
     assert store.quarantined(GATEWAY) == []
+
+
+async def test_what_one_proxy_refused_for_what_passed_is_offered_again_to_it_alone(
+    server: DiscoveryServer, store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
+) -> None:
+    good = Table(store, seen, DeltaProxy(channel, "good"), {})
+    refusing = Table(store, seen, DeltaProxy(channel, "refusing"), {})
+    for step in (put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS")):
+        await step(good)
+    for step in (ask("CDS"), gets("CDS", "a=1"), nack("CDS", "address in use"), silent):
+        await step(refusing)
+    server.offer_again(A)
+    for step in (gets("CDS", "a=1"), ack("CDS"), silent):
+        await step(refusing)
+    await silent(good)
 
 
 async def test_a_port_that_is_taken_is_an_error(server: DiscoveryServer) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gateways.entry import Entry
 from tests.xds.proxies import GATEWAY, entry
-from xds.observer import Silent
+from xds.observer import Connection, Silent
 from xds.order import CLUSTER, ROUTES
 from xds.store import TOMBSTONES, ResourceStore
 from xds.stream import DeltaStream
@@ -64,7 +64,7 @@ def test_a_change_costs_the_same_whatever_exists() -> None:
     costs: list[int] = []
     for count in (10, 10_000):
         store = filled(count)
-        stream = DeltaStream(store.gateway(GATEWAY), "node", Silent())
+        stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node"), Silent())
         stream.receive(DeltaRequest(type=CLUSTER))
         assert len(stream.responses()) == 1
         stream.receive(DeltaRequest(type=CLUSTER, nonce="1"))

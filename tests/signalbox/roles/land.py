@@ -73,12 +73,15 @@ class Land:
         return found
 
     async def connections(self, number: int) -> None:
-        """Returns once the node has connected so many times."""
+        """Returns once the node has had so many connections."""
 
-        def connected(status: Status) -> bool:
-            return isinstance(status, NodeReported) and status.node == NODE and status.connected
+        def enough(_: Status) -> bool:
+            return (
+                len({s.connection for s in self.said if isinstance(s, NodeReported) and s.node == NODE})
+                >= number
+            )
 
-        await self.until(lambda _: sum(map(connected, self.said)) >= number)
+        await self.until(enough)
 
     async def until(self, fits: Callable[[Status], bool]) -> Status:
         async with asyncio.timeout(WITHIN_SECONDS):

@@ -26,6 +26,7 @@ from tests.commands.shop import ORG, deploy, publish, spec
 from tests.real_kafka import settings_for
 from tests.signalbox.roles.land import EAST, NODE, WITHIN_SECONDS, Land, land
 from tests.xds.proxies import DeltaProxy
+from xds.observer import Connection
 from xds.types import CLUSTER, ROUTE
 
 
@@ -44,7 +45,7 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
 ):
     sent: list[tuple[str, str]] = []
 
-    def note(delivery: Delivery, gateway: str, node: str, entries: Sequence[Entry]) -> None:
+    def note(delivery: Delivery, connection: Connection, entries: Sequence[Entry]) -> None:
         sent.extend((entry.type, entry.name.rpartition("/")[2]) for entry in entries)
 
     monkeypatch.setattr(Delivery, "sent", note)

@@ -1,0 +1,124 @@
+"""What one stream reports of the resources of one type: which deployments came, were rejected, or left."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateways.entry import Entry
+from xds.arrivals import Arrival, among, without
+from xds.observer import Connection, Delivered, Lack, Observer
+from xds.store import Slot
+from xds.wire import Ready
+
+LATEST = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """`lacking` are the deployments that the proxy does not have since it rejected `entry`; without an entry
+    it is being tried again."""
+
+    entry: Entry | None
+    reason: str
+    lacking: tuple[Arrival, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Facts:
+    """`began` is the gateway's last change before the stream: what came until then is not reported one by
+    one, but as the stream's progress."""
+
+    connection: Connection
+    observer: Observer
+    began: int
+    rejected: dict[str, Rejected] = field(default_factory=dict[str, Rejected])
+
+    def acknowledged(self, resources: Sequence[tuple[Ready, int]], upto: int) -> None:
+        """The proxy runs these; each comes with the change up to which the proxy had what was offered.
+
+        Changes after `upto` are left for later.
+        """
+        came: list[Delivered] = []
+        gone: list[Delivered] = []
+        for resource, held in resources:
+            since, carried = max(held, self.began), resource.carried
+            here = carried.here_since(since, upto)
+            rejected = self.rejected.get(resource.entry.name)
+            if rejected and rejected.lacking:
+                late = among(rejected.lacking, carried.here)
+                here += without(late, here)
+                lacking = without(rejected.lacking, late)
+                self.rejected[resource.entry.name] = replace(rejected, lacking=lacking)
+            came += _delivered(here, resource.version)
+            gone += _delivered(carried.left_since(since, upto), resource.version)
+        entries = [resource.entry for resource, _ in resources]
+        self.observer.acknowledged(self.connection, entries, came)
+        if gone:
+            self.observer.withdrawn(self.connection, (), gone)
+
+    def refused(self, resource: Ready, reason: str, held: int) -> None:
+        """Reports once that the proxy does not get this entry."""
+        entry = resource.entry
+        known = self.rejected.get(entry.name)
+        if known and known.entry is entry:
+            return
+        lacking = tuple(resource.carried.here_since(held, LATEST))
+        if known:
+            lacking += without(among(known.lacking, resource.carried.here), lacking)
+        self.rejected[entry.name] = Rejected(entry, reason, lacking)
+        self.observer.refused(self.connection, [entry], reason, _delivered(lacking, entry.version))
+
+    def removal_refused(self, removal: Entry, reason: str) -> None:
+        """The proxy rejected a response that also removed something: it still has what it had."""
+        known = self.rejected.get(removal.name)
+        if known is None or known.entry is not removal:
+            self.rejected[removal.name] = Rejected(removal, reason, ())
+            self.observer.refused(self.connection, [removal], reason, ())
+
+    def withdrawn(self, slots: Iterable[tuple[Slot | None, int]]) -> None:
+        """The proxy no longer has what went with these; each with the change up to which it had what was
+        offered."""
+        entries: list[Entry] = []
+        gone: list[Delivered] = []
+        for slot, held in slots:
+            if slot and slot.gone and (removal := slot.removal):
+                entries.append(removal)
+                gone += [Delivered(cause, "", removal.position) for cause in removal.causes]
+                known = {cause.deployment for cause in removal.causes}
+                gone += [
+                    Delivered(left.cause, "", left.position)
+                    for left in slot.left
+                    if left.seq > max(held, self.began) and left.cause.deployment not in known
+                ]
+        if entries:
+            self.observer.withdrawn(self.connection, entries, gone)
+
+    def try_again(self, name: str) -> None:
+        """The next rejection of what was rejected is reported, though nothing changed."""
+        if rejected := self.rejected.get(name):
+            self.rejected[name] = replace(rejected, entry=None)
+
+    def forget(self, name: str) -> None:
+        self.rejected.pop(name, None)
+
+    def lacking(self, name: str, slot: Slot | None) -> Iterator[Lack]:
+        """The deployments of a resource that the proxy does not have because it rejected them."""
+        rejected = self.rejected.get(name)
+        if rejected and slot and slot.current:
+            for arrival in among(rejected.lacking, slot.current.carried.here):
+                yield Lack(arrival.cause.deployment, arrival.position, rejected.reason)
+
+
+def pending(slot: Slot | None, held: int) -> Iterator[Lack]:
+    """What of a resource a proxy has not acknowledged that has what was offered up to change `held`."""
+    if slot is None:
+        return
+    offered = slot.offered or slot.current
+    here = offered.carried.here if offered else ()
+    left = offered.carried.left if offered else slot.left
+    for arrival in (*here, *(left if held >= 0 else ())):
+        if arrival.seq > held:
+            yield Lack(arrival.cause.deployment, arrival.position)
+
+
+def _delivered(arrivals: Iterable[Arrival], version: str) -> list[Delivered]:
+    return [Delivered(arrival.cause, version, arrival.position) for arrival in arrivals]

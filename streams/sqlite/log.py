@@ -113,15 +113,17 @@ class SqliteLog:
         for partition in range(self._partitions):
             left = limit - len(records)
             records += await self._reader.read_subject(topic, partition, subject, after, left)
-        return records
+        return [record for record in records if self._announced(record)]
 
     async def find(self, topic: Topic, id: str) -> Record | None:
-        return self._reader.find(topic, id)
+        found = self._reader.find(topic, id)
+        return found if found is not None and self._announced(found) else None
 
     async def find_all(
         self, topic: Topic, ids: Sequence[str], partition: int | None = None
     ) -> dict[str, Record]:
-        return await self._reader.find_all(topic, ids, partition)
+        found = await self._reader.find_all(topic, ids, partition)
+        return {id: record for id, record in found.items() if self._announced(record)}
 
     async def end(self, topic: Topic, partition: int) -> int:
         return self._require(topic, partition)
@@ -167,6 +169,11 @@ class SqliteLog:
         if end is None:
             raise ValueError(f"there is no {topic}/{partition}; the log has {self._partitions} partitions")
         return end
+
+    def _announced(self, record: Record) -> bool:
+        """Whether readers are told of it. The file holds a transaction a moment before that is so, and what
+        was found then would name records that `read` and `end` do not know of."""
+        return record.position <= self._ends[record.topic, record.partition]
 
     def _wake(self, streams: Sequence[Stream]) -> None:
         for stream in streams:

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from schemas.envelope import ATTRIBUTES, Envelope
 from streams.log import Append, LogUnavailable, Transaction
 from streams.partitioner import murmur2, partition_of
 from streams.sqlite import DirectoryInUse, DirectoryLock, PartitionCountChanged, SqliteLog
+from streams.sqlite.writer import LogUnit
 from tests.streams.envelopes import envelope, envelopes
 
 
@@ -104,6 +106,38 @@ async def test_the_directory_is_for_its_owner_alone(log: SqliteLog, tmp_path: Pa
     directory = tmp_path / "data"
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
+
+
+async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.MonkeyPatch):
+    # Given a transaction that is on disk, but whose end readers have not been told of,
+    on_disk, go_on, announce = threading.Event(), threading.Event(), LogUnit.committed
+
+    def held_back(unit: LogUnit) -> None:
+        on_disk.set()
+        assert go_on.wait(60)
+        announce(unit)
+
+    monkeypatch.setattr(LogUnit, "committed", held_back)
+    event, outcome = envelope("e", subject="organizations/acme/apis/orders"), envelope("a")
+    transaction = Transaction([Append("events", 0, [event]), Append("outcomes", 0, [outcome])])
+    committing = asyncio.create_task(log.commit(transaction))
+    assert await asyncio.to_thread(on_disk.wait, 60)
+
+    # then nothing of it is found, as long as it cannot be read:
+    try:
+        assert await log.read("events", 0, 0, 10) == []
+        assert await log.find("outcomes", "a") is None
+        assert await log.find_all("outcomes", ["a"]) == {}
+        assert await log.read_subject("events", event.subject) == []
+    finally:
+        go_on.set()
+
+    # and once it can be read, all of it is found.
+    await committing
+    assert [r.envelope.id for r in await log.read("events", 0, 0, 10)] == ["e"]
+    assert await log.find("outcomes", "a") is not None
+    assert list(await log.find_all("outcomes", ["a"])) == ["a"]
+    assert len(await log.read_subject("events", event.subject)) == 1
 
 
 # Values of Kafka's own tests (org.apache.kafka.common.utils.UtilsTest.testMurmur2).

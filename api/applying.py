@@ -21,7 +21,7 @@ from schemas.aggregate import Aggregate
 from schemas.api import API, PublishApi
 from schemas.catalog import AGGREGATES, BY_NAME
 from schemas.deployment import DEPLOYMENT, StartDeployment
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.gateway import GATEWAY, ChangeGateway, RegisterGateway
 from schemas.identity import uuid7
 from schemas.message import Command, Name
@@ -242,7 +242,7 @@ async def _publish(call: Call, items: Sequence[_Item]) -> None:
     outcomes = await _outcomes(call, commands)
     for item in good:
         if item.command is not None:
-            item.outcome = outcomes.get(item.command.id)
+            item.outcome = outcomes.get(item.command.key)
     await _again(call, good)
     await _number(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
 
@@ -261,14 +261,14 @@ async def _again(call: Call, items: Sequence[_Item]) -> None:
         mistaken.append(item)
     outcomes = await _outcomes(call, [i.command for i in mistaken if i.command is not None])
     for item in mistaken:
-        item.outcome = outcomes.get(item.command.id) if item.command is not None else None
+        item.outcome = outcomes.get(item.command.key) if item.command is not None else None
 
 
 def _rank(command: Envelope) -> int:
     return _RANKS[command.type]
 
 
-async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[str, Outcome]:
+async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[Key, Outcome]:
     if not commands:
         return {}
     return await call.services.commands.execute(commands, call.services.settings.apply_seconds)
@@ -310,7 +310,7 @@ async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
     outcomes = await _outcomes(call, [i.deploy for i in wave if i.deploy is not None])
     for item in wave:
         if item.deploy is not None:
-            item.deployed = outcomes.get(item.deploy.id)
+            item.deployed = outcomes.get(item.deploy.key)
 
 
 def _not_deployed(items: Sequence[_Item], error: Exception) -> None:

@@ -1,6 +1,7 @@
 """Any command as a CloudEvent: structured, batched or binary."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from api.submission import (
 from schemas.avro import dataschema
 from schemas.boundary import BATCH, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from streams.admission import attribute_problem
@@ -61,7 +62,7 @@ async def _single(call: Call, envelope: Envelope) -> ASGIApp:
         await commands.submit([envelope])
         outcome = None
     else:
-        outcome = (await commands.execute([envelope], seconds)).get(envelope.id)
+        outcome = (await commands.execute([envelope], seconds)).get(envelope.key)
     if outcome is None:
         position = await call.services.log.end("events", partition)
         return json_answer(202, pending(envelope), accepted_headers(partition, position, envelope.id))
@@ -77,14 +78,15 @@ async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
     """Ids decided before keep their first outcome: handing them in again changes nothing."""
     commands, partition = call.services.commands, call.partition
     seconds = wanted_wait(call)
-    outcomes: dict[str, Outcome] = {}
+    outcomes: Mapping[Key, Outcome] = {}
     headers: dict[str, str] = {}
     if envelopes:
-        await commands.submit(envelopes)
-        if seconds is not None:
-            outcomes = dict(await commands.outcomes([e.id for e in envelopes], seconds))
+        if seconds is None:
+            await commands.submit(envelopes)
+        else:
+            outcomes = await commands.execute(envelopes, seconds)
             headers["Preference-Applied"] = "wait"
-    items = [_item(e, outcomes.get(e.id)) for e in envelopes]
+    items = [_item(e, outcomes.get(e.key)) for e in envelopes]
     position = max((o.position for o in outcomes.values()), default=0)
     position = position or await call.services.log.end("events", partition)
     headers[POSITION] = f"{partition}:{position}"
@@ -96,7 +98,7 @@ def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return pending(envelope)
     if (problem := reused(outcome, envelope.data)) is not None:
-        # The outcome is another command's, perhaps of another organization: nothing of it is told.
+        # The outcome is another command's: nothing of it is told.
         return {**pending(envelope), "state": "rejected", "problem": problem.document()}
     shown = operation(outcome)
     if not outcome.accepted:

@@ -6,35 +6,46 @@ from api.endpoint import Call
 from api.problems import Problem, not_found
 from api.responses import POSITION, json_answer
 from api.submission import operation, pending
-from schemas.envelope import Envelope
+from schemas.outcome import Outcome
+from streams.finding import stands
+from streams.log import Record
 
 
 async def get(call: Call) -> ASGIApp:
-    id = call.path("id")
-    outcome = await call.services.commands.outcome(id)
-    if outcome is not None:
-        _visible(call, id, outcome.organization)
-        partition = call.services.log.partition_of(outcome.organization)
-        return json_answer(200, operation(outcome), {POSITION: f"{partition}:{outcome.position}"})
-    envelope = await _command(call, id)
-    if envelope is None:
-        raise _unknown(id)
-    _visible(call, id, envelope.partitionkey)
-    partition = call.services.log.partition_of(envelope.partitionkey)
-    position = await call.services.log.end("events", partition)
-    return json_answer(200, pending(envelope), {POSITION: f"{partition}:{position}", "Retry-After": "1"})
+    """Of the organizations that the caller may see, or of the one that `organization` names.
+
+    Raises Problem 404, and 409 when several of them have used the id.
+    """
+    record = await _record(call, call.path("id"))
+    if record.topic == "outcomes":
+        outcome = Outcome.of(record.envelope.data)
+        headers = {POSITION: f"{record.partition}:{outcome.position}"}
+        return json_answer(200, operation(outcome), headers)
+    position = await call.services.log.end("events", record.partition)
+    headers = {POSITION: f"{record.partition}:{position}", "Retry-After": "1"}
+    return json_answer(200, pending(record.envelope), headers)
 
 
-async def _command(call: Call, id: str) -> Envelope | None:
-    record = await call.services.log.find("commands", id)
-    return record.envelope if record else None
-
-
-def _visible(call: Call, id: str, organization: str) -> None:
-    """Another tenant's operation is no different from one that does not exist."""
-    if not call.principal.may_enter(organization):
-        raise _unknown(id)
-
-
-def _unknown(id: str) -> Problem:
-    return not_found(f"operation {id[:100]!r}")
+async def _record(call: Call, id: str) -> Record:
+    """The outcome; of a command that is not decided the command, or why it was refused."""
+    log, wanted = call.services.log, call.query("organization")
+    found: dict[str, Record] = {}
+    # Later ones replace earlier ones: an outcome without a command is of one that could not be decided.
+    outcomes = await log.find_by_id("outcomes", id)
+    refused = [record for record in outcomes if not stands(record)]
+    decided = [record for record in outcomes if stands(record)]
+    for record in (*refused, *await log.find_by_id("commands", id), *decided):
+        organization = record.envelope.partitionkey
+        # Another tenant's operation is no different from one that does not exist.
+        if call.principal.may_enter(organization) and wanted in (None, organization):
+            found[organization] = record
+    if not found:
+        raise not_found(f"operation {id[:100]!r}")
+    if len(found) > 1:
+        raise Problem(
+            409,
+            "ambiguous-operation",
+            "Several organizations have used this id; say which one is meant with `?organization=`.",
+            organizations=sorted(found),
+        )
+    return next(iter(found.values()))

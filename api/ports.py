@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from api.authentication import Authenticator
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.documents import DocumentStore
 from streams.log import Log
@@ -23,20 +23,16 @@ class CommandPort(Protocol):
         """Returns when all are durable. Raises LogUnavailable: none of them is."""
         ...
 
-    async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[str, Outcome]:
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[Key, Outcome]:
         """Submits, and answers those decided within `seconds`. Raises LogUnavailable."""
         ...
 
-    async def outcome(self, command_id: str, /) -> Outcome | None:
+    async def outcome(self, command: Key, /) -> Outcome | None:
         """What became of a command that is decided."""
         ...
 
-    async def pending(self, command_id: str, /) -> bool:
+    async def pending(self, command: Key, /) -> bool:
         """True when the command is on the log and not decided."""
-        ...
-
-    async def outcomes(self, command_ids: Sequence[str], seconds: float, /) -> Mapping[str, Outcome]:
-        """The outcomes of those that are decided within `seconds`, or were before."""
         ...
 
 

@@ -148,6 +148,14 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         handle=operating.get,
         parameters=(
             in_path("id", "The command's id.", "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21", {"type": "string"}),
+            Parameter(
+                name="organization",
+                where="query",
+                description="Whose command is meant, for callers who may see several organizations: ids are "
+                "unique within one. Without it all that the caller may see are searched, and an id that "
+                "several of them have used is answered with 409 and their names.",
+                schema={"type": "string"},
+            ),
         ),
         answers={
             200: Documented(
@@ -156,7 +164,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
                 headers=("Signalbox-Position",),
             )
         },
-        problems=(404,),
+        problems=(404, 409),
     )
     yield Endpoint(
         method="GET",

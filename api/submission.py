@@ -127,14 +127,15 @@ def wanted_wait(call: Call) -> float | None:
 
 
 async def repetition(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Handed | None:
-    """What became of this command id before; None when it is new.
+    """What became of this command id of the organization before; None when it is new.
 
     Raises Problem 409 while it runs, 422 when it was used with another body.
     """
     commands = call.services.commands
-    outcome = await commands.outcome(id)
+    key = (data["organization"], id)
+    outcome = await commands.outcome(key)
     if outcome is None:
-        if await commands.pending(id):
+        if await commands.pending(key):
             raise Problem(
                 409,
                 "still-running",
@@ -145,7 +146,7 @@ async def repetition(call: Call, id: str, data: Data, chosen: frozenset[str]) ->
         return None
     same = dict(data)
     if chosen:
-        first = await call.services.log.find("commands", id)
+        first = await call.services.log.find("commands", key)
         kept = first.envelope.data if first else {}
         for field_ in chosen:
             same.pop(field_, None)
@@ -163,10 +164,10 @@ async def hand_in(call: Call, model: type[Command], data: Data, id: str | None) 
     if seconds is None:
         await commands.submit([envelope_])
         return Handed(envelope_.id, None, envelope_)
-    outcome = (await commands.execute([envelope_], seconds)).get(envelope_.id)
+    outcome = (await commands.execute([envelope_], seconds)).get(envelope_.key)
     if id is not None:
         # A twin that came at the same time may have been decided instead of this one.
-        outcome = outcome or await commands.outcome(id)
+        outcome = outcome or await commands.outcome(envelope_.key)
         if outcome is not None:
             _check_same(outcome, data)
     return Handed(envelope_.id, outcome, envelope_)

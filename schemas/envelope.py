@@ -18,6 +18,9 @@ GENESIS = "0" * 64
 
 Data = dict[str, Any]
 
+Key = tuple[str, str]
+"""Organization and id: ids are unique within an organization, and another one may use the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Envelope:
@@ -81,6 +84,10 @@ class Envelope:
         _authtype(self, authtype)
         _authid(self, authid)
         _previoushash(self, previoushash)
+
+    @property
+    def key(self) -> Key:
+        return (self.partitionkey, self.id)
 
     def attributes(self) -> dict[str, str]:
         """The context attributes that are set, `specversion` and `datacontenttype` included."""

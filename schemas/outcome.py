@@ -1,15 +1,22 @@
-"""What became of a command. One per command id, on the outcomes topic."""
+"""What became of a command. One per organization and command id, on the outcomes topic."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from schemas.envelope import Key
 from schemas.message import Message, Value
 
 UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized"})
 """Rules of commands that were not decided: the same id may come again, mended."""
 BESIDES = UNREADABLE | {"command-id-reused"}
 """Rules of rejections that do not stand for their id: what was decided under it before, or is later, does."""
+
+
+def decides(data: Mapping[str, Any]) -> bool:
+    """Whether the outcome with this `data` decided its command, so that the id is used up."""
+    return data.get("rule", "") not in BESIDES
 
 
 class Complaint(Value):
@@ -39,3 +46,8 @@ class Outcome(Message):
     rule: str = Field(default="", description="The rule that rejected it.")
     message: str = ""
     errors: tuple[Complaint, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """Of the command."""
+        return (self.organization, self.name)

@@ -71,7 +71,7 @@ async def make_house(commanding: Commanding, settings: Settings, gateway_token: 
         # Their ids never change: a command id is decided once, so a later start changes nothing. What was
         # rejected (an address that is none, say) is asked for anew.
         id = f"first-start-{what}"
-        before = await commanding.outcome(id)
+        before = await commanding.outcome((ORGANIZATION, id))
         if before is None or not before.accepted:
             envelopes.append(_envelope(id if before is None else None, command))
     await _execute(commanding, envelopes)
@@ -135,7 +135,7 @@ async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstre
 async def _execute(commanding: Commanding, envelopes: Sequence[Envelope]) -> None:
     outcomes = await commanding.execute(envelopes, DECIDE_SECONDS)
     for envelope in envelopes:
-        _require(envelope, outcomes.get(envelope.id))
+        _require(envelope, outcomes.get(envelope.key))
 
 
 def _require(envelope: Envelope, outcome: Outcome | None) -> None:

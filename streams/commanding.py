@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.log import Log, LogUnavailable
 
@@ -19,7 +19,7 @@ class Commanding:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._waiting: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._waiting: dict[Key, list[asyncio.Future[Outcome]]] = {}
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
         """Returns when the commands are durable.
@@ -34,20 +34,20 @@ class Commanding:
                 f"it did not take the command within {APPEND_SECONDS:g} s; hand it in again under the same id"
             ) from error
 
-    async def outcome(self, command_id: str) -> Outcome | None:
+    async def outcome(self, command: Key) -> Outcome | None:
         """What became of a command that is decided."""
-        record = await self._log.find("outcomes", command_id)
+        record = await self._log.find("outcomes", command)
         return None if record is None else Outcome.of(record.envelope.data)
 
-    async def pending(self, command_id: str) -> bool:
+    async def pending(self, command: Key) -> bool:
         """True when the command is on the log and not decided."""
-        if await self._log.find("commands", command_id) is None:
+        if await self._log.find("commands", command) is None:
             return False
-        return await self._log.find("outcomes", command_id) is None
+        return await self._log.find("outcomes", command) is None
 
-    async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[str, Outcome]:
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
         """Submits commands and answers those decided within `seconds`. Raises LogUnavailable."""
-        waiters = {e.id: self._await(e.id) for e in envelopes}
+        waiters = {e.key: self._await(e.key) for e in envelopes}
         try:
             await self.submit(envelopes)
             heard = await self._gather(waiters, min(seconds, LOOK_SECONDS))
@@ -58,9 +58,9 @@ class Commanding:
         finally:
             self._forget(waiters)
 
-    async def outcomes(self, command_ids: Sequence[str], seconds: float) -> dict[str, Outcome]:
+    async def outcomes(self, commands: Sequence[Key], seconds: float) -> dict[Key, Outcome]:
         """The outcomes of those commands that are decided within `seconds`, or were before."""
-        waiters = {id: self._await(id) for id in command_ids}
+        waiters = {key: self._await(key) for key in commands}
         try:
             await self._look(waiters)
             return await self._gather(waiters, seconds)
@@ -70,35 +70,35 @@ class Commanding:
     def decided(self, outcomes: Iterable[Outcome]) -> None:
         """Wakes those who wait for these outcomes."""
         for outcome in outcomes:
-            for waiter in self._waiting.pop(outcome.name, ()):
+            for waiter in self._waiting.pop(outcome.key, ()):
                 if not waiter.done():
                     waiter.set_result(outcome)
 
-    def _await(self, id: str) -> asyncio.Future[Outcome]:
+    def _await(self, command: Key) -> asyncio.Future[Outcome]:
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(id, []).append(waiter)
+        self._waiting.setdefault(command, []).append(waiter)
         return waiter
 
-    async def _look(self, waiters: Mapping[str, asyncio.Future[Outcome]]) -> None:
+    async def _look(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
         """Answers those whose command was decided, perhaps long ago."""
-        open_ = [id for id, waiter in waiters.items() if not waiter.done()]
-        for id, record in (await self._log.find_all("outcomes", open_)).items():
-            if not waiters[id].done():
-                waiters[id].set_result(Outcome.of(record.envelope.data))
+        open_ = [key for key, waiter in waiters.items() if not waiter.done()]
+        for key, record in (await self._log.find_all("outcomes", open_)).items():
+            if not waiters[key].done():
+                waiters[key].set_result(Outcome.of(record.envelope.data))
 
     async def _gather(
-        self, waiters: Mapping[str, asyncio.Future[Outcome]], seconds: float
-    ) -> dict[str, Outcome]:
+        self, waiters: Mapping[Key, asyncio.Future[Outcome]], seconds: float
+    ) -> dict[Key, Outcome]:
         open_ = [w for w in waiters.values() if not w.done()]
         if open_ and seconds > 0:
             await asyncio.wait(open_, timeout=seconds)
-        return {id: waiter.result() for id, waiter in waiters.items() if waiter.done()}
+        return {key: waiter.result() for key, waiter in waiters.items() if waiter.done()}
 
-    def _forget(self, waiters: Mapping[str, asyncio.Future[Outcome]]) -> None:
-        for id, waiter in waiters.items():
-            others = self._waiting.get(id)
+    def _forget(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
+        for key, waiter in waiters.items():
+            others = self._waiting.get(key)
             if others is not None and waiter in others:
                 others.remove(waiter)
                 if not others:
-                    del self._waiting[id]
+                    del self._waiting[key]
             waiter.cancel()

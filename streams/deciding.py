@@ -2,7 +2,8 @@
 
 It folds the partition's events from the newest snapshot to the end, and only then decides. Events,
 outcomes and the position in the commands become durable in one transaction; what an aborted
-transaction evolved is taken back. A command id is decided once, on whichever path it came.
+transaction evolved is taken back. A command id (of an organization) is decided once, on whichever path
+it came.
 """
 
 import asyncio
@@ -191,21 +192,21 @@ class Decider:
         False when the log could not say that it is durable: what it evolved is taken back. Raises Fenced.
         """
         began = perf_counter()
-        ids = [record.envelope.id for record in records if record.envelope.id]
+        keys = [record.envelope.key for record in records if record.fault is None]
         try:
-            known = await self.log.find_all("outcomes", ids, self.partition)
+            known = await self.log.find_all("outcomes", keys)
             at = await self.log.next_position(self.partition)
         except LogUnavailable as error:
             logger.error("deciding waits for the log: %s", error)
             return False
         batch = Decisions(self.world, self.head, self.source, self.clock(), at)
         self._deciding = True
-        first = {id: Outcome.of(record.envelope.data) for id, record in known.items()}
+        first = {key: Outcome.of(record.envelope.data) for key, record in known.items()}
         for record in records:
             fault = fault_of(record)
             if fault is None:
                 command = normalized(record.envelope, batch.now)
-                batch.take(command, first.get(command.id))
+                batch.take(command, first.get(command.key))
             else:
                 self._refuse(batch, record, fault)
         for before in batch.changes:

@@ -12,7 +12,7 @@ from schemas.api import Document
 from schemas.avro import dataschema
 from schemas.canonical import digest
 from schemas.catalog import COMMANDS
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.identity import uuid7
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome
@@ -35,7 +35,7 @@ class Decisions:
     """Where the first event will stand."""
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Before] = field(default_factory=list[Before])
-    outcomes: dict[str, tuple[Envelope, Outcome]] = field(default_factory=dict[str, tuple[Envelope, Outcome]])
+    outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
     refused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Rejections that do not stand for their id: it was decided before, or may come again mended."""
     again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
@@ -45,7 +45,7 @@ class Decisions:
 
     def take(self, envelope: Envelope, before: Outcome | None) -> None:
         """Decides the command in `envelope` unless its id was decided; `before` is the outcome then."""
-        decided = self.outcomes.get(envelope.id)
+        decided = self.outcomes.get(envelope.key)
         before = decided[1] if decided else before
         if before is None:
             self.add(envelope)
@@ -73,7 +73,7 @@ class Decisions:
             self.changes.extend(result.changes)
             for subject, event in result.events:
                 self._append(envelope, subject, event)
-        self.outcomes[envelope.id] = (envelope, self._outcome(envelope, result))
+        self.outcomes[envelope.key] = (envelope, self._outcome(envelope, result))
 
     def _decide(self, request: Request[Command]) -> Decided | Rejection:
         try:

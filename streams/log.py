@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 
 Topic = Literal["commands", "events", "outcomes", "status", "parked"]
 TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked")
@@ -161,14 +161,24 @@ class Log(Protocol):
         """Records about one subject, in order."""
         ...
 
-    async def find(self, topic: Topic, id: str) -> Record | None:
-        """The first record with this CloudEvents id."""
+    async def find(self, topic: Topic, key: Key) -> Record | None:
+        """As `find_all`, for one key."""
         ...
 
-    async def find_all(
-        self, topic: Topic, ids: Sequence[str], partition: int | None = None
-    ) -> dict[str, Record]:
-        """The first record of each id that exists; of one partition when it is given."""
+    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        """The first record of each organization and CloudEvents id that has one.
+
+        On `outcomes` the first that decided its command (`schemas.outcome.decides`). What is found can be
+        read, and so can the events up to the position that a found outcome names. Raises LogUnavailable.
+        """
+        ...
+
+    async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
+        """The record of each organization that used this CloudEvents id, by organization.
+
+        As `find_all`; but of a command that is not decided, the last outcome there is. Raises
+        LogUnavailable.
+        """
         ...
 
     async def end(self, topic: Topic, partition: int) -> int:

@@ -76,9 +76,10 @@ class HttpTransport:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         polls = iter(_POLLS)
+        asked = {"organization": self._client.connection.organization}
         while True:
             try:
-                answer = await self._ask(id, partial(self._client.get, path("operations", id)))
+                answer = await self._ask(id, partial(self._client.get, path("operations", id), asked))
             except Rejected as refused:
                 if refused.rule != "not-found":
                     raise

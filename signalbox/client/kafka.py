@@ -163,7 +163,7 @@ class KafkaTransport:
             while offset < end and not self._known(id):
                 fetched = await fetching.fetch(self._place, offset)
                 for message in fetched.messages:
-                    if cause(message) == id:
+                    if self._cause(message) == id:
                         refused = message if await self._take(message, refusals=False) else refused
                 if fetched.following <= offset:
                     break
@@ -185,13 +185,17 @@ class KafkaTransport:
                 high = middle
         return low
 
+    def _cause(self, message: ConsumerRecord) -> str:
+        """The id of our command that a message answers; others share the partition, and may use our ids."""
+        return cause(message) if message.key == self._organization.encode() else ""
+
     def _known(self, id: str) -> bool:
         waiting = self._awaited.get(id)
         return waiting is None or waiting.done()
 
     async def _take(self, message: ConsumerRecord, *, refusals: bool = True) -> bool:
         """Wakes whoever waits for this outcome; true for a refusal that is not taken."""
-        id = cause(message)
+        id = self._cause(message)
         if self._known(id):
             return False
         try:

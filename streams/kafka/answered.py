@@ -1,4 +1,5 @@
-"""Which commands of a partition are decided: of each its id's fingerprint and where the outcome stands.
+"""Which commands of a partition are decided: of each the fingerprint of its organization and id, and where
+the outcome stands.
 
 It is the memory that keeps a command from being decided twice, and a writer must have all of it before it
 decides. So it is kept in segments beside the snapshots, and only the outcomes after the last segment are
@@ -9,6 +10,8 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from schemas.envelope import Key
+
 SEGMENT = 4096
 """Outcomes that make a segment."""
 SEGMENTS = 16
@@ -16,13 +19,21 @@ SEGMENTS = 16
 OWNER = "answered"
 
 
-def fingerprint(id: str) -> int:
-    """64 bits of an id. Whoever finds a match compares the ids themselves."""
-    return int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "little")
+def fingerprint(key: Key) -> int:
+    """64 bits of an organization and id. Whoever finds a match compares these themselves."""
+    return _bits("\0".join(key))
+
+
+def _bits(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 class Answered:
-    """Not every fingerprint found is the id's: look at the outcome."""
+    """Not every fingerprint found is the command's: look at the outcome.
+
+    Segments of earlier versions hold fingerprints of ids alone, when an id was decided once for all
+    organizations of a partition.
+    """
 
     def __init__(self) -> None:
         self._positions: dict[int, int] = {}
@@ -40,14 +51,16 @@ class Answered:
         self.position = max(self.position, values[-1])
         self._segments += 1
 
-    def add(self, id: str, position: int) -> None:
-        found = fingerprint(id)
+    def add(self, key: Key, position: int) -> None:
+        found = fingerprint(key)
         self._positions.setdefault(found, position)
         self._new.append((found, position))
 
-    def find(self, id: str) -> int | None:
-        """Where the first outcome of an id may be."""
-        return self._positions.get(fingerprint(id))
+    def find(self, key: Key) -> list[int]:
+        """Where the outcome of a command may be."""
+        of_id = _bits(key[1])
+        found = (self._positions.get(fingerprint(key)), self._positions.get(of_id))
+        return [position for position in found if position is not None]
 
     def segments(self) -> list[tuple[str, bytes]]:
         """Number and content of the segments that are complete and not durable, the oldest `SEGMENTS`."""

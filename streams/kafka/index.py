@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import orjson
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
+from streams.finding import stands
 from streams.log import LogUnavailable, Record, Topic
 
 logger = logging.getLogger("signalbox.kafka")
@@ -27,6 +28,9 @@ BATCH = 2_000
 RETRY_SECONDS = 0.5
 WHOLE: frozenset[Topic] = frozenset({"events"})
 
+VERSION = 2
+"""Of the tables: an index with others is made anew."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS log (name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS reached (
@@ -35,16 +39,25 @@ CREATE TABLE IF NOT EXISTS reached (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
     topic TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL,
-    id TEXT NOT NULL, subject TEXT NOT NULL, envelope BLOB
+    organization TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, stands INTEGER NOT NULL,
+    envelope BLOB
 );
-CREATE INDEX IF NOT EXISTS by_id ON records (id, topic);
+CREATE INDEX IF NOT EXISTS by_id ON records (id, organization, topic);
 CREATE INDEX IF NOT EXISTS by_subject ON records (subject, topic, partition, position);
 """
+_DROP = "DROP TABLE IF EXISTS log; DROP TABLE IF EXISTS reached; DROP TABLE IF EXISTS records"
 _SUBJECT = (
     "SELECT partition, position, envelope FROM records "
     "WHERE topic = ? AND subject = ? AND position > ? ORDER BY partition, position LIMIT ?"
 )
-_ID = "SELECT partition, position, envelope FROM records WHERE topic = ? AND id = ? ORDER BY position LIMIT 1"
+_KEY = (
+    "SELECT partition, position, envelope FROM records "
+    "WHERE topic = ? AND organization = ? AND id = ? AND stands ORDER BY position LIMIT 1"
+)
+_ID = (
+    "SELECT partition, COALESCE(MIN(CASE WHEN stands THEN position END), MAX(position)), NULL FROM records "
+    "WHERE topic = ? AND id = ? GROUP BY organization, partition"
+)
 _REACHED = (
     "INSERT INTO reached VALUES (?, ?, ?, ?) "
     "ON CONFLICT (topic, partition) DO UPDATE SET position = excluded.position, id = excluded.id"
@@ -80,14 +93,25 @@ class LocalIndex:
         await self._caught_up(topic)
         return await self._records(topic, await self._ask(_SUBJECT, (topic, subject, after, limit)))
 
-    async def of_ids(self, topic: Topic, ids: Sequence[str]) -> dict[str, Record]:
-        """The first record of each id. Raises LogUnavailable."""
+    async def of_keys(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        """The first record of each organization and id that stands (`streams.finding`).
+
+        Raises LogUnavailable.
+        """
         await self._caught_up(topic)
-        found: dict[str, Record] = {}
-        for id in ids:
-            for record in await self._records(topic, await self._ask(_ID, (topic, id))):
-                found[id] = record
+        found: dict[Key, Record] = {}
+        for key in keys:
+            for record in await self._records(topic, await self._ask(_KEY, (topic, *key))):
+                found[key] = record
         return found
+
+    async def of_id(self, topic: Topic, id: str) -> list[Record]:
+        """Of each organization with this id, per partition: its first record that stands, else its last.
+
+        Raises LogUnavailable.
+        """
+        await self._caught_up(topic)
+        return await self._records(topic, await self._ask(_ID, (topic, id)))
 
     async def close(self) -> None:
         tasks = [task for tasks in self._following.values() for task in tasks]
@@ -189,6 +213,10 @@ class LocalIndex:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=OFF")
+        ((version,),) = db.execute("PRAGMA user_version").fetchall()
+        if version != VERSION:
+            db.executescript(_DROP)
+            db.execute(f"PRAGMA user_version={VERSION}")
         db.executescript(_TABLES)
         known = [name for (name,) in db.execute("SELECT name FROM log")]
         if known != [self._name]:
@@ -220,16 +248,20 @@ class LocalIndex:
                 topic,
                 partition,
                 record.position,
+                record.envelope.partitionkey,
                 record.envelope.id,
                 record.envelope.subject,
+                stands(record),
                 _kept(record.envelope) if whole and record.fault is None else None,
             )
             for record in records
+            # What cannot be acted on must not stand before what can, under the same id.
+            if whole or record.fault is None
         ]
         db = self._connection()
         db.execute("BEGIN")
         try:
-            db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.execute(_REACHED, (topic, partition, records[-1].position, records[-1].envelope.id))
             db.execute("COMMIT")
         except BaseException:

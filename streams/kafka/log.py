@@ -14,9 +14,10 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
-from schemas.outcome import BESIDES
+from schemas.outcome import decides
+from streams.finding import by_organization
 from streams.kafka.answered import OWNER as ANSWERED
 from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
@@ -179,8 +180,8 @@ class KafkaLog:
         for append, at in zip(transaction.appends, positions, strict=False):
             if append.topic == "outcomes":
                 for envelope, position in zip(append.envelopes, at, strict=True):
-                    if _decided(envelope):
-                        answered.add(envelope.id, position)
+                    if decides(envelope.data):
+                        answered.add(envelope.key, position)
         return positions[: len(transaction.appends)]
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
@@ -198,18 +199,25 @@ class KafkaLog:
     ) -> list[Record]:
         return await self._index.of_subject(topic, subject, after, limit)
 
-    async def find(self, topic: Topic, id: str) -> Record | None:
-        return (await self.find_all(topic, [id])).get(id)
+    async def find(self, topic: Topic, key: Key) -> Record | None:
+        return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(
-        self, topic: Topic, ids: Sequence[str], partition: int | None = None
-    ) -> dict[str, Record]:
-        if not ids:
-            return {}
-        if topic == "outcomes" and partition in self._answered:
-            return await self._find_answered(partition, ids)
-        found = await self._index.of_ids(topic, ids)
-        return {id: record for id, record in found.items() if partition in (None, record.partition)}
+    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        found: dict[Key, Record] = {}
+        others: list[Key] = []
+        ours: dict[int, list[Key]] = {}
+        for key in keys:
+            partition = self.partition_of(key[0])
+            decided_here = topic == "outcomes" and partition in self._answered
+            (ours.setdefault(partition, []) if decided_here else others).append(key)
+        for partition, some in ours.items():
+            found |= await self._find_answered(partition, some)
+        if others:
+            found |= await self._index.of_keys(topic, others)
+        return found
+
+    async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
+        return by_organization(await self._index.of_id(topic, id))
 
     async def end(self, topic: Topic, partition: int) -> int:
         self._require(topic, partition)
@@ -328,13 +336,13 @@ class KafkaLog:
         except Unauthorized as error:
             return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))
 
-    async def _find_answered(self, partition: int, ids: Sequence[str]) -> dict[str, Record]:
+    async def _find_answered(self, partition: int, keys: Sequence[Key]) -> dict[Key, Record]:
         answered = self._answered[partition]
-        places = [(id, position) for id in set(ids) if (position := answered.find(id)) is not None]
+        places = [(key, position) for key in set(keys) for position in answered.find(key)]
         positions = [position for _, position in places]
         place = self._place("outcomes", partition)
         records = await records_at(self._fetching, place, positions, self._decoded)
-        return {id: records[position] for id, position in places if records[position].envelope.id == id}
+        return {key: records[position] for key, position in places if records[position].envelope.key == key}
 
     async def _read_answered(self, partition: int) -> Answered:
         answered = Answered()
@@ -347,8 +355,8 @@ class KafkaLog:
             # broker may show a moment later what it has.
             await self.wait("outcomes", partition, position)
             for record in await self.read("outcomes", partition, position, 2_000):
-                if _decided(record.envelope):
-                    answered.add(record.envelope.id, record.position)
+                if decides(record.envelope.data):
+                    answered.add(record.envelope.key, record.position)
                 position = record.position
         return answered
 
@@ -373,11 +381,6 @@ def _appended(milliseconds: int) -> str:
         return timestamp(milliseconds / 1000) if milliseconds >= 0 else ""
     except (ValueError, OverflowError, OSError):
         return ""
-
-
-def _decided(outcome: Envelope) -> bool:
-    """Whether an outcome stands for its id."""
-    return outcome.data.get("rule") not in BESIDES
 
 
 def _partition(transaction: Transaction) -> int | None:

@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
+from streams.finding import by_organization, stands
 from streams.log import TOPICS, Append, LogError, LogUnavailable, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
 from streams.sqlite.database import connect, explained, make_directory, prepare
@@ -111,19 +112,35 @@ class SqliteLog:
     ) -> list[Record]:
         records: list[Record] = []
         for partition in range(self._partitions):
-            left = limit - len(records)
-            records += await self._reader.read_subject(topic, partition, subject, after, left)
-        return [record for record in records if self._announced(record)]
+            left, end = limit - len(records), self._ends[topic, partition]
+            records += await self._reader.read_subject(topic, partition, subject, after, end, left)
+        return records
 
-    async def find(self, topic: Topic, id: str) -> Record | None:
-        found = self._reader.find(topic, id)
-        return found if found is not None and self._announced(found) else None
+    async def find(self, topic: Topic, key: Key) -> Record | None:
+        return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(
-        self, topic: Topic, ids: Sequence[str], partition: int | None = None
-    ) -> dict[str, Record]:
-        found = await self._reader.find_all(topic, ids, partition)
-        return {id: record for id, record in found.items() if self._announced(record)}
+    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        ids: dict[int, list[str]] = {}
+        for organization, id in keys:
+            ids.setdefault(self.partition_of(organization), []).append(id)
+        wanted = frozenset(keys)
+        found: dict[Key, Record] = {}
+        for partition, some in ids.items():
+            for record in await self._find(topic, partition, some):
+                if record.envelope.key in wanted and stands(record):
+                    found.setdefault(record.envelope.key, record)
+        return found
+
+    async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
+        records: list[Record] = []
+        for partition in range(self._partitions):
+            records += await self._find(topic, partition, [id])
+        return by_organization(records)
+
+    async def _find(self, topic: Topic, partition: int, ids: Sequence[str]) -> list[Record]:
+        # The file holds a transaction a moment before readers are told of its end, and what was found then
+        # would name records that `read` and `end` do not know of.
+        return await self._reader.find(topic, partition, ids, self._ends[topic, partition])
 
     async def end(self, topic: Topic, partition: int) -> int:
         return self._require(topic, partition)
@@ -169,11 +186,6 @@ class SqliteLog:
         if end is None:
             raise ValueError(f"there is no {topic}/{partition}; the log has {self._partitions} partitions")
         return end
-
-    def _announced(self, record: Record) -> bool:
-        """Whether readers are told of it. The file holds a transaction a moment before that is so, and what
-        was found then would name records that `read` and `end` do not know of."""
-        return record.position <= self._ends[record.topic, record.partition]
 
     def _wake(self, streams: Sequence[Stream]) -> None:
         for stream in streams:

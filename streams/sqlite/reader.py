@@ -14,7 +14,6 @@ from streams.sqlite.database import connect, damaged, explained
 from streams.sqlite.reading import ReadingConnection
 from streams.sqlite.rows import Row, decode
 from streams.sqlite.schema import (
-    FIND,
     LOG,
     MAX_POSITION,
     POSITION_BITS,
@@ -58,13 +57,14 @@ class Reader:
         return records
 
     async def read_subject(
-        self, topic: Topic, partition: int, subject: str, after: int, limit: int
+        self, topic: Topic, partition: int, subject: str, after: int, end: int, limit: int
     ) -> list[Record]:
+        """Up to `limit` records about a subject above `after` and up to `end`."""
         after = max(after, 0)
         records: list[Record] = []
         while len(records) < limit:
             wanted = min(limit - len(records), SLICE)
-            values = (subject, key_of(partition, after), key_of(partition, MAX_POSITION), wanted)
+            values = (subject, key_of(partition, after), key_of(partition, end), wanted)
             found = self._decoded(topic, self.query(READ_SUBJECT[topic], values))
             records += found
             if len(found) < wanted:
@@ -73,20 +73,13 @@ class Reader:
             await asyncio.sleep(0)
         return records
 
-    def find(self, topic: Topic, id: str) -> Record | None:
-        found = self._decoded(topic, self.query(FIND[topic], (id,)))
-        return found[0] if found else None
-
-    async def find_all(
-        self, topic: Topic, ids: Sequence[str], partition: int | None = None
-    ) -> dict[str, Record]:
-        found: dict[str, Record] = {}
+    async def find(self, topic: Topic, partition: int, ids: Sequence[str], end: int) -> list[Record]:
+        """The records with any of these ids, up to `end`; those of one id are in order."""
+        found: list[Record] = []
+        bounds = (key_of(partition, 0), key_of(partition, end))
         for at in range(0, len(ids), SLICE):
             some = ids[at : at + SLICE]
-            # The first record of an id comes last and stays.
-            for record in self._decoded(topic, self.query(find_many(topic, len(some)), some)):
-                if partition in (None, record.partition):
-                    found[record.envelope.id] = record
+            found += self._decoded(topic, self.query(find_many(topic, len(some)), (*some, *bounds)))
             if at + SLICE < len(ids):
                 await asyncio.sleep(0)
         return found

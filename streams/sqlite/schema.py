@@ -100,9 +100,6 @@ READ_SUBJECT: dict[Topic, str] = {
     topic: f"SELECT {_COLUMNS} FROM {topic} WHERE subject = ? AND key > ? AND key <= ? ORDER BY key LIMIT ?"
     for topic in TOPICS
 }
-FIND: dict[Topic, str] = {
-    topic: f"SELECT {_COLUMNS} FROM {topic} WHERE id = ? ORDER BY key LIMIT 1" for topic in TOPICS
-}
 CONSUMED = "SELECT position FROM consumed WHERE consumer = ? AND topic = ? AND partition = ?"
 SNAPSHOT_POSITION = "SELECT position FROM snapshot_positions WHERE owner = ? AND partition = ?"
 SNAPSHOTS = "SELECT subject, position, state FROM snapshots WHERE owner = ? AND partition = ?"
@@ -110,4 +107,6 @@ SNAPSHOTS = "SELECT subject, position, state FROM snapshots WHERE owner = ? AND 
 
 @lru_cache(maxsize=1024)
 def find_many(topic: Topic, count: int) -> str:
-    return f"SELECT {_COLUMNS} FROM {topic} WHERE id IN ({','.join('?' * count)}) ORDER BY key DESC"
+    """Its values: `count` ids, and two keys between which rows are looked for (the second included)."""
+    ids = ",".join("?" * count)
+    return f"SELECT {_COLUMNS} FROM {topic} WHERE id IN ({ids}) AND key > ? AND key <= ? ORDER BY key"

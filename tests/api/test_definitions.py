@@ -10,7 +10,7 @@ import pytest
 
 from api.ports import Settings
 from schemas.canonical import sha256_hex
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
 from tests.api.house import ACME, ORG, House, definition
@@ -320,7 +320,7 @@ async def test_tokens_are_told_when_the_log_fails_before_the_deployments(
 ) -> None:
     execute = signalbox.commands.execute
 
-    async def execute_and_fill_the_disk(envelopes: Sequence[Envelope], seconds: float) -> dict[str, Outcome]:
+    async def execute_and_fill_the_disk(envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
         outcomes = await execute(envelopes, seconds)
         signalbox.commands.refuse = "database or disk is full"
         return outcomes

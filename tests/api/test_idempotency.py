@@ -6,6 +6,7 @@ from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
 
 PROJECT = f"{ORG}/projects/shop"
+THEIRS = "/api/v1/organizations/acme"
 
 
 async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: House) -> None:
@@ -71,3 +72,50 @@ async def test_another_tenants_operation_does_not_exist_for_others(signalbox: Ho
     theirs = await signalbox.client.get("/api/v1/operations/k-1", headers={"Authorization": f"Bearer {ACME}"})
     problem(theirs, 404, "not-found")
     problem(await signalbox.client.get("/api/v1/operations/none"), 404, "not-found")
+
+
+async def test_organizations_may_use_the_same_key(signalbox: House) -> None:
+    mine = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
+    theirs = await signalbox.put(f"{THEIRS}/projects/shop", {"display_name": "Store"}, Idempotency_Key="k-1")
+    again = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
+    assert (mine.status_code, theirs.status_code, again.status_code) == (201, 201, 201)
+    assert (mine.json()["display_name"], theirs.json()["display_name"]) == ("Shop", "Store")
+    assert again.json() == mine.json()
+
+
+async def test_while_another_organizations_command_runs_the_same_key_is_free(signalbox: House) -> None:
+    await signalbox.pause()
+    theirs = await signalbox.client.put(
+        f"{THEIRS}/projects/shop", json={}, headers={"Idempotency-Key": "k-1"}
+    )
+    mine = await signalbox.client.put(PROJECT, json={}, headers={"Idempotency-Key": "k-1"})
+    assert (theirs.status_code, mine.status_code) == (202, 202)
+    signalbox.resume()
+    found = await signalbox.commands.outcomes([("acme", "k-1"), ("default", "k-1")], 10)
+    assert {key: outcome.accepted for key, outcome in found.items()} == dict.fromkeys(found, True)
+    assert len(found) == 2
+
+
+async def test_an_operation_is_the_callers_own_when_another_organization_used_its_id(
+    signalbox: House,
+) -> None:
+    await signalbox.put(PROJECT, Idempotency_Key="k-1")
+    await signalbox.put(f"{THEIRS}/projects/shop", Idempotency_Key="k-1")
+    get, operation = signalbox.client.get, "/api/v1/operations/k-1"
+
+    # Who may see one organization is given that one's,
+    ann = await get(operation, headers={"Authorization": f"Bearer {ACME}"})
+    assert (ann.status_code, ann.json()["organization"]) == (200, "acme")
+
+    # who may see several says which one is meant,
+    chosen = [await get(operation, params={"organization": name}) for name in ("default", "acme")]
+    assert [answer.json()["organization"] for answer in chosen] == ["default", "acme"]
+    said = problem(await get(operation), 409, "ambiguous-operation")
+    assert said["organizations"] == ["acme", "default"]
+
+    # and nobody is given one of an organization that is not his, or that never used the id.
+    other = await get(
+        operation, params={"organization": "default"}, headers={"Authorization": f"Bearer {ACME}"}
+    )
+    problem(other, 404, "not-found")
+    problem(await get(operation, params={"organization": "nobody"}), 404, "not-found")

@@ -41,7 +41,7 @@ async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_
     assert operation.json()["state"] == "pending"
     assert operation.headers["retry-after"] == "1"
     signalbox.resume()
-    await signalbox.commands.outcomes([answer.json()["id"]], 5)
+    await signalbox.commands.outcomes([("default", answer.json()["id"])], 5)
     operation = await signalbox.client.get(answer.headers["location"])
     assert operation.json()["state"] == "accepted"
     assert operation.json()["href"] == PROJECT
@@ -99,7 +99,7 @@ async def test_without_waiting_a_version_that_read_models_do_not_know_yet_is_acc
         PROJECT, json={"display_name": "Mall"}, headers={"If-Match": '"2"', "Idempotency-Key": "k-1"}
     )
     assert answer.status_code == 202
-    assert (await signalbox.commands.outcomes(["k-1"], 5))["k-1"].version == 3
+    assert (await signalbox.commands.outcomes([("default", "k-1")], 5))[("default", "k-1")].version == 3
 
 
 async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: House) -> None:
@@ -107,7 +107,7 @@ async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: Hou
     headers = {"If-Match": '"1"', "Idempotency-Key": "k-1"}
     first = await signalbox.client.put(PROJECT, json={"display_name": "Store"}, headers=headers)
     assert first.status_code == 202
-    await signalbox.commands.outcomes(["k-1"], 5)
+    await signalbox.commands.outcomes([("default", "k-1")], 5)
     again = await signalbox.client.put(PROJECT, json={"display_name": "Store"}, headers=headers)
     assert (again.status_code, again.headers["etag"]) == (200, '"2"')
 
@@ -237,7 +237,8 @@ async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: Hous
 
 async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:
     made = await signalbox.client.put(PROJECT, json={})
-    outcome = (await signalbox.commands.outcomes([made.json()["id"]], 5))[made.json()["id"]]
+    key = ("default", made.json()["id"])
+    outcome = (await signalbox.commands.outcomes([key], 5))[key]
     answer = await signalbox.client.get(PROJECT, params={"min_position": f"0:{outcome.position}"})
     assert answer.status_code == 200
 

@@ -65,7 +65,7 @@ class LogContract:
         )
         await log.append("commands", [full])
         assert await all_of(log) == [full]
-        found = await log.find("commands", full.id)
+        found = await log.find("commands", full.key)
         assert found is not None
         assert found.envelope == full
 
@@ -220,23 +220,52 @@ class LogContract:
         await log.append("events", envelopes(1))
         assert await log.end("events", 0) >= 1
 
-    async def test_finds_by_id_the_first_of_that_id(self, log: Log):
+    async def test_finds_the_first_of_an_organization_and_id(self, log: Log):
         positions = await log.append("commands", [envelope("a"), envelope("b"), envelope("a")])
-        found = await log.find("commands", "a")
+        found = await log.find("commands", ("acme", "a"))
         assert found is not None
         assert found.position == positions[0]
-        assert await log.find("commands", "missing") is None
-        assert await log.find("events", "a") is None
+        assert await log.find("commands", ("acme", "missing")) is None
+        assert await log.find("events", ("acme", "a")) is None
 
-    async def test_finds_many_ids_at_once(self, log: Log):
+    async def test_finds_many_at_once(self, log: Log):
         positions = await log.append("commands", [envelope(f"c{n}") for n in range(500)])
         await log.append("commands", [envelope("c0")])
-        ids = [f"c{n}" for n in range(450)] + ["missing"]
-        found = await log.find_all("commands", ids)
-        assert {id: record.position for id, record in found.items()} == {
-            f"c{n}": positions[n] for n in range(450)
-        }
+        keys = [("acme", f"c{n}") for n in range(450)]
+        found = await log.find_all("commands", [*keys, ("acme", "missing")])
+        assert {key: record.position for key, record in found.items()} == dict(
+            zip(keys, positions, strict=False)
+        )
         assert await log.find_all("commands", []) == {}
+
+    @pytest.mark.parametrize("partitions", [1, 4])
+    async def test_organizations_may_use_the_same_id(self, open_log: OpenLog, partitions: int):
+        log = await open_log(partitions)
+        names = [f"tenant-{n}" for n in range(8)]
+        await log.append("commands", [envelope("same", key=name, data={"of": name}) for name in names])
+
+        found = await log.find_all("commands", [(name, "same") for name in names[:5]])
+        one = await log.find("commands", ("tenant-7", "same"))
+        every = await log.find_by_id("commands", "same")
+
+        assert {key: r.envelope.data["of"] for key, r in found.items()} == {
+            (name, "same"): name for name in names[:5]
+        }
+        assert one is not None and one.envelope.partitionkey == "tenant-7"
+        assert await log.find("commands", ("tenant-9", "same")) is None
+        assert [r.envelope.partitionkey for r in every] == names
+        assert await log.find_by_id("commands", "missing") == []
+
+    async def test_an_outcome_that_did_not_decide_its_command_does_not_stand_for_it(self, log: Log):
+        refused = [envelope(id, data={"rule": "unauthorized"}) for id in ("a", "b", "b")]
+        decided = [envelope("a", data={"rule": rule}) for rule in ("", "not-found")]
+        positions = await log.append("outcomes", [*refused, *decided])
+
+        found = await log.find_all("outcomes", [("acme", "a"), ("acme", "b")])
+
+        assert {key: record.position for key, record in found.items()} == {("acme", "a"): positions[3]}
+        assert [r.position for r in await log.find_by_id("outcomes", "a")] == [positions[3]]
+        assert [r.position for r in await log.find_by_id("outcomes", "b")] == [positions[2]]
 
     async def test_reads_one_subject_in_order(self, log: Log):
         every = [envelope(subject=f"organizations/acme/apis/{n % 3}") for n in range(900)]

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
+from streams.finding import by_organization, stands
 from streams.log import Record, Snapshot, Topic, Transaction
 
 
@@ -49,18 +50,21 @@ class MemoryLog:
         everything = [r for (t, _), rs in self._records.items() if t == topic for r in rs]
         return [r for r in everything if r.envelope.subject == subject and r.position > after][:limit]
 
-    async def find(self, topic: Topic, id: str) -> Record | None:
-        return (await self.find_all(topic, [id])).get(id)
+    async def find(self, topic: Topic, key: Key) -> Record | None:
+        return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(
-        self, topic: Topic, ids: Sequence[str], partition: int | None = None
-    ) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for (t, p), records in self._records.items():
-            for record in records if t == topic and partition in (None, p) else ():
-                if record.envelope.id in ids:
-                    found.setdefault(record.envelope.id, record)
+    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        found: dict[Key, Record] = {}
+        for record in self._of_topic(topic):
+            if record.envelope.key in keys and stands(record):
+                found.setdefault(record.envelope.key, record)
         return found
+
+    async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
+        return by_organization(r for r in self._of_topic(topic) if r.envelope.id == id)
+
+    def _of_topic(self, topic: Topic) -> list[Record]:
+        return [record for (t, _), records in self._records.items() if t == topic for record in records]
 
     async def end(self, topic: Topic, partition: int) -> int:
         return len(self._records.get((topic, partition), []))

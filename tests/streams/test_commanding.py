@@ -61,7 +61,7 @@ async def test_the_outcome_is_heard_from_the_log(tmp_path: Path) -> None:
     async with elsewhere(log) as commanding:
         outcomes = await commanding.execute([envelope(FIRST, "one")], 10)
     await log.close()
-    assert outcomes["one"].accepted
+    assert outcomes[ORG, "one"].accepted
 
 
 async def test_a_command_that_was_decided_before_is_answered_again(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ async def test_a_command_that_was_decided_before_is_answered_again(tmp_path: Pat
         asked = envelope(FIRST, "one")
         first = await commanding.execute([asked], 10)
         assert await commanding.execute([asked], 10) == first
-        assert await commanding.outcomes(["one"], 10) == first
+        assert await commanding.outcomes([(ORG, "one")], 10) == first
     await log.close()
 
 

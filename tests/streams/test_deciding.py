@@ -66,6 +66,24 @@ async def test_a_command_id_is_decided_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("together", [True, False])
+async def test_an_id_is_decided_once_for_each_organization(tmp_path: Path, together: bool):
+    async with desk(tmp_path) as at:
+        one, other = (
+            envelope(DefineOrganization(organization=name, name=name), "cmd-1") for name in (ORG, "other")
+        )
+        if together:
+            await at.decide(one, other)
+        else:
+            await at.decide(one)
+            await at.decide(other)
+
+        assert {o.organization: o.accepted for o in await at.decide(one, other)} == {ORG: True, "other": True}
+        assert [e.partitionkey for e in await at.events()] == [ORG, "other"]
+        stands = [await at.log.find("outcomes", (name, "cmd-1")) for name in (ORG, "other")]
+        assert [r.envelope.data["organization"] for r in stands if r is not None] == [ORG, "other"]
+
+
+@pytest.mark.parametrize("together", [True, False])
 async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answer_stands(
     tmp_path: Path, together: bool
 ):
@@ -80,7 +98,7 @@ async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answ
             await at.decide(other)
         said = [r.envelope.data for r in await at.log.read("outcomes", 0, len(HOUSE), 10)]
         assert [(o["accepted"], o["rule"]) for o in said] == [(True, ""), (False, "command-id-reused")]
-        stands = await at.log.find("outcomes", "cmd-1")
+        stands = await at.log.find("outcomes", (ORG, "cmd-1"))
         assert stands is not None and stands.envelope.data["accepted"]
         assert [e.subject for e in await at.events()][len(HOUSE) :] == ["organizations/acme/projects/one"]
 

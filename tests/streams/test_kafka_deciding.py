@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from commands.world import World
 from schemas.catalog import subject_of
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
@@ -115,6 +116,45 @@ async def test_a_command_id_is_decided_once_also_by_the_next_decider(log: KafkaL
     await decided(other, second, [command("a"), command("b", "one")])
     assert [r.envelope.causationid for r in await everything(other, "events")] == ["a", "b"]
     assert [r.envelope.id for r in await everything(other, "outcomes")] == ["a", "b"]
+
+
+async def test_another_organization_may_use_the_same_id(log: KafkaLog, other: KafkaLog):
+    deciding = decider(log)
+    await deciding.start()
+    await decided(log, deciding, [command("a")])
+    await decided(log, deciding, [command("a", organization="umbrella"), command("b", "one")])
+    second = decider(other)
+    await second.start()
+    await decided(other, second, [command("a", organization=name) for name in ("umbrella", "acme")])
+    events = [record.envelope for record in await everything(other, "events")]
+    assert [event.key[0] for event in events] == ["acme", "umbrella", "acme"]
+
+
+async def test_what_was_answered_before_ids_were_of_an_organization_is_still_known(
+    log: KafkaLog, other: KafkaLog, monkeypatch: pytest.MonkeyPatch
+):
+    # Given a segment that an earlier version wrote, with the fingerprints of ids alone,
+    def of_id(key: Key) -> int:
+        return int.from_bytes(blake2b(key[1].encode(), digest_size=8).digest(), "little")
+
+    monkeypatch.setattr("streams.kafka.answered.SEGMENT", 3)
+    with monkeypatch.context() as before:
+        before.setattr("streams.kafka.answered.fingerprint", of_id)
+        deciding = decider(log)
+        await deciding.start()
+        await decided(log, deciding, [command("a")])
+        for n in range(4):
+            await decided(log, deciding, [command(f"p{n}", f"p{n}")])
+
+    # when its commands come again, and another organization uses an id of theirs,
+    second = decider(other)
+    await second.start()
+    again = [command("a"), *(command(f"p{n}", f"p{n}") for n in range(4))]
+    await decided(other, second, [*again, command("a", organization="umbrella")])
+
+    # then only that one is decided.
+    events = [record.envelope.key[0] for record in await everything(other, "events")]
+    assert events == [*["acme"] * 5, "umbrella"]
 
 
 async def test_whoever_sends_a_command_again_is_given_the_first_answer(log: KafkaLog):

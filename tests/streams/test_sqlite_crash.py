@@ -166,7 +166,7 @@ async def main():
         return_exceptions=True,
     )
     end = await log.end("commands", 0)
-    first = await log.find("commands", "first")
+    first = await log.find("commands", ("acme", "first"))
     read = len(await log.read("commands", 0, 0, 100_000))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     after = await log.append("commands", envelopes(3))

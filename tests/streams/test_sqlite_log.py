@@ -65,7 +65,7 @@ async def test_a_closed_log_refuses_and_lets_go_whoever_waits(log: SqliteLog):
     with pytest.raises(LogUnavailable):
         await log.append("commands", envelopes(1))
     with pytest.raises(LogUnavailable):
-        await log.find("commands", "a")
+        await log.find("commands", ("acme", "a"))
 
 
 async def test_what_was_submitted_before_the_close_is_written(tmp_path: Path):
@@ -126,8 +126,9 @@ async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.Mon
     # then nothing of it is found, as long as it cannot be read:
     try:
         assert await log.read("events", 0, 0, 10) == []
-        assert await log.find("outcomes", "a") is None
-        assert await log.find_all("outcomes", ["a"]) == {}
+        assert await log.find("outcomes", ("acme", "a")) is None
+        assert await log.find_all("outcomes", [("acme", "a")]) == {}
+        assert await log.find_by_id("outcomes", "a") == []
         assert await log.read_subject("events", event.subject) == []
     finally:
         go_on.set()
@@ -135,8 +136,8 @@ async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.Mon
     # and once it can be read, all of it is found.
     await committing
     assert [r.envelope.id for r in await log.read("events", 0, 0, 10)] == ["e"]
-    assert await log.find("outcomes", "a") is not None
-    assert list(await log.find_all("outcomes", ["a"])) == ["a"]
+    assert await log.find("outcomes", ("acme", "a")) is not None
+    assert list(await log.find_all("outcomes", [("acme", "a")])) == [("acme", "a")]
     assert len(await log.read_subject("events", event.subject)) == 1
 
 

@@ -63,7 +63,7 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
 async def decided(commanding: Commanding, id: str, name: str = "") -> bool:
     command = DefineProject(organization=ORG, name=name) if name else None
     asked = envelope(command or DefineOrganization(organization=ORG, name=ORG), id)
-    return (await commanding.execute([asked], WITHIN))[id].accepted
+    return (await commanding.execute([asked], WITHIN))[asked.key].accepted
 
 
 def said(settings: Settings) -> tuple[int, str]:
@@ -124,11 +124,11 @@ async def test_a_second_decider_takes_over_from_one_that_stops_under_load(
         await standby.started()
         async with Roles(settings_of(kafka, tmp_path / "leaving"), ["decider"]) as leaving:
             await leaving.started()
-            waiting = asyncio.create_task(commanding.outcomes([e.id for e in asked], WITHIN))
+            waiting = asyncio.create_task(commanding.outcomes([e.key for e in asked], WITHIN))
             for start in range(0, len(asked), 20):
                 await commanding.submit(asked[start : start + 20])
         found = await waiting
-        assert {id for id, outcome in found.items() if outcome.accepted} == {e.id for e in asked}
+        assert {key for key, outcome in found.items() if outcome.accepted} == {e.key for e in asked}
         log = await standby.runtime.log()
         events = await log.read("events", 0, 0, 1000)
         assert [r.envelope.causationid for r in events] == [e.id for e in asked]

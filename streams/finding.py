@@ -1,0 +1,23 @@
+"""Which record is found under an organization and id when several have them."""
+
+from collections.abc import Iterable
+
+from schemas.envelope import Key
+from schemas.outcome import decides
+from streams.log import Record
+
+
+def stands(record: Record) -> bool:
+    """False for outcomes that did not decide their command: the id may still be used."""
+    return record.topic != "outcomes" or decides(record.envelope.data)
+
+
+def by_organization(records: Iterable[Record]) -> list[Record]:
+    """Of `records` of one id, in the order of each organization's: the first of each that stands, else the
+    last; by organization."""
+    found: dict[Key, Record] = {}
+    for record in records:
+        before = found.get(record.envelope.key)
+        if before is None or not stands(before):
+            found[record.envelope.key] = record
+    return [found[key] for key in sorted(found)]

@@ -5,6 +5,7 @@ Metrics (all names begin with `signalbox_`):
 | name | what |
 |---|---|
 | commands_decided_total{accepted, rule} | commands decided, and the rule that rejected them |
+| commands_removed_unread_total | positions of commands that retention removed before a decider read them |
 | decide_listener_failures_total | errors of what is notified of decided commands; the log has each |
 | decide_seconds | from reading a batch of commands to its events being durable |
 | log_append_seconds | one group commit of the log |
@@ -74,6 +75,8 @@ class Telemetry:
         self.commands = meter.create_counter("signalbox_commands_decided")
         self.listener_failures = meter.create_counter("signalbox_decide_listener_failures")
         self.listener_failures.add(0)  # shown from the start, so that an alert can tell 0 from missing
+        self.removed_unread = meter.create_counter("signalbox_commands_removed_unread")
+        self.removed_unread.add(0)
         self.decide = meter.create_histogram("signalbox_decide_seconds")
         self.append = meter.create_histogram("signalbox_log_append_seconds")
         self.compile = meter.create_histogram("signalbox_compile_seconds")

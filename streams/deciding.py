@@ -36,7 +36,7 @@ from streams.log import (
     Snapshot,
     Transaction,
 )
-from streams.parking import parked
+from streams.parking import parked, removed
 from streams.snapshots import OWNER, of_head, of_subject, restore
 
 logger = logging.getLogger("signalbox.decider")
@@ -48,7 +48,7 @@ def _nobody(outcomes: Sequence[Outcome]) -> None:
     """Nobody asks again."""
 
 
-def _uncounted() -> None:
+def _uncounted(many: int = 1) -> None:
     """Nobody counts."""
 
 
@@ -70,6 +70,8 @@ class Decider:
     repeated: Callable[[Sequence[Outcome]], None] = _nobody
     listener_failed: Callable[[], None] = _uncounted
     """Counts what `decided` and `repeated` raise."""
+    removed: Callable[[int], None] = _uncounted
+    """Counts positions of commands that retention removed before they were read."""
     answer_again: bool = False
     """Puts the first outcome on the log once more for whoever asks again: it may wait there for it."""
     snapshot_every: int = 2_000
@@ -144,6 +146,9 @@ class Decider:
         try:
             while not self.finishing:
                 records = await (ahead or self._next(position))
+                if records[0].position > position + 1:
+                    # Transactions of those who command leave gaps too, or retention went past this decider.
+                    await self._past_removed(position, records[0].position)
                 position = records[-1].position
                 # With more waiting than a transaction takes, it is read while the log is busy with this one;
                 # else whatever comes meanwhile had better be in the next batch.
@@ -160,7 +165,21 @@ class Decider:
         return await self.log.read("commands", self.partition, position, self.batch)
 
     async def _consumed(self) -> int:
-        return await self.log.consumed(OWNER, "commands", self.partition)
+        return await self._past_removed(await self.log.consumed(OWNER, "commands", self.partition))
+
+    async def _past_removed(self, position: int, before: int | None = None) -> int:
+        """Where to go on after `position`; commands that retention removed there are reported and given up,
+        those that stood before `before` when it is given. Raises Fenced, LogUnavailable."""
+        first = await self.log.first("commands", self.partition)
+        last = (first if before is None else min(first, before)) - 1
+        if last <= position:
+            return position
+        report = removed("commands", self.partition, position, last, self.source, self.clock())
+        consumed = Consumed(OWNER, "commands", self.partition, last)
+        await self.log.commit(Transaction((Append("parked", self.partition, [report]),), (consumed,)))
+        logger.error("commands are lost: %s", report.data["reason"])
+        self._notify(partial(self.removed, last - position))
+        return last
 
     async def _resume(self) -> int:
         """Finds out what became of the last transaction; where to go on in the commands."""

@@ -185,6 +185,11 @@ class Log(Protocol):
         """The last position, 0 when empty."""
         ...
 
+    async def first(self, topic: Topic, partition: int) -> int:
+        """The position from which on everything is kept: 1, or higher when the topic's retention removed what
+        was before."""
+        ...
+
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         """Returns as soon as there is a record above `after`; bound it with `asyncio.timeout`."""
         ...

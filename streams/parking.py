@@ -8,7 +8,7 @@ from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.parked import MessageParked
-from streams.log import Fault, Record
+from streams.log import Fault, Record, Topic
 
 
 def parked(record: Record, fault: Fault, source: str, now: str) -> Envelope:
@@ -41,3 +41,20 @@ def parked(record: Record, fault: Fault, source: str, now: str) -> Envelope:
         traceparent=envelope.traceparent,
         data=message.data(),
     )
+
+
+REMOVED = "removed"
+"""The rule of messages that the topic's retention removed before they were read."""
+
+
+def removed(topic: Topic, partition: int, read: int, last: int, source: str, now: str) -> Envelope:
+    """The CloudEvent that tells of messages of which nothing is left but their positions: those after `read`,
+    up to which the topic was read (0 when that is not known), to `last`."""
+    known = "" if read else "How far they had been read is not known, so some may have been decided before. "
+    reason = (
+        f"What stood at the positions {read + 1} to {last} of {topic}/{partition} was removed by the topic's "
+        f"retention before it was read: commands among it are not decided and have to be sent again. {known}"
+        "Give the topic a retention.ms longer than deciders are ever away."
+    )
+    nothing = Envelope(id="", type="", source="", subject="", time="", partitionkey="", data={})
+    return parked(Record(topic, partition, read + 1, nothing), Fault(REMOVED, reason), source, now)

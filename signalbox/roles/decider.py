@@ -39,7 +39,12 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
     await runtime.patiently("the status topic", answers.start, LogUnavailable)
     parts.run("status", answers.run())
-    deciding = Deciding(log, changes.decided, partial(runtime.telemetry.listener_failures.add, 1))
+    deciding = Deciding(
+        log,
+        changes.decided,
+        partial(runtime.telemetry.listener_failures.add, 1),
+        runtime.telemetry.removed_unread.add,
+    )
     runtime.tell_trouble(deciding.trouble)
     membership = Membership(runtime.kafka, GROUP, "commands", deciding.assigned, deciding.revoked)
     deciding.rejoin = membership.rejoin
@@ -61,15 +66,24 @@ def _nothing() -> None:
     """Nobody is to be called."""
 
 
+def _uncounted(many: int) -> None:
+    """Nobody counts."""
+
+
 class Deciding:
     """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
 
     def __init__(
-        self, log: KafkaLog, decided: Decided, listener_failed: Callable[[], None] = _nothing
+        self,
+        log: KafkaLog,
+        decided: Decided,
+        listener_failed: Callable[[], None] = _nothing,
+        removed: Callable[[int], None] = _uncounted,
     ) -> None:
         self._log = log
         self._decided = decided
         self._listener_failed = listener_failed
+        self._removed = removed
         self.rejoin: Callable[[], None] = _nothing
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finish: dict[int, asyncio.Event] = {}
@@ -130,6 +144,7 @@ class Deciding:
             SOURCE,
             self._decided,
             listener_failed=self._listener_failed,
+            removed=self._removed,
             answer_again=True,
             batch=BATCH,
         )

@@ -31,15 +31,7 @@ from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import AUTHORIZATION, decode, encode
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
-from streams.log import (
-    TOPICS,
-    Append,
-    Fault,
-    Record,
-    Snapshot,
-    Topic,
-    Transaction,
-)
+from streams.log import TOPICS, Append, Fault, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
 
 WRITER = "decider"
@@ -223,6 +215,10 @@ class KafkaLog:
         self._require(topic, partition)
         place = self._place(topic, partition)
         return max(await self._fetching.last(place), self._written(place))
+
+    async def first(self, topic: Topic, partition: int) -> int:
+        self._require(topic, partition)
+        return await self._fetching.beginning(self._place(topic, partition)) + 1
 
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         self._require(topic, partition)

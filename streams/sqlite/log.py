@@ -145,6 +145,10 @@ class SqliteLog:
     async def end(self, topic: Topic, partition: int) -> int:
         return self._require(topic, partition)
 
+    async def first(self, topic: Topic, partition: int) -> int:
+        self._require(topic, partition)
+        return 1
+
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         if self._require(topic, partition) > after:
             return

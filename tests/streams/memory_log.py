@@ -69,6 +69,9 @@ class MemoryLog:
     async def end(self, topic: Topic, partition: int) -> int:
         return len(self._records.get((topic, partition), []))
 
+    async def first(self, topic: Topic, partition: int) -> int:
+        return 1
+
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         async with self._grown:
             await self._grown.wait_for(lambda: len(self._records.get((topic, partition), [])) > after)

@@ -5,68 +5,26 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
-from aiokafka.protocol.fetch import FetchRequest
 
 from commands.world import World
-from schemas.catalog import subject_of
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from streams.chain import verify
-from streams.deciding import Decider
 from streams.decisions import Decisions
 from streams.head import Head
 from streams.kafka.log import KafkaLog
 from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
-from streams.log import Fenced, Record, Topic
+from streams.log import Fenced
 from tests.real_kafka import settings_for
-from tests.streams.scripted_kafka import fetched
-
-
-def command(id: str, name: str = "", organization: str = "acme") -> Envelope:
-    """A command that is accepted once: it defines a project of a name."""
-    made = (
-        DefineProject(organization=organization, name=name)
-        if name
-        else DefineOrganization(organization=organization, name=organization)
-    )
-    return Envelope(
-        id=id,
-        type=made.type(),
-        source="/tests",
-        subject=subject_of(made, id),
-        time=timestamp(),
-        partitionkey=organization,
-        data=made.data(),
-    )
-
-
-def decider(log: KafkaLog) -> Decider:
-    return Decider(log, 0, "/tests/decider", lambda decided, seconds: None)
-
-
-async def everything(log: KafkaLog, topic: Topic) -> list[Record]:
-    records: list[Record] = []
-    while more := await log.read(topic, 0, records[-1].position if records else 0, 1000):
-        records += more
-    return records
-
-
-async def decided(log: KafkaLog, deciding: Decider, envelopes: list[Envelope]) -> None:
-    """Appends and decides commands in one batch."""
-    at = await log.end("commands", 0)
-    await log.append("commands", envelopes)
-    records = await log.read("commands", 0, at, 1000)
-    assert await deciding.decide(records, records[-1].position)
+from tests.streams.kafka_deciders import command, decided, decider, everything
 
 
 @pytest.fixture
@@ -344,45 +302,6 @@ async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
         assert sorted(segment.subject for segment in segments) == [f"{n:08d}" for n in range(15)]
     finally:
         await log.close()
-
-
-class Late:
-    """A leader that does not know yet how far all replicas are: so it answers fetches of a topic `times`
-    times."""
-
-    def __init__(self, log: KafkaLog, topic: str) -> None:
-        self._send = log._fetching._client.send
-        self._place = TopicPartition(log.settings.topic(topic), 0)
-        self.times = 0
-
-    async def send(self, node: int, request: object, *, group: object) -> Any:
-        asked: Any = request
-        if isinstance(request, FetchRequest) and asked.topics[0][0] == self._place.topic and self.times:
-            self.times -= 1
-            return fetched(self._place, 0)
-        return await self._send(node, request, group=group)
-
-
-@pytest.mark.parametrize("topic", ["events", "outcomes"])
-async def test_nothing_is_decided_twice_when_a_new_leader_shows_late_what_was_decided(
-    log: KafkaLog, other: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
-):
-    # given what another decider decided
-    deciding = decider(log)
-    await deciding.start()
-    await decided(log, deciding, [command("a"), command("b", "one")])
-    # when the broker shows it late, to a start and to a command that comes again
-    late = Late(other, topic)
-    monkeypatch.setattr(other._fetching._client, "send", late.send)
-    late.times = 2
-    second = decider(other)
-    await second.start()
-    late.times = 2
-    await decided(other, second, [command("b", "one"), command("c", "two")])
-    # then its outcome counts
-    assert [r.envelope.causationid for r in await everything(other, "events")] == ["a", "b", "c"]
-    assert [r.envelope.id for r in await everything(other, "outcomes")] == ["a", "b", "c"]
-    assert (await verify(other, 0)).broken is None
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

@@ -1,11 +1,14 @@
 """Where commands are handed in and their outcomes awaited."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.log import Log, LogUnavailable
+
+logger = logging.getLogger("signalbox.commands")
 
 APPEND_SECONDS = 8.0
 """How long the log may take to say that it has a command."""
@@ -46,24 +49,27 @@ class Commanding:
         return await self._log.find("outcomes", command) is None
 
     async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
-        """Submits commands and answers those decided within `seconds`. Raises LogUnavailable."""
+        """Submits commands and answers those decided within `seconds` from now. Raises LogUnavailable.
+
+        The events up to the position that an outcome names can be read.
+        """
+        deadline = _now() + seconds
         waiters = {e.key: self._await(e.key) for e in envelopes}
         try:
             await self.submit(envelopes)
-            heard = await self._gather(waiters, min(seconds, LOOK_SECONDS))
-            if len(heard) == len(waiters) or seconds <= LOOK_SECONDS:
-                return heard
-            await self._look(waiters)
-            return await self._gather(waiters, seconds - LOOK_SECONDS)
+            heard = await self._heard(waiters, min(deadline, _now() + LOOK_SECONDS))
+            if len(heard) < len(waiters) and _now() < deadline:
+                heard = await self._heard_or_found(waiters, deadline)
+            return await self._readable(heard, deadline)
         finally:
             self._forget(waiters)
 
     async def outcomes(self, commands: Sequence[Key], seconds: float) -> dict[Key, Outcome]:
         """The outcomes of those commands that are decided within `seconds`, or were before."""
+        deadline = _now() + seconds
         waiters = {key: self._await(key) for key in commands}
         try:
-            await self._look(waiters)
-            return await self._gather(waiters, seconds)
+            return await self._readable(await self._heard_or_found(waiters, deadline), deadline)
         finally:
             self._forget(waiters)
 
@@ -82,17 +88,56 @@ class Commanding:
     async def _look(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
         """Answers those whose command was decided, perhaps long ago."""
         open_ = [key for key, waiter in waiters.items() if not waiter.done()]
-        for key, record in (await self._log.find_all("outcomes", open_)).items():
+        try:
+            found = await self._log.find_all("outcomes", open_)
+        except LogUnavailable as error:
+            # Whoever decides the command may still tell us.
+            logger.warning("earlier outcomes are not looked through: %s", error)
+            return
+        for key, record in found.items():
             if not waiters[key].done():
                 waiters[key].set_result(Outcome.of(record.envelope.data))
 
-    async def _gather(
-        self, waiters: Mapping[Key, asyncio.Future[Outcome]], seconds: float
+    async def _heard(
+        self, waiters: Mapping[Key, asyncio.Future[Outcome]], deadline: float
     ) -> dict[Key, Outcome]:
         open_ = [w for w in waiters.values() if not w.done()]
-        if open_ and seconds > 0:
+        if open_ and (seconds := deadline - _now()) > 0:
             await asyncio.wait(open_, timeout=seconds)
         return {key: waiter.result() for key, waiter in waiters.items() if waiter.done()}
+
+    async def _heard_or_found(
+        self, waiters: Mapping[Key, asyncio.Future[Outcome]], deadline: float
+    ) -> dict[Key, Outcome]:
+        """Looks and listens at the same time: looking may take longer than the caller has."""
+        looking = asyncio.create_task(self._look(waiters))
+        hearing = asyncio.create_task(self._heard(waiters, deadline))
+        try:
+            await asyncio.wait([looking, hearing], return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                looking.result()
+            return await hearing
+        finally:
+            for task in (looking, hearing):
+                task.cancel()
+            await asyncio.gather(looking, hearing, return_exceptions=True)
+
+    async def _readable(self, heard: dict[Key, Outcome], deadline: float) -> dict[Key, Outcome]:
+        """The outcomes whose events can be read: another process may have them on its log a moment later."""
+        ends: dict[int, int] = {}
+        for outcome in heard.values():
+            partition = self._log.partition_of(outcome.organization)
+            ends[partition] = max(outcome.position, ends.get(partition, 0))
+        shown: set[int] = set()
+        try:
+            async with asyncio.timeout(deadline - _now()):
+                for partition, end in ends.items():
+                    if end > 0:
+                        await self._log.wait("events", partition, end - 1)
+                    shown.add(partition)
+        except TimeoutError:
+            logger.warning("outcomes are known whose events cannot be read yet")
+        return {key: o for key, o in heard.items() if self._log.partition_of(o.organization) in shown}
 
     def _forget(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
         for key, waiter in waiters.items():
@@ -102,3 +147,7 @@ class Commanding:
                 if not others:
                     del self._waiting[key]
             waiter.cancel()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -21,3 +21,13 @@ def by_organization(records: Iterable[Record]) -> list[Record]:
         if before is None or not stands(before):
             found[record.envelope.key] = record
     return [found[key] for key in sorted(found)]
+
+
+def events_named(outcomes: Iterable[Record]) -> dict[int, int]:
+    """The last position in events that outcomes name, by partition."""
+    ends: dict[int, int] = {}
+    for record in outcomes:
+        position = record.envelope.data.get("position")
+        if isinstance(position, int):
+            ends[record.partition] = max(position, ends.get(record.partition, 0))
+    return ends

@@ -29,6 +29,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from streams.kafka.identity import identity
 from streams.kafka.producing import unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogDamaged, LogUnavailable
@@ -198,6 +199,17 @@ class Fetching:
     async def beginning(self, place: TopicPartition) -> int:
         """The offset of the first record that is kept."""
         return await self._offset(place, EARLIEST)
+
+    async def identity(self, topic: str) -> str:
+        """What no other topic has (`streams.kafka.identity`). Raises LogUnavailable."""
+
+        async def once() -> str:
+            try:
+                return await identity(self._client, topic, NOW)
+            except NotImplementedError:  # a broker that does not tell topics' ids
+                return f"{self._settings.bootstrap} {topic}"
+
+        return await self._patiently(once)
 
     async def committed(self, group: str, place: TopicPartition) -> int:
         """The offset a consumer group goes on from, 0 at first."""

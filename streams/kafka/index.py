@@ -6,120 +6,81 @@ indexed; events are kept whole, because whoever asks for a subject wants all of 
 
 import asyncio
 import logging
-import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import orjson
 
 from schemas.envelope import Envelope, Key
-from streams.finding import stands
+from streams.kafka.index_file import Ask, Found, IndexFile, IndexLost
 from streams.log import LogUnavailable, Record, Topic
 
 logger = logging.getLogger("signalbox.kafka")
 
 T = TypeVar("T")
-FILE = "index.db"
 BATCH = 2_000
 RETRY_SECONDS = 0.5
-WHOLE: frozenset[Topic] = frozenset({"events"})
+FILL_SECONDS = 10.0
+"""How long a question may wait for the index to be filled."""
 
-VERSION = 2
-"""Of the tables: an index with others is made anew."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS log (name TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS reached (
-    topic TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
-    PRIMARY KEY (topic, partition)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records (
-    topic TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL,
-    organization TEXT NOT NULL, id TEXT NOT NULL, subject TEXT NOT NULL, stands INTEGER NOT NULL,
-    envelope BLOB
-);
-CREATE INDEX IF NOT EXISTS by_id ON records (id, organization, topic);
-CREATE INDEX IF NOT EXISTS by_subject ON records (subject, topic, partition, position);
-"""
-_DROP = "DROP TABLE IF EXISTS log; DROP TABLE IF EXISTS reached; DROP TABLE IF EXISTS records"
-_SUBJECT = (
-    "SELECT partition, position, envelope FROM records "
-    "WHERE topic = ? AND subject = ? AND position > ? ORDER BY partition, position LIMIT ?"
-)
-_KEY = (
-    "SELECT partition, position, envelope FROM records "
-    "WHERE topic = ? AND organization = ? AND id = ? AND stands ORDER BY position LIMIT 1"
-)
-_ID = (
-    "SELECT partition, COALESCE(MIN(CASE WHEN stands THEN position END), MAX(position)), NULL FROM records "
-    "WHERE topic = ? AND id = ? GROUP BY organization, partition"
-)
-_REACHED = (
-    "INSERT INTO reached VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (topic, partition) DO UPDATE SET position = excluded.position, id = excluded.id"
-)
+class Source(Protocol):
+    """The log that is indexed; see `streams.log.Log`."""
 
-Found = tuple[int, int, bytes | None]
-"""Partition, position, and the envelope where it is kept."""
+    @property
+    def partitions(self) -> int: ...
 
-Read = Callable[[Topic, int, int, int], Awaitable[list[Record]]]
-Wait = Callable[[Topic, int, int], Awaitable[None]]
-End = Callable[[Topic, int], Awaitable[int]]
+    async def identity(self, topic: Topic) -> str:
+        """What no other topic has, not even one of the same name later."""
+        ...
+
+    async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]: ...
+
+    async def wait(self, topic: Topic, partition: int, after: int) -> None: ...
+
+    async def end(self, topic: Topic, partition: int) -> int: ...
 
 
 class LocalIndex:
-    """`read`, `wait` and `end` are the log's; `name` says which log it is an index of."""
+    """Questions are answered from all that is on the topic when they are asked.
 
-    def __init__(self, directory: Path, name: str, partitions: int, read: Read, wait: Wait, end: End) -> None:
-        self._path = directory / FILE
-        self._name = name
-        self._partitions = partitions
-        self._read = read
-        self._wait = wait
-        self._end = end
+    They raise LogUnavailable when the index cannot be used or is not filled within `FILL_SECONDS`, and
+    LogDamaged.
+    """
+
+    def __init__(self, directory: Path, source: Source) -> None:
+        self._file = IndexFile(directory)
+        self._source = source
         self._thread = ThreadPoolExecutor(1, "signalbox-index")
-        self._db: sqlite3.Connection | None = None
         self._reached: dict[tuple[Topic, int], int] = {}
         self._following: dict[Topic, list[asyncio.Task[None]]] = {}
+        self._stale = False
+        """What is in `_reached` may not be in the file."""
+        self._trouble = ""
+        """Why nothing can be taken in at the moment."""
         self._grown = asyncio.Condition()
         self._opening = asyncio.Lock()
 
     async def of_subject(self, topic: Topic, subject: str, after: int, limit: int) -> list[Record]:
-        """Records about a subject, in order. Raises LogUnavailable."""
-        await self._caught_up(topic)
-        return await self._records(topic, await self._ask(_SUBJECT, (topic, subject, after, limit)))
+        """Records about a subject, in order."""
+        found = await self._ask(topic, lambda file: file.of_subject(topic, subject, after, limit))
+        return await self._records(topic, found)
 
     async def of_keys(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
-        """The first record of each organization and id that stands (`streams.finding`).
-
-        Raises LogUnavailable.
-        """
-        await self._caught_up(topic)
-        found: dict[Key, Record] = {}
-        for key in keys:
-            for record in await self._records(topic, await self._ask(_KEY, (topic, *key))):
-                found[key] = record
-        return found
+        """The first record of each organization and id that stands (`streams.finding`)."""
+        found = await self._ask(topic, lambda file: file.of_keys(topic, keys))
+        return {record.envelope.key: record for record in await self._records(topic, found)}
 
     async def of_id(self, topic: Topic, id: str) -> list[Record]:
-        """Of each organization with this id, per partition: its first record that stands, else its last.
-
-        Raises LogUnavailable.
-        """
-        await self._caught_up(topic)
-        return await self._records(topic, await self._ask(_ID, (topic, id)))
+        """Of each organization with this id, per partition: its first record that stands, else its last."""
+        return await self._records(topic, await self._ask(topic, lambda file: file.of_id(topic, id)))
 
     async def close(self) -> None:
-        tasks = [task for tasks in self._following.values() for task in tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._db is not None:
-            await self._in_thread(self._db.close)
+        await self._stop()
+        await self._in_thread(self._file.close)
         self._thread.shutdown(wait=True)
 
     async def _records(self, topic: Topic, rows: Sequence[Found]) -> list[Record]:
@@ -129,151 +90,122 @@ class LocalIndex:
                 records.append(Record(topic, partition, position, Envelope(**orjson.loads(kept))))
                 continue
             # Retention may have taken it: then what is read is a later one.
-            found = await self._read(topic, partition, position - 1, 1)
+            found = await self._source.read(topic, partition, position - 1, 1)
             records.extend(record for record in found if record.position == position)
         return records
 
-    async def _caught_up(self, topic: Topic) -> None:
-        """Waits until all that is on `topic` now is indexed."""
-        await self._follow(topic)
-        ends = await asyncio.gather(*(self._end(topic, partition) for partition in range(self._partitions)))
-        for partition, end in enumerate(ends):
-            place = (topic, partition)
-            async with self._grown:
-                while self._reached[place] < end:
-                    self._raise_failure(topic)
-                    await self._grown.wait()
+    async def _ask(self, topic: Topic, ask: Ask) -> list[Found]:
+        try:
+            async with asyncio.timeout(FILL_SECONDS):
+                while True:
+                    try:
+                        await self._follow(topic)
+                        ends = await self._caught_up(topic)
+                        found = await self._in_thread(partial(self._file.ask, topic, ends, ask))
+                    except IndexLost:
+                        self._stale = True
+                        continue
+                    if found is not None:
+                        return found
+                    self._stale = True
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"the index of {topic} is being filled ({self._file.path}): up to position "
+                f"{sum(n for (of, _), n in self._reached.items() if of == topic):,}; ask again"
+            ) from error
 
-    def _raise_failure(self, topic: Topic) -> None:
-        for task in self._following[topic]:
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+    async def _caught_up(self, topic: Topic) -> list[int]:
+        """Waits until all that is on `topic` now is indexed; the ends of its partitions."""
+        ends = [await self._source.end(topic, partition) for partition in range(self._source.partitions)]
+        async with self._grown:
+            while any(self._reached[topic, partition] < end for partition, end in enumerate(ends)):
+                if self._trouble:
+                    raise LogUnavailable(self._trouble)
+                for task in self._following[topic]:
+                    if task.done():
+                        task.result()
+                        raise IndexLost("it is filled anew")
+                await self._grown.wait()
+        return ends
 
     async def _follow(self, topic: Topic) -> None:
         async with self._opening:
-            if topic in self._following:
+            if self._stale:
+                await self._stop()
+                self._stale = False
+            tasks = self._following.get(topic)
+            if tasks and not any(task.done() for task in tasks):
                 return
-            if self._db is None:
-                self._db = await self._in_thread(self._opened)
-            for partition in range(self._partitions):
+            await self._stop(topic)
+            identity = await self._source.identity(topic)
+            await self._in_thread(partial(self._file.identify, topic, identity))
+            for partition in range(self._source.partitions):
                 self._reached[topic, partition] = await self._sound(topic, partition)
             self._following[topic] = [
                 asyncio.create_task(self._fill(topic, p), name=f"index of {topic}/{p}")
-                for p in range(self._partitions)
+                for p in range(self._source.partitions)
             ]
 
+    async def _stop(self, topic: Topic | None = None) -> None:
+        """Follows the topic no longer, or none at all."""
+        topics: list[Topic] = list(self._following) if topic is None else [topic]
+        tasks = [task for each in topics for task in self._following.pop(each, ())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _sound(self, topic: Topic, partition: int) -> int:
-        """How far the partition is indexed; from nothing when the log is not the one that was indexed."""
-        position, id = await self._in_thread(partial(self._stored, topic, partition))
+        """How far the partition is indexed; from nothing when the log does not hold what was indexed, as
+        after it was restored."""
+        position, id = await self._in_thread(partial(self._file.stored, topic, partition))
         if not position:
             return 0
-        records = await self._read(topic, partition, position - 1, 1)
-        if not records or records[0].envelope.id == id or records[0].position > position:
-            return position
-        await self._in_thread(partial(self._forget, topic, partition))
+        if position <= await self._source.end(topic, partition):
+            records = await self._source.read(topic, partition, position - 1, 1)
+            if records and records[0].position == position and records[0].envelope.id == id:
+                return position
+            first = await self._source.read(topic, partition, 0, 1)
+            if first and first[0].position > position:
+                return position  # retention has taken what was indexed
+        logger.warning("%s/%d is not what was indexed up to position %d", topic, partition, position)
+        await self._in_thread(partial(self._file.forget, topic, partition))
         return 0
 
     async def _fill(self, topic: Topic, partition: int) -> None:
         place = (topic, partition)
         try:
             while True:
+                after = self._reached[place]
                 try:
-                    await self._wait(topic, partition, self._reached[place])
-                    records = await self._read(topic, partition, self._reached[place], BATCH)
+                    await self._source.wait(topic, partition, after)
+                    records = await self._source.read(topic, partition, after, BATCH)
                 except LogUnavailable as error:
                     logger.debug("the index waits for the log: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                if records:
-                    await self._in_thread(partial(self._add, topic, partition, records))
-                    self._reached[place] = records[-1].position
-                    async with self._grown:
-                        self._grown.notify_all()
+                if not records:
+                    continue
+                try:
+                    self._reached[place] = await self._in_thread(
+                        partial(self._file.add, topic, partition, after, records)
+                    )
+                    self._trouble = ""
+                except IndexLost:
+                    self._stale = True
+                    return
+                except LogUnavailable as error:
+                    if not self._trouble:
+                        logger.warning("%s", error)
+                    self._trouble = str(error)
+                await self._tell()
+                if self._trouble:
+                    await asyncio.sleep(RETRY_SECONDS)
         finally:
-            async with self._grown:
-                self._grown.notify_all()
+            await self._tell()
 
-    async def _ask(self, statement: str, values: Sequence[object]) -> list[Found]:
-        return await self._in_thread(lambda: self._query(statement, values))
+    async def _tell(self) -> None:
+        async with self._grown:
+            self._grown.notify_all()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _opened(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._prepared()
-        except sqlite3.DatabaseError as error:
-            logger.warning("%s cannot be used and is made anew: %s", self._path, error)
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            return self._prepared()
-
-    def _prepared(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=OFF")
-        ((version,),) = db.execute("PRAGMA user_version").fetchall()
-        if version != VERSION:
-            db.executescript(_DROP)
-            db.execute(f"PRAGMA user_version={VERSION}")
-        db.executescript(_TABLES)
-        known = [name for (name,) in db.execute("SELECT name FROM log")]
-        if known != [self._name]:
-            db.executescript("BEGIN; DELETE FROM records; DELETE FROM reached; DELETE FROM log; COMMIT")
-            db.execute("INSERT INTO log VALUES (?)", (self._name,))
-        return db
-
-    def _stored(self, topic: Topic, partition: int) -> tuple[int, str]:
-        found = self._connection().execute(
-            "SELECT position, id FROM reached WHERE topic = ? AND partition = ?", (topic, partition)
-        )
-        with closing(found):
-            return found.fetchone() or (0, "")
-
-    def _query(self, statement: str, values: Sequence[object]) -> list[Found]:
-        with closing(self._connection().execute(statement, tuple(values))) as rows:
-            return rows.fetchall()
-
-    def _forget(self, topic: Topic, partition: int) -> None:
-        for table in ("records", "reached"):
-            self._connection().execute(
-                f"DELETE FROM {table} WHERE topic = ? AND partition = ?", (topic, partition)
-            )
-
-    def _add(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
-        whole = topic in WHOLE
-        rows = [
-            (
-                topic,
-                partition,
-                record.position,
-                record.envelope.partitionkey,
-                record.envelope.id,
-                record.envelope.subject,
-                stands(record),
-                _kept(record.envelope) if whole and record.fault is None else None,
-            )
-            for record in records
-            # What cannot be acted on must not stand before what can, under the same id.
-            if whole or record.fault is None
-        ]
-        db = self._connection()
-        db.execute("BEGIN")
-        try:
-            db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            db.execute(_REACHED, (topic, partition, records[-1].position, records[-1].envelope.id))
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise AssertionError("not open")
-        return self._db
-
-
-def _kept(envelope: Envelope) -> bytes:
-    attributes = {name: v for name, v in envelope.attributes().items() if name in Envelope.__slots__}
-    return orjson.dumps({**attributes, "subject": envelope.subject, "data": envelope.data})

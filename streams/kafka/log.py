@@ -5,7 +5,7 @@ outcomes and snapshots only by the partition's one writer, in transactions (`str
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from aiokafka.structs import RecordMetadata
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.outcome import decides
-from streams.finding import by_organization
+from streams.finding import by_organization, events_named
 from streams.kafka.answered import OWNER as ANSWERED
 from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
@@ -31,12 +31,14 @@ from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import AUTHORIZATION, decode, encode
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
-from streams.log import TOPICS, Append, Fault, Record, Snapshot, Topic, Transaction
+from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
 
 WRITER = "decider"
 LOG_APPEND_TIME = 1
 """The broker set a record's time, not its sender."""
+READABLE_SECONDS = 5.0
+"""How long the events of a decision may come later than its outcome."""
 BY_WRITER: frozenset[Topic] = frozenset({"events", "outcomes"})
 
 
@@ -78,14 +80,7 @@ class KafkaLog:
         self._claiming = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._producing = asyncio.Lock()
-        self._index = LocalIndex(
-            directory,
-            f"{settings.bootstrap} {settings.prefix}",
-            settings.partitions,
-            self.read,
-            self.wait,
-            self.end,
-        )
+        self._index = LocalIndex(directory, self)
         self._closed = False
 
     @classmethod
@@ -205,11 +200,19 @@ class KafkaLog:
         for partition, some in ours.items():
             found |= await self._find_answered(partition, some)
         if others:
-            found |= await self._index.of_keys(topic, others)
+            indexed = await self._index.of_keys(topic, others)
+            await self._readable(topic, indexed.values())
+            found |= indexed
         return found
 
     async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
-        return by_organization(await self._index.of_id(topic, id))
+        found = by_organization(await self._index.of_id(topic, id))
+        await self._readable(topic, found)
+        return found
+
+    async def identity(self, topic: Topic) -> str:
+        """The ids of the cluster and of the topic. Raises LogUnavailable."""
+        return await self._fetching.identity(self.settings.topic(topic))
 
     async def end(self, topic: Topic, partition: int) -> int:
         self._require(topic, partition)
@@ -339,6 +342,19 @@ class KafkaLog:
         place = self._place("outcomes", partition)
         records = await records_at(self._fetching, place, positions, self._decoded)
         return {key: records[position] for key, position in places if records[position].envelope.key == key}
+
+    async def _readable(self, topic: Topic, records: Iterable[Record]) -> None:
+        """Waits for the events that outcomes name.
+
+        The broker shows a transaction to readers one partition after the other. Raises LogUnavailable.
+        """
+        for partition, end in events_named(records).items() if topic == "outcomes" else ():
+            try:
+                async with asyncio.timeout(READABLE_SECONDS):
+                    await self.wait("events", partition, end - 1)
+            except TimeoutError as error:
+                name = self.settings.topic("events")
+                raise LogUnavailable(f"{name}/{partition} shows nothing at position {end} yet") from error
 
     async def _read_answered(self, partition: int) -> Answered:
         answered = Answered()

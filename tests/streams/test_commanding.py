@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.organization import DefineOrganization
+from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from streams import commanding as bounds
 from streams import following
@@ -83,6 +84,83 @@ async def test_another_command_under_the_same_id_does_not_hear_the_rejection_as_
         other = envelope(DefineProject(organization=ORG, name="shop"), "one")
         assert await commanding.execute([other], 10) == first
     await log.close()
+
+
+async def test_an_outcome_is_answered_once_its_events_can_be_read(tmp_path: Path) -> None:
+    shown = asyncio.Event()
+    asked_for: asyncio.Queue[int] = asyncio.Queue()
+
+    class Late(SqliteLog):
+        """Shows readers the events of a transaction later than its outcome."""
+
+        async def wait(self, topic: Topic, partition: int, after: int) -> None:
+            if topic == "events":
+                asked_for.put_nowait(after)
+                await shown.wait()
+            await super().wait(topic, partition, after)
+
+    log = await Late.open(tmp_path)
+    async with elsewhere(log) as commanding:
+        executing = asyncio.create_task(commanding.execute([envelope(FIRST, "one")], 60))
+        async with asyncio.timeout(10):
+            assert await asked_for.get() == 0
+        assert not executing.done()
+        shown.set()
+        assert (await executing)[ORG, "one"].position == 1
+
+        shown.clear()
+        assert await commanding.outcomes([(ORG, "one")], 0.01) == {}
+    await log.close()
+
+
+async def test_looking_for_an_earlier_outcome_takes_no_longer_than_the_caller_waits(tmp_path: Path) -> None:
+    class Filling(SqliteLog):
+        """A log whose index is being filled."""
+
+        async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+            await asyncio.Event().wait()
+            return {}
+
+    log = await Filling.open(tmp_path)
+    async with asyncio.timeout(30):
+        assert await Commanding(log).execute([envelope(FIRST)], 0.1) == {}
+        assert await Commanding(log).outcomes([(ORG, "one")], 0.1) == {}
+    await log.close()
+
+
+async def test_an_outcome_is_heard_although_earlier_ones_cannot_be_looked_for(tmp_path: Path) -> None:
+    looked = asyncio.Event()
+
+    class Broken(SqliteLog):
+        """A log whose index cannot be used."""
+
+        async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+            looked.set()
+            raise LogUnavailable("the disk is full")
+
+    log = await Broken.open(tmp_path)
+    commanding = Commanding(log)
+    waiting = asyncio.create_task(commanding.outcomes([(ORG, "one")], 60))
+    async with asyncio.timeout(10):
+        await looked.wait()
+        outcome = _outcome("one")
+        commanding.decided([outcome])
+        assert await waiting == {(ORG, "one"): outcome}
+    await log.close()
+
+
+def _outcome(id: str) -> Outcome:
+    return Outcome(
+        organization=ORG,
+        name=id,
+        command=FIRST.type(),
+        subject="organizations/acme",
+        digest="",
+        accepted=True,
+        requested_at="2026-11-20T10:00:00Z",
+        decided_at="2026-11-20T10:00:00Z",
+        position=0,
+    )
 
 
 async def test_a_log_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from streams import commanding
 from streams.kafka import producing
 from streams.kafka.log import KafkaLog
+from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
+from streams.kafka.wire import encode
 from streams.log import LogUnavailable, MessageTooLarge, Record, Topic
 from tests.streams.envelopes import envelope
 from tests.streams.log_contract import LogContract, OpenLog
@@ -107,5 +110,71 @@ async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_giv
         monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", producing.PRODUCE_SECONDS)
         await submitting.submit([envelope("after")])
         assert [r.envelope.id for r in await everything(log, "commands")] == ["before", "after"]
+    finally:
+        await log.close()
+
+
+@pytest.mark.parametrize("by", ["key", "id"])
+async def test_an_outcome_is_found_once_the_events_it_names_can_be_read(
+    kafka_settings: KafkaSettings, tmp_path: Path, by: str
+):
+    awaited = asyncio.Event()
+
+    class Watched(KafkaLog):
+        async def wait(self, topic: Topic, partition: int, after: int) -> None:
+            if topic == "events":
+                awaited.set()
+            await super().wait(topic, partition, after)
+
+    log = await Watched.open(kafka_settings, tmp_path)
+    producer = await started_producer(kafka_settings)
+    outcomes, events = (kafka_settings.topic(name) for name in ("outcomes", "events"))
+    try:
+        # Given an outcome that readers are shown before the event it names,
+        value, headers = encode(envelope("decided", data={"position": 1}))
+        await producer.send_and_wait(outcomes, value, b"acme", 0, headers=headers)
+
+        # when somebody looks for it,
+        found = (
+            log.find("outcomes", ("acme", "decided"))
+            if by == "key"
+            else log.find_by_id("outcomes", "decided")
+        )
+        finding, waiting = asyncio.ensure_future(found), asyncio.ensure_future(awaited.wait())
+        await asyncio.wait([finding, waiting], return_when=asyncio.FIRST_COMPLETED)
+
+        # then it is found once the event is shown.
+        assert not finding.done()
+        value, headers = encode(envelope("event"))
+        await producer.send_and_wait(events, value, b"acme", 0, headers=headers)
+        assert await finding
+        assert [record.envelope.id for record in await log.read("events", 0, 0, 10)] == ["event"]
+    finally:
+        await stopped(producer)
+        await log.close()
+
+
+async def test_a_topic_that_is_made_again_has_another_identity(kafka_settings: KafkaSettings, tmp_path: Path):
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    before = await log.identity("commands")
+    assert await log.identity("commands") == before
+    assert await log.identity("events") != before
+    await log.append("commands", [envelope("a")])
+    assert await log.find("commands", ("acme", "a")) is not None
+    await log.close()
+
+    admin = AIOKafkaAdminClient(**kafka_settings.client())
+    await admin.start()
+    await admin.delete_topics([kafka_settings.topic("commands")])
+    await admin.close()
+
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        after = await log.identity("commands")
+        assert after != before
+        assert after.split()[0] == before.split()[0]
+        await log.append("commands", [envelope("b")])
+        assert await log.find("commands", ("acme", "a")) is None
+        assert await log.find("commands", ("acme", "b")) is not None
     finally:
         await log.close()

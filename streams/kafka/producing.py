@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -22,8 +24,36 @@ STOP_SECONDS = 1.0
 ROOM = 8
 """Events, snapshots and configuration may be so many times as large as the largest command."""
 
+TRANSACTION_BACKOFF_MS = 10
+"""Before a transaction's write that was refused is tried again. A broker that verifies a transaction's
+partitions, Kafka's default, refuses one now and then while it finishes the transaction before (as
+NotEnoughReplicas): that takes it a millisecond or two, and aiokafka would wait 100."""
+REPEATED_SECONDS = 10.0
+"""How long a warning of the same partition is not repeated."""
+
 # aiokafka waits 20 ms when the broker still finishes the transaction before; it takes the broker one or two.
 sender.BACKOFF_OVERRIDE = 0.002
+
+
+class Unrepeated(logging.Filter):
+    """Of warnings that differ in nothing, lets one pass in `REPEATED_SECONDS`: attempts follow each other
+    closely, and brokers that lack replicas would fill the log."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message, now = record.getMessage(), self._clock()
+        if now - self._last.get(message, -REPEATED_SECONDS) < REPEATED_SECONDS:
+            return False
+        self._last = {said: at for said, at in self._last.items() if now - at < REPEATED_SECONDS}
+        self._last[message] = now
+        return True
+
+
+logging.getLogger(sender.__name__).addFilter(Unrepeated())
 
 
 async def started_producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
@@ -51,6 +81,7 @@ async def started_producer(settings: KafkaSettings, transactional_id: str | None
         options |= {
             "transactional_id": transactional_id,
             "transaction_timeout_ms": TRANSACTION_SECONDS * 1000,
+            "retry_backoff_ms": TRANSACTION_BACKOFF_MS,
         }
     producer = AIOKafkaProducer(**options)
     try:

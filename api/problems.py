@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.responses import Answer, json_answer
-from schemas.outcome import Outcome
+from schemas.limits import MOST_LISTED
+from schemas.outcome import Outcome, pointer
 
 TYPE = "https://signalbox.io/problems/"
 MEDIA_TYPE = "application/problem+json"
@@ -60,7 +61,10 @@ class Problem(Exception):
             **self.members,
         }
         if self.errors:
-            document["errors"] = list(self.errors)
+            listed = list(self.errors[:MOST_LISTED])
+            if (more := len(self.errors) - MOST_LISTED) > 0:
+                listed.append({"pointer": "", "detail": f"{more:,} more errors are not listed"})
+            document["errors"] = listed
         return document
 
     def answer(self) -> Answer:
@@ -79,11 +83,6 @@ def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None =
 
 def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no {what}.")
-
-
-def pointer(location: Iterable[str | int]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
 def of_validation(error: ValidationError) -> Problem:

@@ -1,6 +1,6 @@
 """Rules of APIs: a revision never changes; publishing the same again changes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -74,10 +74,12 @@ def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | Non
 
 def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
     """What a specification's fields say against each other."""
-    names = [u.name for u in spec.upstreams]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            yield Complaint(pointer=f"/spec/upstreams/{i}/name", detail=f"{name!r} is defined twice")
+    names: set[str] = set()
+    for i, upstream in enumerate(spec.upstreams):
+        if upstream.name in names:
+            detail = f"{upstream.name!r} is defined twice"
+            yield Complaint(pointer=f"/spec/upstreams/{i}/name", detail=detail)
+        names.add(upstream.name)
     for i, upstream in enumerate(spec.upstreams):
         for j, endpoint in enumerate(upstream.endpoints):
             if fault := _unreachable(endpoint.url):
@@ -108,7 +110,7 @@ def _unreachable(url: str) -> str | None:
     return f"{url!r}: there is no port 0" if port == 0 else None
 
 
-def _backends(pointer: str, backends: tuple[Backend, ...], names: list[str]) -> Iterator[Complaint]:
+def _backends(pointer: str, backends: tuple[Backend, ...], names: Set[str]) -> Iterator[Complaint]:
     for i, backend in enumerate(backends):
         if backend.upstream not in names:
             yield Complaint(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from schemas.catalog import subject_of
+from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_ERRORS
 from schemas.message import Command, Event
 from schemas.outcome import Complaint
 
@@ -37,6 +38,21 @@ class Rejection:
 def rejected(rule: str, message: str, **fields: str) -> Rejection:
     """A rejection; the keyword arguments are top-level fields of the command and what is wrong there."""
     return Rejection(rule, message, tuple(Complaint(pointer=f"/{k}", detail=v) for k, v in fields.items()))
+
+
+def bounded(rejection: Rejection) -> Rejection:
+    """The rejection with no more and no longer texts than an outcome carries; errors left out are counted."""
+    errors = [
+        Complaint(pointer=_cut(error.pointer, LONGEST_POINTER), detail=_cut(error.detail, LONGEST_DETAIL))
+        for error in rejection.errors[:MOST_ERRORS]
+    ]
+    if more := len(rejection.errors) - len(errors):
+        errors.append(Complaint(pointer="", detail=f"{more:,} more errors are not listed"))
+    return Rejection(rejection.rule, _cut(rejection.message, LONGEST_DETAIL), tuple(errors))
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

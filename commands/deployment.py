@@ -8,6 +8,7 @@ from commands.decision import Decision, Others, Rejection, Request, Unchanged, r
 from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
 from schemas.deployment import StartDeployment as Start
 from schemas.deployment import StopDeployment as Stop
+from schemas.limits import MOST_CLAIMS
 from schemas.message import Event
 from schemas.outcome import Complaint
 
@@ -69,6 +70,14 @@ def _start(id: str, command: Start, requested_at: str, others: Others) -> Decisi
     gateways = _targets(base, command, others)
     if isinstance(gateways, Rejection):
         return gateways
+    if len(gateways) * len(revision.hosts) > MOST_CLAIMS:
+        return rejected(
+            "too-many-gateways",
+            f"{len(gateways):,} gateways times {len(revision.hosts):,} hosts is more than the "
+            f"{MOST_CLAIMS:,} that one deployment may have; deploy to gateways or smaller environments "
+            "one by one.",
+            environment="has too many gateways for this API's hosts",
+        )
     collision = _collision(base, command.api, gateways, revision, others)
     if collision is not None:
         return collision
@@ -136,10 +145,11 @@ def _collision(
 
 
 def _superseded(started: DeploymentStarted, holders: list[str], others: Others) -> Iterable[Event]:
+    taken = frozenset(started.gateways)
     for holder in holders:
         state = others.state(holder)
         if isinstance(state, State):
-            left = tuple(g for g in state.gateways if g not in started.gateways)
+            left = tuple(g for g in state.gateways if g not in taken)
             yield DeploymentSuperseded(
                 organization=started.organization,
                 name=holder.rpartition("/")[2],

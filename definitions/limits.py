@@ -6,7 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Nodes are scalars, lists and mappings, and characters those of the scalars; both are counted with
-    every alias written out. Of more `findings` of one document than that, the first are kept."""
+    every alias written out. Of more `findings` of one document than that, the first are kept, and the rest is
+    counted; once a file has `file_findings`, one is kept of each document."""
 
     file_bytes: int = 256 * 1024 * 1024
     documents: int = 100_000
@@ -15,6 +16,7 @@ class Limits:
     nodes: int = 200_000
     characters: int = 8 * 1024 * 1024
     findings: int = 1000
+    file_findings: int = 10_000
 
 
 DEFAULT = Limits()

@@ -69,7 +69,7 @@ def read(content: bytes, source: str = "", *, name: str | None = None, limits: L
                 written.add("error", "duplicate-definition", "", text)
             else:
                 definitions.append(definition)
-        findings += _listed(written, limits)
+        findings += _listed(written, max(1, min(limits.findings, limits.file_findings - len(findings))))
     return Reading(tuple(definitions), tuple(findings))
 
 
@@ -108,14 +108,14 @@ def _defined(draft: Draft, written: Written) -> Definition:
     )
 
 
-def _listed(written: Written, limits: Limits) -> list[Finding]:
+def _listed(written: Written, most: int) -> list[Finding]:
     """In the order of the file; of too many, the first, and how many more."""
     found = sorted(written.findings, key=lambda f: (f.line, f.column))
-    if len(found) <= limits.findings:
+    if len(found) <= most:
         return found
-    kept = found[: limits.findings]
+    kept = found[:most]
     severity = "error" if any(f.severity == "error" for f in found) else "warning"
-    text = f"{len(found) - limits.findings} more findings in this document"
+    text = f"{len(found) - most} more findings in this document"
     place = (written.source, kept[-1].line, kept[-1].column)
     return [*kept, Finding(severity, text, "", *place, "too-many-findings")]
 

@@ -6,6 +6,24 @@ from pydantic import Field, StringConstraints
 
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.gateway import Digest
+from schemas.limits import (
+    LONGEST_ANNOTATION,
+    LONGEST_LABEL,
+    LONGEST_LABEL_NAME,
+    LONGEST_PLAN,
+    LONGEST_POLICY_VERSION,
+    MOST_BACKENDS,
+    MOST_ENDPOINTS,
+    MOST_HEADERS,
+    MOST_HOSTS,
+    MOST_LABELS,
+    MOST_OPERATIONS,
+    MOST_PARAMS,
+    MOST_PLANS,
+    MOST_POLICIES,
+    MOST_UPSTREAMS,
+    AtMost,
+)
 from schemas.message import Command, Event, Name, Value
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"]
@@ -31,8 +49,8 @@ class Policy(Value):
     """Something a gateway does with a request or its answer."""
 
     name: str = Field(min_length=1, max_length=100, examples=["set-headers"])
-    version: str = Field(default="v1", pattern=r"^v[0-9]+$")
-    params: dict[str, Any] = Field(default_factory=dict)
+    version: Annotated[str, AtMost(LONGEST_POLICY_VERSION)] = Field(default="v1", pattern=r"^v[0-9]+$")
+    params: Annotated[dict[str, Any], AtMost(MOST_PARAMS)] = Field(default_factory=dict)
     condition: str | None = Field(default=None, max_length=2000)
 
 
@@ -47,7 +65,7 @@ class Upstream(Value):
     """A named service behind the gateway."""
 
     name: Name
-    endpoints: tuple[Endpoint, ...] = Field(min_length=1)
+    endpoints: Annotated[tuple[Endpoint, ...], AtMost(MOST_ENDPOINTS)] = Field(min_length=1)
     base_path: str = Field(default="", max_length=500, pattern=r"^(/[^?#\s]*[^/?#\s])?$", examples=["/v2"])
     connect_timeout: Milliseconds | None = None
 
@@ -74,6 +92,15 @@ class Resilience(Value):
     )
 
 
+Backends = Annotated[tuple[Backend, ...], AtMost(MOST_BACKENDS)]
+Policies = Annotated[tuple[Policy, ...], AtMost(MOST_POLICIES)]
+Hosts = Annotated[tuple[Host, ...], AtMost(MOST_HOSTS)]
+Plan = Annotated[str, AtMost(LONGEST_PLAN)]
+LabelName = Annotated[str, AtMost(LONGEST_LABEL_NAME)]
+Label = Annotated[str, AtMost(LONGEST_LABEL)]
+Annotation = Annotated[str, AtMost(LONGEST_ANNOTATION)]
+
+
 class Operation(Value):
     """What callers may ask: a method and a path below the context.
 
@@ -84,9 +111,9 @@ class Operation(Value):
     method: Method
     path: str = Field(pattern=r"^/[^?#\s]*$", max_length=1000, examples=["/orders/{id}"])
     operation_id: str | None = Field(default=None, max_length=200)
-    headers: tuple[HeaderMatch, ...] = ()
-    backends: tuple[Backend, ...] = ()
-    policies: tuple[Policy, ...] = ()
+    headers: Annotated[tuple[HeaderMatch, ...], AtMost(MOST_HEADERS)] = ()
+    backends: Backends = ()
+    policies: Policies = ()
     resilience: Resilience | None = None
 
 
@@ -97,17 +124,17 @@ class ApiSpec(Value):
     description: str = Field(default="", max_length=10_000)
     version: str = Field(default="v1", min_length=1, max_length=50)
     context: Context
-    hosts: tuple[Host, ...] = ("*",)
-    upstreams: tuple[Upstream, ...] = Field(min_length=1)
-    backends: tuple[Backend, ...] = Field(min_length=1)
-    sandbox_hosts: tuple[Host, ...] = ()
-    sandbox_backends: tuple[Backend, ...] = ()
-    operations: tuple[Operation, ...] = Field(min_length=1)
-    policies: tuple[Policy, ...] = ()
+    hosts: Hosts = ("*",)
+    upstreams: Annotated[tuple[Upstream, ...], AtMost(MOST_UPSTREAMS)] = Field(min_length=1)
+    backends: Backends = Field(min_length=1)
+    sandbox_hosts: Hosts = ()
+    sandbox_backends: Backends = ()
+    operations: Annotated[tuple[Operation, ...], AtMost(MOST_OPERATIONS)] = Field(min_length=1)
+    policies: Policies = ()
     resilience: Resilience | None = None
-    plans: tuple[str, ...] = ()
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    plans: Annotated[tuple[Plan, ...], AtMost(MOST_PLANS)] = ()
+    labels: Annotated[dict[LabelName, Label], AtMost(MOST_LABELS)] = Field(default_factory=dict)
+    annotations: Annotated[dict[LabelName, Annotation], AtMost(MOST_LABELS)] = Field(default_factory=dict)
 
 
 class Document(Value):

@@ -63,7 +63,7 @@ def form_of(annotation: Any) -> Form:
         return _SCALARS[str]
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return _array(form_of(arguments[0]))
-    if origin is dict and arguments[0] is str:
+    if origin is dict and form_of(arguments[0]) is _SCALARS[str]:
         return _FREE if arguments[1] is Any else _map(form_of(arguments[1]))
     if origin in (Union, types.UnionType) and len(arguments) == 2 and types.NoneType in arguments:
         return _optional(form_of(next(a for a in arguments if a is not types.NoneType)))

@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.limits import HISTORY
+
 LONGEST_NAME = 100
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 
@@ -85,3 +87,8 @@ class Event(Message):
     """
 
     effect: ClassVar[Literal["merge", "end"]] = "merge"
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Validates `data` as it was once accepted. Raises pydantic.ValidationError."""
+        return cls.model_validate(data, context=HISTORY)

@@ -1,6 +1,6 @@
 """What became of a command. One per organization and command id, on the outcomes topic."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -8,7 +8,7 @@ from pydantic import Field
 from schemas.envelope import Key
 from schemas.message import Message, Value
 
-UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized"})
+UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized", "too-large"})
 """Rules of commands that were not decided: the same id may come again, mended."""
 BESIDES = UNREADABLE | {"command-id-reused"}
 """Rules of rejections that do not stand for their id: what was decided under it before, or is later, does."""
@@ -17,6 +17,11 @@ BESIDES = UNREADABLE | {"command-id-reused"}
 def decides(data: Mapping[str, Any]) -> bool:
     """Whether the outcome with this `data` decided its command, so that the id is used up."""
     return data.get("rule", "") not in BESIDES
+
+
+def pointer(location: Iterable[str | int]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
 class Complaint(Value):

@@ -8,7 +8,7 @@ it came.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -17,10 +17,10 @@ from commands.decision import rejected
 from commands.rules import evolve
 from commands.world import World
 from schemas.catalog import EVENTS
-from schemas.envelope import Envelope
+from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
-from schemas.upcasting import upcast
+from schemas.upcasting import UnknownSchema, upcast
 from streams.admission import answerable, fault_of, normalized
 from streams.decisions import Decisions
 from streams.head import Head
@@ -32,6 +32,7 @@ from streams.log import (
     Log,
     LogDamaged,
     LogUnavailable,
+    MessageTooLarge,
     Record,
     Snapshot,
     Transaction,
@@ -42,6 +43,9 @@ from streams.snapshots import OWNER, of_head, of_subject, restore
 logger = logging.getLogger("signalbox.decider")
 
 RETRY_SECONDS = 0.5
+BATCH_BYTES = 4_000_000
+"""Once events and outcomes of a transaction exceed this, it takes no further command: a log has only so much
+time for a transaction."""
 
 
 def _nobody(outcomes: Sequence[Outcome]) -> None:
@@ -127,7 +131,13 @@ class Decider:
                 "predecessor (the chain of hashes is broken). `signalbox doctor` says more; restore a backup."
             )
         self.head = self.head.after(envelope, record.position)
-        current = upcast(envelope)
+        try:
+            current = upcast(envelope)
+        except UnknownSchema as error:
+            raise LogDamaged(
+                f"events/{self.partition}, position {record.position}: {error}. What follows from it is not "
+                "known; start a version of Signalbox that can read it."
+            ) from error
         before = evolve(self.world, EVENTS[current.type].of(current.data))
         self._dirty[before.subject] = None
 
@@ -200,68 +210,109 @@ class Decider:
         if self._dirty and not self._deciding:
             try:
                 await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
-            except (LogUnavailable, Fenced) as error:
+            except (LogUnavailable, Fenced, MessageTooLarge) as error:
                 logger.error("no snapshot is kept, so the next start takes longer: %s", error)
             else:
                 self._dirty.clear()
 
     async def decide(self, records: Sequence[Record], after: int) -> bool:
-        """Decides `records`, the last of which is at `after`, in one transaction.
+        """Decides `records`, the last of which is at `after`, in as few transactions as can hold them.
 
-        False when the log could not say that it is durable: what it evolved is taken back. Raises Fenced.
+        False when the log could not say that one is durable: what that evolved is taken back. Raises Fenced.
         """
         began = perf_counter()
         keys = [record.envelope.key for record in records if record.fault is None]
         try:
-            known = await self.log.find_all("outcomes", keys)
-            at = await self.log.next_position(self.partition)
+            found = await self.log.find_all("outcomes", keys)
+            known = {key: Outcome.of(record.envelope.data) for key, record in found.items()}
+            waiting = records
+            while waiting:
+                batch, count = await self._commit(waiting, after, known)
+                repeated = [known[r.envelope.key] for r in waiting[:count] if r.envelope.key in known]
+                known.update({key: outcome for key, (_, outcome) in batch.outcomes.items()})
+                waiting = waiting[count:]
+                self._notify(partial(self.decided, tuple(batch.outcomes.values()), perf_counter() - began))
+                if repeated:
+                    self._notify(partial(self.repeated, repeated))
         except LogUnavailable as error:
             logger.error("deciding waits for the log: %s", error)
             return False
-        batch = Decisions(self.world, self.head, self.source, self.clock(), at)
-        self._deciding = True
-        first = {key: Outcome.of(record.envelope.data) for key, record in known.items()}
-        for record in records:
+        return True
+
+    async def _commit(
+        self, records: Sequence[Record], after: int, known: Mapping[Key, Outcome]
+    ) -> tuple[Decisions, int]:
+        """Decides the first of `records`, which end at `after`, in one transaction; how many these are.
+
+        What the log refuses as too large is found by trying with less: a command that is too large alone is
+        rejected. Raises LogUnavailable, Fenced.
+        """
+        most, snapshots = len(records), True
+        refused: MessageTooLarge | None = None
+        while True:
+            at = await self.log.next_position(self.partition)
+            batch = Decisions(self.world, self.head, self.source, self.clock(), at)
+            self._deciding = True
+            count = 1
+            if refused is None:
+                count = self._take(batch, records[:most], known)
+            else:
+                fault = Fault("too-large", f"what follows from the command is too large. {refused}")
+                self._refuse(batch, records[0], fault, whole=False)
+            for before in batch.changes:
+                self._dirty[before.subject] = None
+            consumed = after if count == len(records) else records[count - 1].position
+            transaction = self._transaction(batch, consumed, snapshots=snapshots)
+            try:
+                await self.log.commit(transaction)
+            except (LogUnavailable, Fenced):
+                self._take_back(batch)
+                raise
+            except MessageTooLarge as error:
+                self._take_back(batch)
+                if transaction.snapshots:
+                    logger.error("no snapshot is kept, so the next start takes longer: %s", error)
+                    snapshots, self._snapshot_at = False, batch.head.position
+                elif count > 1:
+                    most = count // 2
+                elif refused is None:
+                    refused = error
+                else:
+                    raise
+                continue
+            self.head = batch.head
+            self._deciding = False
+            if transaction.snapshots:
+                self._dirty.clear()
+                self._snapshot_at = self.head.position
+            return batch, count
+
+    def _take(self, batch: Decisions, records: Sequence[Record], known: Mapping[Key, Outcome]) -> int:
+        """Adds `records` to the batch until it is full; how many these are, one at least."""
+        for number, record in enumerate(records):
+            if batch.size > BATCH_BYTES:
+                return number
             fault = fault_of(record)
             if fault is None:
                 command = normalized(record.envelope, batch.now)
-                batch.take(command, first.get(command.key))
+                batch.take(command, known.get(command.key))
             else:
                 self._refuse(batch, record, fault)
-        for before in batch.changes:
-            self._dirty[before.subject] = None
-        snapshots: Sequence[Snapshot] = ()
-        if batch.head.position - self._snapshot_at >= self.snapshot_every:
-            snapshots = self._snapshots(batch.head)
+        return len(records)
+
+    def _transaction(self, batch: Decisions, consumed: int, *, snapshots: bool) -> Transaction:
         appends: list[Append] = []
         if batch.events:
             appends.append(
-                Append("events", self.partition, batch.events, expected=self.head.position, first=at)
+                Append("events", self.partition, batch.events, expected=self.head.position, first=batch.first)
             )
         if outcomes := batch.outcome_envelopes(again=self.answer_again):
             appends.append(Append("outcomes", self.partition, outcomes))
         if batch.parked:
             appends.append(Append("parked", self.partition, batch.parked))
-        consumed = (Consumed(OWNER, "commands", self.partition, after),)
-        try:
-            await self.log.commit(Transaction(appends, consumed, snapshots))
-        except LogUnavailable as error:
-            logger.error("deciding waits for the log: %s", error)
-            self._take_back(batch)
-            return False
-        except Fenced:
-            self._take_back(batch)
-            raise
-        self.head = batch.head
-        self._deciding = False
-        if snapshots:
-            self._dirty.clear()
-            self._snapshot_at = self.head.position
-        seconds = perf_counter() - began
-        self._notify(partial(self.decided, tuple(batch.outcomes.values()), seconds))
-        if known:
-            self._notify(partial(self.repeated, list(first.values())))
-        return True
+        due = snapshots and batch.head.position - self._snapshot_at >= self.snapshot_every
+        kept = self._snapshots(batch.head) if due else ()
+        return Transaction(appends, (Consumed(OWNER, "commands", self.partition, consumed),), kept)
 
     def _notify(self, listener: Callable[[], None]) -> None:
         try:
@@ -275,12 +326,15 @@ class Decider:
         self.world.undo(batch.changes)
         self._deciding = False
 
-    def _refuse(self, batch: Decisions, record: Record, fault: Fault) -> None:
-        """Tells the sender where that is possible, and keeps what nobody can be told of."""
+    def _refuse(self, batch: Decisions, record: Record, fault: Fault, *, whole: bool = True) -> None:
+        """Tells the sender where that is possible, and keeps what nobody can be told of.
+
+        Without `whole` the message's body is left out.
+        """
         if answerable(record.envelope):
             batch.refuse(normalized(record.envelope, batch.now), rejected(fault.rule, fault.reason))
         else:
-            batch.parked.append(parked(record, fault, self.source, batch.now))
+            batch.park(parked(record, fault, self.source, batch.now, whole=whole))
 
     def _snapshots(self, head: Head) -> list[Snapshot]:
         kept = [of_subject(self.world, self.partition, subject, head.position) for subject in self._dirty]

@@ -5,21 +5,24 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from commands.decision import Rejection, Request, rejected
+from commands.decision import Rejection, Request, bounded, rejected
 from commands.rules import Decided, decide
 from commands.world import Before, World
 from schemas.api import Document
 from schemas.avro import dataschema
-from schemas.canonical import digest
+from schemas.canonical import canonical, digest, sha256_hex
 from schemas.catalog import COMMANDS
 from schemas.envelope import Envelope, Key
 from schemas.identity import uuid7
 from schemas.message import Command, Event
-from schemas.outcome import Complaint, Outcome
+from schemas.outcome import Complaint, Outcome, pointer
 from schemas.upcasting import UnknownSchema, upcast
 from streams.head import Head
 
 logger = logging.getLogger("signalbox.decider")
+
+OUTCOME_BYTES = 1_000
+"""An outcome without errors, about."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class Decisions:
     """Commands that came again, and their first outcome."""
     parked: list[Envelope] = field(default_factory=list[Envelope])
     """What nobody can be told of."""
+    size: int = 0
+    """Bytes of what is to be written, about."""
 
     def take(self, envelope: Envelope, before: Outcome | None) -> None:
         """Decides the command in `envelope` unless its id was decided; `before` is the outcome then."""
@@ -61,26 +66,37 @@ class Decisions:
         """Tells the sender, and leaves the id as it is."""
         self.refused.append((envelope, self._outcome(envelope, why)))
 
+    def park(self, message: Envelope) -> None:
+        """Keeps a message nobody can be told of."""
+        self.parked.append(message)
+        self.size += len(message.data["value"]) + OUTCOME_BYTES
+
     def add(self, envelope: Envelope) -> None:
         """Decides the command in `envelope`; its outcome is found under its id."""
         command = read_command(envelope)
-        result: Decided | Rejection
         if isinstance(command, Rejection):
-            result = command
+            result: Decided | Rejection = command
         else:
-            result = self._decide(Request(envelope.id, command, envelope.time, envelope.authid))
-        if isinstance(result, Decided):
-            self.changes.extend(result.changes)
-            for subject, event in result.events:
-                self._append(envelope, subject, event)
+            result = self._decide(envelope, Request(envelope.id, command, envelope.time, envelope.authid))
         self.outcomes[envelope.key] = (envelope, self._outcome(envelope, result))
 
-    def _decide(self, request: Request[Command]) -> Decided | Rejection:
+    def _decide(self, envelope: Envelope, request: Request[Command]) -> Decided | Rejection:
+        decided: Decided | Rejection | None = None
+        head, events, size = self.head, len(self.events), self.size
         try:
-            return decide(request, self.world)
+            decided = decide(request, self.world)
+            if isinstance(decided, Decided):
+                for subject, event in decided.events:
+                    self._append(envelope, subject, event)
+                self.changes.extend(decided.changes)
+            return decided
         except Exception:
             # One command that a rule cannot take must not stop the partition: its sender is told.
             logger.exception("command %s (%s) could not be decided", request.id, request.command.type())
+            if isinstance(decided, Decided):
+                self.world.undo(decided.changes)
+            self.head, self.size = head, size
+            del self.events[events:]
             return rejected("cannot-decide", "The command could not be decided; this is a defect.")
 
     def _append(self, cause: Envelope, subject: str, event: Event) -> None:
@@ -102,11 +118,17 @@ class Decisions:
             authid=cause.authid,
             previoushash=self.head.hash,
         )
-        self.head = self.head.after(chained, self.first + len(self.events))
+        content = canonical(chained.structured())
+        position = self.first + len(self.events)
+        self.head = Head(position, self.head.sequence + 1, sha256_hex(content))
+        self.size += len(content)
         self.events.append(chained)
 
     def _outcome(self, envelope: Envelope, result: Decided | Rejection) -> Outcome:
-        refused = result if isinstance(result, Rejection) else None
+        refused = bounded(result) if isinstance(result, Rejection) else None
+        self.size += OUTCOME_BYTES
+        if refused is not None:
+            self.size += sum(len(c.pointer) + len(c.detail) for c in refused.errors)
         done = result if isinstance(result, Decided) else None
         return Outcome(
             organization=envelope.partitionkey,
@@ -172,7 +194,7 @@ def read_command(envelope: Envelope) -> Command | Rejection:
         command = model.of(current.data)
     except ValidationError as error:
         complaints = tuple(
-            Complaint(pointer="".join(f"/{part}" for part in e["loc"]), detail=e["msg"])
+            Complaint(pointer=pointer(e["loc"]), detail=e["msg"])
             for e in error.errors(include_url=False, include_context=False, include_input=False)
         )
         return Rejection("invalid-command", "The command's data is not valid.", complaints)

@@ -1,19 +1,23 @@
 """Messages that cannot be taken, as they are kept on the parked topic."""
 
 from base64 import b64encode
+from dataclasses import replace
 
 import orjson
 
 from schemas.avro import dataschema
-from schemas.envelope import Envelope
+from schemas.envelope import ATTRIBUTES, Envelope
 from schemas.identity import uuid7
 from schemas.parked import MessageParked
+from streams.admission import LONGEST_ATTRIBUTE
 from streams.log import Fault, Record, Topic
 
 
-def parked(record: Record, fault: Fault, source: str, now: str) -> Envelope:
-    """The CloudEvent that tells of a parked message."""
-    envelope = record.envelope
+def parked(record: Record, fault: Fault, source: str, now: str, *, whole: bool = True) -> Envelope:
+    """The CloudEvent that tells of a parked message: its attributes up to LONGEST_ATTRIBUTE characters, and,
+    with `whole`, its body."""
+    cut = {name: getattr(record.envelope, name)[:LONGEST_ATTRIBUTE] for name in ATTRIBUTES}
+    envelope = replace(record.envelope, **cut)
     body = fault.value or (orjson.dumps(envelope.data) if envelope.data else b"")
     message = MessageParked(
         organization=envelope.partitionkey,
@@ -24,9 +28,9 @@ def parked(record: Record, fault: Fault, source: str, now: str) -> Envelope:
         of_type=envelope.type,
         about=envelope.subject,
         rule=fault.rule,
-        reason=fault.reason,
+        reason=fault.reason[:LONGEST_ATTRIBUTE],
         size=len(body),
-        value=b64encode(body).decode(),
+        value=b64encode(body).decode() if whole else "",
     )
     return Envelope(
         id=uuid7(),

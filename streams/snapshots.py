@@ -1,5 +1,6 @@
 """Decider state as bytes and back, one subject at a time, so that a snapshot costs what changed."""
 
+import zlib
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from streams.head import Head
 from streams.log import Snapshot
 
 OWNER = "decider"
+PACKED_FROM = 100_000
+"""Bytes of a state from which on it is compressed."""
 HEAD = "head"
 """The pseudo-subject under which the head of the chain is kept."""
 
@@ -34,14 +37,14 @@ def of_subject(world: World, partition: int, subject: str, position: int) -> Sna
     if not version:
         return Snapshot(OWNER, partition, subject, position, b"")
     state = orjson.dumps({"version": version, "state": world.state(subject)})
-    return Snapshot(OWNER, partition, subject, position, state)
+    return Snapshot(OWNER, partition, subject, position, _packed(state))
 
 
 def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
     """Puts snapshots back into an empty world; answers the head they stand for."""
     head = Head()
     for one in kept:
-        content = orjson.loads(one.state)
+        content = orjson.loads(_unpacked(one.state))
         if one.subject == HEAD:
             head = Head(position, content["sequence"], content["hash"])
             continue
@@ -51,3 +54,13 @@ def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
             state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
         world.put(one.subject, state, content["version"])
     return head
+
+
+def _packed(state: bytes) -> bytes:
+    """JSON, compressed when it is large: the revisions of an API repeat themselves, and a log takes messages
+    up to some size only."""
+    return state if len(state) < PACKED_FROM else zlib.compress(state, 1)
+
+
+def _unpacked(state: bytes) -> bytes:
+    return state if state.startswith(b"{") else zlib.decompress(state)

@@ -29,7 +29,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
 from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
-from streams.kafka.wire import AUTHORIZATION, decode, encode
+from streams.kafka.wire import AUTHORIZATION, decode, encode, too_large
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
 from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
@@ -306,6 +306,11 @@ class KafkaLog:
 
     def _decoded(self, place: TopicPartition, message: ConsumerRecord) -> Record:
         topic = self._topics[place.topic]
+        if topic == "commands" and (size := _size(message)) > self.settings.max_message:
+            # The broker limits what is compressed, which says little of what is in it.
+            limit, position = self.settings.max_message, message.offset + 1
+            refused = too_large(topic, place.partition, position, message.headers, size, limit)
+            return self._command(refused, "", message)
         record, token = decode(topic, place.partition, message.offset + 1, message.value, message.headers)
         return record if topic != "commands" else self._command(record, token, message)
 
@@ -385,6 +390,12 @@ class KafkaLog:
             raise ValueError(
                 f"there is no {topic}/{partition}; the log has {self.settings.partitions} partitions"
             )
+
+
+def _size(message: ConsumerRecord) -> int:
+    """Bytes of value and headers, as they came out of a batch that may be compressed."""
+    headers = sum([len(name) + len(value or b"") for name, value in message.headers])
+    return len(message.value or b"") + headers
 
 
 def _appended(milliseconds: int) -> str:

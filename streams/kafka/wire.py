@@ -115,6 +115,14 @@ def decode(
     return Record(topic, partition, position, envelope), token
 
 
+def too_large(topic: Topic, partition: int, position: int, headers: Headers, size: int, limit: int) -> Record:
+    """The record of a message of `size` bytes, of which only the headers are read."""
+    reason = (
+        f"a message of {size:,} bytes, unpacked, is too large for the topic {topic}, which takes {limit:,}"
+    )
+    return _faulty(topic, partition, position, None, headers, "too-large", reason)[0]
+
+
 def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:
     """What `encode` writes, and a token; None for whatever is not exactly of that form."""
     texts: dict[str, str] = {}

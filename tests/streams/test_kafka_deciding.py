@@ -13,6 +13,7 @@ from aiokafka.errors import RequestTimedOutError
 from commands.world import World
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
+from schemas.limits import MOST_ERRORS
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from streams.chain import verify
@@ -227,6 +228,62 @@ async def test_a_command_without_a_time_was_requested_when_the_broker_took_it(
     assert outcome.accepted
     assert written.timestamp is not None
     assert outcome.requested_at == timestamp(written.timestamp / 1000)
+
+
+async def test_the_widest_commands_that_the_broker_takes_are_answered(log: KafkaLog):
+    deciding = decider(log)
+    await deciding.start()
+    wide = command("wide", "x")
+    wide = replace(wide, data={**wide.data, **{f"k{n}": 0 for n in range(70_000)}})
+    await decided(log, deciding, [command("a"), wide, command("b", "one")])
+    records = {r.envelope.id: r for r in await everything(log, "outcomes")}
+    outcome = Outcome.of(records["wide"].envelope.data)
+    assert (outcome.rule, len(outcome.errors)) == ("invalid-command", MOST_ERRORS + 1)
+    assert Outcome.of(records["b"].envelope.data).accepted
+
+
+async def test_what_cannot_be_read_in_any_attribute_is_parked(log: KafkaLog, kafka_settings: KafkaSettings):
+    """Each such byte is three in UTF-8, and an id stands in three places of what is parked."""
+    deciding = decider(log)
+    await deciding.start()
+    producer = await started_producer(kafka_settings)
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"\xff" * 900_000)]
+    await producer.send_and_wait(kafka_settings.topic("commands"), b"{}", b"acme", 0, headers=headers)
+    await stopped(producer)
+    await log.append("commands", [command("a")])
+    records = await log.read("commands", 0, 0, 10)
+    assert await deciding.decide(records, records[-1].position)
+    assert len(await everything(log, "parked")) == 1
+    assert [r.envelope.id for r in await everything(log, "outcomes")] == ["a"]
+
+
+async def test_a_command_that_unpacks_to_more_than_the_limit_is_too_large(
+    log: KafkaLog, kafka_settings: KafkaSettings
+):
+    deciding = decider(log)
+    await deciding.start()
+    async with AIOKafkaProducer(
+        **kafka_settings.client(), compression_type="gzip", max_request_size=30_000_000
+    ) as producer:
+        huge = command("huge", "x")
+        value, headers = encode(replace(huge, data={**huge.data, "description": "x" * 20_000_000}))
+        topic = kafka_settings.topic("commands")
+        await producer.send_and_wait(topic, value, b"acme", 0, headers=headers)
+        nameless = [(name, content) for name, content in headers if name != "ce_id"]
+        await producer.send_and_wait(topic, value, b"acme", 0, headers=nameless)
+    await log.append("commands", [command("a")])
+    records = [r for n in range(3) for r in await log.read("commands", 0, n, 1)]
+    assert [record.position for record in records] == [1, 2, 3]
+    assert await deciding.decide(records, records[-1].position)
+    outcomes = {r.envelope.id: Outcome.of(r.envelope.data) for r in await everything(log, "outcomes")}
+    assert outcomes["huge"].rule == "too-large"
+    assert "takes 1,000,000" in outcomes["huge"].message
+    assert outcomes["a"].accepted
+    (parked,) = await everything(log, "parked")
+    assert parked.envelope.data["rule"] == "too-large"
+    # Smaller, the same id is decided.
+    await decided(log, deciding, [command("huge", "x")])
+    assert "huge" in [r.envelope.causationid for r in await everything(log, "events")]
 
 
 async def test_a_command_in_another_organizations_partition_is_rejected(

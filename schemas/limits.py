@@ -1,0 +1,83 @@
+"""How much a command may hold and a rejection lists. All limits are here.
+
+Commands are bounded when they are validated, and the bounds are in their JSON Schema. Events are not: what a
+decider accepted once stays readable when a bound changes (`HISTORY`).
+"""
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
+MOST_HOSTS = 100
+MOST_UPSTREAMS = 1_000
+MOST_ENDPOINTS = 1_000
+"""Of one upstream."""
+MOST_BACKENDS = 100
+"""Of an API or of one operation."""
+MOST_OPERATIONS = 5_000
+MOST_HEADERS = 50
+"""Header matches of one operation."""
+MOST_POLICIES = 100
+"""Of an API or of one operation."""
+LONGEST_POLICY_VERSION = 20
+MOST_PARAMS = 1_000
+"""Top-level parameters of one policy."""
+MOST_PLANS = 1_000
+LONGEST_PLAN = 200
+MOST_LABELS = 100
+"""Labels, and annotations, of an API."""
+LONGEST_LABEL_NAME = 300
+LONGEST_LABEL = 1_000
+LONGEST_ANNOTATION = 100_000
+
+MOST_CLAIMS = 20_000
+"""Hosts times gateways of one deployment."""
+
+MOST_ERRORS = 100
+"""Errors that the outcome of a rejected command lists; the rest is counted."""
+MOST_LISTED = 1_000
+"""Errors that an HTTP answer lists; the rest is counted."""
+LONGEST_POINTER = 500
+LONGEST_DETAIL = 1_000
+
+HISTORY = {"history": True}
+"""The validation context of what is read back from the event log: bounds do not apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """Annotates a list, mapping or string of a message: up to `count` items, entries or characters.
+
+    The size is checked before the content, so that what is too large costs no more than its reading.
+    """
+
+    count: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(value: Any, info: ValidationInfo) -> Any:
+            context: object = info.context
+            if isinstance(value, Sized) and context is not HISTORY and len(value) > self.count:
+                raise _too_long(value, self.count)
+            # Behind a function even what came as JSON is a Python value, and strictly a list is no tuple.
+            return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+
+        return core_schema.with_info_before_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        described = handler(schema)
+        keyword = {"array": "maxItems", "object": "maxProperties", "string": "maxLength"}
+        return {**described, keyword[cast("str", described["type"])]: self.count}
+
+
+def _too_long(value: Sized, most: int) -> PydanticKnownError:
+    if isinstance(value, str):
+        return PydanticKnownError("string_too_long", {"max_length": most})
+    size = len(value)
+    kind = "Mapping" if isinstance(value, dict) else "List"
+    return PydanticKnownError("too_long", {"field_type": kind, "max_length": most, "actual_length": size})

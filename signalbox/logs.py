@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import orjson
 from opentelemetry import trace
 
+from signalbox.stderr_lines import capture, kept_stderr
+
 LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}
 
 
@@ -42,11 +44,26 @@ class PlainLines(logging.Formatter):
 
 
 def set_up(*, json: bool | None = None) -> None:
-    """Logs to stderr; plain on a terminal, JSON elsewhere unless told otherwise."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Logs to stderr; plain on a terminal, JSON elsewhere unless told otherwise.
+
+    With JSON everything on stderr is: also what libraries and the interpreter write there themselves.
+    """
     as_json = json if json is not None else not sys.stderr.isatty()
+    handler = logging.StreamHandler(kept_stderr() if as_json else sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("signalbox").setLevel(logging.INFO)
+    if as_json:
+        capture()
+
+
+def say(text: str, level: int = logging.INFO) -> None:
+    """A sentence for whoever started this process: a line of the log when that is JSON, else plain."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
+        logging.getLogger("signalbox").log(level, "%s", text)
+    else:
+        prefix = "signalbox: " if level >= logging.ERROR else ""
+        print(f"{prefix}{text}", file=sys.stderr, flush=True)

@@ -1,10 +1,10 @@
 """A Kafka and a PostgreSQL of our own for `signalbox up`, unless others are named."""
 
-import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from signalbox import logs
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.settings import Settings, postgres_url
@@ -31,4 +31,4 @@ def own_servers(settings: Settings) -> Generator[Settings]:
 
 
 def _say(what: str) -> None:
-    print(f"Starting {what} (the first time it is fetched, which may take a minute).", file=sys.stderr)
+    logs.say(f"Starting {what} (the first time it is fetched, which may take a minute).")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 import time
@@ -42,6 +43,7 @@ class Running(Protocol):
 def run_up(settings: Settings) -> int:
     """Runs everything until SIGINT or SIGTERM; the exit code."""
     began = time.perf_counter()
+    _log(settings)
 
     def up(told: Settings) -> None:
         settle()
@@ -55,7 +57,7 @@ def run_up(settings: Settings) -> int:
 
         return Signalbox(settings)
 
-    return _run(settings, make, lambda: up(settings))
+    return _run(make, lambda: up(settings))
 
 
 def _run_up_on_kafka(settings: Settings, up: Callable[[Settings], None]) -> int:
@@ -67,49 +69,53 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings], None]) -> int:
 
         # Not yet in the event loop: Ctrl-C ends a download at once.
         with own_servers(replace(settings, first_start=True)) as told:
-            return _run(told, lambda: everything(told), lambda: up(told))
+            return _run(lambda: everything(told), lambda: up(told))
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
-        print(f"signalbox: {error}", file=sys.stderr)
+        logs.say(str(error), logging.ERROR)
     return 1
+
+
+def _log(settings: Settings) -> None:
+    logs.set_up(json=True if settings.json_logs else None)
 
 
 def run_roles(settings: Settings, names: Sequence[str]) -> int:
     """Runs these roles until SIGINT or SIGTERM; the exit code."""
 
+    _log(settings)
+
     def up() -> None:
         settle()
-        print(f"Running {', '.join(names)}. Stop with Ctrl-C.", file=sys.stderr, flush=True)
+        logs.say(f"Running {', '.join(names)}. Stop with Ctrl-C.")
 
     try:
         from signalbox.roles.running import Roles
     except ModuleNotFoundError as error:
         return _not_installed(error)
-    return _run(settings, lambda: Roles(settings, names), up)
+    return _run(lambda: Roles(settings, names), up)
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:
     """Says what to install, unless it is one of our own modules that is missing."""
     if (error.name or "").partition(".")[0] not in EXTRAS:
         raise error
-    print(
-        f"signalbox: {error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
+    logs.say(
+        f"{error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
         "and [devservers] to have Kafka and PostgreSQL started here",
-        file=sys.stderr,
+        logging.ERROR,
     )
     return 1
 
 
 def _run(
-    settings: Settings,
     make: Callable[[], AbstractAsyncContextManager[Running]],
     up: Callable[[], None],
 ) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     gc.disable()  # until `settle`: nearly all that a start makes stays
-    logs.set_up(json=True if settings.json_logs else None)
     running = _until_told(make, up)
     try:
         import uvloop
@@ -136,9 +142,9 @@ async def _until_told(
                 await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
                 if running.failed.done():
                     running.failed.result()
-            print("Stopping.", file=sys.stderr, flush=True)
+            logs.say("Stopping.")
     except (*EXPECTED, UnknownSchema) as error:
-        print(f"signalbox: {error}", file=sys.stderr)
+        logs.say(str(error), logging.ERROR)
         return 1
     finally:
         stopped.cancel()
@@ -166,6 +172,9 @@ def settle() -> None:
 
 
 def _welcome(settings: Settings, seconds: float) -> None:
+    if settings.json_logs:
+        logs.say(f"Signalbox is up ({seconds:.1f} s) at {settings.http.url}")
+        return
     console = Console(highlight=False)
     console.print(f"[bold]Signalbox[/bold] is up ({seconds:.1f} s). Stop with Ctrl-C.\n")
     rows = [("API", settings.http.url), ("token", str(settings.admin_token)), ("data", str(settings.data))]

@@ -1,6 +1,7 @@
 """Bad surroundings: what stands in the way is said in a sentence, and nothing is lost."""
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -27,8 +28,9 @@ def refused(house: House) -> subprocess.CompletedProcess[str]:
 
 
 def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What was told to a person; the log's own lines begin with a time."""
-    return [line for line in done.stderr.splitlines() if line.startswith("signalbox: ")]
+    """What was told to whoever started it: every line is one of the log, in JSON."""
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    return [line["message"] for line in lines if (line["logger"], line["level"]) == ("signalbox", "error")]
 
 
 @pytest.mark.parametrize("what", ["http", "xds", "gateway"])

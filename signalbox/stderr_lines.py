@@ -1,0 +1,80 @@
+"""Whatever is written to standard error becomes lines of the log: by libraries in C, warnings, tracebacks.
+
+The log itself writes to a duplicate of the descriptor, so that a line of its own is never read again.
+"""
+
+import atexit
+import fcntl
+import logging
+import os
+import re
+import sys
+import threading
+from types import TracebackType
+from typing import TextIO
+
+STDERR = 2
+PIPE_BYTES = 1 << 20
+"""What may wait in the pipe: who writes while holding the interpreter's lock must not find it full."""
+
+CLOSE_SECONDS = 1.0
+_GRPC = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d")
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+
+logger = logging.getLogger("stderr")
+
+
+def kept_stderr() -> TextIO:
+    """Standard error as it is now, whatever becomes of its descriptor."""
+    return os.fdopen(os.dup(STDERR), "w", encoding="utf-8", errors="replace")
+
+
+def capture() -> None:
+    """From now on lines on standard error are logged. Once per process; it ends with the process."""
+    logger.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+    before = os.dup(STDERR)
+    reading, writing = os.pipe()
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.dup2(writing, STDERR)
+    os.close(writing)
+    thread = threading.Thread(target=_log_lines, args=(reading,), name="stderr", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        sys.stderr.flush()
+        os.dup2(before, STDERR)
+        thread.join(CLOSE_SECONDS)
+
+    atexit.register(end)
+
+
+def _log_lines(reading: int) -> None:
+    with os.fdopen(reading, "rb") as lines:
+        for line in lines:
+            if text := line.decode(errors="replace").rstrip():
+                logger.log(level_of(text), "%s", text)
+
+
+def level_of(line: str) -> int:
+    """The level that gRPC's C library says by its first letter; warning for all others."""
+    found = _GRPC.match(line)
+    return _LEVELS[found[1]] if found else logging.WARNING
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("signalbox").critical("ended by an error: %s", error, exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread else "?"
+    error = ended.exc_value or ended.exc_type()
+    logging.getLogger("signalbox").error(
+        "the thread %s ended by an error: %s",
+        name,
+        error,
+        exc_info=(ended.exc_type, error, ended.exc_traceback),
+    )

@@ -13,6 +13,9 @@ from api.preconditions import acceptable, media_type
 from api.problems import MEDIA_TYPE, Problem, not_found, of_status
 
 JSON = "application/json"
+ROUTE_KEY = "signalbox.route"
+"""In the ASGI scope, once the path is known: its template, such as `/api/v1/operations/{id}`."""
+
 Schema = dict[str, Any]
 
 
@@ -124,6 +127,7 @@ class Resource:
         self._allow = {"Allow": ", ".join(sorted(self._by_method))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE_KEY] = self.path
         found = self._by_method.get(scope["method"])
         if found is None:
             raise of_status(405, f"Allowed here: {self._allow['Allow']}.", self._allow)

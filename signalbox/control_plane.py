@@ -14,17 +14,19 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.status import NodeReported, Status
+from signalbox.change_log import ChangeLog
 from signalbox.data_plane import DataPlane
 from signalbox.demo import Demo
 from signalbox.first_start import deploy_sample, make_house, move_gateway
 from signalbox.gauges import ReadModelGauges
+from signalbox.http_telemetry import Measured, Traced
 from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.parts import Parts
 from signalbox.ports import remembered_port
 from signalbox.serving import HttpServer
 from signalbox.settings import Settings
 from signalbox.telemetry import Telemetry
-from signalbox.tracing import Changes, Traced, traceparent_of_request
+from signalbox.tracing import Changes, traceparent_of_request
 from streams.commanding import Commanding
 from streams.deciding import Decider
 from streams.documents import DocumentStore
@@ -48,6 +50,7 @@ class ControlPlane:
         parts.callback(self._telemetry.close)
         log.measure(self._telemetry.append.record)
         self._changes = Changes(self._telemetry)
+        self._change_log = ChangeLog()
         self._commanding = Commanding(log)
         store = open_store(settings.data / "readmodels.db")
         parts.callback(store.close)
@@ -97,6 +100,7 @@ class ControlPlane:
 
         def report(messages: Sequence[Status]) -> None:
             self._changes.reported(messages)
+            self._change_log.reported(messages)
             reporter.report(messages)
 
         self._gateways.report = report
@@ -135,6 +139,7 @@ class ControlPlane:
     def _decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         self._commanding.decided(outcome for _, outcome in decisions)
         self._changes.decided(decisions, seconds)
+        self._change_log.decided(decisions)
 
     async def _serve(self) -> None:
         services = Services(
@@ -151,7 +156,8 @@ class ControlPlane:
             settings=ApiSettings(max_body=self._settings.max_body),
             traceparent=traceparent_of_request,
         )
-        http = HttpServer(Traced(create_app(services, asyncapi.document)), self._settings.http)
+        app = Measured(Traced(create_app(services, asyncapi.document)), self._telemetry.requests.record)
+        http = HttpServer(app, self._settings.http)
         await http.start()
         self._parts.push_async_callback(http.stop)
         self._parts.callback(self._parts.stopping.set)

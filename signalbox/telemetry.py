@@ -1,6 +1,6 @@
 """Metrics and traces of a process: OpenTelemetry, read by Prometheus at `/metrics`, exported by OTLP.
 
-Metrics (all names begin with `signalbox_`):
+Metrics (names begin with `signalbox_`, but for the one that OpenTelemetry names):
 
 | name | what |
 |---|---|
@@ -16,6 +16,8 @@ Metrics (all names begin with `signalbox_`):
 | quarantined_resources | resource versions that gateways refused |
 | parked_events | events that wait for somebody to look at them |
 | compile_seconds | compiling what a batch of events changed |
+
+and `http_server_request_duration_seconds{http_request_method, http_route, http_response_status_code}`.
 """
 
 import threading
@@ -37,6 +39,18 @@ from prometheus_client import generate_latest
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 CLOSE_SECONDS = 2.0
+
+COMMANDS = "Commands decided, by whether they were accepted and the rule that rejected them."
+REMOVED_UNREAD = "Positions of commands that retention removed before a decider read them."
+LISTENER_FAILURES = "Errors of what is notified of decided commands."
+REQUESTS = "Duration of HTTP requests, by method, route template and status; without live event streams."
+GAUGES: Mapping[str, tuple[str, str]] = {
+    "projection_lag_events": ("{event}", "Events a read model has yet to apply."),
+    "parked_events": ("{event}", "Events that wait at a read model for somebody to look at them."),
+    "connected_proxies": ("{proxy}", "Proxies that are connected."),
+    "quarantined_resources": ("{resource}", "Resource versions that gateways refused."),
+}
+"""Unit and help text of what is observed by looking, by name."""
 
 Gauge = Callable[[], Mapping[str, float]]
 """Values by label; the label is empty when there is only one."""
@@ -60,36 +74,50 @@ class Telemetry:
 
             readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
             tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        buckets = View(
-            instrument_name="signalbox_*_seconds",
-            aggregation=ExplicitBucketHistogramAggregation(BUCKETS),
-        )
+        buckets = [
+            View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(BUCKETS))
+            for name in ("signalbox_*_seconds", "http.server.request.duration")
+        ]
         self._metering = MeterProvider(
-            metric_readers=readers, resource=resource, views=[buckets], shutdown_on_exit=False
+            metric_readers=readers, resource=resource, views=buckets, shutdown_on_exit=False
         )
         self._tracing = tracing
         trace.set_tracer_provider(tracing)
         metrics.set_meter_provider(self._metering)
         meter = self._metering.get_meter("signalbox")
         self._meter = meter
-        self.commands = meter.create_counter("signalbox_commands_decided")
-        self.listener_failures = meter.create_counter("signalbox_decide_listener_failures")
+        self.commands = meter.create_counter("signalbox_commands_decided", "{command}", COMMANDS)
+        self.listener_failures = meter.create_counter(
+            "signalbox_decide_listener_failures", "{error}", LISTENER_FAILURES
+        )
         self.listener_failures.add(0)  # shown from the start, so that an alert can tell 0 from missing
-        self.removed_unread = meter.create_counter("signalbox_commands_removed_unread")
+        self.removed_unread = meter.create_counter(
+            "signalbox_commands_removed_unread", "{command}", REMOVED_UNREAD
+        )
         self.removed_unread.add(0)
-        self.decide = meter.create_histogram("signalbox_decide_seconds")
-        self.append = meter.create_histogram("signalbox_log_append_seconds")
-        self.compile = meter.create_histogram("signalbox_compile_seconds")
-        self.acknowledge = meter.create_histogram("signalbox_change_to_ack_seconds")
-        self.serve = meter.create_histogram("signalbox_change_to_serving_seconds")
+        self.decide = self._seconds("decide", "From reading a batch of commands to its events being durable.")
+        self.append = self._seconds("log_append", "One group commit of the log.")
+        self.compile = self._seconds("compile", "Compiling what a batch of events changed.")
+        self.acknowledge = self._seconds(
+            "change_to_ack", "From the request of a deployment to a node's acknowledgement."
+        )
+        self.serve = self._seconds(
+            "change_to_serving",
+            "From the request of a deployment to a probe answered by the gateway's own listener.",
+        )
+        self.requests = meter.create_histogram("http.server.request.duration", "s", REQUESTS)
+
+    def _seconds(self, name: str, description: str) -> metrics.Histogram:
+        return self._meter.create_histogram(f"signalbox_{name}_seconds", "s", description)
 
     def gauge(self, name: str, read: Gauge, label: str = "") -> None:
-        """Observes `read` whenever the metrics are read."""
+        """Observes `read` whenever the metrics are read. Raises KeyError for a name without a help text."""
+        unit, description = GAUGES[name]
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(value, {label: key} if label else {}) for key, value in read().items()]
 
-        self._meter.create_observable_gauge(f"signalbox_{name}", callbacks=[observe])
+        self._meter.create_observable_gauge(f"signalbox_{name}", [observe], unit, description)
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -11,54 +11,19 @@ from dataclasses import dataclass
 from functools import cache
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.catalog import DEPLOYMENT
 from schemas.envelope import Envelope
 from schemas.identity import unix_seconds, utc
 from schemas.outcome import Outcome
 from schemas.status import DeliveryReported, Status
+from signalbox.attributes import ID, RULE, Attributes, of_command, of_delivery, spanned
 from signalbox.telemetry import Telemetry
 
 REMEMBERED = 20_000
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROPAGATOR = TraceContextTextMapPropagator()
-
-
-class Traced:
-    """An ASGI application of which every request that may change something is a span, below the
-    caller's when its `traceparent` names one. It is the current span meanwhile, so that logs name it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in READING:
-            await self._app(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
-        span = _tracer().start_span("request", _context(given), kind=SpanKind.SERVER)
-        if span.is_recording():
-            span.set_attributes({"http.request.method": scope["method"], "url.path": scope["path"]})
-            send = _telling(span, send)
-        outer = attach(trace.set_span_in_context(span))
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            detach(outer)
-            span.end()
-
-
-def _telling(span: Span, send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            span.set_attribute("http.response.status_code", message["status"])
-        await send(message)
-
-    return sending
 
 
 def traceparent_of_request(given: str) -> str:
@@ -69,12 +34,12 @@ def traceparent_of_request(given: str) -> str:
 
 
 @cache
-def _tracer() -> trace.Tracer:
+def tracer() -> trace.Tracer:
     """Looked up once, after the process has set its provider: the look-up is what costs."""
     return trace.get_tracer("signalbox")
 
 
-def _context(traceparent: str) -> Context:
+def context_of(traceparent: str) -> Context:
     return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, Context())
 
 
@@ -82,6 +47,7 @@ def _context(traceparent: str) -> Context:
 class _Started:
     requested: float
     traceparent: str
+    about: Attributes
 
 
 class Changes:
@@ -98,10 +64,12 @@ class Changes:
         for (accepted, rule), count in counts.items():
             self._telemetry.commands.add(count, {"accepted": str(accepted).lower(), "rule": rule})
         for command, outcome in decisions:
-            self._span("decide", command.traceparent, began, outcome.name)
+            about = of_command(command, outcome.subject)
+            rule = {} if outcome.accepted else {RULE: outcome.rule}
+            self._span("decide", command.traceparent, began, outcome.name, {**about, **rule})
             if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
                 requested = unix_seconds(utc(outcome.requested_at) or outcome.decided_at)
-                started = _Started(requested, command.traceparent)
+                started = _Started(requested, command.traceparent, about)
                 self._started[outcome.subject] = started
                 if len(self._started) > REMEMBERED:
                     self._started.popitem(last=False)
@@ -119,11 +87,12 @@ class Changes:
                 self._telemetry.acknowledge.record(seconds)
             elif message.fact == "serving":
                 self._telemetry.serve.record(seconds)
-            self._span(message.fact, started.traceparent, started.requested, message.deployment)
+            about = of_delivery(message, started.about)
+            self._span(message.fact, started.traceparent, started.requested, message.deployment, about)
 
-    def _span(self, name: str, traceparent: str, began: float, id: str) -> None:
+    def _span(self, name: str, traceparent: str, began: float, id: str, about: Attributes) -> None:
         if not traceparent or not self._telemetry.traces:
             return
-        span = _tracer().start_span(name, _context(traceparent), start_time=int(began * 1e9))
-        span.set_attribute("signalbox.id", id)
+        span = tracer().start_span(name, context_of(traceparent), start_time=int(began * 1e9))
+        span.set_attributes({ID: id, **spanned(about)})
         span.end()

@@ -16,11 +16,12 @@ from schemas import asyncapi
 from signalbox.demo import Demo
 from signalbox.first_start import ORGANIZATION, FirstStartFailed, deploy_sample, make_house, move_gateway
 from signalbox.gauges import ReadModelGauges
+from signalbox.http_telemetry import Measured, Traced
 from signalbox.parts import Parts
 from signalbox.ports import remembered_port
 from signalbox.roles.runtime import Runtime
 from signalbox.tokens import kept_secret
-from signalbox.tracing import Traced, traceparent_of_request
+from signalbox.tracing import traceparent_of_request
 from streams.commanding import Commanding
 from streams.documents import DocumentStore
 from streams.kafka.log import KafkaLog
@@ -76,7 +77,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         traceparent=traceparent_of_request,
     )
     assert runtime.door is not None
-    runtime.door.inside = Traced(create_app(services, partial(asyncapi.document, runtime.kafka.prefix)))
+    app = create_app(services, partial(asyncapi.document, runtime.kafka.prefix))
+    runtime.door.inside = Measured(Traced(app), runtime.telemetry.requests.record)
     if settings.first_start:
         await _first_start(runtime, parts, log, commanding, read_models, documents, waiter)
 

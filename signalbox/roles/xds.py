@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from signalbox.change_log import ChangeLog
 from signalbox.delivery import Delivery
 from signalbox.discovery import Discovery
 from signalbox.parts import Parts
@@ -34,7 +35,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
     parts.run("status", reporter.run())
     delivery = Delivery(
-        reporter.report,
+        ChangeLog().reporting(reporter.report),
         lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
         lambda gateway, entries: None,  # gateway sync reads it on the status topic
         lambda gateway, entries: None,

@@ -1,5 +1,6 @@
 """One trace leads from the HTTP request to the gateway's answer, and the metrics tell what they promise."""
 
+import json
 import re
 import socket
 import time
@@ -60,7 +61,7 @@ def deployment(calls: Calls) -> Iterator[str]:
     """A deployment that was asked for with the caller's trace, and serves."""
     with serving_upstream() as upstream:
         calls.publish("orders", specification("/orders", upstream))
-        body = {"api": "orders", "gateway": "local"}
+        body = {"api": "orders", "revision": 1, "gateway": "local"}
         reply = calls.ask("POST", "/deployments", body, prefer="wait=20", traceparent=TRACEPARENT)
         assert reply.status == 201, reply
         assert calls.settled(reply.json["name"])["state"] == "serving"
@@ -83,6 +84,16 @@ def test_one_trace_leads_from_the_request_to_the_gateways_answer(
         assert span.parent == request.id
         assert span.ended >= span.began >= request.began - 1_000_000
         assert deployment in span.attributes["signalbox.id"]
+        about = {name: span.attributes[f"signalbox.{name}"] for name in ("organization", "api", "gateway")}
+        assert about == {"organization": "default", "api": "orders", "gateway": "local"}
+    for step in steps[2:]:
+        (span,) = found[step]
+        assert (span.attributes["signalbox.revision"], span.attributes["signalbox.deployment"]) == (
+            "1",
+            deployment,
+        )
+    assert request.attributes["http.route"] == "/api/v1/organizations/{org}/deployments"
+    assert request.attributes["signalbox.organization"] == "default"
     assert request.ended > found["decide"][0].ended, "who waits for the outcome is answered after it"
     ends = [found[step][0].ended for step in steps[1:]]
     assert ends == sorted(ends)
@@ -129,6 +140,34 @@ def test_every_metric_there_is_can_be_read(traced: House, calls: Calls, deployme
         assert f"signalbox_{name}_count 1.0" in text
 
 
+def test_every_metric_has_a_help_text(calls: Calls, deployment: str) -> None:
+    text = calls.send("GET", "/metrics").body.decode()
+    types = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    helped = {name for name, help in re.findall(r"^# HELP (\w+)(.*)$", text, re.MULTILINE) if help.strip()}
+    assert METRICS.keys() <= types
+    assert types - helped == set()
+
+
+def test_requests_are_measured_by_method_route_template_and_status(calls: Calls, deployment: str) -> None:
+    def count(**labels: object) -> float:
+        name = "http_server_request_duration_seconds_count"
+        said = ",".join(f'http_{k}="{v}"' for k, v in sorted(labels.items()))
+        found = re.search(rf"^{name}{{{re.escape(said)}}} (\S+)$", metrics(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def metrics() -> str:
+        return calls.send("GET", "/metrics").body.decode()
+
+    route = "/api/v1/organizations/{org}/projects/{name}"
+    for name, status in (("default", 200), ("none", 404), ("nothing", 404)):
+        before = count(request_method="GET", route=route, response_status_code=status)
+        assert calls.ask("GET", f"/projects/{name}").status == status
+        assert count(request_method="GET", route=route, response_status_code=status) == before + 1
+    text = metrics()
+    assert "/projects/none" not in text
+    assert "# TYPE http_server_request_duration_seconds histogram" in text
+
+
 def test_every_metric_is_exported_too(collected: Collector, deployment: str) -> None:
     wanted = {name.removesuffix("_total") for name in METRICS}
     until(lambda: wanted <= collected.metrics, "all metrics")
@@ -139,6 +178,17 @@ def test_the_operations_page_names_every_metric() -> None:
     listed = re.findall(r"^\| `(signalbox_\w+)(\{.*?\})?` \|", page, re.MULTILINE)
     spaceless = {name: labels.replace(" ", "") for name, labels in METRICS.items()}
     assert dict(listed) == spaceless
+
+
+def test_every_line_that_the_process_writes_is_json(traced: House, calls: Calls, deployment: str) -> None:
+    answer = calls.ask("POST", "/deployments", {"api": "none", "gateway": "local"}, prefer="wait=20")
+    assert answer.status == 422
+    lines = [json.loads(line) for line in traced.log_file.read_text().splitlines()]
+    said = {line["message"]: line for line in lines if line["logger"] == "signalbox.changes"}
+    rejected, taken = said["command rejected"], said["deployment acknowledged"]
+    assert (rejected["api"], rejected["gateway"], rejected["rule"]) == ("none", "local", "unknown-reference")
+    assert (taken["organization"], taken["gateway"]) == ("default", "local")
+    assert "deployment decided: start" in said
 
 
 def test_what_is_not_a_trace_is_not_passed_on(calls: Calls) -> None:

@@ -4,6 +4,7 @@ The log itself writes to a duplicate of the descriptor, so that a line of its ow
 """
 
 import atexit
+import faulthandler
 import fcntl
 import logging
 import os
@@ -36,6 +37,7 @@ def capture() -> None:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     before = os.dup(STDERR)
+    faulthandler.enable(before)  # a crash of the process itself is the one thing that nobody is left to read
     reading, writing = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -32,5 +32,6 @@ def require_organization(client: Client) -> None:
             raise
         raise Failure(
             f"there is no organization {name!r}",
-            "`signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG",
+            "`signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG, "
+            f"or make it: signalbox create organization {name}",
         ) from refused

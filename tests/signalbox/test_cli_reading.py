@@ -74,7 +74,8 @@ def test_an_organization_that_does_not_exist_is_not_an_empty_list(run: Run, stan
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
         "error: there is no organization 'default'\n"
-        "hint: `signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG\n"
+        "hint: `signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG, "
+        "or make it: signalbox create organization default\n"
     )
 
 

@@ -54,6 +54,12 @@ def test_every_line_is_json(writer: str) -> None:
     assert {"time", "level", "message"} <= line.keys()
 
 
+def test_a_crash_of_the_process_is_still_told() -> None:
+    script = "import os, signal; from signalbox import logs; logs.set_up(json=True); os.kill(os.getpid(), 11)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert "Fatal Python error: Segmentation fault" in ran.stderr
+
+
 def test_lines_keep_their_order_and_none_is_lost() -> None:
     told = lines_of("import os\nfor n in range(5000): os.write(2, b'%d\\n' % n)")
     assert [line["message"] for line in told] == [str(n) for n in range(5000)]

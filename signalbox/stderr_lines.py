@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import re
+import secrets
 import sys
 import threading
 from types import TracebackType
@@ -18,7 +19,7 @@ STDERR = 2
 PIPE_BYTES = 1 << 20
 """What may wait in the pipe: who writes while holding the interpreter's lock must not find it full."""
 
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 30.0
 _GRPC = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
@@ -43,21 +44,28 @@ def capture() -> None:
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     os.dup2(writing, STDERR)
     os.close(writing)
-    thread = threading.Thread(target=_log_lines, args=(reading,), name="stderr", daemon=True)
+    last = secrets.token_hex(16)
+    thread = threading.Thread(target=_log_lines, args=(reading, last), name="stderr", daemon=True)
     thread.start()
 
     def end() -> None:
         sys.stderr.flush()
+        # A child process may hold the pipe open: it is read up to here, not to its end.
+        os.write(STDERR, f"\n{last}\n".encode())
         os.dup2(before, STDERR)
         thread.join(CLOSE_SECONDS)
 
     atexit.register(end)
 
 
-def _log_lines(reading: int) -> None:
+def _log_lines(reading: int, last: str) -> None:
+    """Until the line `last`."""
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if text := line.decode(errors="replace").rstrip():
+            text = line.decode(errors="replace").rstrip()
+            if text == last:
+                return
+            if text:
                 logger.log(level_of(text), "%s", text)
 
 

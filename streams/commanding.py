@@ -5,13 +5,16 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.envelope import Envelope, Key
-from schemas.outcome import Outcome
+from schemas.outcome import BESIDES, Outcome
 from streams.log import Log, LogUnavailable
 
 logger = logging.getLogger("signalbox.commands")
 
 APPEND_SECONDS = 8.0
 """How long the log may take to say that it has a command."""
+
+REFUSED_SECONDS = 0.5
+"""How long a refused command may still turn out to be accepted: both messages are on the log by then."""
 
 LOOK_SECONDS = 1.0
 """After which a caller who heard nothing looks whether the command was decided before it was asked."""
@@ -74,11 +77,17 @@ class Commanding:
             self._forget(waiters)
 
     def decided(self, outcomes: Iterable[Outcome]) -> None:
-        """Wakes those who wait for these outcomes."""
+        """Wakes those who wait for these outcomes.
+
+        A refusal that does not use up the id may be of somebody else's message under the same id: whoever
+        waits is told of it unless the command is decided within `REFUSED_SECONDS`.
+        """
         for outcome in outcomes:
-            for waiter in self._waiting.pop(outcome.key, ()):
-                if not waiter.done():
-                    waiter.set_result(outcome)
+            if outcome.rule not in BESIDES:
+                _answer(self._waiting.pop(outcome.key, ()), outcome)
+            elif waiters := tuple(self._waiting.get(outcome.key, ())):
+                # Only those of now: whoever asks later may have mended the command.
+                asyncio.get_running_loop().call_later(REFUSED_SECONDS, _answer, waiters, outcome)
 
     def _await(self, command: Key) -> asyncio.Future[Outcome]:
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -147,6 +156,12 @@ class Commanding:
                 if not others:
                     del self._waiting[key]
             waiter.cancel()
+
+
+def _answer(waiters: Iterable[asyncio.Future[Outcome]], outcome: Outcome) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(outcome)
 
 
 def _now() -> float:

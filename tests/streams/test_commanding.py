@@ -9,7 +9,7 @@ import pytest
 
 from schemas.envelope import Envelope, Key
 from schemas.organization import DefineOrganization
-from schemas.outcome import Outcome
+from schemas.outcome import UNREADABLE, Outcome
 from schemas.project import DefineProject
 from streams import commanding as bounds
 from streams import following
@@ -149,14 +149,45 @@ async def test_an_outcome_is_heard_although_earlier_ones_cannot_be_looked_for(tm
     await log.close()
 
 
-def _outcome(id: str) -> Outcome:
+@pytest.mark.parametrize("rule", sorted(UNREADABLE))
+async def test_a_refusal_of_another_message_of_the_same_id_is_not_the_answer(
+    tmp_path: Path, rule: str
+) -> None:
+    log = await SqliteLog.open(tmp_path)
+    commanding = Commanding(log)
+    refusal, accepted = _outcome("one", rule), _outcome("one")
+    waiting = asyncio.create_task(commanding.outcomes([(ORG, "one")], 60))
+    await asyncio.sleep(0)
+    commanding.decided([refusal])
+    commanding.decided([accepted])
+    assert await waiting == {(ORG, "one"): accepted}
+    await log.close()
+
+
+@pytest.mark.parametrize("rule", sorted(UNREADABLE))
+async def test_a_refusal_is_the_answer_when_nothing_else_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    monkeypatch.setattr(bounds, "REFUSED_SECONDS", 0.01)
+    log = await SqliteLog.open(tmp_path)
+    commanding = Commanding(log)
+    refusal = _outcome("one", rule)
+    waiting = asyncio.create_task(commanding.outcomes([(ORG, "one")], 60))
+    await asyncio.sleep(0)
+    commanding.decided([refusal])
+    assert await waiting == {(ORG, "one"): refusal}
+    await log.close()
+
+
+def _outcome(id: str, rule: str = "") -> Outcome:
     return Outcome(
         organization=ORG,
         name=id,
         command=FIRST.type(),
         subject="organizations/acme",
         digest="",
-        accepted=True,
+        accepted=not rule,
+        rule=rule,
         requested_at="2026-11-20T10:00:00Z",
         decided_at="2026-11-20T10:00:00Z",
         position=0,

@@ -107,7 +107,7 @@ async def test_without_postgresql_a_document_is_neither_put_nor_got_until_it_is_
     own_postgres.kill()
     for attempt in (documents.put(b"another", "text/plain"), documents.get(sha256)):
         with pytest.raises(LogUnavailable):
-            async with asyncio.timeout(4):
+            async with asyncio.timeout(30):
                 await attempt
     own_postgres.start()
     assert await documents.get(sha256) == (YAML, "application/yaml")

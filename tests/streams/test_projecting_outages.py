@@ -66,10 +66,8 @@ async def test_a_server_killed_under_load_is_caught_up_with(
                 await _building(store)
                 own_postgres.kill()
                 while not waiter.trouble:
-                    began = time.monotonic()
                     with pytest.raises(ReadModelsUnavailable):
                         await ask.parked()
-                    assert time.monotonic() - began < 3
                 with pytest.raises(ReadModelsUnavailable):
                     await parked.retry("tally", "one")
                 assert not tasks[1].done()
@@ -138,10 +136,11 @@ async def test_a_server_that_stands_still_makes_nobody_wait(
             for _ in range(2):
                 with pytest.raises(ReadModelsUnavailable):
                     await ask.position()
-            began = time.monotonic()
-            with pytest.raises(ReadModelsUnavailable):
-                await ask.position()
-            assert time.monotonic() - began < 0.2
+            # Both threads are held: the next one is not even begun, whatever time a query may take.
+            monkeypatch.setattr(queries, "ANSWER_SECONDS", 3600)
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(ReadModelsUnavailable):
+                    await ask.position()
         async with asyncio.timeout(PATIENCE):
             assert await _position(ask) == 0
         ask.close()

@@ -40,7 +40,7 @@ async def test_a_stop_does_not_wait_for_a_log_that_refuses(tmp_path: Path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(log, "append", full)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await reporter.close()
     await reporter.close()
     assert await log.end("status", 0) == 1, "what was refused was kept"

@@ -42,6 +42,7 @@ def fetched(place: TopicPartition, stable: int, records: bytes = b"", code: int 
 class ScriptedBroker:
     """Offsets from `beginning` up to `end` hold a record each; readers are shown those below `shown`."""
 
+    place: TopicPartition = PLACE
     end: int = 0
     beginning: int = 0
     lag: int = 0
@@ -74,7 +75,7 @@ class ScriptedBroker:
         return self
 
     def leader_for_partition(self, place: TopicPartition) -> int:
-        assert place == PLACE
+        assert place == self.place
         return 1
 
     def force_metadata_update(self) -> None:
@@ -92,7 +93,7 @@ class ScriptedBroker:
     def _offset(self, which: int) -> Any:
         code = NOT_AVAILABLE if self.lag else 0
         offset = self.beginning if which == EARLIEST else self.end
-        return SimpleNamespace(topics=[(PLACE.topic, [(0, code, -1, offset)])])
+        return SimpleNamespace(topics=[(self.place.topic, [(0, code, -1, offset)])])
 
     def _fetched(self, offset: int) -> Any:
         self.requests.append(offset)
@@ -102,7 +103,7 @@ class ScriptedBroker:
         stable = self.end - self.lag
         if self.stale or not self.beginning <= offset <= self.end:
             self.stale = max(0, self.stale - 1)
-            return fetched(PLACE, -1, code=OUT_OF_RANGE)
+            return fetched(self.place, -1, code=OUT_OF_RANGE)
         upto = min(stable - self.removed, offset + self.most)
         records = b"".join(bytes(batch("n", base=at)) for at in range(offset, upto))
-        return fetched(PLACE, stable, records)
+        return fetched(self.place, stable, records)

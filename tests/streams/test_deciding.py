@@ -161,6 +161,21 @@ async def test_a_broken_chain_stops_the_start(tmp_path: Path):
             await at.decider.start()
 
 
+async def test_a_log_that_ends_before_the_snapshot_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decider.stop()
+
+        async def end(self: SqliteLog, topic: str, partition: int) -> int:
+            return 2
+
+        monkeypatch.setattr(SqliteLog, "end", end)
+        with pytest.raises(LogDamaged, match=r"events/0 ends at position 2 .* events were lost"):
+            await at.decider.start()
+
+
 async def test_it_decides_what_was_left_undecided(tmp_path: Path):
     log = await SqliteLog.open(tmp_path)
     await log.append("commands", [envelope(c) for c in HOUSE])

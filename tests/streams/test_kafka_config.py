@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
+from aiokafka import TopicPartition
 
 from gateways.entry import Cause, Entry
 from signalbox.devservers.kafka import DevKafka
@@ -13,8 +14,9 @@ from streams.kafka import writing
 from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
-from streams.log import Fenced, LogUnavailable, MessageTooLarge
+from streams.log import Fenced, LogDamaged, LogUnavailable, MessageTooLarge
 from tests.real_kafka import settings_for
+from tests.streams.scripted_kafka import ScriptedBroker
 
 EDGE = "organizations/acme/gateways/edge"
 TYPE = "RouteConfiguration"
@@ -205,6 +207,19 @@ async def test_an_entry_is_measured_before_it_is_put_with_all_that_it_carries(op
         with pytest.raises(MessageTooLarge, match=r"\d,\d\d\d,\d\d\d bytes .* 8,000,000"):
             topic.require_size(large)
     topic.require_size(entry("just so", bytes(7_900_000)))
+
+
+async def test_a_follower_does_not_take_a_topic_that_lost_entries_for_one_without_news():
+    settings = KafkaSettings(partitions=1)
+    broker = ScriptedBroker(TopicPartition(settings.topic("config"), 0), end=3)
+    topic = KafkaConfigTopic(settings, broker.fetching())
+    assert await names(topic) == []  # what stands there is not ours
+    broker.end = 1
+    with pytest.raises(ExceptionGroup) as ended:
+        await topic.follow()
+    (damage,) = ended.value.exceptions
+    assert isinstance(damage, LogDamaged)
+    assert "signalbox.config/0 ends at 1 and had been read up to 3" in str(damage)
 
 
 async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(

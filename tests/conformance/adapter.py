@@ -16,7 +16,7 @@ import grpc.aio
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from gateways.entry import Entry, content_version
-from tests.xds.proxies import GATEWAY, TOKEN
+from tests.xds.proxies import GATEWAY, KEEPALIVE_TYPE, TOKEN, DeltaProxy
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 
@@ -42,7 +42,7 @@ async def served() -> AsyncIterator[Addresses]:
         stack.push_async_callback(server.stop, 1)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         ports: list[int] = []
-        for handler in (Relay(channel), Adapter(store)):
+        for handler in (Relay(channel), Adapter(store, channel)):
             front = grpc.aio.server()
             front.add_generic_rpc_handlers((handler,))
             ports.append(front.add_insecure_port("127.0.0.1:0"))
@@ -52,10 +52,14 @@ async def served() -> AsyncIterator[Addresses]:
 
 
 class Adapter(grpc.GenericRpcHandler):
-    """`adapter.Adapter`: sets, clears and changes the resources of the one gateway."""
+    """`adapter.Adapter`: sets, clears and changes the resources of the one gateway.
 
-    def __init__(self, store: ResourceStore) -> None:
+    `channel` is the relay's: what the relay has handed on is taken in before a change is made.
+    """
+
+    def __init__(self, store: ResourceStore, channel: grpc.aio.Channel) -> None:
         self._store = store
+        self._channel = channel
         self._methods: dict[str, Callable[[bytes], bytes]] = {
             "/adapter.Adapter/SetState": self._set,
             "/adapter.Adapter/ClearState": self._clear,
@@ -70,9 +74,17 @@ class Adapter(grpc.GenericRpcHandler):
             return None
 
         async def answer(request: bytes, context: object) -> bytes:
+            await self._taken_in()
             return method(request)
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+    async def _taken_in(self) -> None:
+        """The way of a request is longer than that of a change: a question beside it waits for it."""
+        probe = DeltaProxy(self._channel, "probe")
+        await probe.ask(KEEPALIVE_TYPE, ["nothing"])
+        await probe.next()
+        await probe.close()
 
     def _set(self, request: bytes) -> bytes:
         label = _text(request, 2)

@@ -22,6 +22,12 @@ VARIANTS = ("sotw non-aggregated", "sotw aggregated", "incremental non-aggregate
 TYPES = ("CDS", "LDS", "RDS", "EDS")
 SUITE_SECONDS = 400.0
 
+RACING = ("Client can incrementally unsubscribe from resources", "Client can unsubscribe from all resources")
+"""The suite unsubscribes on one connection and changes the resource over another, and awaits nothing in
+between: on a loaded machine the change overtakes the unsubscription, and is rightly sent. In
+`test_scenarios` the change comes when the unsubscription has been taken in."""
+RETRIES = 2
+
 
 @dataclass(frozen=True)
 class Result:
@@ -56,11 +62,16 @@ async def part(suite: Path, directory: Path, variant: str, type: str) -> Result:
         kept = [line for line in lines if not re.match(r'\s*\| "(?!' + type + ")", line)]
         (here / "features" / feature.name).write_text("".join(kept))
     result = await _run(suite, here, variant)
-    if result.failures:
-        # Its steps share counters with the goroutines that send and receive, without a lock, and look at
-        # them after fixed times: on a loaded machine a step may look too early. A defect shows twice.
+    for _ in range(RETRIES):
+        if not result.failures or not all(map(races, result.failures)):
+            break
         result = await _run(suite, here, variant)
     return result
+
+
+def races(failure: str) -> bool:
+    """Whether a failed scenario is one of those that can fail though the server is right."""
+    return any(scenario in failure for scenario in RACING)
 
 
 async def _run(suite: Path, here: Path, variant: str) -> Result:

@@ -19,7 +19,8 @@ from cloudevents.core.v1.event import CloudEvent
 KAFKA = os.environ.get("SIGNALBOX_KAFKA", "127.0.0.1:9092")
 PREFIX = os.environ.get("SIGNALBOX_KAFKA_PREFIX", "signalbox")
 TOKEN = os.environ["SIGNALBOX_COMMAND_TOKEN"]
-ORGANIZATION = "default"
+ORGANIZATION = os.environ.get("SIGNALBOX_ORG", "default")
+SECONDS = 30.0
 
 
 def command(verb: str, **data: object) -> CloudEvent:
@@ -38,7 +39,10 @@ async def main(upstream: str) -> None:
     outcomes = AIOKafkaConsumer(
         f"{PREFIX}.outcomes", bootstrap_servers=KAFKA, isolation_level="read_committed"
     )
-    async with outcomes, AIOKafkaProducer(bootstrap_servers=KAFKA) as producer:
+    producer = AIOKafkaProducer(bootstrap_servers=KAFKA)
+    await outcomes.start()
+    try:
+        await producer.start()
         await outcomes.seek_to_end()  # before anything is published, so that no answer is missed
         for event in (
             command("api.command.publish", name="orders", spec=spec),
@@ -46,12 +50,31 @@ async def main(upstream: str) -> None:
         ):
             sent = to_binary_event(event)
             headers = list(sent.headers.items())
-            await producer.send_and_wait(f"{PREFIX}.commands", sent.value, sent.key.encode(), headers=headers)
-            async for message in outcomes:
-                answer = from_binary_event(KafkaMessage(dict(message.headers), message.key, message.value))
-                if answer.get_extension("causationid") == event.get_id():
-                    break
-            print(event.get_type(), answer.get_extension("outcome"), answer.get_extension("outcomemessage"))
+            key = ORGANIZATION.encode()
+            await producer.send_and_wait(f"{PREFIX}.commands", sent.value, key, headers=headers)
+            outcome, message = await outcome_of(event.get_id(), outcomes)
+            print(event.get_type(), outcome, message)
+            if outcome != "accepted":
+                sys.exit(1)
+    finally:
+        await producer.stop()
+        await outcomes.stop()
 
 
+async def outcome_of(id: str, outcomes: AIOKafkaConsumer) -> tuple[object, object]:
+    """What came of a command: `accepted` or `rejected`, and the reason."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for record in outcomes:
+                message = KafkaMessage(dict(record.headers), record.key, record.value or b"")
+                answer = from_binary_event(message)
+                if answer.get_extension("causationid") == id:
+                    return answer.get_extension("outcome"), answer.get_extension("outcomemessage")
+    except TimeoutError:
+        pass
+    sys.exit(f"no outcome yet; to send the command again, use its id: {id}")
+
+
+if len(sys.argv) != 2:
+    sys.exit("usage: publish_a_command.py URL-OF-THE-SERVICE")
 asyncio.run(main(sys.argv[1]))

@@ -121,7 +121,7 @@ async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
     async def broken(*_: object) -> None:
         raise RuntimeError("secret detail of the inside")
 
-    monkeypatch.setattr(signalbox.commands, "outcome", broken)
+    monkeypatch.setattr(signalbox.log, "find_by_id", broken)
     with caplog.at_level(logging.ERROR, "signalbox.api"):
         answer = await signalbox.client.get("/api/v1/operations/x")
     said = problem(answer, 500, "internal-error")

@@ -41,7 +41,7 @@ def facts(
         {"gateway": g, "node": n, "at": said["refused"]["last_at"], "reason": said["refused"]["reason"]}
         for g in targets
         for n, said in reports[g].items()
-        if _refuses(said)
+        if _refuses(said) and not (n == WHOLE and any(_refuses(reports[g][o]) for o in reports[g] if o != n))
     ]
     return {
         "state": _state(row.document.get("state", "active"), times, bool(refusals)),

@@ -88,6 +88,21 @@ async def test_a_refusal_shows_its_reason_until_it_is_taken(happen: Happen, ask:
     assert (found["state"], found["refusals"]) == ("acknowledged", [])
 
 
+async def test_a_refusal_for_the_whole_gateway_counts_beside_none_of_a_node(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"))
+    happen(
+        delivery("d1", "refused", 2, node="n1", reason="bad regex"),
+        delivery("d1", "refused", 3, reason="bad regex"),
+        delivery("d2", "refused", 3, reason="too large"),
+        topic="status",
+    )
+
+    found = await ask.facts_of("acme", ["d1", "d2"])
+
+    assert [f["state"] for f in found.values()] == ["refused", "refused"]
+    assert [[r["node"] for r in f["refusals"]] for f in found.values()] == [["n1"], ["*"]]
+
+
 async def test_stopped_and_superseded_are_stopped(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), superseded("d1", "d2"), stopped("d2"))
     happen(delivery("d2", "acknowledged", 2, node="n1"), topic="status")

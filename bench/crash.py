@@ -19,6 +19,7 @@ from bench.calls import CLOUDEVENT, Calls, Reply, event, specification, until
 from bench.figure import Figure, percentile
 from bench.house import House
 from bench.house import house as new_house
+from bench.rejected import rejected_by_envoy
 from projections.catalogue import READ_MODELS
 from projections.readmodel import ReadModel
 from projections.store import Store, live, open_store
@@ -85,6 +86,12 @@ class Caller:
     revisions: int = 0
     deployed: int = 0
     prefix: str = ""
+    rejected: float = 0.0
+    """The share of revisions that Envoy rejects."""
+    bad: set[int] = field(default_factory=set[int])
+    """Those revisions."""
+    good: int = 0
+    """The revision that was deployed last and is not among them."""
 
     @property
     def api(self) -> str:
@@ -110,11 +117,15 @@ class Caller:
         wait = self.moments.random() < 0.7
         if kind == "deploy" and self.deployed < self.revisions:
             self.deployed = self.revisions
+            self.good = self.good if self.deployed in self.bad else self.deployed
             body = {"api": self.api, "revision": self.revisions, "gateway": "local"}
             return Sent(key, "deploy", "POST", "/deployments", body, {"idempotency_key": key}, wait)
         if kind == "api":
             self.revisions += 1
             spec = specification(f"/{self.api}", self.upstream, display_name=f"Number {self.revisions}")
+            if self.rejected and self.moments.random() < self.rejected:
+                self.bad.add(self.revisions)
+                spec = rejected_by_envoy(f"/{self.api}", self.upstream)
             body = event("api.command.publish", {"name": self.api, "spec": spec}, key)
             return Sent(key, "api", "POST", "/commands", body, {"content_type": CLOUDEVENT}, wait)
         name = f"p-{key}"
@@ -136,10 +147,13 @@ class Report:
     faults: list[str] = field(default_factory=list[str])
 
 
-def crashes(house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: bool = True) -> Report:
-    """Kills `house` `rounds` times. It is down afterwards, Envoy included."""
+def crashes(
+    house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: bool = True, rejected: float = 0.0
+) -> Report:
+    """Kills `house` `rounds` times. It is down afterwards, Envoy included. `rejected` is the share of
+    revisions that Envoy rejects."""
     moments = random.Random(seed)
-    callers = [Caller(n, upstream, random.Random(f"{seed}-{n}")) for n in range(CALLERS)]
+    callers = [Caller(n, upstream, random.Random(f"{seed}-{n}"), rejected=rejected) for n in range(CALLERS)]
     report = Report()
     register = Register()
     for number in range(rounds):
@@ -158,6 +172,9 @@ def crashes(house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: b
     check(house, callers, report, register, moments)
     if envoy:
         check_gateway(house, callers, report)
+        if rejected:
+            house.renew_proxies()
+            check_gateway(house, callers, report)
     check_whole(house, register, report)
     house.down(signal.SIGKILL)
     report.faults += asyncio.run(_check_closed(house.data, report.events))
@@ -229,13 +246,16 @@ def _repeated(one: Sent, calls: Calls) -> Reply | None:
 
 
 def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> None:
-    """Envoy serves what was deployed last, and every deployment in force is acknowledged."""
+    """Envoy serves what was deployed last, and every deployment in force is acknowledged; of revisions that
+    Envoy rejects, they are refused and it serves the last good one."""
     calls = house.calls()
     active = [item for item in calls.all("deployments") if item["state"] == "active"]
+    bad = {(caller.api, revision) for caller in callers for revision in caller.bad}
     for item in active:
         name = item["name"]
+        wanted = ("refused",) if (item["api"], item["revision"]) in bad else ("acknowledged", "serving")
         try:
-            until(lambda name=name: calls.status(name)["state"] in ("acknowledged", "serving"), name)
+            until(lambda name=name, wanted=wanted: calls.status(name)["state"] in wanted, name, 30)
         except TimeoutError:
             report.faults.append(f"deployment {name} stays {calls.status(name)}")
     newest = {item["api"]: item["revision"] for item in active}
@@ -244,7 +264,10 @@ def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> No
             report.faults.append(
                 f"{caller.api}: {newest.get(caller.api)} runs, {caller.deployed} was deployed"
             )
+    newest |= {caller.api: caller.good for caller in callers if caller.bad and caller.deployed}
     for api, revision in newest.items():
+        if not revision:
+            continue  # no good one was ever deployed
         try:
             house.answered(f"/{api}/items", f"{api}@{revision}")
         except TimeoutError as error:

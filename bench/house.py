@@ -243,9 +243,18 @@ class House:
         self.process = None
         return code
 
+    def renew_proxies(self) -> None:
+        """Envoy, and the xDS server that knows what it had, are replaced by new ones that know nothing."""
+        self.down(signal.SIGKILL)
+        self._end_envoy()
+        self.up()
+
     def raze(self) -> None:
         """Ends the process, and an Envoy that outlived it."""
         self.down()
+        self._end_envoy()
+
+    def _end_envoy(self) -> None:
         found = process(self.envoy())
         if found and any(str(self.envoy_directory.resolve()) in word for word in found.argv):
             os.kill(found.pid, signal.SIGKILL)

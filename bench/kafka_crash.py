@@ -70,10 +70,13 @@ Hurt = Callable[[Scattered, random.Random, Report], None]
 """What is done to a house while callers go on."""
 
 
-def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1) -> Report:
-    """What became of a house that is up and was hurt under load. Its roles are down afterwards."""
+def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1, *, rejected: float = 0.0) -> Report:
+    """What became of a house that is up and was hurt under load. Its roles are down afterwards. `rejected` is
+    the share of revisions that Envoy rejects."""
     moments = random.Random(seed)
-    callers = [Persistent(n, upstream, random.Random(f"{seed}-{n}")) for n in range(CALLERS)]
+    callers = [
+        Persistent(n, upstream, random.Random(f"{seed}-{n}"), rejected=rejected) for n in range(CALLERS)
+    ]
     threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
     report, register = Report(), Register()
     for caller in callers:
@@ -93,6 +96,9 @@ def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1) -> Repo
     check(house, callers, report, register, moments)
     house.until_quiet()
     check_gateway(house, callers, report)
+    if rejected:
+        house.renew_proxies()
+        check_gateway(house, callers, report)
     check_whole(house, register, report)
     house.down()
     keys = [one.key for caller in callers for one in caller.sent]
@@ -103,7 +109,13 @@ def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1) -> Repo
 
 
 def crashes(
-    house: Scattered, upstream: str, rounds: int, seed: int = 1, roles: Sequence[str] = ROLES
+    house: Scattered,
+    upstream: str,
+    rounds: int,
+    seed: int = 1,
+    roles: Sequence[str] = ROLES,
+    *,
+    rejected: float = 0.0,
 ) -> Report:
     """Kills `rounds` processes of a house that is up, whichever, while callers go on."""
 
@@ -123,7 +135,7 @@ def crashes(
             else:
                 report.kills_during_start += 1  # the next kill may fall while this one starts
 
-    return unharmed(house, upstream, hurt, seed)
+    return unharmed(house, upstream, hurt, seed, rejected=rejected)
 
 
 async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list[str]:

@@ -163,6 +163,12 @@ class Scattered(House):
         """Ends the roles, in the reverse order; the highest exit code."""
         return max((p.end(how) for p in reversed(list(self.processes.values()))), default=0)
 
+    def renew_proxies(self) -> None:
+        self.processes["envoy"].end()
+        self.processes["xds"].end(signal.SIGKILL)
+        self.begin()
+        self.until_ready()
+
     def raze(self) -> None:
         super().raze()
         self.postgres.stop()

@@ -17,3 +17,12 @@ def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
     assert report.unanswered >= 10, "kills came while commands were under way"
     assert report.repeated >= 100
     print(f"\n{report.acknowledged:,} commands acknowledged, {report.unanswered} sent again")
+
+
+def test_kill_9_while_revisions_are_rejected_ends_with_every_good_one(
+    envoy: Path, house: House, upstream: str
+):
+    report = crashes(house, upstream, rounds=9, seed=5, rejected=0.4)
+    assert report.faults == []
+    assert report.kills == 9
+    assert report.acknowledged >= 50

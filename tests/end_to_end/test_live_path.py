@@ -7,21 +7,9 @@ import pytest
 
 from bench.calls import Calls, Reply, event, specification, until
 from bench.house import House
-from xds.translate.regex import regex_problem
+from bench.rejected import matching, rejected_by_envoy
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
-NOT_RE2 = ("[[:nope:]]", r"[\b]")
-"""Expressions that the translator lets through and Envoy's RE2 does not."""
-
-
-def refused_by_envoy(context: str, upstream: str) -> dict[str, object]:
-    return matching(next(e for e in NOT_RE2 if regex_problem(e) is None), context, upstream)
-
-
-def matching(expression: str, context: str, upstream: str) -> dict[str, object]:
-    header = {"name": "x-kind", "value": expression, "type": "RegularExpression"}
-    operations = [{"method": "GET", "path": "/items", "headers": [header]}]
-    return specification(context, upstream, operations=operations)
 
 
 def test_an_api_is_deployed_changed_and_undeployed(running: House, calls: Calls, upstream: str):
@@ -111,7 +99,7 @@ def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
     running.answered("/pride/items", "pride@1")
     calls.settled(good)
 
-    calls.publish("pride", refused_by_envoy("/pride", upstream))
+    calls.publish("pride", rejected_by_envoy("/pride", upstream))
     calls.publish("modesty", specification("/modesty", upstream))
     bad = calls.deploy("pride")
     other = calls.deploy("modesty")
@@ -136,7 +124,7 @@ def test_a_refused_api_does_not_hold_up_one_under_the_same_first_segment(
 ):
     calls.publish("quiet", specification("/street/quiet", upstream))
     calls.settled(calls.deploy("quiet"))
-    calls.publish("loud", refused_by_envoy("/street/loud", upstream))
+    calls.publish("loud", rejected_by_envoy("/street/loud", upstream))
     assert calls.settled(calls.deploy("loud"))["state"] == "refused"
     assert running.through("/street/quiet/items")[1] == "quiet@1"
 
@@ -181,7 +169,7 @@ def a_thousand(calls: Calls, upstream: str) -> list[str]:
     """Published, and none of them deployed; the one in the middle is refused by Envoy."""
     names = [f"many-{i}" for i in range(1000)]
     specs = {name: specification(f"/{name}", upstream) for name in names}
-    specs[names[500]] = refused_by_envoy(f"/{names[500]}", upstream)
+    specs[names[500]] = rejected_by_envoy(f"/{names[500]}", upstream)
     published = calls.batch([event("api.command.publish", {"name": n, "spec": s}) for n, s in specs.items()])
     assert published.status == 200, published
     return names

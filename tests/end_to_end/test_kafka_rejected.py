@@ -1,0 +1,82 @@
+"""Revisions that Envoy rejects, on Kafka: the last good ones answer, whatever is killed meanwhile."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from bench.calls import Calls, specification, until
+from bench.kafka_crash import crashes
+from bench.rejected import rejected_by_envoy
+from bench.scattered import Scattered, scattered
+
+pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Scattered, str]]:
+    with scattered(session_timeout_ms=3_000) as made:
+        yield made
+
+
+@pytest.fixture
+def house(running: tuple[Scattered, str]) -> Scattered:
+    running[0].up()
+    return running[0]
+
+
+@pytest.fixture
+def upstream(running: tuple[Scattered, str]) -> str:
+    return running[1]
+
+
+def deployed(calls: Calls, api: str, upstream: str, **fields: str) -> tuple[str, int]:
+    """A good revision, once it serves."""
+    revision = calls.publish(api, specification(f"/{api}", upstream, **fields))
+    deployment = calls.deploy(api, revision)
+    assert calls.settled(deployment, 60)["state"] == "serving"
+    return deployment, revision
+
+
+def rejected(calls: Calls, api: str, upstream: str) -> str:
+    """The deployment of a revision that passes all our checks and that Envoy rejects."""
+    return calls.deploy(api, calls.publish(api, rejected_by_envoy(f"/{api}", upstream)))
+
+
+def test_gateway_sync_is_killed_between_the_put_and_the_rejection(house: Scattered, upstream: str):
+    calls = house.calls()
+    _, revision = deployed(calls, "between", upstream)
+    house.processes["xds"].tell(signal.SIGSTOP)  # nobody is sent anything, so nobody rejects
+    bad = rejected(calls, "between", upstream)
+    until(lambda: calls.status(bad)["facts"]["published"], "the bad revision is on the config topic", 60)
+    house.processes["gateway-sync"].end(signal.SIGKILL)
+    house.processes["xds"].tell(signal.SIGCONT)
+    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it", 60)
+    house.start("gateway-sync").until_ready()
+    house.renew_proxies()
+    house.answered("/between/items", f"between@{revision}", seconds=60)
+    assert until(lambda: calls.status(bad)["state"] == "refused", "it stays refused", 60)
+    calls.close()
+
+
+def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Scattered, upstream: str):
+    calls = house.calls()
+    deployed(calls, "later", upstream)
+    _, newer = deployed(calls, "later", upstream, display_name="Newer")
+    house.processes["gateway-sync"].end(signal.SIGKILL)
+    house.start("gateway-sync").until_ready()
+    bad = rejected(calls, "later", upstream)
+    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it", 60)
+    house.renew_proxies()
+    house.answered("/later/items", f"later@{newer}", seconds=60)
+    calls.close()
+
+
+def test_kill_9_of_any_role_while_revisions_are_rejected_ends_with_every_good_one(
+    house: Scattered, upstream: str
+):
+    roles = ("gateway-sync", "xds", "envoy", "decider", "projector")
+    report = crashes(house, upstream, rounds=12, seed=11, roles=roles, rejected=0.4)
+    assert report.faults == []
+    assert report.kills == 12
+    assert report.acknowledged > 50

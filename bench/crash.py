@@ -122,10 +122,11 @@ class Caller:
             return Sent(key, "deploy", "POST", "/deployments", body, {"idempotency_key": key}, wait)
         if kind == "api":
             self.revisions += 1
-            spec = specification(f"/{self.api}", self.upstream, display_name=f"Number {self.revisions}")
+            named = {"display_name": f"Number {self.revisions}"}
+            spec = specification(f"/{self.api}", self.upstream, **named)
             if self.rejected and self.moments.random() < self.rejected:
                 self.bad.add(self.revisions)
-                spec = rejected_by_envoy(f"/{self.api}", self.upstream)
+                spec = rejected_by_envoy(f"/{self.api}", self.upstream) | named
             body = event("api.command.publish", {"name": self.api, "spec": spec}, key)
             return Sent(key, "api", "POST", "/commands", body, {"content_type": CLOUDEVENT}, wait)
         name = f"p-{key}"

@@ -45,7 +45,7 @@ class DataPlane:
             lambda messages: self.report(messages),
             self._probe,
             lambda gateway, entries: self.sync.acknowledged(gateway, entries),
-            lambda gateway, entries: self.sync.refused(gateway, entries),
+            lambda gateway, entries, reason: self.sync.refused(gateway, entries, reason),
             lambda listener, reason: self._discovery.offer_again_later(listener, reason),
             self._caught_up,
         )

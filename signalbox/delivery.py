@@ -29,7 +29,7 @@ class Delivery:
     report: Report
     probe: Probe
     taken: Callable[[str, Sequence[Entry]], None]
-    not_taken: Callable[[str, Sequence[Entry]], None]
+    not_taken: Callable[[str, Sequence[Entry], str], None]
     foundation_refused: Callable[[Entry, str], None]
     caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
@@ -109,7 +109,7 @@ class Delivery:
             return
         if self._is_newest(connection):
             self._deliveries(connection, "refused", lacking, reason)
-        self.not_taken(connection.gateway, entries)
+        self.not_taken(connection.gateway, entries, reason)
         for entry in entries:
             if entry.type == LISTENER:
                 self.foundation_refused(entry, reason)

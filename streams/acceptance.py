@@ -129,7 +129,10 @@ class Acceptance:
         if pending is not None:
             if pending.trial:
                 self._trials[gateway, api] = _Trial()
-            self._pending.setdefault(gateway, {})[api] = pending
+            of_gateway = self._pending.setdefault(gateway, {})
+            if of_gateway and next(reversed(of_gateway.values())).covered > pending.covered:
+                self._unsorted.add(gateway)
+            of_gateway[api] = pending
             self._count(gateway, pending, 1)
         elif not self._pending.get(gateway):
             self._pending.pop(gateway, None)

@@ -38,7 +38,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         ChangeLog().reporting(reporter.report),
         lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
         lambda gateway, entries: None,  # gateway sync reads it on the status topic
-        lambda gateway, entries: None,
+        lambda gateway, entries, reason: None,
         lambda listener, reason: discovery.offer_again_later(listener, reason),
     )
     discovery = Discovery(delivery)

@@ -27,13 +27,14 @@ class Heard:
     probed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     caught_up: list[str] = field(default_factory=list[str])
     taken: list[Entry] = field(default_factory=list[Entry])
+    not_taken: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def delivery(self) -> Delivery:
         made = Delivery(
             self.said.extend,
             lambda gateway, cause, position: self.probed.append((cause.deployment, position)),
             lambda gateway, entries: self.taken.extend(entries),
-            lambda gateway, entries: None,
+            lambda gateway, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
             lambda entry, reason: None,
             lambda connection, progress: self.caught_up.append(connection.id),
         )
@@ -78,6 +79,7 @@ def test_a_refusal_is_reported_on_the_connection_it_was_observed_on_whatever_was
     delivery.connected(SECOND)
     delivery.refused(SECOND, [carrying("d1")], "no", came("d1"))
     assert heard.facts() == [("d1", "acknowledged", "first"), ("d1", "refused", "second")]
+    assert heard.not_taken == [("x", "no")]
 
 
 def test_a_node_that_connects_has_acknowledged_nothing_until_it_progresses():

@@ -229,9 +229,11 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
 async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
-        at.sync.refused(EAST, [at.routes("orders")])
+        at.sync.refused(EAST, [at.routes("orders")], "bad regex")
+        at.reports.clear()
         await at.sync.repaired()
         assert at.causes("orders") == []
+        assert [(r.node, r.fact, r.reason) for r in at.reports] == [("*", "refused", "bad regex")]
 
 
 async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):

@@ -15,7 +15,7 @@ from gateways.entry import Cause, Entry, content_version
 from gateways.translator import Translator
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
-from schemas.gateway import GatewayChanged, GatewayFields, GatewayRegistered, GatewayRemoved
+from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
 from schemas.identity import timestamp
 from schemas.message import Event
 from schemas.status import DeliveryReported
@@ -23,7 +23,7 @@ from schemas.upcasting import UnknownSchema
 from streams.config_changes import ConfigChanges, Current, removal
 from streams.config_topic import Putting
 from streams.group_compiling import CannotCompile, GroupCompiler
-from streams.log import Fault, Log, LogUnavailable, Record
+from streams.log import Fault, Log, LogUnavailable, MessageTooLarge, Record
 from streams.parking import parked
 from streams.register_reading import NotInLog, RegisterReading, Unreadable, event_of
 
@@ -134,7 +134,10 @@ class GatewaySync:
     async def _park(self, record: Record, fault: Fault) -> None:
         where = f"{record.topic}/{record.partition} at {record.position}"
         logger.error("%s is %s and changes no gateway: %s", where, fault.rule, fault.reason)
-        await self.log.append("parked", (parked(record, fault, SOURCE, timestamp()),))
+        try:
+            await self.log.append("parked", (parked(record, fault, SOURCE, timestamp()),))
+        except MessageTooLarge:
+            await self.log.append("parked", (parked(record, fault, SOURCE, timestamp(), whole=False),))
 
     async def _apply(self, event: Event, position: int) -> Sequence[Entry]:
         """Notes which groups an event changes; what differs of a gateway's own entries.
@@ -142,8 +145,7 @@ class GatewaySync:
         Raises CannotCompile, LogUnavailable, LogDamaged.
         """
         if isinstance(event, GatewayChanged):
-            before = await self._settings_before(event)
-            self._reading.notice(event)
+            before = await self._reading.gateway_before(event.organization, event.name, position)
             if before is None or before.revision_header != event.revision_header:
                 gateway = GATEWAY.subject(event.organization, event.name)
                 self.changes.settings_changed(gateway, position)
@@ -158,12 +160,6 @@ class GatewaySync:
             case _:
                 pass
         return ()
-
-    async def _settings_before(self, event: GatewayChanged) -> GatewayFields | None:
-        try:
-            return await self._reading.gateway(event.organization, event.name)
-        except NotInLog:
-            return None  # the event itself says all that counts from now on
 
     async def _start(self, event: DeploymentStarted, position: int) -> None:
         cause = Cause(event.name, event.api, event.revision, event.context, event.hosts[0])

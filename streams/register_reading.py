@@ -115,12 +115,26 @@ class RegisterReading:
             raise NotInLog(f"the gateway {name} is not in the event log")
         return self._gateways[subject]
 
-    async def _events(self, subject: str) -> list[Event]:
-        """Those about a subject that this version can read."""
+    async def gateway_before(self, organization: str, name: str, position: int) -> GatewayFields | None:
+        """The settings that were known before the event at a position; None when there were none.
+
+        Raises LogUnavailable, LogDamaged.
+        """
+        subject = GATEWAY.subject(organization, name)
+        if subject in self._gateways:
+            return self._gateways[subject]
+        events = await self._events(subject, before=position)
+        settings = [event for event in events if isinstance(event, GatewayRegistered | GatewayChanged)]
+        return settings[-1] if settings else None
+
+    async def _events(self, subject: str, before: int | None = None) -> list[Event]:
+        """Those about a subject that this version can read, up to a position."""
         events: list[Event] = []
         after = 0
         while records := await self._log.read_subject("events", subject, after=after):
             for record in records:
+                if before is not None and record.position >= before:
+                    return events
                 try:
                     events.append(event_of(record.envelope))
                 except (UnknownSchema, Unreadable) as error:

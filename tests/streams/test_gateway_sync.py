@@ -346,3 +346,13 @@ async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
         await at.do(*HOUSE, publish(), deploy())
         silent = ChangeGateway(organization=ORG, name="east", environment="production", revision_header=False)
         assert (ROUTE, "routes/orders", True) in await at.do(silent)
+
+
+async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        silent = ChangeGateway(organization=ORG, name="east", environment="production", revision_header=False)
+        await at.at.decide(envelope(silent))
+    async with house(tmp_path) as again:
+        await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
+        assert (ROUTE, "routes/orders", True) in again.changed()

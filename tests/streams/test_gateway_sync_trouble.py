@@ -203,6 +203,27 @@ async def test_an_event_about_a_gateway_that_cannot_be_read_is_parked_and_later_
         assert at.facts() == [("d1", "published")]
 
 
+async def test_an_event_that_is_too_large_to_be_parked_is_parked_without_its_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE)
+        append = at.at.log.append
+
+        async def small(topic: Any, envelopes: Sequence[Envelope]) -> list[int]:
+            if any(envelope.data["value"] for envelope in envelopes):
+                raise MessageTooLarge("too large")
+            return await append(topic, envelopes)
+
+        monkeypatch.setattr(at.at.log, "append", small)
+        newer = record(at, "io.signalbox.gateway.relocated.v1", EAST, {"to": "x" * 100})
+        await at.sync.sync([newer])
+        (kept,) = await at.at.log.read("parked", 0, 0, 10)
+        assert (kept.envelope.data["rule"], kept.envelope.data["value"]) == ("unknown-schema", "")
+        assert kept.envelope.data["size"] > 100
+        assert at.sync.position == newer.position
+
+
 async def test_an_unreadable_event_of_a_gateway_leaves_its_last_readable_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -23,6 +23,7 @@ class Discovery:
     def __init__(self, observer: Observer) -> None:
         self.store = ResourceStore()
         self.server = DiscoveryServer(self.store, self._authenticate, observer)
+        self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:
         self.store.apply([entry for entry in entries if entry.gateway])
@@ -32,8 +33,15 @@ class Discovery:
 
     def offer_again_later(self, listener: Entry, reason: str) -> None:
         """A listener is refused for what passes: its port is taken by another process, say."""
+        if listener.key in self._later:
+            return
+        self._later.add(listener.key)
         logger.error("%s does not listen; trying again in %g s: %s", listener.gateway, RETRY_SECONDS, reason)
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.server.offer_again, listener)
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._offer_again, listener)
+
+    def _offer_again(self, listener: Entry) -> None:
+        self._later.discard(listener.key)
+        self.server.offer_again(listener)
 
     def quarantined(self) -> int:
         """How many versions proxies refused."""

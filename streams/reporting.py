@@ -31,7 +31,9 @@ class StatusReporter:
 
     def report(self, messages: Sequence[Status]) -> None:
         for message in messages:
-            self._waiting[_key(message)] = message
+            key = _key(message)
+            self._waiting.pop(key, None)  # what is reported last is appended last
+            self._waiting[key] = message
         self._wake.set()
 
     async def run(self) -> None:
@@ -68,7 +70,9 @@ class StatusReporter:
         try:
             await self._log.append("status", [self._envelope(message) for message in batch])
         except LogUnavailable:
-            self._waiting = {**dict(zip(keys, batch, strict=True)), **self._waiting}
+            newer = self._waiting
+            self._waiting = {key: m for key, m in zip(keys, batch, strict=True) if key not in newer}
+            self._waiting.update(newer)
             raise
 
     def _envelope(self, message: Status) -> Envelope:

@@ -3,6 +3,7 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -12,21 +13,38 @@ Method = Callable[[object, Context], Awaitable[None]]
 
 LARGEST_REQUEST = 64 << 20
 
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """A peer that was silent for `after_ms` is pinged, and is gone when it does not answer `within_ms`."""
+
+    after_ms: int = 15_000
+    within_ms: int = 10_000
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        return (
+            ("grpc.keepalive_time_ms", self.after_ms),
+            ("grpc.keepalive_timeout_ms", self.within_ms),
+            # Without it gRPC waits a minute for the answer to a ping, whatever the keepalive timeout says.
+            ("grpc.http2.ping_timeout_ms", self.within_ms),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        )
+
+
+KEEPALIVE = Keepalive()
+
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", LARGEST_REQUEST),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
 
-def server(services: Mapping[str, Mapping[str, Method]]) -> grpc.aio.Server:
+def server(services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE) -> grpc.aio.Server:
     """A server of bidirectional methods, by service and name."""
-    made = grpc.aio.server(options=_OPTIONS)
+    made = grpc.aio.server(options=(*_OPTIONS, *keepalive.options()))
     for service, methods in services.items():
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
         made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))

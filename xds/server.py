@@ -61,8 +61,13 @@ class DiscoveryServer:
     """
 
     def __init__(
-        self, store: ResourceStore, authenticate: Authenticate, observer: Observer | None = None
+        self,
+        store: ResourceStore,
+        authenticate: Authenticate,
+        observer: Observer | None = None,
+        keepalive: rpc.Keepalive = rpc.KEEPALIVE,
     ) -> None:
+        self._keepalive = keepalive
         self._store = store
         self._authenticate = authenticate
         self._observer: Observer = observer or Silent()
@@ -73,7 +78,8 @@ class DiscoveryServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; the port that was bound. Raises OSError when that cannot be had."""
-        server = rpc.server({service.name: self._methods(service) for service in SERVICES})
+        services = {service.name: self._methods(service) for service in SERVICES}
+        server = rpc.server(services, self._keepalive)
         try:
             bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:

@@ -26,7 +26,7 @@ async def test_the_newest_message_per_thing_is_appended_in_order(tmp_path: Path)
     reporter.report([report("d1", "refused", "a"), report("d2"), report("d1", "refused", "b")])
     await reporter.flush()
     found = [r.envelope.data for r in await log.read("status", 0, 0, 10)]
-    assert [(d["deployment"], d["reason"]) for d in found] == [("d1", "b"), ("d2", "")]
+    assert [(d["deployment"], d["reason"]) for d in found] == [("d2", ""), ("d1", "b")]
     await log.close()
 
 

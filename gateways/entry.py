@@ -3,6 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 
+PRIVATE = "signalbox.io/"
+"""Entry types that begin with this are notes for Signalbox's own processes: no gateway is given them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -35,6 +38,11 @@ class Entry:
     body: bytes
     requires: tuple[tuple[str, str], ...] = ()
     causes: tuple[Cause, ...] = ()
+
+    @property
+    def served(self) -> bool:
+        """Whether it is a resource for gateways."""
+        return not self.type.startswith(PRIVATE)
 
     @property
     def key(self) -> tuple[str, str, str]:

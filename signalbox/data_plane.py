@@ -7,7 +7,7 @@ answer is held until the read models have said what was known before.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateways.entry import Cause
+from gateways.entry import Cause, Entry
 from schemas.status import Status
 from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
@@ -39,7 +39,8 @@ class DataPlane:
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.compiled: Callable[[int, float], None] = _unmeasured
-        self._probed: dict[str, str] = {}  # of each API the deployment that was probed last
+        # Of each API the deployment that was probed last, and on which connection.
+        self._probed: dict[str, tuple[str, str]] = {}
         self._proved: dict[str, str] = {}  # of each API the deployment that was proved to serve last
         self.delivery = Delivery(
             lambda messages: self.report(messages),
@@ -49,7 +50,7 @@ class DataPlane:
             lambda listener, reason: self._discovery.offer_again_later(listener, reason),
             self._caught_up,
         )
-        self._discovery = Discovery(self.delivery)
+        self._discovery = Discovery(self.delivery, log.partition_of)
         self.store = self._discovery.store
         self.server = self._discovery.server
         self.quarantined = self._discovery.quarantined
@@ -115,8 +116,11 @@ class DataPlane:
 
     def remember(self, proved: Callable[[str], bool]) -> None:
         """Takes up which deployments were proved to serve before a restart of ours. The others are probed."""
-        for entry in self.store.entries(LOCAL_GATEWAY):
+        for entry in self._served(LOCAL_GATEWAY):
             self._proved |= {c.api: c.deployment for c in entry.causes if proved(c.deployment)}
+
+    def _served(self, gateway: str) -> list[Entry]:
+        return [entry for entry in self.store.entries(gateway) if entry.served]
 
     async def _progress(self) -> None:
         """Reports how far proxies have come where that changed, until cancelled."""
@@ -130,18 +134,20 @@ class DataPlane:
         if connection.gateway != LOCAL_GATEWAY:
             return
         lacking = {lack.deployment for lack in progress.lacking}
-        for entry in self.store.entries(connection.gateway):
+        for entry in self._served(connection.gateway):
             for cause in entry.causes if entry.position <= progress.acknowledged else ():
-                if cause.deployment not in lacking and self._proved.get(cause.api) != cause.deployment:
+                proved = self._proved.get(cause.api) == cause.deployment
+                probed = self._probed.get(cause.api) == (cause.deployment, connection.id)
+                if not (proved or probed or cause.deployment in lacking):
                     self._probe(connection.gateway, cause, entry.position)
 
     def _probe(self, gateway: str, cause: Cause, position: int) -> None:
         """Only the listener of our own Envoy is within reach."""
         if gateway == LOCAL_GATEWAY and self._settings.envoy:
-            before = self._probed.get(cause.api)
-            if before is not None and before != cause.deployment:
+            before, _ = self._probed.get(cause.api, ("", ""))
+            if before not in ("", cause.deployment):
                 self._prober.forget(before)
-            self._probed[cause.api] = cause.deployment
+            self._probed[cause.api] = (cause.deployment, self.delivery.connection(gateway, NODE))
             self._prober.submit(Target.of(cause, position))
 
     def _serving(self, target: Target, gateway: str, node: str, at: str) -> None:

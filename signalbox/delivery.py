@@ -19,8 +19,8 @@ Probe = Callable[[str, Cause, int], None]
 class Delivery:
     """Observes the xDS server; gateway sync hears what was `taken` and what was not.
 
-    `foundation_refused` hears of what all deployments stand on, `caught_up` of the first progress on each
-    connection. Everything is held until `begin`.
+    `foundation_refused` hears of what all deployments stand on, `caught_up` of the progress of nodes
+    that had not acknowledged everything until then. Everything is held until `begin`.
 
     Of a node its connections are kept, the newest last, each with the progress that was reported: what is
     reported of a node is what its newest connection says.
@@ -82,7 +82,7 @@ class Delivery:
         connections = self.proxies.get(_node_of(connection), {})
         if connection in connections:
             before, connections[connection] = connections[connection], progress
-            if before is None:
+            if before is None or before.lacking:
                 self.caught_up(connection, progress)
             if self._is_newest(connection):
                 self._node(connection, progress)

@@ -3,10 +3,11 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateways.entry import Entry
 from schemas.canonical import sha256_hex
+from streams.config_changes import POSITION
 from streams.gateway_sync import CREDENTIALS
 from xds.observer import Observer
 from xds.server import DiscoveryServer
@@ -18,16 +19,23 @@ logger = logging.getLogger("signalbox.gateways")
 
 
 class Discovery:
-    """Serves what is on the config topic to proxies that bring their gateway's token."""
+    """Serves what is on the config topic to proxies that bring their gateway's token.
 
-    def __init__(self, observer: Observer) -> None:
-        self.store = ResourceStore()
+    `partition_of` tells in which partition a gateway's events are, by its subject.
+    """
+
+    def __init__(self, observer: Observer, partition_of: Callable[[str], int]) -> None:
+        self._partition_of = partition_of
+        self._reached: dict[str, int] = {}
+        self.store = ResourceStore(self._position)
         self.server = DiscoveryServer(self.store, self._authenticate, observer)
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:
         self.store.apply([entry for entry in entries if entry.gateway])
         for entry in entries:
+            if entry.type == POSITION:
+                self._reached[entry.name] = entry.position
             if entry.type == CREDENTIALS and not entry.body:
                 self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
@@ -42,6 +50,9 @@ class Discovery:
     def _offer_again(self, listener: Entry) -> None:
         self._later.discard(listener.key)
         self.server.offer_again(listener)
+
+    def _position(self, gateway: str) -> int:
+        return self._reached.get(f"events/{self._partition_of(gateway)}", 0)
 
     def quarantined(self) -> int:
         """How many versions proxies refused."""

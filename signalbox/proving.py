@@ -129,7 +129,7 @@ class Proving:
     def _apply(self, entries: Sequence[Entry]) -> None:
         came: list[str] = []
         for entry in entries:
-            if entry.gateway != self._gateway:
+            if entry.gateway != self._gateway or not entry.served:
                 continue
             key = f"{entry.type} {entry.name}"
             for cause in self._carried.pop(key, ()):

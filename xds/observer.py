@@ -1,7 +1,7 @@
 """What the discovery server reports of the proxies it serves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateways.entry import Cause, Entry
@@ -11,8 +11,9 @@ MOST_EXCEPTIONS = 100
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One stream of a proxy: `gateway` is the gateway's subject, `node` the proxy's id, `id` the stream's,
-    never used again; `agent` is what the proxy runs, such as `envoy 1.40.0`."""
+    """One aggregated stream of a proxy, or all its streams of one type each: `gateway` is the gateway's
+    subject, `node` the proxy's id, `id` the connection's, never used again; `agent` is what the proxy runs,
+    such as `envoy 1.40.0`."""
 
     gateway: str
     node: str
@@ -62,6 +63,13 @@ def progress(reached: int, lacking: Sequence[Lack], listener_refused: str) -> Pr
     return Progress(max(0, min(reached, below - 1)), kept, listener_refused)
 
 
+def together(several: Sequence[Progress]) -> Progress:
+    """The progress of a proxy with a stream for each type: that of the stream which knows most of it."""
+    best = max(several, key=lambda one: (one.acknowledged, -len(one.lacking)))
+    refused = next((one.listener_refused for one in several if one.listener_refused), "")
+    return replace(best, listener_refused=refused)
+
+
 class Observer(Protocol):
     """Called on the event loop, in the middle of serving: note it down and return.
 
@@ -69,7 +77,7 @@ class Observer(Protocol):
     """
 
     def connected(self, connection: Connection) -> None:
-        """A stream opened. Nothing is known of what the proxy has."""
+        """Nothing is known of what the proxy has."""
         ...
 
     def disconnected(self, connection: Connection) -> None: ...

@@ -6,6 +6,7 @@ and one that writes; a change of the gateway only sets the writers' events.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol, TypeVar
@@ -16,7 +17,7 @@ import grpc.aio
 
 from gateways.entry import Entry
 from xds import rpc
-from xds.observer import Connection, Observer, Progress, Silent
+from xds.observer import Connection, Observer, Progress, Silent, together
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
 from xds.store import Gateway, Key, ResourceStore
@@ -73,6 +74,8 @@ class DiscoveryServer:
         self._observer: Observer = observer or Silent()
         self._server: grpc.aio.Server | None = None
         self._streams: dict[asyncio.Event, _Served] = {}
+        self._connections: Counter[Connection] = Counter()
+        self._shared: dict[tuple[str, str], Connection] = {}
         self._stopping = False
         self._ending: set[asyncio.Event] = set()
 
@@ -117,8 +120,11 @@ class DiscoveryServer:
 
     def progress(self) -> Iterator[tuple[Connection, Progress]]:
         """How far each connected proxy has come."""
+        found: dict[Connection, list[Progress]] = {}
         for stream in tuple(self._streams.values()):
-            yield stream.connection, stream.progress()
+            found.setdefault(stream.connection, []).append(stream.progress())
+        for connection, several in found.items():
+            yield connection, together(several)
 
     @property
     def streams(self) -> int:
@@ -144,17 +150,18 @@ class DiscoveryServer:
         def decode(data: bytes, first: bool) -> DeltaRequest:
             return typed(decode_delta(data, first), service)
 
-        await self._serve(context, decode, DeltaStream)
+        await self._serve(context, service, decode, DeltaStream)
 
     async def _state(self, service: Service, _: object, context: Context) -> None:
         def decode(data: bytes, first: bool) -> StateRequest:
             return typed(decode_state(data, first), service)
 
-        await self._serve(context, decode, StateStream)
+        await self._serve(context, service, decode, StateStream)
 
     async def _serve(
         self,
         context: Context,
+        service: Service,
         decode: Callable[[bytes, bool], R],
         machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
     ) -> None:
@@ -174,10 +181,9 @@ class DiscoveryServer:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown gateway or wrong token")
         gateway = self._store.gateway(node.cluster)
         wake = asyncio.Event()
-        connection = Connection(node.cluster, node.id, str(uuid4()), node.agent)
+        connection = self._connect(node, service)
         stream = machine(gateway, connection, self._observer)
         self._streams[wake] = stream
-        self._observer.connected(connection)
         gateway.watch(wake.set, stream.cursor)
         reader = asyncio.create_task(self._read(context, decode, stream, wake))
         try:
@@ -192,7 +198,7 @@ class DiscoveryServer:
                 await reader
             self._ending.discard(wake)
             del self._streams[wake]
-            self._observer.disconnected(connection)
+            self._disconnect(connection)
 
     async def _read(
         self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event
@@ -227,3 +233,24 @@ class DiscoveryServer:
     def _allowed(self, node: Node, context: Context) -> bool:
         token = rpc.bearer_token(context)
         return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
+
+    def _connect(self, node: Node, service: Service) -> Connection:
+        """A new connection, or that of the proxy's other streams when each carries one type."""
+        key = (node.cluster, node.id)
+        connection = self._shared.get(key) if service.type else None
+        if connection is None:
+            connection = Connection(*key, str(uuid4()), node.agent)
+            if service.type:
+                self._shared[key] = connection
+            self._observer.connected(connection)
+        self._connections[connection] += 1
+        return connection
+
+    def _disconnect(self, connection: Connection) -> None:
+        self._connections[connection] -= 1
+        if not self._connections[connection]:
+            del self._connections[connection]
+            key = (connection.gateway, connection.node)
+            if self._shared.get(key) == connection:
+                del self._shared[key]
+            self._observer.disconnected(connection)

@@ -7,6 +7,7 @@ any other service carries one.
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gateways.entry import PRIVATE
 from xds.order import (
     CLUSTER,
     ENDPOINTS,
@@ -59,13 +60,15 @@ SERVICES = (
 def typed(request: R, service: Service) -> R:
     """The request, of the service's type if it names none.
 
-    Raises WireError for a request without a type to the aggregated service, and for another type
-    than the service's.
+    Raises WireError for a request without a type to the aggregated service, for another type than the
+    service's, and for one that is no resource of gateways.
     """
     if not request.type:
         request.type = service.type
     if not request.type:
         raise WireError("type_url is missing")
+    if request.type.startswith(PRIVATE):
+        raise WireError(f"{request.type} is not served")
     if service.type and request.type != service.type:
         raise WireError(f"{service.name} serves {service.type}, the request is for {request.type}")
     return request

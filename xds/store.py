@@ -8,7 +8,7 @@ that a version which one proxy of a gateway refused is not tried on the next.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gateways.entry import Entry
+from gateways.entry import PRIVATE, Entry
 from xds.arrivals import NOTHING_CARRIED, Arrival, Carried, carried
 from xds.wire import Ready, delta_response, ready
 
@@ -95,11 +95,11 @@ class _Frame:
 class Gateway:
     """One gateway's resources, and the streams that wait for changes of them."""
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, reached: Callable[[str], int]) -> None:
         self.subject = subject
         self.seq = 0
-        self.position = 0
-        """Up to this position the events' effects are here."""
+        self._reached = reached
+        self._position = 0
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
         self._quarantined: dict[Key, Slot] = {}
@@ -108,6 +108,11 @@ class Gateway:
         self._nonce = 0
 
     # -- what streams ask
+
+    @property
+    def position(self) -> int:
+        """Up to this position the events' effects are here."""
+        return max(self._position, self._reached(self.subject))
 
     def table(self, type: str) -> Table:
         table = self.tables.get(type)
@@ -161,7 +166,7 @@ class Gateway:
 
     def apply(self, entry: Entry) -> bool:
         """Whether streams have to look; the caller wakes them."""
-        self.position = max(self.position, entry.position)
+        self._position = max(self._position, entry.position)
         slot = self.slot((entry.type, entry.name))
         if not entry.body:
             return self._remove(slot, entry)
@@ -294,7 +299,8 @@ class Gateway:
         return True
 
     def _count(self, slot: Slot, before: Sequence[object], after: Sequence[object]) -> None:
-        self.table(slot.type).carrying += bool(after) - bool(before)
+        if not slot.type.startswith(PRIVATE):
+            self.table(slot.type).carrying += bool(after) - bool(before)
 
     def _require(self, slot: Slot, before: Ready | None, after: Entry | None) -> None:
         for key in before.entry.requires if before else ():
@@ -367,15 +373,19 @@ class Gateway:
 
 
 class ResourceStore:
-    """What every gateway shall run. To be used from one event loop only."""
+    """What every gateway shall run. To be used from one event loop only.
 
-    def __init__(self) -> None:
+    `reached` tells of a gateway's subject up to which position events had their effect, if any.
+    """
+
+    def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
+        self._reached = reached
         self._gateways: dict[str, Gateway] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)
         if gateway is None:
-            gateway = self._gateways[subject] = Gateway(subject)
+            gateway = self._gateways[subject] = Gateway(subject, self._reached)
         return gateway
 
     def gateways(self) -> list[str]:

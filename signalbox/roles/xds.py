@@ -41,7 +41,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         lambda gateway, entries, reason: None,
         lambda listener, reason: discovery.offer_again_later(listener, reason),
     )
-    discovery = Discovery(delivery)
+    discovery = Discovery(delivery, config.partition_of)
     delivery.begin()
 
     async def load() -> None:

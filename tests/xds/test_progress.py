@@ -1,0 +1,256 @@
+"""What a stream reports of deployments: by name what came since it began, as progress what was there."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
+
+from gateways.entry import Cause, Entry
+from tests.xds.models import DeltaModel
+from tests.xds.proxies import GATEWAY, Remembering, entry
+from xds.observer import MOST_EXCEPTIONS, Connection, Lack, Progress, progress, together
+from xds.order import CLUSTER, LISTENER, ROUTES
+from xds.store import ResourceStore
+from xds.stream import DeltaStream
+from xds.wire import DeltaRequest, Refusal
+
+NODE = "node-1"
+
+
+def route(group: str, state: str, position: int, *causes: tuple[str, str]) -> Entry:
+    """`causes` are deployments and their APIs; without any the route is removed."""
+    body = f"{state} {position} c" if causes else ""
+    made = replace(entry("RDS", group, body, [("CDS", "c")]), position=position)
+    return replace(made, causes=tuple(Cause(deployment, api, 1, "/x") for deployment, api in causes))
+
+
+@dataclass
+class House:
+    store: ResourceStore = field(default_factory=ResourceStore)
+    seen: Remembering = field(default_factory=Remembering)
+
+    def __post_init__(self) -> None:
+        self.store.apply([entry("CDS", "c", "good 0")])
+
+    def proxy(self, node: str = NODE) -> DeltaModel:
+        return DeltaModel(self.store, node, self.seen, names_bad=False)
+
+    def settle(self, *proxies: DeltaModel) -> None:
+        while any(proxy.step() for proxy in proxies):
+            pass
+
+    def take(self) -> list[tuple[str, str, str]]:
+        """What was reported by name since the last time."""
+        said, self.seen.deployments[:] = list(self.seen.deployments), []
+        return said
+
+
+def lacking(proxy: DeltaModel) -> dict[str, str | None]:
+    return {lack.deployment: lack.reason for lack in proxy.stream.progress().lacking}
+
+
+def test_what_was_there_before_a_proxy_connected_is_one_progress_and_no_deployments_by_name():
+    house = House()
+    house.store.apply([route(f"r{n}", "good", n, (f"d{n}", f"a{n}")) for n in range(1, 50)])
+    proxy = house.proxy()
+    house.settle(proxy)
+    assert house.take() == []
+    assert house.seen.progress == [(NODE, Progress(49))]
+
+
+def test_a_proxy_that_comes_back_with_versions_proves_them_by_one_progress():
+    house = House()
+    proxy = house.proxy()
+    house.store.apply([route("r", "good", 1, ("d1", "a"))])
+    house.settle(proxy)
+    house.take()
+    house.seen.progress.clear()
+    proxy.connect()
+    house.settle(proxy)
+    assert (house.take(), house.seen.progress) == ([], [(NODE, Progress(1))])
+
+
+def test_a_deployment_comes_by_name_and_those_that_share_its_resource_do_not():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 7, ("d3", "a"), ("d2", "b"))])
+    house.settle(proxy)
+    assert house.take() == [("came", NODE, "d1"), ("came", NODE, "d2"), ("came", NODE, "d3")]
+    assert proxy.stream.progress() == Progress(7)
+
+
+def test_deployments_that_are_overtaken_while_they_wait_come_together():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
+    house.settle(proxy)
+    assert sorted(house.take()) == [("came", NODE, "d1"), ("came", NODE, "d2")]
+
+
+def test_what_a_proxy_has_not_acknowledged_yet_is_an_exception():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    assert proxy.stream.progress() == Progress(5, (Lack("d1", 5),))
+
+
+def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowledged_before():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy)
+    assert house.take() == [("came", NODE, "d1")]
+    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE, "again"), house.seen)
+    stream.receive(DeltaRequest(type=CLUSTER))
+    stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
+    stream.receive(DeltaRequest(type=ROUTES))
+    stream.receive(DeltaRequest(type=ROUTES, nonce=sent(stream), refusal=Refusal(13, "no")))
+    assert stream.responses() == []
+    assert house.take() == [("lacks", NODE, "d1")]
+    assert stream.progress() == Progress(5, (Lack("d1", 5, "no"),))
+
+
+def sent(stream: DeltaStream) -> str:
+    """The nonce of what is sent now."""
+    [frame] = stream.responses()
+    return DeltaDiscoveryResponse.parse(frame).nonce
+
+
+def test_a_rejected_deployment_is_lacking_alone_and_comes_once_it_is_mended():
+    house = House()
+    proxy, other = house.proxy(), house.proxy("node-2")
+    house.settle(proxy, other)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy, other)
+    house.take()
+    house.store.apply([route("r", "bad", 6, ("d1", "a"), ("d2", "b"))])
+    house.settle(proxy, other)
+    assert sorted(house.take()) == [("lacks", NODE, "d2"), ("lacks", "node-2", "d2")]
+    assert lacking(proxy) == lacking(other) == {"d2": "no"}
+    house.store.apply([route("r", "good", 7, ("d1", "a"), ("d2", "b"), ("d3", "c"))])
+    house.settle(proxy, other)
+    came = {("came", node, deployment) for node in (NODE, "node-2") for deployment in ("d2", "d3")}
+    assert set(house.take()) == came
+    assert lacking(proxy) == lacking(other) == {}
+
+
+def test_a_rejected_deployment_that_is_taken_back_brings_the_one_before_again():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    good = route("r", "good", 5, ("d1", "a"))
+    house.store.apply([good])
+    house.settle(proxy)
+    house.store.apply([route("r", "bad", 6, ("d2", "a"))])
+    house.settle(proxy)
+    house.take()
+    house.store.apply([replace(good, position=6)])
+    house.settle(proxy)
+    assert house.take() == [("came", NODE, "d1")]
+    assert lacking(proxy) == {}
+
+
+def test_a_removal_is_pending_until_it_is_acknowledged_and_then_gone_by_name():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy)
+    house.take()
+    house.store.apply([route("r", "", 6)])
+    assert proxy.stream.progress() == Progress(6, (Lack("d1", 6),))
+    assert house.take() == []
+    house.settle(proxy)
+    assert house.take() == [("gone", NODE, "d1")]
+    assert proxy.stream.progress() == Progress(6)
+
+
+def test_a_deployment_that_leaves_a_resource_which_stays_is_gone_and_a_superseded_one_is_not():
+    house = House()
+    proxy = house.proxy()
+    house.settle(proxy)
+    house.store.apply([route("r", "good", 5, ("d1", "a"), ("d2", "b"))])
+    house.settle(proxy)
+    house.take()
+    house.store.apply([route("r", "good", 6, ("d3", "a"))])
+    assert lacking(proxy) == {"d2": None, "d3": None}
+    house.settle(proxy)
+    assert house.take() == [("came", NODE, "d3"), ("gone", NODE, "d2")]
+
+
+def test_what_is_not_subscribed_to_is_pending_and_there_is_no_progress_to_report():
+    house = House()
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE), house.seen)
+    stream.receive(DeltaRequest(type=CLUSTER))
+    stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
+    stream.responses()
+    assert house.seen.progress == []
+    assert stream.progress() == Progress(5, (Lack("d1", 5),))
+    stream.receive(DeltaRequest(type=ROUTES, subscribe=["other"]))
+    assert stream.progress() == Progress(5, (Lack("d1", 5),))
+
+
+def test_a_rejected_listener_is_reported_at_once_and_so_is_that_it_listens():
+    house = House()
+    listener = replace(entry("LDS", "l", "port 8001"), type=LISTENER)
+    house.store.apply([listener])
+    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE), house.seen)
+    stream.receive(DeltaRequest(type=LISTENER))
+    for reason in ("port taken", "port taken"):
+        refusal = Refusal(13, reason)
+        stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream), refusal=refusal))
+        assert stream.responses() == []
+        house.store.gateway(GATEWAY).retry((LISTENER, "l"))
+        stream.try_again((LISTENER, "l"))
+    assert house.seen.names("refused") == ["l", "l"], "each try is reported"
+    stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream)))
+    stream.responses()
+    told = [said.listener_refused for _, said in house.seen.progress]
+    assert told == ["port taken", ""]
+
+
+def test_notes_of_our_own_processes_are_no_deployments_that_a_proxy_lacks():
+    house = House()
+    note = replace(route("r", "good", 5, ("d1", "a")), type="signalbox.io/note")
+    house.store.apply([note])
+    proxy = house.proxy()
+    house.settle(proxy)
+    assert proxy.stream.progress() == Progress(5)
+
+
+def test_events_without_an_effect_on_the_gateway_are_acknowledged_too():
+    reached = {GATEWAY: 12}
+    house = House(ResourceStore(lambda gateway: reached[gateway]))
+    proxy = house.proxy()
+    house.settle(proxy)
+    assert house.seen.progress == [(NODE, Progress(12))]
+
+
+@pytest.mark.parametrize("many", [MOST_EXCEPTIONS, MOST_EXCEPTIONS + 1, 10 * MOST_EXCEPTIONS])
+def test_with_too_many_exceptions_the_position_is_lowered_below_what_is_not_named(many: int):
+    lacks = [Lack(f"d{position}", position) for position in range(many, 0, -1)]
+    told = progress(many, lacks, "")
+    assert len(told.lacking) <= MOST_EXCEPTIONS
+    named = {lack.deployment for lack in told.lacking}
+    assert all(lack.deployment in named for lack in lacks if lack.position <= told.acknowledged)
+    assert told.acknowledged == min(many, MOST_EXCEPTIONS)
+
+
+def test_exceptions_of_one_event_that_are_too_many_lower_the_position_below_it():
+    lacks = [Lack(f"d{number}", 7) for number in range(MOST_EXCEPTIONS + 1)]
+    assert progress(9, lacks, "") == Progress(6)
+
+
+def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_one_that_knows_most():
+    clusters, routes = Progress(9, (Lack("d1", 3),)), Progress(9)
+    assert together([clusters, replace(clusters, listener_refused="no"), routes]) == Progress(9, (), "no")

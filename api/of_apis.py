@@ -1,12 +1,15 @@
 """APIs: written as a definition in any form, and kept as written beside what was understood."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from api.endpoint import JSON, Body, Call
+from api.living import LIVE
 from api.presenter import Presenter
 from api.problems import Problem
 from api.reading import YAML, Invalid, Text, read_one, stored
 from api.submission import Draft
+from projections.asking import AsOf
 from schemas.api import PublishApi
 from schemas.message import Command
 
@@ -37,12 +40,31 @@ async def _published(call: Call, model: type[Command], name: str | None) -> Draf
     return Draft(fields)
 
 
+async def _live(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
+    """What of each API is live, whatever was asked for later."""
+    if not items:
+        return
+    shown: dict[str, list[dict[str, Any]]] = {item["name"]: [] for item in items}
+    for entry in await call.services.read_models.live(organization, apis=list(shown), as_of=as_of):
+        shown[entry["api"]].append({k: v for k, v in entry.items() if k != "api"})
+    for item in items:
+        item["live"] = shown[item["name"]]
+
+
 _DEFINITION = {"description": "A definition: signalbox.io/v1, a WSO2 form, or OpenAPI."}
 _JSON_TYPES = (JSON, "application/openapi+json", "application/vnd.oai.openapi+json")
 _YAML_TYPES = (*sorted(YAML), "application/openapi+yaml")
 
 PRESENTER = Presenter(
     filters=("project",),
+    many=_live,
+    additions={
+        "live": {
+            "type": "array",
+            "description": "In lists: which revision is live on which gateway, as at `/live`.",
+            "items": {key: LIVE[key] for key in ("type", "properties")},
+        }
+    },
     drafts={PublishApi: _published},
     bodies={
         PublishApi: Body(

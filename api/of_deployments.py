@@ -6,6 +6,7 @@ from typing import Any, get_args
 from api.endpoint import Call
 from api.presenter import Presenter
 from projections.asking import AsOf
+from projections.deployment_facts import State
 from projections.statistics import rollouts_in
 from schemas.status import RolloutState
 
@@ -20,9 +21,9 @@ async def _facts(call: Call, organization: str, shown: dict[str, Any], as_of: As
 
 
 async def _all_facts(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
-    if as_of is not None or not items:
+    if not items:
         return
-    facts = await call.services.read_models.facts_of(organization, [item["name"] for item in items])
+    facts = await call.services.read_models.facts_of(organization, [item["name"] for item in items], as_of)
     for item in items:
         item["status"] = facts.get(item["name"])
 
@@ -33,15 +34,54 @@ _STATUS = {
         "type": ["object", "null"],
         "description": "How far it has come: the facts with their times, per gateway and node.",
         "properties": {
-            "state": {"enum": ["pending", "acknowledged", "serving", "refused", "stopped"]},
+            "state": {
+                "enum": list(get_args(State)),
+                "description": "`acknowledged`: every connected node has it, on every gateway; `offline`: it "
+                "was acknowledged, and a gateway has no connected node now; `stopping`: asked to stop, and "
+                "a node still has it. With `as_of` what was known then; `offline` is not known of the past.",
+            },
             "facts": {
                 "type": "object",
                 "properties": dict.fromkeys(
                     ("requested", "decided", "published", "acknowledged", "serving", "refused"), _TIME
                 ),
             },
-            "gateways": {"type": "object"},
+            "gateways": {
+                "type": "object",
+                "description": "By gateway (not with `as_of`).",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "connected": {"type": "integer", "description": "How many nodes are connected."},
+                        "acknowledged": {"type": "integer", "description": "How many of these have it."},
+                        "live": {
+                            "type": ["object", "null"],
+                            "description": "What is live of the API there, whatever was asked for later.",
+                            "properties": {
+                                "deployment": {"type": "string"},
+                                "revision": {"type": "integer"},
+                                "since": {"type": "string", "format": "date-time"},
+                            },
+                        },
+                        "nodes": {
+                            "type": "object",
+                            "description": "What each connected node answered (of one deployment only).",
+                        },
+                    },
+                },
+            },
             "refusals": {"type": "array", "items": {"type": "object"}},
+            "live": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The gateways where this deployment is live, also when another was asked for "
+                "later.",
+            },
+            "offline": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Its gateways without a connected node.",
+            },
         },
     },
     "rollout": {

@@ -1,7 +1,7 @@
 """Gateways: registering makes the token its nodes connect with; reading shows the nodes and what they run."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.endpoint import Call, Schema
@@ -43,26 +43,33 @@ def registration(fields: Mapping[str, Any]) -> Draft:
 
 
 async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
+    if as_of is not None:
+        return  # of nodes only the present is kept: which were there is not known
     read_models = call.services.read_models
     nodes = await read_models.nodes(organization, shown["name"])
-    shown["nodes"] = [dict(node) for node in nodes]
-    if as_of is not None:
-        return  # of each node only its last word is kept: what it ran then is not known
+    shown["nodes"] = [{name: value for name, value in n.items() if name != "connection"} for n in nodes]
+    shown["connected"] = sum(node["connected"] for node in nodes)
     told = await read_models.ask(lambda s: liveness_in(s, organization, shown["name"]))
     if told is not None:
         shown["liveness"] = told
     facts = await read_models.gateway_facts(organization, shown["name"])
-    said_nothing = {"acknowledged": 0, "refused": 0}
     for node in shown["nodes"]:
-        said = facts.nodes.get(node["node"], said_nothing)
-        pending = facts.desired - facts.withheld - sum(said.values())
-        node["deployments"] = {"desired": facts.desired, **said, "pending": max(pending, 0)}
+        if node["connected"] and (counts := facts.nodes.get(node["node"])) is not None:
+            node["deployments"] = {"desired": facts.desired, **counts}
     shown["deployments"] = {
         "desired": facts.desired,
         "refused": facts.refused,
         "withheld": facts.withheld,
     }
     shown["refusals"] = list(facts.refusals)
+
+
+async def _connected(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
+    if as_of is not None or not items:
+        return
+    counts = await call.services.read_models.connected(organization, [item["name"] for item in items])
+    for item in items:
+        item["connected"] = counts[item["name"]]
 
 
 def _counts(**described: str) -> Schema:
@@ -77,21 +84,29 @@ def _counts(**described: str) -> Schema:
 
 _DESIRED = "Deployments in force on this gateway."
 _REFUSED = "Those of them that are refused, by a node or by the gateway as a whole."
-_WITHHELD = "Those of them that no node is sent: they cannot be put on this kind of gateway."
+_WITHHELD = (
+    "Those of them that no node is sent: they cannot be put on this kind of gateway, or were refused and "
+    "taken back."
+)
 _NODE: Schema = {
     "type": "object",
-    "required": ["node", "connected", "agent", "first_seen", "last_seen"],
+    "required": ["node", "connected", "agent", "first_seen", "last_seen", "listener_refused"],
     "properties": {
         "node": {"type": "string", "examples": ["envoy-1"]},
         "connected": {"type": "boolean"},
         "agent": {"type": "string", "examples": ["envoy 1.40.0"]},
         "first_seen": {"type": "string", "format": "date-time"},
         "last_seen": {"type": "string", "format": "date-time"},
+        "listener_refused": {
+            "type": "string",
+            "description": "Why the node does not listen at the gateway's address, such as a port that is "
+            "taken; empty when it does.",
+        },
         "deployments": _counts(
             desired=_DESIRED,
-            acknowledged="Those the node took, as its last word.",
-            refused="Those it refused, as its last word.",
-            pending="Those it was sent, or will be, and has not answered.",
+            acknowledged="Those that the node, on its present connection, acknowledged.",
+            refused="Those that it refused.",
+            pending="Those that it was sent, or will be, and has not answered.",
         ),
     },
 }
@@ -106,8 +121,8 @@ _REFUSAL: Schema = {
         "at": {"type": "string", "format": "date-time"},
         "nodes": {
             "type": "integer",
-            "description": "How many nodes refuse it; 0 when none was asked: it cannot be put on this kind "
-            "of gateway.",
+            "description": "How many connected nodes refuse it; 0 when none is asked: it cannot be put on "
+            "this kind of gateway, or was taken back.",
         },
     },
 }
@@ -115,11 +130,19 @@ _REFUSAL: Schema = {
 PRESENTER = Presenter(
     filters=("environment", "kind"),
     one=_running,
+    many=_connected,
     additions={
+        "connected": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "How many nodes are connected. Not with `as_of`: of nodes only the present is "
+            "kept.",
+        },
         "nodes": {
             "type": "array",
-            "description": "The proxies that run this gateway, when each was seen, and how much of what is "
-            "desired it runs (not with `as_of`).",
+            "description": "The proxies that run this gateway, when each was seen, and, of those that are "
+            "connected, how much of what is desired they run. One that left is forgotten after an hour. Not "
+            "with `as_of`: of nodes only the present is kept.",
             "items": _NODE,
         },
         "liveness": {

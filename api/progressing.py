@@ -13,6 +13,8 @@ from api.responses import json_answer
 
 MOST = 1000
 READ_MODEL = "deliveries"
+OPEN = ("pending", "offline")
+"""States that end when a node answers."""
 
 
 class Asked(BaseModel):
@@ -32,7 +34,7 @@ BODY: Schema = {
             "type": "number",
             "minimum": 0,
             "maximum": 60,
-            "description": "Seconds to wait at most until none of them is pending.",
+            "description": "Seconds to wait at most until none of them is pending, or offline.",
         },
     },
     "examples": [{"names": ["019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21"], "wait": 10}],
@@ -54,18 +56,22 @@ async def post(call: Call) -> ASGIApp:
 
 
 async def _settled(call: Call, asked: Asked) -> dict[str, Any]:
-    """The facts, once none is pending or the time is up."""
-    read_models, waiter = call.services.read_models, call.services.waiter
+    """The facts, once none is open or the time is up: at least as they are now."""
+    waiter = call.services.waiter
     facts: dict[str, Any] = {}
-    waiting = list(asked.names)
+    position, waiting = await _asked(call, list(asked.names), facts)
     try:
-        async with asyncio.timeout(asked.wait or None):
-            while True:
-                position = await read_models.position(READ_MODEL, call.partition)
-                facts |= await read_models.facts_of(call.organization, waiting)
-                waiting = [n for n in waiting if n not in facts or facts[n]["state"] == "pending"]
-                if not waiting or not asked.wait:
-                    return facts
+        async with asyncio.timeout(asked.wait):
+            while waiting and asked.wait:
                 await waiter.wait_for(READ_MODEL, call.partition, position + 1)
+                position, waiting = await _asked(call, waiting, facts)
     except TimeoutError:
-        return facts
+        pass
+    return facts
+
+
+async def _asked(call: Call, names: list[str], facts: dict[str, Any]) -> tuple[int, list[str]]:
+    """Adds to `facts`; answers a position of before, and the names of those that are open."""
+    position = await call.services.read_models.position(READ_MODEL, call.partition)
+    facts |= await call.services.read_models.facts_of(call.organization, names)
+    return position, [n for n in names if n not in facts or facts[n]["state"] in OPEN]

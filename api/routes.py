@@ -10,6 +10,7 @@ from api import (
     documenting,
     eventing,
     health,
+    living,
     operating,
     parking,
     progressing,
@@ -18,6 +19,8 @@ from api import (
 )
 from api.endpoint import JSON, Body, Documented, Endpoint, Parameter, Schema
 from api.parameters import (
+    AS_OF,
+    CURSOR,
     IF_NONE_MATCH,
     LIMITED,
     MIN_POSITION,
@@ -259,6 +262,26 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
             )
         },
         problems=(400, 408, 413, 415, 422, 503),
+    )
+    found["LiveList"] = living.LIST
+    yield Endpoint(
+        method="GET",
+        path=f"{ORGANIZATION}/live",
+        id="list_live",
+        tag="deployments",
+        summary="What is live: the revision of each API on each gateway",
+        description="The revision that a gateway's nodes acknowledged last and did not withdraw since, "
+        "whatever was asked for later: a deployment that is refused leaves what was live before.",
+        handle=living.get,
+        parameters=(ORG, LIMITED, CURSOR, AS_OF, MIN_POSITION, living.GATEWAY, living.API),
+        answers={
+            200: Documented(
+                description="A page.",
+                content={JSON: shown("LiveList", found)},
+                headers=("Signalbox-Position", "Link"),
+            )
+        },
+        problems=(400, 503),
     )
     yield Endpoint(
         method="GET",

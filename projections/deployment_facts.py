@@ -1,90 +1,189 @@
 """The five facts of a deployment: requested, decided, published, acknowledged, serving.
 
-Pure: from the deployment's row, what its gateways' nodes reported and which nodes are connected. A fact
-holds for a gateway when the gateway as a whole (`*`) or every node that counts reported it. The connected
-nodes count; when none is connected, all that ever reported. It holds for the deployment when it does for each
-of its gateways.
+Pure: from the deployment's row and the observed state of its gateways. Only connected nodes count: a
+deployment is acknowledged when each of them has it, on each of its gateways. What was refused before any
+node took it stays refused, whoever leaves: the gateway went back to what it had.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from projections.asking import Row
+from projections.observed import WHOLE, Carried, Delivery, Report, covers
+from projections.presence import NO_REPORTS, NOBODY, Present, Reports, is_configured, still_holding
 
-WHOLE = "*"
-Reports = dict[str, dict[str, dict[str, Mapping[str, Any]]]]
-"""Gateway -> node -> fact -> its row in `deliveries`."""
+State = Literal["pending", "acknowledged", "serving", "refused", "offline", "stopping", "stopped"]
 
 
-def facts(
-    row: Row, deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """`{state, facts: {fact: time | None}, gateways: {name: {nodes: {node: {fact: {}}}}}, refusals: [{}]}`.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one deployment, by gateway; `carried` is of its API there.
 
-    `state` is pending, acknowledged, serving, refused or stopped (superseded included: the document
-    tells them apart). Times are RFC 3339. `requested` and `decided` are always there.
+    `ends`: where the API was stopped after another deployment had taken over, the position of that event.
     """
-    reports = _reports(row.document.get("gateways", ()), deliveries)
-    # One that is in force nowhere any more keeps the facts of where it was.
-    targets: Sequence[str] = row.document.get("gateways") or row.document.get("left") or sorted(reports)
-    for target in targets:
-        reports.setdefault(target, {})
-    connected: dict[str, list[str]] = {}
-    for node in nodes:
-        if node["connected"]:
-            connected.setdefault(node["gateway"], []).append(node["node"])
+
+    deliveries: Mapping[str, Delivery]
+    carried: Mapping[str, Carried]
+    present: Mapping[str, Present]
+    reports: Mapping[str, Reports]
+    ends: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One gateway: how the deployment stands there."""
+
+    gateway: str
+    state: State
+    connected: int
+    acknowledged: int
+    refusals: Sequence[Mapping[str, Any]]
+    live: bool
+    delivery: Delivery | None
+
+
+def facts(row: Row, known: Known, *, nodes: bool = True) -> dict[str, Any]:
+    """`{state, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [], offline: []}`.
+
+    `state` is a `State` (superseded is stopped: the document tells them apart). Times are RFC 3339;
+    `requested` and `decided` are always there. Of each gateway `connected` and `acknowledged` nodes, what is
+    `live` there of the API (`{deployment, revision, since}` or None), and with `nodes` what each one
+    reported. `live`: gateways where this deployment is live; `offline`: those without a connected node.
+    """
+    active = row.document.get("state", "active") == "active"
+    names: Sequence[str] = (
+        row.document.get("gateways") or row.document.get("left") or sorted(known.deliveries)
+    )
+    targets = [_target(row, name, known, active) for name in names]
+    elsewhere = [_target(row, name, known, False) for name in known.deliveries if name not in names]
+    refusals = [refusal for target in targets for refusal in target.refusals]
+    published = [t.delivery.published_at if t.delivery else None for t in targets]
+    acknowledged = [_acknowledged_at(t, active) for t in targets]
+    served = [t.delivery.serving_at if t.delivery else None for t in targets]
     times = {
-        fact: _everywhere([_since(reports[g], fact, connected.get(g, [])) for g in targets])
-        for fact in ("published", "acknowledged", "serving")
+        "published": _everywhere(published),
+        "acknowledged": _everywhere(acknowledged),
+        "serving": _everywhere(served) if _everywhere(acknowledged) else None,
     }
-    refusals = [
-        {"gateway": g, "node": n, "at": said["refused"]["last_at"], "reason": said["refused"]["reason"]}
-        for g in targets
-        for n, said in reports[g].items()
-        if _refuses(said) and not (n == WHOLE and any(_refuses(reports[g][o]) for o in reports[g] if o != n))
-    ]
+    if times["serving"] is not None and times["acknowledged"] is not None:
+        times["serving"] = max(times["serving"], times["acknowledged"])
     return {
-        "state": _state(row.document.get("state", "active"), times, bool(refusals)),
+        "state": _state(row, active, targets, times["serving"] is not None),
         "facts": {
             "requested": row.document.get("requested_at"),
             "decided": row.created,
             **times,
             "refused": max((r["at"] for r in refusals), default=None),
         },
-        "gateways": {g: {"nodes": {n: _shown(said) for n, said in r.items()}} for g, r in reports.items()},
+        "gateways": {t.gateway: _gateway(t, row.name, known, nodes) for t in (*targets, *elsewhere)},
         "refusals": refusals,
+        "live": [t.gateway for t in (*targets, *elsewhere) if t.live],
+        "offline": [t.gateway for t in targets if not t.connected] if active else [],
     }
 
 
-def as_of(deliveries: Iterable[Mapping[str, Any]], time: str) -> list[dict[str, Any]]:
-    """The facts that were known at `time`. Only first and last are kept: of a fact that occurred before and
-    after, the first occurrence is what was known."""
-    return [
-        {**d, "last_at": d["last_at"] if d["last_at"] <= time else d["first_at"]}
-        for d in deliveries
-        if d["first_at"] <= time
-    ]
+def facts_as_of(
+    row: Row, deliveries: Mapping[str, Delivery], live: Sequence[str], time: str
+) -> dict[str, Any]:
+    """As `facts`, as was known at `time`. Of nodes nothing is kept, so nothing is said of them.
+
+    Only first and last occurrences are kept: of a fact that occurred before and after, the first is what was
+    known. `live` are the gateways where it was live.
+    """
+    state = row.document.get("state", "active")
+    known = {name: _then(delivery, time) for name, delivery in deliveries.items()}
+    names = _targets(row, known)
+    targets = [known.get(name) or Delivery("", row.name, name) for name in names]
+    refused = [t for t in targets if t.refused_last and t.refused_last >= (t.acknowledged_last or "")]
+    times = {
+        "published": _everywhere([t.published_at for t in targets]),
+        "acknowledged": _everywhere([t.acknowledged_last for t in targets]),
+        "serving": _everywhere([t.serving_at for t in targets]),
+    }
+    if state != "active":
+        word: State = "stopping" if state == "stopped" and live else "stopped"
+    elif refused:
+        word = "refused"
+    elif times["acknowledged"] is None:
+        word = "pending"
+    else:
+        word = "serving" if times["serving"] else "acknowledged"
+    return {
+        "state": word,
+        "facts": {
+            "requested": row.document.get("requested_at"),
+            "decided": row.created,
+            **times,
+            "refused": max((t.refused_last or "" for t in refused), default=None),
+        },
+        "gateways": {},
+        "refusals": [_rejection(t) for t in refused] if state == "active" else [],
+        "live": list(live),
+        "offline": [],
+    }
 
 
-def _reports(targets: Sequence[str], deliveries: Iterable[Mapping[str, Any]]) -> Reports:
-    reports: Reports = {g: {} for g in targets}
-    for d in deliveries:
-        reports.setdefault(d["gateway"], {}).setdefault(d["node"], {})[d["fact"]] = d
-    return reports
+def _targets(row: Row, deliveries: Mapping[str, Delivery]) -> Sequence[str]:
+    """Where it is in force; of one that is in force nowhere any more, where it was."""
+    return row.document.get("gateways") or row.document.get("left") or sorted(deliveries)
 
 
-def _since(
-    nodes: Mapping[str, Mapping[str, Mapping[str, Any]]], fact: str, connected: Sequence[str]
-) -> str | None:
-    """When `fact` first held for a gateway."""
-    if fact in nodes.get(WHOLE, {}):
-        return nodes[WHOLE][fact]["first_at"]
-    counted = connected or [n for n in nodes if n != WHOLE]
-    if not counted:
-        return None
-    return _everywhere(
-        [nodes[n][fact]["first_at"] if n in nodes and fact in nodes[n] else None for n in counted]
+def _target(row: Row, name: str, known: Known, active: bool) -> _Target:
+    delivery, api = known.deliveries.get(name), known.carried.get(name)
+    there, reports = known.present.get(name, NOBODY), known.reports.get(name, NO_REPORTS)
+    if delivery is None:
+        return _Target(name, "pending", there.connected, 0, (), False, None)
+    configured = is_configured(delivery, api)
+    reported = there.of(reports)
+    acknowledged = (
+        there.having(delivery.position, reports)
+        if configured
+        else sum(r.state == "acknowledged" for r in reported)
     )
+    refusals = [_refusal(r) for r in reported if r.state == "refused"]
+    if not refusals and (delivery.rejected or not configured) and delivery.refused_at:
+        refusals = [_rejection(delivery)]
+    live = api.live == delivery.deployment if api else active and delivery.taken
+    end = row.position if row.document.get("state") == "stopped" else known.ends.get(name)
+    if live and end is not None:
+        live = still_holding(there, delivery.position, reports, end) > 0
+    return _Target(
+        name,
+        _standing(delivery, there.connected, acknowledged, bool(refusals)),
+        there.connected,
+        acknowledged,
+        refusals if active else (),
+        live,
+        delivery,
+    )
+
+
+def _standing(delivery: Delivery, connected: int, acknowledged: int, refused: bool) -> State:
+    if refused:
+        return "refused"
+    if not connected:
+        return "offline" if delivery.acknowledged_at else "pending"
+    return "acknowledged" if acknowledged == connected else "pending"
+
+
+def _state(row: Row, active: bool, targets: Sequence[_Target], serving: bool) -> State:
+    if not active:
+        stopped = row.document.get("state") == "stopped"
+        return "stopping" if stopped and any(t.live for t in targets) else "stopped"
+    standing = {t.state for t in targets}
+    for state in ("refused", "pending", "offline"):
+        if state in standing:
+            return state
+    if not targets:
+        return "pending"
+    return "serving" if serving else "acknowledged"
+
+
+def _acknowledged_at(target: _Target, active: bool) -> str | None:
+    if target.delivery is None or (active and target.state not in ("acknowledged", "offline")):
+        return None
+    return target.delivery.acknowledged_last
 
 
 def _everywhere(times: Sequence[str | None]) -> str | None:
@@ -93,29 +192,72 @@ def _everywhere(times: Sequence[str | None]) -> str | None:
     return max(reached) if reached and len(reached) == len(times) else None
 
 
-def _refuses(said: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a node's last word is a refusal."""
-    if "refused" not in said:
-        return False
-    taken = said.get("acknowledged")
-    return taken is None or (taken["last_at"], taken["position"]) < (
-        said["refused"]["last_at"],
-        said["refused"]["position"],
+def _then(delivery: Delivery, time: str) -> Delivery:
+    def last(first: str | None, last: str | None) -> str | None:
+        return last if last and last <= time else first if first and first <= time else None
+
+    return delivery._replace(
+        published_at=last(None, delivery.published_at),
+        acknowledged_last=last(delivery.acknowledged_at, delivery.acknowledged_last),
+        serving_at=last(None, delivery.serving_at),
+        refused_last=last(delivery.refused_at, delivery.refused_last),
     )
 
 
-def _state(state: str, times: Mapping[str, str | None], refused: bool) -> str:
-    if state != "active":
-        return "stopped"
-    if refused:
-        return "refused"
-    if times["acknowledged"] is None:
-        return "pending"
-    return "serving" if times["serving"] is not None else "acknowledged"
+def _refusal(report: Report) -> dict[str, Any]:
+    return {"gateway": report.gateway, "node": report.node, "at": report.last_at, "reason": report.reason}
 
 
-def _shown(said: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _rejection(delivery: Delivery) -> dict[str, Any]:
     return {
-        fact: {name: d[name] for name in ("first_at", "last_at", "version", "reason")}
-        for fact, d in said.items()
+        "gateway": delivery.gateway,
+        "node": delivery.refused_by,
+        "at": delivery.refused_last,
+        "reason": delivery.reason,
     }
+
+
+def _gateway(target: _Target, deployment: str, known: Known, nodes: bool) -> dict[str, Any]:
+    api = known.carried.get(target.gateway)
+    shown: dict[str, Any] = {
+        "connected": target.connected,
+        "acknowledged": target.acknowledged,
+        "live": {"deployment": api.live, "revision": api.live_revision, "since": api.since}
+        if api is not None and api.live
+        else None,
+    }
+    if nodes:
+        shown["nodes"] = _nodes(target, known)
+    return shown
+
+
+def _nodes(target: _Target, known: Known) -> dict[str, Any]:
+    """What was reported: of the gateway as a whole, and of each connected node."""
+    delivery = target.delivery
+    if delivery is None:
+        return {}
+    shown: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
+    if delivery.published_at:
+        whole["published"] = _fact(delivery.published_at, delivery.published_at, delivery.version)
+    if delivery.rejected and delivery.refused_by == WHOLE and delivery.refused_at:
+        last = delivery.refused_last or delivery.refused_at
+        whole["refused"] = _fact(delivery.refused_at, last, "", delivery.reason)
+    if whole:
+        shown[WHOLE] = whole
+    configured = is_configured(delivery, known.carried.get(target.gateway))
+    reports = known.reports.get(target.gateway, NO_REPORTS)
+    for name, node in sorted(known.present.get(target.gateway, NOBODY).nodes.items()):
+        report = reports.get(name)
+        if report is not None:
+            shown[name] = {report.state: _fact(report.at, report.last_at, report.version, report.reason)}
+            if report.serving_at:
+                shown[name]["serving"] = _fact(report.serving_at, report.serving_at)
+        elif configured and delivery.acknowledged_at and covers(node.acknowledged, delivery.position):
+            last = delivery.acknowledged_last or delivery.acknowledged_at
+            shown[name] = {"acknowledged": _fact(delivery.acknowledged_at, last)}
+    return shown
+
+
+def _fact(first: str, last: str, version: str = "", reason: str = "") -> dict[str, str]:
+    return {"first_at": first, "last_at": last, "version": version, "reason": reason}

@@ -1,55 +1,36 @@
 """What each node of a gateway runs, compared with what is to run there.
 
-A node has no version of its own: versions are content hashes per resource. What can be said is, of each
-deployment in force on the gateway, what the node's last word was: acknowledged, refused, or none yet.
+A node has no version of its own: versions are content hashes per resource. What can be said is how many of
+the deployments in force on the gateway each connected node acknowledged, refused, or has not answered yet.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    CompoundSelect,
-    Connection,
-    Integer,
-    Select,
-    String,
-    Table,
-    and_,
-    bindparam,
-    case,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-    tuple_,
-    union_all,
-)
+from sqlalchemy import CTE, Connection, Select, String, and_, bindparam, cast, select
 
-from projections.deliveries import tables as deliveries_tables
-from projections.deployment_facts import WHOLE
+from projections.delivery_queries import present_in
+from projections.delivery_tables import tables as deliveries_tables
 from projections.memo import computed_once
+from projections.observed import covers
 from projections.resource_tables import tables as resource_tables
-from projections.store import as_dicts
 from schemas.deployment import DEPLOYMENT
 
 MOST_REFUSALS = 20
-_DESIRED = "desired"
-
-Dicts = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
-    """`desired`: deployments in force on the gateway. `withheld`: those of them the gateway as a whole
-    refuses, which no node is asked to take. `nodes`: node -> `{acknowledged, refused}`, how many
-    of those it took or refused last; a node that said nothing of them is missing.
+    """`desired`: deployments in force on the gateway. `withheld`: those of them that no connected node
+    refused, and none is asked to take: the gateway as a whole refuses them. `nodes`: connected node ->
+    `{acknowledged, refused, pending}`, how many of those it has, refused, or is asked to take and did not
+    answer.
 
-    `refused`: how many of those a node, or the gateway as a whole, refuses. `refusals`: of the newest
-    `MOST_REFUSALS` of them `{deployment, api, revision, reason, at, nodes}`, newest first; `nodes` is how
-    many nodes refuse it, 0 when it was refused before any node was asked.
+    `refused`: how many of those a connected node, or the gateway as a whole, refuses. `refusals`: of the
+    newest `MOST_REFUSALS` of them `{deployment, api, revision, reason, at, nodes}`, newest first; `nodes` is
+    how many connected nodes refuse it, 0 when no node is asked any more.
     """
 
     desired: int
@@ -60,75 +41,90 @@ class GatewayFacts:
 
 
 def gateway_facts(
-    connection: Connection, resources: str, deliveries: str, organization: str, gateway: str
+    connection: Connection,
+    resources: str,
+    deliveries: str,
+    organization: str,
+    gateway: str,
+    since: str | None = None,
 ) -> GatewayFacts:
-    """`resources` and `deliveries` are the prefixes of the live tables."""
+    """`resources` and `deliveries` are the prefixes of the live tables. With `since`, nodes that were not
+    heard of since then do not count."""
     asked = {"organization": organization, "gateway": gateway}
-    desired = withheld = 0
-    refused = False
+    desired = 0
+    positions: list[int] = []
+    refusals: dict[str, dict[str, Any]] = {}
+    rejected = 0
+    for row in connection.execute(_deployments(resources, deliveries, gateway), asked):
+        desired += 1
+        if row.rejected:
+            rejected += 1
+            refusals[row.name] = {
+                **_what(row),
+                "reason": row.reason,
+                "at": row.refused_last or "",
+                "nodes": 0,
+            }
+        elif row.position is not None and row.configured in (None, "", row.name):
+            positions.append(row.position)
+    positions.sort()
+    there = present_in(connection, deliveries, organization, [gateway], since).get(gateway)
     nodes: dict[str, dict[str, int]] = {}
-    for node, fact, count in connection.execute(_counts(resources, deliveries, gateway), asked):
-        if fact == _DESIRED:
-            desired = count
-            continue
-        refused = refused or fact == "refused"
-        if node != WHOLE:
-            nodes.setdefault(node, {"acknowledged": 0, "refused": 0})[fact] = count
-        elif fact == "refused":
-            withheld = count
-    listed: Dicts = []
-    if refused:  # seldom
-        listed = as_dicts(connection.execute(_refusals(resources, deliveries, gateway), asked))
-    total = listed[0]["total"] if listed else 0
-    refusals = [{name: value for name, value in r.items() if name != "total"} for r in listed]
-    return GatewayFacts(desired, withheld, nodes, total, refusals)
+    if there is not None:
+        for name, node in there.nodes.items():
+            up_to = bisect_right(positions, node.acknowledged) if node.acknowledged else 0
+            nodes[name] = {"acknowledged": up_to, "refused": 0, "pending": desired - rejected - up_to}
+        for row in connection.execute(_reports(resources, deliveries, gateway), asked):
+            node = there.nodes.get(row.node)
+            if node is None:
+                continue
+            counts = nodes[row.node]
+            covered = covers(node.acknowledged, row.position) and not row.rejected
+            counts["acknowledged"] += (row.state == "acknowledged") - covered
+            if not row.rejected:
+                counts["pending"] += covered - (row.state in ("acknowledged", "refused"))
+            if row.state == "refused":
+                counts["refused"] += 1
+                known = refusals.setdefault(row.name, {**_what(row), "reason": "", "at": "", "nodes": 0})
+                known["nodes"] += 1
+                if row.last_at >= known["at"]:
+                    known.update(reason=row.reason, at=row.last_at)
+    newest = sorted(refusals.values(), key=lambda r: (r["at"], r["deployment"]), reverse=True)
+    withheld = sum(refusal["nodes"] == 0 for refusal in refusals.values())
+    return GatewayFacts(desired, withheld, nodes, len(refusals), newest[:MOST_REFUSALS])
+
+
+def _what(row: Any) -> dict[str, Any]:
+    return {"deployment": row.name, "api": row.api, "revision": row.revision}
 
 
 @computed_once(64)
-def _counts(resources: str, deliveries: str, gateway: str) -> CompoundSelect[*tuple[Any, ...]]:
-    """`node, fact, count`: deployments each node acknowledged, and refused, last; and those in force."""
-    here, d = _in_force(resources, gateway), deliveries_tables(deliveries).deliveries
-    said = _last_words(select(d.c.node, d.c.fact, func.count()), here, d).group_by(d.c.node, d.c.fact)
-    desired = select(literal(WHOLE), literal(_DESIRED), func.count()).select_from(here)
-    return union_all(desired, said)
-
-
-@computed_once(64)
-def _refusals(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
-    here, d = _in_force(resources, gateway), deliveries_tables(deliveries).deliveries
-    ranked = select(
-        d.c.deployment,
-        here.c.document["api"].as_string().label("api"),
-        here.c.document["revision"].as_integer().label("revision"),
-        d.c.reason,
-        d.c.last_at.label("at"),
-        d.c.position,
-        func.sum(cast(d.c.node != WHOLE, Integer)).over(partition_by=d.c.deployment).label("nodes"),
-        func.row_number().over(partition_by=d.c.deployment, order_by=d.c.position.desc()).label("rank"),
-    )
-    r = _last_words(ranked, here, d).where(d.c.fact == "refused").subquery()
-    columns = (r.c[name] for name in ("deployment", "api", "revision", "reason", "at", "nodes"))
-    shown = select(*columns, func.count().over().label("total")).where(r.c.rank == 1)
-    return shown.order_by(r.c.position.desc()).limit(MOST_REFUSALS)
-
-
-def _last_words(wanted: Select[*tuple[Any, ...]], here: CTE, d: Table) -> Select[*tuple[Any, ...]]:
-    """Restricts `wanted` to the last word of each node on each deployment in `here`.
-
-    Same order of facts as in `projections.deployment_facts`.
-    """
-    other = d.alias()
-    same = [d.c[name] == other.c[name] for name in ("organization", "deployment", "gateway", "node")]
-    opposite = case((d.c.fact == "refused", "acknowledged"), else_="refused")
-    later = tuple_(other.c.last_at, other.c.position) > tuple_(d.c.last_at, d.c.position)
+def _deployments(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
+    """The deployments in force on the gateway, with what they reached there."""
+    here, of = _in_force(resources, gateway), deliveries_tables(deliveries)
+    d, a = of.deliveries.c, of.apis.c
     about = and_(
-        d.c.organization == here.c.organization,  # no constant: past deployments are not read through
-        d.c.deployment == here.c.name,
-        d.c.gateway == bindparam("gateway"),
+        d.organization == here.c.organization, d.deployment == here.c.name, d.gateway == bindparam("gateway")
     )
-    joined = here.join(d, about).outerjoin(other, and_(*same, other.c.fact == opposite, later))
-    return wanted.select_from(joined).where(
-        or_(d.c.fact == "acknowledged", d.c.fact == "refused"), other.c.fact.is_(None)
+    same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
+    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected, d.reason, d.refused_last)
+    return select(*columns, a.configured).select_from(
+        here.outerjoin(of.deliveries, about).outerjoin(of.apis, same)
+    )
+
+
+@computed_once(64)
+def _reports(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
+    """What nodes reported of the deployments in force on the gateway."""
+    here, of = _in_force(resources, gateway), deliveries_tables(deliveries)
+    d, r = of.deliveries.c, of.reports.c
+    reported = and_(
+        r.organization == here.c.organization, r.deployment == here.c.name, r.gateway == bindparam("gateway")
+    )
+    about = and_(d.organization == r.organization, d.deployment == r.deployment, d.gateway == r.gateway)
+    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected)
+    return select(*columns, r.node, r.state, r.reason, r.last_at).select_from(
+        here.join(of.reports, reported).join(of.deliveries, about)
     )
 
 
@@ -136,7 +132,12 @@ def _in_force(resources: str, gateway: str) -> CTE:
     v = resource_tables(resources).of[DEPLOYMENT.name].versions
     # Names have no quotes: one in quotes within the list's JSON is an entry of it.
     gateways = cast(v.c.document["gateways"].as_string(), String)
-    here = select(v.c.organization, v.c.name, v.c.document).where(
+    here = select(
+        v.c.organization,
+        v.c.name,
+        v.c.document["api"].as_string().label("api"),
+        v.c.document["revision"].as_integer().label("revision"),
+    ).where(
         v.c.organization == bindparam("organization"),
         v.c.valid_to.is_(None),
         v.c.document.is_not(None),

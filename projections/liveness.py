@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, and_, case, func, select
 
-from projections.deliveries import tables as deliveries_tables
+from projections.delivery_tables import tables as deliveries_tables
 from projections.memo import computed_once
+from projections.observed import heard_since
 from projections.readmodel import Recorded
 from projections.shape import checked, shapes
 from projections.store import as_dicts
@@ -23,8 +24,6 @@ from schemas.status import STATUSES, LivenessReported, LivenessState
 _SHAPES = shapes(STATUSES)
 _LIVENESS = LivenessReported.type()
 
-HEARD_SECONDS = 30.0
-"""A node that was not heard of for so long is not there."""
 COUNTS_SECONDS = 600.0
 """A node that left, or is not heard of, counts for so long; then it is forgotten."""
 
@@ -123,7 +122,7 @@ def changed(
         for row in connection.execute(select(table(prefix)))
     }
     nodes = deliveries_tables(deliveries).nodes.c
-    heard = and_(nodes.connected, nodes.last_seen >= timestamp(now - HEARD_SECONDS))
+    heard = and_(nodes.connected, nodes.last_seen >= heard_since(now))
     counted = connection.execute(
         select(nodes.organization, nodes.gateway, func.count(), func.sum(case((heard, 1), else_=0)))
         .where(nodes.last_seen >= timestamp(now - COUNTS_SECONDS))

@@ -1,21 +1,23 @@
 """All queries on the read models, as the HTTP API and the command line ask them."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import time
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import DBAPIError
 
 from projections import resource_queries as resources
-from projections.asking import NOW, AsOf, Page, Row, cursor_after, moment, read_cursor
-from projections.deliveries import deliveries_of, nodes_of
-from projections.deployment_facts import as_of as known_at
-from projections.deployment_facts import facts
+from projections.asking import NOW, AsOf, Moment, Page, Row, cursor_after, moment, read_cursor
+from projections.delivery_queries import connected_counts, deliveries_of, known_of, nodes_of
+from projections.deployment_facts import facts, facts_as_of
 from projections.failures import ReadModelsUnavailable, missing_table, unavailable
 from projections.gateway_facts import GatewayFacts, gateway_facts
+from projections.live import Live, Question, ends, live_now, live_then, time_of
+from projections.observed import Delivery, heard_since
 from projections.operations import operation
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
@@ -27,10 +29,6 @@ Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the c
 
 MAXIMUM = 1000
 """The most rows of a page."""
-
-
-MOST_NAMES = 5_000
-"""Names in one statement; SQLite takes up to 32,766 parameters."""
 
 
 ANSWER_SECONDS = 6.0
@@ -70,6 +68,7 @@ class ReadModels:
         partition_of: Callable[[str], int] = lambda organization: 0,
         threads: int = 2,
         behind: Callable[[], Mapping[str, int]] = dict,
+        clock: Callable[[], float] = time,
     ) -> None:
         self._store = store
         self._partition_of = partition_of
@@ -77,6 +76,7 @@ class ReadModels:
         self._most_overdue = threads
         self._overdue = 0
         self._behind = behind
+        self._clock = clock
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -183,69 +183,136 @@ class ReadModels:
         at = moment(as_of)
 
         def ask(s: Snapshot) -> dict[str, Any] | None:
-            prefix = s.prefix("resources")
-            row = resources.get(s.connection, prefix, DEPLOYMENT, organization, deployment, at)
-            if row is None:
-                return None
-            reported = deliveries_of(s.connection, s.prefix("deliveries"), organization, [deployment])
-            if at == NOW:
-                return facts(row, reported, nodes_of(s.connection, s.prefix("deliveries"), organization))
-            time = at.value
-            if isinstance(time, int):
-                time = resources.time_of(s.connection, prefix, organization, time) or row.since
-            return facts(row, known_at(reported, time), [])
+            row = resources.get(s.connection, s.prefix("resources"), DEPLOYMENT, organization, deployment, at)
+            return None if row is None else self._facts(s, organization, [row], at, nodes=True)[deployment]
 
         return await self._ask(ask)
 
-    async def facts_of(self, organization: str, deployments: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The facts of several deployments by name, in as few statements as for one."""
+    async def facts_of(
+        self, organization: str, deployments: Sequence[str], as_of: AsOf = None
+    ) -> dict[str, dict[str, Any]]:
+        """The facts of several deployments by name, without those of each node, in as few statements as for
+        one."""
+        at = moment(as_of)
 
         def ask(s: Snapshot) -> dict[str, dict[str, Any]]:
-            rows = resources.get_many(
-                s.connection, s.prefix("resources"), DEPLOYMENT, organization, deployments
-            )
-            prefix = s.prefix("deliveries")
-            nodes = nodes_of(s.connection, prefix, organization)
-            by_name: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
-            for reported in deliveries_of(s.connection, prefix, organization, deployments):
-                if reported["deployment"] in by_name:
-                    by_name[reported["deployment"]].append(reported)
-            return {row.name: facts(row, by_name[row.name], nodes) for row in rows}
+            prefix = s.prefix("resources")
+            rows = resources.get_many(s.connection, prefix, DEPLOYMENT, organization, deployments, at)
+            return self._facts(s, organization, rows, at, nodes=False)
 
         return await self._ask(ask)
 
+    def _facts(
+        self, s: Snapshot, organization: str, rows: Sequence[Row], at: Moment, *, nodes: bool
+    ) -> dict[str, dict[str, Any]]:
+        prefix = s.prefix("deliveries")
+        if at == NOW:
+            known = known_of(s.connection, prefix, organization, rows, self._heard_since())
+            superseded = [
+                (gateway, row.name)
+                for row in rows
+                for gateway, api in known[row.name].carried.items()
+                if api.live == row.name and gateway not in row.document.get("gateways", ())
+            ]
+            for (gateway, name), end in ends(
+                s.connection, s.prefix("resources"), organization, superseded
+            ).items():
+                known[name] = replace(known[name], ends={**known[name].ends, gateway: end.position})
+            return {row.name: facts(row, known[row.name], nodes=nodes) for row in rows}
+        then = time_of(s.connection, s.prefix("resources"), organization, at) or ""
+        reached: dict[str, dict[str, Delivery]] = {row.name: {} for row in rows}
+        for delivery in deliveries_of(s.connection, prefix, organization, list(reached)):
+            reached[delivery.deployment][delivery.gateway] = delivery
+        apis = list(dict.fromkeys(row.document["api"] for row in rows if "api" in row.document))
+        where: dict[str, list[str]] = {}
+        for entry in self._live(s, Question(organization, None, apis), at, ("", ""), None):
+            where.setdefault(entry.deployment, []).append(entry.gateway)
+        return {row.name: facts_as_of(row, reached[row.name], where.get(row.name, ()), then) for row in rows}
+
     async def reports(self, organization: str, deployments: Sequence[str]) -> Dicts:
-        """What was reported of some deployments: gateway, deployment, node, fact, and its times."""
+        """What some deployments reached on each gateway: gateway, deployment, and fact, which is
+        `acknowledged` or `serving`."""
 
         def ask(s: Snapshot) -> Dicts:
-            prefix = s.prefix("deliveries")
+            found = deliveries_of(s.connection, s.prefix("deliveries"), organization, deployments)
             return [
-                report
-                for start in range(0, len(deployments), MOST_NAMES)
-                for report in deliveries_of(
-                    s.connection, prefix, organization, deployments[start : start + MOST_NAMES]
-                )
+                {"gateway": d.gateway, "deployment": d.deployment, "node": "*", "fact": fact}
+                for d in found
+                for fact, at in (("acknowledged", d.acknowledged_at), ("serving", d.serving_at))
+                if at is not None
             ]
 
         return await self._ask(ask)
 
-    async def nodes(self, organization: str, gateway: str) -> Dicts:
-        """The nodes of a gateway by name: node, connected, agent, first_seen, last_seen."""
+    async def live(
+        self,
+        organization: str,
+        *,
+        gateways: Sequence[str] | None = None,
+        apis: Sequence[str] | None = None,
+        as_of: AsOf = None,
+        after: tuple[str, str] = ("", ""),
+        limit: int | None = None,
+    ) -> Dicts:
+        """What is live, or was then, by gateway and API: gateway, api, revision, deployment, since, and
+        `nodes` (`{connected, acknowledged}`, None with `as_of`). `after`: only after this gateway and API."""
+        at = moment(as_of)
 
         def ask(s: Snapshot) -> Dicts:
-            hidden = ("organization", "gateway")
-            found = nodes_of(s.connection, s.prefix("deliveries"), organization, gateway)
+            question = Question(organization, gateways, apis, self._heard_since())
+            return [_live_document(entry) for entry in self._live(s, question, at, after, limit)]
+
+        return await self._ask(ask)
+
+    def _live(
+        self, s: Snapshot, question: Question, at: Moment, after: tuple[str, str], limit: int | None
+    ) -> Iterator[Live]:
+        prefixes = (s.prefix("deliveries"), s.prefix("resources"))
+        then = time_of(s.connection, prefixes[1], question.organization, at)
+        left = limit
+        while left is None or left > 0:
+            size = MAXIMUM if left is None else min(left, MAXIMUM)
+            if then is None:
+                found = live_now(s.connection, *prefixes, question, after, size)
+            else:
+                found = live_then(s.connection, *prefixes, question, then, after, size)
+            yield from found
+            if len(found) < size:
+                return
+            after = (found[-1].gateway, found[-1].api)
+            left = None if left is None else left - len(found)
+
+    async def nodes(self, organization: str, gateway: str) -> Dicts:
+        """The nodes of a gateway by name: node, connected, agent, connection, first_seen, last_seen,
+        listener_refused."""
+
+        def ask(s: Snapshot) -> Dicts:
+            hidden = ("organization", "gateway", "acknowledged", "reported_to")
+            prefix = s.prefix("deliveries")
+            found = nodes_of(s.connection, prefix, organization, gateway, self._heard_since())
             return [{name: value for name, value in n.items() if name not in hidden} for n in found]
 
         return await self._ask(ask)
 
+    async def connected(self, organization: str, gateways: Sequence[str]) -> dict[str, int]:
+        """How many nodes of each gateway are connected."""
+        since = self._heard_since()
+        return await self._ask(
+            lambda s: connected_counts(s.connection, s.prefix("deliveries"), organization, gateways, since)
+        )
+
     async def gateway_facts(self, organization: str, gateway: str) -> GatewayFacts:
         """What the nodes of a gateway run, compared with what is to run there."""
+        since = self._heard_since()
         return await self._ask(
             lambda s: gateway_facts(
-                s.connection, s.prefix("resources"), s.prefix("deliveries"), organization, gateway
+                s.connection, s.prefix("resources"), s.prefix("deliveries"), organization, gateway, since
             )
         )
+
+    def _heard_since(self) -> str | None:
+        """Where nodes send heartbeats: since when a connected node must have been heard of."""
+        return heard_since(self._clock()) if self._store.shared else None
 
     async def parked(self) -> Dicts:
         """What the live read models could not take in: read_model, topic, partition, position, subject,
@@ -348,3 +415,18 @@ def _limit(limit: int) -> int:
     if not 1 <= limit <= MAXIMUM:
         raise ValueError(f"The limit must be between 1 and {MAXIMUM}.")
     return limit
+
+
+def _live_document(entry: Live) -> dict[str, Any]:
+    nodes = None
+    if entry.nodes is not None:
+        connected, acknowledged = entry.nodes
+        nodes = {"connected": connected, "acknowledged": acknowledged}
+    return {
+        "gateway": entry.gateway,
+        "api": entry.api,
+        "revision": entry.revision,
+        "deployment": entry.deployment,
+        "since": entry.since,
+        "nodes": nodes,
+    }

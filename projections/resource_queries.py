@@ -17,11 +17,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from projections.asking import Moment, Row
+from projections.asking import NOW, Moment, Row
 from projections.folding import whole
 from projections.memo import computed_once
 from projections.resource_tables import AggregateTables, tables
 from schemas.aggregate import Aggregate
+
+MOST_NAMES = 5_000
+"""Names in one statement; SQLite takes up to 32,766 parameters."""
 
 
 def get(
@@ -35,13 +38,24 @@ def get(
 
 
 def get_many(
-    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, names: Sequence[str]
+    connection: Connection,
+    prefix: str,
+    aggregate: Aggregate,
+    organization: str,
+    names: Sequence[str],
+    at: Moment = NOW,
 ) -> list[Row]:
-    """The current rows of some resources."""
+    """The rows of some resources, of any number."""
     of = tables(prefix).of[aggregate.name]
     v = of.versions
-    wanted = _versions(of, "now").where(v.c.organization == organization, v.c.name.in_(names))
-    return [_row(aggregate, found) for found in connection.execute(wanted)]
+    found: list[Row] = []
+    for start in range(0, len(names), MOST_NAMES):
+        wanted = _versions(of, at.kind).where(
+            v.c.organization == organization, v.c.name.in_(names[start : start + MOST_NAMES])
+        )
+        rows = connection.execute(wanted, {"moment": at.value} if at != NOW else {})
+        found += [_row(aggregate, row) for row in rows]
+    return found
 
 
 def page(

@@ -8,16 +8,30 @@ stage was reached is counted once, in the window it belongs to.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    or_,
+    select,
+)
 
 from projections.asking import Row
-from projections.deployment_facts import WHOLE, facts
+from projections.deployment_facts import Known, facts
 from projections.memo import computed_once
 from projections.readmodel import Recorded
+from projections.resource_tables import tables as resource_tables
 from projections.shape import checked, shapes
 from projections.store import as_dicts
 from projections.upserts import upsert
 from projections.windows import Lags, lag_table
+from schemas.deployment import DEPLOYMENT
 from schemas.status import STATUSES, RolloutReported
 
 _SHAPES = shapes(STATUSES)
@@ -32,6 +46,8 @@ STAGES: Mapping[str, tuple[str, str]] = {
 }
 """What is counted: from when to when."""
 ENDED = "stopped"
+UNSETTLED = ("pending", "rolling-out", "refused", "offline", "stopping")
+"""States that what nodes report as a whole may change."""
 MOST_NAMES = 1000
 
 Key = tuple[str, str]
@@ -145,38 +161,44 @@ def told_of(
     return {row["deployment"]: row for row in rows}
 
 
-def in_force(connection: Connection, prefix: str, *, serving: bool = True) -> list[Key]:
-    """Deployments that have not ended, as far as was told; without `serving` only those on their way."""
+def in_force(connection: Connection, prefix: str) -> list[Key]:
+    """Deployments that have not ended, as far as was told."""
     t = table(prefix)
-    left_out = (ENDED,) if serving else (ENDED, "serving")
-    rows = connection.execute(select(t.c.organization, t.c.deployment).where(t.c.state.not_in(left_out)))
+    rows = connection.execute(select(t.c.organization, t.c.deployment).where(t.c.state != ENDED))
     return [(organization, deployment) for organization, deployment in rows]
 
 
-def rollout(
-    row: Row, deliveries: Sequence[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is.
+def unsettled(connection: Connection, prefix: str, resources: str, organizations: Sequence[str]) -> list[Key]:
+    """Deployments in force of which nothing was told, or that are on their way, as far as was told."""
+    t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions
+    told = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
+    wanted = (
+        select(v.c.organization, v.c.name)
+        .select_from(v.outerjoin(t, told))
+        .where(v.c.organization.in_(organizations), v.c.valid_to.is_(None), v.c.document.is_not(None))
+        .where(or_(t.c.state.in_(UNSETTLED), and_(t.c.state.is_(None), active(v))))
+    )
+    return [(organization, deployment) for organization, deployment in connection.execute(wanted)]
 
-    Of each gateway the connected nodes count; when none is connected, those that reported.
-    """
-    nodes = list(nodes)
-    known = facts(row, deliveries, nodes)
-    times = known["facts"]
-    refusing = {(r["gateway"], r["node"]) for r in known["refusals"]}
-    counted = reached = 0
-    for gateway in row.document.get("gateways") or ():
-        said: Mapping[str, Mapping[str, Any]] = known["gateways"].get(gateway, {}).get("nodes", {})
-        connected = [n["node"] for n in nodes if n["gateway"] == gateway and n["connected"]]
-        of = connected or [n for n in said if n != WHOLE]
-        counted += len(of)
-        reached += sum("acknowledged" in said.get(n, {}) and (gateway, n) not in refusing for n in of)
-    state = known["state"]
+
+def active(versions: Table) -> ColumnElement[bool]:
+    """Whether a version of a deployment is in force."""
+    return versions.c.document["state"].as_string() == "active"
+
+
+def rollout(row: Row, known: Known) -> dict[str, Any]:
+    """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is."""
+    found = facts(row, known, nodes=False)
+    times = found["facts"]
+    targets = [found["gateways"][gateway] for gateway in row.document.get("gateways") or ()]
+    counted = sum(target["connected"] for target in targets)
+    reached = sum(target["acknowledged"] for target in targets)
+    state = found["state"]
     return {
         "state": "rolling-out" if state == "pending" and reached else state,
         "nodes": counted,
         "reached": reached,
-        "reason": known["refusals"][0]["reason"] if state == "refused" else "",
+        "reason": found["refusals"][0]["reason"] if state == "refused" else "",
         **{time: times[time.removesuffix("_at")] or "" for time in TIMES},
     }
 

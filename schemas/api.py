@@ -198,6 +198,6 @@ API = Aggregate(
     commands=(PublishApi, DeleteApi),
     events=(ApiPublished, ApiDeleted),
     routes=(Route("PUT", PublishApi), Route("DELETE", DeleteApi)),
-    columns=("name", "project", "revision", "spec.version", "spec.context"),
+    columns=("name", "project", "revision", "spec.version", "spec.context", "live"),
     parts=(Part("revisions", ApiPublished, "revision"),),
 )

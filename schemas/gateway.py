@@ -75,5 +75,5 @@ GATEWAY = Aggregate(
     commands=(RegisterGateway, ChangeGateway, RemoveGateway),
     events=(GatewayRegistered, GatewayChanged, GatewayRemoved),
     routes=(Route("POST", RegisterGateway), Route("PUT", ChangeGateway), Route("DELETE", RemoveGateway)),
-    columns=("name", "kind", "environment", "address", "port"),
+    columns=("name", "kind", "environment", "address", "port", "connected"),
 )

@@ -14,10 +14,11 @@ import click
 from signalbox.cli.applied import Tally, finding, outcome, problem_text
 from signalbox.cli.client import Client, Refused, path
 from signalbox.cli.connection import Connection, connected
-from signalbox.cli.deploy import refusers
+from signalbox.cli.deploy import CONNECT, Waiting, refusers
 from signalbox.cli.documents import Document
-from signalbox.cli.facts import reason, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
+from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.progress import Progress
 from signalbox.cli.sources import Source, Unreadable, batches, invalid, sources
@@ -172,22 +173,22 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
             label = _label(item)
             tally.settled(known["state"])
             if known["state"] == "refused":
-                progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}", err=True)
+                kept = "".join(f"; {what}" for what in keeps_serving({**item, "api": item["name"]}, known))
+                progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}{kept}", err=True)
             elif form == "table" and item.get("deployment_result") == "unchanged":
                 progress.echo(f"{known['state']:<10} {label}: unchanged, deployed since {since(known)}")
             elif form == "table":
                 progress.echo(f"{known['state']:<10} {label}: {timeline(known)}")
             progress.advance(1)
 
-        late = wait_for(client, list(deployed), patience, settled)
+        waiting = Waiting(lambda sentence: progress.echo(sentence, err=True))
+        late = wait_for(client, list(deployed), patience, settled, waiting)
         tally.late += len(late)
         for name in late:
             item = deployed[name]
-            progress.echo(
-                f"late       {_label(item)}: no answer for "
-                f"{patience:g} s; see `signalbox describe deployment {name}`",
-                err=True,
-            )
+            offline = no_node(waiting.known.get(name, {}))
+            why = f"{offline[0]}; {CONNECT}" if offline else f"see `signalbox describe deployment {name}`"
+            progress.echo(f"late       {_label(item)}: no answer for {patience:g} s; {why}", err=True)
 
 
 def _label(item: Document) -> str:

@@ -1,5 +1,6 @@
 """`signalbox deploy`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -7,12 +8,17 @@ import click
 from signalbox.cli.client import Answer, Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents
-from signalbox.cli.facts import reason, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, Failure
-from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.live import keeps_serving
+from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.tables import cell
 
 DECIDED_WITHIN = 30
+CONNECT = (
+    "it is delivered as soon as one connects: start the proxy; `signalbox get gateways` tells which gateways "
+    "have connected nodes"
+)
 
 
 @click.command()
@@ -39,7 +45,8 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
         )
     deployment: Document = answer.body
     known: dict[str, Document] = {}
-    late = wait_for(client, [deployment["name"]], timeout, known.__setitem__)
+    waiting = Waiting(note)
+    late = wait_for(client, [deployment["name"]], timeout, known.__setitem__, waiting)
     facts = known.get(deployment["name"])
     if form == "table":
         click.echo(
@@ -53,14 +60,35 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
     else:
         emit({**deployment, "status": facts or deployment.get("status")}, form)
     if late:
+        offline = no_node(waiting.known.get(deployment["name"], {}))
         raise Failure(
-            f"no gateway has answered for {timeout:g} s",
-            f"is it connected? `signalbox describe deployment {deployment['name']}` tells how far it is",
+            f"{offline[0]}, after {timeout:g} s" if offline else f"no gateway has answered for {timeout:g} s",
+            CONNECT
+            if offline
+            else f"`signalbox describe deployment {deployment['name']}` tells how far it is",
         )
     if facts and facts["state"] == "refused":
-        click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}", err=True)
+        kept = "".join(f"; {what}" for what in keeps_serving(deployment, facts))
+        click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}{kept}", err=True)
         return FAILED
     return DONE
+
+
+class Waiting:
+    """Says, once per gateway, that a deployment waits for a node to connect; `known` are the last facts of
+    what is waited for."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.known: dict[str, Document] = {}
+        self._say = say
+        self._said: set[str] = set()
+
+    def __call__(self, name: str, known: Document) -> None:
+        self.known[name] = known
+        for sentence in no_node(known):
+            if sentence not in self._said:
+                self._said.add(sentence)
+                self._say(f"{sentence}; waiting for one.")
 
 
 def refusers(known: Document) -> str:

@@ -9,7 +9,7 @@ from signalbox.cli.tables import cell, table
 
 
 def deployments(items: Sequence[Mapping[str, Any]], present: float, api: bool = True) -> str:
-    """What runs where, how far it has come and since when; why, of those that are refused.
+    """What runs where, how far it has come and since when; why it is not what serves, of those that are not.
 
     `api`: whether to name the API.
     """
@@ -25,10 +25,10 @@ def deployments(items: Sequence[Mapping[str, Any]], present: float, api: bool = 
                 state,
                 ago(since, present) if since else "-",
                 cell(item.get("name")),
-                cell(why) if why else "",
+                " ".join(why.split()),
             ]
         )
     first = 0 if api else 1
     if any(row[-1] for row in rows):
-        return table([*headers, "reason"][first:], [row[first:] for row in rows])
+        return table([*headers, "remark"][first:], [row[first:] for row in rows])
     return table(headers[first:], [row[first:-1] for row in rows])

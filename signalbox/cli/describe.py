@@ -10,7 +10,8 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
-from signalbox.cli.facts import FACTS
+from signalbox.cli.facts import FACTS, no_node
+from signalbox.cli.live import keeps_serving, listing, live
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import Form, emit, formed
@@ -20,7 +21,7 @@ from signalbox.cli.tables import UNSET, cell, fields, table
 MOST = 20
 """Rows of a table beside the resource itself."""
 
-ELSEWHERE = frozenset({"metadata", "status", "nodes", "deployments", "refusals"})
+ELSEWHERE = frozenset({"metadata", "status", "nodes", "deployments", "refusals", "live"})
 """Members of documents that have sections of their own."""
 
 Section = tuple[str, str]
@@ -126,6 +127,11 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
     ]
     if refusals:
         sections.append(("Refused", "\n".join(refusals)))
+    remarks = no_node(known) + keeps_serving(document, known)
+    if still := documents(known.get("live")):
+        remarks.append(f"this deployment is live on {cell(still)}")
+    if remarks:
+        sections.append(("Live", "\n".join(remarks)))
     return sections
 
 
@@ -150,7 +156,9 @@ def _api(client: Client, document: Document, as_of: str | None) -> list[Section]
     sections = [(title, table(["revision", "version", "context", "published"], listed))]
     where = client.organization("deployments")
     running = list(client.items(where, {"api": name, "state": "active", **query}, MOST))
-    return [*sections, ("Deployed", deployments(running, present, api=False) if running else "nowhere")]
+    sections.append(("Deployed", deployments(running, present, api=False) if running else "nowhere"))
+    there = live(client, api=name, as_of=as_of)
+    return [*sections, ("Live", listing(there, present, without=("api",)) if there else "nowhere")]
 
 
 def _gateway(client: Client, document: Document, as_of: str | None) -> list[Section]:
@@ -162,6 +170,9 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
         rows = [[*_seen(node, present), *_runs(members(node.get("deployments")))] for node in nodes]
         headers = ["node", "connected", "agent", "last seen", "acknowledged", "refused", "pending"]
         sections = [("Nodes", table(headers, rows))]
+    deaf = [f"{node['node']}: {node['listener_refused']}" for node in nodes if node.get("listener_refused")]
+    if deaf:
+        sections.append(("Not listening at the gateway's address", "\n".join(deaf)))
     counts = members(document.get("deployments"))
     if counts:
         refused = f", {counts['refused']:,} of them refused" if counts["refused"] else ""
@@ -176,7 +187,9 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
             for r in refusals
         ]
         sections.append((title, "\n".join(told)))
-    return sections
+    there = live(client, gateway=document["name"], as_of=as_of, most=MOST + 1)
+    title = "Live" if len(there) <= MOST else f"Live (the first {MOST}; `signalbox get live` lists all)"
+    return [*sections, (title, listing(there[:MOST], present, without=("gateway",)) if there else "nothing")]
 
 
 def _seen(node: Mapping[str, Any], present: float) -> list[str]:

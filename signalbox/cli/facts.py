@@ -6,10 +6,13 @@ from typing import Any
 
 from signalbox.cli.client import Client
 from signalbox.cli.documents import Document, document, documents
+from signalbox.cli.live import keeps_serving
 from signalbox.cli.moments import between, clock
+from signalbox.cli.tables import cell
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
-OPEN = "pending"
+OPEN = ("pending", "offline")
+"""States that end when a node answers."""
 CHUNK = 500
 WAIT = 5.0
 """Seconds the server is asked to wait for news, per question."""
@@ -18,18 +21,33 @@ BREATH = 0.05
 
 
 def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
-    """How a deployment stands, in a word, since when, and for a refusal why.
+    """How a deployment stands, in a word, since when, and why, or what serves instead of it.
 
-    One that ended is `superseded` or `stopped`, since it ended. Where its facts are not known (a list as of
-    another time) it stands as the register says.
+    One that ended is `superseded` or `stopped`, since it ended.
     """
     known = document(deployment.get("status"))
     changed: str | None = document(deployment.get("metadata")).get("changed_at")
     state = known.get("state")
     if state is None or state == "stopped":
-        return str(deployment.get("state") or "-"), changed, ""
-    word = ("published" if known["facts"].get("published") else "decided") if state == OPEN else str(state)
-    return word, known["facts"].get(word) or changed, reason(known) if state == "refused" else ""
+        still = documents(known.get("live"))
+        return str(deployment.get("state") or "-"), changed, f"still live on {cell(still)}" if still else ""
+    if state == "pending":
+        word = "published" if known["facts"].get("published") else "decided"
+    else:
+        word = str(state)
+    since = known["facts"].get("acknowledged" if word == "offline" else word) or changed
+    remarks = [reason(known)] if state == "refused" else []
+    remarks += no_node(known)
+    if state in ("refused", "pending"):
+        remarks += keeps_serving(deployment, known)
+    return word, since, "; ".join(remarks)
+
+
+def no_node(known: Mapping[str, Any]) -> list[str]:
+    """Which of a deployment's gateways have no connected node."""
+    offline = documents(known.get("offline"))
+    gateways = "the gateway" if len(offline) == 1 else "the gateways"
+    return [f"no node of {gateways} {cell(offline)} is connected"] if offline else []
 
 
 def reason(known: Mapping[str, Any]) -> str:
@@ -56,11 +74,16 @@ def since(known: Mapping[str, Any]) -> str:
 
 
 def wait_for(
-    client: Client, names: Sequence[str], patience: float, settled: Callable[[str, Document], None]
+    client: Client,
+    names: Sequence[str],
+    patience: float,
+    settled: Callable[[str, Document], None],
+    waiting_for: Callable[[str, Document], None] = lambda name, known: None,
 ) -> list[str]:
-    """Calls `settled` with the facts of each deployment that is no longer pending.
+    """Calls `settled` with the facts of each deployment that every node has, or that was refused.
 
-    Answers the names of those that still are after `patience` seconds without any news.
+    `waiting_for` gets, again and again, the facts of those that are waited for. Answers the names of those
+    that still are after `patience` seconds without any news.
     """
     waiting = list(names)
     where = client.organization("deployments", "facts")
@@ -73,8 +96,10 @@ def wait_for(
         still: list[str] = []
         for name in asked:
             known = answer.body.get(name)
-            if known is None or known["state"] == OPEN:
+            if known is None or known["state"] in OPEN:
                 still.append(name)
+                if known is not None:
+                    waiting_for(name, known)
             else:
                 settled(name, known)
         if len(still) < len(asked):

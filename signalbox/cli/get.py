@@ -10,6 +10,8 @@ from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, at
+from signalbox.cli.live import listing as live_listing
+from signalbox.cli.live import live, places
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import Form, emit, formed, note
@@ -17,28 +19,46 @@ from signalbox.cli.reading import collection, one, require_organization
 from signalbox.cli.tables import cell, header, table
 
 PAGE = 50
+LIVE = "live"
 
 
 @click.command()
 @click.argument("kind")
 @click.argument("name", required=False)
 @as_of_option
+@click.option("--gateway", metavar="GATEWAY", help="Of what is live: only on this gateway.")
+@click.option("--api", metavar="API", help="Of what is live: only of this API.")
 @click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="How many at most.")
 @click.option("--all", "all_", is_flag=True, help="All there are, and deployments that ended too.")
 @formed
 @connected
 def get(
-    where: Connection, kind: str, name: str | None, as_of: str | None, limit: int, all_: bool, form: Form
+    where: Connection,
+    kind: str,
+    name: str | None,
+    as_of: str | None,
+    gateway: str | None,
+    api: str | None,
+    limit: int,
+    all_: bool,
+    form: Form,
 ) -> int:
     """List resources of KIND (apis, deployments, gateways, …), or show the one called NAME.
 
     Of deployments, those in force are listed; with --all also those that were stopped or superseded.
+    `get live` tells which revision of each API each gateway serves, whatever was asked for later.
     With -o yaml each is a definition that `signalbox apply` takes; `status` is not part of it.
     """
     from signalbox.cli.kinds import kind as kind_of
 
-    aggregate = kind_of(kind)
     client = Client(where)
+    if kind.lower() == LIVE:
+        if name is not None:
+            raise click.UsageError(f"say which API with --api {name}, or which gateway with --gateway {name}")
+        return _live(client, gateway, api, as_of, None if all_ else limit, form)
+    if gateway is not None or api is not None:
+        raise click.UsageError("--gateway and --api are for `get live`")
+    aggregate = kind_of(kind)
     more = False
     if name is not None:
         document = one(client, aggregate, name, as_of)
@@ -66,6 +86,25 @@ def get(
     return 0
 
 
+def _live(
+    client: Client, gateway: str | None, api: str | None, as_of: str | None, limit: int | None, form: Form
+) -> int:
+    most = None if limit is None else limit + 1
+    found = live(client, gateway=gateway, api=api, as_of=as_of, most=most)
+    if not found:
+        require_organization(client)
+    items = found if limit is None else found[:limit]
+    if form != "table":
+        emit({"items": items}, form)
+    elif items:
+        click.echo(live_listing(items, now()))
+    else:
+        note("Nothing is live there." if gateway or api else "Nothing is live.")
+    if len(found) > len(items):
+        note(f"There are more than these {limit}: see them with --limit or --all.")
+    return 0
+
+
 def _print(aggregate: Aggregate, items: Sequence[Mapping[str, Any]], answer: Document, form: Form) -> None:
     """As JSON what the server says; as YAML definitions, which `apply` takes."""
     if form == "yaml":
@@ -86,5 +125,6 @@ def listing(kind: str, columns: Sequence[str], items: Sequence[Mapping[str, Any]
     rows: list[list[str]] = []
     for item in items:
         changed = at(item, "metadata.changed_at")
-        rows.append([*(cell(at(item, c)) for c in columns), ago(changed, present) if changed else "-"])
+        shown = {**item, LIVE: places(item[LIVE])} if item.get(LIVE) else item
+        rows.append([*(cell(at(shown, c)) for c in columns), ago(changed, present) if changed else "-"])
     return table([*map(header, columns), "changed"], rows)

@@ -8,6 +8,7 @@ from signalbox.cli.client import Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document
 from signalbox.cli.failure import DONE, Failure
+from signalbox.cli.live import live
 from signalbox.cli.output import Form, emit, formed
 from signalbox.cli.tables import cell
 
@@ -20,10 +21,17 @@ DECIDED_WITHIN = 30
 @formed
 @connected
 def undeploy(where: Connection, name: str, gateway: str | None, form: Form) -> int:
-    """Take an API off a gateway, or stop the deployment with this id."""
+    """Take an API off a gateway, or stop the deployment with this id.
+
+    The gateway then serves no revision of the API, also where a later one was refused and an earlier one
+    went on serving: it says which revision is taken away.
+    """
     client = Client(where)
     found = _deployment(client, name) if gateway is None else None
     deployment = found or _of_api(client, name, gateway)
+    taken = [
+        entry for entry in live(client, api=deployment["api"]) if entry["gateway"] in deployment["gateways"]
+    ]
     answer = client.ask(
         "DELETE",
         client.organization("deployments", deployment["name"]),
@@ -42,7 +50,19 @@ def undeploy(where: Connection, name: str, gateway: str | None, form: Form) -> i
             f"deployment {deployment['name']}: {deployment['api']} revision {deployment['revision']} "
             f"stopped on {cell(deployment['gateways'])}"
         )
+        for sentence in _taken_away(taken):
+            click.echo(sentence)
     return DONE
+
+
+def _taken_away(taken: Sequence[Document]) -> list[str]:
+    """What was live and is taken away, by revision."""
+    where: dict[str, list[str]] = {}
+    for entry in taken:
+        where.setdefault(f"{entry['api']}@{entry['revision']}", []).append(entry["gateway"])
+    if not where:
+        return ["nothing was live there"]
+    return [f"takes away {what}, which was live on {cell(gateways)}" for what, gateways in where.items()]
 
 
 def _deployment(client: Client, name: str) -> Document | None:

@@ -12,7 +12,8 @@ from datetime import datetime
 from time import time
 
 from projections.failures import ReadModelsUnavailable, unavailable
-from projections.liveness import HEARD_SECONDS, Key, Liveness, changed
+from projections.liveness import Key, Liveness, changed
+from projections.observed import HEARD_SECONDS
 from projections.queries import NotReady, ReadModels
 from schemas.gateway import GATEWAY
 from schemas.identity import timestamp

@@ -4,6 +4,9 @@ Nothing is counted here. What a batch touched is computed anew from the read mod
 told on the status topic when it is not what was told last. So it does not matter how often a report comes,
 and what a crash left untold is found by looking at all deployments in force when a partition is taken over.
 What was told comes back on the topic: if it is not right any more by then, it is told anew.
+
+What nodes report as a whole touches the deployments that are on their way; that a gateway is offline, all
+that are in force. Which nodes are there is judged by the time of what was taken in last.
 """
 
 import asyncio
@@ -13,15 +16,16 @@ from typing import Any
 
 from sqlalchemy import select
 
-from projections.deliveries import deliveries_of, nodes_of
+from projections.delivery_queries import known_of
 from projections.failures import ReadModelsUnavailable, unavailable
+from projections.observed import heard_since
 from projections.queries import NotReady, ReadModels, Snapshot
 from projections.resource_queries import get_many
 from projections.resource_tables import tables as resource_tables
-from projections.rollouts import Key, differs, in_force, rollout, told_of
+from projections.rollouts import Key, active, differs, in_force, rollout, told_of, unsettled
 from schemas.deployment import DEPLOYMENT
-from schemas.identity import timestamp
-from schemas.status import DeliveryReported, NodeReported, RolloutReported
+from schemas.identity import timestamp, unix_seconds
+from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
 from streams.faust.following import status_envelope
 from streams.faust.telling import tell
 from streams.log import Log, LogUnavailable, Record, Topic
@@ -45,7 +49,10 @@ class RolloutTelling:
         self._read_models = read_models
         self._source = source
         self._touched: dict[Key, None] = {}
-        self._waiting: set[str] = set()  # organizations where a node left: others may not wait for it
+        self._waiting: set[str] = set()  # organizations where a node left, or answered as a whole
+        self._offline: set[str] = set()  # organizations where a gateway went offline
+        self._nodes: dict[tuple[str, str, str], object] = {}  # what each node reported last
+        self._latest: dict[int, float] = {}  # when the last status taken in was reported
         self._sweep: set[int] = set()
         self._said: dict[Key, Told] = {}  # told, and not yet back
         self._followed: set[int] = set()
@@ -56,6 +63,8 @@ class RolloutTelling:
         self._sweep = (self._sweep & partitions) | (partitions - self._followed)
         self._followed = partitions
         self._said.clear()
+        self._nodes.clear()
+        self._latest.clear()
         self._news.set()
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
@@ -69,10 +78,30 @@ class RolloutTelling:
                 self._touch(envelope.data, "deployment")
             elif envelope.type == RolloutReported.type():
                 self._returned(envelope.data)
-            elif envelope.type == NodeReported.type() and not envelope.data.get("connected"):
-                self._waiting.add(str(envelope.data.get("organization")))
-        if self._touched or self._waiting:
+            elif envelope.type == NodeReported.type():
+                self._node(envelope.data)
+            elif envelope.type == LivenessReported.type():
+                organization = str(envelope.data.get("organization"))
+                (self._offline if envelope.data.get("state") == "offline" else self._waiting).add(
+                    organization
+                )
+            if topic == "status":
+                self._latest[partition] = max(_seconds(envelope.time), self._latest.get(partition, 0.0))
+        if self._touched or self._waiting or self._offline:
             self._news.set()
+
+    def _node(self, data: Mapping[str, Any]) -> None:
+        """A heartbeat that says what the one before said changes nothing."""
+        organization = str(data.get("organization"))
+        key = (organization, str(data.get("name")), str(data.get("node")))
+        if not data.get("connected"):
+            self._nodes.pop(key, None)
+            self._waiting.add(organization)
+            return
+        said = (data.get("connection"), data.get("acknowledged"), data.get("exceptions"))
+        if self._nodes.get(key) != said and data.get("acknowledged") is not None:
+            self._waiting.add(organization)
+        self._nodes[key] = said
 
     def _touch(self, data: Mapping[str, Any], name: str) -> None:
         self._touched[str(data.get("organization")), str(data.get(name))] = None
@@ -104,13 +133,18 @@ class RolloutTelling:
             found = await self._read_models.ask(_in_force)
             self._touched |= {k: None for k in found if self._log.partition_of(k[0]) in partitions}
             self._sweep -= partitions
+        if self._offline:
+            offline = set(self._offline)
+            found = await self._read_models.ask(_in_force)
+            self._touched |= {k: None for k in found if k[0] in offline}
+            self._offline -= offline
         if self._waiting:
-            organizations = set(self._waiting)
+            waiting = sorted(self._waiting)
             found = await self._read_models.ask(
-                lambda s: in_force(s.connection, s.prefix("rollouts"), serving=False)
+                lambda s: unsettled(s.connection, s.prefix("rollouts"), s.prefix("resources"), waiting)
             )
-            self._touched |= {k: None for k in found if k[0] in organizations}
-            self._waiting -= organizations
+            self._touched |= dict.fromkeys(found)
+            self._waiting.difference_update(waiting)
         while self._touched:
             keys = list(self._touched)[:MOST]
             for key in keys:
@@ -122,7 +156,8 @@ class RolloutTelling:
                 raise
 
     async def _tell(self, keys: Sequence[Key]) -> None:
-        states = await self._read_models.ask(lambda s: _states(s, keys))
+        heard = {k[0]: self._latest.get(self._log.partition_of(k[0])) for k in keys}
+        states = await self._read_models.ask(lambda s: _states(s, keys, heard))
         new: dict[Key, Told] = {}
         for key, (told, now) in states.items():
             if self._log.partition_of(key[0]) in self._followed and differs(self._said.get(key, told), now):
@@ -143,27 +178,33 @@ class RolloutTelling:
 
 def _in_force(s: Snapshot) -> list[Key]:
     v = resource_tables(s.prefix("resources")).of[DEPLOYMENT.name].versions
-    active = select(v.c.organization, v.c.name).where(
-        v.c.valid_to.is_(None), v.c.document.is_not(None), v.c.document["state"].as_string() == "active"
-    )
-    keys = {(organization, name) for organization, name in s.connection.execute(active)}
+    wanted = select(v.c.organization, v.c.name).where(v.c.valid_to.is_(None), v.c.document.is_not(None))
+    keys = {(organization, name) for organization, name in s.connection.execute(wanted.where(active(v)))}
     return sorted(keys | set(in_force(s.connection, s.prefix("rollouts"))))
 
 
-def _states(s: Snapshot, keys: Sequence[Key]) -> dict[Key, tuple[Told | None, Told]]:
-    """What was told of each deployment that exists, and how it is now."""
+def _states(
+    s: Snapshot, keys: Sequence[Key], heard: Mapping[str, float | None]
+) -> dict[Key, tuple[Told | None, Told]]:
+    """What was told of each deployment that exists, and how it is now; `heard` says per organization when
+    the last status was reported, in seconds since 1970."""
     names: dict[str, list[str]] = {}
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
     states: dict[Key, tuple[Told | None, Told]] = {}
     for organization, wanted in names.items():
         rows = get_many(s.connection, s.prefix("resources"), DEPLOYMENT, organization, wanted)
-        nodes = nodes_of(s.connection, s.prefix("deliveries"), organization)
-        reported: dict[str, list[dict[str, Any]]] = {}
-        for delivery in deliveries_of(s.connection, s.prefix("deliveries"), organization, wanted):
-            reported.setdefault(delivery["deployment"], []).append(delivery)
+        latest = heard.get(organization)
+        since = None if latest is None else heard_since(latest)
+        known = known_of(s.connection, s.prefix("deliveries"), organization, rows, since)
         told = told_of(s.connection, s.prefix("rollouts"), organization, wanted)
         for row in rows:
-            now = rollout(row, reported.get(row.name, []), nodes)
-            states[organization, row.name] = (told.get(row.name), now)
+            states[organization, row.name] = (told.get(row.name), rollout(row, known[row.name]))
     return states
+
+
+def _seconds(time: str) -> float:
+    try:
+        return unix_seconds(time)
+    except ValueError:
+        return 0.0

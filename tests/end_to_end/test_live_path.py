@@ -33,7 +33,7 @@ def test_an_api_is_deployed_changed_and_undeployed(running: House, calls: Calls,
 
     assert calls.undeploy(third).status == 200
     running.answered("/life-moved/items", status=404)
-    assert calls.status(third)["state"] == "stopped"
+    until(lambda: calls.status(third)["state"] == "stopped", "the gateway's node withdrew it")
     assert calls.undeploy(second).status == 404
 
 

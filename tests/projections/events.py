@@ -158,6 +158,8 @@ def delivery(deployment: str, fact: str, seconds: float, **more: Any) -> Deliver
             "organization": "acme",
             "name": more.pop("gateway", "local"),
             "deployment": deployment,
+            "api": "orders",
+            "revision": 1,
             "fact": fact,
             "at": at(seconds),
             **more,

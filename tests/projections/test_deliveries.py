@@ -7,6 +7,7 @@ from tests.projections.events import at, delivery, node, outcome, started, stopp
 
 async def test_the_facts_come_one_after_the_other(happen: Happen, ask: ReadModels):
     happen(started("d1"))
+    happen(node("n1", True, 0.6), topic="status")
 
     async def facts() -> tuple[str, dict[str, str | None]]:
         found = await ask.deployment_facts("acme", "d1")
@@ -26,11 +27,12 @@ async def test_the_facts_come_one_after_the_other(happen: Happen, ask: ReadModel
         assert await facts() == (state, expected)
 
 
-async def test_acknowledged_means_by_every_target(happen: Happen, ask: ReadModels):
+async def test_acknowledged_means_by_every_connected_node_of_every_gateway(happen: Happen, ask: ReadModels):
     happen(started("d1", ("a", "b")))
     happen(
         node("n1", True, 1, gateway="a"),
         node("n2", True, 1, gateway="a"),
+        node("n9", True, 1, gateway="b"),
         delivery("d1", "acknowledged", 2, gateway="a", node="n1"),
         delivery("d1", "acknowledged", 3, gateway="b", node="n9"),
         topic="status",
@@ -56,26 +58,106 @@ async def test_a_node_that_left_is_not_waited_for(happen: Happen, ask: ReadModel
     assert await _state(ask, "d1") == "acknowledged"
 
 
-async def test_first_and_last_occurrence_are_kept(happen: Happen, ask: ReadModels):
+async def test_the_refusal_of_a_node_that_left_does_not_count(happen: Happen, ask: ReadModels):
     happen(started("d1"))
+    happen(node("n1", True, 1), node("n2", True, 1), topic="status")
     happen(
-        delivery("d1", "acknowledged", 2, node="n1", version="aa"),
-        delivery("d1", "acknowledged", 3, node="n1", version="bb"),
+        delivery("d1", "acknowledged", 2, node="n1"),
+        delivery("d1", "refused", 3, node="n2", reason="too old"),
         topic="status",
     )
-    happen(delivery("d1", "acknowledged", 9, node="n1", version="cc"), topic="status")
+    assert await _state(ask, "d1") == "refused"
+
+    happen(node("n2", False, 4), topic="status")
+
+    assert await _state(ask, "d1") == "acknowledged"
+
+
+async def test_a_deployment_that_no_node_ever_took_stays_refused_when_nodes_leave(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1),
+        delivery("d1", "published", 2, position=1),
+        delivery("d1", "refused", 3, node="n1", reason="bad regex"),
+        delivery("d1", "refused", 3, reason="rejected by a node"),
+        node("n1", False, 4),
+        node("n2", True, 5, connection="c2", acknowledged=9),
+        topic="status",
+    )
 
     found = await ask.deployment_facts("acme", "d1")
 
     assert found is not None
-    assert found["gateways"]["local"]["nodes"]["n1"] == {
-        "acknowledged": {"first_at": at(2), "last_at": at(9), "version": "cc", "reason": ""}
-    }
+    assert (found["state"], found["live"]) == ("refused", [])
+    assert found["refusals"] == [{"gateway": "local", "node": "n1", "at": at(3), "reason": "bad regex"}]
+
+
+async def test_a_gateway_without_a_connected_node_is_offline(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2", api="carts"))
+    happen(
+        node("n1", True, 1),
+        delivery("d1", "acknowledged", 2, node="n1"),
+        node("n1", False, 3),
+        topic="status",
+    )
+
+    found = await ask.facts_of("acme", ["d1", "d2"])
+
+    assert (found["d1"]["state"], found["d1"]["offline"]) == ("offline", ["local"])
+    assert found["d1"]["facts"]["acknowledged"] == at(2)
+    assert (found["d2"]["state"], found["d2"]["offline"]) == ("pending", ["local"])
+
+
+async def test_what_a_node_caught_up_with_needs_no_report_of_each_deployment(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2", api="carts"), started("d3", api="bills"))
+    happen(
+        delivery("d1", "published", 2, position=1),
+        delivery("d2", "published", 2, api="carts", position=2),
+        delivery("d3", "published", 2, api="bills", position=3),
+        node(
+            "n1",
+            True,
+            3,
+            connection="c1",
+            acknowledged=2,
+            exceptions=[{"deployment": "d2", "state": "refused", "reason": "bad regex"}],
+        ),
+        topic="status",
+    )
+    assert [await _state(ask, d) for d in ("d1", "d2", "d3")] == ["acknowledged", "refused", "pending"]
+
+    happen(node("n1", True, 4, connection="c1", acknowledged=3), topic="status")
+
+    # The gateway took d2 back: that the node has acknowledged everything else does not make it run d2.
+    assert [await _state(ask, d) for d in ("d1", "d2", "d3")] == ["acknowledged", "refused", "acknowledged"]
+
+
+async def test_a_new_connection_voids_what_was_reported_on_the_one_before(happen: Happen, ask: ReadModels):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "published", 2, position=1),
+        delivery("d1", "acknowledged", 3, node="n1", connection="c1", position=1),
+        topic="status",
+    )
+    assert await _state(ask, "d1") == "acknowledged"
+
+    happen(node("n1", True, 4, connection="c2", acknowledged=0), topic="status")
+    assert await _state(ask, "d1") == "pending"
+
+    happen(delivery("d1", "acknowledged", 5, node="n1", connection="c1", position=1), topic="status")
+    assert await _state(ask, "d1") == "pending"
+
+    happen(node("n1", False, 5, connection="c1"), topic="status")
+    happen(delivery("d1", "refused", 6, node="n1", connection="c2", reason="no memory"), topic="status")
+    assert await _state(ask, "d1") == "refused"
 
 
 async def test_a_refusal_shows_its_reason_until_it_is_taken(happen: Happen, ask: ReadModels):
     happen(started("d1"))
-    happen(delivery("d1", "refused", 2, node="n1", reason="bad regex"), topic="status")
+    happen(node("n1", True, 1), delivery("d1", "refused", 2, node="n1", reason="bad regex"), topic="status")
 
     found = await ask.deployment_facts("acme", "d1")
     assert found is not None
@@ -86,54 +168,88 @@ async def test_a_refusal_shows_its_reason_until_it_is_taken(happen: Happen, ask:
     found = await ask.deployment_facts("acme", "d1")
     assert found is not None
     assert (found["state"], found["refusals"]) == ("acknowledged", [])
+    assert found["gateways"]["local"]["nodes"]["n1"] == {
+        "acknowledged": {"first_at": at(3), "last_at": at(3), "version": "", "reason": ""}
+    }
 
 
-async def test_a_refusal_for_the_whole_gateway_counts_beside_none_of_a_node(happen: Happen, ask: ReadModels):
-    happen(started("d1"), started("d2"))
+async def test_it_is_stopping_until_every_node_withdrew_it(happen: Happen, ask: ReadModels):
+    happen(started("d1"))
+    happen(node("n1", True, 1, connection="c1"), node("n2", True, 1, connection="c2"), topic="status")
+    for name in ("n1", "n2"):
+        happen(delivery("d1", "acknowledged", 2, node=name, position=1), topic="status")
+
+    happen(stopped("d1"))
+    assert await _state(ask, "d1") == "stopping"
+
+    happen(delivery("d1", "withdrawn", 3, node="n1", position=1), topic="status")
+    assert await _state(ask, "d1") == "stopping"
+
+    happen(delivery("d1", "withdrawn", 4, node="n2", position=1), topic="status")
+    assert await _state(ask, "d1") == "stopped"
+    assert await ask.live("acme") == []
+
+
+async def test_a_node_that_caught_up_with_the_stop_has_withdrawn_it(happen: Happen, ask: ReadModels):
+    happen(started("d1"), stopped("d1"))
     happen(
-        delivery("d1", "refused", 2, node="n1", reason="bad regex"),
-        delivery("d1", "refused", 3, reason="bad regex"),
-        delivery("d2", "refused", 3, reason="too large"),
+        delivery("d1", "published", 1, position=1),
+        node("n1", True, 2, connection="c1", acknowledged=1),
         topic="status",
     )
+    assert await _state(ask, "d1") == "stopping"
 
-    found = await ask.facts_of("acme", ["d1", "d2"])
+    happen(node("n1", True, 3, connection="c1", acknowledged=2), topic="status")
+    assert await _state(ask, "d1") == "stopped"
+    assert await ask.live("acme") == []
 
-    assert [f["state"] for f in found.values()] == ["refused", "refused"]
-    assert [[r["node"] for r in f["refusals"]] for f in found.values()] == [["n1"], ["*"]]
 
-
-async def test_stopped_and_superseded_are_stopped(happen: Happen, ask: ReadModels):
-    happen(started("d1"), started("d2"), superseded("d1", "d2"), stopped("d2"))
-    happen(delivery("d2", "acknowledged", 2, node="n1"), topic="status")
+async def test_nothing_has_to_be_withdrawn_where_no_node_is_connected(happen: Happen, ask: ReadModels):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1),
+        delivery("d1", "acknowledged", 2, node="n1"),
+        node("n1", False, 3),
+        topic="status",
+    )
+    happen(stopped("d1"))
 
     assert await _state(ask, "d1") == "stopped"
-    found = await ask.deployment_facts("acme", "d2")
-    assert found is not None
-    assert (found["state"], found["facts"]["acknowledged"]) == ("stopped", at(2))
+    assert await ask.live("acme") == []
 
 
-async def test_facts_of_many_equal_those_of_each(happen: Happen, ask: ReadModels):
-    happen(started("d1"), started("d2"))
+async def test_superseded_is_stopped(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"), superseded("d1", "d2"))
+    assert await _state(ask, "d1") == "stopped"
+
+
+async def test_facts_of_many_equal_those_of_each_but_for_the_nodes(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2", api="carts"))
     happen(
         node("n1", True, 1, agent="envoy 1.40.0"),
         delivery("d1", "acknowledged", 2, node="n1"),
-        delivery("d2", "refused", 2, node="n1", reason="no"),
+        delivery("d2", "refused", 2, api="carts", node="n1", reason="no"),
         topic="status",
     )
 
     many = await ask.facts_of("acme", ["d1", "d2", "nobody"])
 
-    assert many == {d: await ask.deployment_facts("acme", d) for d in ("d1", "d2")}
+    each = {d: await ask.deployment_facts("acme", d) for d in ("d1", "d2")}
+    for found in each.values():
+        assert found is not None
+        del found["gateways"]["local"]["nodes"]
+    assert many == each
     assert await ask.deployment_facts("acme", "nobody") is None
 
 
 async def test_facts_as_of_then(happen: Happen, ask: ReadModels):
-    happen(started("d1"), started("d2"))
+    happen(started("d1"), started("d2", api="carts"))
     happen(
+        node("n1", True, 1),
         delivery("d1", "published", 1.5),
         delivery("d1", "acknowledged", 1.8, node="n1"),
         delivery("d1", "serving", 2.5, node="n1"),
+        delivery("d1", "refused", 4, node="n1", reason="no memory"),
         delivery("d1", "acknowledged", 7, node="n1"),
         topic="status",
     )
@@ -141,26 +257,65 @@ async def test_facts_as_of_then(happen: Happen, ask: ReadModels):
     async def state(as_of: int | str) -> str:
         found = await ask.deployment_facts("acme", "d1", as_of=as_of)
         assert found is not None
+        assert (await ask.facts_of("acme", ["d1"], as_of))["d1"]["state"] == found["state"]
         return found["state"]
 
-    assert [await state(at(s)) for s in (1, 1.6, 1.9, 2.5)] == [
+    assert [await state(at(s)) for s in (1, 1.6, 1.9, 2.5, 5, 8)] == [
         "pending",
         "pending",
         "acknowledged",
+        "serving",
+        "refused",
         "serving",
     ]
     assert [await state(p) for p in (1, 2)] == ["pending", "acknowledged"]
 
 
+async def test_stopping_is_known_as_of_then_too(happen: Happen, ask: ReadModels):
+    happen(started("d1"), stopped("d1"))
+    happen(
+        node("n1", True, 1),
+        delivery("d1", "acknowledged", 1.5, node="n1"),
+        delivery("d1", "withdrawn", 3, node="n1"),
+        topic="status",
+    )
+
+    states = [await ask.facts_of("acme", ["d1"], at(s)) for s in (1.8, 2.5, 3.5)]
+
+    assert [s["d1"]["state"] for s in states] == ["acknowledged", "stopping", "stopped"]
+    assert [s["d1"]["live"] for s in states] == [["local"], ["local"], []]
+
+
 async def test_nodes_of_a_gateway(happen: Happen, ask: ReadModels):
-    happen(node("n2", True, 1), node("n1", True, 2, agent="envoy 1.40.0"), topic="status")
+    happen(
+        node("n2", True, 1, listener_refused="address in use"),
+        node("n1", True, 2, agent="envoy 1.40.0", connection="c1"),
+        topic="status",
+    )
     happen(node("n1", False, 5), topic="status")
 
     assert await ask.nodes("acme", "local") == [
-        {"node": "n1", "connected": False, "agent": "envoy 1.40.0", "first_seen": at(2), "last_seen": at(5)},
-        {"node": "n2", "connected": True, "agent": "", "first_seen": at(1), "last_seen": at(1)},
+        {
+            "node": "n1",
+            "connected": False,
+            "agent": "envoy 1.40.0",
+            "connection": "c1",
+            "first_seen": at(2),
+            "last_seen": at(5),
+            "listener_refused": "",
+        },
+        {
+            "node": "n2",
+            "connected": True,
+            "agent": "",
+            "connection": "",
+            "first_seen": at(1),
+            "last_seen": at(1),
+            "listener_refused": "address in use",
+        },
     ]
     assert await ask.nodes("acme", "elsewhere") == []
+    assert await ask.connected("acme", ["local", "elsewhere"]) == {"local": 1, "elsewhere": 0}
 
 
 async def test_the_first_outcome_of_a_command_stands(happen: Happen, ask: ReadModels):
@@ -187,3 +342,42 @@ async def _state(ask: ReadModels, deployment: str) -> str:
     found = await ask.deployment_facts("acme", deployment)
     assert found is not None
     return found["state"]
+
+
+async def test_reports_of_before_there_were_connections_count_as_well_as_they_can(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), started("d2", api="carts"))
+    old = {"api": "", "revision": 0}
+    happen(
+        node("n1", True, 1),
+        delivery("d1", "published", 2, **old),
+        delivery("d1", "acknowledged", 3, node="n1", **old),
+        delivery("d1", "serving", 4, node="n1", **old),
+        delivery("d2", "refused", 4, reason="unsupported", **old),
+        topic="status",
+    )
+    assert [await _state(ask, d) for d in ("d1", "d2")] == ["serving", "refused"]
+
+    happen(
+        node("n1", False, 5),
+        node("n1", True, 6, connection="c1", acknowledged=0),
+        node("n1", True, 7, connection="c1", acknowledged=2),
+        topic="status",
+    )
+    assert [await _state(ask, d) for d in ("d1", "d2")] == ["serving", "refused"]
+
+
+async def test_a_refusal_for_the_whole_gateway_counts_beside_none_of_a_node(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2", api="carts"))
+    happen(
+        delivery("d1", "refused", 2, node="n1", reason="bad regex"),
+        delivery("d1", "refused", 3, reason="bad regex"),
+        delivery("d2", "refused", 3, api="carts", reason="too large"),
+        topic="status",
+    )
+
+    found = await ask.facts_of("acme", ["d1", "d2"])
+
+    assert [f["state"] for f in found.values()] == ["refused", "refused"]
+    assert [[r["node"] for r in f["refusals"]] for f in found.values()] == [["n1"], ["*"]]

@@ -2,18 +2,25 @@
 
 from projections.gateway_facts import MOST_REFUSALS
 from projections.queries import ReadModels
+from schemas.status import NodeReported
 from tests.projections.conftest import Happen
-from tests.projections.events import at, delivery, started, stopped, superseded
+from tests.projections.events import at, delivery, node, started, stopped, superseded
+
+
+def connected(*names: str) -> list[NodeReported]:
+    return [node(name, True, 0) for name in names]
 
 
 async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), started("d3"), started("elsewhere", ("other", "localx")))
     happen(
+        *connected("n1", "n2", "n3"),
         delivery("d1", "published", 1),
         delivery("d1", "acknowledged", 2, node="n1"),
-        delivery("d2", "acknowledged", 2, node="n1"),
+        delivery("d2", "acknowledged", 2, api="carts", node="n1"),
         delivery("d1", "acknowledged", 3, node="n2"),
         delivery("elsewhere", "acknowledged", 3, gateway="other", node="n9"),
+        node("n4", False, 4),
         topic="status",
     )
 
@@ -21,8 +28,9 @@ async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: Rea
 
     assert found.desired == 3
     assert found.nodes == {
-        "n1": {"acknowledged": 2, "refused": 0},
-        "n2": {"acknowledged": 1, "refused": 0},
+        "n1": {"acknowledged": 2, "refused": 0, "pending": 1},
+        "n2": {"acknowledged": 1, "refused": 0, "pending": 2},
+        "n3": {"acknowledged": 0, "refused": 0, "pending": 3},
     }
     assert (found.refused, found.refusals) == (0, [])
 
@@ -30,29 +38,58 @@ async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: Rea
 async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), started("d3", ("local", "other")))
     said = [delivery(d, "refused", 2, node="n1", reason="bad") for d in ("d1", "d2", "d3")]
-    happen(*said, topic="status")
+    happen(*connected("n1"), *said, topic="status")
     happen(superseded("d1", "d2", ()), stopped("d2"), superseded("d3", "d4", ("other",)))
 
     found = await ask.gateway_facts("acme", "local")
 
-    assert (found.desired, found.nodes, found.refused, found.refusals) == (0, {}, 0, [])
+    assert (found.desired, found.refused, found.refusals) == (0, 0, [])
+    assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 0}}
 
 
-async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: ReadModels):
-    happen(started("d1"), started("d2"))
+async def test_what_a_node_caught_up_with_counts_but_for_what_it_reported(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2", api="carts"), started("d3", api="bills"))
     happen(
-        delivery("d1", "acknowledged", 2, node="n1"),
-        delivery("d1", "refused", 3, node="n1", reason="bad regex"),
-        delivery("d1", "refused", 4, node="n2", reason="bad regex"),
-        delivery("d2", "refused", 5, reason="unsupported"),
+        delivery("d1", "published", 1, position=1),
+        delivery("d2", "published", 1, api="carts", position=2),
+        delivery("d3", "published", 1, api="bills", position=3),
+        node("n0", True, 1, connection="c0", acknowledged=3),
+        node(
+            "n1",
+            True,
+            2,
+            connection="c1",
+            acknowledged=2,
+            exceptions=[{"deployment": "d2", "state": "refused", "reason": "bad regex"}],
+        ),
         topic="status",
     )
 
     found = await ask.gateway_facts("acme", "local")
 
     assert found.nodes == {
-        "n1": {"acknowledged": 0, "refused": 1},
-        "n2": {"acknowledged": 0, "refused": 1},
+        "n0": {"acknowledged": 3, "refused": 0, "pending": 0},
+        "n1": {"acknowledged": 1, "refused": 1, "pending": 1},
+    }
+    assert (found.desired, found.withheld, found.refused) == (3, 0, 1)
+
+
+async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: ReadModels):
+    happen(started("d1"), started("d2"))
+    happen(
+        *connected("n1", "n2"),
+        delivery("d1", "acknowledged", 2, node="n1"),
+        delivery("d1", "refused", 3, node="n1", reason="bad regex"),
+        delivery("d1", "refused", 4, node="n2", reason="bad regex"),
+        delivery("d2", "refused", 5, api="carts", reason="unsupported"),
+        topic="status",
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    assert found.nodes == {
+        "n1": {"acknowledged": 0, "refused": 1, "pending": 0},
+        "n2": {"acknowledged": 0, "refused": 1, "pending": 0},
     }
     known = {"api": "orders", "revision": 1}
     assert (found.refused, found.withheld) == (2, 1)
@@ -65,7 +102,7 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
     happen(delivery("d1", "acknowledged", 7, node="n2"), topic="status")
 
     found = await ask.gateway_facts("acme", "local")
-    assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0}
+    assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0, "pending": 0}
     assert [r["deployment"] for r in found.refusals] == ["d2"]
 
 
@@ -73,7 +110,9 @@ async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels)
     names = [f"d{i}" for i in range(MOST_REFUSALS + 5)]
     happen(*map(started, names))
     happen(
-        *(delivery(d, "refused", 2 + i, node="n1", reason="bad") for i, d in enumerate(names)), topic="status"
+        *connected("n1"),
+        *(delivery(d, "refused", 2 + i, api=d, node="n1", reason="bad") for i, d in enumerate(names)),
+        topic="status",
     )
 
     found = await ask.gateway_facts("acme", "local")

@@ -1,18 +1,23 @@
 """Many reports become one state of a deployment."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from projections.asking import Row
-from projections.rollouts import Rollouts, differs, in_force, rollout, told_of
+from projections.deployment_facts import Known
+from projections.observed import Carried, Delivery, Node, Report
+from projections.presence import present
+from projections.resources import Resources
+from projections.rollouts import Rollouts, differs, in_force, rollout, told_of, unsettled
 from projections.store import Store
 from projections.windows import lags_between, minute_of
 from schemas.status import RolloutReported, RolloutState
 from streams.log import Record
 from streams.projecting.writing import Writer
 from tests.projections.applying import apply
-from tests.projections.events import at, placed
+from tests.projections.events import at, placed, started
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
 
@@ -22,32 +27,27 @@ def deployment(*gateways: str, state: str = "active") -> Row:
     return Row("d1", 1, 1, at(1), document, at(1))
 
 
-def said(node: str, fact: str, seconds: float, gateway: str = "a", reason: str = "") -> dict[str, Any]:
-    return {
-        "deployment": "d1",
-        "gateway": gateway,
-        "node": node,
-        "fact": fact,
-        "first_at": at(seconds),
-        "last_at": at(seconds),
-        "position": int(seconds * 10),
-        "version": "",
-        "reason": reason,
+def known(*connected: str, **reported: str) -> Known:
+    """On gateway `a`, published; what each node answered."""
+    delivery = Delivery("acme", "d1", "a", "orders", 1, 1, published_at=at(2))
+    states = set(reported.values())
+    if "acknowledged" in states:
+        delivery = delivery._replace(acknowledged_at=at(3), acknowledged_last=at(5), taken=True)
+    if "refused" in states:
+        delivery = delivery._replace(refused_at=at(4), refused_last=at(4))
+    nodes = [Node("acme", "a", n, True, "", "", 0, 1, at(0), at(0), "") for n in connected]
+    reports = {
+        name: Report("acme", "a", name, "orders", "d1", 1, state, at(4), at(4), "", "no such cluster", None)
+        for name, state in reported.items()
     }
-
-
-def nodes(*names: str, gateway: str = "a") -> list[dict[str, Any]]:
-    return [{"gateway": gateway, "node": name, "connected": True} for name in names]
+    carried = Carried("acme", "a", "orders", "d1", 1)
+    return Known({"a": delivery}, {"a": carried}, present(nodes), {"a": reports})
 
 
 def test_it_rolls_out_node_by_node():
-    there = nodes("n1", "n2", "n3")
-    reports = [said("*", "published", 2)]
     seen: list[tuple[str, int, int]] = []
-    for report in (None, ("n1", 3), ("n2", 4), ("n3", 5)):
-        if report is not None:
-            reports.append(said(report[0], "acknowledged", report[1]))
-        now = rollout(deployment("a"), reports, there)
+    for answered in ((), ("n1",), ("n1", "n2"), ("n1", "n2", "n3")):
+        now = rollout(deployment("a"), known("n1", "n2", "n3", **dict.fromkeys(answered, "acknowledged")))
         seen.append((now["state"], now["reached"], now["nodes"]))
     assert seen == [
         ("pending", 0, 3),
@@ -55,27 +55,35 @@ def test_it_rolls_out_node_by_node():
         ("rolling-out", 2, 3),
         ("acknowledged", 3, 3),
     ]
-    reports += [said(n, "serving", 6) for n in ("n1", "n2", "n3")]
-    now = rollout(deployment("a"), reports, there)
+
+
+def test_it_serves_once_a_request_was_answered_by_it():
+    there = known("n1", n1="acknowledged")
+    there = replace(there, deliveries={"a": there.deliveries["a"]._replace(serving_at=at(6))})
+    now = rollout(deployment("a"), there)
     assert (now["state"], now["serving_at"]) == ("serving", at(6))
 
 
 def test_one_refusal_is_the_state_of_all_with_its_reason():
-    reports = [said("n1", "acknowledged", 3), said("n2", "refused", 4, reason="no such cluster")]
-    now = rollout(deployment("a"), reports, nodes("n1", "n2"))
+    now = rollout(deployment("a"), known("n1", "n2", n1="acknowledged", n2="refused"))
     assert (now["state"], now["reached"], now["nodes"], now["reason"]) == ("refused", 1, 2, "no such cluster")
 
 
+def test_without_a_connected_node_it_is_offline():
+    now = rollout(deployment("a"), known(n1="acknowledged"))
+    assert (now["state"], now["reached"], now["nodes"]) == ("offline", 0, 0)
+
+
 def test_a_deployment_of_which_nothing_was_told_is_pending():
-    assert not differs(None, rollout(deployment("a"), [], nodes("n1")))
-    assert differs(None, rollout(deployment("a", state="stopped"), [], []))
+    assert not differs(None, rollout(deployment("a"), known("n1")))
+    assert differs(None, rollout(deployment("a", state="stopped"), known("n1")))
 
 
 class TestWhatWasTold:
     @pytest.fixture(autouse=True)
     def _house(self, store: Store) -> None:
         self.store = store
-        self.writer = Writer(store, [Rollouts()], 1)
+        self.writer = Writer(store, [Resources(), Rollouts()], 1)
         self.writer.open()
         self.end = 0
 
@@ -111,4 +119,17 @@ class TestWhatWasTold:
         self.told("d3", "stopped", 2)
         with self.store.reader.begin() as connection:
             assert sorted(in_force(connection, self.prefix)) == [("acme", "d1"), ("acme", "d2")]
-            assert in_force(connection, self.prefix, serving=False) == [("acme", "d2")]
+
+    def test_what_nodes_answer_as_a_whole_concerns_what_is_on_its_way(self):
+        names = ["new", "rolling", "offline", "serving", "ended"]
+        records = [Record("events", 0, p.position, p.envelope) for p in placed(*map(started, names))]
+        apply(self.writer, "events", records)
+        self.told("rolling", "rolling-out", 1)
+        self.told("offline", "offline", 1)
+        self.told("serving", "serving", 1)
+        self.told("ended", "stopped", 1)
+        resources = self.writer.slots["resources"].generation.prefix
+        with self.store.reader.begin() as connection:
+            found = unsettled(connection, self.prefix, resources, ["acme"])
+            assert sorted(name for _, name in found) == ["new", "offline", "rolling"]
+            assert unsettled(connection, self.prefix, resources, ["other"]) == []

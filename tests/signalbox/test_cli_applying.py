@@ -352,8 +352,45 @@ def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
     assert ran.code == 1
     assert ran.err == golden("""
         error: no gateway has answered for 0.01 s
-        hint: is it connected? `signalbox describe deployment d-1` tells how far it is
+        hint: `signalbox describe deployment d-1` tells how far it is
     """)
+
+
+@pytest.mark.parametrize("state", ["pending", "offline"])
+def test_deploy_where_no_node_is_connected_is_no_success(run: Run, stand_in: StandIn, state: str) -> None:
+    known = {**PENDING, "state": state, "offline": ["local"]}
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": known})
+    ran = run("deploy", "orders", "--to", "local", "--timeout", "0.1")
+    assert ran.code == 1
+    waiting, error, hint = ran.err.splitlines()
+    assert waiting == "no node of the gateway local is connected; waiting for one."
+    assert error == "error: no node of the gateway local is connected, after 0.1 s"
+    assert "start the proxy" in hint
+
+
+def test_a_refused_deploy_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
+    gateways = {"local": {"live": {"deployment": "d-0", "revision": 2, "since": "2026-11-21T09:00:00Z"}}}
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": {**REFUSED, "gateways": gateways}})
+    ran = run("deploy", "orders", "--to", "local")
+    assert (ran.code, ran.err) == (
+        1,
+        "error: refused by local: bad regex; orders@2 keeps serving on local\n",
+    )
+
+
+def test_apply_deploy_where_no_node_is_connected_is_no_success(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    (outside / "a.yaml").write_text("kind: API")
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({})
+    stand_in.answers[f"POST {ORG}/apply"] = answered(item("a.yaml", "orders", deployment="d-1"))
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": {**PENDING, "offline": ["local"]}})
+    ran = run("apply", "-f", "a.yaml", "--deploy", "--timeout", "0.1")
+    assert ran.code == 1
+    assert ran.err.count("no node of the gateway local is connected; waiting for one.") == 1
+    assert "late       orders revision 1: no answer for 0.1 s; no node of the gateway local" in ran.err
 
 
 def test_deploy_tries_the_gateway_and_then_the_environment(run: Run, stand_in: StandIn) -> None:
@@ -389,8 +426,15 @@ def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> Non
         {**deployment("d-0", {}), "gateways": ["edge"]}, deployment("d-1", {})
     )
     stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
+    stand_in.answers[f"GET {ORG}/live"] = page(
+        {"gateway": "edge", "api": "orders", "revision": 1},
+        {"gateway": "local", "api": "orders", "revision": 2},
+    )
     ran = run("undeploy", "orders", "--from", "local")
-    assert (ran.code, ran.out) == (0, "deployment d-1: orders revision 3 stopped on local\n")
+    assert (ran.code, ran.out) == (
+        0,
+        "deployment d-1: orders revision 3 stopped on local\ntakes away orders@2, which was live on local\n",
+    )
     assert stand_in.asked[0].query["api"] == "orders"
     assert stand_in.asked[-1].headers["if-match"] == '"2"'
 
@@ -398,7 +442,9 @@ def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> Non
 def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", {}))
     stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
-    assert run("undeploy", "d-1").code == 0
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    ran = run("undeploy", "d-1")
+    assert (ran.code, ran.out.splitlines()[1]) == (0, "nothing was live there")
 
 
 @pytest.mark.parametrize(

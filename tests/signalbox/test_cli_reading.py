@@ -11,12 +11,14 @@ from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
 
 
 def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/apis"] = page(api("orders", 12), api("a-longer-name"))
+    there = [entry("edge", 11), entry("local", 9)]
+    orders = {**api("orders", 12), "live": there}
+    stand_in.answers[f"GET {ORG}/apis"] = page(orders, {**api("a-longer-name"), "live": []})
     ran = run("get", "apis")
     assert ran.out == golden("""
-        NAME           PROJECT  REVISION  VERSION  CONTEXT         CHANGED
-        orders         default  12        v1       /orders         3 s ago
-        a-longer-name  default  1         v1       /a-longer-name  3 s ago
+        NAME           PROJECT  REVISION  VERSION  CONTEXT         LIVE              CHANGED
+        orders         default  12        v1       /orders         11@edge, 9@local  3 s ago
+        a-longer-name  default  1         v1       /a-longer-name  -                 3 s ago
     """)
     assert (ran.code, ran.err) == (0, "")
     (asked,) = stand_in.asked
@@ -37,10 +39,71 @@ def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand
 def test_get_deployments_tells_why_one_is_refused(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-2", REFUSED))
     assert run("get", "deployment").out == golden("""
-        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REASON
+        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REMARK
         orders  3         local     serving  7 s ago  d-1
         orders  3         local     refused  8 s ago  d-2         bad regex
     """)
+
+
+def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
+    gateways = {"local": {"live": {"deployment": "d-1", "revision": 2, "since": f"{T}1.000000Z"}}}
+    refused = deployment("d-2", {**REFUSED, "gateways": gateways})
+    stand_in.answers[f"GET {ORG}/deployments"] = page(refused)
+    assert run("get", "deployments").out == golden("""
+        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REMARK
+        orders  3         local     refused  8 s ago  d-2         bad regex; orders@2 keeps serving on local
+    """)
+
+
+def test_a_deployment_whose_gateway_has_no_node_is_offline(run: Run, stand_in: StandIn) -> None:
+    offline = {**SERVING, "state": "offline", "offline": ["local"]}
+    stopping = {**deployment("d-2", {**SERVING, "state": "stopping"}), "state": "stopped", "gateways": []}
+    superseded = {
+        **deployment("d-3", {**SERVING, "state": "stopped", "live": ["edge"]}),
+        "state": "superseded",
+    }
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", offline), stopping, superseded)
+    assert run("get", "deployments", "--all").out == golden("""
+        API     REVISION  GATEWAYS  STATE       SINCE    DEPLOYMENT  REMARK
+        orders  3         local     offline     8 s ago  d-1         no node of the gateway local is connected
+        orders  3         -         stopping    3 s ago  d-2
+        orders  3         local     superseded  3 s ago  d-3         still live on edge
+    """)
+
+
+def test_get_live_tells_what_each_gateway_serves(run: Run, stand_in: StandIn) -> None:
+    then = {**entry("local", 9), "nodes": None}
+    stand_in.answers[f"GET {ORG}/live"] = page(entry("edge", 11), then)
+    assert run("get", "live", "--api", "orders").out == golden("""
+        API     REVISION  GATEWAY  NODES   SINCE    DEPLOYMENT
+        orders  11        edge     1 of 2  8 s ago  d-11
+        orders  9         local    -       8 s ago  d-9
+    """)
+    assert stand_in.asked[0].query["api"] == "orders"
+    told = json.loads(run("get", "live", "-o", "json", "--as-of", "7", "--gateway", "edge").out)
+    assert told["items"][0] == entry("edge", 11)
+    assert (stand_in.asked[1].query["as_of"], stand_in.asked[1].query["gateway"]) == ("7", "edge")
+
+
+def test_get_live_of_nothing_and_of_a_name(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    ran = run("get", "live")
+    assert (ran.code, ran.out, ran.err) == (0, "", "Nothing is live.\n")
+    assert "--api orders" in run("get", "live", "orders").err
+    assert "are for `get live`" in run("get", "apis", "--gateway", "local").err
+
+
+def entry(gateway: str, revision: int) -> dict[str, Any]:
+    """What is live on a gateway."""
+    return {
+        "gateway": gateway,
+        "api": "orders",
+        "revision": revision,
+        "deployment": f"d-{revision}",
+        "since": f"{T}2.000000Z",
+        "nodes": {"connected": 2, "acknowledged": 1},
+    }
 
 
 def test_get_all_deployments_shows_those_that_ended_too(run: Run, stand_in: StandIn) -> None:
@@ -196,6 +259,7 @@ def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: 
     stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders", 2))
     stand_in.answers[f"GET {ORG}/apis/orders/revisions"] = page(api("orders"), api("orders", 2))
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING))
+    stand_in.answers[f"GET {ORG}/live"] = page(entry("local", 3))
     assert run("describe", "api", "orders").out == golden("""
         name:     orders
         project:  default
@@ -217,14 +281,20 @@ def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: 
         Deployed
         REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT
         3         local     serving  7 s ago  d-1
+
+        Live
+        REVISION  GATEWAY  NODES   SINCE    DEPLOYMENT
+        3         local    1 of 2  8 s ago  d-3
     """)
-    assert stand_in.asked[-1].query["state"] == "active"
+    assert stand_in.asked[-2].query["state"] == "active"
 
 
 def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
     node = {"node": "envoy-1", "connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
+    node["listener_refused"] = "cannot bind 0.0.0.0:80"
     gateway = {"name": "local", "kind": "envoy", "nodes": [node]}
     stand_in.answers[f"GET {ORG}/gateways/local"] = Said(gateway)
+    stand_in.answers[f"GET {ORG}/live"] = page(entry("local", 3))
     assert run("describe", "gateway", "local").out == golden("""
         name: local
         kind: envoy
@@ -232,6 +302,13 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
         Nodes
         NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED  REFUSED  PENDING
         envoy-1  yes        envoy 1.40.0  now        -             -        -
+
+        Not listening at the gateway's address
+        envoy-1: cannot bind 0.0.0.0:80
+
+        Live
+        API     REVISION  NODES   SINCE    DEPLOYMENT
+        orders  3         1 of 2  8 s ago  d-3
     """)
 
 
@@ -255,6 +332,7 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
             ],
         }
     )
+    stand_in.answers[f"GET {ORG}/live"] = page()
     assert run("describe", "gateway", "local").out == golden("""
         name: local
         kind: envoy
@@ -270,6 +348,9 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
         Refused
         orders revision 3, by 1 node, 8 s ago: bad regex
         pets revision 3, not sent to any node, 8 s ago: unsupported
+
+        Live
+        nothing
     """)
 
 

@@ -1,0 +1,133 @@
+"""Queries on the observed state of gateways."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select
+
+from projections.asking import Row
+from projections.delivery_tables import tables
+from projections.deployment_facts import Known
+from projections.observed import Carried, Delivery, Node, Report
+from projections.presence import Present, Reports, present
+from projections.store import as_dicts
+
+MOST_NAMES = 1000
+"""Names in one statement."""
+
+
+def deliveries_of(
+    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+) -> list[Delivery]:
+    """What some deployments reached, on every gateway."""
+    t = tables(prefix).deliveries
+    found: list[Delivery] = []
+    for names in _chunks(deployments):
+        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(names))
+        found += [Delivery(*row) for row in connection.execute(wanted)]
+    return found
+
+
+def reports_of(
+    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+) -> dict[str, dict[str, dict[str, Report]]]:
+    """What nodes answered to some deployments: by deployment, gateway and node."""
+    t = tables(prefix).reports
+    found: dict[str, dict[str, dict[str, Report]]] = {}
+    for names in _chunks(deployments):
+        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(names))
+        for row in connection.execute(wanted):
+            report = Report(*row)
+            found.setdefault(report.deployment, {}).setdefault(report.gateway, {})[report.node] = report
+    return found
+
+
+def carried_of(
+    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+) -> dict[tuple[str, str], Carried]:
+    """What the gateways of some deployments carry of the APIs of these: by gateway and API."""
+    of = tables(prefix)
+    d, a = of.deliveries.c, of.apis.c
+    same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
+    found: dict[tuple[str, str], Carried] = {}
+    for names in _chunks(deployments):
+        wanted = (
+            select(of.apis)
+            .select_from(of.deliveries.join(of.apis, same))
+            .where(d.organization == organization, d.deployment.in_(names))
+        )
+        found |= {(row.gateway, row.api): Carried(*row) for row in connection.execute(wanted)}
+    return found
+
+
+def present_in(
+    connection: Connection,
+    prefix: str,
+    organization: str,
+    gateways: Sequence[str] | None = None,
+    since: str | None = None,
+) -> dict[str, Present]:
+    """The connected nodes by gateway; with `since`, only those heard of since then."""
+    t = tables(prefix).nodes
+    wanted = select(t).where(t.c.organization == organization, t.c.connected)
+    if gateways is not None:
+        wanted = wanted.where(t.c.gateway.in_(gateways))
+    if since is not None:
+        wanted = wanted.where(t.c.last_seen >= since)
+    return present(Node(*row) for row in connection.execute(wanted))
+
+
+def known_of(
+    connection: Connection, prefix: str, organization: str, rows: Iterable[Row], since: str | None = None
+) -> dict[str, Known]:
+    """What is known of some deployments, by name, in as few statements as for one."""
+    names = [row.name for row in rows]
+    there = present_in(connection, prefix, organization, since=since)
+    carried = carried_of(connection, prefix, organization, names)
+    reports = reports_of(connection, prefix, organization, names)
+    deliveries: dict[str, dict[str, Delivery]] = {name: {} for name in names}
+    for delivery in deliveries_of(connection, prefix, organization, names):
+        deliveries[delivery.deployment][delivery.gateway] = delivery
+    return {
+        name: Known(
+            found,
+            {g: c for g, d in found.items() if (c := carried.get((g, d.api))) is not None},
+            there,
+            reports.get(name, _NO_REPORTS),
+        )
+        for name, found in deliveries.items()
+    }
+
+
+_NO_REPORTS: Mapping[str, Reports] = {}
+
+
+def nodes_of(
+    connection: Connection, prefix: str, organization: str, gateway: str, since: str | None = None
+) -> list[dict[str, Any]]:
+    """The nodes of a gateway by name. With `since`, one that was not heard of since then is not connected."""
+    t = tables(prefix).nodes
+    wanted = select(t).where(t.c.organization == organization, t.c.gateway == gateway).order_by(t.c.node)
+    found = as_dicts(connection.execute(wanted))
+    return [
+        {**n, "connected": bool(n["connected"]) and (since is None or n["last_seen"] >= since)} for n in found
+    ]
+
+
+def connected_counts(
+    connection: Connection, prefix: str, organization: str, gateways: Sequence[str], since: str | None = None
+) -> dict[str, int]:
+    """How many nodes of each gateway are connected."""
+    t = tables(prefix).nodes
+    wanted = select(t.c.gateway, func.count()).where(
+        t.c.organization == organization, t.c.gateway.in_(gateways), t.c.connected
+    )
+    if since is not None:
+        wanted = wanted.where(t.c.last_seen >= since)
+    counts = dict.fromkeys(gateways, 0)
+    counts.update((gateway, count) for gateway, count in connection.execute(wanted.group_by(t.c.gateway)))
+    return counts
+
+
+def _chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (names[start : start + MOST_NAMES] for start in range(0, len(names), MOST_NAMES))

@@ -1,0 +1,275 @@
+"""How a batch of status messages loads and saves the observed state of gateways.
+
+It loads what it may change with one statement, and once more where something is being withdrawn; it writes
+the rows that it changed with one statement per table.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, Table, bindparam, delete, text
+
+from projections.bulk import Existing, put
+from projections.delivery_tables import Tables
+from projections.memo import computed_once
+from projections.observed import (
+    WHOLE,
+    Carried,
+    CarriedKey,
+    Delivery,
+    DeliveryKey,
+    GatewayKey,
+    Node,
+    NodeKey,
+    Report,
+    ReportKey,
+)
+from projections.observing import Observed
+
+Keys = dict[str, dict[tuple[Any, ...], None]]
+"""Per parameter of the statement that loads, what to look up."""
+
+_LIST: Mapping[str, tuple[str, str]] = {
+    "sqlite": ("json_array", "json_each(:{0}) AS k CROSS JOIN"),
+    "postgresql": ("json_build_array", "json_array_elements(CAST(:{0} AS json)) AS k(value) CROSS JOIN"),
+}
+"""How a row becomes a JSON list, and what looks up one key after the other, through the index."""
+
+_GATEWAY = ("organization", "gateway")
+_LOOKED_UP = ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
+_LOADED = ("deliveries", "apis", "nodes", "reports")
+
+
+def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> Keys:
+    """What a batch needs, from the data of its messages."""
+    keys: Keys = {
+        name: {} for name in ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
+    }
+    for data in deliveries:
+        organization, gateway, node = data["organization"], data["name"], data.get("node", WHOLE)
+        api = data.get("api") or ""
+        keys["delivery"][organization, data["deployment"], gateway] = None
+        if api:
+            keys["api"][organization, gateway, api] = None
+        if node != WHOLE:
+            keys["node"][organization, gateway, node] = None
+            keys["report"][organization, gateway, node, api] = None
+        if data["fact"] == "withdrawn":
+            keys["gateway"][organization, gateway] = None
+    caught_up: dict[GatewayKey, int] = {}
+    for data in nodes:
+        gateway = (data["organization"], data["name"])
+        keys["node"][*gateway, data["node"]] = None
+        keys["gateway"][gateway] = None
+        if acknowledged := data.get("acknowledged"):
+            caught_up[gateway] = max(acknowledged, caught_up.get(gateway, 0))
+        for exception in data.get("exceptions") or ():
+            keys["delivery"][gateway[0], exception["deployment"], gateway[1]] = None
+            keys["exception"][*gateway, data["node"], exception["deployment"]] = None
+    for gateway, acknowledged in caught_up.items():
+        keys["waiting"][*gateway, acknowledged] = None
+    return keys
+
+
+def load(connection: Connection, of: Tables, keys: Keys, withdrawn: set[GatewayKey]) -> Observed:
+    """The rows that messages with `keys` may change. `withdrawn`: gateways where something is withdrawn."""
+    observed = Observed()
+    _take(observed, connection, of, keys)
+    going = {(r.organization, r.gateway) for r in observed.reports.values() if r.state == "withdrawn"}
+    if going or withdrawn:
+        more: Keys = {"connected": dict.fromkeys(going | withdrawn), "withdrawing": {}}
+        for r in observed.reports.values():
+            if r.state == "withdrawn":
+                more["withdrawing"][r.organization, r.deployment, r.gateway] = None
+        for key in keys["delivery"]:
+            if (key[0], key[2]) in withdrawn:
+                more["withdrawing"][key] = None
+        _take(observed, connection, of, more)
+    return observed
+
+
+class Before(NamedTuple):
+    """The rows as they were loaded."""
+
+    deliveries: Mapping[DeliveryKey, Delivery]
+    carried: Mapping[CarriedKey, Carried]
+    nodes: Mapping[NodeKey, Node]
+    reports: Mapping[ReportKey, Report]
+
+
+def loaded(observed: Observed) -> Before:
+    return Before(
+        dict(observed.deliveries), dict(observed.carried), dict(observed.nodes), dict(observed.reports)
+    )
+
+
+def save(connection: Connection, of: Tables, before: Before, after: Observed) -> None:
+    if after.cleared:
+        cleared = [{"o": o, "g": g, "n": n, "p": p} for (o, g, n), p in after.cleared.items()]
+        connection.execute(_clear(of), cleared)
+    gone = [
+        key
+        for key, report in before.reports.items()
+        if key not in after.reports and report.position > after.cleared.get(key[:3], -1)
+    ]
+    if gone:
+        connection.execute(
+            _delete(of.reports), [dict(zip(_names(of.reports), key, strict=True)) for key in gone]
+        )
+    forgotten = [key for key in before.nodes if key not in after.nodes]
+    if forgotten:
+        connection.execute(
+            _delete(of.nodes), [dict(zip(_names(of.nodes), key, strict=True)) for key in forgotten]
+        )
+    _put(connection, of.deliveries, before.deliveries, after.deliveries)
+    _put(connection, of.apis, before.carried, after.carried)
+    put(connection, of.live, [tuple(i) for i in after.intervals.values()], _existing(of.live))
+    _put(connection, of.nodes, before.nodes, after.nodes)
+    reports = [
+        tuple(report)
+        for key, report in after.reports.items()
+        if key[:3] in after.cleared or before.reports.get(key) != report
+    ]
+    put(connection, of.reports, reports, _existing(of.reports))
+
+
+def _put(connection: Connection, table: Table, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> None:
+    changed = [tuple(row) for key, row in after.items() if before.get(key) != row]
+    put(connection, table, changed, _existing(table))
+
+
+def _names(table: Table) -> list[str]:
+    return [f"key_{column.name}" for column in table.primary_key.columns]
+
+
+@computed_once(64)
+def _existing(table: Table) -> Existing:
+    return Existing(replaced=tuple(c.name for c in table.columns if not c.primary_key))
+
+
+@computed_once(64)
+def _delete(table: Table) -> Any:
+    return delete(table).where(*(c == bindparam(f"key_{c.name}") for c in table.primary_key.columns))
+
+
+@computed_once(8)
+def _clear(of: Tables) -> Any:
+    r = of.reports.c
+    same = (r.organization == bindparam("o"), r.gateway == bindparam("g"), r.node == bindparam("n"))
+    return delete(of.reports).where(*same, r.position <= bindparam("p"))
+
+
+def _take(observed: Observed, connection: Connection, of: Tables, keys: Keys) -> None:
+    wanted = tuple(name for name, given in keys.items() if given)
+    if not wanted:
+        return
+    parameters = {name: orjson.dumps([list(key) for key in keys[name]]).decode() for name in wanted}
+    rows: dict[str, list[list[Any]]] = {name: [] for name in _LOADED}
+    for found in connection.execute(_load(of, connection.dialect.name, wanted), parameters):
+        row: list[Any] = orjson.loads(found.found) if isinstance(found.found, str) else found.found
+        rows[found.kind].append(row)
+    observed.load(
+        [Delivery._make([*row[:-2], bool(row[-2]), bool(row[-1])]) for row in rows["deliveries"]],
+        [Carried._make([*row[:5], bool(row[5]), *row[6:]]) for row in rows["apis"]],
+        [Node._make([*row[:3], bool(row[3]), *row[4:]]) for row in rows["nodes"]],
+        [Report._make(row) for row in rows["reports"]],
+    )
+
+
+def lookup(of: Tables, dialect: str) -> tuple[str, Mapping[str, str]]:
+    """The statement that looks up everything there is to look up, for its plan, with empty parameters."""
+    wanted = (*_LOOKED_UP, "connected", "withdrawing")
+    return str(_load(of, dialect, wanted)), dict.fromkeys(wanted, "[]")
+
+
+@computed_once(256)
+def _load(of: Tables, dialect: str, wanted: Sequence[str]) -> Any:
+    return text(" UNION ALL ".join(part for name in wanted for part in _parts(of, dialect, name)))
+
+
+def _parts(of: Tables, dialect: str, name: str) -> list[str]:
+    """What is looked up for one parameter, each part as `kind, row`."""
+    deliveries = (of.deliveries, "deliveries")
+    apis, nodes, reports = (of.apis, "apis"), (of.nodes, "nodes"), (of.reports, "reports")
+    d = ("organization", "deployment", "gateway")
+    a = ("organization", "gateway", "api")
+    n = ("organization", "gateway", "node")
+
+    def part(found: tuple[Table, str], by: Sequence[str], *conditions: str, join: str = "") -> str:
+        return _part(found, dialect, name, by, conditions, join)
+
+    configured = (
+        f" JOIN {of.deliveries.name} AS t ON t.organization = u.organization"
+        " AND t.deployment = u.configured AND t.gateway = u.gateway"
+    )
+    named = (
+        f" JOIN {of.reports.name} AS t ON t.organization = u.organization AND t.gateway = u.gateway"
+        f" AND t.api = u.api AND t.deployment = u.deployment AND t.node = {_value(dialect, 2)}"
+    )
+    carried = (
+        f" JOIN {of.apis.name} AS t ON t.organization = u.organization AND t.gateway = u.gateway"
+        " AND t.api = u.api"
+    )
+    upto = f"u.waiting AND u.position <= {_value(dialect, 2, number=True)}"
+    match name:
+        case "delivery":
+            return [part(deliveries, d)]
+        case "api":
+            return [part(apis, a)]
+        case "node":
+            return [part(nodes, n)]
+        case "report":
+            return [part(reports, (*n, "api"))]
+        case "gateway":
+            return [
+                part(nodes, _GATEWAY, "NOT u.connected"),
+                part(reports, _GATEWAY, "u.state = 'withdrawn'"),
+            ]
+        case "waiting":
+            return [
+                part(apis, _GATEWAY, upto),
+                _part((of.apis, "deliveries"), dialect, name, _GATEWAY, (upto,), configured, of.deliveries),
+            ]
+        case "exception":
+            by = ("organization", "gateway", "", "deployment")
+            return [
+                _part((of.deliveries, "reports"), dialect, name, by, (), named, of.reports),
+                _part((of.deliveries, "apis"), dialect, name, by, (), carried, of.apis),
+            ]
+        case "connected":
+            return [part(nodes, _GATEWAY, "u.connected")]
+        case _:  # withdrawing
+            return [
+                part(deliveries, d),
+                part(reports, d),
+                _part((of.deliveries, "apis"), dialect, name, d, (), carried, of.apis),
+            ]
+
+
+def _part(
+    found: tuple[Table, str],
+    dialect: str,
+    name: str,
+    by: Sequence[str],
+    conditions: Sequence[str],
+    join: str = "",
+    shown: Table | None = None,
+) -> str:
+    """Rows of a table by key, or of one that is joined to it as `t`."""
+    table, kind = found
+    as_list, each = _LIST[dialect]
+    alias = "t" if join else "u"
+    columns = ", ".join(f"{alias}.{c.name}" for c in (table if shown is None else shown).columns)
+    where = [f"u.{column} = {_value(dialect, i)}" for i, column in enumerate(by) if column]
+    body = f"FROM {each.format(name)} {table.name} AS u{join} WHERE {' AND '.join([*where, *conditions])}"
+    if dialect == "postgresql":
+        inner = f"SELECT u.* FROM {table.name} AS u WHERE {' AND '.join([*where, *conditions])} OFFSET 0"
+        body = f"FROM {each.format(name)} LATERAL ({inner}) AS u{join}"
+    return f"SELECT '{kind}' AS kind, {as_list}({columns}) AS found {body}"
+
+
+def _value(dialect: str, i: int, *, number: bool = False) -> str:
+    if dialect == "sqlite":
+        return f"json_extract(k.value, '$[{i}]')"
+    return f"CAST(k.value ->> {i} AS BIGINT)" if number else f"(k.value ->> {i})"

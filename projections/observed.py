@@ -1,0 +1,140 @@
+"""The observed state of gateways, as rows: what each deployment reached, what is live, which nodes are there.
+
+Every row is a tuple in the order of its table's columns (`projections.delivery_tables`). Times are RFC 3339;
+`position` is that of an event, `valid_from` and `valid_to` are positions on the status topic.
+"""
+
+from typing import NamedTuple
+
+from schemas.identity import timestamp
+
+WHOLE = "*"
+"""The node of what is reported of a gateway as a whole."""
+HEARD_SECONDS = 30.0
+"""Where nodes send heartbeats, a node that was not heard of for so long is not there."""
+ABSENT_SECONDS = 3600.0
+"""A node that left is forgotten after so long."""
+MOST_ABSENT = 100
+"""Of the nodes of a gateway that left, the newest so many are kept."""
+
+
+class Delivery(NamedTuple):
+    """One deployment on one gateway, for ever. `taken`: some node acknowledged it since it was published
+    last. `rejected`: it was refused before any node took it, so that the gateway went back to what it had."""
+
+    organization: str
+    deployment: str
+    gateway: str
+    api: str = ""
+    revision: int = 0
+    position: int = 0
+    version: str = ""
+    published_at: str | None = None
+    acknowledged_at: str | None = None
+    acknowledged_last: str | None = None
+    serving_at: str | None = None
+    serving_last: str | None = None
+    refused_at: str | None = None
+    refused_last: str | None = None
+    refused_by: str = ""
+    reason: str = ""
+    withdrawn_at: str | None = None
+    taken: bool = False
+    rejected: bool = False
+
+
+class Carried(NamedTuple):
+    """One API on one gateway: the deployment that was published last (`configured`; `waiting` while no node
+    answered it), and the one that is live since `valid_from`. Empty names stand for none."""
+
+    organization: str
+    gateway: str
+    api: str
+    configured: str = ""
+    position: int = 0
+    waiting: bool = False
+    live: str = ""
+    live_revision: int = 0
+    live_position: int = 0
+    valid_from: int = 0
+    since: str = ""
+
+
+class Interval(NamedTuple):
+    """What was live, from one position and time to another; open ones are live now."""
+
+    organization: str
+    gateway: str
+    api: str
+    valid_from: int
+    deployment: str
+    revision: int
+    valid_to: int | None
+    since: str
+    until: str | None
+
+
+class Node(NamedTuple):
+    """A proxy. On its `connection` it acknowledged what events up to `acknowledged` caused, but for what its
+    own reports say otherwise. `reported_to` is the highest position of these reports, 0 without any."""
+
+    organization: str
+    gateway: str
+    node: str
+    connected: bool
+    agent: str
+    connection: str
+    acknowledged: int
+    reported_to: int
+    first_seen: str
+    last_seen: str
+    listener_refused: str
+
+
+class Report(NamedTuple):
+    """What one node answered to one deployment, on its present connection: acknowledged, refused, pending or
+    withdrawn, since `at`."""
+
+    organization: str
+    gateway: str
+    node: str
+    api: str
+    deployment: str
+    position: int
+    state: str
+    at: str
+    last_at: str
+    version: str
+    reason: str
+    serving_at: str | None
+
+
+GatewayKey = tuple[str, str]
+"""Organization and gateway."""
+DeliveryKey = tuple[str, str, str]
+"""Organization, deployment, gateway."""
+CarriedKey = tuple[str, str, str]
+"""Organization, gateway, API."""
+NodeKey = tuple[str, str, str]
+"""Organization, gateway, node."""
+ReportKey = tuple[str, str, str, str, str]
+"""Organization, gateway, node, API, deployment."""
+IntervalKey = tuple[str, str, str, int]
+
+
+def covers(acknowledged: int, position: int) -> bool:
+    """Whether a node that acknowledged everything up to `acknowledged` has what an event at `position`
+    caused. Reports of earlier versions name no position: theirs is 0."""
+    return acknowledged > 0 and acknowledged >= position
+
+
+def holds(node: Node, report: Report | None, position: int) -> bool:
+    """Whether a connected node has a deployment."""
+    if report is not None:
+        return report.state == "acknowledged"
+    return covers(node.acknowledged, position)
+
+
+def heard_since(now: float) -> str:
+    """Since when a connected node must have been heard of; `now` is seconds since 1970."""
+    return timestamp(now - HEARD_SECONDS)

@@ -1,0 +1,399 @@
+"""How status messages change the observed state of gateways. Pure: rows in, rows out.
+
+What a node reports counts for the connection it was reported on: a new connection, and leaving, void it.
+What is live changes when a deployment is acknowledged that is newer than what is live, or that the gateway
+went back to; and when every node that had it withdrew it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from projections.observed import (
+    ABSENT_SECONDS,
+    MOST_ABSENT,
+    WHOLE,
+    Carried,
+    CarriedKey,
+    Delivery,
+    DeliveryKey,
+    GatewayKey,
+    Interval,
+    IntervalKey,
+    Node,
+    NodeKey,
+    Report,
+    ReportKey,
+    covers,
+    holds,
+)
+from projections.readmodel import Unprojectable
+from schemas.identity import timestamp, unix_seconds
+
+ALL = 2**63 - 1
+"""A threshold above every position."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """The rows that a batch of messages may change, and those that it changed.
+
+    To be loaded before a batch: the deliveries, APIs and nodes that it names, the reports of these nodes on
+    these APIs, for the nodes' own messages also `waiting` APIs and absent nodes of their gateways; and of
+    gateways where something is being withdrawn all connected nodes and their reports on it.
+    `cleared`: per node, its reports up to this position are gone, also those that were not loaded.
+    """
+
+    deliveries: dict[DeliveryKey, Delivery] = field(default_factory=dict[DeliveryKey, Delivery])
+    carried: dict[CarriedKey, Carried] = field(default_factory=dict[CarriedKey, Carried])
+    nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
+    reports: dict[ReportKey, Report] = field(default_factory=dict[ReportKey, Report])
+    intervals: dict[IntervalKey, Interval] = field(default_factory=dict[IntervalKey, Interval])
+    cleared: dict[NodeKey, int] = field(default_factory=dict[NodeKey, int])
+    _of_node: dict[NodeKey, set[ReportKey]] = field(default_factory=dict[NodeKey, set[ReportKey]])
+    _absent: dict[GatewayKey, set[NodeKey]] = field(default_factory=dict[GatewayKey, set[NodeKey]])
+    _waiting: dict[GatewayKey, set[CarriedKey]] = field(default_factory=dict[GatewayKey, set[CarriedKey]])
+    _gone: dict[GatewayKey, set[ReportKey]] = field(default_factory=dict[GatewayKey, set[ReportKey]])
+    """Reports of what was withdrawn from a node, while another one has it."""
+
+    def load(
+        self,
+        deliveries: Iterable[Delivery],
+        carried: Iterable[Carried],
+        nodes: Iterable[Node],
+        reports: Iterable[Report],
+    ) -> None:
+        for delivery in deliveries:
+            self.deliveries[delivery[:3]] = delivery
+        for api in carried:
+            self._set_carried(api)
+        for node in nodes:
+            self._set_node(node)
+        for report in reports:
+            self._set_report(report)
+
+    def delivery_reported(self, position: int, data: Mapping[str, Any]) -> None:
+        """Takes in a `schemas.status.DeliveryReported` at a position of the status topic."""
+        organization, gateway = data["organization"], data["name"]
+        key = (organization, data["deployment"], gateway)
+        before = self.deliveries.get(key) or Delivery(*key)
+        delivery = before._replace(
+            api=data.get("api") or before.api,
+            revision=data.get("revision") or before.revision,
+            position=max(data.get("position") or 0, before.position),
+        )
+        name = data.get("node", WHOLE)
+        node = None
+        if name != WHOLE:
+            node = self.nodes.get((organization, gateway, name))
+            if node is not None and _other(node, data):
+                return  # of an earlier connection
+            if node is not None and not node.connected:
+                node = None
+        at = data["at"]
+        fact = data["fact"]
+        if fact == "published":
+            self._published(delivery, at, data)
+        elif fact == "acknowledged":
+            self._acknowledged(delivery, node, position, at, data)
+        elif fact == "refused":
+            self._refused(delivery, node, at, data)
+        elif fact == "serving":
+            self.deliveries[key] = delivery._replace(serving_at=delivery.serving_at or at, serving_last=at)
+            self._serving(delivery, node, at)
+        elif fact == "withdrawn":
+            self._withdrawn(delivery, node, position, at, data)
+
+    def node_reported(self, position: int, data: Mapping[str, Any]) -> None:
+        """Takes in a `schemas.status.NodeReported`. Raises Unprojectable when its time is none."""
+        organization, gateway, name = data["organization"], data["name"], data["node"]
+        key = (organization, gateway, name)
+        at, connected, connection = data["at"], data["connected"], data.get("connection") or ""
+        before = self.nodes.get(key)
+        if before is not None and not connected and before.connected and _other(before, data):
+            return  # an earlier connection has ended
+        new = before is None or not before.connected or (bool(connection) and before.connection != connection)
+        withdrawing = self._withdrawing((organization, gateway))
+        node = Node(
+            organization,
+            gateway,
+            name,
+            connected,
+            data.get("agent") or (before.agent if before else ""),
+            connection or (before.connection if before and not new else ""),
+            before.acknowledged if before and not new else 0,
+            before.reported_to if before else 0,
+            before.first_seen if before else at,
+            at,
+            (data.get("listener_refused") or "") if connected else "",
+        )
+        if new or not connected:
+            node = self._clear(node, ALL)._replace(acknowledged=0)
+        if connected and data.get("acknowledged") is not None:
+            node = self._caught_up(node, position, at, data)
+        self._set_node(node)
+        for deployment in withdrawing:
+            self._withdrawn_by_all(deployment, position, at)
+        self._forget((organization, gateway), at)
+
+    # -- one deployment
+
+    def _published(self, delivery: Delivery, at: str, data: Mapping[str, Any]) -> None:
+        self.deliveries[delivery[:3]] = delivery._replace(
+            published_at=delivery.published_at or at,
+            version=data.get("version") or "",
+            taken=False,
+            rejected=False,
+            withdrawn_at=None,
+        )
+        if delivery.api:
+            self._set_carried(
+                self._api(delivery)._replace(
+                    configured=delivery.deployment, position=delivery.position, waiting=True
+                )
+            )
+
+    def _acknowledged(
+        self, delivery: Delivery, node: Node | None, position: int, at: str, data: Mapping[str, Any]
+    ) -> None:
+        if node is not None:
+            for key in self._same_api(delivery, node):
+                other = self.reports[key]
+                if key[4] != delivery.deployment and (
+                    other.state == "acknowledged" or other.position <= delivery.position
+                ):
+                    self._drop_report(key)
+            self._report(delivery, node, "acknowledged", at, data)
+        self._taken(delivery, position, at)
+
+    def _taken(self, delivery: Delivery, position: int, at: str) -> None:
+        """Some node has it: so it is live, unless what is live is newer and still what is configured."""
+        self.deliveries[delivery[:3]] = delivery._replace(
+            acknowledged_at=delivery.acknowledged_at or at,
+            acknowledged_last=at,
+            taken=True,
+            rejected=False,
+            withdrawn_at=None,
+        )
+        if not delivery.api:
+            return
+        api = self._api(delivery)
+        configured = api.configured == delivery.deployment
+        if configured:
+            api = api._replace(waiting=False)
+        if api.live != delivery.deployment and (
+            not api.live or configured or delivery.position > api.live_position
+        ):
+            self._close(api, position, at)
+            api = api._replace(
+                live=delivery.deployment,
+                live_revision=delivery.revision,
+                live_position=delivery.position,
+                valid_from=position,
+                since=at,
+            )
+            self._open(api)
+        elif api.live == delivery.deployment:
+            api = api._replace(live_position=delivery.position)
+        self._set_carried(api)
+
+    def _refused(self, delivery: Delivery, node: Node | None, at: str, data: Mapping[str, Any]) -> None:
+        name = data.get("node", WHOLE)
+        whole = name == WHOLE
+        # A gateway that takes back what a node refused does not know the reason better than the node.
+        follows = whole and delivery.rejected and delivery.refused_by not in ("", WHOLE)
+        self.deliveries[delivery[:3]] = delivery._replace(
+            refused_at=delivery.refused_at or at,
+            refused_last=at,
+            refused_by=delivery.refused_by if follows else name,
+            reason=delivery.reason if follows else data.get("reason") or "",
+            rejected=delivery.rejected or whole or not delivery.taken,
+        )
+        if delivery.api:
+            api = self._api(delivery)
+            if api.configured == delivery.deployment and api.waiting:
+                self._set_carried(api._replace(waiting=False))
+        if node is not None:
+            self._report(delivery, node, "refused", at, data)
+
+    def _serving(self, delivery: Delivery, node: Node | None, at: str) -> None:
+        if node is None:
+            return
+        key = (*node[:3], delivery.api, delivery.deployment)
+        report = self.reports.get(key)
+        if report is not None and report.serving_at is None:
+            self.reports[key] = report._replace(serving_at=at)
+
+    def _withdrawn(
+        self, delivery: Delivery, node: Node | None, position: int, at: str, data: Mapping[str, Any]
+    ) -> None:
+        self.deliveries[delivery[:3]] = delivery
+        if node is not None:
+            self._report(delivery, node, "withdrawn", at, data)
+        certainly = data.get("node", WHOLE) == WHOLE
+        self._withdrawn_by_all(delivery[:3], position, at, certainly=certainly)
+
+    def _withdrawing(self, gateway: GatewayKey) -> list[DeliveryKey]:
+        """The deployments that some node withdrew, and not all."""
+        return sorted({(key[0], key[4], key[1]) for key in self._gone.get(gateway, ())})
+
+    def _withdrawn_by_all(self, key: DeliveryKey, position: int, at: str, *, certainly: bool = False) -> None:
+        delivery = self.deliveries[key]
+        if not certainly:
+            for node in self.nodes.values():
+                if node.connected and node[:2] == (delivery.organization, delivery.gateway):
+                    report = self.reports.get((*node[:3], delivery.api, delivery.deployment))
+                    if holds(node, report, delivery.position):
+                        return
+        self.deliveries[key] = delivery._replace(withdrawn_at=at)
+        for report in list(self._gone.get((delivery.organization, delivery.gateway), ())):
+            if report[4] == delivery.deployment:
+                self._drop_report(report)
+        if not delivery.api:
+            return
+        api = self._api(delivery)
+        if api.configured == delivery.deployment:
+            api = api._replace(configured="", position=0, waiting=False)
+        if api.live == delivery.deployment:
+            self._close(api, position, at)
+            api = api._replace(live="", live_revision=0, live_position=0, valid_from=0, since="")
+        self._set_carried(api)
+
+    # -- one node
+
+    def _caught_up(self, node: Node, position: int, at: str, data: Mapping[str, Any]) -> Node:
+        """The node acknowledged everything up to a position but for some deployments."""
+        acknowledged = data["acknowledged"]
+        exceptions = {e["deployment"]: e for e in data.get("exceptions") or ()}
+        kept = {(k[3], k[4]): self.reports[k] for k in self._of_node.get(node[:3], ()) if k[4] in exceptions}
+        node = self._clear(node, acknowledged)._replace(acknowledged=acknowledged)
+        self._set_node(node)
+        for name, exception in exceptions.items():
+            key = (node.organization, name, node.gateway)
+            delivery = self.deliveries.get(key) or Delivery(*key)
+            self.deliveries[key] = delivery
+            state, reason = exception.get("state") or "pending", exception.get("reason") or ""
+            before = kept.get((delivery.api, name))
+            if before is not None and before.state == state:
+                self._set_report(before._replace(last_at=at, reason=reason or before.reason))
+                node = _reaching(node, delivery.position)
+            elif state == "refused":
+                self._refused(delivery, node, at, {"node": node.node, "reason": reason})
+                node = self.nodes[node[:3]]
+            else:
+                self._report(delivery, node, state, at, {"reason": reason})
+                node = self.nodes[node[:3]]
+        for key in list(self._waiting.get(node[:2], ())):
+            api = self.carried[key]
+            if covers(acknowledged, api.position) and api.configured not in exceptions:
+                delivery = self.deliveries[api.organization, api.configured, api.gateway]
+                if not delivery.rejected:
+                    self._taken(delivery, position, at)
+        return node
+
+    def _clear(self, node: Node, threshold: int) -> Node:
+        """The node without its reports up to a position."""
+        for key in list(self._of_node.get(node[:3], ())):
+            if self.reports[key].position <= threshold:
+                self._drop_report(key)
+        if node.reported_to:
+            self.cleared[node[:3]] = max(threshold, self.cleared.get(node[:3], 0))
+        return node._replace(reported_to=0 if threshold >= node.reported_to else node.reported_to)
+
+    def _forget(self, gateway: GatewayKey, at: str) -> None:
+        absent = self._absent.get(gateway)
+        if not absent:
+            return
+        oldest = _earlier(at, ABSENT_SECONDS)
+        newest = sorted(absent, key=lambda k: (self.nodes[k].last_seen, k), reverse=True)
+        for i, key in enumerate(newest):
+            if i >= MOST_ABSENT or self.nodes[key].last_seen < oldest:
+                absent.discard(key)
+                del self.nodes[key]
+
+    # -- rows
+
+    def _api(self, delivery: Delivery) -> Carried:
+        key = (delivery.organization, delivery.gateway, delivery.api)
+        return self.carried.get(key) or Carried(*key)
+
+    def _set_carried(self, api: Carried) -> None:
+        self.carried[api[:3]] = api
+        waiting = self._waiting.setdefault(api[:2], set())
+        if api.waiting:
+            waiting.add(api[:3])
+        else:
+            waiting.discard(api[:3])
+
+    def _set_node(self, node: Node) -> None:
+        self.nodes[node[:3]] = node
+        absent = self._absent.setdefault(node[:2], set())
+        if node.connected:
+            absent.discard(node[:3])
+        else:
+            absent.add(node[:3])
+
+    def _same_api(self, delivery: Delivery, node: Node) -> list[ReportKey]:
+        return [k for k in self._of_node.get(node[:3], ()) if delivery.api and k[3] == delivery.api]
+
+    def _report(self, delivery: Delivery, node: Node, state: str, at: str, data: Mapping[str, Any]) -> None:
+        key = (*node[:3], delivery.api, delivery.deployment)
+        before = self.reports.get(key)
+        same = before is not None and before.state == state
+        self._set_report(
+            Report(
+                *key,
+                delivery.position,
+                state,
+                before.at if before is not None and same else at,
+                at,
+                data.get("version") or "",
+                data.get("reason") or "",
+                before.serving_at if before is not None and same else None,
+            )
+        )
+        self._set_node(_reaching(self.nodes[node[:3]], delivery.position))
+
+    def _set_report(self, report: Report) -> None:
+        key = report[:5]
+        self.reports[key] = report
+        self._of_node.setdefault(key[:3], set()).add(key)
+        gone = self._gone.setdefault(key[:2], set())
+        if report.state == "withdrawn":
+            gone.add(key)
+        else:
+            gone.discard(key)
+
+    def _drop_report(self, key: ReportKey) -> None:
+        del self.reports[key]
+        self._of_node[key[:3]].discard(key)
+        self._gone[key[:2]].discard(key)
+
+    def _open(self, api: Carried) -> None:
+        interval = Interval(*api[:3], api.valid_from, api.live, api.live_revision, None, api.since, None)
+        self.intervals[interval[:4]] = interval
+
+    def _close(self, api: Carried, position: int, at: str) -> None:
+        if api.live:
+            until = max(at, api.since)
+            interval = Interval(
+                *api[:3], api.valid_from, api.live, api.live_revision, position, api.since, until
+            )
+            self.intervals[interval[:4]] = interval
+
+
+def _other(node: Node, data: Mapping[str, Any]) -> bool:
+    """Whether a message is about another connection of the node than the one it has."""
+    connection = data.get("connection") or ""
+    return bool(connection) and bool(node.connection) and connection != node.connection
+
+
+def _reaching(node: Node, position: int) -> Node:
+    return node._replace(reported_to=max(node.reported_to, position, 1))
+
+
+def _earlier(at: str, seconds: float) -> str:
+    try:
+        return timestamp(unix_seconds(at) - seconds)
+    except (ValueError, OverflowError, OSError) as error:
+        raise Unprojectable(f"{at!r} is no time") from error

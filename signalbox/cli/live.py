@@ -1,0 +1,62 @@
+"""What is live, as tables and sentences say it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from signalbox.cli.client import Client
+from signalbox.cli.documents import Document
+from signalbox.cli.documents import document as members
+from signalbox.cli.moments import ago
+from signalbox.cli.tables import cell, table
+
+
+def live(
+    client: Client,
+    *,
+    gateway: str | None = None,
+    api: str | None = None,
+    as_of: str | None = None,
+    most: int | None = None,
+) -> list[Document]:
+    """What is live, or was then: `{gateway, api, revision, deployment, since, nodes}`, by gateway and API."""
+    query = {"gateway": gateway, "api": api, "as_of": as_of}
+    return list(client.items(client.organization("live"), query, most))
+
+
+def listing(items: Iterable[Mapping[str, Any]], present: float, *, without: Sequence[str] = ()) -> str:
+    """The table of what is live; `without` names columns that are left out."""
+    headers = ["api", "revision", "gateway", "nodes", "since", "deployment"]
+    shown = [i for i, name in enumerate(headers) if name not in without]
+    rows = [
+        [
+            cell(item.get("api")),
+            cell(item.get("revision")),
+            cell(item.get("gateway")),
+            nodes(item),
+            ago(item["since"], present) if item.get("since") else "-",
+            cell(item.get("deployment")),
+        ]
+        for item in items
+    ]
+    return table([headers[i] for i in shown], [[row[i] for i in shown] for row in rows])
+
+
+def nodes(item: Mapping[str, Any]) -> str:
+    """How many of the connected nodes have it; of the past that is not known."""
+    counts = members(item.get("nodes"))
+    return f"{counts['acknowledged']:,} of {counts['connected']:,}" if counts else "-"
+
+
+def places(items: Iterable[Mapping[str, Any]]) -> str:
+    """Which revision is live where: `4@local, 3@edge`."""
+    return cell([f"{item['revision']}@{item['gateway']}" for item in items])
+
+
+def keeps_serving(deployment: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """What is live of a deployment's API on its gateways instead of it: `orders@4 keeps serving on local`."""
+    kept: dict[str, list[str]] = {}
+    for gateway, told in members(known.get("gateways")).items():
+        there = members(members(told).get("live"))
+        if there and there["deployment"] != deployment.get("name"):
+            kept.setdefault(f"{deployment.get('api') or 'revision '}@{there['revision']}", []).append(gateway)
+    return [f"{what} keeps serving on {cell(gateways)}" for what, gateways in kept.items()]

@@ -104,6 +104,7 @@ class ControlPlane:
             reporter.report(messages)
 
         self._gateways.report = report
+        self._gateways.reported = reporter.durable
         self._gateways.compiled = lambda entries, seconds: self._telemetry.compile.record(seconds)
         try:
             for gateway in self._gateways.store.gateways():

@@ -5,7 +5,7 @@ answer is held until the read models have said what was known before.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.entry import Cause, Entry
 from schemas.status import Status
@@ -29,7 +29,7 @@ PROGRESS_SECONDS = 10.0
 
 
 class DataPlane:
-    """`report` and `compiled` are set before `begin`."""
+    """`report`, `reported` and `compiled` are set before `begin`."""
 
     def __init__(self, settings: Settings, parts: Parts, log: Log, config: ConfigTopic) -> None:
         self._settings = settings
@@ -38,6 +38,7 @@ class DataPlane:
         self.token = kept_secret(settings.gateway_token, "sbg_")
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
+        self.reported: Callable[[], Awaitable[None]] = _never
         self.compiled: Callable[[int, float], None] = _unmeasured
         # Of each API the deployment that was probed last, and on which connection.
         self._probed: dict[str, tuple[str, str]] = {}
@@ -60,6 +61,7 @@ class DataPlane:
             translators=Translators(),
             current=self.store.entry,
             report=lambda messages: self.report(messages),
+            reported=lambda: self.reported(),
             probe_secret=lambda gateway: probe_secret(probe_key, gateway),
             compiled=lambda entries, seconds: self.compiled(entries, seconds),
         )
@@ -159,6 +161,10 @@ class DataPlane:
 
 def _nobody(messages: Sequence[Status]) -> None:
     raise RuntimeError(f"reported before anybody listens: {messages}")
+
+
+async def _never() -> None:
+    raise RuntimeError("asked for what was reported before anybody listens")
 
 
 def _unmeasured(entries: int, seconds: float) -> None:

@@ -7,7 +7,7 @@ Its state is the config topic itself: what is in force, which of it no node has 
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -40,13 +40,15 @@ class ConfigChanges:
     """One task at a time may use it: whoever awaits anything here holds the turn of gateway sync.
 
     `position` is up to where the events are in the config topic. `followed` is up to where the status topic
-    has been read; None when nodes answer in this process.
+    has been read; None when nodes answer in this process. `reported` returns when all that was reported is on
+    the log.
     """
 
     config: Putting
     current: Current
     compiler: GroupCompiler
     report: Callable[[Sequence[DeliveryReported]], None]
+    reported: Callable[[], Awaitable[None]]
     partition: int
     followed: int | None = None
     position: int = 0
@@ -245,7 +247,11 @@ class ConfigChanges:
 
     async def _publish(self, changed: Sequence[Entry], position: int) -> None:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
-        reports = [*self._refused.values(), *published(changed, self.current)]
+        if self._refused:
+            # After the put nobody would say so again: an event is not handled twice.
+            self.report(list(self._refused.values()))
+            await self.reported()
+        reports = published(changed, self.current)
         removals = [
             removal(current, position)
             for gateway, resource in self._left

@@ -6,6 +6,9 @@ from gateways.entry import Cause, Entry
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported
 
+LONGEST_REASON = 4_000
+"""Characters: a status message has to fit into the log, whatever an API asks for."""
+
 
 def published(
     changed: Iterable[Entry], current: Callable[[str, str, str], Entry | None]
@@ -42,7 +45,7 @@ def refused(gateway: str, cause: Cause, reason: str, position: int) -> DeliveryR
         at=timestamp(),
         deployment=cause.deployment,
         fact="refused",
-        reason=reason,
+        reason=reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …",
         api=cause.api,
         revision=cause.revision,
         position=position,

@@ -7,7 +7,7 @@ an event twice changes nothing, because versions are content hashes.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -41,14 +41,18 @@ Answer = tuple[str, Sequence[Entry], str | None]
 """A gateway's subject, the entries that a node answered, and why it rejected them; None: it did not."""
 
 
+async def _at_once() -> None:
+    """What was reported is where it belongs."""
+
+
 @dataclass(slots=True)
 class GatewaySync:
     """The consumer for one partition.
 
-    `current` is the config topic as it stands, `report` takes status messages, and `compiled` hears
-    how many entries a batch changed and how many seconds it took. What nodes answer comes by
-    `acknowledged` and `refused` where they are connected to this process; else from the status topic
-    (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
+    `current` is the config topic as it stands, `report` takes status messages, `reported` returns when all
+    that it took is on the log, and `compiled` hears how many entries a batch changed and how many seconds it
+    took. What nodes answer comes by `acknowledged` and `refused` where they are connected to this process;
+    else from the status topic (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
     """
 
     log: Log
@@ -59,6 +63,7 @@ class GatewaySync:
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
     partition: int = 0
+    reported: Callable[[], Awaitable[None]] = _at_once
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: ConfigChanges = field(init=False)
     compiler: GroupCompiler = field(init=False)
@@ -72,7 +77,9 @@ class GatewaySync:
         self.compiler = GroupCompiler(
             self._reading, self.translators, self.probe_secret, self.config.require_size
         )
-        self.changes = ConfigChanges(self.config, self.current, self.compiler, self.report, self.partition)
+        self.changes = ConfigChanges(
+            self.config, self.current, self.compiler, self.report, self.reported, self.partition
+        )
 
     def load(self, entries: Iterable[Entry]) -> None:
         """Takes up the state from the config topic."""

@@ -28,6 +28,7 @@ class StatusReporter:
         self._source = source
         self._waiting: dict[tuple[str, ...], Status] = {}
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def report(self, messages: Sequence[Status]) -> None:
         for message in messages:
@@ -43,11 +44,17 @@ class StatusReporter:
             self._wake.clear()
             await self.flush()
 
+    async def durable(self) -> None:
+        """Returns once all that was reported before is on the log. Raises LogUnavailable."""
+        async with self._turn:
+            while self._waiting:
+                await self._append()
+
     async def flush(self) -> None:
         """Appends all that waits, however long the log refuses it."""
         while self._waiting:
             try:
-                await self._append()
+                await self.durable()
             except LogUnavailable as error:
                 logger.error("status waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -58,8 +65,7 @@ class StatusReporter:
         What is lost is reported again when the proxies connect anew.
         """
         try:
-            while self._waiting:
-                await self._append()
+            await self.durable()
         except LogUnavailable as error:
             logger.error("%d status messages are lost: %s", len(self._waiting), error)
 

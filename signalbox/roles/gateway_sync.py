@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             log,
             config,
             ChangeLog().reporting(reporter.report),
+            reporter.durable,
             lambda gateway: probe_secret(probe_key, gateway),
             lambda entries, seconds: runtime.telemetry.compile.record(seconds),
         )
@@ -62,6 +63,7 @@ class Surroundings:
     log: Log
     config: KafkaConfigTopic
     report: Callable[[Sequence[Status]], None]
+    reported: Callable[[], Awaitable[None]]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
 
@@ -128,6 +130,7 @@ class Syncing:
             translators=Translators(),
             current=view.entry,
             report=of.report,
+            reported=of.reported,
             probe_secret=of.probe_secret,
             compiled=of.compiled,
             partition=partition,

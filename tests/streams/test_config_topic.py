@@ -13,7 +13,7 @@ from streams.config_topic import ConfigTopic
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
-from streams.log import LogUnavailable
+from streams.log import LogUnavailable, MessageTooLarge
 from streams.sqlite.config import SqliteConfigTopic
 
 EDGE = "organizations/acme/gateways/edge"
@@ -105,6 +105,15 @@ async def test_an_empty_body_removes_and_leaves_word_of_it(topic: ConfigTopic):
     await topic.put([gone])
     assert await loaded(topic) == {entry("b")}
     assert await loaded(topic, removals=True) == {entry("b"), gone}
+
+
+async def test_an_entry_that_the_file_does_not_take_is_told_from_others(
+    sqlite: ConfigTopic, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("streams.sqlite.config.LARGEST", 1_000)
+    sqlite.require_size(entry("a", body=bytes(1_000)))
+    with pytest.raises(MessageTooLarge, match=r"1,001 bytes .* takes 1,000"):
+        sqlite.require_size(entry("a", body=bytes(1_001)))
 
 
 async def test_old_removals_can_be_forgotten(sqlite: ConfigTopic):

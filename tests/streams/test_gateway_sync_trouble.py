@@ -122,6 +122,26 @@ async def test_what_is_stopped_goes_even_when_its_start_is_not_in_the_log(
         assert again.causes("orders") == []
 
 
+async def test_a_refusal_is_on_the_log_before_the_event_counts_as_handled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish())
+        position = at.sync.position
+        with monkeypatch.context() as lost:
+            without(at, lost, "organizations/acme/apis/orders")
+            lost.setattr(at.sync.compiler.reading, "_specs", {})
+
+            async def full() -> None:
+                assert at.facts() == [("d1", "refused")]
+                raise LogUnavailable("disk full")
+
+            lost.setattr(at.sync.changes, "reported", full)
+            with pytest.raises(LogUnavailable):
+                await at.do(deploy(), ids=("d1",))
+        assert at.sync.position == position
+
+
 class Small:
     """A config topic that takes route configurations of so many APIs."""
 

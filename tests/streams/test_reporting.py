@@ -45,3 +45,27 @@ async def test_a_stop_does_not_wait_for_a_log_that_refuses(tmp_path: Path, monke
     await reporter.close()
     assert await log.end("status", 0) == 1, "what was refused was kept"
     await log.close()
+
+
+async def test_what_is_being_appended_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log = await SqliteLog.open(tmp_path)
+    reporter = StatusReporter(log, "/test")
+    append, begun, go_on = log.append, asyncio.Event(), asyncio.Event()
+
+    async def slow(topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        begun.set()
+        await go_on.wait()
+        return await append(topic, envelopes)
+
+    monkeypatch.setattr(log, "append", slow)
+    reporter.report([report("d1")])
+    flushing = asyncio.create_task(reporter.flush())
+    await begun.wait()
+    durable = asyncio.create_task(reporter.durable())
+    await asyncio.sleep(0)
+    assert not durable.done()
+    go_on.set()
+    await durable
+    assert await log.end("status", 0) == 1
+    await flushing
+    await log.close()

@@ -167,7 +167,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
                 headers=("Signalbox-Position",),
             )
         },
-        problems=(404, 409),
+        problems=(400, 404, 409),
     )
     yield Endpoint(
         method="GET",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from projections import resource_queries as resources
 from projections.asking import NOW, AsOf, Moment, Page, Row, cursor_after, moment, read_cursor
+from projections.deliveries import Deliveries
 from projections.delivery_queries import connected_counts, deliveries_of, known_of, nodes_of
 from projections.deployment_facts import facts, facts_as_of
 from projections.failures import ReadModelsUnavailable, missing_table, unavailable
@@ -382,6 +383,10 @@ class ReadModels:
             return question(_snapshot(connection))
 
 
+_READABLE: Mapping[str, int] = {Deliveries.name: Deliveries.version}
+"""Read models whose tables of other versions have another form than what is asked here: they answer once they
+are built anew, which the projector does by itself."""
+
 _LIVE = (
     select(
         GENERATIONS.c.read_model,
@@ -406,7 +411,8 @@ def _snapshot(connection: Connection) -> Snapshot:
     prefixes: dict[str, str] = {}
     positions: dict[tuple[str, int], int] = {}
     for name, number, version, partition, position in connection.execute(_LIVE):
-        prefixes[name] = Generation(name, number, version).prefix
+        if version == _READABLE.get(name, version):
+            prefixes[name] = Generation(name, number, version).prefix
         positions[name, partition] = position
     return Snapshot(connection, prefixes, positions)
 

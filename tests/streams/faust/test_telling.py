@@ -104,10 +104,12 @@ async def test_acknowledgements_of_many_nodes_are_told_as_one_state(house: Telli
     await house.happen(delivery("d1", "serving", 5, node="n1"), delivery("d1", "serving", 5, node="n2"))
     await house.becomes("d1", "serving", 2, 2)
     await house.happen(stopped("d1"), topic="events")
+    await house.becomes("d1", "stopping")
+    await house.happen(*(delivery("d1", "withdrawn", 6, node=name) for name in ("n1", "n2")))
     await house.becomes("d1", "stopped")
 
     told = await house.told(RolloutReported)
-    assert [t["state"] for t in told] == ["rolling-out", "acknowledged", "serving", "stopped"]
+    assert [t["state"] for t in told] == ["rolling-out", "acknowledged", "serving", "stopping", "stopped"]
     lags = await house.read_models.ask(
         lambda s: lags_between(s.connection, s.prefix("rollouts"), "acme", "0", "9")
     )
@@ -126,6 +128,20 @@ async def test_a_node_that_left_is_not_waited_for(house: Telling):
     await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
     await house.becomes("d1", "rolling-out", 1, 2)
     await house.happen(node("n2", False, 4))
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+
+async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offline(house: Telling):
+    await house.begin()
+    await house.happen(started("d1"), topic="events")
+    await house.happen(delivery("d1", "published", 2, position=1))
+    await house.happen(node("n1", True, 3, connection="c1", acknowledged=0))
+    await house.happen(node("n1", True, 4, connection="c1", acknowledged=1))
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+    house.now = START + 60
+    await house.becomes("d1", "offline")
+    await house.happen(node("n1", True, 60, connection="c2", acknowledged=1))
     await house.becomes("d1", "acknowledged", 1, 1)
 
 

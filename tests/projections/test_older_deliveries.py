@@ -1,0 +1,48 @@
+"""A data directory of a version that kept less of what gateways report."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Column, Index, MetaData, String, Table
+
+from projections.deliveries import Deliveries
+from projections.operations import Operations
+from projections.queries import NotReady, ReadModels
+from projections.resources import Resources
+from projections.store import Store
+from streams.log import Record
+from streams.projecting.building import Building
+from streams.projecting.writing import Writer
+from tests.projections.events import delivery, node, placed
+from tests.streams.batches import batch
+
+
+class Earlier(Deliveries):
+    """Tables of another form, by the same names."""
+
+    version = 1
+
+    def metadata(self, prefix: str) -> MetaData:
+        metadata = MetaData()
+        Table(f"{prefix}_nodes", metadata, Column("organization", String, primary_key=True))
+        return metadata
+
+    def indexes(self, prefix: str) -> Sequence[Index]:
+        return []
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_it_is_answered_from_once_it_is_built_anew_and_not_before(store: Store, ask: ReadModels):
+    Writer(store, [Resources(), Operations(), Earlier()], 1).open()
+    with pytest.raises(NotReady):
+        await ask.nodes("acme", "local")
+
+    building = Building(store, Deliveries(), 1)
+    assert building.begin()
+    said = [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1", api="", revision=0)]
+    building.take(0, batch([Record("status", 0, p.position, p.envelope) for p in placed(*said)])[0])
+    building.index()
+    assert building.swap()
+    building.end()
+
+    assert [n["node"] for n in await ask.nodes("acme", "local")] == ["n1"]

@@ -55,13 +55,26 @@ class Facts:
         if gone:
             self.observer.withdrawn(self.connection, (), gone)
 
+    def quarantined(self, slot: Slot, held: int) -> None:
+        """Reports once that the proxy does not get the slot's latest version: it has the last good one, if
+        there is any."""
+        if slot.current and slot.reason is not None:
+            here = slot.current.carried.here
+            if slot.offered:
+                lacking = without(here, slot.offered.carried.here)
+            else:
+                lacking = here if slot.anew else tuple(slot.current.carried.here_since(held, LATEST))
+            self._refused(slot.current, slot.reason, lacking)
+
     def refused(self, resource: Ready, reason: str, held: int) -> None:
         """Reports once that the proxy does not get this entry."""
+        self._refused(resource, reason, tuple(resource.carried.here_since(held, LATEST)))
+
+    def _refused(self, resource: Ready, reason: str, lacking: tuple[Arrival, ...]) -> None:
         entry = resource.entry
         known = self.rejected.get(entry.name)
         if known and known.entry is entry:
             return
-        lacking = tuple(resource.carried.here_since(held, LATEST))
         if known:
             lacking += without(among(known.lacking, resource.carried.here), lacking)
         self.rejected[entry.name] = Rejected(entry, reason, lacking)

@@ -216,8 +216,7 @@ class Subscription:
             if name not in self.pending:
                 offered = slot.offered
                 if offered is not None and self.proofs.get(name) is offered:
-                    if slot.reason is not None and slot.current:
-                        self.facts.refused(slot.current, slot.reason, cursor)
+                    self.facts.quarantined(slot, cursor)
                     continue
                 if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
                     refusal = self.refused.get(name)
@@ -257,8 +256,8 @@ class Subscription:
             if held is None:
                 continue
             slot = self.slot(name)
-            if slot and slot.reason is not None and slot.current:
-                self.facts.refused(slot.current, slot.reason, held)
+            if slot:
+                self.facts.quarantined(slot, held)
             offered = slot.offered if slot else None
             if offered is None or slot is None:
                 keeps = slot is not None and slot.current is not None and not slot.anew
@@ -373,7 +372,8 @@ class Subscription:
             if (slot is None or slot.offered is None) and name not in self.asked:
                 self.pending.pop(name, None)
                 self.refused.pop(name, None)
-                self.facts.forget(name)
+                if slot is None or slot.gone:
+                    self.facts.forget(name)  # else it was rejected, and the proxy lacks it
             elif self.covers(name):
                 self.pending[name] = NOTHING
                 self._look_at(name)

@@ -6,7 +6,7 @@ from collections import deque
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY
-from xds.observer import Connection, Observer
+from xds.observer import Connection, Observer, Progress
 from xds.order import CLUSTER, ROUTES, WHOLE_STATE
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream
@@ -69,6 +69,9 @@ class Proxy(ABC):
                 raise Dangling(f"{self.node}: {name} uses {cluster}, which is not there")
 
     @abstractmethod
+    def progress(self) -> Progress: ...
+
+    @abstractmethod
     def open(self) -> None: ...
 
     @abstractmethod
@@ -86,6 +89,9 @@ class DeltaModel(Proxy):
         self.stream = DeltaStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
         for type in TYPES:
             self.outbox.append(DeltaRequest(type=type, initial_versions=dict(self.versions[type])))
+
+    def progress(self) -> Progress:
+        return self.stream.progress()
 
     def pull(self) -> list[bytes]:
         return self.stream.responses()
@@ -124,6 +130,9 @@ class StateModel(Proxy):
         self.stream = StateStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
         for type in TYPES:
             self.outbox.append(StateRequest(type=type))
+
+    def progress(self) -> Progress:
+        return self.stream.progress()
 
     def pull(self) -> list[bytes]:
         return self.stream.responses()

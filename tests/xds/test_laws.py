@@ -23,6 +23,8 @@ class House:
     store: ResourceStore = field(default_factory=ResourceStore)
     deployed: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     seen: Remembering = field(default_factory=Remembering)
+    deployments: dict[str, str] = field(default_factory=dict[str, str])
+    count: int = 0
 
     def deploy(self, api: str, content: int, cluster: str, bad: bool) -> None:
         used = {used for used, _ in self.deployed.values()}
@@ -32,7 +34,9 @@ class House:
             kind = "bad" if cluster.startswith("broken") else "good"
             changes.append(entry("CDS", cluster, f"{kind} 0 {cluster}", cause=api))
         body = f"{state} {content} {api} {cluster}"
-        changes.append(entry("RDS", api, body, requires=[("CDS", cluster)], cause=f"{api}-{content}"))
+        self.count += 1
+        self.deployments[api] = f"{api}-{self.count}"
+        changes.append(entry("RDS", api, body, requires=[("CDS", cluster)], cause=self.deployments[api]))
         self.deployed[api] = (cluster, body)
         self.store.apply([*changes, *self._unused(used)])
 
@@ -97,6 +101,13 @@ def check(house: House, proxies: list[Proxy]) -> None:
         assert wanted <= set(clusters)
         last_good = {e.body.decode().rsplit(" ", 1)[1] for e in last_goods(house)}
         assert set(clusters) <= wanted | needed | last_good, "a cluster outlived its routes"
+        lacks = {lack.deployment: lack.reason for lack in proxy.progress().lacking}
+        for api, (cluster, body) in house.deployed.items():
+            reason = lacks.get(house.deployments[api], "acknowledged")
+            if body.startswith("bad") or cluster == "broken":
+                assert reason not in (None, "acknowledged"), f"{proxy.node} is not known to lack {api}"
+            else:
+                assert reason == "acknowledged", f"{proxy.node} has {api}: {reason}"
         assert not [body for body in (*routes.values(), *clusters.values()) if body.startswith("bad")]
 
 

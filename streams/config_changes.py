@@ -152,8 +152,13 @@ class ConfigChanges:
         """Puts what follows from what nodes answered. Raises LogUnavailable."""
         self._try_suspects(self.position)
         behind = 0 if self.followed is None else self.followed - (self._followed or 0)
-        # Who reads the status topic would read it again after a crash.
-        if self._dirty or behind >= FOLLOWED or (self.followed is None and self.acceptance.changed):
+        # Until then a crash has it read again.
+        if self._dirty or behind >= FOLLOWED:
+            await self.put(self.position)
+
+    async def put_notes(self) -> None:
+        """Puts what nodes acknowledged, unless that went with something else. Raises LogUnavailable."""
+        if self.acceptance.changed:
             await self.put(self.position)
 
     # -- what is to be in force

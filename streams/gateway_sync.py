@@ -36,6 +36,8 @@ OF_GATEWAYS = frozenset({"gateway", "deployment"})
 """Aggregates whose events change what gateways run."""
 BATCH = 128
 RETRY_SECONDS = 0.5
+NOTES_SECONDS = 1.0
+"""After so long without answers what nodes acknowledged is put, if it did not go with something else."""
 
 Answer = tuple[str, Sequence[Entry], str | None]
 """A gateway's subject, the entries that a node answered, and why it rejected them; None: it did not."""
@@ -226,17 +228,27 @@ class GatewaySync:
     async def repair(self) -> None:
         """Handles what nodes answered, until cancelled."""
         while True:
-            await self._patiently(await self._answers.get())
+            changed = self.changes.acceptance.changed
+            try:
+                async with asyncio.timeout(NOTES_SECONDS if changed else None):
+                    answer = await self._answers.get()
+            except TimeoutError:
+                answer = None
+            await self._patiently(answer)
 
     async def repaired(self) -> None:
         """Handles what nodes have answered so far. Raises LogUnavailable."""
         while not self._answers.empty():
             await self._take_answer(self._answers.get_nowait())
 
-    async def _patiently(self, answer: Answer) -> None:
+    async def _patiently(self, answer: Answer | None) -> None:
         while True:
             try:
-                await self._take_answer(answer)
+                if answer is None:
+                    async with self.turn:
+                        await self.changes.put_notes()
+                else:
+                    await self._take_answer(answer)
             except LogUnavailable as error:
                 logger.error("what nodes answered waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -1,5 +1,6 @@
 """Gateway sync: what a change costs, what it leaves alone, and what becomes of a refusal."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class House:
     at: Desk
     sync: GatewaySync
     store: ResourceStore
+    config: SqliteConfigTopic
     put: list[Entry] = field(default_factory=list[Entry])
     reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
     position: int = 0
@@ -95,7 +97,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
                 probe_secret=lambda gateway: "secret",
                 compiled=lambda entries, seconds: None,
             )
-            made = House(at, sync, store)
+            made = House(at, sync, store, config)
             async for entries in config.load():
                 store.apply(entries)
                 sync.load(entries)
@@ -356,3 +358,22 @@ async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp
     async with house(tmp_path) as again:
         await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
         assert (ROUTE, "routes/orders", True) in again.changed()
+
+
+async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("streams.gateway_sync.NOTES_SECONDS", 0.0)
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(), deploy())
+        kept = asyncio.Event()
+        at.config.subscribe(lambda entries: kept.set())
+        at.sync.acknowledged(EAST, [at.routes("orders")])
+        repairing = asyncio.create_task(at.sync.repair())
+        await kept.wait()
+        repairing.cancel()
+        await asyncio.gather(repairing, return_exceptions=True)
+    async with house(tmp_path) as again:
+        again.sync.refused(EAST, [again.routes("orders")])
+        await again.sync.repaired()
+        assert again.causes("orders") == [("orders", 1)]

@@ -9,6 +9,7 @@ import pytest
 
 from gateways.entry import Entry
 from schemas.canonical import sha256_hex
+from schemas.status import DeliveryReported, NodeReported
 from signalbox.delivery import Delivery
 from signalbox.devservers.kafka import DevKafka
 from signalbox.local_gateway import LOCAL_GATEWAY
@@ -68,6 +69,11 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
     await acme.command(publish(of=more), deploy(), ids=["e", "d3"])
     await acme.delivered("d3", "serving")
     assert sent == [(ROUTE, "orders")]
+    named = [s.deployment for s in acme.said if isinstance(s, DeliveryReported) and s.fact == "acknowledged"]
+    assert len(named) == len(set(named)), "what the proxy brought along is not reported by name again"
+    nodes = [s for s in acme.said if isinstance(s, NodeReported) and s.acknowledged is not None]
+    assert nodes[-1].exceptions == (), "one position covers it"
+    assert len({s.connection for s in nodes}) == 2
 
 
 async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(acme: Land):

@@ -107,12 +107,13 @@ _NODE: Schema = {
             acknowledged="Those that the node, on its present connection, acknowledged.",
             refused="Those that it refused.",
             pending="Those that it was sent, or will be, and has not answered.",
+            withheld="Those that it is not sent: refused, and taken back.",
         ),
     },
 }
 _REFUSAL: Schema = {
     "type": "object",
-    "required": ["deployment", "api", "revision", "reason", "at", "nodes"],
+    "required": ["deployment", "api", "revision", "reason", "at", "nodes", "refused_by"],
     "properties": {
         "deployment": {"type": "string"},
         "api": {"type": "string"},
@@ -123,6 +124,12 @@ _REFUSAL: Schema = {
             "type": "integer",
             "description": "How many connected nodes refuse it; 0 when none is asked: it cannot be put on "
             "this kind of gateway, or was taken back.",
+        },
+        "refused_by": {
+            "type": "string",
+            "description": "The node that refused it last; `*` when it was refused for the gateway as a "
+            "whole, before any node was asked.",
+            "examples": ["envoy-1"],
         },
     },
 }

@@ -14,7 +14,7 @@ from sqlalchemy import CTE, Connection, Select, String, and_, bindparam, cast, s
 from projections.delivery_queries import present_in
 from projections.delivery_tables import tables as deliveries_tables
 from projections.memo import computed_once
-from projections.observed import covers
+from projections.observed import WHOLE, covers
 from projections.resource_tables import tables as resource_tables
 from schemas.deployment import DEPLOYMENT
 
@@ -25,12 +25,13 @@ MOST_REFUSALS = 20
 class GatewayFacts:
     """`desired`: deployments in force on the gateway. `withheld`: those of them that no connected node
     refused, and none is asked to take: the gateway as a whole refuses them. `nodes`: connected node ->
-    `{acknowledged, refused, pending}`, how many of those it has, refused, or is asked to take and did not
-    answer.
+    `{acknowledged, refused, pending, withheld}`, how many of those it has, refused, is asked to take and did
+    not answer, or is not asked to take; together these are `desired`.
 
     `refused`: how many of those a connected node, or the gateway as a whole, refuses. `refusals`: of the
-    newest `MOST_REFUSALS` of them `{deployment, api, revision, reason, at, nodes}`, newest first; `nodes` is
-    how many connected nodes refuse it, 0 when no node is asked any more.
+    newest `MOST_REFUSALS` of them `{deployment, api, revision, reason, at, nodes, refused_by}`, newest first;
+    `nodes` is how many connected nodes refuse it, 0 when no node is asked any more; `refused_by` is the node
+    that refused it last, or `*` when it was refused for the gateway as a whole.
     """
 
     desired: int
@@ -64,6 +65,7 @@ def gateway_facts(
                 "reason": row.reason,
                 "at": row.refused_last or "",
                 "nodes": 0,
+                "refused_by": row.refused_by or WHOLE,
             }
         elif row.position is not None and row.configured in (None, "", row.name):
             positions.append(row.position)
@@ -88,7 +90,9 @@ def gateway_facts(
                 known = refusals.setdefault(row.name, {**_what(row), "reason": "", "at": "", "nodes": 0})
                 known["nodes"] += 1
                 if row.last_at >= known["at"]:
-                    known.update(reason=row.reason, at=row.last_at)
+                    known.update(reason=row.reason, at=row.last_at, refused_by=row.node)
+        for counts in nodes.values():
+            counts["withheld"] = desired - sum(counts.values())
     newest = sorted(refusals.values(), key=lambda r: (r["at"], r["deployment"]), reverse=True)
     withheld = sum(refusal["nodes"] == 0 for refusal in refusals.values())
     return GatewayFacts(desired, withheld, nodes, len(refusals), newest[:MOST_REFUSALS])
@@ -107,8 +111,8 @@ def _deployments(resources: str, deliveries: str, gateway: str) -> Select[*tuple
         d.organization == here.c.organization, d.deployment == here.c.name, d.gateway == bindparam("gateway")
     )
     same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
-    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected, d.reason, d.refused_last)
-    return select(*columns, a.configured).select_from(
+    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected, d.reason)
+    return select(*columns, d.refused_last, d.refused_by, a.configured).select_from(
         here.outerjoin(of.deliveries, about).outerjoin(of.apis, same)
     )
 

@@ -168,7 +168,16 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
         sections = [("Nodes", "none yet")]
     else:
         rows = [[*_seen(node, present), *_runs(members(node.get("deployments")))] for node in nodes]
-        headers = ["node", "connected", "agent", "last seen", "acknowledged", "refused", "pending"]
+        headers = [
+            "node",
+            "connected",
+            "agent",
+            "last seen",
+            "acknowledged",
+            "refused",
+            "pending",
+            "withheld",
+        ]
         sections = [("Nodes", table(headers, rows))]
     deaf = [f"{node['node']}: {node['listener_refused']}" for node in nodes if node.get("listener_refused")]
     if deaf:
@@ -182,7 +191,7 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
         count = counts.get("refused", len(refusals))
         title = "Refused" if count <= len(refusals) else f"Refused (the newest {len(refusals)} of {count:,})"
         told = [
-            f"{r['api']} revision {r['revision']}, {_refusers(r['nodes'])}, {ago(r['at'], present)}: "
+            f"{r['api']} revision {r['revision']}, {_refusers(r, present)}: "
             f"{r['reason'] or 'no reason given'}"
             for r in refusals
         ]
@@ -199,19 +208,22 @@ def _seen(node: Mapping[str, Any], present: float) -> list[str]:
 
 
 def _runs(counts: Mapping[str, int]) -> list[str]:
-    """What a node acknowledged and refused of what is in force, and what it has not answered yet."""
+    """Of what is in force, what a node acknowledged, refused, has not answered yet, and is not sent."""
     if not counts:
-        return ["-", "-", "-"]
+        return ["-", "-", "-", "-"]
     desired, acknowledged, refused, pending = (
         counts[k] for k in ("desired", "acknowledged", "refused", "pending")
     )
-    return [f"{acknowledged:,} of {desired:,}", f"{refused:,}", f"{pending:,}"]
+    return [f"{acknowledged:,} of {desired:,}", f"{refused:,}", f"{pending:,}", cell(counts.get("withheld"))]
 
 
-def _refusers(nodes: int) -> str:
-    if nodes == 0:
-        return "not sent to any node"
-    return f"by {nodes:,} node{'s' if nodes > 1 else ''}"
+def _refusers(refusal: Mapping[str, Any], present: float) -> str:
+    """Who refused it, and when. One that no node is asked to take any more is withheld."""
+    nodes, node = refusal["nodes"], refusal.get("refused_by")
+    if nodes == 0 and node not in (None, "*"):
+        return f"refused by {node}, withheld since {clock(refusal['at'])} UTC"
+    who = f"by {nodes:,} node{'s' if nodes > 1 else ''}" if nodes else "not sent to any node"
+    return f"{who}, {ago(refusal['at'], present)}"
 
 
 def _changed(document: Mapping[str, Any], present: float) -> str:

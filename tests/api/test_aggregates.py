@@ -51,7 +51,7 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
     shown = (await signalbox.client.get(f"{ORG}/gateways/local")).json()
 
     (node,) = shown["nodes"]
-    assert node["deployments"] == {"desired": 2, "acknowledged": 1, "refused": 1, "pending": 0}
+    assert node["deployments"] == {"desired": 2, "acknowledged": 1, "refused": 1, "pending": 0, "withheld": 0}
     assert shown["deployments"] == {"desired": 2, "refused": 1, "withheld": 0}
     (refusal,) = shown["refusals"]
     assert refusal == {
@@ -61,6 +61,7 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
         "reason": "bad regex",
         "at": reported["at"],
         "nodes": 1,
+        "refused_by": "n1",
     }
 
     then = (await signalbox.client.get(f"{ORG}/gateways/local?as_of=4")).json()

@@ -28,9 +28,9 @@ async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: Rea
 
     assert found.desired == 3
     assert found.nodes == {
-        "n1": {"acknowledged": 2, "refused": 0, "pending": 1},
-        "n2": {"acknowledged": 1, "refused": 0, "pending": 2},
-        "n3": {"acknowledged": 0, "refused": 0, "pending": 3},
+        "n1": {"acknowledged": 2, "refused": 0, "pending": 1, "withheld": 0},
+        "n2": {"acknowledged": 1, "refused": 0, "pending": 2, "withheld": 0},
+        "n3": {"acknowledged": 0, "refused": 0, "pending": 3, "withheld": 0},
     }
     assert (found.refused, found.refusals) == (0, [])
 
@@ -44,7 +44,7 @@ async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: Re
     found = await ask.gateway_facts("acme", "local")
 
     assert (found.desired, found.refused, found.refusals) == (0, 0, [])
-    assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 0}}
+    assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 0}}
 
 
 async def test_what_a_node_caught_up_with_counts_but_for_what_it_reported(happen: Happen, ask: ReadModels):
@@ -68,8 +68,8 @@ async def test_what_a_node_caught_up_with_counts_but_for_what_it_reported(happen
     found = await ask.gateway_facts("acme", "local")
 
     assert found.nodes == {
-        "n0": {"acknowledged": 3, "refused": 0, "pending": 0},
-        "n1": {"acknowledged": 1, "refused": 1, "pending": 1},
+        "n0": {"acknowledged": 3, "refused": 0, "pending": 0, "withheld": 0},
+        "n1": {"acknowledged": 1, "refused": 1, "pending": 1, "withheld": 0},
     }
     assert (found.desired, found.withheld, found.refused) == (3, 0, 1)
 
@@ -88,22 +88,51 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
     found = await ask.gateway_facts("acme", "local")
 
     assert found.nodes == {
-        "n1": {"acknowledged": 0, "refused": 1, "pending": 0},
-        "n2": {"acknowledged": 0, "refused": 1, "pending": 0},
+        "n1": {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 1},
+        "n2": {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 1},
     }
     known = {"api": "orders", "revision": 1}
     assert (found.refused, found.withheld) == (2, 1)
     assert found.refusals == [
-        {"deployment": "d2", **known, "reason": "unsupported", "at": at(5), "nodes": 0},
-        {"deployment": "d1", **known, "reason": "bad regex", "at": at(4), "nodes": 2},
+        {
+            "deployment": "d2",
+            **known,
+            "reason": "unsupported",
+            "at": at(5),
+            "nodes": 0,
+            "refused_by": "*",
+        },
+        {"deployment": "d1", **known, "reason": "bad regex", "at": at(4), "nodes": 2, "refused_by": "n2"},
     ]
 
     happen(delivery("d1", "acknowledged", 6, node="n1"), topic="status")
     happen(delivery("d1", "acknowledged", 7, node="n2"), topic="status")
 
     found = await ask.gateway_facts("acme", "local")
-    assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0, "pending": 0}
+    assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 1}
     assert [r["deployment"] for r in found.refusals] == ["d2"]
+
+
+async def test_what_a_node_refused_and_was_taken_back_is_withheld(happen: Happen, ask: ReadModels):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2), started("d3", api="carts"))
+    happen(
+        *connected("n1"),
+        delivery("d1", "acknowledged", 2, position=1, node="n1"),
+        delivery("d3", "acknowledged", 2, api="carts", position=1, node="n1"),
+        delivery("d2", "published", 3, revision=2, position=3),
+        delivery("d2", "refused", 4, revision=2, position=3, node="n1", reason="bad regex"),
+        delivery("d2", "refused", 5, revision=2, position=3, reason="a node refused it"),
+        delivery("d1", "published", 5, position=3),
+        delivery("d1", "acknowledged", 6, position=3, node="n1"),
+        topic="status",
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    (refusal,) = found.refusals
+    assert (refusal["nodes"], refusal["refused_by"], refusal["reason"]) == (0, "n1", "bad regex")
+    assert (found.desired, found.withheld) == (2, 1)
+    assert found.nodes == {"n1": {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 1}}
 
 
 async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels):

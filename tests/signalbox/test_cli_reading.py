@@ -300,8 +300,8 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
         kind: envoy
 
         Nodes
-        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED  REFUSED  PENDING
-        envoy-1  yes        envoy 1.40.0  now        -             -        -
+        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED  REFUSED  PENDING  WITHHELD
+        envoy-1  yes        envoy 1.40.0  now        -             -        -        -
 
         Not listening at the gateway's address
         envoy-1: cannot bind 0.0.0.0:80
@@ -314,8 +314,8 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
 
 def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:
     node = {"connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
-    counts = {"desired": 1200, "acknowledged": 1198, "refused": 1, "pending": 0}
-    none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1199}
+    counts = {"desired": 1200, "acknowledged": 1197, "refused": 1, "pending": 0, "withheld": 2}
+    none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1198, "withheld": 2}
     refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
     stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
         {
@@ -325,10 +325,11 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
                 {**node, "node": "envoy-1", "deployments": counts},
                 {**node, "node": "envoy-2", "connected": False, "deployments": none_yet},
             ],
-            "deployments": {"desired": 1200, "refused": 2, "withheld": 1},
+            "deployments": {"desired": 1200, "refused": 3, "withheld": 2},
             "refusals": [
-                {**refusal, "deployment": "d-1", "nodes": 1},
-                {**refusal, "deployment": "d-2", "nodes": 0, "api": "pets", "reason": "unsupported"},
+                {**refusal, "deployment": "d-1", "nodes": 1, "refused_by": "envoy-1"},
+                {**refusal, "deployment": "d-2", "nodes": 0, "api": "pets", "refused_by": "*"},
+                {**refusal, "deployment": "d-3", "nodes": 0, "api": "carts", "refused_by": "envoy-1"},
             ],
         }
     )
@@ -338,16 +339,17 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
         kind: envoy
 
         Nodes
-        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED    REFUSED  PENDING
-        envoy-1  yes        envoy 1.40.0  now        1,198 of 1,200  1        0
-        envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,199
+        NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED    REFUSED  PENDING  WITHHELD
+        envoy-1  yes        envoy 1.40.0  now        1,197 of 1,200  1        0        2
+        envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,198    2
 
         Deployments
-        1,200 in force, 2 of them refused
+        1,200 in force, 3 of them refused
 
         Refused
         orders revision 3, by 1 node, 8 s ago: bad regex
-        pets revision 3, not sent to any node, 8 s ago: unsupported
+        pets revision 3, not sent to any node, 8 s ago: bad regex
+        carts revision 3, refused by envoy-1, withheld since 2026-11-21 09:30:02.000 UTC: bad regex
 
         Live
         nothing

@@ -59,7 +59,7 @@ def facts(row: Row, known: Known, *, nodes: bool = True) -> dict[str, Any]:
     elsewhere = [_target(row, name, known, False) for name in known.deliveries if name not in names]
     refusals = [refusal for target in targets for refusal in target.refusals]
     published = [t.delivery.published_at if t.delivery else None for t in targets]
-    acknowledged = [_acknowledged_at(t, active) for t in targets]
+    acknowledged = [_acknowledged_at(t, None if active else row.since) for t in targets]
     served = [t.delivery.serving_at if t.delivery else None for t in targets]
     times = {
         "published": _everywhere(published),
@@ -92,13 +92,14 @@ def facts_as_of(
     known. `live` are the gateways where it was live.
     """
     state = row.document.get("state", "active")
+    ended = None if state == "active" else row.since
     known = {name: _then(delivery, time) for name, delivery in deliveries.items()}
     names = _targets(row, known)
     targets = [known.get(name) or Delivery("", row.name, name) for name in names]
     refused = [t for t in targets if t.refused_last and t.refused_last >= (t.acknowledged_last or "")]
     times = {
         "published": _everywhere([t.published_at for t in targets]),
-        "acknowledged": _everywhere([t.acknowledged_last for t in targets]),
+        "acknowledged": _everywhere([_complete_at(t, ended) for t in targets]),
         "serving": _everywhere([t.serving_at for t in targets]),
     }
     if state != "active":
@@ -180,10 +181,17 @@ def _state(row: Row, active: bool, targets: Sequence[_Target], serving: bool) ->
     return "serving" if serving else "acknowledged"
 
 
-def _acknowledged_at(target: _Target, active: bool) -> str | None:
-    if target.delivery is None or (active and target.state not in ("acknowledged", "offline")):
+def _acknowledged_at(target: _Target, ended: str | None) -> str | None:
+    if target.delivery is None or (ended is None and target.state not in ("acknowledged", "offline")):
         return None
-    return target.delivery.acknowledged_last
+    return _complete_at(target.delivery, ended)
+
+
+def _complete_at(delivery: Delivery, ended: str | None) -> str | None:
+    """When the last node had it. What nodes acknowledge after the deployment ended does not count: the
+    gateway went back to it, because its successor was refused."""
+    last = delivery.acknowledged_last
+    return delivery.acknowledged_at if last and ended and last > ended else last
 
 
 def _everywhere(times: Sequence[str | None]) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from projections.queries import ReadModels
 from tests.projections.conftest import Happen
-from tests.projections.events import at, delivery, node, started, stopped, superseded
+from tests.projections.events import at, delivery, node, project, started, stopped, superseded
 
 
 async def live(ask: ReadModels, **asked: Any) -> list[tuple[str, str, int, str]]:
@@ -96,6 +96,32 @@ async def test_what_the_gateway_goes_back_to_is_live_again(happen: Happen, ask: 
         [("local", "orders", 2, "d2")],
         [("local", "orders", 1, "d1")],
     ]
+
+
+async def test_going_back_to_a_deployment_does_not_move_the_times_of_its_facts(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), project("other"), superseded("d1", "d2"), started("d2", revision=2))
+    happen(
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "published", 1.5, position=1),
+        delivery("d1", "acknowledged", 2, position=1, node="n1"),
+        delivery("d1", "serving", 2.5, position=1, node="n1"),
+        topic="status",
+    )
+    before = (await ask.facts_of("acme", ["d1"]))["d1"]["facts"]
+
+    happen(
+        delivery("d2", "published", 5, revision=2, position=4),
+        delivery("d2", "refused", 6, revision=2, position=4, node="n1", reason="bad regex"),
+        delivery("d1", "published", 7, position=4),
+        delivery("d1", "acknowledged", 8, position=4, node="n1"),
+        topic="status",
+    )
+
+    assert (before["acknowledged"], before["serving"]) == (at(2), at(2.5))
+    assert (await ask.facts_of("acme", ["d1"]))["d1"]["facts"] == before
+    assert (await ask.facts_of("acme", ["d1"], at(9)))["d1"]["facts"]["acknowledged"] == at(2)
 
 
 async def test_a_node_that_catches_up_makes_live_what_it_acknowledged(happen: Happen, ask: ReadModels):

@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from signalbox.cli.documents import Document, document
 from signalbox.cli.facts import standing
 from signalbox.cli.moments import ago
 from signalbox.cli.tables import cell, table
+
+
+def _reached(item: Mapping[str, Any]) -> Document:
+    """The gateways that a deployment reached, also when it is in force on none any more."""
+    return document(document(item.get("status")).get("gateways"))
 
 
 def deployments(items: Sequence[Mapping[str, Any]], present: float, api: bool = True) -> str:
@@ -21,7 +27,7 @@ def deployments(items: Sequence[Mapping[str, Any]], present: float, api: bool = 
             [
                 cell(item.get("api")),
                 cell(item.get("revision")),
-                cell(item.get("gateways") or item.get("left")),
+                cell(item.get("gateways") or item.get("left") or sorted(_reached(item))),
                 state,
                 ago(since, present) if since else "-",
                 cell(item.get("name")),

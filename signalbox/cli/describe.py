@@ -164,7 +164,9 @@ def _api(client: Client, document: Document, as_of: str | None) -> list[Section]
 def _gateway(client: Client, document: Document, as_of: str | None) -> list[Section]:
     present = now()
     nodes = documents(document.get("nodes"))
-    if not nodes:
+    if as_of is not None:
+        sections = [("Nodes", "not known: of nodes only the present is kept")]
+    elif not nodes:
         sections = [("Nodes", "none yet")]
     else:
         rows = [[*_seen(node, present), *_runs(members(node.get("deployments")))] for node in nodes]

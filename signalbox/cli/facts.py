@@ -13,6 +13,8 @@ from signalbox.cli.tables import cell
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 OPEN = ("pending", "offline")
 """States that end when a node answers."""
+_SINCE = {"offline": "acknowledged", "pending": "published"}
+"""The fact since which a deployment is in a state, where it is not called like the state."""
 CHUNK = 500
 WAIT = 5.0
 """Seconds the server is asked to wait for news, per question."""
@@ -21,7 +23,7 @@ BREATH = 0.05
 
 
 def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
-    """How a deployment stands, in a word, since when, and why, or what serves instead of it.
+    """The state of a deployment, since when, and why, or what serves instead of it.
 
     One that ended is `superseded` or `stopped`, since it ended.
     """
@@ -31,16 +33,15 @@ def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
     if state is None or state == "stopped":
         still = documents(known.get("live"))
         return str(deployment.get("state") or "-"), changed, f"still live on {cell(still)}" if still else ""
-    if state == "pending":
-        word = "published" if known["facts"].get("published") else "decided"
-    else:
-        word = str(state)
-    since = known["facts"].get("acknowledged" if word == "offline" else word) or changed
+    since = known["facts"].get(_SINCE.get(state, state)) or changed
     remarks = [reason(known)] if state == "refused" else []
     remarks += no_node(known)
+    if state == "pending":
+        published = known["facts"].get("published")
+        remarks.insert(0, "published, not acknowledged yet" if published else "not published yet")
     if state in ("refused", "pending"):
         remarks += keeps_serving(deployment, known)
-    return word, since, "; ".join(remarks)
+    return str(state), since, "; ".join(remarks)
 
 
 def no_node(known: Mapping[str, Any]) -> list[str]:

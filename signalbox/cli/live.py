@@ -48,15 +48,25 @@ def nodes(item: Mapping[str, Any]) -> str:
 
 
 def places(items: Iterable[Mapping[str, Any]]) -> str:
-    """Which revision is live where: `4@local, 3@edge`."""
-    return cell([f"{item['revision']}@{item['gateway']}" for item in items])
+    """Which revision is live where: `4@local, 3@edge (no node connected)`."""
+    return cell([f"{item['revision']}@{item['gateway']}{_outage(item)}" for item in items])
+
+
+def _outage(item: Mapping[str, Any]) -> str:
+    counts = members(item.get("nodes"))
+    return " (no node connected)" if counts and not counts["connected"] else ""
 
 
 def keeps_serving(deployment: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """What is live of a deployment's API on its gateways instead of it: `orders@4 keeps serving on local`."""
-    kept: dict[str, list[str]] = {}
+    """What is live of a deployment's API on its gateways instead of it: `orders@4 keeps serving on local`.
+
+    Where no node is connected nobody knows: `orders@4 was live on edge`.
+    """
+    kept: dict[tuple[str, str], list[str]] = {}
     for gateway, told in members(known.get("gateways")).items():
         there = members(members(told).get("live"))
         if there and there["deployment"] != deployment.get("name"):
-            kept.setdefault(f"{deployment.get('api') or 'revision '}@{there['revision']}", []).append(gateway)
-    return [f"{what} keeps serving on {cell(gateways)}" for what, gateways in kept.items()]
+            what = f"{deployment.get('api') or 'revision '}@{there['revision']}"
+            does = "was live" if members(told).get("connected") == 0 else "keeps serving"
+            kept.setdefault((what, does), []).append(gateway)
+    return [f"{what} {does} on {cell(gateways)}" for (what, does), gateways in kept.items()]

@@ -27,11 +27,15 @@ def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> 
 
 def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand_in: StandIn) -> None:
     pending = {"state": "pending", "facts": {"published": None}, "refusals": []}
-    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-3", pending))
+    published = {**pending, "facts": {"published": f"{T}1.003500Z"}}
+    stand_in.answers[f"GET {ORG}/deployments"] = page(
+        deployment("d-1", SERVING), deployment("d-3", pending), deployment("d-4", published)
+    )
     assert run("get", "deployment").out == golden("""
-        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT
+        API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REMARK
         orders  3         local     serving  7 s ago  d-1
-        orders  3         local     decided  3 s ago  d-3
+        orders  3         local     pending  3 s ago  d-3         not published yet
+        orders  3         local     pending  8 s ago  d-4         published, not acknowledged yet
     """)
     assert stand_in.asked[0].query["state"] == "active"
 
@@ -55,6 +59,20 @@ def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: Stand
     """)
 
 
+def test_without_a_connected_node_nothing_is_said_to_keep_serving(run: Run, stand_in: StandIn) -> None:
+    there = {"connected": 0, "live": {"deployment": "d-1", "revision": 2, "since": f"{T}1.000000Z"}}
+    refused = deployment("d-2", {**REFUSED, "gateways": {"local": there}, "offline": ["local"]})
+    stand_in.answers[f"GET {ORG}/deployments"] = page(refused)
+    told = run("get", "deployments").out
+    assert told.endswith("bad regex; no node of the gateway local is connected; orders@2 was live on local\n")
+
+
+def test_get_apis_shows_gateways_without_a_connected_node(run: Run, stand_in: StandIn) -> None:
+    there = [{**entry("local", 9), "nodes": {"connected": 0, "acknowledged": 0}}, entry("edge", 9)]
+    stand_in.answers[f"GET {ORG}/apis"] = page({**api("orders", 9), "live": there})
+    assert "9@local (no node connected), 9@edge" in run("get", "apis").out
+
+
 def test_a_deployment_whose_gateway_has_no_node_is_offline(run: Run, stand_in: StandIn) -> None:
     offline = {**SERVING, "state": "offline", "offline": ["local"]}
     stopping = {**deployment("d-2", {**SERVING, "state": "stopping"}), "state": "stopped", "gateways": []}
@@ -66,7 +84,7 @@ def test_a_deployment_whose_gateway_has_no_node_is_offline(run: Run, stand_in: S
     assert run("get", "deployments", "--all").out == golden("""
         API     REVISION  GATEWAYS  STATE       SINCE    DEPLOYMENT  REMARK
         orders  3         local     offline     8 s ago  d-1         no node of the gateway local is connected
-        orders  3         -         stopping    3 s ago  d-2
+        orders  3         local     stopping    3 s ago  d-2
         orders  3         local     superseded  3 s ago  d-3         still live on edge
     """)
 
@@ -109,12 +127,13 @@ def entry(gateway: str, revision: int) -> dict[str, Any]:
 def test_get_all_deployments_shows_those_that_ended_too(run: Run, stand_in: StandIn) -> None:
     ended = {**SERVING, "state": "stopped"}
     stopped = {**deployment("d-1", ended), "state": "stopped", "gateways": [], "left": ["local"]}
-    superseded = {**deployment("d-2", ended), "state": "superseded", "gateways": []}
+    reached = {**ended, "gateways": {"edge": {"connected": 1, "acknowledged": 0, "live": None}}}
+    superseded = {**deployment("d-2", reached), "state": "superseded", "gateways": []}
     stand_in.answers[f"GET {ORG}/deployments"] = page(stopped, superseded)
     assert run("get", "deployments", "--all").out == golden("""
         API     REVISION  GATEWAYS  STATE       SINCE    DEPLOYMENT
         orders  3         local     stopped     3 s ago  d-1
-        orders  3         -         superseded  3 s ago  d-2
+        orders  3         edge      superseded  3 s ago  d-2
     """)
     assert "state" not in stand_in.asked[0].query
 
@@ -310,6 +329,13 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
         API     REVISION  NODES   SINCE    DEPLOYMENT
         orders  3         1 of 2  8 s ago  d-3
     """)
+
+
+def test_describe_gateway_of_the_past_says_that_nodes_are_not_known(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local", "kind": "envoy"})
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    told = run("describe", "gateway", "local", "--as-of", "7").out
+    assert "\nNodes\nnot known: of nodes only the present is kept\n" in told
 
 
 def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:

@@ -7,11 +7,13 @@ from starlette.types import ASGIApp
 from api.as_of import moment_asked
 from api.endpoint import JSON, Call, Parameter, Schema
 from api.preconditions import whole
-from api.problems import Problem
+from api.problems import Problem, not_found
 from api.resources import LIMIT, MOST, cursor, next_link, reached
 from api.responses import POSITION, json_answer
 from api.submission import caught_up
 from projections.asking import cursor_after, read_cursor
+from schemas.api import API as API_KIND
+from schemas.gateway import GATEWAY as GATEWAY_KIND
 
 READ_MODEL = "deliveries"
 
@@ -58,6 +60,7 @@ LIST: Schema = {
 
 async def get(call: Call) -> ASGIApp:
     organization, partition = call.organization, call.partition
+    """Raises Problem 404 for a gateway or an API that is asked for and does not exist (then)."""
     limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
     gateway, _, api = read_cursor(cursor(call, ""), "").partition("/")
     await reached(call, partition)
@@ -66,14 +69,20 @@ async def get(call: Call) -> ASGIApp:
         await _reported(call, partition)
     models = call.services.read_models
     position = await models.position("resources", partition)
+    asked = ((GATEWAY_KIND, call.query(GATEWAY.name)), (API_KIND, call.query(API.name)))
     found = await models.live(
         organization,
-        gateways=_only(call.query("gateway")),
-        apis=_only(call.query("api")),
+        gateways=_only(asked[0][1]),
+        apis=_only(asked[1][1]),
         as_of=as_of,
         after=(gateway, api),
         limit=limit + 1,
     )
+    if not found:
+        # What is removed may be live until the nodes withdrew it, so this is asked only when nothing is.
+        for kind, name in asked:
+            if name is not None and await models.get(kind, organization, name, as_of) is None:
+                raise not_found(f"{kind.name} {name[:100]!r}")
     items = found[:limit]
     more = cursor_after(f"{items[-1]['gateway']}/{items[-1]['api']}") if len(found) > limit else None
     headers = {POSITION: f"{partition}:{position}", **next_link(call, more)}

@@ -281,7 +281,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
                 headers=("Signalbox-Position", "Link"),
             )
         },
-        problems=(400, 503),
+        problems=(400, 404, 503),
     )
     yield Endpoint(
         method="GET",

@@ -1,12 +1,13 @@
 """`signalbox get`."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import click
 
 from schemas.aggregate import Aggregate
-from signalbox.cli.client import Client
+from signalbox.cli.client import Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, at
@@ -90,7 +91,15 @@ def _live(
     client: Client, gateway: str | None, api: str | None, as_of: str | None, limit: int | None, form: Form
 ) -> int:
     most = None if limit is None else limit + 1
-    found = live(client, gateway=gateway, api=api, as_of=as_of, most=most)
+    try:
+        found = live(client, gateway=gateway, api=api, as_of=as_of, most=most)
+    except Refused as refused:
+        if refused.status == HTTPStatus.NOT_FOUND:
+            require_organization(client)
+            asked = [plural for plural, name in (("gateways", gateway), ("apis", api)) if name is not None]
+            commands = " and ".join(f"`signalbox get {plural}`" for plural in asked)
+            refused.hint = f"{commands} {'lists' if len(asked) == 1 else 'list'} those there are"
+        raise
     if not found:
         require_organization(client)
     items = found if limit is None else found[:limit]

@@ -112,8 +112,23 @@ async def test_it_comes_in_pages_of_one_gateway_or_api(signalbox: House) -> None
     assert await apis(limit=2, cursor=cursor) == (["c"], None)
     assert await apis(api="b") == (["b"], None)
     assert await apis(gateway="local") == (names, None)
-    assert await apis(gateway="elsewhere") == ([], None)
     problem(await signalbox.client.get(f"{ORG}/live", params={"cursor": "x"}), 400, "invalid-parameter")
+
+
+async def test_a_gateway_or_an_api_that_does_not_exist_is_not_found(signalbox: House) -> None:
+    async def asked(**query: Any) -> Any:
+        return await signalbox.client.get(f"{ORG}/live", params=query)
+
+    before = (await asked()).headers["signalbox-position"].rpartition(":")[2]
+    published = await signalbox.publish("orders")
+
+    there = await asked(gateway="local", api="orders", min_position=published.headers["signalbox-position"])
+    assert there.json() == {"items": [], "next_cursor": None}
+    told = problem(await asked(gateway="elsewhere"), 404, "not-found")
+    assert told["detail"] == "There is no gateway 'elsewhere'."
+    told = problem(await asked(gateway="local", api="ordres"), 404, "not-found")
+    assert told["detail"] == "There is no api 'ordres'."
+    problem(await asked(api="orders", as_of=before), 404, "not-found")
 
 
 async def test_gateways_tell_how_many_nodes_are_connected(signalbox: House) -> None:

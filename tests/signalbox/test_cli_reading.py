@@ -112,6 +112,16 @@ def test_get_live_of_nothing_and_of_a_name(run: Run, stand_in: StandIn) -> None:
     assert "are for `get live`" in run("get", "apis", "--gateway", "local").err
 
 
+def test_get_live_of_a_gateway_that_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/live"] = problem(404, "not-found", "There is no gateway 'edge'.")
+    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    ran = run("get", "live", "--gateway", "edge")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "error: There is no gateway 'edge'.\nhint: `signalbox get gateways` lists those there are\n"
+    )
+
+
 def entry(gateway: str, revision: int) -> dict[str, Any]:
     """What is live on a gateway."""
     return {

@@ -24,6 +24,7 @@ class Signalbox:
         self.settings = settings
         self._parts = Parts()
         self.failed = self._parts.failed
+        self.sample_deployed = False
 
     async def __aenter__(self) -> "Signalbox":
         try:
@@ -53,5 +54,7 @@ class Signalbox:
         await asyncio.to_thread(importlib.import_module, "signalbox.control_plane")
         from signalbox.control_plane import ControlPlane
 
-        await ControlPlane(settings, parts, log, documents, gateways).start()
+        control_plane = ControlPlane(settings, parts, log, documents, gateways)
+        await control_plane.start()
+        self.sample_deployed = control_plane.sample_deployed
         await gateways.load_translators()

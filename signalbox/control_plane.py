@@ -57,6 +57,7 @@ class ControlPlane:
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
         self._not_ready: str | None = "starting"
+        self.sample_deployed = False
 
     async def start(self) -> None:
         """Returns when callers are answered by what is on the log.
@@ -85,7 +86,9 @@ class ControlPlane:
         if self._settings.sample and self._settings.envoy:
             demo = self._parts.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
             await demo.start()
-            await deploy_sample(self._commanding, self._documents, demo.url)
+            self.sample_deployed = await deploy_sample(
+                self._commanding, self._log, self._read_models, self._documents, demo.url
+            )
         delivery, quarantined = self._gateways.delivery, self._gateways.quarantined
         self._telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
         self._telemetry.gauge("quarantined_resources", lambda: {"": quarantined()})

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from schemas.aggregate import Aggregate
-from schemas.api import Document, PublishApi
+from schemas.api import API, ApiSpec, Document, PublishApi
 from schemas.avro import dataschema
 from schemas.canonical import sha256_hex
 from schemas.catalog import GATEWAY as GATEWAYS
 from schemas.catalog import subject_of
-from schemas.deployment import StartDeployment
+from schemas.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope
 from schemas.environment import DefineEnvironment
 from schemas.gateway import ChangeGateway, GatewayFields, RegisterGateway
@@ -23,12 +23,16 @@ from signalbox.sample import NAME, sample
 from signalbox.settings import Settings
 from streams.commanding import Commanding
 from streams.documents import DocumentStore
+from streams.log import Log
 
 ORGANIZATION = "default"
 PROJECT = "default"
 ENVIRONMENT = "development"
 GATEWAY = "local"
 DECIDE_SECONDS = 30.0
+DONE_BEFORE = frozenset({"already-exists", "command-id-reused"})
+"""Another process that starts at the same time may have been first, with another port."""
+AUTHTYPE, AUTHID = "system", "signalbox"
 
 logger = logging.getLogger("signalbox.first-start")
 
@@ -38,10 +42,17 @@ class Row(Protocol):
     def document(self) -> Mapping[str, Any]: ...
 
 
+class Rows(Protocol):
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+
 class ReadModels(Protocol):
     """What is asked of the read models here."""
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, /) -> Row | None: ...
+
+    async def list(self, aggregate: Aggregate, organization: str, /, *, where: Mapping[str, str]) -> Rows: ...
 
 
 class FirstStartFailed(Exception):
@@ -102,11 +113,55 @@ async def move_gateway(commanding: Commanding, read_models: ReadModels, settings
     await _execute(commanding, [_envelope(None, moved)])
 
 
-async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstream: str) -> None:
-    """Publishes the sample API with its present upstream and deploys it.
+async def deploy_sample(
+    commanding: Commanding, log: Log, read_models: ReadModels, documents: DocumentStore, upstream: str
+) -> bool:
+    """Publishes the sample API and deploys it, once; whether it is deployed as it was published here.
 
+    What a user did with it is left alone. Only a sample that nobody touched follows its `upstream` (a URL).
+    The read models hold what was decided before this process started.
     Raises FirstStartFailed, LogUnavailable.
     """
+    publish_id, deploy_id = "first-start-sample", "first-start-sample-deployment"
+    events = await _events_of(log, API.subject(ORGANIZATION, NAME))
+    begun = await commanding.outcome((ORGANIZATION, publish_id))
+    deployed = await commanding.outcome((ORGANIZATION, deploy_id))
+    deploy = StartDeployment(organization=ORGANIZATION, api=NAME, gateway=GATEWAY)
+    cut_off = begun is not None and begun.accepted and (deployed is None or not deployed.accepted)
+    if not events or cut_off:
+        publish = await _sample(documents, upstream)
+        await _execute(
+            commanding,
+            [
+                _envelope(publish_id if begun is None or begun.accepted else None, publish),
+                _envelope(deploy_id if deployed is None or deployed.accepted else None, deploy),
+            ],
+        )
+        return True
+    api = await read_models.get(API, ORGANIZATION, NAME)
+    if api is None or (events[-1].authtype, events[-1].authid) != (AUTHTYPE, AUTHID):
+        return False
+    where = {"api": NAME, "state": "active", "revision": str(api.document["revision"])}
+    page = await read_models.list(DEPLOYMENT, ORGANIZATION, where=where)
+    if not any(GATEWAY in row.document["gateways"] for row in page.rows):
+        return False
+    publish = await _sample(documents, upstream)
+    if ApiSpec.model_validate(api.document["spec"]) != publish.spec:
+        logger.info("the sample API is served by %s from now on", upstream)
+        await _execute(commanding, [_envelope(None, publish), _envelope(None, deploy)])
+    return True
+
+
+async def _events_of(log: Log, subject: str) -> list[Envelope]:
+    found: list[Envelope] = []
+    after = 0
+    while records := await log.read_subject("events", subject, after=after):
+        found += [record.envelope for record in records]
+        after = records[-1].position
+    return found
+
+
+async def _sample(documents: DocumentStore, upstream: str) -> PublishApi:
     from definitions.reading import read
 
     reading = read(sample(upstream).encode(), "hello.yaml")
@@ -119,7 +174,7 @@ async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstre
         size=len(definition.content),
         form=definition.form,
     )
-    publish = PublishApi.model_validate(
+    return PublishApi.model_validate(
         {
             "organization": ORGANIZATION,
             "name": NAME,
@@ -128,8 +183,6 @@ async def deploy_sample(commanding: Commanding, documents: DocumentStore, upstre
             "document": document,
         }
     )
-    deploy = StartDeployment(organization=ORGANIZATION, api=NAME, gateway=GATEWAY)
-    await _execute(commanding, [_envelope(None, publish), _envelope(None, deploy)])
 
 
 async def _execute(commanding: Commanding, envelopes: Sequence[Envelope]) -> None:
@@ -141,7 +194,7 @@ async def _execute(commanding: Commanding, envelopes: Sequence[Envelope]) -> Non
 def _require(envelope: Envelope, outcome: Outcome | None) -> None:
     if outcome is None:
         raise FirstStartFailed(f"{envelope.type} was not decided within {DECIDE_SECONDS:.0f} s")
-    if not outcome.accepted and outcome.rule != "already-exists":
+    if not outcome.accepted and outcome.rule not in DONE_BEFORE:
         raise FirstStartFailed(f"{envelope.type} was rejected: {outcome.message}")
 
 
@@ -156,6 +209,6 @@ def _envelope(id: str | None, command: Command) -> Envelope:
         partitionkey=command.organization,
         data=command.data(),
         dataschema=dataschema(type(command)),
-        authtype="system",
-        authid="signalbox",
+        authtype=AUTHTYPE,
+        authid=AUTHID,
     )

@@ -35,6 +35,11 @@ class Running(Protocol):
     @property
     def failed(self) -> asyncio.Future[None]: ...
 
+    @property
+    def sample_deployed(self) -> bool:
+        """Whether the sample API is deployed as it is packaged, once it is started."""
+        ...
+
     async def started(self) -> None:
         """Returns when it does its work."""
         ...
@@ -45,9 +50,9 @@ def run_up(settings: Settings) -> int:
     began = time.perf_counter()
     _log(settings)
 
-    def up(told: Settings) -> None:
+    def up(told: Settings, running: Running) -> None:
         settle()
-        _welcome(told, time.perf_counter() - began)
+        _welcome(told, time.perf_counter() - began, sample=running.sample_deployed)
 
     if settings.engine == "kafka":
         return _run_up_on_kafka(settings, up)
@@ -57,10 +62,10 @@ def run_up(settings: Settings) -> int:
 
         return Signalbox(settings)
 
-    return _run(make, lambda: up(settings))
+    return _run(make, lambda running: up(settings, running))
 
 
-def _run_up_on_kafka(settings: Settings, up: Callable[[Settings], None]) -> int:
+def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]) -> int:
     from signalbox.devservers.faults import DevServerError
 
     try:
@@ -69,7 +74,7 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings], None]) -> int:
 
         # Not yet in the event loop: Ctrl-C ends a download at once.
         with own_servers(replace(settings, first_start=True)) as told:
-            return _run(lambda: everything(told), lambda: up(told))
+            return _run(lambda: everything(told), lambda running: up(told, running))
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
@@ -86,7 +91,7 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
 
     _log(settings)
 
-    def up() -> None:
+    def up(_: Running) -> None:
         settle()
         logs.say(f"Running {', '.join(names)}. Stop with Ctrl-C.")
 
@@ -111,7 +116,7 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 
 def _run(
     make: Callable[[], AbstractAsyncContextManager[Running]],
-    up: Callable[[], None],
+    up: Callable[[Running], None],
 ) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
@@ -126,7 +131,7 @@ def _run(
 
 async def _until_told(
     make: Callable[[], AbstractAsyncContextManager[Running]],
-    up: Callable[[], None],
+    up: Callable[[Running], None],
 ) -> int:
     from schemas.upcasting import UnknownSchema
 
@@ -138,7 +143,7 @@ async def _until_told(
     try:
         async with make() as running:
             if await _first(stopped, running.started()):
-                up()
+                up(running)
                 await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
                 if running.failed.done():
                     running.failed.result()
@@ -171,7 +176,7 @@ def settle() -> None:
     gc.enable()
 
 
-def _welcome(settings: Settings, seconds: float) -> None:
+def _welcome(settings: Settings, seconds: float, *, sample: bool) -> None:
     if settings.json_logs:
         logs.say(f"Signalbox is up ({seconds:.1f} s) at {settings.http.url}")
         return
@@ -188,7 +193,7 @@ def _welcome(settings: Settings, seconds: float) -> None:
         rows.append(("database", settings.postgres))
     for name, value in rows:
         console.print(f"  {name:8} {value}", soft_wrap=True)
-    if settings.envoy and settings.sample:
+    if sample:
         console.print("\nA sample API is deployed. Try:\n")
         console.print(f"  curl {settings.gateway.url}{CONTEXT}/you\n", soft_wrap=True, markup=False)
     sys.stdout.flush()

@@ -116,4 +116,4 @@ async def _first_start(
     if settings.envoy and settings.sample:
         demo = parts.closed_at_stop(Demo(remembered_port(settings.data / "demo.port")))
         await demo.start()
-        await deploy_sample(commanding, documents, demo.url)
+        runtime.sample_deployed = await deploy_sample(commanding, log, read_models, documents, demo.url)

@@ -61,6 +61,10 @@ class Roles:
     async def __aexit__(self, *_: Any) -> None:
         await self._stop()
 
+    @property
+    def sample_deployed(self) -> bool:
+        return self.runtime.sample_deployed
+
     async def started(self) -> None:
         """Returns when every role does its work. Raises what ended one of them."""
         everything = asyncio.gather(*(running.starting for running in self._running))

@@ -40,6 +40,7 @@ class Runtime:
         self.stopping = asyncio.Event()
         self.door: Door | None = None
         """What callers of the HTTP API find until role `api` is ready."""
+        self.sample_deployed = False
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._parts = parts

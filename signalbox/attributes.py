@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.catalog import BY_PLURAL
 from schemas.envelope import Envelope
-from schemas.status import DeliveryReported
+from schemas.status import DeliveryReported, NodeReported
 
 ORGANIZATION = "organization"
 API = "api"
@@ -70,6 +70,11 @@ def of_delivery(message: DeliveryReported, started: Mapping[str, str | int] | No
             NODE: message.node,
         }
     )
+
+
+def of_node(message: NodeReported) -> Attributes:
+    """What a report about a node is about."""
+    return {ORGANIZATION: message.organization, GATEWAY: message.name, NODE: message.node}
 
 
 def of_request(route: str, path: Mapping[str, Any]) -> Attributes:

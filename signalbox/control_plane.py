@@ -50,7 +50,7 @@ class ControlPlane:
         parts.callback(self._telemetry.close)
         log.measure(self._telemetry.append.record)
         self._changes = Changes(self._telemetry)
-        self._change_log = ChangeLog()
+        self._change_log = ChangeLog(self._telemetry.refused)
         self._commanding = Commanding(log)
         store = open_store(settings.data / "readmodels.db")
         parts.callback(store.close)

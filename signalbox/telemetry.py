@@ -13,7 +13,8 @@ Metrics (names begin with `signalbox_`, but for the one that OpenTelemetry names
 | change_to_ack_seconds | from the request of a deployment to a node's acknowledgement |
 | change_to_serving_seconds | from the request to a probe answered by the gateway's own listener |
 | connected_proxies | proxies that are connected |
-| quarantined_resources | resource versions that gateways refused |
+| quarantined_resources | resource versions that nodes refuse and that were not taken back |
+| deployments_refused_total{organization, gateway} | deployments that were refused |
 | parked_events | events that wait for somebody to look at them |
 | compile_seconds | compiling what a batch of events changed |
 
@@ -43,12 +44,16 @@ CLOSE_SECONDS = 2.0
 COMMANDS = "Commands decided, by whether they were accepted and the rule that rejected them."
 REMOVED_UNREAD = "Positions of commands that retention removed before a decider read them."
 LISTENER_FAILURES = "Errors of what is notified of decided commands."
+REFUSED = "Deployments that a gateway's nodes refused, or that could not be compiled."
 REQUESTS = "Duration of HTTP requests, by method, route template and status; without live event streams."
 GAUGES: Mapping[str, tuple[str, str]] = {
     "projection_lag_events": ("{event}", "Events a read model has yet to apply."),
     "parked_events": ("{event}", "Events that wait at a read model for somebody to look at them."),
     "connected_proxies": ("{proxy}", "Proxies that are connected."),
-    "quarantined_resources": ("{resource}", "Resource versions that gateways refused."),
+    "quarantined_resources": (
+        "{resource}",
+        "Resource versions that nodes refuse and that were not taken back.",
+    ),
 }
 """Unit and help text of what is observed by looking, by name."""
 
@@ -95,6 +100,7 @@ class Telemetry:
             "signalbox_commands_removed_unread", "{command}", REMOVED_UNREAD
         )
         self.removed_unread.add(0)
+        self._refused = meter.create_counter("signalbox_deployments_refused", "{deployment}", REFUSED)
         self.decide = self._seconds("decide", "From reading a batch of commands to its events being durable.")
         self.append = self._seconds("log_append", "One group commit of the log.")
         self.compile = self._seconds("compile", "Compiling what a batch of events changed.")
@@ -109,6 +115,10 @@ class Telemetry:
 
     def _seconds(self, name: str, description: str) -> metrics.Histogram:
         return self._meter.create_histogram(f"signalbox_{name}_seconds", "s", description)
+
+    def refused(self, organization: str, gateway: str, number: int) -> None:
+        """Counts refused deployments of a gateway; 0 shows the gateway, so that an alert sees 0 first."""
+        self._refused.add(number, {"organization": organization, "gateway": gateway})
 
     def gauge(self, name: str, read: Gauge, label: str = "") -> None:
         """Observes `read` whenever the metrics are read. Raises KeyError for a name without a help text."""

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from schemas.envelope import Envelope
 from schemas.outcome import Outcome
 from schemas.status import DeliveryReported
-from signalbox.change_log import ChangeLog
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.tracing import Changes
@@ -40,7 +39,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
     await runtime.patiently("the status topic", answers.start, LogUnavailable)
     parts.run("status", answers.run())
-    told = ChangeLog()
+    told = runtime.change_log
 
     def decided(decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         changes.decided(decisions, seconds)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.status import Status
-from signalbox.change_log import ChangeLog
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime, first_line
 from signalbox.tokens import kept_secret, probe_secret
@@ -42,7 +41,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         Surroundings(
             log,
             config,
-            ChangeLog().reporting(reporter.report),
+            runtime.change_log.reporting(reporter.report),
             reporter.durable,
             lambda gateway: probe_secret(probe_key, gateway),
             lambda entries, seconds: runtime.telemetry.compile.record(seconds),

@@ -8,6 +8,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeVar
 
+from signalbox.change_log import ChangeLog
 from signalbox.parts import Parts
 from signalbox.roles.health import Door
 from signalbox.settings import Settings, SettingsError
@@ -37,6 +38,7 @@ class Runtime:
         self.kafka = settings.kafka
         self.telemetry = Telemetry(otlp=settings.otlp)
         parts.callback(self.telemetry.close)
+        self.change_log = ChangeLog(self.telemetry.refused)
         self.stopping = asyncio.Event()
         self.door: Door | None = None
         """What callers of the HTTP API find until role `api` is ready."""

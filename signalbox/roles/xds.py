@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from signalbox.change_log import ChangeLog
 from signalbox.delivery import Delivery
 from signalbox.discovery import Discovery
 from signalbox.parts import Parts
@@ -35,7 +34,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
     parts.run("status", reporter.run())
     delivery = Delivery(
-        ChangeLog().reporting(reporter.report),
+        runtime.change_log.reporting(reporter.report),
         lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
         lambda gateway, entries: None,  # gateway sync reads it on the status topic
         lambda gateway, entries, reason: None,

@@ -13,7 +13,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.message import Command
 from schemas.outcome import Outcome
-from schemas.status import DeliveryReported, Fact, NodeReported
+from schemas.status import DeliveryReported, Fact, NodeException, NodeReported
 from signalbox.change_log import ChangeLog
 from signalbox.logs import JsonLines
 
@@ -135,9 +135,6 @@ def test_what_changes_nothing_is_not_logged(caplog: pytest.LogCaptureFixture) ->
     told = ChangeLog()
     told.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"), events=0)])
     told.decided([decided(DELETE, API.subject("acme", "orders"))])
-    told.reported(
-        [NodeReported(organization="acme", name="local", at=timestamp(), node="n-1", connected=True)]
-    )
     assert lines(caplog) == []
 
 
@@ -146,3 +143,69 @@ def test_what_is_reported_is_passed_on(caplog: pytest.LogCaptureFixture) -> None
     ChangeLog().reporting(passed.extend)([delivery("acknowledged")])
     assert [m.fact for m in passed] == ["acknowledged"]
     assert len(lines(caplog)) == 1
+
+
+def node(
+    connection: str, *, connected: bool = True, acknowledged: int | None = None, refuses: str = ""
+) -> NodeReported:
+    return NodeReported(
+        organization="acme",
+        name="local",
+        at=timestamp(),
+        node="n-1",
+        connected=connected,
+        connection=connection,
+        acknowledged=acknowledged,
+        exceptions=(NodeException(deployment=refuses, state="refused"),) if refuses else (),
+    )
+
+
+def test_a_node_is_logged_when_it_connects_has_caught_up_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    told = ChangeLog()
+    for report in (
+        node("c-1"),
+        node("c-1", acknowledged=7, refuses="d-1"),
+        node("c-1", acknowledged=8, refuses="d-1"),
+        node("c-1", acknowledged=9),
+        node("c-1", acknowledged=10),
+        node("c-1", connected=False),
+        node("c-2"),
+    ):
+        told.reported([report])
+    about = {"level": "info", "organization": "acme", "gateway": "local", "node": "n-1"}
+    assert lines(caplog) == [
+        {**about, "message": message}
+        for message in (
+            "node connected",
+            "node caught up to position 7, exceptions: d-1 refused",
+            "node caught up to position 9, exceptions: none",
+            "node disconnected",
+            "node connected",
+        )
+    ]
+
+
+def test_nodes_of_an_earlier_process_that_are_gone_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ChangeLog().reported([node("c-1", connected=False)])
+    assert lines(caplog) == []
+
+
+def test_a_refusal_is_logged_once_by_the_node_that_refused(caplog: pytest.LogCaptureFixture) -> None:
+    told = ChangeLog()
+    told.reported([delivery("refused", reason="bad regex")])
+    told.reported([delivery("refused", "*", "bad regex")])
+    assert [line["node"] for line in lines(caplog)] == ["n-1"]
+
+
+def test_a_refusal_without_a_node_is_logged_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
+    ChangeLog().reported([delivery("refused", "*", "cannot be compiled")])
+    assert [line["node"] for line in lines(caplog)] == ["*"]
+
+
+def test_refused_deployments_are_counted_once_by_gateway() -> None:
+    counted: list[tuple[str, str, int]] = []
+    told = ChangeLog(lambda *about: counted.append(about))
+    told.reported([node("c-1")])
+    told.reported([delivery("refused", f"n-{n}", "bad regex") for n in range(3)])
+    told.reported([delivery("refused", "*", "bad regex")])
+    assert counted == [("acme", "local", 0), ("acme", "local", 1)]

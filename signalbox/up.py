@@ -17,6 +17,7 @@ from rich.console import Console
 from signalbox import logs
 from signalbox.envoy import EnvoyMissing
 from signalbox.first_start import FirstStartFailed
+from signalbox.other_engine import other_engine
 from signalbox.ports import PortUnusable
 from signalbox.sample import CONTEXT
 from signalbox.settings import Settings, SettingsError
@@ -53,6 +54,8 @@ def run_up(settings: Settings) -> int:
     def up(told: Settings, running: Running) -> None:
         settle()
         _welcome(told, time.perf_counter() - began, sample=running.sample_deployed)
+        if note := other_engine(told.data, told.engine):
+            logs.say(note, logging.WARNING)
 
     if settings.engine == "kafka":
         return _run_up_on_kafka(settings, up)

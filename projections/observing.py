@@ -110,8 +110,8 @@ class Observed:
         key = (organization, gateway, name)
         at, connected, connection = data["at"], data["connected"], data.get("connection") or ""
         before = self.nodes.get(key)
-        if before is not None and not connected and before.connected and _other(before, data):
-            return  # an earlier connection has ended
+        if before is not None and not connected and before.connected and before.connection > connection > "":
+            return  # an earlier connection has ended: the ids of connections are in order of time
         new = before is None or not before.connected or (bool(connection) and before.connection != connection)
         withdrawing = self._withdrawing((organization, gateway))
         node = Node(

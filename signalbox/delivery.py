@@ -1,7 +1,7 @@
 """From what proxies answer to status messages, probes and durations."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateways.entry import Cause, Entry
 from schemas.identity import timestamp
@@ -23,7 +23,8 @@ class Delivery:
     that had not acknowledged everything until then. Everything is held until `begin`.
 
     Of a node its connections are kept, the newest last, each with the progress that was reported: what is
-    reported of a node is what its newest connection says.
+    reported of a node is what its newest connection says. When the last one ends, the node is reported as not
+    connected on the latest connection it had: whichever of them a reader knows, it was not made later.
     """
 
     report: Report
@@ -35,6 +36,7 @@ class Delivery:
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
         default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
     )
+    _latest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
 
     def begin(self) -> None:
@@ -51,7 +53,9 @@ class Delivery:
     def connected(self, connection: Connection) -> None:
         if self._hold(lambda: self.connected(connection)):
             return
-        self.proxies.setdefault(_node_of(connection), {})[connection] = None
+        node = _node_of(connection)
+        self.proxies.setdefault(node, {})[connection] = None
+        self._latest[node] = max(self._latest.get(node, ""), connection.id)
         self._node(connection, None)
 
     def disconnected(self, connection: Connection) -> None:
@@ -62,7 +66,8 @@ class Delivery:
         del connections[connection]
         if not connections:
             del self.proxies[_node_of(connection)]
-            self._node(connection, None, connected=False)
+            latest = self._latest.pop(_node_of(connection))
+            self._node(replace(connection, id=latest), None, connected=False)
         elif newest:
             left = next(reversed(connections))
             self._node(left, connections[left])

@@ -12,8 +12,8 @@ MOST_EXCEPTIONS = 100
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One aggregated stream of a proxy, or all its streams of one type each: `gateway` is the gateway's
-    subject, `node` the proxy's id, `id` the connection's, never used again; `agent` is what the proxy runs,
-    such as `envoy 1.40.0`."""
+    subject, `node` the proxy's id, `id` the connection's, never used again and greater than those of earlier
+    connections to the server; `agent` is what the proxy runs, such as `envoy 1.40.0`."""
 
     gateway: str
     node: str

@@ -9,13 +9,14 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import time_ns
 from typing import Protocol, TypeVar
-from uuid import uuid4
 
 import grpc
 import grpc.aio
 
 from gateways.entry import Entry
+from schemas.identity import uuid7
 from xds import rpc
 from xds.observer import Connection, Observer, Progress, Silent, together
 from xds.rpc import Context
@@ -75,6 +76,7 @@ class DiscoveryServer:
         self._server: grpc.aio.Server | None = None
         self._streams: dict[asyncio.Event, _Served] = {}
         self._connections: Counter[Connection] = Counter()
+        self._connected_ms = 0
         self._shared: dict[tuple[str, str], Connection] = {}
         self._stopping = False
         self._ending: set[asyncio.Event] = set()
@@ -239,7 +241,9 @@ class DiscoveryServer:
         key = (node.cluster, node.id)
         connection = self._shared.get(key) if service.type else None
         if connection is None:
-            connection = Connection(*key, str(uuid4()), node.agent)
+            # Later than the one before, also within a millisecond and when the clock was set back.
+            self._connected_ms = max(self._connected_ms + 1, time_ns() // 1_000_000)
+            connection = Connection(*key, uuid7(self._connected_ms), node.agent)
             if service.type:
                 self._shared[key] = connection
             self._observer.connected(connection)

@@ -130,10 +130,8 @@ class NaiveGateway:
 
     def _node(self, position: int, m: NodeReported) -> None:
         before = self.proxies.get(m.node)
-        other = (
-            before is not None and m.connection and before.connection and m.connection != before.connection
-        )
-        if before is not None and before.connected and not m.connected and other:
+        newer = before is not None and m.connection and before.connection > m.connection
+        if before is not None and before.connected and not m.connected and newer:
             return
         leaving = [d for d in self.known for p in self.proxies.values() if p.said.get(d) == "withdrawn"]
         new = before is None or not before.connected or (m.connection and m.connection != before.connection)

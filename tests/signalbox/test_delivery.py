@@ -1,10 +1,15 @@
 """What becomes of proxies' answers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateways.entry import Cause, Entry
+from projections.observing import Observed
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.delivery import Delivery
+from streams.reporting import StatusReporter
+from streams.sqlite.log import SqliteLog
 from xds.observer import Connection, Delivered, Lack, Progress
 
 EAST = "organizations/acme/gateways/east"
@@ -138,3 +143,49 @@ def test_nothing_is_kept_of_a_node_that_has_gone():
         delivery.progressed(connection, Progress(9))
         delivery.disconnected(connection)
     assert delivery.proxies == {}
+
+
+def folded(observed: Observed, messages: Iterable[Status]) -> list[str]:
+    """The connections that the read model holds as connected."""
+    for position, message in enumerate(messages):
+        observed.node_reported(position, message.data())
+    return [node.connection for node in observed.nodes.values() if node.connected]
+
+
+async def test_a_node_whose_connections_end_within_one_append_is_not_connected(tmp_path: Path):
+    for known in (1, 2):
+        for ends in ((FIRST, SECOND), (SECOND, FIRST)):
+            log = await SqliteLog.open(tmp_path / f"{known}-{ends[0].id}")
+            reporter = StatusReporter(log, "/test")
+            heard, observed = Heard(), Observed()
+            delivery = heard.delivery()
+            for connection in (FIRST, SECOND)[:known]:
+                delivery.connected(connection)
+            assert folded(observed, heard.said) == [(FIRST, SECOND)[known - 1].id]
+            heard.said.clear()
+            if known == 1:
+                delivery.connected(SECOND)
+            for connection in ends:
+                delivery.disconnected(connection)
+
+            reporter.report(heard.said)
+            await reporter.flush()
+
+            for record in await log.read("status", 0, 0, 10):
+                observed.node_reported(record.position, record.envelope.data)
+            assert [node.connected for node in observed.nodes.values()] == [False], (known, ends)
+            await log.close()
+
+
+def test_a_server_that_reports_late_does_not_end_a_newer_connection_to_another_server():
+    here, there = Heard(), Heard()
+    old, new = here.delivery(), there.delivery()
+    old.connected(FIRST)
+    new.connected(SECOND)
+    observed = Observed()
+    assert folded(observed, [*here.said, *there.said]) == ["second"]
+    here.said.clear()
+
+    old.disconnected(FIRST)
+
+    assert folded(observed, here.said) == ["second"]

@@ -97,7 +97,7 @@ def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
     calls.publish("pride", specification("/pride", upstream))
     good = calls.deploy("pride")
     running.answered("/pride/items", "pride@1")
-    calls.settled(good)
+    before = calls.settled(good)["facts"]
 
     calls.publish("pride", rejected_by_envoy("/pride", upstream))
     calls.publish("modesty", specification("/modesty", upstream))
@@ -111,6 +111,13 @@ def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
     assert "invalid" in refusal["reason"]
     assert status["facts"]["acknowledged"] is None
     assert running.through("/pride/items")[1] == "pride@1", "the last good revision goes on serving"
+    assert calls.settled(good)["facts"] == before, "going back to it does not change when it was there first"
+    gateway = calls.ask("GET", "/gateways/local").json
+    (refused,) = [r for r in gateway["refusals"] if r["deployment"] == bad]
+    assert refused["refused_by"] == "envoy-1"
+    (node,) = gateway["nodes"]
+    counts = dict(node["deployments"])
+    assert counts.pop("desired") == sum(counts.values())
     assert calls.settled(other)["state"] == "serving"
     running.answered("/modesty/items", "modesty@1")
 

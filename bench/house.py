@@ -93,9 +93,13 @@ class House:
                 [*self.argv(), *options],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "SIGNALBOX_LOGS": "json"},
+                env={**os.environ, **self.environment()},
                 cwd=ROOT,
             )
+
+    def environment(self) -> dict[str, str]:
+        """Variables beside those of this process. JSON logs leave out the greeting."""
+        return {"SIGNALBOX_LOGS": "json"}
 
     def argv(self) -> list[str]:
         return [

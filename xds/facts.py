@@ -15,11 +15,12 @@ LATEST = 1 << 62
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """`lacking` are the deployments that the proxy does not have since it rejected `entry`; without an entry
-    it is being tried again."""
+    it is being tried again. `withheld`: the proxy was not sent it, since another one rejected it."""
 
     entry: Entry | None
     reason: str
     lacking: tuple[Arrival, ...]
+    withheld: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -55,30 +56,34 @@ class Facts:
         if gone:
             self.observer.withdrawn(self.connection, (), gone)
 
-    def quarantined(self, slot: Slot, held: int) -> None:
+    def quarantined(self, slot: Slot, held: int, *, own: bool) -> None:
         """Reports once that the proxy does not get the slot's latest version: it has the last good one, if
-        there is any."""
+        there is any. `own`: the proxy itself rejected it, or what it requires."""
         if slot.current and slot.reason is not None:
             here = slot.current.carried.here
             if slot.offered:
                 lacking = without(here, slot.offered.carried.here)
             else:
                 lacking = here if slot.anew else tuple(slot.current.carried.here_since(held, LATEST))
-            self._refused(slot.current, slot.reason, lacking)
+            self._refused(slot.current, slot.reason, lacking, withheld=not own)
 
     def refused(self, resource: Ready, reason: str, held: int) -> None:
         """Reports once that the proxy does not get this entry."""
         self._refused(resource, reason, tuple(resource.carried.here_since(held, LATEST)))
 
-    def _refused(self, resource: Ready, reason: str, lacking: tuple[Arrival, ...]) -> None:
+    def _refused(
+        self, resource: Ready, reason: str, lacking: tuple[Arrival, ...], *, withheld: bool = False
+    ) -> None:
         entry = resource.entry
         known = self.rejected.get(entry.name)
-        if known and known.entry is entry:
+        if known and known.entry is entry and (withheld or not known.withheld):
             return
         if known:
             lacking += without(among(known.lacking, resource.carried.here), lacking)
-        self.rejected[entry.name] = Rejected(entry, reason, lacking)
-        self.observer.refused(self.connection, [entry], reason, _delivered(lacking, entry.version))
+        why = f"withheld: another node rejected it: {reason}" if withheld else reason
+        self.rejected[entry.name] = Rejected(entry, why, lacking, withheld)
+        rejected = () if withheld else _delivered(lacking, entry.version)
+        self.observer.refused(self.connection, [entry], reason, rejected)
 
     def removal_refused(self, removal: Entry, reason: str) -> None:
         """The proxy rejected a response that also removed something: it still has what it had."""
@@ -114,11 +119,13 @@ class Facts:
         self.rejected.pop(name, None)
 
     def lacking(self, name: str, slot: Slot | None) -> Iterator[Lack]:
-        """The deployments of a resource that the proxy does not have because it rejected them."""
+        """The deployments of a resource that the proxy does not have because it, or another one, rejected
+        them. Those that are withheld are pending."""
         rejected = self.rejected.get(name)
         if rejected and slot and slot.current:
             for arrival in among(rejected.lacking, slot.current.carried.here):
-                yield Lack(arrival.cause.deployment, arrival.position, rejected.reason)
+                reason = None if rejected.withheld else rejected.reason
+                yield Lack(arrival.cause.deployment, arrival.position, reason)
 
 
 def pending(slot: Slot | None, held: int) -> Iterator[Lack]:

@@ -101,7 +101,8 @@ class Observer(Protocol):
         self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
     ) -> None:
         """The proxy does not run these and will not be offered these versions again. `lacking` are the
-        deployments it does not have therefore."""
+        deployments it does not have because it rejected them itself: none when the entry is withheld from it,
+        since another proxy rejected it."""
         ...
 
     def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:

@@ -25,7 +25,8 @@ _SHARED_FRAME = 1 << 20
 class Slot:
     """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
 
-    `reason` is why `current` is quarantined, `because` the required resource whose refusal that was;
+    `reason` is why `current` is quarantined, `because` the required resource whose refusal that was,
+    `rejected_by` the nodes that rejected `current` itself;
     `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
     removed before `current` came, so that what was accepted earlier is no good version to go back to;
     `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
@@ -41,6 +42,7 @@ class Slot:
     removal: Entry | None = None
     reason: str | None = None
     because: Key | None = None
+    rejected_by: frozenset[str] = frozenset()
     pins: frozenset[Key] = frozenset()
     anew: bool = False
     before: Ready | None = None
@@ -221,12 +223,23 @@ class Gateway:
                 return True
         return False
 
-    def refuse(self, slot: Slot, refused: Ready, reason: str) -> bool:
-        """Quarantines `refused`, unless some proxy runs it. Whether it is quarantined now."""
+    def refuse(self, slot: Slot, refused: Ready, reason: str, node: str) -> bool:
+        """Quarantines `refused`, which `node` rejected, unless some proxy runs it. Whether it is quarantined
+        now."""
         if slot.current is not refused or slot.good is refused:
             return False
         if slot.reason is None:
             self._quarantine(slot, reason, None)
+        slot.rejected_by |= {node}
+        return True
+
+    def rejected_by(self, slot: Slot, node: str) -> bool:
+        """Whether `node` itself rejected the quarantined version, or what that requires."""
+        while node not in slot.rejected_by:
+            required = self.slot(slot.because) if slot.because else None
+            if required is None:
+                return False
+            slot = required
         return True
 
     def retry(self, key: Key) -> None:
@@ -349,6 +362,7 @@ class Gateway:
         if slot.reason is not None:
             self._release_pins(slot)
             slot.reason = slot.because = None
+            slot.rejected_by = frozenset()
             del self._quarantined[slot.key]
 
     def _pin(self, slot: Slot) -> None:

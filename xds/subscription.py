@@ -216,7 +216,7 @@ class Subscription:
             if name not in self.pending:
                 offered = slot.offered
                 if offered is not None and self.proofs.get(name) is offered:
-                    self.facts.quarantined(slot, cursor)
+                    self._quarantined(slot, cursor)
                     continue
                 if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
                     refusal = self.refused.get(name)
@@ -257,7 +257,7 @@ class Subscription:
                 continue
             slot = self.slot(name)
             if slot:
-                self.facts.quarantined(slot, held)
+                self._quarantined(slot, held)
             offered = slot.offered if slot else None
             if offered is None or slot is None:
                 keeps = slot is not None and slot.current is not None and not slot.anew
@@ -267,7 +267,7 @@ class Subscription:
             refusal = self.refused.get(name)
             if refusal and refusal[0] == offered.version:
                 self.facts.refused(offered, refusal[1], held)
-                if self.gateway.refuse(slot, offered, refusal[1]):
+                if self.gateway.refuse(slot, offered, refusal[1], self.facts.connection.node):
                     # it had been removed, and has come back as it was
                     self.gateway.wake()
                 if name in self.asked and held == NOTHING:
@@ -418,10 +418,17 @@ class Subscription:
         self._look_at(name)
         if slot is None:
             return False
-        quarantined = self.gateway.refuse(slot, resource, reason)
-        if not quarantined:
+        quarantined = self.gateway.refuse(slot, resource, reason, self.facts.connection.node)
+        if quarantined:
+            # at once: the streams of nodes that are not sent it do not report it
+            self._quarantined(slot, self.pending.get(name, NOTHING))
+        else:
             self.facts.refused(resource, reason, self.pending.get(name, NOTHING))
         return quarantined
+
+    def _quarantined(self, slot: Slot, held: int) -> None:
+        own = self.gateway.rejected_by(slot, self.facts.connection.node)
+        self.facts.quarantined(slot, held, own=own)
 
     def refusal(self, key: Key) -> str | None:
         """Why this node, and perhaps only it, does not take what is offered."""

@@ -86,6 +86,7 @@ def proxies_of(house: House, names_bad: bool) -> list[Proxy]:
 
 def check(house: House, proxies: list[Proxy]) -> None:
     quarantined = {(e.type, e.name): reason for e, reason in house.store.quarantined(GATEWAY)}
+    rejected: set[str] = set()
     for proxy in proxies:
         routes, clusters = proxy.held[ROUTES], proxy.held[CLUSTER]
         for api, (cluster, body) in house.deployed.items():
@@ -105,10 +106,20 @@ def check(house: House, proxies: list[Proxy]) -> None:
         for api, (cluster, body) in house.deployed.items():
             reason = lacks.get(house.deployments[api], "acknowledged")
             if body.startswith("bad") or cluster == "broken":
-                assert reason not in (None, "acknowledged"), f"{proxy.node} is not known to lack {api}"
+                assert reason != "acknowledged", f"{proxy.node} is not known to lack {api}"
+                if reason is not None:
+                    assert proxy.refusals, f"{proxy.node} was never sent {api}"
+                    rejected.add(api)
             else:
                 assert reason == "acknowledged", f"{proxy.node} has {api}: {reason}"
         assert not [body for body in (*routes.values(), *clusters.values()) if body.startswith("bad")]
+    if any(proxy.refusals for proxy in proxies):
+        bad = {
+            a
+            for a, (cluster, body) in house.deployed.items()
+            if body.startswith("bad") or cluster == "broken"
+        }
+        assert rejected == bad, "the node that rejected it says so"
 
 
 def slot(house: House, api: str) -> Slot:

@@ -134,8 +134,8 @@ def test_a_rejected_deployment_is_lacking_alone_and_comes_once_it_is_mended():
     house.take()
     house.store.apply([route("r", "bad", 6, ("d1", "a"), ("d2", "b"))])
     house.settle(proxy, other)
-    assert sorted(house.take()) == [("lacks", NODE, "d2"), ("lacks", "node-2", "d2")]
-    assert lacking(proxy) == lacking(other) == {"d2": "no"}
+    assert house.take() == [("lacks", NODE, "d2")], "node-2 was never sent it"
+    assert (lacking(proxy), lacking(other)) == ({"d2": "no"}, {"d2": None})
     house.store.apply([route("r", "good", 7, ("d1", "a"), ("d2", "b"), ("d3", "c"))])
     house.settle(proxy, other)
     came = {("came", node, deployment) for node in (NODE, "node-2") for deployment in ("d2", "d3")}
@@ -254,3 +254,17 @@ def test_exceptions_of_one_event_that_are_too_many_lower_the_position_below_it()
 def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_one_that_knows_most():
     clusters, routes = Progress(9, (Lack("d1", 3),)), Progress(9)
     assert together([clusters, replace(clusters, listener_refused="no"), routes]) == Progress(9, (), "no")
+
+
+def test_only_the_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_it():
+    house = House()
+    proxy, other = house.proxy(), house.proxy("node-2")
+    house.settle(proxy, other)
+    house.store.apply([entry("CDS", "c", "bad 1"), route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy)
+    house.settle(other)
+    late = house.proxy("node-3")
+    house.settle(late)
+    assert house.take() == [("lacks", NODE, "d1")]
+    assert lacking(proxy) == {"d1": "requires c: no"}
+    assert lacking(other) == lacking(late) == {"d1": None}

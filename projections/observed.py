@@ -10,6 +10,8 @@ from schemas.identity import timestamp
 
 WHOLE = "*"
 """The node of what is reported of a gateway as a whole."""
+TAKEN_BACK = "*"
+"""`Carried.configured` once a gateway as a whole refused what was published last: no deployment."""
 HEARD_SECONDS = 30.0
 """Where nodes send heartbeats, a node that was not heard of for so long is not there."""
 ABSENT_SECONDS = 3600.0

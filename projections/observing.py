@@ -12,6 +12,7 @@ from typing import Any
 from projections.observed import (
     ABSENT_SECONDS,
     MOST_ABSENT,
+    TAKEN_BACK,
     WHOLE,
     Carried,
     CarriedKey,
@@ -167,7 +168,13 @@ class Observed:
         self._taken(delivery, position, at)
 
     def _taken(self, delivery: Delivery, position: int, at: str) -> None:
-        """Some node has it: so it is live, unless what is live is newer and still what is configured."""
+        """Some node has it: so it is live, unless what is live is newer and still what is configured.
+
+        What the gateway took back is not live for the answer that was on its way: a removal follows it.
+        """
+        if delivery.rejected and self._api(delivery).configured == TAKEN_BACK:
+            self.deliveries[delivery[:3]] = delivery
+            return
         self.deliveries[delivery[:3]] = delivery._replace(
             acknowledged_at=delivery.acknowledged_at or at,
             acknowledged_last=at,
@@ -211,8 +218,10 @@ class Observed:
         )
         if delivery.api:
             api = self._api(delivery)
-            if api.configured == delivery.deployment and api.waiting:
-                self._set_carried(api._replace(waiting=False))
+            if api.configured == delivery.deployment:
+                configured = TAKEN_BACK if whole else api.configured
+                if api.waiting or whole:
+                    self._set_carried(api._replace(configured=configured, waiting=False))
         if node is not None:
             self._report(delivery, node, "refused", at, data)
 

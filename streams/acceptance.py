@@ -97,6 +97,12 @@ class Acceptance:
     def anything_pending(self, gateway: str) -> bool:
         return bool(self._pending.get(gateway))
 
+    def in_force(self) -> Iterator[tuple[str, Pending]]:
+        """All pending deployments, with their gateways."""
+        for gateway, of_gateway in self._pending.items():
+            for pending in of_gateway.values():
+                yield gateway, pending
+
     # -- what is decided and put
 
     def deployed(self, gateway: str, cause: Cause, before: Cause | None, position: int) -> None:

@@ -22,19 +22,24 @@ def published(
             if cause not in known:
                 new[entry.gateway, cause] = entry
     return [
-        DeliveryReported(
-            organization=gateway.split("/")[1],
-            name=gateway.split("/")[3],
-            at=timestamp(),
-            deployment=cause.deployment,
-            fact="published",
-            version=entry.version,
-            api=cause.api,
-            revision=cause.revision,
-            position=entry.position,
-        )
+        published_one(gateway, cause, entry.position, entry.version)
         for (gateway, cause), entry in new.items()
     ]
+
+
+def published_one(gateway: str, cause: Cause, position: int, version: str = "") -> DeliveryReported:
+    """A deployment that is on the config topic for a gateway (its subject) because of an event."""
+    return DeliveryReported(
+        organization=gateway.split("/")[1],
+        name=gateway.split("/")[3],
+        at=timestamp(),
+        deployment=cause.deployment,
+        fact="published",
+        version=version,
+        api=cause.api,
+        revision=cause.revision,
+        position=position,
+    )
 
 
 def refused(gateway: str, cause: Cause, reason: str, position: int) -> DeliveryReported:

@@ -22,6 +22,7 @@ from schemas.status import DeliveryReported
 from schemas.upcasting import UnknownSchema
 from streams.config_changes import ConfigChanges, Current, removal
 from streams.config_topic import Putting
+from streams.delivery_reports import published_one
 from streams.group_compiling import CannotCompile, GroupCompiler
 from streams.log import Fault, Log, LogUnavailable, MessageTooLarge, Record
 from streams.parking import parked
@@ -96,6 +97,7 @@ class GatewaySync:
 
     async def run(self) -> None:
         """Follows the events until cancelled. Raises Fenced when another one does."""
+        self._report_pending()
         while True:
             try:
                 await self.log.wait("events", self.partition, self.position)
@@ -106,6 +108,18 @@ class GatewaySync:
             except LogUnavailable as error:
                 logger.error("gateway sync waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _report_pending(self) -> None:
+        """Reports again as published what no node acknowledged.
+
+        The config topic may have been put, and the process killed before its reports were on the log.
+        """
+        self.report(
+            [
+                published_one(gateway, pending.cause, pending.covered - pending.trial)
+                for gateway, pending in self.changes.acceptance.in_force()
+            ]
+        )
 
     async def sync(self, records: Sequence[Record]) -> None:
         """Publishes what these events change. An event that cannot be handled keeps no other one waiting."""

@@ -4,6 +4,7 @@ through again. What the read model of deliveries must agree with."""
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from projections.observed import TAKEN_BACK
 from schemas.message import Message
 from schemas.status import DeliveryReported, NodeReported
 
@@ -92,11 +93,15 @@ class NaiveGateway:
         known.rejected = known.rejected or whole or not known.taken
         if self.configured.get(known.api) == deployment:
             self.waiting.discard(known.api)
+            if whole:
+                self.configured[known.api] = TAKEN_BACK
         if proxy is not None:
             proxy.said[deployment] = "refused"
 
     def _taken(self, position: int, deployment: str) -> None:
         known = self.known[deployment]
+        if known.rejected and self.configured.get(known.api) == TAKEN_BACK:
+            return
         known.taken, known.rejected = True, False
         configured = self.configured.get(known.api) == deployment
         if configured:

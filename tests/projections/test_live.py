@@ -235,3 +235,25 @@ async def test_what_ran_before_is_over_when_its_successor_is_stopped_while_no_no
     assert await live(ask) == []
     assert (await ask.facts_of("acme", ["d1"]))["d1"]["live"] == []
     assert [await live(ask, as_of=at(s)) for s in (3.9, 4)] == [[("local", "orders", 1, "d1")], []]
+
+
+async def test_an_answer_that_was_on_its_way_does_not_bring_back_what_the_gateway_took_back(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    happen(
+        node("n0", True, 1, connection="c0"),
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "published", 2, position=1),
+        delivery("d1", "refused", 3, position=1, node="n0", reason="bad regex"),
+        delivery("d1", "refused", 3, position=1, reason="bad regex"),
+        delivery("d1", "acknowledged", 4, position=1, node="n1", connection="c1"),
+        delivery("d1", "withdrawn", 5, position=1, node="n0", connection="c0"),
+        delivery("d1", "withdrawn", 5, position=1, node="n1", connection="c1"),
+        node("n0", True, 6, connection="c0", acknowledged=9),
+        node("n1", True, 6, connection="c1", acknowledged=9),
+        topic="status",
+    )
+    assert await live(ask) == []
+    found = (await ask.facts_of("acme", ["d1"]))["d1"]
+    assert (found["state"], [r["reason"] for r in found["refusals"]]) == ("refused", ["bad regex"])

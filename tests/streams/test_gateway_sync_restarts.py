@@ -1,5 +1,7 @@
 """Gateway sync that ends at any moment: what was acknowledged, and what was rejected, is not forgotten."""
 
+import asyncio
+
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_answers import Apart, acknowledged, apart, node, refused
 
@@ -170,3 +172,18 @@ async def test_a_status_topic_that_lost_its_end_is_followed_from_where_it_ends(a
     await apart.start()
     await apart.say(refused(apart.routes("orders"), "d2"), refused(apart.routes("orders"), "d2"))
     assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_what_was_put_and_not_reported_before_a_kill_is_reported_as_published(apart: Apart):
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    await apart.say(acknowledged(apart.routes("orders"), "d1"))
+    await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
+    position = apart.routes("orders").position
+    await apart.start()
+    apart.reports.clear()
+    following = asyncio.create_task(apart.sync.run())
+    await asyncio.wait([following], timeout=0)
+    following.cancel()
+    assert [(r.deployment, r.fact, r.revision, r.position) for r in apart.reports] == [
+        ("d2", "published", 2, position)
+    ]

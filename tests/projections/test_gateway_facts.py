@@ -135,6 +135,33 @@ async def test_what_a_node_refused_and_was_taken_back_is_withheld(happen: Happen
     assert found.nodes == {"n1": {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 1}}
 
 
+async def test_a_node_that_was_never_sent_what_another_rejected_has_not_refused_it(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    withheld = [{"deployment": "d1", "state": "pending", "reason": ""}]
+    happen(
+        node("n1", True, 1, connection="c1", acknowledged=0),
+        node("n2", True, 1, connection="c2", acknowledged=0),
+        delivery("d1", "published", 2, position=3),
+        delivery("d1", "refused", 3, position=3, node="n1", connection="c1", reason="bad regex"),
+        node("n2", True, 4, connection="c2", acknowledged=3, exceptions=withheld),
+        topic="status",
+    )
+
+    found = await ask.gateway_facts("acme", "local")
+
+    (refusal,) = found.refusals
+    assert (refusal["nodes"], refusal["refused_by"], refusal["reason"]) == (1, "n1", "bad regex")
+    assert found.nodes == {
+        "n1": {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 0},
+        "n2": {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 1},
+    }
+    facts = await ask.deployment_facts("acme", "d1")
+    assert facts is not None
+    assert (facts["state"], [r["node"] for r in facts["refusals"]]) == ("refused", ["n1"])
+
+
 async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels):
     names = [f"d{i}" for i in range(MOST_REFUSALS + 5)]
     happen(*map(started, names))

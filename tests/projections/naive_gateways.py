@@ -16,6 +16,12 @@ class Proxy:
     acknowledged: int = 0
     said: dict[str, str] = field(default_factory=dict[str, str])
     """By deployment, what it answered itself and is not covered by `acknowledged`."""
+    at: dict[str, int] = field(default_factory=dict[str, int])
+    """By deployment, where that was published when it answered."""
+
+    def say(self, deployment: str, state: str, position: int) -> None:
+        self.said[deployment] = state
+        self.at[deployment] = position
 
 
 @dataclass
@@ -74,16 +80,16 @@ class NaiveGateway:
                 if proxy is not None:
                     for other, said in list(proxy.said.items()):
                         about = self.known[other]
-                        older = about.position <= known.position
+                        older = proxy.at[other] <= known.position
                         if other != m.deployment and about.api == m.api and (said == "acknowledged" or older):
                             del proxy.said[other]
-                    proxy.said[m.deployment] = "acknowledged"
+                    proxy.say(m.deployment, "acknowledged", known.position)
                 self._taken(position, m.deployment)
             case "refused":
                 self._refused(m.deployment, proxy, whole=m.node == "*")
             case "withdrawn":
                 if proxy is not None:
-                    proxy.said[m.deployment] = "withdrawn"
+                    proxy.say(m.deployment, "withdrawn", known.position)
                 self._withdrawn(position, m.deployment, certainly=m.node == "*")
             case _:
                 pass
@@ -96,7 +102,7 @@ class NaiveGateway:
             if whole:
                 self.configured[known.api] = TAKEN_BACK
         if proxy is not None:
-            proxy.said[deployment] = "refused"
+            proxy.say(deployment, "refused", known.position)
 
     def _taken(self, position: int, deployment: str) -> None:
         known = self.known[deployment]
@@ -157,12 +163,15 @@ class NaiveGateway:
         exceptions = {e.deployment: e.state for e in m.exceptions}
         before = dict(proxy.said)
         for deployment in list(proxy.said):
-            if self.known[deployment].position <= m.acknowledged:
+            if proxy.at[deployment] <= m.acknowledged:
                 del proxy.said[deployment]
         for deployment, state in exceptions.items():
-            if state == "refused" and before.get(deployment) != "refused":
+            if before.get(deployment) == state:
+                proxy.said[deployment] = state
+                continue
+            if state == "refused":
                 self._refused(deployment, proxy, whole=False)
-            proxy.said[deployment] = state
+            proxy.say(deployment, state, self.known[deployment].position)
         for api in sorted(self.waiting):
             deployment = self.configured[api]
             known = self.known[deployment]

@@ -93,11 +93,11 @@ class House:
                 [*self.argv(), *options],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment()},
+                env={**os.environ, **self.extra_environment()},
                 cwd=ROOT,
             )
 
-    def environment(self) -> dict[str, str]:
+    def extra_environment(self) -> dict[str, str]:
         """Variables beside those of this process. JSON logs leave out the greeting."""
         return {"SIGNALBOX_LOGS": "json"}
 

@@ -19,7 +19,7 @@ BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.
 class AsMakeUp(House):
     """Started as `make up` does, but for the ports and the data directory."""
 
-    def environment(self) -> dict[str, str]:
+    def extra_environment(self) -> dict[str, str]:
         return {"SIGNALBOX_LOGS": ""}
 
     def argv(self) -> list[str]:

@@ -76,7 +76,7 @@ def test_an_api_comes_alive_through_all_roles_and_each_stops_in_order(
 class UpOnKafka(House):
     """As `make up ENGINE=kafka` starts it, but for the ports and the data directory."""
 
-    def environment(self) -> dict[str, str]:
+    def extra_environment(self) -> dict[str, str]:
         return {"SIGNALBOX_LOGS": ""}
 
     def argv(self) -> list[str]:

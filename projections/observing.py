@@ -94,7 +94,8 @@ class Observed:
         at = data["at"]
         fact = data["fact"]
         if fact == "published":
-            self._published(delivery, at, data)
+            if not _repeated(before, data):
+                self._published(delivery, at, data)
         elif fact == "acknowledged":
             self._acknowledged(delivery, node, position, at, data)
         elif fact == "refused":
@@ -389,6 +390,13 @@ class Observed:
                 *api[:3], api.valid_from, api.live, api.live_revision, position, api.since, until
             )
             self.intervals[interval[:4]] = interval
+
+
+def _repeated(delivery: Delivery, data: Mapping[str, Any]) -> bool:
+    """Whether this was published already because of the same event: gateway sync reports it again when it
+    starts, since it cannot know whether its report was on the log."""
+    position = data.get("position") or 0
+    return delivery.published_at is not None and not delivery.rejected and 0 < position <= delivery.position
 
 
 def _other(node: Node, data: Mapping[str, Any]) -> bool:

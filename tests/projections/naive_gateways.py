@@ -28,6 +28,7 @@ class Proxy:
 class Known:
     api: str
     position: int = 0
+    published: bool = False
     taken: bool = False
     rejected: bool = False
 
@@ -70,9 +71,11 @@ class NaiveGateway:
         if proxy is not None and not proxy.connected:
             proxy = None
         known = self.known.setdefault(m.deployment, Known(m.api))
+        repeated = known.published and not known.rejected and 0 < m.position <= known.position
         known.position = max(known.position, m.position)
         match m.fact:
-            case "published":
+            case "published" if not repeated:
+                known.published = True
                 known.taken = known.rejected = False
                 self.configured[m.api] = m.deployment
                 self.waiting.add(m.api)

@@ -257,3 +257,18 @@ async def test_an_answer_that_was_on_its_way_does_not_bring_back_what_the_gatewa
     assert await live(ask) == []
     found = (await ask.facts_of("acme", ["d1"]))["d1"]
     assert (found["state"], [r["reason"] for r in found["refusals"]]) == ("refused", ["bad regex"])
+
+
+async def test_what_is_reported_as_published_again_for_the_same_event_changes_nothing(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "published", 2, position=1, version="v"),
+        delivery("d1", "acknowledged", 3, position=1, node="n1", connection="c1"),
+        topic="status",
+    )
+    before = await ask.facts_of("acme", ["d1"])
+    happen(delivery("d1", "published", 9, position=1), topic="status")
+    assert await ask.facts_of("acme", ["d1"]) == before

@@ -247,10 +247,11 @@ def _repeated(one: Sent, calls: Calls) -> Reply | None:
 
 
 def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> None:
-    """Envoy serves what was deployed last, and every deployment in force is acknowledged; of revisions that
-    Envoy rejects, they are refused and it serves the last good one."""
+    """Envoy serves what was deployed last, and every deployment of the callers in force is acknowledged; of
+    revisions that Envoy rejects, they are refused and it serves the last good one."""
     calls = house.calls()
-    active = [item for item in calls.all("deployments") if item["state"] == "active"]
+    theirs = {caller.api for caller in callers}
+    active = [i for i in calls.all("deployments") if i["state"] == "active" and i["api"] in theirs]
     bad = {(caller.api, revision) for caller in callers for revision in caller.bad}
     for item in active:
         name = item["name"]

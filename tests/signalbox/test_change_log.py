@@ -64,7 +64,8 @@ def delivery(fact: Fact, node: str = "n-1", reason: str = "") -> DeliveryReporte
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    written = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    ours = [record for record in caplog.records if record.name == "signalbox.changes"]
+    written = [json.loads(JsonLines().format(record)) for record in ours]
     return [{k: v for k, v in line.items() if k not in ("time", "logger")} for line in written]
 
 

@@ -23,7 +23,6 @@ from signalbox.devservers.postgres import DevPostgres
 from signalbox.roles.projector import MODELS
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
-from streams.kafka.settings import KafkaSettings
 
 CALLERS = 3
 LONGEST_PAUSE = 0.5
@@ -142,8 +141,7 @@ async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list
     """The chain holds, every outcome was sent, and the read models are what a rebuild makes."""
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="signalbox-rebuilt-") as work:
-        settings = KafkaSettings(bootstrap=house.environment["SIGNALBOX_KAFKA"], partitions=house.partitions)
-        log = await KafkaLog.open(settings, Path(work, "index"))
+        log = await KafkaLog.open(house.kafka_settings, Path(work, "index"))
         try:
             reports = [await verify(log, p) for p in range(log.partitions)]
             faults += [f"the chain breaks: {r.broken}" for r in reports if r.broken is not None]

@@ -17,7 +17,6 @@ from schemas.project import DefineProject
 from streams.deciding import Decider
 from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
-from streams.kafka.settings import KafkaSettings
 from streams.log import Record
 from streams.snapshots import OWNER
 
@@ -55,9 +54,8 @@ async def opened(house: Scattered) -> AsyncIterator[KafkaLog]:
     secrets = house.data / "secrets"
     secrets.mkdir(exist_ok=True)
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
-    settings = KafkaSettings(bootstrap=house.environment["SIGNALBOX_KAFKA"], partitions=house.partitions)
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
-        log = await KafkaLog.open(settings, Path(work), authority=authority)
+        log = await KafkaLog.open(house.kafka_settings, Path(work), authority=authority)
         try:
             yield log
         finally:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.calls import until
@@ -17,6 +17,8 @@ from bench.connection import Connection
 from bench.house import ROOT, House, free_port, upstream
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
+from signalbox.settings import kafka_environment
+from streams.kafka.settings import KafkaSettings
 
 ROLES = ("decider", "gateway-sync", "projector", "xds", "envoy", "api")
 
@@ -109,14 +111,19 @@ class Scattered(House):
 
     def serve(self) -> None:
         """Starts Kafka and PostgreSQL."""
+        self.kafka.start()
         self.environment = {
             **os.environ,
-            "SIGNALBOX_KAFKA": self.kafka.start(),
-            "SIGNALBOX_KAFKA_PARTITIONS": str(self.partitions),
-            "SIGNALBOX_KAFKA_SESSION_TIMEOUT_MS": str(self.session_timeout_ms),
+            **kafka_environment(self.kafka_settings),
             "SIGNALBOX_POSTGRES": self.postgres.start(),
             "SIGNALBOX_LOGS": "json",
         }
+
+    @property
+    def kafka_settings(self) -> KafkaSettings:
+        """How a client reaches the broker, once `serve` has started it."""
+        access, timeout = self.kafka.access, self.session_timeout_ms
+        return replace(access, partitions=self.partitions, session_timeout_ms=timeout)
 
     def start(self, role: str, name: str = "") -> RoleProcess:
         """Starts a process of `role` without waiting for it; again when it ran before."""

@@ -22,6 +22,15 @@ TOKEN = os.environ["SIGNALBOX_COMMAND_TOKEN"]
 ORGANIZATION = os.environ.get("SIGNALBOX_ORG", "default")
 SECONDS = 30.0
 
+CONNECTION: dict[str, str] = {"bootstrap_servers": KAFKA}
+if mechanism := os.environ.get("SIGNALBOX_KAFKA_MECHANISM"):
+    CONNECTION |= {  # with TLS: SASL_SSL, and an ssl_context
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": os.environ["SIGNALBOX_KAFKA_USERNAME"],
+        "sasl_plain_password": os.environ["SIGNALBOX_KAFKA_PASSWORD"],
+    }
+
 
 def command(verb: str, **data: object) -> CloudEvent:
     attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/shop", "authorization": TOKEN}
@@ -36,10 +45,8 @@ async def main(upstream: str) -> None:
         "backends": [{"upstream": "main"}],
         "operations": [{"method": "GET", "path": "/*"}],
     }
-    outcomes = AIOKafkaConsumer(
-        f"{PREFIX}.outcomes", bootstrap_servers=KAFKA, isolation_level="read_committed"
-    )
-    producer = AIOKafkaProducer(bootstrap_servers=KAFKA)
+    outcomes = AIOKafkaConsumer(f"{PREFIX}.outcomes", isolation_level="read_committed", **CONNECTION)
+    producer = AIOKafkaProducer(**CONNECTION)
     await outcomes.start()
     try:
         await producer.start()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from signalbox import logs
 from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka_access import with_access
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.settings import Settings, postgres_url
 
@@ -21,7 +22,8 @@ def own_servers(settings: Settings) -> Generator[Settings]:
             _say("Kafka")
             kafka = DevKafka(settings.data / "kafka")
             servers.callback(kafka.stop)
-            settings = replace(settings, kafka=replace(settings.kafka, bootstrap=kafka.start()))
+            kafka_settings = with_access(settings.kafka, kafka.directory, kafka.start())
+            settings = replace(settings, kafka=kafka_settings, kafka_clients=kafka.environment_file)
         if not settings.postgres:
             _say("PostgreSQL")
             postgres = DevPostgres(settings.data / "postgres")

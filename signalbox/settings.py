@@ -69,6 +69,8 @@ class Settings:
     own_signing_key: Path | None = None
     own_trusted_keys: Path | None = None
     health: Address | None = None
+    kafka_clients: Path | None = None
+    """A file that tells a shell how to reach the Kafka that `up` started."""
     first_start: bool = False
     """Role `api` sees to it that there is something to begin with."""
 
@@ -185,6 +187,31 @@ def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings:
     if found.key and not found.certificate:
         raise SettingsError("SIGNALBOX_KAFKA_KEY needs SIGNALBOX_KAFKA_CERTIFICATE beside it.")
     return found
+
+
+def kafka_environment(settings: KafkaSettings) -> dict[str, str]:
+    """The variables that say how to reach Kafka and what its topics are called; no defaults."""
+    known = NO_KAFKA
+    values = {
+        "": settings.bootstrap,
+        "_PREFIX": settings.prefix if settings.prefix != known.prefix else "",
+        "_PARTITIONS": _changed(settings.partitions, known.partitions),
+        "_REPLICATION": _changed(settings.replication, known.replication),
+        "_SESSION_TIMEOUT_MS": _changed(settings.session_timeout_ms, known.session_timeout_ms),
+        "_MAX_MESSAGE": _changed(settings.max_message, known.max_message),
+        "_TLS": "on" if settings.tls else "",
+        "_CA": settings.ca,
+        "_CERTIFICATE": settings.certificate,
+        "_KEY": settings.key,
+        "_MECHANISM": settings.mechanism,
+        "_USERNAME": settings.username,
+        "_PASSWORD": settings.password,
+    }
+    return {f"SIGNALBOX_KAFKA{name}": value for name, value in values.items() if value}
+
+
+def _changed(value: int, default: int) -> str:
+    return "" if value == default else str(value)
 
 
 def postgres_url(text: str) -> str:

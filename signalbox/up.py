@@ -192,6 +192,8 @@ def _welcome(settings: Settings, seconds: float, *, sample: bool) -> None:
         rows.insert(1, ("xDS", f"{settings.xds}  (--no-envoy: connect your own)"))
     if settings.kafka.bootstrap:
         rows.append(("Kafka", settings.kafka.bootstrap))
+    if settings.kafka_clients is not None:
+        rows.append(("clients", f". {settings.kafka_clients}  (for Java: client.properties beside it)"))
     if settings.postgres and urlsplit(settings.postgres).password is None:
         rows.append(("database", settings.postgres))
     for name, value in rows:

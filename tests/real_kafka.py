@@ -3,6 +3,7 @@
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,16 +51,16 @@ def kafka_settings(kafka_settings_of: Callable[[int], KafkaSettings]) -> KafkaSe
 
 
 @pytest.fixture
-def kafka_settings_of(kafka_broker: str) -> Callable[[int], KafkaSettings]:
+def kafka_settings_of(shared_kafka: DevKafka) -> Callable[[int], KafkaSettings]:
     """Makes settings with another number of partitions; each call has topics of its own."""
-    return lambda partitions: settings_for(kafka_broker, partitions)
+    return lambda partitions: settings_for(shared_kafka, partitions)
 
 
 @pytest.fixture
 def own_kafka(kafka_files: Path, tmp_path: Path) -> Iterator[DevKafka]:
     """A broker that is started and belongs to this test, to be killed and started again.
 
-    `settings_for(own_kafka.start())` are its settings: `start` answers where it is while it runs.
+    `settings_for(own_kafka)` are its settings.
     """
     broker = DevKafka(tmp_path / "kafka")
     try:
@@ -69,6 +70,7 @@ def own_kafka(kafka_files: Path, tmp_path: Path) -> Iterator[DevKafka]:
         broker.kill()
 
 
-def settings_for(bootstrap: str, partitions: int = 1) -> KafkaSettings:
-    """Topics nobody else has."""
-    return KafkaSettings(bootstrap=bootstrap, prefix=f"test-{uuid.uuid4().hex[:12]}", partitions=partitions)
+def settings_for(broker: DevKafka, partitions: int = 1) -> KafkaSettings:
+    """Topics nobody else has, on a broker that is started unless it runs."""
+    broker.start()
+    return replace(broker.access, prefix=f"test-{uuid.uuid4().hex[:12]}", partitions=partitions)

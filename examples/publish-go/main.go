@@ -16,6 +16,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 var (
@@ -42,12 +44,18 @@ func main() {
 }
 
 func connection() []kgo.Opt {
-	return []kgo.Opt{
-		kgo.SeedBrokers(kafka),
-		// TLS and SASL:
-		// kgo.DialTLSConfig(&tls.Config{RootCAs: pool}), // and Certificates, for mutual TLS
-		// kgo.SASL(scram.Auth{User: "billing", Pass: password}.AsSha512Mechanism()),
+	// TLS and SASL: kgo.DialTLSConfig(&tls.Config{RootCAs: pool}) too, with Certificates for mutual TLS.
+	options := []kgo.Opt{kgo.SeedBrokers(kafka)}
+	user, password := os.Getenv("SIGNALBOX_KAFKA_USERNAME"), os.Getenv("SIGNALBOX_KAFKA_PASSWORD")
+	switch os.Getenv("SIGNALBOX_KAFKA_MECHANISM") {
+	case "PLAIN":
+		options = append(options, kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism()))
+	case "SCRAM-SHA-256":
+		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha256Mechanism()))
+	case "SCRAM-SHA-512":
+		options = append(options, kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha512Mechanism()))
 	}
+	return options
 }
 
 func defineProject(ctx context.Context, project string) (bool, error) {

@@ -110,14 +110,17 @@ public final class PublishCommand {
     private static Properties connection() {
         var settings = new Properties();
         settings.put("bootstrap.servers", KAFKA);
-        // TLS and SASL:
-        // settings.put("security.protocol", "SASL_SSL");
-        // settings.put("ssl.truststore.type", "PEM");
-        // settings.put("ssl.truststore.location", "ca.pem");
-        // settings.put("sasl.mechanism", "SCRAM-SHA-512");
-        // settings.put("sasl.jaas.config", "org.apache.kafka.common.security.scram.ScramLoginModule required "
-        //     + "username=\"billing\" password=\"…\";");
-        // mutual TLS: "SSL", ssl.keystore.type=PEM, ssl.keystore.location=client.pem
+        // TLS and SASL: "SASL_SSL" below, and for an own authority ssl.truststore.type=PEM,
+        // ssl.truststore.location=ca.pem; for mutual TLS "SSL", ssl.keystore.type=PEM,
+        // ssl.keystore.location=client.pem
+        var mechanism = setting("SIGNALBOX_KAFKA_MECHANISM", "");
+        if (!mechanism.isEmpty()) {
+            var module = mechanism.equals("PLAIN") ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
+            settings.put("security.protocol", "SASL_PLAINTEXT");
+            settings.put("sasl.mechanism", mechanism);
+            settings.put("sasl.jaas.config", "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";"
+                .formatted(module, setting("SIGNALBOX_KAFKA_USERNAME", ""), setting("SIGNALBOX_KAFKA_PASSWORD", "")));
+        }
         return settings;
     }
 

@@ -14,15 +14,17 @@ const {
   SIGNALBOX_KAFKA_PREFIX: prefix = 'signalbox',
   SIGNALBOX_ORG: organization = 'default',
   SIGNALBOX_COMMAND_TOKEN: token = '',
+  SIGNALBOX_KAFKA_MECHANISM: mechanism,
+  SIGNALBOX_KAFKA_USERNAME: username,
+  SIGNALBOX_KAFKA_PASSWORD: password,
 } = process.env
 
 const kafka = new Kafka({
   clientId: 'billing',
   brokers: SIGNALBOX_KAFKA.split(','),
   logLevel: logLevel.ERROR,
-  // TLS and SASL:
-  // ssl: { ca: [readFileSync('ca.pem')] },          // and key, cert, for mutual TLS
-  // sasl: { mechanism: 'scram-sha-512', username: 'billing', password },
+  // TLS and SASL: ssl: { ca: [readFileSync('ca.pem')] } too, and key, cert, for mutual TLS
+  sasl: mechanism && { mechanism: mechanism.toLowerCase(), username, password },
 })
 
 async function defineProject(project) {

@@ -40,13 +40,17 @@ def kafka(data: str | None, port: int | None, heap: str) -> int:
     """Run an Apache Kafka until Ctrl-C.
 
     \b
-    The first start downloads it (45 MB). What it prints is for the programs that use it:
+    The first start downloads it (45 MB). Clients need its password, which is made at the first start:
+      . DIR/kafka/environment          for Signalbox and the example programs
+      DIR/kafka/client.properties      for Java clients and Kafka's own programs
+    It prints where it listens:
       SIGNALBOX_KAFKA=127.0.0.1:PORT
     """
     from signalbox.devservers.kafka import DevKafka
 
     server = DevKafka(_data(data, "kafka"), port, heap=heap)
-    return _run(server, lambda bootstrap: bootstrap)
+    hint = f"Clients: `. {server.environment_file}`, or {server.client_properties} for Java."
+    return _run(server, lambda bootstrap: bootstrap, hint)
 
 
 @dev.command()
@@ -56,8 +60,8 @@ def postgres(data: str | None, port: int | None) -> int:
     """Run a PostgreSQL until Ctrl-C.
 
     \b
-    It is reached over a Unix socket that only you can open; with --port also over TCP, with a password
-    that is made at the first start (DIR/postgres/password). What it prints is for the programs that use it:
+    It is reached over a Unix socket, with --port also over TCP, with a password that is made at the first
+    start (DIR/postgres/password). What it prints is for the programs that use it:
       SIGNALBOX_POSTGRES=URL
     """
     from signalbox.devservers.postgres import DevPostgres
@@ -70,8 +74,9 @@ def _data(directory: str | None, name: str) -> Path:
     return Path(directory or os.environ.get("SIGNALBOX_DATA") or ".signalbox") / name
 
 
-def _run(server: "DevServer", told: Callable[[str], str]) -> int:
-    """Until SIGINT or SIGTERM; `told` makes of the server's address what its users are to take."""
+def _run(server: "DevServer", told: Callable[[str], str], hint: str = "") -> int:
+    """Until SIGINT or SIGTERM; `told` makes of the server's address what its users are to take, `hint` says
+    what else they need."""
     from signalbox.devservers.faults import DevServerError
     from signalbox.ports import PortUnusable
 
@@ -89,6 +94,8 @@ def _run(server: "DevServer", told: Callable[[str], str]) -> int:
     click.echo(
         f"{server.name} runs, with its data and its log in {server.directory}. Stop it with Ctrl-C.", err=True
     )
+    if hint:
+        click.echo(hint, err=True)
     click.echo(f"{server.variable}={shlex.quote(told(address))}")
     while not over.wait(POLL):
         if not server.running:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED
 from signalbox.cli.check import Check
+from signalbox.devservers.kafka_access import PASSWORD, with_access
 from signalbox.settings import Settings
 from streams.kafka.fetching import Fetching
 from streams.kafka.inspecting import Cluster, Group, describe
@@ -67,7 +68,8 @@ def _with_own_servers(settings: Settings) -> Settings:
     """Where `signalbox up` in the same directory has started what nobody named."""
     kafka, postgres = (_address(settings.data / name) for name in ("kafka", "postgres"))
     if kafka and not settings.kafka.bootstrap:
-        settings = replace(settings, kafka=replace(settings.kafka, bootstrap=kafka))
+        # It has run, so there is a password: none is made here.
+        settings = replace(settings, kafka=with_access(settings.kafka, settings.data / "kafka", kafka))
     if postgres and not settings.postgres:
         settings = replace(settings, postgres=postgres)
     return settings
@@ -75,6 +77,8 @@ def _with_own_servers(settings: Settings) -> Settings:
 
 def _address(directory: Path) -> str:
     """Empty when no server runs in `directory`."""
+    if not (directory / PASSWORD).exists():
+        return ""
     try:
         return (directory / "address").read_text().strip()
     except OSError:

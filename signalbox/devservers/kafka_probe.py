@@ -1,25 +1,68 @@
-"""Whether a Kafka answers: one request of its protocol, so that no client library is needed."""
+"""Whether a Kafka answers: some requests of its protocol, so that no client library is needed."""
 
 import socket
 import struct
+from typing import Literal
 
-METADATA, VERSION = 3, 1
+from signalbox.devservers.scram import Scram, ScramFailed
+
+METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE = 3, 17, 36
 TIMEOUT = 2.0
 
+State = Literal["away", "refused", "serves"]
 
-def serves(host: str, port: int) -> bool:
-    """Whether the broker there has a live broker and a controller to tell clients about."""
-    # Request header v1: key, version, correlation id, client id; body: no topics.
-    body = struct.pack(">hhih", METADATA, VERSION, 1, -1) + struct.pack(">i", 0)
+
+def probe(host: str, port: int, username: str = "", password: str = "") -> State:
+    """`serves` when the broker there has a live broker and a controller to tell clients about, `refused` when
+    it does not take the user (SCRAM-SHA-256; without a name, none is given)."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
             connection.settimeout(TIMEOUT)
-            connection.sendall(struct.pack(">i", len(body)) + body)
-            (size,) = struct.unpack(">i", _exactly(connection, 4))
-            answer = _exactly(connection, size)
-    except OSError:
-        return False
-    return live(answer)
+            if username:
+                _authenticate(connection, Scram(username, password))
+            # No topics.
+            answer = _ask(connection, METADATA, 1, struct.pack(">i", 0))
+    except ScramFailed:
+        return "refused"
+    except (OSError, struct.error):
+        return "away"
+    return "serves" if live(answer) else "away"
+
+
+def serves(host: str, port: int, username: str = "", password: str = "") -> bool:
+    """Whether a client with this user can work there."""
+    return probe(host, port, username, password) == "serves"
+
+
+def _authenticate(connection: socket.socket, scram: Scram) -> None:
+    """Raises ScramFailed, OSError, struct.error."""
+    mechanism = scram.MECHANISM.encode()
+    shaken = _ask(connection, SASL_HANDSHAKE, 1, struct.pack(">h", len(mechanism)) + mechanism)
+    (code,) = struct.unpack_from(">h", shaken, 4)
+    if code:
+        raise ScramFailed(f"the broker does not take {scram.MECHANISM}")
+    challenge = _sasl(connection, scram.first())
+    scram.verify(_sasl(connection, scram.final(challenge)))
+
+
+def _sasl(connection: socket.socket, message: bytes) -> bytes:
+    """What the broker answers to a SASL message. Raises ScramFailed, OSError, struct.error."""
+    answer = _ask(connection, SASL_AUTHENTICATE, 0, struct.pack(">i", len(message)) + message)
+    code, text = struct.unpack_from(">hh", answer, 4)
+    if code:
+        raise ScramFailed(answer[8 : 8 + max(0, text)].decode(errors="replace"))
+    at = 8 + max(0, text)
+    (size,) = struct.unpack_from(">i", answer, at)
+    return answer[at + 4 : at + 4 + size]
+
+
+def _ask(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
+    """The answer to a request, with its correlation id. Raises OSError when the connection ends."""
+    # Request header v1: key, version, correlation id, client id.
+    request = struct.pack(">hhih", key, version, 1, -1) + body
+    connection.sendall(struct.pack(">i", len(request)) + request)
+    (size,) = struct.unpack(">i", _exactly(connection, 4))
+    return _exactly(connection, size)
 
 
 def live(answer: bytes) -> bool:

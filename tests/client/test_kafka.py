@@ -102,11 +102,11 @@ async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
     """With the CloudEvents SDK and aiokafka, and without a schema."""
     consumer = AIOKafkaConsumer(
         kafka_settings.topic("outcomes"),
-        bootstrap_servers=kafka_settings.bootstrap,
+        **kafka_settings.client(),
         isolation_level="read_committed",
         auto_offset_reset="earliest",
     )
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_settings.bootstrap)
+    producer = AIOKafkaProducer(**kafka_settings.client())
     await producer.start()
     await consumer.start()
     try:
@@ -177,7 +177,7 @@ async def test_an_outcome_of_a_later_version_is_read_with_the_schema_that_signal
 
 
 async def test_a_broker_that_restarts_is_waited_for(own_kafka: DevKafka, tmp_path: Path) -> None:
-    settings = settings_for(own_kafka.start())
+    settings = settings_for(own_kafka)
     async with over_kafka(settings, tmp_path) as made, made.client() as billing:
         own_kafka.kill()
         waiting = asyncio.create_task(billing.execute(SHOP, seconds=60))

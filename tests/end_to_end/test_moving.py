@@ -16,6 +16,7 @@ from bench.calls import specification
 from bench.house import ROOT, House
 from projections.catalogue import READ_MODELS
 from projections.store import Store, live, open_store
+from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.projecting import ProjectionRunner
@@ -27,9 +28,7 @@ WITHIN = 30.0
 def environment(kafka_settings: KafkaSettings, postgres_url: str) -> Mapping[str, str]:
     return {
         **os.environ,
-        "SIGNALBOX_KAFKA": kafka_settings.bootstrap,
-        "SIGNALBOX_KAFKA_PREFIX": kafka_settings.prefix,
-        "SIGNALBOX_KAFKA_PARTITIONS": "1",
+        **kafka_environment(kafka_settings),
         "SIGNALBOX_POSTGRES": postgres_url,
     }
 

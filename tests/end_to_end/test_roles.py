@@ -12,7 +12,8 @@ import pytest
 from bench.calls import specification, until
 from bench.house import House
 from bench.scattered import ROLES, Scattered
-from signalbox.devservers.kafka_probe import serves
+from signalbox.devservers.kafka_probe import probe
+from signalbox.settings import kafka_environment
 from streams.kafka.inspecting import describe
 from streams.kafka.settings import KafkaSettings
 
@@ -29,9 +30,7 @@ class OnSharedServers(Scattered):
     def serve(self) -> None:
         self.environment = {
             **os.environ,
-            "SIGNALBOX_KAFKA": self.settings.bootstrap,
-            "SIGNALBOX_KAFKA_PREFIX": self.settings.prefix,
-            "SIGNALBOX_KAFKA_PARTITIONS": str(self.settings.partitions),
+            **kafka_environment(self.settings),
             "SIGNALBOX_POSTGRES": self.url,
             "SIGNALBOX_LOGS": "json",
         }
@@ -94,10 +93,12 @@ def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
         kafka = (house.data / "kafka" / "address").read_text().strip()
         said = house.log()
         assert f"  Kafka    {kafka}" in said, "who publishes commands is told where"
+        assert f"  clients  . {house.data}/kafka/environment" in said, "and how to connect"
+        assert (house.data / "kafka" / "password").read_text().strip() not in said
         assert "  database postgresql+psycopg://" in said
         assert house.down() == 0, house.log()
         host, _, port = kafka.rpartition(":")
-        assert not serves(host, int(port))
+        assert probe(host, int(port)) == "away"
         assert house.through("/hello/you")[0] == 0
 
         # What was decided is there at the next start, and the sample is not published twice.

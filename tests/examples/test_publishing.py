@@ -11,6 +11,7 @@ import pytest
 
 from bench.house import ROOT
 from signalbox.devservers.kafka_jars import VERSION as KAFKA_VERSION
+from signalbox.settings import kafka_environment
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, over_kafka, service_token
 from tests.toolchains import BUILD_SECONDS, build_go, download, run, tool
@@ -59,8 +60,7 @@ async def test_a_program_publishes_a_command_and_prints_its_outcome(
     into.mkdir()
     program = await prepare(kafka_files, into)
     environment = {
-        "SIGNALBOX_KAFKA": kafka_settings.bootstrap,
-        "SIGNALBOX_KAFKA_PREFIX": kafka_settings.prefix,
+        **kafka_environment(kafka_settings),
         "SIGNALBOX_ORG": ORGANIZATION,
     }
     async with over_kafka(kafka_settings, tmp_path) as served:

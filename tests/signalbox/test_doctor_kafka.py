@@ -108,4 +108,5 @@ def test_keys_are_looked_at(tmp_path: Path) -> None:
 def test_the_servers_that_up_started_are_found(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka" / "address").write_text(kafka_settings.bootstrap)
+    (tmp_path / "kafka" / "password").write_text(kafka_settings.password)
     assert found(Settings(data=tmp_path))["Kafka"].verdict == "ok"

@@ -226,7 +226,7 @@ async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(
     own_kafka: DevKafka, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(writing, "REQUEST_SECONDS", 1.0)
-    settings = settings_for(own_kafka.start())
+    settings = settings_for(own_kafka)
     await ensure_topics(settings)
     writer, reader = await KafkaConfigTopic.open(settings), await KafkaConfigTopic.open(settings)
     await writer.claim(0)

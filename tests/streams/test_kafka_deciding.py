@@ -16,6 +16,7 @@ from schemas.identity import timestamp
 from schemas.limits import MOST_ERRORS
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
+from signalbox.devservers.kafka import DevKafka
 from streams.chain import verify
 from streams.decisions import Decisions
 from streams.head import Head
@@ -331,9 +332,9 @@ async def test_the_answers_of_long_ago_are_remembered_in_segments(
 
 
 async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
-    kafka_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_kafka: DevKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    settings = replace(settings_for(kafka_broker), max_message=2_000)
+    settings = replace(settings_for(shared_kafka), max_message=2_000)
     monkeypatch.setattr("streams.kafka.answered.SEGMENT", 100)
     log = await KafkaLog.open(settings, tmp_path)
     try:

@@ -72,7 +72,7 @@ def verifying_kafka(kafka_files: Path, tmp_path: Path) -> Iterator[DevKafka]:
 async def test_transactions_follow_each_other_on_a_broker_that_verifies_them(
     verifying_kafka: DevKafka, tmp_path: Path
 ):
-    log = await KafkaLog.open(settings_for(verifying_kafka.start()), tmp_path / "log")
+    log = await KafkaLog.open(settings_for(verifying_kafka), tmp_path / "log")
     try:
         await log.claim(0)
         events = chained(40)

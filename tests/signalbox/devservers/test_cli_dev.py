@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from signalbox.devservers.kafka_probe import serves
+from signalbox.devservers import kafka_access
+from signalbox.devservers.kafka_probe import probe, serves
 from signalbox.devservers.postgres import DevPostgres
 from tests.real_postgres import FAST, execute
 from tests.signalbox.conftest import Run
@@ -43,12 +44,15 @@ def answer(url: str, statement: str) -> object:
 def test_kafka_says_where_it_is_and_ends_on_ctrl_c(kafka_files: Path, tmp_path: Path) -> None:
     with dev("kafka", "--data", str(tmp_path), "--heap", "200m") as (running, told):
         host, _, port = told["SIGNALBOX_KAFKA"].partition(":")
-        assert serves(host, int(port))
+        access = kafka_access.access(tmp_path / "kafka", told["SIGNALBOX_KAFKA"])
+        assert serves(host, int(port), access.username, access.password)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=30)
     assert running.returncode == 0
     assert "Stopping Kafka" in said
-    assert not serves(host, int(port))
+    assert f". {tmp_path / 'kafka' / 'environment'}" in said
+    assert access.password not in said
+    assert probe(host, int(port)) == "away"
 
 
 def test_postgres_ends_on_sigterm_and_dies_with_its_process(own_postgres: DevPostgres) -> None:

@@ -1,18 +1,27 @@
 """A Kafka on this machine keeps its port and what it has acknowledged, whatever ends it."""
 
 import asyncio
+import os
+import shlex
+import shutil
+import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
+from signalbox.devservers import kafka_access
 from signalbox.devservers.faults import AlreadyRunning
-from signalbox.devservers.kafka import Archive, DevKafka, archive_for, new_id
+from signalbox.devservers.kafka import HOST, Archive, DevKafka, archive_for, new_id
+from signalbox.devservers.kafka_probe import probe
 from signalbox.ports import PortUnusable
+from signalbox.settings import kafka_settings as kafka_settings_of
 from streams.kafka.settings import KafkaSettings
 from tests.real_kafka import settings_for
 
@@ -21,7 +30,7 @@ WITHIN = 20.0
 
 async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:
     address = own_kafka.start()
-    settings = settings_for(address)
+    settings = settings_for(own_kafka)
     await create(settings)
     await publish(settings, b"before the kill")
     first = own_kafka.pid
@@ -88,6 +97,63 @@ def test_a_port_that_is_taken_is_refused(kafka_broker: str, shared_kafka: DevKaf
     beside = shared_kafka.directory / "beside"
     with pytest.raises(PortUnusable, match=f"port {port} on 127.0.0.1 is taken.*--port"):
         DevKafka(beside, port).start()
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        {"mechanism": "", "username": "", "password": ""},
+        {"password": "guessed"},
+        {"mechanism": "PLAIN"},
+    ],
+    ids=["anonymous", "wrong-password", "plain"],
+)
+async def test_who_does_not_know_the_password_can_neither_read_nor_write(
+    kafka_settings: KafkaSettings, stranger: dict[str, str]
+) -> None:
+    admin = AIOKafkaAdminClient(**replace(kafka_settings, **stranger).client(), request_timeout_ms=5_000)
+    with pytest.raises(KafkaError):
+        await admin.start()
+    await admin.close()
+
+
+async def test_the_controllers_listener_lets_no_client_in(
+    shared_kafka: DevKafka, kafka_settings: KafkaSettings
+) -> None:
+    controller = int((shared_kafka.directory / "controller-port").read_text())
+    assert probe(HOST, controller) == "away"
+    assert probe(HOST, controller, kafka_settings.username, kafka_settings.password) == "refused"
+
+
+def test_what_holds_the_password_can_be_read_by_its_owner_alone(shared_kafka: DevKafka) -> None:
+    password = shared_kafka.access.password
+    holding = [f for f in shared_kafka.directory.iterdir() if f.is_file() and password in f.read_text()]
+    assert {f.name for f in holding} >= {"password", "environment", "client.properties", "server.properties"}
+    assert [f.name for f in holding if f.stat().st_mode & 0o077] == []
+    arguments = Path(f"/proc/{shared_kafka.pid}/cmdline").read_text() + "".join(os.environ.values())
+    assert password not in arguments
+
+
+def test_a_shell_and_a_java_client_are_told_how_to_connect(shared_kafka: DevKafka) -> None:
+    shell = f". {shlex.quote(str(shared_kafka.environment_file))} && env"
+    told = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    variables = dict(line.split("=", 1) for line in told.splitlines() if line.startswith("SIGNALBOX_KAFKA"))
+    assert kafka_settings_of(variables) == shared_kafka.access
+    properties = shared_kafka.client_properties.read_text().splitlines()
+    assert f"bootstrap.servers={shared_kafka.access.bootstrap}" in properties
+    assert "sasl.mechanism=SCRAM-SHA-256" in properties
+
+
+async def test_data_made_before_there_was_a_password_are_kept(
+    own_kafka: DevKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given data without the user, as earlier versions made them
+    own_kafka.kill()
+    shutil.rmtree(own_kafka.directory / "data")
+    monkeypatch.setattr(kafka_access, "credential", lambda password: "SCRAM-SHA-256=[name=other,password=x]")
+    # When the broker starts, then it makes the user, and lets it in
+    settings = settings_for(own_kafka)
+    await create(settings)
 
 
 @asynccontextmanager

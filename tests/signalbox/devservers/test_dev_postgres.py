@@ -85,6 +85,29 @@ def test_only_the_owner_reaches_its_socket_and_its_password(shared_postgres: Dev
     assert (shared_postgres.directory / "password").stat().st_mode & 0o077 == 0
 
 
+def test_who_does_not_know_the_password_is_not_let_in_over_the_socket_either(postgres_server: str) -> None:
+    url = make_url(postgres_server).set(drivername="postgresql")
+    for stranger in (url.difference_update_query(["passfile"]), url.set(password="guessed")):
+        with pytest.raises(
+            psycopg.OperationalError, match=r"no password supplied|password authentication failed"
+        ):
+            psycopg.connect(stranger.render_as_string(hide_password=False), passfile="/dev/null")
+
+
+def test_data_made_before_the_socket_asked_for_it_have_the_password(own_postgres: DevPostgres) -> None:
+    own_postgres.stop()
+    (own_postgres.directory / "pgpass").unlink()
+    assert rows(own_postgres.start(), "select current_user") == ["signalbox"]
+    assert (own_postgres.directory / "pgpass").stat().st_mode & 0o077 == 0
+
+
+def test_without_its_password_it_says_what_to_do(own_postgres: DevPostgres) -> None:
+    own_postgres.stop()
+    (own_postgres.directory / "password").unlink()
+    with pytest.raises(StartFailed, match=r"put the file back, or remove .* to begin with an empty database"):
+        own_postgres.start()
+
+
 def test_data_of_another_version_is_left_alone(own_postgres: DevPostgres) -> None:
     own_postgres.stop()
     made = own_postgres.directory / "data" / "PG_VERSION"

@@ -96,7 +96,7 @@ async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(ac
 
 
 async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKafka, tmp_path: Path):
-    settings = settings_for(own_kafka.start())
+    settings = settings_for(own_kafka)
     await ensure_topics(settings)
     config = await KafkaConfigTopic.open(settings)
     await config.claim(0)

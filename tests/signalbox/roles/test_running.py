@@ -153,7 +153,7 @@ async def test_who_was_fenced_gives_up_what_it_evolved_and_goes_on_from_the_log(
 
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for(own_kafka: DevKafka, tmp_path: Path) -> None:
-    kafka = settings_for(own_kafka.start())
+    kafka = settings_for(own_kafka)
     own_kafka.kill()
     settings = settings_of(kafka, tmp_path / "decider")
     async with Roles(settings, ["decider"]) as roles:

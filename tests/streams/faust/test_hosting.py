@@ -179,7 +179,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     own_kafka: DevKafka, postgres_url: str, tmp_path: Path
 ):
     async with AsyncExitStack() as parts:
-        settings = settings_for(own_kafka.start(), 1)
+        settings = settings_for(own_kafka, 1)
         house = House(settings, postgres_url, tmp_path, [Tally()], parts)
         await house.open()
         await house.log.claim(0)

@@ -19,9 +19,13 @@ PACKED = (
     "envoy_data_plane.envoy.config.listener.v3",
     "envoy_data_plane.envoy.config.route.v3",
     "envoy_data_plane.envoy.extensions.filters.http.cors.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.rbac.v3",
     "envoy_data_plane.envoy.extensions.filters.http.router.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3",
     "envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3",
     "envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3",
+    "envoy_data_plane.envoy.extensions.rbac.matchers.upstream_ip_port.v3",
     "envoy_data_plane.envoy.extensions.transport_sockets.tls.v3",
     "envoy_data_plane.envoy.extensions.upstreams.http.v3",
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gateways.model import Arm, DeployedApi, Route, Unsupported
 from xds.translate.clusters import upstream_problems
-from xds.translate.headers import name_problem, value_problem
+from xds.translate.headers import match_problem, value_problem
 from xds.translate.paths import segment_problem
 from xds.translate.policies import effects_of
 from xds.translate.regex import regex_problem
@@ -63,7 +63,7 @@ def _route_problems(route: Route) -> Iterable[str]:
         if problem := segment_problem(segment):
             yield problem
     for header in route.headers:
-        if problem := name_problem(header.name):
+        if problem := match_problem(header.name):
             yield f"the header match: {problem}"
         if problem := regex_problem(header.value) if header.regex else value_problem(header.value):
             yield f"the match of header {header.name}: {problem}"

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from xds.encoding import Encoded, build, encode
 from xds.translate.names import (
     DEPLOYMENT_HEADER,
+    GATEWAY_PREFIX,
     PROBE_HEADER,
     REVISION_HEADER,
     SCOPE_HEADER,
@@ -24,6 +25,20 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _RESERVED = {"host", SCOPE_HEADER, PROBE_HEADER, REVISION_HEADER, DEPLOYMENT_HEADER}
 # Envoy frames messages itself; changing these corrupts them.
 _FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
+
+_FORWARDING = "forwarded|x-forwarded-(?:host|port|prefix|proto|server)"
+"""Claims about what was asked for before this gateway. `x-forwarded-for` stays: Envoy appends to it."""
+
+
+def _all_but(name: str, prefix: str) -> str:
+    """A regular expression for all header names that begin with `prefix`, except `name`."""
+    kept = name.removeprefix(prefix)
+    others = [f"{kept[:i]}(?:[^{kept[i]}].*)?" for i in range(len(kept))]
+    return f"{prefix}(?:{'|'.join(others)}|{kept}.+)"
+
+
+CLAIMS = f"{_all_but(PROBE_HEADER, GATEWAY_PREFIX)}|x-envoy-.*|{_FORWARDING}"
+"""The names of the request headers that are never taken from a caller, as a regular expression."""
 
 
 @lru_cache(maxsize=16_384)
@@ -42,6 +57,15 @@ def name_problem(name: object) -> str | None:
     """Why a header of this name cannot be matched, set or removed, if so."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return f"{name!r} is no header name"
+    return None
+
+
+def match_problem(name: object) -> str | None:
+    """Why an operation cannot be told by a header of this name, if so."""
+    if problem := name_problem(name):
+        return problem
+    if str(name).lower() == PROBE_HEADER or re.fullmatch(CLAIMS, str(name).lower()):
+        return f"the header {name} is never taken from a caller"
     return None
 
 

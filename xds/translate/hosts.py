@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHo
 
 from gateways.model import DeployedApi
 from xds.encoding import Encoded, build, encode
-from xds.translate.names import SCOPE_HEADER, route_name
+from xds.translate.names import PROBE_HEADER, SCOPE_HEADER, route_name
 from xds.translate.paths import literal_path
 from xds.translate.routes import ApiRoutes
 
@@ -43,7 +43,7 @@ def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedA
             RouteConfiguration,
             name=route_name(gateway, group),
             virtual_hosts=virtual_hosts,
-            request_headers_to_remove=[SCOPE_HEADER],
+            request_headers_to_remove=[SCOPE_HEADER, PROBE_HEADER],
             ignore_port_in_host_matching=True,
         )
     )

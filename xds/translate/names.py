@@ -2,6 +2,8 @@
 
 LISTENER_PATH = "listeners/main"
 
+GATEWAY_PREFIX = "x-signalbox-"
+"""Headers with this prefix are the gateway's own."""
 SCOPE_HEADER = "x-signalbox-scope"
 """Set by the listener on every request, from the path; never taken from a client, never sent upstream."""
 PROBE_HEADER = "x-signalbox-probe"
@@ -9,6 +11,7 @@ REVISION_HEADER = "x-signalbox-revision"
 DEPLOYMENT_HEADER = "x-signalbox-deployment"
 
 CORS_FILTER = "envoy.filters.http.cors"
+CODEC_FILTER = "envoy.filters.http.upstream_codec"
 ROUTER_FILTER = "envoy.filters.http.router"
 
 

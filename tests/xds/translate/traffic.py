@@ -67,6 +67,8 @@ class _Echo(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.send_header("x-from-upstream", "1")
+        if claimed := self.headers.get("x-answer-header"):
+            self.send_header(claimed, "forged")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ResponseFlagFilter
-from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, HeaderFilter, ResponseFlagFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     AggregatedConfigSource,
@@ -19,18 +18,15 @@ from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
     ConfigSource,
     DataSource,
-    HeaderValue,
-    HeaderValueOption,
-    HeaderValueOptionHeaderAppendAction,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SocketAddress,
     SubstitutionFormatString,
-    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerInternalAddressConfig,
@@ -45,15 +41,14 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ScopedRoutesScopeKeyBuilderFragmentBuilder,
     ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor,
 )
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
-    HeaderMutation as EarlyHeaderMutation,
-)
 
 from gateways.entry import Entry, content_version
 from gateways.model import GatewaySettings
 from xds.encoding import any_of, build, encode
 from xds.translate.answers import PROBLEM, problem
+from xds.translate.listener.headers import answers_filter, early_mutation, host_filter, several_hosts
 from xds.translate.names import (
+    CODEC_FILTER,
     CORS_FILTER,
     ROUTER_FILTER,
     SCOPE_HEADER,
@@ -106,20 +101,11 @@ def _connection_manager(gateway: str) -> HttpConnectionManager:
         stat_prefix="main",
         scoped_routes=_scoped_routes(gateway),
         http_filters=[
+            host_filter(),
             build(HttpFilter, name=CORS_FILTER, typed_config=any_of(build(Cors))),
-            build(
-                HttpFilter,
-                name=ROUTER_FILTER,
-                typed_config=any_of(build(Router, suppress_envoy_headers=True)),
-            ),
+            build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router())),
         ],
-        early_header_mutation_extensions=[
-            build(
-                TypedExtensionConfig,
-                name="scope",
-                typed_config=any_of(build(EarlyHeaderMutation, mutations=[_scope_from_path()])),
-            )
-        ],
+        early_header_mutation_extensions=[early_mutation()],
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
@@ -138,6 +124,12 @@ def _connection_manager(gateway: str) -> HttpConnectionManager:
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         local_reply_config=build(LocalReplyConfig, mappers=list(_own_answers())),
     )
+
+
+def _router() -> Router:
+    """The upstream filters hold for all clusters: none of them has any of its own."""
+    codec = build(HttpFilter, name=CODEC_FILTER, typed_config=any_of(build(UpstreamCodec)))
+    return build(Router, suppress_envoy_headers=True, upstream_http_filters=[answers_filter(), codec])
 
 
 def _scoped_routes(gateway: str) -> ScopedRoutes:
@@ -161,25 +153,21 @@ def _ads() -> ConfigSource:
     return build(ConfigSource, ads=build(AggregatedConfigSource), resource_api_version=ApiVersion.V3)
 
 
-def _scope_from_path() -> HeaderMutation:
-    return build(
-        HeaderMutation,
-        append=build(
-            HeaderValueOption,
-            header=build(HeaderValue, key=SCOPE_HEADER, value="%PATH(NQ)%"),
-            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-        ),
-    )
-
-
 def _own_answers() -> Iterable[ResponseMapper]:
+    yield build(
+        ResponseMapper,
+        filter=build(AccessLogFilter, header_filter=build(HeaderFilter, header=several_hosts())),
+        status_code=400,
+        body_format_override=_problem(400, "Bad Request", "The request has more than one Host."),
+    )
     for flags, status, title, detail in _ANSWERS:
         yield build(
             ResponseMapper,
             filter=build(AccessLogFilter, response_flag_filter=build(ResponseFlagFilter, flags=list(flags))),
-            body_format_override=build(
-                SubstitutionFormatString,
-                text_format_source=build(DataSource, inline_string=problem(status, title, detail)),
-                content_type=PROBLEM,
-            ),
+            body_format_override=_problem(status, title, detail),
         )
+
+
+def _problem(status: int, title: str, detail: str) -> SubstitutionFormatString:
+    text = build(DataSource, inline_string=problem(status, title, detail))
+    return build(SubstitutionFormatString, text_format_source=text, content_type=PROBLEM)

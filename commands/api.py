@@ -18,6 +18,11 @@ class Revision:
 
     context: str
     hosts: tuple[str, ...]
+    sandbox_hosts: tuple[str, ...] = ()
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.hosts, *self.sandbox_hosts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | Non
     if isinstance(event, ApiDeleted):
         return None
     before = state.revisions if state else ()
-    revision = Revision(event.spec.context, event.spec.hosts)
+    revision = Revision(event.spec.context, event.spec.hosts, event.spec.sandbox_hosts)
     return State(event.organization, event.project, event.digest, (*before, revision))
 
 

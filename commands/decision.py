@@ -85,7 +85,11 @@ class Others(Protocol):
     def state(self, subject: str) -> State | None: ...
 
     def holder(self, claim: str) -> str | None:
-        """The subject that holds a claim."""
+        """The subject that holds a claim; the first, where an older version let several have it."""
+        ...
+
+    def holders(self, claim: str) -> Iterable[str]:
+        """All subjects that hold a claim."""
         ...
 
     def referrers(self, subject: str) -> Iterable[str]:

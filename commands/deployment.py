@@ -1,7 +1,7 @@
 """Rules of deployments: one per API and gateway is in force, and no two APIs share host and context."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from commands import api
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
@@ -25,13 +25,14 @@ class State:
     context: str
     hosts: tuple[str, ...]
     gateways: tuple[str, ...]
+    sandbox_hosts: tuple[str, ...] = ()
 
     @property
     def claims(self) -> Iterable[str]:
         for gateway in self.gateways:
             base = f"organizations/{self.organization}/gateways/{gateway}"
             yield f"{base}/apis/{self.api}"
-            for host in self.hosts:
+            for host in dict.fromkeys((*self.hosts, *self.sandbox_hosts)):
                 yield f"{base}/hosts/{host}{self.context}"
 
     @property
@@ -70,10 +71,11 @@ def _start(id: str, command: Start, requested_at: str, others: Others) -> Decisi
     gateways = _targets(base, command, others)
     if isinstance(gateways, Rejection):
         return gateways
-    if len(gateways) * len(revision.hosts) > MOST_CLAIMS:
+    hosts = len(revision.all_hosts)
+    if len(gateways) * hosts > MOST_CLAIMS:
         return rejected(
             "too-many-gateways",
-            f"{len(gateways):,} gateways times {len(revision.hosts):,} hosts is more than the "
+            f"{len(gateways):,} gateways times {hosts:,} hosts is more than the "
             f"{MOST_CLAIMS:,} that one deployment may have; deploy to gateways or smaller environments "
             "one by one.",
             environment="has too many gateways for this API's hosts",
@@ -97,6 +99,7 @@ def _start(id: str, command: Start, requested_at: str, others: Others) -> Decisi
         gateways=gateways,
         context=revision.context,
         hosts=revision.hosts,
+        sandbox_hosts=revision.sandbox_hosts,
         requested_at=requested_at,
     )
     return (*_superseded(started, sorted(holders), others), started)
@@ -132,13 +135,13 @@ def _collision(
 ) -> Rejection | None:
     complaints: list[Complaint] = []
     for gateway in gateways:
-        for host in revision.hosts:
-            holder = others.holder(f"{base}/gateways/{gateway}/hosts/{host}{revision.context}")
-            taken = others.state(holder) if holder else None
-            if isinstance(taken, State) and taken.api != name:
-                where = revision.context if host == "*" else f"{host}{revision.context}"
-                detail = f"API {taken.api!r} has {where} on gateway {gateway!r}"
-                complaints.append(Complaint(pointer="/api", detail=detail))
+        for host in revision.all_hosts:
+            for holder in others.holders(f"{base}/gateways/{gateway}/hosts/{host}{revision.context}"):
+                taken = others.state(holder)
+                if isinstance(taken, State) and taken.api != name:
+                    where = revision.context if host == "*" else f"{host}{revision.context}"
+                    detail = f"API {taken.api!r} has {where} on gateway {gateway!r}"
+                    complaints.append(Complaint(pointer="/api", detail=detail))
     if not complaints:
         return None
     return Rejection("context-taken", f"{complaints[0].detail}.", tuple(complaints))
@@ -159,19 +162,32 @@ def _superseded(started: DeploymentStarted, holders: list[str], others: Others) 
             )
 
 
+def completed(event: DeploymentStarted, others: Others) -> DeploymentStarted:
+    """The event with the sandbox hosts that older versions did not say: those of the API's revision."""
+    published = others.state(f"organizations/{event.organization}/apis/{event.api}")
+    revision = published.revision(event.revision) if isinstance(published, api.State) else None
+    if revision is None or not revision.sandbox_hosts or event.sandbox_hosts:
+        return event
+    return event.model_copy(update={"sandbox_hosts": revision.sandbox_hosts})
+
+
 def evolve(
     state: State | None, event: DeploymentStarted | DeploymentSuperseded | DeploymentStopped
 ) -> State | None:
     match event:
         case DeploymentStarted():
             return State(
-                event.organization, event.api, event.revision, event.context, event.hosts, event.gateways
+                organization=event.organization,
+                api=event.api,
+                revision=event.revision,
+                context=event.context,
+                hosts=event.hosts,
+                gateways=event.gateways,
+                sandbox_hosts=event.sandbox_hosts,
             )
         case DeploymentSuperseded():
             if state is None or not event.gateways:
                 return None
-            return State(
-                state.organization, state.api, state.revision, state.context, state.hosts, event.gateways
-            )
+            return replace(state, gateways=event.gateways)
         case DeploymentStopped():
             return None

@@ -14,6 +14,7 @@ from commands.decision import Decision, Others, Rejection, Request, Unchanged, r
 from commands.decision import State as AnyState
 from commands.world import Before, World
 from schemas.catalog import BY_NAME, subject_of
+from schemas.deployment import DeploymentStarted
 from schemas.identity import is_uuid
 from schemas.message import Event
 
@@ -60,7 +61,12 @@ class Decided:
 
 
 def evolve(world: World, event: Event) -> Before:
-    """Folds one event into the world."""
+    """Folds one event into the world.
+
+    Events that were decided by older rules are taken as they are, also where two resources claim the same.
+    """
+    if isinstance(event, DeploymentStarted):
+        event = deployment.completed(event, world)
     rules = RULES[event.aggregate]
     subject = subject_of(event)
     state = rules.evolve(world.state(subject), event)
@@ -108,6 +114,7 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
     try:
         for event in decision:
             changes.append(evolve(world, event))
+            world.require_exclusive(subject_of(event))
             refusal = _dangling(world, event)
             if refusal is not None:
                 world.undo(changes)

@@ -26,6 +26,8 @@ class World:
     states: dict[str, State] = field(default_factory=dict[str, State])
     versions: dict[str, int] = field(default_factory=dict[str, int])
     _claims: dict[str, str] = field(default_factory=dict[str, str])
+    _also: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    """Further holders of a claim, which only decisions of older versions have."""
     _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
 
     def state(self, subject: str) -> State | None:
@@ -37,20 +39,24 @@ class World:
     def holder(self, claim: str) -> str | None:
         return self._claims.get(claim)
 
+    def holders(self, claim: str) -> tuple[str, ...]:
+        first = self._claims.get(claim)
+        return () if first is None else (first, *self._also.get(claim, ()))
+
+    def require_exclusive(self, subject: str) -> None:
+        """Raises ValueError when another subject holds a claim of this one: a rule let it through."""
+        state = self.states.get(subject)
+        for claim in state.claims if state is not None else ():
+            if self._claims[claim] != subject or claim in self._also:
+                raise ValueError(f"{subject} claims {claim}, held by {', '.join(self.holders(claim))}")
+
     def referrers(self, subject: str) -> Iterable[str]:
         return self._referrers.get(subject, {}).keys()
 
     def put(self, subject: str, state: State | None, version: int) -> Before:
-        """Sets a subject's state (None: it ended) and version (0: forget it); answers what was.
-
-        Raises ValueError when a claim is held by another subject: a rule let it through.
-        """
+        """Sets a subject's state (None: it ended) and version (0: forget it); answers what was."""
         old = self.states.get(subject)
         before = Before(subject, old, self.version(subject))
-        if state is not None:
-            for claim in state.claims:
-                if self._claims.get(claim, subject) != subject:
-                    raise ValueError(f"{subject} claims {claim}, held by {self._claims[claim]}")
         if old is not None:
             self._withdraw(subject, old)
         if state is None:
@@ -58,7 +64,8 @@ class World:
         else:
             self.states[subject] = state
             for claim in state.claims:
-                self._claims[claim] = subject
+                if self._claims.setdefault(claim, subject) != subject:
+                    self._also.setdefault(claim, {})[subject] = None
             for target in state.references.values():
                 self._referrers.setdefault(target, {})[subject] = None
         if version:
@@ -74,8 +81,16 @@ class World:
 
     def _withdraw(self, subject: str, old: State) -> None:
         for claim in old.claims:
+            others = self._also.get(claim)
             if self._claims.get(claim) == subject:
                 del self._claims[claim]
+                if others is not None:
+                    self._claims[claim] = next(iter(others))
+            if others is not None:
+                others.pop(self._claims[claim], None)
+                others.pop(subject, None)
+                if not others:
+                    del self._also[claim]
         for target in old.references.values():
             referrers = self._referrers.get(target)
             if referrers is not None:

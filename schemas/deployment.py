@@ -43,6 +43,9 @@ class DeploymentStarted(Event):
     gateways: tuple[Name, ...]
     context: Context
     hosts: tuple[Host, ...]
+    sandbox_hosts: tuple[Host, ...] = Field(
+        default=(), description="Not said by older versions: the revision's."
+    )
     requested_at: str
     state: Literal["active"] = "active"
 
@@ -80,6 +83,7 @@ class Deployment(DeploymentFields):
     name: Name = Field(description="The deployment's id.")
     context: Context
     hosts: tuple[Host, ...]
+    sandbox_hosts: tuple[Host, ...] = ()
     requested_at: str
     state: Literal["active", "superseded", "stopped"]
     by: Name | None = Field(default=None, description="The deployment that took over.")

@@ -17,6 +17,8 @@ from streams.log import Snapshot
 OWNER = "decider"
 PACKED_FROM = 100_000
 """Bytes of a state from which on it is compressed."""
+FORM = 2
+"""Of the states. Snapshots of another form are passed over: the events say the state of this one."""
 HEAD = "head"
 """The pseudo-subject under which the head of the chain is kept."""
 
@@ -27,7 +29,7 @@ def _adapter(aggregate: str) -> TypeAdapter[Any]:
 
 
 def of_head(head: Head, partition: int) -> Snapshot:
-    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash})
+    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash, "form": FORM})
     return Snapshot(OWNER, partition, HEAD, head.position, content)
 
 
@@ -41,19 +43,29 @@ def of_subject(world: World, partition: int, subject: str, position: int) -> Sna
 
 
 def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
-    """Puts snapshots back into an empty world; answers the head they stand for."""
-    head = Head()
+    """Puts snapshots back into an empty world; answers the head they stand for, of another form the first."""
+    head = _head(position, kept)
+    if head is None:
+        return Head()
     for one in kept:
-        content = orjson.loads(_unpacked(one.state))
         if one.subject == HEAD:
-            head = Head(position, content["sequence"], content["hash"])
             continue
+        content = orjson.loads(_unpacked(one.state))
         state: State | None = None
         if content["state"] is not None:
             plural = one.subject.split("/")[-2]
             state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
         world.put(one.subject, state, content["version"])
     return head
+
+
+def _head(position: int, kept: list[Snapshot]) -> Head | None:
+    for one in kept:
+        if one.subject == HEAD:
+            content = orjson.loads(_unpacked(one.state))
+            if content.get("form", 1) == FORM:
+                return Head(position, content["sequence"], content["hash"])
+    return None
 
 
 def _packed(state: bytes) -> bytes:

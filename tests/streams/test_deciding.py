@@ -1,8 +1,10 @@
 """The decider: what one transaction writes, and what a restart finds."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -219,6 +221,34 @@ async def test_replay_and_snapshots_give_the_live_state(
     async with desk(directory) as restored:
         assert (restored.decider.world.states, restored.decider.head) == (live.states, head)
         assert restored.decider.world.versions == live.versions
+
+
+async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_path: Path):
+    sandboxed = spec(sandbox_hosts=["s.test"], sandbox_backends=[{"upstream": "main"}])
+    async with desk(tmp_path) as at:
+        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish(of=sandboxed)), envelope(deploy()))
+        await at.decider.stop()
+        live = at.decider.world
+        position, kept = await at.log.snapshots("decider", 0)
+        older = [replace(s, state=_of_form_1(s.state)) for s in kept]
+        await at.log.commit(Transaction(snapshots=older))
+        assert (await at.log.snapshots("decider", 0))[0] == position
+    async with desk(tmp_path) as again:
+        assert again.decider.world == live
+        assert again.decider.head.position == position
+        await again.decider.stop()
+        assert {s.subject: s.state for s in (await again.log.snapshots("decider", 0))[1]} == {
+            s.subject: s.state for s in kept
+        }
+
+
+def _of_form_1(state: bytes) -> bytes:
+    """The snapshot as the first version wrote it."""
+    content = orjson.loads(state)
+    content.pop("form", None)
+    for revision in (content.get("state") or {}).get("revisions", ()):
+        del revision["sandbox_hosts"]
+    return orjson.dumps(content)
 
 
 async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_have_happened(

@@ -8,6 +8,8 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
+from signalbox import descriptors
+from signalbox.http_connection import BoundedConfig, Bounds
 from signalbox.settings import Address
 
 GRACE_SECONDS = 3
@@ -16,11 +18,13 @@ GRACE_SECONDS = 3
 class HttpServer:
     """`start` returns when requests are answered; `stop` when the last one was."""
 
-    def __init__(self, app: ASGIApp, address: Address) -> None:
+    def __init__(self, app: ASGIApp, address: Address, bounds: Bounds | None = None) -> None:
+        """Without `bounds` the usual ones, and half of the descriptors that the process may open."""
         self._address = address
         self._server = _Server(
-            uvicorn.Config(
+            BoundedConfig(
                 app,
+                bounds or Bounds(connections=min(Bounds().connections, descriptors.limit() // 2)),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

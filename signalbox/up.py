@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from signalbox import logs
+from signalbox import descriptors, logs
 from signalbox.envoy import EnvoyMissing
 from signalbox.first_start import FirstStartFailed
 from signalbox.other_engine import other_engine
@@ -123,6 +123,7 @@ def _run(
 ) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
+    descriptors.raise_limit()
     gc.disable()  # until `settle`: nearly all that a start makes stays
     running = _until_told(make, up)
     try:

@@ -3,6 +3,9 @@
 import contextlib
 import socket
 
+HANG_SECONDS = 120.0
+"""Waiting that takes longer is a hang. Ends nothing that goes on, however slow the machine is."""
+
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers in lower case, body."""
 
@@ -10,7 +13,7 @@ Answer = tuple[int, dict[str, str], bytes]
 class Connection:
     """Blocking; one request at a time. Raises ConnectionError, TimeoutError."""
 
-    def __init__(self, port: int, seconds: float = 30.0) -> None:
+    def __init__(self, port: int, seconds: float = HANG_SECONDS) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.real_envoy import real_envoy
 
-pytest_plugins = ["tests.real_kafka", "tests.real_postgres", "tests.projections.stores"]
+pytest_plugins = ["tests.hang_guard", "tests.real_kafka", "tests.real_postgres", "tests.projections.stores"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,17 +8,21 @@ from typing import Any, TypeVar
 
 import orjson
 
-from bench.connection import Answer, Connection
+from bench.connection import HANG_SECONDS, Answer, Connection
 from schemas.identity import uuid7
 
 T = TypeVar("T")
 ORGANIZATION = "/api/v1/organizations/default"
 CLOUDEVENT = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+LONGEST_WAIT = 60.0
+"""Seconds that the HTTP API waits at most."""
 SETTLED = ("serving", "refused", "stopped")
 
 
-def until(wanted: Callable[[], T | None], what: str, seconds: float = 15.0, pause: float = 0.005) -> T:
+def until(
+    wanted: Callable[[], T | None], what: str, seconds: float = HANG_SECONDS, pause: float = 0.005
+) -> T:
     """The first value of `wanted` that is neither None nor False. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while True:
@@ -76,7 +80,7 @@ class Calls:
     Raises OSError (ConnectionError, TimeoutError) when nobody answers.
     """
 
-    def __init__(self, port: int, token: str, seconds: float = 30.0) -> None:
+    def __init__(self, port: int, token: str, seconds: float = HANG_SECONDS) -> None:
         self._port = port
         self._token = token
         self._seconds = seconds
@@ -104,12 +108,14 @@ class Calls:
             self._connection.close()
             self._connection = None
 
-    def command(self, type: str, fields: Mapping[str, Any], *, id: str = "", wait: float = 20.0) -> Reply:
+    def command(
+        self, type: str, fields: Mapping[str, Any], *, id: str = "", wait: float = LONGEST_WAIT
+    ) -> Reply:
         """Any command as a CloudEvent; `wait` 0 does not wait for the outcome."""
         headers = {"prefer": f"wait={wait:g}"} if wait else {}
         return self.ask("POST", "/commands", event(type, fields, id), content_type=CLOUDEVENT, **headers)
 
-    def batch(self, events: list[dict[str, Any]], *, wait: float = 30.0) -> Reply:
+    def batch(self, events: list[dict[str, Any]], *, wait: float = LONGEST_WAIT) -> Reply:
         headers = {"prefer": f"wait={wait:g}"} if wait else {}
         return self.ask("POST", "/commands", events, content_type=BATCH, **headers)
 
@@ -125,13 +131,13 @@ class Calls:
     def deploy(self, api: str, revision: int | None = None) -> str:
         """The deployment's name. Raises RuntimeError when it is rejected."""
         body = {"api": api, "gateway": "local"} | ({"revision": revision} if revision else {})
-        reply = self.ask("POST", "/deployments", body, prefer="wait=20")
+        reply = self.ask("POST", "/deployments", body, prefer=f"wait={LONGEST_WAIT:g}")
         if reply.status not in (200, 201):
             raise RuntimeError(f"deploy {api}: {reply}")
         return str(reply.json["name"])
 
     def undeploy(self, deployment: str) -> Reply:
-        return self.ask("DELETE", f"/deployments/{deployment}", if_match="*", prefer="wait=20")
+        return self.ask("DELETE", f"/deployments/{deployment}", if_match="*", prefer=f"wait={LONGEST_WAIT:g}")
 
     def status(self, deployment: str) -> dict[str, Any]:
         """How far a deployment has come: `state`, `facts`, `refusals`."""
@@ -140,7 +146,7 @@ class Calls:
             raise RuntimeError(f"deployment {deployment}: {reply}")
         return reply.json["status"]
 
-    def settled(self, deployment: str, seconds: float = 15.0) -> dict[str, Any]:
+    def settled(self, deployment: str, seconds: float = HANG_SECONDS) -> dict[str, Any]:
         """The status of a deployment once it serves, was refused or stopped. Raises TimeoutError."""
         last: dict[str, Any] = {}
 

@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,29 +15,14 @@ from typing import Any
 
 import orjson
 
-from bench.calls import ORGANIZATION, Calls, until
-from bench.connection import Connection
+from bench.calls import LONGEST_WAIT, ORGANIZATION, Calls, until
+from bench.connection import HANG_SECONDS, Connection
+from bench.free_ports import free_port
 from signalbox.processes import process
 
 ROOT = Path(__file__).parents[1]
 
 LAG = b"signalbox_projection_lag_events{"
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """Never the same; below the ports that systems give to outgoing connections and servers for development
-    take, so that a restart finds it free."""
-    while True:
-        port = random.randrange(10_000, 21_000)
-        if port in _given:
-            continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            _given.add(port)
-            return port
 
 
 def definition(name: str, upstream: str, display_name: str = "") -> str:
@@ -108,7 +91,7 @@ class House:
             *("--gateway", f"127.0.0.1:{self.gateway}"),
         ]
 
-    def until_ready(self, seconds: float = 60.0) -> None:
+    def until_ready(self, seconds: float = HANG_SECONDS) -> None:
         def ready() -> bool:
             if self.process is None or self.process.poll() is not None:
                 raise RuntimeError(f"signalbox ended: {self.log()}")
@@ -154,7 +137,9 @@ class House:
         lines = (line.rpartition(": ") for line in body.decode().splitlines())
         return {name: int(value) for name, _, value in lines if value.isdigit()}
 
-    def answered(self, path: str, revision: str = "", seconds: float = 15.0, status: int = 200) -> None:
+    def answered(
+        self, path: str, revision: str = "", seconds: float = HANG_SECONDS, status: int = 200
+    ) -> None:
         """Asks the gateway until it answers with `status`, by `revision` if given. Raises TimeoutError."""
         last: list[object] = []
 
@@ -217,7 +202,7 @@ class House:
             answer = self.ask("POST", "/apply", {"documents": documents, "deploy": {"gateway": "local"}})
             self.until_acknowledged([item["deployment"] for item in answer["items"]])
 
-    def until_quiet(self, seconds: float = 60.0) -> None:
+    def until_quiet(self, seconds: float = HANG_SECONDS) -> None:
         """Waits until the read models have taken in everything: what loading left is not measured."""
         connection, headers = self.connection(), self.headers
         end = time.monotonic() + seconds
@@ -231,11 +216,16 @@ class House:
             time.sleep(1.0)
         connection.close()
 
-    def until_acknowledged(self, deployments: list[str], seconds: float = 60.0) -> None:
-        answer = self.ask("POST", "/deployments/facts", {"names": deployments, "wait": seconds})
-        late = [n for n in deployments if answer[n]["state"] not in ("acknowledged", "serving")]
-        if late:
-            raise RuntimeError(f"{len(late)} deployments are not acknowledged: {answer[late[0]]}")
+    def until_acknowledged(self, deployments: list[str], seconds: float = HANG_SECONDS) -> None:
+        """Raises RuntimeError with one that is not."""
+        end = time.monotonic() + seconds
+        while True:
+            answer = self.ask("POST", "/deployments/facts", {"names": deployments, "wait": LONGEST_WAIT})
+            late = [n for n in deployments if answer[n]["state"] not in ("acknowledged", "serving")]
+            if not late:
+                return
+            if time.monotonic() > end or answer[late[0]]["state"] in ("refused", "stopped"):
+                raise RuntimeError(f"{len(late)} deployments are not acknowledged: {answer[late[0]]}")
 
     def down(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends the process; its exit code. Envoy outlives a SIGKILL."""
@@ -243,7 +233,7 @@ class House:
             return 0
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(30)
+        code = self.process.wait(HANG_SECONDS)
         self.process = None
         return code
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.calls import until
-from bench.connection import Connection
-from bench.house import ROOT, House, free_port, upstream
+from bench.connection import HANG_SECONDS, Connection
+from bench.free_ports import free_port
+from bench.house import ROOT, House, upstream
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.settings import kafka_environment
@@ -37,7 +38,7 @@ class RoleProcess:
         with self.log_file.open("ab") as log:
             self.running = subprocess.Popen(self.argv, stdout=log, stderr=log, env=environment, cwd=ROOT)
 
-    def until_ready(self, seconds: float = 60.0) -> None:
+    def until_ready(self, seconds: float = HANG_SECONDS) -> None:
         until(self.ready, f"{self.name} ready", seconds, 0.02)
 
     def began_until_ready(self) -> float:
@@ -61,7 +62,7 @@ class RoleProcess:
         if self.running is not None and self.running.poll() is None:
             self.running.send_signal(how)
 
-    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
+    def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = HANG_SECONDS) -> int:
         """Ends the process; its exit code."""
         if self.running is None:
             return 0
@@ -149,7 +150,7 @@ class Scattered(House):
         ]
         return RoleProcess(name, argv, health, self.data / f"{name}.log")
 
-    def until_ready(self, seconds: float = 60.0) -> None:
+    def until_ready(self, seconds: float = HANG_SECONDS) -> None:
         for process in self.processes.values():
             if process.running is not None:
                 process.until_ready(seconds)

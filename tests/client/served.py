@@ -1,12 +1,12 @@
 """A Signalbox that clients reach over Kafka or over HTTP: the real decider, on the real log."""
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
+from bench.free_ports import free_port
 from schemas.envelope import Envelope
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
@@ -88,10 +88,3 @@ async def over_http(directory: Path) -> AsyncIterator[Served]:
             )
         finally:
             await server.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

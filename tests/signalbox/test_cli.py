@@ -4,17 +4,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.free_ports import free_port
 from signalbox.cli.connection import connection
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
-from signalbox.ports import free_port
 from signalbox.processes import process
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
@@ -48,10 +47,8 @@ code = main(["--help"])
 print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """
-    began = time.perf_counter()
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stderr == "[]\n"
-    assert time.perf_counter() - began < 3  # 0.1 s on a machine that does nothing else
 
 
 def test_no_arguments_show_the_help_and_are_wrong_usage(bare: Run) -> None:

@@ -7,12 +7,12 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from bench.free_ports import free_port
 from signalbox.devservers import socket_directory
 from signalbox.devservers.account import server_account
 from signalbox.devservers.faults import AlreadyRunning, StartFailed, Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.devservers.postgres_files import program_files
-from signalbox.ports import free_port
 
 
 def rows(url: str, *statements: str) -> list[str]:

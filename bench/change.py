@@ -4,7 +4,7 @@ import time
 
 import orjson
 
-from bench.connection import Connection
+from bench.connection import HANG_SECONDS, Connection
 from bench.figure import Figure, median, percentile
 from bench.house import ORGANIZATION, House, definition, house
 
@@ -43,7 +43,7 @@ class Changing:
         self._listener.close()
 
 
-def until_answered(listener: Connection, path: str, revision: str, seconds: float = 10.0) -> None:
+def until_answered(listener: Connection, path: str, revision: str, seconds: float = HANG_SECONDS) -> None:
     """Asks until the answer is by `revision`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

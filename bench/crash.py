@@ -31,7 +31,9 @@ from streams.sqlite.log import SqliteLog
 
 CALLERS = 4
 LONGEST_LOAD = 0.6
-"""Seconds of load before a kill, at most."""
+"""Seconds of load before a kill, at most; on a slow machine until `LEAST_LOAD` commands were answered."""
+
+LEAST_LOAD = 15
 
 DURING_START = 0.45
 """The share of rounds in which the process is killed while it starts."""
@@ -153,13 +155,13 @@ def crashes(
 ) -> Report:
     """Kills `house` `rounds` times. It is down afterwards, Envoy included. `rejected` is the share of
     revisions that Envoy rejects."""
-    moments = random.Random(seed)
+    moments, plan = random.Random(seed), random.Random(f"{seed}-plan")
     callers = [Caller(n, upstream, random.Random(f"{seed}-{n}"), rejected=rejected) for n in range(CALLERS)]
     report = Report()
     register = Register()
     for number in range(rounds):
         options = () if envoy and number % WITH_ENVOY == 0 else ("--no-envoy",)
-        if number and moments.random() < DURING_START:
+        if number and plan.random() < DURING_START:
             house.begin(*options)
             time.sleep(moments.uniform(0.2, max(report.starts, default=2.0)))
             report.kills_during_start += 1
@@ -180,16 +182,23 @@ def crashes(
     house.down(signal.SIGKILL)
     report.faults += asyncio.run(_check_closed(house.data, report.events))
     report.faults += [fault for caller in callers for fault in caller.unexpected]
-    report.acknowledged = sum(1 for c in callers for s in c.sent if s.answer is not None)
+    report.acknowledged = acknowledged(callers)
     house.raze()
     return report
 
 
+def acknowledged(callers: Sequence[Caller]) -> int:
+    """How many commands were answered."""
+    return sum(1 for caller in callers for one in caller.sent if one.answer is not None)
+
+
 def _load(house: House, callers: list[Caller], seconds: float) -> None:
+    before = acknowledged(callers)
     threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
     for thread in threads:
         thread.start()
     time.sleep(seconds)
+    until(lambda: acknowledged(callers) >= before + LEAST_LOAD, f"{LEAST_LOAD} commands are answered")
     assert house.process is not None
     house.process.kill()
     for thread in threads:
@@ -257,7 +266,7 @@ def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> No
         name = item["name"]
         wanted = ("refused",) if (item["api"], item["revision"]) in bad else ("acknowledged", "serving")
         try:
-            until(lambda name=name, wanted=wanted: calls.status(name)["state"] in wanted, name, 30)
+            until(lambda name=name, wanted=wanted: calls.status(name)["state"] in wanted, name)
         except TimeoutError:
             report.faults.append(f"deployment {name} stays {calls.status(name)}")
     newest = {item["api"]: item["revision"] for item in active}

@@ -51,7 +51,7 @@ def restart(made: House, count: int) -> list[Figure]:
     connected = time.perf_counter()
     listener = until_listening(made)
     for i in (0, count // 2, count - 1):
-        until_answered(listener, f"/api-{i}/items", f"api-{i}@1", 60.0)
+        until_answered(listener, f"/api-{i}/items", f"api-{i}@1")
     in_sync = time.perf_counter() - began
     listener.close()
     return [

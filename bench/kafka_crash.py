@@ -11,8 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.calls import Calls
-from bench.crash import Caller, Register, Report, Sent, check, check_gateway, check_whole, compared
+from bench.calls import Calls, until
+from bench.crash import (
+    Caller,
+    Register,
+    Report,
+    Sent,
+    acknowledged,
+    check,
+    check_gateway,
+    check_whole,
+    compared,
+)
 from bench.figure import Figure, percentile
 from bench.house import House
 from bench.scattered import ROLES, Scattered
@@ -29,6 +39,8 @@ LONGEST_PAUSE = 0.5
 """Seconds between two kills, at most, beside what a start takes."""
 WAIT = 2
 """Seconds a caller waits for an outcome."""
+LEAST_LOAD = 60
+"""Commands that are answered before the callers stop."""
 PAUSE = 0.05
 """Seconds until a caller sends again what was not answered."""
 
@@ -85,6 +97,7 @@ def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1, *, reje
     try:
         hurt(house, moments, report)
         house.until_ready()
+        until(lambda: acknowledged(callers) >= LEAST_LOAD, f"{LEAST_LOAD} commands are answered")
     finally:
         for caller in callers:
             caller.stopped.set()
@@ -103,7 +116,7 @@ def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1, *, reje
     keys = [one.key for caller in callers for one in caller.sent]
     report.faults += asyncio.run(_check_log(house, keys, report.events))
     report.faults += [fault for caller in callers for fault in caller.unexpected]
-    report.acknowledged = sum(1 for c in callers for s in c.sent if s.answer is not None)
+    report.acknowledged = acknowledged(callers)
     return report
 
 

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @contextmanager
 def _guarded(item: pytest.Item) -> Generator[None]:
-    seconds = float(item.config.getoption("--hang-seconds"))
+    seconds = float(item.config.getoption("--hang-seconds") or PHASE_SECONDS)
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         pytest.fail(f"hangs: not done after {seconds:g} s{_tasks()}")

@@ -27,6 +27,7 @@ from streams.log import LogUnavailable
 from streams.projecting.runner import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
+from tests.hang_guard import HANG_SECONDS
 
 ADMIN = "admin-token"
 ACME = "acme-token"
@@ -147,7 +148,7 @@ class House:
         ]
         positions = await self.log.append("status", envelopes)
         partition = self.log.partition_of(messages[0].organization)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await self.services.waiter.wait_for("deliveries", partition, positions[-1])
 
     async def pause(self) -> None:

@@ -12,6 +12,7 @@ from api.eventing import CHUNK
 from api.ports import Settings
 from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
+from tests.hang_guard import HANG_SECONDS
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -214,7 +215,7 @@ class Listener:
 
     async def until(self, text: bytes) -> bytes:
         seen = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while text not in seen:
                 seen += await self.chunks.get()
         return seen
@@ -244,7 +245,7 @@ async def test_a_live_stream_shows_what_happens_and_ends_with_the_process(signal
     seen = await listener.until(b"projects/shop")
     assert f"id: {await signalbox.log.end('events', 0)}\n".encode() in seen
     signalbox.services.stopping.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await stream
 
 
@@ -253,7 +254,7 @@ async def test_a_live_stream_ends_when_its_client_leaves(signalbox: House) -> No
     stream = _stream(signalbox, listener, 0)
     await listener.until(b"gateways/local")
     listener.left.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await stream
 
 
@@ -278,7 +279,7 @@ async def test_a_slow_reader_slows_the_reading(signalbox: House, monkeypatch: py
 
     monkeypatch.setattr(listener, "send", send)
     stream = _stream(signalbox, listener, 0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await stuck.wait()
     before = reads
     await signalbox.put(f"{ORG}/projects/a")
@@ -295,7 +296,7 @@ async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signal
     stream = _stream(signalbox, listener, end)
     assert f"id: {end}\n\n".encode() in await listener.until(b": still here")
     listener.left.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await stream
 
 

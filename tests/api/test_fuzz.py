@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.api.house import ADMIN, house
 from tests.api.test_openapi import DOCUMENT
+from tests.hang_guard import HANG_SECONDS
 
 EXAMPLES = 12
 CHECKS = [
@@ -50,11 +51,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert started.wait(30)
+    assert started.wait(HANG_SECONDS)
     port, server = found
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(30)
+    thread.join(HANG_SECONDS)
     assert not thread.is_alive()
 
 
@@ -70,5 +71,5 @@ def test_every_operation_answers_as_documented(case: schemathesis.Case, address:
     if isinstance(case.body, dict) and "wait" in case.body:
         case.body["wait"] = 0  # nothing here will ever be acknowledged
     case.call_and_validate(
-        base_url=address, headers={"Authorization": f"Bearer {ADMIN}"}, checks=CHECKS, timeout=30
+        base_url=address, headers={"Authorization": f"Bearer {ADMIN}"}, checks=CHECKS, timeout=HANG_SECONDS
     )

@@ -13,6 +13,7 @@ from streams.log import Fault, LogUnavailable, Record
 from streams.parking import parked
 from tests.api.house import ACME, House
 from tests.api.problem import problem
+from tests.hang_guard import HANG_SECONDS
 
 SUBJECT = "organizations/acme/projects/shop"
 OLD = "io.signalbox.project.outlined.v1"
@@ -36,7 +37,7 @@ def event(description: str, type: str = ProjectDefined.type()) -> Envelope:
 async def poison(signalbox: House) -> int:
     """The position of an event that cannot be taken in; one about the same project waits behind it."""
     positions = await signalbox.log.append("events", [event("one", OLD), event("two")])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await signalbox.services.waiter.wait_for("resources", 0, positions[-1])
     return positions[0]
 
@@ -143,7 +144,7 @@ async def test_what_is_not_parked_cannot_be_retried(signalbox: House) -> None:
 async def test_a_list_goes_on_where_the_page_before_ended(signalbox: House, poison: int) -> None:
     other = replace(event("one", OLD), subject="organizations/acme/projects/other")
     [position] = await signalbox.log.append("events", [other])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await signalbox.services.waiter.wait_for("resources", 0, position)
     everything = await items(signalbox)
     assert [item["subject"] for item in everything] == [other.subject, SUBJECT]

@@ -56,10 +56,10 @@ async def test_another_process_can_ask_what_became_of_a_command(served: Served) 
         with pytest.raises(Rejected):
             await client.execute(DeleteProject(organization="acme", name="other"), id="by-hand")
     async with served.client() as later:
-        known = await later.outcome(done.name, seconds=10)
+        known = await later.outcome(done.name)
         assert (known.position, known.version) == (done.position, 1)
         with pytest.raises(Rejected, match="not-found"):
-            await later.outcome("by-hand", seconds=10)
+            await later.outcome("by-hand")
 
 
 async def test_the_same_command_sent_again_is_done_once_and_answered_the_same(served: Served) -> None:

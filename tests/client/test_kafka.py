@@ -21,6 +21,7 @@ from signalbox.devservers.kafka import DevKafka
 from streams.kafka import wire
 from streams.kafka.producing import started_producer, stopped
 from tests.client.served import ORGANIZATION, Served, over_kafka, service_token
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.signalbox.server_stand_in import Said, StandIn, server
 
@@ -122,7 +123,7 @@ async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
                 b"acme",
                 headers=list(message.headers.items()),
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not {"good", "bad"} <= set(answers):
                 found = await consumer.getone()
                 read = from_binary_event(KafkaMessage(dict(found.headers), found.key, found.value or b""))

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import ClusterLbPolicy
 
 from bench.house import ROOT
 from tests.conformance.grpc_resources import SERVICE, cluster, endpoints, listener, removal, routes
+from tests.hang_guard import HANG_SECONDS
 from tests.toolchains import build_go
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from xds.server import DiscoveryServer
@@ -21,7 +22,6 @@ from xds.store import ResourceStore
 
 CLIENT = ROOT / "tests" / "conformance" / "grpc_client"
 PLACE_ORDER, READ_STOCK = "/shop.Orders/Place", "/shop.Stock/Read"
-UNTIL = 60.0
 
 
 class Client:
@@ -43,7 +43,7 @@ class Client:
         """Calls until the answer is this one: the client applies what it has acknowledged in its own time."""
         last = "none"
         try:
-            async with asyncio.timeout(UNTIL):
+            async with asyncio.timeout(HANG_SECONDS):
                 while (last := await self.call(method)) != answer:
                     pass
         except TimeoutError:

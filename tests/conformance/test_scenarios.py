@@ -13,6 +13,7 @@ import pytest
 
 from gateways.entry import Entry
 from tests.conformance.clients import DeltaClient, StateClient
+from tests.hang_guard import HANG_SECONDS
 from tests.xds.proxies import GATEWAY, TOKEN, entry
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
@@ -66,7 +67,7 @@ async def taken_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable
             more.set()
 
     async def wait(requests: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(received) < requests:
                 more.clear()
                 await more.wait()

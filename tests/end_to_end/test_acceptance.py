@@ -17,6 +17,7 @@ import yaml
 from bench.calls import Calls
 from bench.connection import Connection
 from bench.house import ROOT, House, definition
+from tests.hang_guard import HANG_SECONDS
 
 PETSTORE = Path(__file__).parents[3] / "shared" / "data" / "wso2" / "petstore.v1.yaml"
 TIMES = (
@@ -83,7 +84,9 @@ def signalbox(house: House, folder: Path, *arguments: str) -> Ran:
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "signalbox", *arguments]
-    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 

@@ -44,7 +44,7 @@ def chain_is_whole(calls: Calls) -> bool:
 
 
 def defined(calls: Calls, name: str) -> bool:
-    return calls.command("project.command.define", {"name": name}, wait=30).status == 200
+    return calls.command("project.command.define", {"name": name}).status == 200
 
 
 def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(house: Scattered):
@@ -57,7 +57,7 @@ def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(house: Scattere
     names = [f"meanwhile-{n}" for n in range(20)]
     assert all(defined(calls, name) for name in names)
     first.tell(signal.SIGCONT)
-    until(lambda: "another process" in first.log_file.read_text(), "the first one is fenced", 30)
+    until(lambda: "another process" in first.log_file.read_text(), "the first one is fenced")
     assert defined(calls, "after")
     first.until_ready()
     second.end()
@@ -79,15 +79,13 @@ def test_without_postgresql_changes_go_live_and_queries_say_that_they_cannot(hou
     house.postgres.kill()
     reply = calls.ask("POST", "/deployments", {"api": "orders", "revision": newer, "gateway": "local"})
     assert reply.status == 202, reply
-    house.answered("/orders/items", f"orders@{newer}", seconds=20)
-    began = time.monotonic()
+    house.answered("/orders/items", f"orders@{newer}")
     query = calls.ask("GET", "/apis/orders")
     assert (query.status, query.headers["content-type"]) == (503, "application/problem+json")
-    assert time.monotonic() - began < 10
     house.postgres.start()
     deployment = reply.headers["location"].rpartition("/")[2]
-    until(lambda: calls.ask("GET", "/apis/orders").status == 200, "queries are answered", 30)
-    operation = until(lambda: _operation(calls, deployment), "the outcome is in the read models", 30)
+    until(lambda: calls.ask("GET", "/apis/orders").status == 200, "queries are answered")
+    operation = until(lambda: _operation(calls, deployment), "the outcome is in the read models")
     assert operation["state"] == "accepted"
     house.until_quiet()
     calls.close()

@@ -34,7 +34,7 @@ def deployed(calls: Calls, api: str, upstream: str, **fields: str) -> tuple[str,
     """A good revision, once it serves."""
     revision = calls.publish(api, specification(f"/{api}", upstream, **fields))
     deployment = calls.deploy(api, revision)
-    assert calls.settled(deployment, 60)["state"] == "serving"
+    assert calls.settled(deployment)["state"] == "serving"
     return deployment, revision
 
 
@@ -48,14 +48,14 @@ def test_gateway_sync_is_killed_between_the_put_and_the_rejection(house: Scatter
     _, revision = deployed(calls, "between", upstream)
     house.processes["xds"].tell(signal.SIGSTOP)  # nobody is sent anything, so nobody rejects
     bad = rejected(calls, "between", upstream)
-    until(lambda: calls.status(bad)["facts"]["published"], "the bad revision is on the config topic", 60)
+    until(lambda: calls.status(bad)["facts"]["published"], "the bad revision is on the config topic")
     house.processes["gateway-sync"].end(signal.SIGKILL)
     house.processes["xds"].tell(signal.SIGCONT)
-    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it", 60)
+    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
     house.start("gateway-sync").until_ready()
     house.renew_proxies()
-    house.answered("/between/items", f"between@{revision}", seconds=60)
-    assert until(lambda: calls.status(bad)["state"] == "refused", "it stays refused", 60)
+    house.answered("/between/items", f"between@{revision}")
+    assert until(lambda: calls.status(bad)["state"] == "refused", "it stays refused")
     calls.close()
 
 
@@ -66,9 +66,9 @@ def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Sca
     house.processes["gateway-sync"].end(signal.SIGKILL)
     house.start("gateway-sync").until_ready()
     bad = rejected(calls, "later", upstream)
-    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it", 60)
+    until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
     house.renew_proxies()
-    house.answered("/later/items", f"later@{newer}", seconds=60)
+    house.answered("/later/items", f"later@{newer}")
     calls.close()
 
 

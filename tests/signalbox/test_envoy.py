@@ -14,9 +14,11 @@ import orjson
 import pytest
 import uvloop
 
+from bench.free_ports import free_port
 from signalbox.envoy import EnvoyNotReady, EnvoySupervisor
-from signalbox.ports import PortUnusable, free_port
+from signalbox.ports import PortUnusable
 from signalbox.processes import process
+from tests.hang_guard import HANG_SECONDS
 from tests.signalbox.envoy_bootstrap import static_bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +55,7 @@ async def make(tmp_path: Path, port: int) -> AsyncIterator[Make]:
 
 async def answer(port: int) -> str:
     def get() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=HANG_SECONDS) as response:
             return response.read().decode()
 
     return await asyncio.to_thread(get)

@@ -7,6 +7,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from streams.log import TOPICS, Append, Consumed, Log, Snapshot, Topic, Transaction, WrongExpectedPosition
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import chained, envelope, envelopes
 
 OpenLog = Callable[[int], Awaitable[Log]]
@@ -177,7 +178,7 @@ class LogContract:
         assert await log.snapshots("other", 0) == (0, [])
 
     async def test_whoever_waits_is_woken_by_an_append(self, log: Log):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             waiting = [asyncio.create_task(log.wait("events", 0, 0)) for _ in range(5)]
             elsewhere = asyncio.create_task(log.wait("outcomes", 0, 0))
             further = asyncio.create_task(log.wait("events", 0, 1_000_000))
@@ -191,7 +192,7 @@ class LogContract:
 
     async def test_waiting_for_what_is_there_returns_at_once(self, log: Log):
         await log.append("events", envelopes(2))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             await log.wait("events", 0, 0)
 
     async def test_whoever_is_woken_can_read_what_woke_him(self, log: Log):
@@ -205,7 +206,7 @@ class LogContract:
                     seen.append(record.envelope.id)
                     after = record.position
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             tailing = asyncio.create_task(tail())
             written = envelopes(200)
             for each in written:
@@ -295,7 +296,7 @@ class LogContract:
         assert await log.consumed("d", "commands", 2) == 7
         assert await log.snapshots("d", 1) == (0, [])
         assert (await log.snapshots("d", 2))[0] == 7
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             waiting = asyncio.create_task(log.wait("events", 3, 0))
             await asyncio.sleep(0)
             await log.append("events", [envelope(key=keys[0])])

@@ -11,8 +11,6 @@ from projections.store import Store, live, open_store
 from streams.log import Log
 from streams.projecting import ProjectionRunner
 
-PATIENCE = 20.0
-
 
 class Tally:
     """A read model of one row per record: a record that is taken in twice fails, and is seen as parked."""

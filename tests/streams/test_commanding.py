@@ -20,6 +20,7 @@ from streams.log import LogUnavailable, Record, Topic
 from streams.outcomes_following import outcomes_follower
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import envelope
 
 FIRST = DefineOrganization(organization=ORG, name=ORG)
@@ -102,7 +103,7 @@ async def test_an_outcome_is_answered_once_its_events_can_be_read(tmp_path: Path
     log = await Late.open(tmp_path)
     async with elsewhere(log) as commanding:
         executing = asyncio.create_task(commanding.execute([envelope(FIRST, "one")], 60))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await asked_for.get() == 0
         assert not executing.done()
         shown.set()
@@ -122,7 +123,7 @@ async def test_looking_for_an_earlier_outcome_takes_no_longer_than_the_caller_wa
             return {}
 
     log = await Filling.open(tmp_path)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await Commanding(log).execute([envelope(FIRST)], 0.1) == {}
         assert await Commanding(log).outcomes([(ORG, "one")], 0.1) == {}
     await log.close()
@@ -141,7 +142,7 @@ async def test_an_outcome_is_heard_although_earlier_ones_cannot_be_looked_for(tm
     log = await Broken.open(tmp_path)
     commanding = Commanding(log)
     waiting = asyncio.create_task(commanding.outcomes([(ORG, "one")], 60))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         await looked.wait()
         outcome = _outcome("one")
         commanding.decided([outcome])
@@ -227,7 +228,7 @@ async def test_a_follower_hears_what_comes_after_its_start_and_survives_an_outag
     await follower.start()
     running = asyncio.create_task(follower.run())
     await log.append("commands", [envelope(FIRST, "after")])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await heard.get() == "after"
     assert (follower.trouble, outages) == ("", [])
     running.cancel()

@@ -15,6 +15,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import LogUnavailable, MessageTooLarge
 from streams.sqlite.config import SqliteConfigTopic
+from tests.hang_guard import HANG_SECONDS
 
 EDGE = "organizations/acme/gateways/edge"
 INNER = "organizations/acme/gateways/inner"
@@ -168,7 +169,7 @@ async def test_a_subscriber_that_raises_or_has_left_hinders_nobody(topic: Config
     leave()
     leave()
     await topic.put([entry("a")])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         await done.wait()
     assert heard == []
     assert [str(context["exception"]) for context in reported] == ["subscriber"]

@@ -20,6 +20,7 @@ from schemas.project import DefineProject, DeleteProject
 from streams.log import LogDamaged, LogUnavailable, Transaction
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import desk, envelope
 
 HOUSE: tuple[Command, ...] = (
@@ -184,7 +185,7 @@ async def test_it_decides_what_was_left_undecided(tmp_path: Path):
     await log.close()
     async with desk(tmp_path) as at:
         running = asyncio.create_task(at.decider.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await at.log.wait("outcomes", 0, len(HOUSE) - 1)
         running.cancel()
         assert len(await at.events()) == len(HOUSE)

@@ -14,6 +14,7 @@ from streams.documents import DocumentDamaged, DocumentStore
 from streams.log import LogUnavailable
 from streams.postgres.documents import PostgresDocuments
 from streams.sqlite.documents import SqliteDocuments
+from tests.hang_guard import HANG_SECONDS
 from tests.real_postgres import execute
 
 YAML = b"openapi: 3.1.0\ninfo:\n  title: Orders\n" * 50
@@ -107,7 +108,7 @@ async def test_without_postgresql_a_document_is_neither_put_nor_got_until_it_is_
     own_postgres.kill()
     for attempt in (documents.put(b"another", "text/plain"), documents.get(sha256)):
         with pytest.raises(LogUnavailable):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANG_SECONDS):
                 await attempt
     own_postgres.start()
     assert await documents.get(sha256) == (YAML, "application/yaml")

@@ -15,6 +15,7 @@ from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import Fenced, LogDamaged, LogUnavailable, MessageTooLarge
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.streams.scripted_kafka import ScriptedBroker
 
@@ -44,7 +45,7 @@ class Heard:
         self.more.set()
 
     async def until(self, puts: int) -> list[tuple[str, ...]]:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(self.puts) < puts:
                 self.more.clear()
                 await self.more.wait()

@@ -25,6 +25,7 @@ from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.streams.kafka_deciders import command, decided, decider, everything
 
@@ -176,7 +177,7 @@ async def test_a_transaction_of_which_nobody_knows_is_decided_once(
 
     monkeypatch.setattr(AIOKafkaProducer, "commit_transaction", lost)
     running = asyncio.create_task(deciding.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         await log.wait("outcomes", 0, 0)
         await log.append("commands", [command("b", "one")])
         await log.wait("outcomes", 0, (await everything(log, "outcomes"))[0].position)

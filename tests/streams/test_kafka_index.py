@@ -13,6 +13,7 @@ from streams.kafka import index as bounds
 from streams.kafka import index_file
 from streams.kafka.index import LocalIndex
 from streams.log import Fault, LogUnavailable, Record, Topic
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import envelope, envelopes
 from tests.streams.memory_log import MemoryLog
 
@@ -94,7 +95,7 @@ async def test_a_full_disk_is_said_and_filling_goes_on_when_there_is_room(
 
         room[0] = 1_000_000
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while True:
                 try:
                     assert await subjects(index) == [1]

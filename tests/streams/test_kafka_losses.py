@@ -16,6 +16,7 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Topic
 from streams.snapshots import OWNER
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.scripted_kafka import fetched
 
@@ -109,7 +110,7 @@ async def test_commands_that_retention_removed_unread_are_reported_once_and_the_
         outcomes = await log.end("outcomes", 0)
         running = asyncio.create_task(deciding.run())
         await log.append("commands", [command(id, name)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             await log.wait("outcomes", 0, outcomes)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -135,7 +136,7 @@ async def test_removed_commands_are_reported_also_when_none_is_left(
     await log.append("commands", [command("b", "one")])
     await remove(kafka_settings, "commands", before=2)
     running = asyncio.create_task(deciding.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         await log.wait("parked", 0, 0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

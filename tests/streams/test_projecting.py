@@ -22,6 +22,7 @@ from streams.projecting import ProjectionRunner, RunnerStopped, SomebodyElseRuns
 from streams.projecting.building import Building
 from streams.projecting.writing import Writer
 from streams.sqlite.log import SqliteLog
+from tests.hang_guard import HANG_SECONDS
 from tests.projections.events import envelope, outcome, project, published
 from tests.projections.stores import postgres_store, sqlite_store
 from tests.streams.memory_log import MemoryLog
@@ -51,7 +52,7 @@ async def running(runner: ProjectionRunner) -> AsyncIterator[ProjectionRunner]:
     task = asyncio.create_task(runner.run())
     ready = asyncio.create_task(runner.ready.wait())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 await task

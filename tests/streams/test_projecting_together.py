@@ -22,9 +22,10 @@ from streams.projecting.checkpoints import CheckpointWaiter
 from streams.projecting.releasing import Parked
 from streams.projecting.slots import Superseded, UnknownReadModel
 from streams.projecting.waiting import RunnerStopped
+from tests.hang_guard import HANG_SECONDS
 from tests.projections.events import envelope, project
 from tests.streams.gapped_log import STEP, GappedLog
-from tests.streams.projectors import PATIENCE, Tally, follow, projector, tallied
+from tests.streams.projectors import Tally, follow, projector, tallied
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ async def test_one_process_fills_a_new_version_and_the_others_notice(postgres_ur
         projector(log, postgres_url, [Tally(2)]) as two,
     ):
         feeding = [asyncio.create_task(follow(r, log, p)) for r, p in ((one, 0), (two, 1))]
-        async with going_on(*feeding), asyncio.timeout(PATIENCE):
+        async with going_on(*feeding), asyncio.timeout(HANG_SECONDS):
             for organization in ("a", "b"):
                 await log.append("events", names(51, 53, organization))
             await asyncio.gather(one.ready.wait(), two.ready.wait())
@@ -281,7 +282,7 @@ async def test_an_earlier_version_ends_when_a_later_one_is_swapped_in(postgres_u
     runner = ProjectionRunner(log, old, [Tally(1)])
     hosting = asyncio.create_task(runner.host())
     await runner.assigned("events", 0)
-    async with projector(log, postgres_url, [Tally(2)]) as later, asyncio.timeout(PATIENCE):
+    async with projector(log, postgres_url, [Tally(2)]) as later, asyncio.timeout(HANG_SECONDS):
         await later.ready.wait()
         with pytest.raises(Superseded, match="has version 2 and this program knows 1"):
             await hosting
@@ -311,7 +312,7 @@ async def test_a_rebuild_goes_on_beside_projectors_in_other_processes(
     async with projector(log, postgres_url) as one, projector(log, postgres_url) as two:
         tasks = [asyncio.create_task(follow(r, log, p)) for r, p in ((one, 0), (two, 1))]
         tasks.append(asyncio.create_task(waiter.run()))
-        async with going_on(*tasks), asyncio.timeout(PATIENCE):
+        async with going_on(*tasks), asyncio.timeout(HANG_SECONDS):
             await waiter.wait_for("tally", 0, 200 * STEP)
             await waiter.wait_for("tally", 1, 200 * STEP)
             reading = asyncio.create_task(read())
@@ -353,7 +354,7 @@ async def test_a_process_that_only_asks_hears_of_each_checkpoint(postgres_url: s
     waiter = CheckpointWaiter(log, store, [Tally()])
     async with projector(log, postgres_url) as runner, going_on(asyncio.create_task(waiter.run())):
         await runner.take("events", 0, records[:1])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             await waiter.wait_for("tally", 0, STEP)
             assert waiter.trouble == ""
             assert await waiter.lag() == {"tally": 2 * STEP}
@@ -379,7 +380,7 @@ async def test_a_checkpoint_nobody_told_of_is_found_by_looking(postgres_url: str
         await runner.assigned("events", 0)
         with store.writer.begin() as connection:
             connection.execute(update(CHECKPOINTS).values(position=12))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             await waiter.wait_for("tally", 0, 12)
 
 

@@ -12,6 +12,7 @@ from streams.log import LogUnavailable, Topic
 from streams.reporting import StatusReporter
 from streams.sqlite.log import SqliteLog
 from tests.commands.specification import AT
+from tests.hang_guard import HANG_SECONDS
 
 
 def report(deployment: str, fact: Fact = "acknowledged", reason: str = "") -> DeliveryReported:
@@ -40,7 +41,7 @@ async def test_a_stop_does_not_wait_for_a_log_that_refuses(tmp_path: Path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(log, "append", full)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             await reporter.close()
     await reporter.close()
     assert await log.end("status", 0) == 1, "what was refused was kept"

@@ -19,6 +19,7 @@ from streams.log import Append, LogUnavailable, Transaction
 from streams.partitioner import murmur2, partition_of
 from streams.sqlite import DirectoryInUse, DirectoryLock, PartitionCountChanged, SqliteLog
 from streams.sqlite.writer import LogUnit
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import envelope, envelopes
 
 
@@ -114,7 +115,7 @@ async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.Mon
 
     def held_back(unit: LogUnit) -> None:
         on_disk.set()
-        assert go_on.wait(60)
+        assert go_on.wait(HANG_SECONDS)
         announce(unit)
 
     monkeypatch.setattr(LogUnit, "committed", held_back)

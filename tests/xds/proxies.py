@@ -15,6 +15,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from envoy_data_plane.google.rpc import Status
 
 from gateways.entry import Cause, Entry, content_version
+from tests.hang_guard import HANG_SECONDS
 from xds.observer import Connection, Delivered, Progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
 from xds.server import SERVICE
@@ -61,9 +62,9 @@ class Remembering:
     progress: list[tuple[str, Progress]] = field(default_factory=list)
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Returns when something was said that makes `condition` true."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(HANG_SECONDS):
             while not condition():
                 self.more.clear()
                 await self.more.wait()

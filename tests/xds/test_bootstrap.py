@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 
+from tests.hang_guard import HANG_SECONDS
 from tests.xds.translate.inputs import SUBJECT
 from tests.xds.translate.proxy import envoy_binary, validate
 from xds.bootstrap import bootstrap
@@ -61,12 +62,12 @@ async def test_envoy_connects_with_its_token_and_comes_back_soon(tmp_path: Path)
         envoy_binary(), "-c", str(file), "--disable-hot-restart", "--concurrency", "1", "-l", "off"
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             metadata, first = await plane.connections.get()
         assert metadata["authorization"] == "Bearer secret"
         assert first.node is not None
         assert (first.node.id, first.node.cluster) == ("node-1", SUBJECT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             for _ in range(4):
                 await plane.connections.get()
     finally:

@@ -39,6 +39,7 @@ from envoy_data_plane.google.protobuf import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.hang_guard import HANG_SECONDS
 from tests.xds.translate.inputs import DATA, parse_input
 from xds.encoding import Encoded, any_of, build, encode
 from xds.types import message_class, type_url
@@ -257,7 +258,7 @@ def test_every_packed_module_is_found_without_help() -> None:
         "from xds.encoding import any_of, build; print(any_of(build(kind)).type_url)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG_SECONDS
     )
 
     assert done.stdout.strip() == "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
@@ -266,7 +267,7 @@ def test_every_packed_module_is_found_without_help() -> None:
 def test_importing_the_encoder_does_not_import_the_messages() -> None:
     code = "import sys, xds.encoding; print({'envoy_data_plane', 'betterproto2'} & set(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG_SECONDS
     )
 
     assert done.stdout.strip() == "set()"

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 from signalbox.devservers import kafka_access
 from signalbox.devservers.kafka_probe import probe, serves
 from signalbox.devservers.postgres import DevPostgres
+from tests.hang_guard import HANG_SECONDS
 from tests.real_postgres import FAST, execute
 from tests.signalbox.conftest import Run
 
@@ -47,7 +48,7 @@ def test_kafka_says_where_it_is_and_ends_on_ctrl_c(kafka_files: Path, tmp_path: 
         access = kafka_access.access(tmp_path / "kafka", told["SIGNALBOX_KAFKA"])
         assert serves(host, int(port), access.username, access.password)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 0
     assert "Stopping Kafka" in said
     assert f". {tmp_path / 'kafka' / 'environment'}" in said
@@ -63,7 +64,7 @@ def test_postgres_ends_on_sigterm_and_dies_with_its_process(own_postgres: DevPos
         url = told["SIGNALBOX_POSTGRES"]
         execute(url, "create table facts as select 7 as n")
         running.terminate()
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 0
     assert "Stopping PostgreSQL" in said
 

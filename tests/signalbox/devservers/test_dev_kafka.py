@@ -23,9 +23,8 @@ from signalbox.devservers.kafka_probe import probe
 from signalbox.ports import PortUnusable
 from signalbox.settings import kafka_settings as kafka_settings_of
 from streams.kafka.settings import KafkaSettings
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
-
-WITHIN = 20.0
 
 
 async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:
@@ -68,12 +67,12 @@ async def test_it_takes_transactions_and_groups_as_soon_as_it_has_started(
     kafka_settings: KafkaSettings,
 ) -> None:
     await create(kafka_settings)
-    async with asyncio.timeout(WITHIN), producer(kafka_settings, kafka_settings.group("t")) as decider:
+    async with asyncio.timeout(HANG_SECONDS), producer(kafka_settings, kafka_settings.group("t")) as decider:
         await decider.begin_transaction()
         await decider.send_and_wait(kafka_settings.topic("events"), b"decided", partition=0)
         await decider.commit_transaction()
     group = {"group_id": kafka_settings.group("g"), "auto_offset_reset": "earliest"}
-    async with asyncio.timeout(WITHIN), consumer(kafka_settings, **group) as member:
+    async with asyncio.timeout(HANG_SECONDS), consumer(kafka_settings, **group) as member:
         member.subscribe([kafka_settings.topic("events")])
         assert (await member.getone()).value == b"decided"
 
@@ -188,13 +187,13 @@ async def create(settings: KafkaSettings) -> None:
 
 
 async def publish(settings: KafkaSettings, value: bytes) -> None:
-    async with asyncio.timeout(WITHIN), producer(settings) as made:
+    async with asyncio.timeout(HANG_SECONDS), producer(settings) as made:
         await made.send_and_wait(settings.topic("events"), value, partition=0)
 
 
 async def everything(settings: KafkaSettings, count: int) -> list[bytes | None]:
     """The first `count` values on the topic."""
-    async with asyncio.timeout(WITHIN), consumer(settings) as made:
+    async with asyncio.timeout(HANG_SECONDS), consumer(settings) as made:
         partition = TopicPartition(settings.topic("events"), 0)
         made.assign([partition])
         await made.seek_to_beginning(partition)

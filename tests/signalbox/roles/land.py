@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.free_ports import free_port
 from schemas.canonical import sha256_hex
 from schemas.environment import DefineEnvironment
 from schemas.gateway import RegisterGateway
@@ -13,7 +14,6 @@ from schemas.message import Command
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from schemas.status import DeliveryReported, NodeReported, Status
-from signalbox.ports import free_port
 from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings
 from signalbox.tokens import kept_secret
@@ -22,9 +22,9 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.status_reading import status_of
 from tests.commands.shop import ORG
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import envelope
 
-WITHIN_SECONDS = 30
 EAST = f"organizations/{ORG}/gateways/east"
 NODE = "east-1"
 
@@ -49,7 +49,7 @@ class Land:
         )
         self.running[name or role] = stack = AsyncExitStack()
         roles = await stack.enter_async_context(Roles(settings, [role]))
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             await roles.started()
 
     async def stop(self, name: str) -> None:
@@ -84,7 +84,7 @@ class Land:
         await self.until(enough)
 
     async def until(self, fits: Callable[[Status], bool]) -> Status:
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             while (found := next(filter(fits, self.said), None)) is None:
                 await self.log.wait("status", 0, self.position)
                 for record in await self.log.read("status", 0, self.position, 1000):

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from bench.free_ports import free_port
 from gateways.entry import Entry
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
@@ -14,7 +15,6 @@ from signalbox.delivery import Delivery
 from signalbox.devservers.kafka import DevKafka
 from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.local_gateway import NODE as LOCAL_NODE
-from signalbox.ports import free_port
 from signalbox.roles.envoy import Node, node_from
 from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings, SettingsError
@@ -24,8 +24,9 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import Fenced
 from tests.commands.shop import ORG, deploy, publish, spec
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
-from tests.signalbox.roles.land import EAST, NODE, WITHIN_SECONDS, Land, land
+from tests.signalbox.roles.land import EAST, NODE, Land, land
 from tests.xds.proxies import DeltaProxy
 from xds.observer import Connection
 from xds.types import CLUSTER, ROUTE
@@ -109,7 +110,7 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
     )
     port = free_port()
     process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))
-    async with Roles(process, ["xds"]) as roles, asyncio.timeout(WITHIN_SECONDS):
+    async with Roles(process, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):
         await roles.started()
         own_kafka.kill()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

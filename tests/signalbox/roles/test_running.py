@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.free_ports import free_port
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from signalbox.devservers.kafka import DevKafka
-from signalbox.ports import free_port
 from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings
 from streams.commanding import Commanding
@@ -26,10 +26,9 @@ from streams.kafka.topics import TopicMismatch
 from streams.outcomes_following import outcomes_follower
 from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
+from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.streams.deciding_cases import envelope
-
-WITHIN = 20.0
 
 
 def settings_of(kafka: KafkaSettings, directory: Path) -> Settings:
@@ -63,13 +62,15 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
 async def decided(commanding: Commanding, id: str, name: str = "") -> bool:
     command = DefineProject(organization=ORG, name=name) if name else None
     asked = envelope(command or DefineOrganization(organization=ORG, name=ORG), id)
-    return (await commanding.execute([asked], WITHIN))[asked.key].accepted
+    return (await commanding.execute([asked], HANG_SECONDS))[asked.key].accepted
 
 
 def said(settings: Settings) -> tuple[int, str]:
     """What the process answers when it is asked whether it is ready."""
     try:
-        with urllib.request.urlopen(f"http://{settings.health}/healthz/ready", timeout=5) as response:
+        with urllib.request.urlopen(
+            f"http://{settings.health}/healthz/ready", timeout=HANG_SECONDS
+        ) as response:
             return response.status, ""
     except urllib.error.HTTPError as error:
         with error:
@@ -82,7 +83,7 @@ async def members(kafka: KafkaSettings) -> int:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             if reached():
                 return
@@ -124,7 +125,7 @@ async def test_a_second_decider_takes_over_from_one_that_stops_under_load(
         await standby.started()
         async with Roles(settings_of(kafka, tmp_path / "leaving"), ["decider"]) as leaving:
             await leaving.started()
-            waiting = asyncio.create_task(commanding.outcomes([e.key for e in asked], WITHIN))
+            waiting = asyncio.create_task(commanding.outcomes([e.key for e in asked], HANG_SECONDS))
             for start in range(0, len(asked), 20):
                 await commanding.submit(asked[start : start + 20])
         found = await waiting
@@ -161,7 +162,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(own_kafka: DevKafka,
         status, reason = await asyncio.to_thread(said, settings)
         assert (status, reason.startswith(f"waits for Kafka at {kafka.bootstrap}: ")) == (503, True)
         await asyncio.to_thread(own_kafka.start)
-        await asyncio.wait_for(roles.started(), WITHIN)
+        await asyncio.wait_for(roles.started(), HANG_SECONDS)
         await until(lambda: roles.runtime.trouble() is None)
 
 
@@ -178,7 +179,7 @@ async def test_a_topic_that_is_not_as_it_must_be_stops_the_start(
 
 async def test_a_stop_does_not_wait_for_what_never_comes(tmp_path: Path) -> None:
     settings = settings_of(KafkaSettings(bootstrap="127.0.0.1:1"), tmp_path / "decider")
-    async with asyncio.timeout(WITHIN), Roles(settings, ["decider"]) as roles:
+    async with asyncio.timeout(HANG_SECONDS), Roles(settings, ["decider"]) as roles:
         await until(lambda: "waits for Kafka" in (roles.runtime.trouble() or ""))
 
 

@@ -22,8 +22,7 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Topic, Transaction
 from streams.projecting import ProjectionRunner
-
-PATIENCE = 30.0
+from tests.hang_guard import HANG_SECONDS
 
 
 def envelope(message: Message, subject: str = "") -> Envelope:
@@ -48,7 +47,7 @@ def projects(count: int, organization: str = "acme") -> list[Envelope]:
 
 async def until(true: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
     """Waits, bounded, for something that nobody announces."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             answer = true()
             if answer if isinstance(answer, bool) else await answer:
@@ -113,7 +112,7 @@ class House:
         host = FaustHost(self.settings, self.log, runner, followers)
         running = Running(host, runner, [asyncio.create_task(host.run()), asyncio.create_task(runner.host())])
         self.parts.push_async_callback(running.stop)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             await host.joined.wait()
         return running
 

@@ -15,6 +15,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
 from streams.projecting.slots import SomebodyElseRuns
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.memory_log import MemoryLog
 
 SETTINGS = KafkaSettings()
@@ -176,7 +177,7 @@ async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_
     house.database.failures = [ValueError("a bug") for _ in range(3)]
     await house.feed.begin([EVENTS])
     house.feed.take(EVENTS, chunk(0, 1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await house.database.failed.wait()
     await house.take(chunk(1, 2))
     assert house.database.written == [1, 2]

@@ -29,13 +29,23 @@ MODELS = (Resources(), Deliveries(), Rollouts(), LivenessOfGateways())
 
 
 class Telling(House):
-    """A house whose host tells; `now` is the clock of liveness."""
+    """A house whose host tells; `now` is the clock of liveness, which reads it once whenever it looks."""
 
     now = START
+    looks = 0
+
+    def clock(self) -> float:
+        self.looks += 1
+        return self.now
+
+    async def looked(self) -> None:
+        """Returns when liveness has looked at what is so now."""
+        begun = self.looks + 1
+        await until(lambda: self.looks > begun)
 
     async def begin(self) -> None:
         rollouts = RolloutTelling(self.log, self.read_models, "/test")
-        liveness = LivenessTelling(self.log, self.read_models, "/test", clock=lambda: self.now, every=0.05)
+        liveness = LivenessTelling(self.log, self.read_models, "/test", clock=self.clock, every=0.05)
         await self.host(rollouts, liveness)
         for telling in (rollouts, liveness):
             task = asyncio.create_task(telling.run())
@@ -214,7 +224,7 @@ async def test_silence_counts_only_after_having_listened(house: Telling):
     await house.begin()
     for _ in range(20):
         house.now += 1
-        await asyncio.sleep(0.05)
+        await house.looked()
     assert await house.told(LivenessReported) == []
     house.now += 30
     await house.lives("offline", 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateways.entry import Entry
+from tests.hang_guard import HANG_SECONDS
 from tests.real_envoy import real_envoy
 from xds.bootstrap import RUNTIME
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE, message_class
@@ -49,5 +50,5 @@ def validate(bootstrap: dict[str, Any], directory: Path) -> str:
     file = directory / "envoy.json"
     file.write_text(json.dumps(bootstrap), encoding="utf-8")
     command = [envoy_binary(), "--mode", "validate", "-c", str(file), "-l", "error"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.hang_guard import HANG_SECONDS
 from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
@@ -98,7 +99,7 @@ def test_the_probe_is_answered(ask: Gateway) -> None:
 
 
 def test_a_request_with_two_hosts_is_refused(ask: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", ask.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", ask.port), timeout=HANG_SECONDS) as connection:
         connection.sendall(b"GET /shop/items HTTP/1.1\r\nhost: a.test\r\nhost: b.test\r\n\r\n")
         response = http.client.HTTPResponse(connection)
         response.begin()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateways.entry import Entry
+from tests.hang_guard import HANG_SECONDS
 from tests.xds.translate.proxy import envoy_binary, static_bootstrap
 
 
@@ -37,7 +38,7 @@ class Gateway:
 
     def __call__(self, method: str, path: str, host: str = "gateway.test", **headers: str) -> Answer:
         """Asks as it is written: the path is not touched. `x_a="1"` is the header `x-a`."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=HANG_SECONDS)
         try:
             connection.putrequest(method, path, skip_host=True)
             connection.putheader("host", host)
@@ -115,7 +116,7 @@ def envoy(entries: Iterable[Entry], directory: Path) -> Iterator[Gateway]:
         drain = threading.Thread(target=process.stderr.read, daemon=True)
         drain.start()
         host, _, port = admin.read_text(encoding="utf-8").rpartition(":")
-        connection = HTTPConnection(host, int(port), timeout=10)
+        connection = HTTPConnection(host, int(port), timeout=HANG_SECONDS)
         connection.request("GET", "/listeners?format=json")
         listeners = json.loads(connection.getresponse().read())
         connection.close()
@@ -123,5 +124,5 @@ def envoy(entries: Iterable[Entry], directory: Path) -> Iterator[Gateway]:
         yield Gateway(address["port_value"])
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=HANG_SECONDS)
         process.stderr.close()

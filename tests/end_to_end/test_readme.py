@@ -68,8 +68,20 @@ def up(envoy: Path, place: Path) -> Iterator[House]:
     """`make up`, as the first block says, until the end of the tests."""
     if shutil.which("make") is None or shutil.which("curl") is None:
         pytest.skip("make and curl are needed")
-    (make_up,) = commands("make")
     house = House(place / ".signalbox")
+    try:
+        make_up(house)
+        yield house
+    finally:
+        if house.process is not None and house.process.poll() is None:
+            os.killpg(house.process.pid, signal.SIGINT)
+            house.process.wait(HANG_SECONDS)
+        house.raze()
+
+
+def make_up(house: House) -> None:
+    """Returns when it is ready."""
+    (make_up,) = commands("make")
     options = (
         f"--data {house.data} --http 127.0.0.1:{house.http} --xds 127.0.0.1:{house.xds} "
         f"--gateway 127.0.0.1:{house.gateway}"
@@ -77,20 +89,13 @@ def up(envoy: Path, place: Path) -> Iterator[House]:
     with house.log_file.open("ab") as log:
         house.process = subprocess.Popen(
             # The environment is set up already: `-o` leaves it as it is.
-            [*make_up.split(), "-o", ".venv/.ready", f"BIN={place / 'bin'}", f"ARGS={options}"],
+            [*make_up.split(), "-o", ".venv/.ready", f"BIN={house.data.parent / 'bin'}", f"ARGS={options}"],
             cwd=ROOT,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    try:
-        house.until_ready()
-        yield house
-    finally:
-        if house.process.poll() is None:
-            os.killpg(house.process.pid, signal.SIGINT)
-            house.process.wait(HANG_SECONDS)
-        house.raze()
+    house.until_ready()
 
 
 def shell(house: House, command: str) -> str:
@@ -173,4 +178,7 @@ def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: House):
     orders.process.wait(HANG_SECONDS)
     until(lambda: process(envoy) is None, "Envoy has ended")
     assert orders.through("/hello/world")[0] == 0
-    assert (orders.data / "log.db").exists()
+
+    make_up(orders)
+    orders.answered("/hello/world")
+    assert orders.ask("GET", "/apis/orders")["revision"] == 1

@@ -97,9 +97,11 @@ class DevServer(ABC):
             (self.directory / "address").unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """Ends it with SIGKILL, as bad luck would."""
+        """Ends it with SIGKILL, as bad luck would; returns when its own child processes have noticed, too."""
         if self._child is not None:
             self._child.end(signal.SIGKILL, 0)
+            if self._lock.take(PREDECESSOR_ENDS_WITHIN):
+                self._lock.release()
 
     @property
     def pid(self) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from bench.free_ports import free_port
 from signalbox.devservers import socket_directory
@@ -13,6 +14,7 @@ from signalbox.devservers.account import server_account
 from signalbox.devservers.faults import AlreadyRunning, StartFailed, Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.devservers.postgres_files import program_files
+from signalbox.devservers.tied import DirectoryLock
 
 
 def rows(url: str, *statements: str) -> list[str]:
@@ -44,6 +46,23 @@ def test_what_was_committed_is_there_after_a_kill_and_after_a_stop(own_postgres:
         assert rows(url, "select name from facts order by 1") == ["after the kill", "before the kill"]
     finally:
         again.kill()
+
+
+def test_none_of_its_processes_outlives_a_kill(own_postgres: DevPostgres) -> None:
+    # given connections, each of which is a process of the server
+    engine = create_engine(own_postgres.start(), pool_size=40)
+    connections = [engine.connect() for _ in range(40)]
+    # when it is killed
+    own_postgres.kill()
+    # then none of them answers any more, and none holds the directory
+    lock = DirectoryLock(own_postgres.directory / "lock")
+    assert lock.take(0)
+    lock.release()
+    for connection in connections:
+        with pytest.raises(OperationalError):
+            connection.execute(text("select 1"))
+        connection.invalidate()
+    engine.dispose()
 
 
 def test_a_second_start_in_the_directory_is_refused_and_says_where_the_first_is(

@@ -8,8 +8,7 @@ from pathlib import Path
 from bench.figure import Figure
 from bench.translate import specification
 from projections.store import open_store
-from schemas.api import ApiPublished
-from schemas.canonical import digest
+from schemas.api import ApiPublished, content_digest
 from schemas.deployment import DeploymentStarted
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
@@ -36,7 +35,7 @@ def history(count: int) -> list[Event]:
                 name=name,
                 project="default",
                 revision=revision,
-                digest=digest(spec.model_dump(mode="json")),
+                digest=content_digest(spec),
                 spec=spec,
             )
         )

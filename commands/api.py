@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
-from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi
-from schemas.canonical import digest
+from commands.overlapping import within
+from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi, content_digest
 from schemas.outcome import Complaint
 
 ONCE = False
@@ -19,6 +19,9 @@ class Revision:
     context: str
     hosts: tuple[str, ...]
     sandbox_hosts: tuple[str, ...] = ()
+    delegated_contexts: tuple[str, ...] = ()
+    operations: int = 0
+    """Which of the state's lists of operations."""
 
     @property
     def all_hosts(self) -> tuple[str, ...]:
@@ -27,13 +30,20 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """`operations` are the different lists that its revisions have, each operation as `GET /orders/{id}`."""
+
     organization: str
     project: str
     content: str
     revisions: tuple[Revision, ...]
+    operations: tuple[tuple[str, ...], ...] = ()
 
     @property
     def claims(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def shared(self) -> tuple[str, ...]:
         return ()
 
     @property
@@ -42,6 +52,9 @@ class State:
 
     def revision(self, number: int) -> Revision | None:
         return self.revisions[number - 1] if 1 <= number <= len(self.revisions) else None
+
+    def operations_of(self, revision: Revision) -> tuple[str, ...]:
+        return self.operations[revision.operations]
 
 
 def decide(request: Request[PublishApi | DeleteApi], state: State | None, others: Others) -> Decision:
@@ -53,7 +66,7 @@ def decide(request: Request[PublishApi | DeleteApi], state: State | None, others
     complaints = tuple(inconsistencies(command.spec))
     if complaints:
         return Rejection("inconsistent", "The API contradicts itself.", complaints)
-    content = digest(command.spec.model_dump(mode="json"))
+    content = content_digest(command.spec)
     if state is not None and state.content == content and state.project == command.project:
         return Unchanged(request.subject)
     return (
@@ -72,9 +85,17 @@ def decide(request: Request[PublishApi | DeleteApi], state: State | None, others
 def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | None:
     if isinstance(event, ApiDeleted):
         return None
+    spec = event.spec
     before = state.revisions if state else ()
-    revision = Revision(event.spec.context, event.spec.hosts, event.spec.sandbox_hosts)
-    return State(event.organization, event.project, event.digest, (*before, revision))
+    lists = state.operations if state else ()
+    operations = tuple(f"{operation.method} {operation.path}" for operation in spec.operations)
+    if not before or lists[before[-1].operations] != operations:
+        lists = (*lists, operations)
+        index = len(lists) - 1
+    else:
+        index = before[-1].operations
+    revision = Revision(spec.context, spec.hosts, spec.sandbox_hosts, spec.delegated_contexts, index)
+    return State(event.organization, event.project, event.digest, (*before, revision), lists)
 
 
 def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
@@ -89,6 +110,10 @@ def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
         for j, endpoint in enumerate(upstream.endpoints):
             if fault := _unreachable(endpoint.url):
                 yield Complaint(pointer=f"/spec/upstreams/{i}/endpoints/{j}/url", detail=fault)
+    for i, context in enumerate(spec.delegated_contexts):
+        if not within(context, spec.context):
+            detail = f"{context} is not {spec.context} or below it"
+            yield Complaint(pointer=f"/spec/delegated_contexts/{i}", detail=detail)
     yield from _backends("/spec/backends", spec.backends, names)
     yield from _backends("/spec/sandbox_backends", spec.sandbox_backends, names)
     seen: dict[tuple[object, ...], int] = {}

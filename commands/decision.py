@@ -74,6 +74,11 @@ class State(Protocol):
         ...
 
     @property
+    def shared(self) -> Iterable[str]:
+        """Keys under which others find this resource; any number of resources may have one."""
+        ...
+
+    @property
     def references(self) -> Mapping[str, str]:
         """Resources this one needs: pointer into the command that named it -> subject."""
         ...
@@ -90,6 +95,10 @@ class Others(Protocol):
 
     def holders(self, claim: str) -> Iterable[str]:
         """All subjects that hold a claim."""
+        ...
+
+    def sharing(self, key: str) -> Iterable[str]:
+        """The subjects that have this shared key."""
         ...
 
     def referrers(self, subject: str) -> Iterable[str]:

@@ -14,6 +14,7 @@ class State:
 
     content: str
     claims: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     references: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -1,18 +1,22 @@
-"""Rules of deployments: one per API and gateway is in force, and no two APIs share host and context."""
+"""Rules of deployments: one per API and gateway is in force, no two APIs share host and context, and none
+answers requests of another whose definition does not delegate the context."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from commands import api
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
+from commands.overlapping import Operations, Places, delegated, losing, places_of, shared_keys, taking
 from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
 from schemas.deployment import StartDeployment as Start
 from schemas.deployment import StopDeployment as Stop
-from schemas.limits import MOST_CLAIMS
+from schemas.limits import MOST_CLAIMS, MOST_ERRORS, MOST_PLACES
 from schemas.message import Event
 from schemas.outcome import Complaint
 
 ONCE = True
+MOST_NAMED = 5
+"""Operations that a rejection names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,23 @@ class State:
     sandbox_hosts: tuple[str, ...] = ()
 
     @property
+    def all_hosts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.hosts, *self.sandbox_hosts)))
+
+    @property
     def claims(self) -> Iterable[str]:
         for gateway in self.gateways:
             base = f"organizations/{self.organization}/gateways/{gateway}"
             yield f"{base}/apis/{self.api}"
-            for host in dict.fromkeys((*self.hosts, *self.sandbox_hosts)):
+            for host in self.all_hosts:
                 yield f"{base}/hosts/{host}{self.context}"
+
+    @property
+    def shared(self) -> Iterable[str]:
+        for gateway in self.gateways:
+            base = f"organizations/{self.organization}/gateways/{gateway}"
+            for key in shared_keys(self.context, self.all_hosts):
+                yield f"{base}/{key}"
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -80,6 +95,14 @@ def _start(id: str, command: Start, requested_at: str, others: Others) -> Decisi
             "one by one.",
             environment="has too many gateways for this API's hosts",
         )
+    if len(gateways) * places_of(revision.context, revision.all_hosts) > MOST_PLACES:
+        return rejected(
+            "too-many-gateways",
+            f"{len(gateways):,} gateways times {hosts:,} hosts, with so many labels and a context of so many "
+            "segments, is more than one deployment may have; deploy to gateways or smaller environments one "
+            "by one.",
+            environment="has too many gateways for this API's hosts",
+        )
     collision = _collision(base, command.api, gateways, revision, others)
     if collision is not None:
         return collision
@@ -90,6 +113,9 @@ def _start(id: str, command: Start, requested_at: str, others: Others) -> Decisi
         current = others.state(subject)
         if isinstance(current, State) and current.revision == number:
             return Unchanged(subject)
+    overlaps = _overlaps(base, command.api, gateways, revision, others)
+    if overlaps:
+        return Rejection("context-overlaps", overlaps[0].detail, overlaps)
     started = DeploymentStarted(
         organization=command.organization,
         name=command.name or id,
@@ -145,6 +171,76 @@ def _collision(
     if not complaints:
         return None
     return Rejection("context-taken", f"{complaints[0].detail}.", tuple(complaints))
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An API as it is, or is to be, on a gateway."""
+
+    name: str
+    revision: api.Revision
+    operations: tuple[str, ...]
+
+
+def _overlaps(
+    base: str, name: str, gateways: tuple[str, ...], revision: api.Revision, others: Others
+) -> tuple[Complaint, ...]:
+    """Why the deployment takes requests from other APIs, or they from it, without the owner's consent."""
+    published = others.state(f"{base}/apis/{name}")
+    if not isinstance(published, api.State):
+        return ()
+    new = _Placed(name, revision, published.operations_of(revision))
+    own = Operations.of(revision.context, new.operations)
+    hosts = revision.all_hosts
+    givers, takers = losing(revision.context, hosts), taking(revision.context, hosts)
+    complaints: list[Complaint] = []
+    for gateway in gateways:
+        at = f"{base}/gateways/{gateway}"
+        for other in _placed(base, at, givers, name, others):
+            operations = Operations.of(other.revision.context, other.operations)
+            complaints.extend(_taken(new, other, operations, gateway))
+        for other in _placed(base, at, takers, name, others):
+            complaints.extend(_taken(other, new, own, gateway))
+        if len(complaints) > MOST_ERRORS:
+            break
+    return tuple(complaints)
+
+
+def _placed(base: str, at: str, places: Places, but: str, others: Others) -> Iterable[_Placed]:
+    """The APIs, without `but`, that are found on a gateway at these places."""
+    subjects: dict[str, None] = {}
+    for claim in places.claims:
+        subjects.update(dict.fromkeys(others.holders(f"{at}/{claim}")))
+    for key in places.shared:
+        subjects.update(dict.fromkeys(others.sharing(f"{at}/{key}")))
+    for subject in subjects:
+        placed = others.state(subject)
+        if isinstance(placed, State) and placed.api != but:
+            published = others.state(f"{base}/apis/{placed.api}")
+            revision = published.revision(placed.revision) if isinstance(published, api.State) else None
+            if isinstance(published, api.State) and revision is not None:
+                yield _Placed(placed.api, revision, published.operations_of(revision))
+
+
+def _taken(taker: _Placed, giver: _Placed, operations: Operations, gateway: str) -> Iterable[Complaint]:
+    """What `taker` takes of the `operations` of `giver`, unless that delegates the context."""
+    context = taker.revision.context
+    if delegated(context, giver.revision.delegated_contexts):
+        return
+    covered = operations.covered(context)
+    if not covered:
+        return
+    more = len(covered) - MOST_NAMED
+    named = ", ".join(covered[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    at = context
+    if context == giver.revision.context:
+        at = ", ".join(f"{host}{context}" for host in taker.revision.all_hosts[:MOST_NAMED])
+    detail = (
+        f"On gateway {gateway!r} the API {taker.name!r} at {at} would answer requests of {giver.name!r} "
+        f"at {giver.revision.context}: {named}. Choose another context or host, or let {giver.name!r} list "
+        f"{context} in its delegatedContexts and deploy that."
+    )
+    yield Complaint(pointer="/api", detail=detail)
 
 
 def _superseded(started: DeploymentStarted, holders: list[str], others: Others) -> Iterable[Event]:

@@ -31,6 +31,10 @@ class State:
         return ()
 
     @property
+    def shared(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def references(self) -> Mapping[str, str]:
         return {"/environment": f"organizations/{self.organization}/environments/{self.environment}"}
 

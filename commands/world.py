@@ -1,4 +1,4 @@
-"""The folded state of a partition, with the two indexes that rules need: claims and references."""
+"""The folded state of a partition, with the indexes that rules need: claims, shared keys and references."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ class World:
     _claims: dict[str, str] = field(default_factory=dict[str, str])
     _also: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     """Further holders of a claim, which only decisions of older versions have."""
+    _sharing: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
 
     def state(self, subject: str) -> State | None:
@@ -50,6 +51,9 @@ class World:
             if self._claims[claim] != subject or claim in self._also:
                 raise ValueError(f"{subject} claims {claim}, held by {', '.join(self.holders(claim))}")
 
+    def sharing(self, key: str) -> Iterable[str]:
+        return self._sharing.get(key, {}).keys()
+
     def referrers(self, subject: str) -> Iterable[str]:
         return self._referrers.get(subject, {}).keys()
 
@@ -66,6 +70,8 @@ class World:
             for claim in state.claims:
                 if self._claims.setdefault(claim, subject) != subject:
                     self._also.setdefault(claim, {})[subject] = None
+            for key in state.shared:
+                self._sharing.setdefault(key, {})[subject] = None
             for target in state.references.values():
                 self._referrers.setdefault(target, {})[subject] = None
         if version:
@@ -91,9 +97,15 @@ class World:
                 others.pop(subject, None)
                 if not others:
                     del self._also[claim]
+        for key in old.shared:
+            _leave(self._sharing, key, subject)
         for target in old.references.values():
-            referrers = self._referrers.get(target)
-            if referrers is not None:
-                referrers.pop(subject, None)
-                if not referrers:
-                    del self._referrers[target]
+            _leave(self._referrers, target, subject)
+
+
+def _leave(index: dict[str, dict[str, None]], key: str, subject: str) -> None:
+    subjects = index.get(key)
+    if subjects is not None:
+        subjects.pop(subject, None)
+        if not subjects:
+            del index[key]

@@ -29,7 +29,7 @@ _VARIABLE = re.compile(r"\{([^{}]*)\}")
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _EXTENSION = (
     "context", "hosts", "policies", "resilience", "upstream", "upstreams", "backends", "sandboxHosts",
-    "sandboxBackends", "plans",
+    "sandboxBackends", "plans", "delegatedContexts",
 )  # fmt: skip
 _OF_AN_OPERATION = ("policies", "resilience", "backends")
 _LONGEST_DESCRIPTION = 10_000

@@ -37,6 +37,7 @@ def check(data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) ->
 def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     names = {name for u in _mappings(data.get("upstreams")) if isinstance(name := u.get("name"), str)}
     yield from _upstreams(data)
+    yield from _delegated(data.get("context"), data.get("delegated_contexts"))
     yield from _backends(("backends",), data.get("backends"), names)
     yield from _backends(("sandbox_backends",), data.get("sandbox_backends"), names)
     yield from _operations(data.get("operations"), names)
@@ -82,6 +83,14 @@ def _backends(path: tuple[str | int, ...], value: object, names: set[str]) -> It
             yield Contradiction((*path, i, "upstream"), "unknown-upstream", message)
     if backends and all(b.get("weight", 1) == 0 for b in backends):
         yield Contradiction(path, "weights", "at least one weight must be above 0")
+
+
+def _delegated(context: object, value: object) -> Iterator[Contradiction]:
+    """An API can only delegate what it has: its context and what is below."""
+    for i, one in enumerate(cast("list[object]", value) if isinstance(value, list) else ()):
+        if isinstance(context, str) and isinstance(one, str) and not f"{one}/".startswith(f"{context}/"):
+            message = f"{one} is not {context} or below it"
+            yield Contradiction(("delegated_contexts", i), "delegated-context", message)
 
 
 def _operations(value: object, names: set[str]) -> Iterator[Contradiction]:

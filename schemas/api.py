@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from schemas.aggregate import Aggregate, Part, Route
+from schemas.canonical import digest
 from schemas.gateway import Digest
 from schemas.limits import (
     LONGEST_ANNOTATION,
@@ -13,6 +14,7 @@ from schemas.limits import (
     LONGEST_PLAN,
     LONGEST_POLICY_VERSION,
     MOST_BACKENDS,
+    MOST_DELEGATED,
     MOST_ENDPOINTS,
     MOST_HEADERS,
     MOST_HOSTS,
@@ -133,8 +135,25 @@ class ApiSpec(Value):
     policies: Policies = ()
     resilience: Resilience | None = None
     plans: Annotated[tuple[Plan, ...], AtMost(MOST_PLANS)] = ()
+    delegated_contexts: Annotated[tuple[Context, ...], AtMost(MOST_DELEGATED)] = Field(
+        default=(),
+        description="Contexts, this API's or below it, that other APIs may have on its gateways and answer "
+        "requests of this one there.",
+        examples=[["/orders/v1/invoices"]],
+    )
     labels: Annotated[dict[LabelName, Label], AtMost(MOST_LABELS)] = Field(default_factory=dict)
     annotations: Annotated[dict[LabelName, Annotation], AtMost(MOST_LABELS)] = Field(default_factory=dict)
+
+
+def content_digest(spec: ApiSpec) -> str:
+    """SHA-256 of the specification in canonical JSON.
+
+    A field of a later version counts when it is set, so that what was published before stays the same.
+    """
+    content = spec.model_dump(mode="json")
+    if not spec.delegated_contexts:
+        del content["delegated_contexts"]
+    return digest(content)
 
 
 class Document(Value):

@@ -35,7 +35,12 @@ LONGEST_LABEL = 1_000
 LONGEST_ANNOTATION = 100_000
 
 MOST_CLAIMS = 20_000
-"""Hosts times gateways of one deployment."""
+"""Hosts, sandbox hosts included, times gateways of one deployment."""
+MOST_PLACES = 200_000
+"""Places where one deployment is compared with others: of each claim, labels of its host times segments of
+its context."""
+MOST_DELEGATED = 100
+"""Contexts that an API delegates."""
 
 MOST_ERRORS = 100
 """Errors that the outcome of a rejected command lists; the rest is counted."""

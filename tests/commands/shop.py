@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from schemas.api import ApiPublished, ApiSpec, PublishApi
-from schemas.canonical import digest
+from schemas.api import ApiPublished, ApiSpec, PublishApi, content_digest
 from schemas.deployment import DeploymentStarted, StartDeployment
 from schemas.environment import EnvironmentDefined
 from schemas.gateway import GatewayRegistered
@@ -45,7 +44,7 @@ def published(name: str = "orders", revision: int = 1, of: ApiSpec | None = None
         name=name,
         project="shop",
         revision=revision,
-        digest=digest(content.model_dump(mode="json")),
+        digest=content_digest(content),
         spec=content,
     )
 

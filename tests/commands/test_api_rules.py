@@ -110,8 +110,10 @@ def test_two_apis_cannot_have_one_context_on_a_gateway():
 
 
 def test_a_context_is_free_for_another_host():
+    orders = published(of=spec(hosts=["example.com"]))
     twin = published("twin", of=spec(hosts=["twin.example.com"]))
-    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin"), id="d2").then(
+    running = started("d1", hosts=("example.com",))
+    given(*HOUSE, orders, twin, running).when(deploy("twin"), id="d2").then(
         started("d2", "twin", hosts=("twin.example.com",))
     )
 

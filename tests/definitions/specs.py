@@ -103,11 +103,12 @@ def specs(draw: st.DrawFn) -> ApiSpec:
         )
         for name in upstream_names
     ]
+    context = draw(st.sampled_from(("/a", "/orders/v1.0", "/~x/y_z")))
     spec = ApiSpec(
         display_name=draw(words),
         description=draw(words),
         version=draw(words.filter(bool)),
-        context=draw(st.sampled_from(("/a", "/orders/v1.0", "/~x/y_z"))),
+        context=context,
         hosts=tuple(draw(st.lists(hosts, max_size=2))),
         upstreams=tuple(upstreams),
         backends=draw(backends),
@@ -117,6 +118,9 @@ def specs(draw: st.DrawFn) -> ApiSpec:
         policies=tuple(draw(st.lists(policies, max_size=2))),
         resilience=draw(resilience),
         plans=tuple(draw(st.lists(words, max_size=2))),
+        delegated_contexts=tuple(
+            context + below for below in draw(st.lists(st.sampled_from(("", "/b")), max_size=2))
+        ),
         labels=draw(st.dictionaries(words, words, max_size=2)),
         annotations=draw(st.dictionaries(words, words, max_size=2)),
     )

@@ -106,6 +106,11 @@ SIGNALBOX = (
     Row("an empty spec", API.partition("spec:")[0] + "spec:\n", ("required 4:6 /spec",)),
     Row("a name with a space", api("{name: orders}", "{name: my orders}"), ("name 3:18 /metadata/name",)),
     Row("a numeric name", api("{name: orders}", "{name: 1.10}"), ("needs-quotes 3:18 /metadata/name",)),
+    Row(
+        "a delegated context that is another API's",
+        API + "  delegatedContexts: [/orders, /orders/a, /orders-old]\n",
+        ("delegated-context 8:43 /spec/delegatedContexts/2",),
+    ),
     Row("an unquoted version", API + "  version: 1.10\n", ("needs-quotes 8:12 /spec/version",)),
     Row("an unquoted date is text", API + "  version: 2024-06-15\n", ()),
     Row("yes is text in YAML 1.2", API + "  version: yes\n", ()),

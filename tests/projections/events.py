@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Document
-from schemas.canonical import digest
+from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Document, content_digest
 from schemas.catalog import BY_NAME
 from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
 from schemas.envelope import Envelope
@@ -82,7 +81,7 @@ def published(
         name=name,
         project=project,
         revision=revision,
-        digest=digest(what.model_dump(mode="json")),
+        digest=content_digest(what),
         spec=what,
         document=document,
     )

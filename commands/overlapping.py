@@ -1,0 +1,135 @@
+"""Which requests of one API another one answers, when both are on a gateway.
+
+A request is answered by the API with the longest context that its path is within, of the same context by
+the API with the more specific host. So an API takes requests from each API whose hosts it shares and whose
+context is above its own; and, of the same context, from each with a wider host pattern (`*.b.c`, `*.c` and
+`*` are wider than `a.b.c`, each than those before).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+
+def above(context: str) -> list[str]:
+    """The contexts that `context` is within, without itself, the longest first: `/a/b/c` -> `/a/b`, `/a`."""
+    parts = context.split("/")[1:]
+    return ["/" + "/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+
+
+def wider(host: str) -> list[str]:
+    """The patterns that match all that `host` matches and more: `a.b.c` -> `*.b.c`, `*.c`, `*`."""
+    if host == "*":
+        return []
+    labels = host.removeprefix("*.").split(".")
+    return [*("*." + ".".join(labels[n:]) for n in range(1, len(labels))), "*"]
+
+
+def within(context: str, outer: str) -> bool:
+    """Whether `context` is `outer` or below it."""
+    return context == outer or context.startswith(f"{outer}/")
+
+
+def delegated(context: str, by: Iterable[str]) -> bool:
+    """Whether the contexts that an API delegates, `by`, allow another API to have `context`."""
+    return any(within(context, one) for one in by)
+
+
+def shared_keys(context: str, hosts: Iterable[str]) -> Iterator[str]:
+    """The keys under which an API is found by those it may overlap with and that have other keys.
+
+    `hosts/<host><context>/`: what is below the context; `wider-hosts/<pattern><context>`: what has the
+    context and a host that the pattern matches too; `wider-hosts/<pattern><context>/`: that below it.
+    """
+    outer = above(context)
+    for host in hosts:
+        for one in outer:
+            yield f"hosts/{host}{one}/"
+        for pattern in wider(host):
+            yield f"wider-hosts/{pattern}{context}"
+            for one in outer:
+                yield f"wider-hosts/{pattern}{one}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where APIs are found that an API overlaps with: claims, each of one API, and shared keys."""
+
+    claims: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+
+def losing(context: str, hosts: Iterable[str]) -> Places:
+    """Where those are from whom an API with `context` and `hosts` takes requests."""
+    claims: dict[str, None] = {}
+    shared: dict[str, None] = {}
+    outer = above(context)
+    for host in hosts:
+        patterns = wider(host)
+        for one in outer:
+            claims[f"hosts/{host}{one}"] = None
+            shared[f"wider-hosts/{host}{one}"] = None
+            claims.update(dict.fromkeys(f"hosts/{pattern}{one}" for pattern in patterns))
+        claims.update(dict.fromkeys(f"hosts/{pattern}{context}" for pattern in patterns))
+    return Places(tuple(claims), tuple(shared))
+
+
+def taking(context: str, hosts: Iterable[str]) -> Places:
+    """Where those are who take requests from an API with `context` and `hosts`."""
+    shared: dict[str, None] = {}
+    for host in hosts:
+        shared[f"wider-hosts/{host}{context}"] = None
+        shared[f"wider-hosts/{host}{context}/"] = None
+        shared.update(dict.fromkeys(f"hosts/{pattern}{context}/" for pattern in (host, *wider(host))))
+    return Places(shared=tuple(shared))
+
+
+def places_of(context: str, hosts: Iterable[str]) -> int:
+    """About how many keys `losing`, `taking` and `shared_keys` give, each."""
+    depth = context.count("/")
+    return sum((2 + host.count(".")) * depth for host in hosts)
+
+
+@dataclass(slots=True)
+class Operations:
+    """The operations of an API (`GET /orders/{id}`) by the first segment of their path."""
+
+    context: str
+    all: tuple[str, ...]
+    _by_first: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    _any_first: list[str] = field(default_factory=list[str])
+    """Whose first segment is a parameter or `*`."""
+
+    @classmethod
+    def of(cls, context: str, operations: tuple[str, ...]) -> Self:
+        sorted_ = cls(context, operations)
+        for operation in operations:
+            first = _path(operation)[0]
+            if _any(first):
+                sorted_._any_first.append(operation)
+            else:
+                sorted_._by_first.setdefault(first, []).append(operation)
+        return sorted_
+
+    def covered(self, context: str) -> list[str]:
+        """The operations that an API with `context`, within this one's, answers some requests of."""
+        if context == self.context:
+            return list(self.all)
+        below = context.removeprefix(self.context).split("/")[1:]
+        candidates = (*self._by_first.get(below[0], ()), *self._any_first)
+        return [operation for operation in candidates if _reaches(_path(operation), below)]
+
+
+def _path(operation: str) -> list[str]:
+    return operation.partition(" ")[2].split("/")[1:]
+
+
+def _any(segment: str) -> bool:
+    return "{" in segment or "*" in segment
+
+
+def _reaches(path: list[str], below: list[str]) -> bool:
+    """Whether an operation's path matches something at or below these segments."""
+    if len(path) < len(below) and path[-1] != "*":
+        return False
+    return all(_any(segment) or segment == literal for segment, literal in zip(path, below, strict=False))

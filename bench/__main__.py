@@ -14,8 +14,8 @@ from bench.figure import Figure, machine
 EMBEDDED = ("translate", "commands", "rebuild", "change", "folder", "fanout")
 KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
 BENCHES = (*EMBEDDED, *KAFKA)
-LONG = ("crash", "kafka_crash")
-"""Run only when they are named: more than a quarter of an hour each."""
+LONG = ("crash", "kafka_crash", "damage")
+"""Run only when they are named: a quarter of an hour or more each."""
 RESULTS = Path(__file__).parent / "results"
 
 

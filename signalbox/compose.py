@@ -4,11 +4,13 @@ import asyncio
 import importlib
 from typing import Any
 
+from signalbox.data_directory import DataDirectory
 from signalbox.data_plane import DataPlane
 from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.settings import Settings
 from signalbox.tokens import kept_secret
+from streams.sqlite.beyond import READ_MODELS, require_reached
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
@@ -42,7 +44,9 @@ class Signalbox:
 
     async def _start(self) -> None:
         settings, parts = self.settings, self._parts
-        log = parts.closed_at_stop(await SqliteLog.open(settings.data))
+        directory = parts.closed_at_stop(await DataDirectory.open(settings.data))
+        log = parts.closed_at_stop(await SqliteLog.open(settings.data, lock=directory.lock))
+        await asyncio.to_thread(require_reached, settings.data, log.ends())
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
         kept_secret(settings.admin_token, "sba_")
@@ -52,9 +56,12 @@ class Signalbox:
         await gateways.start()
         # Loading this takes longer than all before it: in a thread, while proxies are served.
         await asyncio.to_thread(importlib.import_module, "signalbox.control_plane")
-        from signalbox.control_plane import ControlPlane
+        from signalbox.control_plane import ControlPlane, open_read_models
 
-        control_plane = ControlPlane(settings, parts, log, documents, gateways)
+        store = await asyncio.to_thread(open_read_models, settings.data / READ_MODELS)
+        parts.callback(store.close)
+        control_plane = ControlPlane(settings, parts, log, documents, gateways, store)
         await control_plane.start()
         self.sample_deployed = control_plane.sample_deployed
         await gateways.load_translators()
+        directory.sound = lambda: not parts.failed.done()

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
 
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
+from projections.failures import told, unavailable
 from projections.queries import NotReady, ReadModels
-from projections.store import open_store
+from projections.store import Store, open_store
 from schemas import asyncapi
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
@@ -33,13 +37,37 @@ from streams.documents import DocumentStore
 from streams.projecting import ProjectionRunner
 from streams.reporting import StatusReporter
 from streams.sqlite.log import SqliteLog
+from streams.sqlite.set_aside import computed_fault, set_aside
 
 SOURCE = "/signalbox"
 
 
+def open_read_models(path: Path) -> Store:
+    """The read models' file in a directory that is locked; a damaged one is set aside, to be computed anew.
+
+    Blocks. Raises LogUnavailable, sqlalchemy.exc.OperationalError.
+    """
+    fault = computed_fault(path)
+    if fault is not None:
+        set_aside(path, fault)
+    try:
+        return open_store(path)
+    except DatabaseError as error:
+        if unavailable(error):
+            raise
+        set_aside(path, told(error))
+        return open_store(path)
+
+
 class ControlPlane:
     def __init__(
-        self, settings: Settings, parts: Parts, log: SqliteLog, documents: DocumentStore, gateways: DataPlane
+        self,
+        settings: Settings,
+        parts: Parts,
+        log: SqliteLog,
+        documents: DocumentStore,
+        gateways: DataPlane,
+        store: Store,
     ) -> None:
         self._settings = settings
         self._parts = parts
@@ -52,8 +80,6 @@ class ControlPlane:
         self._changes = Changes(self._telemetry)
         self._change_log = ChangeLog(self._telemetry.refused)
         self._commanding = Commanding(log)
-        store = open_store(settings.data / "readmodels.db")
-        parts.callback(store.close)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
         self._not_ready: str | None = "starting"

@@ -10,6 +10,7 @@ from typing import Any
 from streams.chain import START, Link, fault
 from streams.documents import DocumentDamaged
 from streams.log import TOPICS, LogDamaged, Topic
+from streams.sqlite.beyond import beyond, reached
 from streams.sqlite.config import CONFIG, entry_of_row, load_statement
 from streams.sqlite.database import (
     Kind,
@@ -61,19 +62,16 @@ def check(directory: Path) -> list[Finding]:
 
 
 def _ahead_of_the_log(directory: Path) -> Iterator[Finding]:
-    """Configuration from events that the log does not have: the log was cut, or is an older one."""
-    log, config = directory / LOG.file, directory / CONFIG.file
-    if not log.exists() or not config.exists():
+    """What was computed from records that the log does not have: the log was cut, or is an older one."""
+    log = directory / LOG.file
+    if not log.exists():
         return
-    with closing(connect(CONFIG, config, write=False)) as db:
-        (caused,) = db.execute("SELECT coalesce(max(position), 0) FROM entries").fetchone()
     # The log last: what it gained meanwhile does no harm.
+    computed = list(reached(directory))
     with closing(connect(LOG, log, write=False)) as db:
-        end = max((end for (topic, _), end in stored_ends(db).items() if topic == "events"), default=0)
-    if caused > end:
-        yield Finding(
-            CONFIG.file, "", f"it was computed from events up to position {caused}, the log ends at {end}"
-        )
+        fault = beyond(stored_ends(db), computed)
+    if fault is not None:
+        yield Finding(LOG.file, "", fault)
 
 
 def _database(

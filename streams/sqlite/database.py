@@ -14,7 +14,7 @@ CONTENTS = "contents"
 """Names the databases a directory has held: one of them missing is damage, not a fresh start."""
 
 APPLICATION_ID = 0x51B0C5
-QUICK_CHECK_LIMIT = 256 * 1024 * 1024
+CHECK_LIMIT = 256 * 1024 * 1024
 """Bytes up to which the structure is checked whole at start; above, `signalbox doctor` does."""
 
 ADVICE = "restore the data directory from a backup; `signalbox doctor` shows details"
@@ -168,7 +168,7 @@ def _create(kind: Kind, path: Path) -> None:
     finally:
         db.close()
     new.rename(path)
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
 def _remember(kind: Kind, directory: Path) -> None:
@@ -182,10 +182,10 @@ def _remember(kind: Kind, directory: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.rename(directory / CONTENTS)
-    _sync(directory)
+    sync_directory(directory)
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -237,7 +237,7 @@ def _sound(kind: Kind, db: sqlite3.Connection, path: Path) -> None:
         fault = size_fault(db, path)
         if fault is not None:
             faults = [fault]
-        elif path.stat().st_size <= QUICK_CHECK_LIMIT:
+        elif path.stat().st_size <= CHECK_LIMIT:
             faults = structure_faults(db, "quick_check")
     if faults:
         raise damaged(path, faults[0])

@@ -14,6 +14,7 @@ from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.reader import Reader
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS
+from streams.sqlite.seal import unseal
 from streams.sqlite.soundness import require_sound, stored_ends, stored_partitions
 from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, encoded
 
@@ -68,6 +69,10 @@ class SqliteLog:
     @property
     def partitions(self) -> int:
         return self._partitions
+
+    def ends(self) -> dict[Stream, int]:
+        """The last position of every partition of every topic."""
+        return dict(self._ends)
 
     @property
     def transactions(self) -> int:
@@ -209,6 +214,7 @@ def _locked(directory: Path) -> DirectoryLock:
 def _prepared(directory: Path, partitions: int) -> tuple[Path, dict[Stream, int]]:
     path = prepare(LOG, directory, check=require_sound)
     try:
+        unseal(directory)
         db = connect(LOG, path, write=True)
         try:
             stored = stored_partitions(db)
@@ -226,3 +232,5 @@ def _prepared(directory: Path, partitions: int) -> tuple[Path, dict[Stream, int]
             db.close()
     except sqlite3.Error as error:
         raise explained(error, path) from error
+    except OSError as error:
+        raise LogUnavailable(f"{directory}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateways.entry import Entry
+from streams.config_changes import POSITION
 from streams.log import Append, Consumed, LogDamaged, Transaction
 from streams.sqlite import SqliteLog
 from streams.sqlite.check import check
@@ -28,7 +29,7 @@ async def fill(directory: Path) -> None:
         )
     )
     config = await SqliteConfigTopic.open(directory)
-    await config.put([ENTRY])
+    await config.put([ENTRY, Entry("", "", POSITION, "events/0", str(EVENTS), EVENTS, b"-")])
     documents = await SqliteDocuments.open(directory)
     await documents.put(b"openapi: 3.1.0\n" * 100, "application/yaml")
     await documents.close()
@@ -201,9 +202,9 @@ async def test_doctor_finds_damage_beside_the_log(data: Path):
 
 
 async def test_doctor_finds_configuration_from_events_that_are_not_there(data: Path):
-    statement("UPDATE entries SET position = 401")(data / "config.db")
+    statement(f"UPDATE entries SET position = 401 WHERE type = '{POSITION}'")(data / "config.db")
     (finding,) = check(data)
-    assert finding.file == "config.db"
+    assert finding.file == "log.db"
     assert "401" in finding.message
 
 

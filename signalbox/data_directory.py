@@ -1,0 +1,82 @@
+"""The data directory of an embedded Signalbox, while this process works in it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.log import LogDamaged, LogUnavailable
+from streams.sqlite.beyond import CONFIG, READ_MODELS
+from streams.sqlite.database import make_directory
+from streams.sqlite.documents import DOCUMENTS
+from streams.sqlite.lock import DirectoryLock
+from streams.sqlite.schema import LOG
+from streams.sqlite.seal import SEAL, broken, seal, unseal
+from streams.sqlite.set_aside import set_aside
+
+DATABASES = (LOG.file, DOCUMENTS.file, CONFIG, READ_MODELS)
+COMPUTED = frozenset({CONFIG, READ_MODELS})
+"""Those that are computed again when they are damaged."""
+
+logger = logging.getLogger("signalbox")
+
+
+def _unproved() -> bool:
+    return False
+
+
+class DataDirectory:
+    """Holds the lock, and closes the directory after everything in it: with a seal when `sound` says so."""
+
+    def __init__(self, path: Path, lock: DirectoryLock) -> None:
+        """Use `open`."""
+        self._path = path
+        self.lock = lock
+        self.sound: Callable[[], bool] = _unproved
+
+    @classmethod
+    async def open(cls, path: Path) -> "DataDirectory":
+        """Makes the directory when it is not there. What was damaged since it was closed in order is set
+        aside when it can be computed again.
+
+        Raises DirectoryInUse, LogUnavailable, and LogDamaged when that cannot be.
+        """
+        make_directory(path)
+        try:
+            lock = DirectoryLock(path)
+        except OSError as error:
+            raise LogUnavailable(f"{path}: {error.strerror}") from error
+        try:
+            await asyncio.to_thread(_unsealed, path)
+        except OSError as error:
+            lock.release()
+            raise LogUnavailable(f"{path}: {error.strerror}") from error
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, lock)
+
+    async def close(self) -> None:
+        try:
+            if self.sound():
+                await asyncio.to_thread(seal, self._path, DATABASES)
+        except OSError as error:
+            logger.warning("%s is not sealed, so the next start can prove less: %s", self._path, error)
+        finally:
+            self.lock.release()
+
+
+def _unsealed(path: Path) -> None:
+    found = broken(path)
+    for file, difference in found.items():
+        if file in COMPUTED:
+            set_aside(path / file, difference)
+    lost = {file: difference for file, difference in found.items() if file not in COMPUTED}
+    if lost:
+        file, difference = next(iter(lost.items()))
+        raise LogDamaged(
+            f"{path / file} is damaged: {difference}. `signalbox doctor` looks for the place. Restore the "
+            f"data directory from a backup; to start with what is left, remove {path / SEAL}: then a damaged "
+            "record or document is an error where it is asked for."
+        )
+    unseal(path)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from gateways.entry import PRIVATE, Entry
 from xds.arrivals import NOTHING_CARRIED, Arrival, Carried, carried
+from xds.order import SCOPED_ROUTES
+from xds.scopes import routes_of
 from xds.wire import Ready, delta_response, ready
 
 Key = tuple[str, str]
@@ -395,6 +397,7 @@ class ResourceStore:
     def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
         self._reached = reached
         self._gateways: dict[str, Gateway] = {}
+        self._waiting: dict[tuple[str, Key], Entry] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)
@@ -416,10 +419,32 @@ class ResourceStore:
         changed: dict[str, Gateway] = {}
         for entry in entries:
             gateway = self.gateway(entry.gateway)
-            if gateway.apply(entry):
-                changed[entry.gateway] = gateway
+            for one in self._complete(gateway, entry):
+                if gateway.apply(one):
+                    changed[entry.gateway] = gateway
         for gateway in changed.values():
             gateway.wake()
+
+    def _complete(self, gateway: Gateway, entry: Entry) -> Sequence[Entry]:
+        """What can be taken over now that this entry is here.
+
+        A scope waits for the route configuration it names: with a scope whose routes nobody has, the whole
+        listener of an Envoy that starts stays warming.
+        """
+        needed = routes_of(entry)
+        if needed is not None:
+            slot = gateway.slot(needed)
+            if slot is None or slot.current is None:
+                self._waiting[entry.gateway, needed] = entry
+                return ()
+        elif entry.type == SCOPED_ROUTES:
+            self._waiting = {at: one for at, one in self._waiting.items() if one.key != entry.key}
+        scope = self._waiting.pop((entry.gateway, (entry.type, entry.name)), None) if entry.body else None
+        return (entry,) if scope is None else (entry, scope)
+
+    def waiting(self) -> list[Entry]:
+        """The scopes whose route configuration is not here."""
+        return list(self._waiting.values())
 
     def entry(self, gateway: str, type: str, name: str) -> Entry | None:
         """The latest version, whether or not proxies accept it."""

@@ -1,0 +1,54 @@
+"""Which route configuration a scope names."""
+
+from gateways.entry import Entry
+from xds.order import ROUTES, SCOPED_ROUTES
+
+Key = tuple[str, str]
+"""Type and name."""
+
+_NAME, _ROUTES = 1, 2
+"""Fields of `envoy.config.route.v3.ScopedRouteConfiguration`."""
+_VARINT, _LENGTH = 0, 2
+
+
+def routes_of(entry: Entry) -> Key | None:
+    """The route configuration without which a scope keeps a whole listener of Envoy warming; None for
+    anything that is not a scope by the entry's name."""
+    if entry.type != SCOPED_ROUTES or not entry.body:
+        return None
+    try:
+        fields = _texts(entry.body)
+    except (IndexError, ValueError):
+        return None
+    if fields.get(_NAME) != entry.name.encode() or _ROUTES not in fields:
+        return None
+    return ROUTES, fields[_ROUTES].decode("utf-8", "replace")
+
+
+def _texts(message: bytes) -> dict[int, bytes]:
+    """The fields of a message that have a length. Raises IndexError, ValueError for what is no message."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        if tag & 7 == _VARINT:
+            _, at = _varint(message, at)
+        elif tag & 7 == _LENGTH:
+            size, at = _varint(message, at)
+            if at + size > len(message):
+                raise ValueError("cut short")
+            found[tag >> 3] = message[at : at + size]
+            at += size
+        else:
+            raise ValueError("a field of another kind")
+    return found
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from pathlib import Path
 
 HANG_SECONDS = 120.0
 """Waiting that takes longer is a hang. Ends nothing that goes on, however slow the machine is."""
@@ -13,8 +14,14 @@ Answer = tuple[int, dict[str, str], bytes]
 class Connection:
     """Blocking; one request at a time. Raises ConnectionError, TimeoutError."""
 
-    def __init__(self, port: int, seconds: float = HANG_SECONDS) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), seconds)
+    def __init__(self, where: int | Path, seconds: float = HANG_SECONDS) -> None:
+        """`where` is a port on loopback, or a Unix socket."""
+        if isinstance(where, Path):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.settimeout(seconds)
+            self._socket.connect(str(where))
+            return
+        self._socket = socket.create_connection(("127.0.0.1", where), seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(

@@ -18,6 +18,7 @@ import orjson
 from bench.calls import LONGEST_WAIT, ORGANIZATION, Calls, until
 from bench.connection import HANG_SECONDS, Connection
 from bench.free_ports import free_port
+from signalbox.envoy_admin import admin_socket
 from signalbox.processes import process
 
 ROOT = Path(__file__).parents[1]
@@ -130,8 +131,7 @@ class House:
 
     def envoy_stats(self, pattern: str) -> dict[str, int]:
         """Counters of Envoy whose names match a regular expression."""
-        port = int((self.envoy_directory / "admin.port").read_text())
-        connection = Connection(port)
+        connection = Connection(admin_socket(self.envoy_directory))
         _, _, body = connection.ask("GET", f"/stats?filter={pattern}")
         connection.close()
         lines = (line.rpartition(": ") for line in body.decode().splitlines())

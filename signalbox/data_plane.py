@@ -90,14 +90,13 @@ class DataPlane:
             self._parts.run("prober", self._prober.run())
             envoy = EnvoySupervisor(
                 directory=settings.data / "envoy",
-                bootstrap=lambda admin_port: bootstrap(
+                bootstrap=lambda admin: bootstrap(
                     node_id=NODE,
                     gateway=LOCAL_GATEWAY,
                     token=self.token,
                     xds_host=settings.xds.host,
                     xds_port=settings.xds.port,
-                    admin_host="127.0.0.1",
-                    admin_port=admin_port,
+                    admin_socket=str(admin),
                 ),
                 listen=(settings.gateway.host, settings.gateway.port),
                 secrets=(self.token,),

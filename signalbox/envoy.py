@@ -21,8 +21,9 @@ from typing import Any, Literal
 import orjson
 
 from schemas.canonical import digest
+from signalbox.envoy_admin import EnvoyAdmin, admin_socket
 from signalbox.envoy_log import EnvoyLog
-from signalbox.ports import last_port, remembered_port, require_free
+from signalbox.ports import require_free
 from signalbox.processes import Process, process, processes
 
 FIRST_DELAY = 0.2
@@ -31,6 +32,8 @@ STABLE_AFTER = 10.0
 """Seconds after which a process that dies counts as the first failure again."""
 
 TERMINATE_WITHIN = 5.0
+DRAIN_WITHIN = 10.0
+"""Seconds that requests in flight have to end when Envoy is told to stop."""
 logger = logging.getLogger("signalbox.envoy")
 
 PID_FILE = "envoy.pid"
@@ -55,7 +58,6 @@ class EnvoyStatus:
     adopted: bool = False
     restarts: int = 0
     reason: str = ""
-    admin_port: int = 0
 
 
 def find_binary() -> Path:
@@ -80,23 +82,24 @@ def find_binary() -> Path:
 class EnvoySupervisor:
     """Keeps one Envoy running. All methods belong to one event loop.
 
-    `bootstrap` makes the bootstrap document for an admin port on loopback; `listen` is where the
-    gateway's listener will be, checked before a start because a listener delivered by xDS would
+    `bootstrap` makes the bootstrap document for an admin interface on a Unix socket; `listen` is where
+    the gateway's listener will be, checked before a start because a listener delivered by xDS would
     only be refused later; `option` is how a user chooses another address; `secrets` are never
-    repeated in a reason.
+    repeated in a reason; `drain_within` is how many seconds requests in flight have to end.
     """
 
     def __init__(
         self,
         *,
         directory: Path,
-        bootstrap: Callable[[int], Mapping[str, Any]],
+        bootstrap: Callable[[Path], Mapping[str, Any]],
         listen: tuple[str, int],
         option: str = "--gateway HOST:PORT",
         concurrency: int = 2,
         log_level: str = "warning",
         binary: Path | None = None,
         secrets: tuple[str, ...] = (),
+        drain_within: float = DRAIN_WITHIN,
     ) -> None:
         self._directory = directory.resolve()
         self._bootstrap = bootstrap
@@ -106,7 +109,8 @@ class EnvoySupervisor:
         self._binary = binary
         self._log = EnvoyLog(self._directory / "envoy.log", secrets)
         self._pid_file = self._directory / PID_FILE
-        self._admin_file = self._directory / "admin.port"
+        self._socket = Path()  # known once the directory is made
+        self._drain_within = drain_within
         self._child: subprocess.Popen[bytes] | None = None
         self._status = EnvoyStatus()
         self._changed = asyncio.Event()
@@ -126,27 +130,33 @@ class EnvoySupervisor:
             raise RuntimeError("the supervisor has been started")
         binary = self._binary or find_binary()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._socket = admin_socket(self._directory)
         running = self._ours()
-        if running and (port := last_port(self._admin_file)) and running.argv == self._argv(binary, port):
-            self._set(state="running", pid=running.pid, adopted=True, admin_port=port)
+        as_wanted = running is not None and running.argv == self._argv(binary)
+        if running and as_wanted and not await EnvoyAdmin(self._socket).draining():
+            self._set(state="running", pid=running.pid, adopted=True)
             self._write_pid(running)
             self._log.mark()
             logger.info("adopted envoy %d, which was running", running.pid)
         else:
             if running:
-                logger.info("stopping envoy %d, which ran with another configuration", running.pid)
-                await _terminate(running)
+                why = "drains" if as_wanted else "ran with another configuration"
+                logger.info("stopping envoy %d, which %s", running.pid, why)
+                await self._end(running)
             self._launch(binary)
         self._watching = asyncio.create_task(self._watch(binary), name="envoy supervisor")
 
     async def stop(self) -> None:
-        """Ends the supervision and Envoy with it: SIGTERM, and SIGKILL when that takes too long."""
+        """Ends the supervision and Envoy with it, when the requests in flight have ended or took too long.
+
+        SIGTERM, and SIGKILL when that takes too long.
+        """
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
         if running := self._ours():
-            await _terminate(running)
+            await self._end(running)
         self._reap()
         self._pid_file.unlink(missing_ok=True)
         self._set(state="stopped", pid=0)
@@ -155,16 +165,7 @@ class EnvoySupervisor:
         """Whether Envoy says it is initialised and serves (`/ready` of its admin interface)."""
         if self._status.state != "running":
             return False
-        try:
-            async with asyncio.timeout(2.0):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._status.admin_port)
-                try:
-                    writer.write(b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
-                    return (await reader.readline()).startswith(b"HTTP/1.1 200")
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
-            return False
+        return await EnvoyAdmin(self._socket).ready()
 
     async def wait_ready(self, within: float = 30.0) -> None:
         """Returns once Envoy is ready. Raises EnvoyNotReady after `within` seconds, with the reason."""
@@ -184,6 +185,11 @@ class EnvoySupervisor:
             await self._changed.wait()
         return self._status
 
+    async def _end(self, running: Process) -> None:
+        if not await EnvoyAdmin(self._socket).drain(self._drain_within):
+            logger.warning("envoy %d ends with requests in flight", running.pid)
+        await _terminate(running)
+
     def _ours(self) -> Process | None:
         """The live Envoy of this directory, whoever started it."""
         known = recorded(self._directory)
@@ -198,12 +204,12 @@ class EnvoySupervisor:
         config = Path(found.argv[2])
         return config.parent == self._directory and config.name.startswith("bootstrap-")
 
-    def _argv(self, binary: Path, admin_port: int) -> tuple[str, ...]:
+    def _argv(self, binary: Path) -> tuple[str, ...]:
         """The command line, which by its file name tells everything Envoy was started with."""
         facts = binary.stat()
         identity = digest(
             {
-                "bootstrap": self._bootstrap(admin_port),
+                "bootstrap": self._bootstrap(self._socket),
                 "flags": self._flags,
                 "binary": [str(binary), facts.st_size, facts.st_mtime_ns],
             }
@@ -213,12 +219,11 @@ class EnvoySupervisor:
     def _launch(self, binary: Path) -> None:
         host, port = self._listen
         require_free(host, port, what="the gateway", option=self._option)
-        admin_port = remembered_port(self._admin_file)
-        argv = self._argv(binary, admin_port)
+        argv = self._argv(binary)
         config = Path(argv[2])
         for old in self._directory.glob("bootstrap-*.json"):
             old.unlink()
-        _write_private(config, orjson.dumps(self._bootstrap(admin_port), option=orjson.OPT_INDENT_2))
+        _write_private(config, orjson.dumps(self._bootstrap(self._socket), option=orjson.OPT_INDENT_2))
         with self._log.open() as log:
             self._child = subprocess.Popen(
                 argv,
@@ -230,7 +235,7 @@ class EnvoySupervisor:
             )
         if started := process(self._child.pid):
             self._write_pid(started)
-        self._set(state="running", pid=self._child.pid, adopted=False, admin_port=admin_port)
+        self._set(state="running", pid=self._child.pid, adopted=False)
         logger.info("started envoy %d", self._child.pid)
 
     async def _watch(self, binary: Path) -> None:

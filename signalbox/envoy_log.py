@@ -1,5 +1,6 @@
 """The log file of the supervised Envoy: rotated at start, and read for why it died."""
 
+import os
 import re
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +27,9 @@ class EnvoyLog:
         """The file to append to; what was in it before is no longer part of `last_words`."""
         if self.path.exists() and self.path.stat().st_size > ROTATE_ABOVE:
             self.path.replace(self.path.with_name(self.path.name + ".1"))
-        log = self.path.open("ab")
+        # An Envoy that refuses its bootstrap file repeats it here, with the token.
+        log = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+        os.fchmod(log.fileno(), 0o600)
         self._since = log.tell()
         return log
 

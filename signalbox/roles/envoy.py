@@ -62,15 +62,14 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     first, *others = node.servers
     envoy = EnvoySupervisor(
         directory=settings.data / "envoy",
-        bootstrap=lambda admin_port: bootstrap(
+        bootstrap=lambda admin: bootstrap(
             node_id=node.name,
             gateway=node.gateway,
             token=token,
             xds_host=first.host,
             xds_port=first.port,
             other_servers=[(server.host, server.port) for server in others],
-            admin_host="127.0.0.1",
-            admin_port=admin_port,
+            admin_socket=str(admin),
         ),
         listen=(settings.gateway.host, settings.gateway.port),
         secrets=(token,),

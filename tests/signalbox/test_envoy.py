@@ -16,10 +16,12 @@ import uvloop
 
 from bench.free_ports import free_port
 from signalbox.envoy import EnvoyNotReady, EnvoySupervisor
+from signalbox.envoy_admin import EnvoyAdmin, admin_socket
 from signalbox.ports import PortUnusable
 from signalbox.processes import process
 from tests.hang_guard import HANG_SECONDS
 from tests.signalbox.envoy_bootstrap import static_bootstrap
+from tests.signalbox.held_upstream import held_upstream, listening_ports, until_refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,14 +38,16 @@ Make = Callable[..., EnvoySupervisor]
 async def make(tmp_path: Path, port: int) -> AsyncIterator[Make]:
     made: list[EnvoySupervisor] = []
 
-    def supervisor(body: str = "here", secrets: tuple[str, ...] = ()) -> EnvoySupervisor:
+    def supervisor(
+        body: str = "here", directory: str = "envoy", upstream: int = 0, drain_within: float = 10.0
+    ) -> EnvoySupervisor:
         made.append(
             EnvoySupervisor(
-                directory=tmp_path / "envoy",
-                bootstrap=lambda admin: static_bootstrap(port, admin, body),
+                directory=tmp_path / directory,
+                bootstrap=lambda admin: static_bootstrap(port, admin, body, upstream),
                 listen=("127.0.0.1", port),
                 concurrency=1,
-                secrets=secrets,
+                drain_within=drain_within,
             )
         )
         return made[-1]
@@ -77,7 +81,67 @@ async def test_its_files_are_for_the_owner_only(make: Make, tmp_path: Path) -> N
     (config,) = directory.glob("bootstrap-*.json")
     assert directory.stat().st_mode & 0o777 == 0o700
     assert config.stat().st_mode & 0o777 == 0o600
-    assert (directory / "envoy.pid").stat().st_mode & 0o777 == 0o600
+    for file in ("envoy.pid", "envoy.log"):
+        assert (directory / file).stat().st_mode & 0o777 == 0o600
+
+
+async def test_its_admin_interface_is_for_the_owner_only(make: Make, tmp_path: Path, port: int) -> None:
+    envoy = make()
+    await envoy.start()
+    await envoy.wait_ready()
+
+    socket_file = admin_socket(tmp_path / "envoy")
+    assert socket_file.is_socket()
+    assert socket_file.stat().st_mode & 0o777 == 0o600
+    assert socket_file.parent.stat().st_mode & 0o777 == 0o700
+    assert listening_ports(envoy.status.pid) == {port}
+
+
+async def test_its_admin_interface_works_below_a_long_path(make: Make, port: int) -> None:
+    envoy = make(directory="/".join(["a-directory-with-a-long-name"] * 5))
+    await envoy.start()
+    await envoy.wait_ready()
+    assert listening_ports(envoy.status.pid) == {port}
+
+
+async def test_an_admin_directory_of_others_is_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "envoy").mkdir()
+    (tmp_path / "envoy" / "socket").mkdir()
+    (tmp_path / "envoy" / "socket").chmod(0o777)
+    with pytest.raises(OSError, match="remove it and start again"):
+        await make().start()
+
+
+async def test_stop_lets_requests_in_flight_end(make: Make, port: int) -> None:
+    with held_upstream() as upstream:
+        envoy = make(upstream=upstream.port)
+        await envoy.start()
+        await envoy.wait_ready()
+        asking = asyncio.create_task(answer(port))
+        await asyncio.to_thread(upstream.asked.wait, HANG_SECONDS)
+
+        stopping = asyncio.create_task(envoy.stop())
+        await until_refused(port)
+        upstream.release.set()
+
+        assert await asking == "from upstream"
+        await stopping
+    assert envoy.status.state == "stopped"
+
+
+async def test_stop_waits_only_so_long_for_a_request(make: Make, port: int) -> None:
+    with held_upstream() as upstream:
+        envoy = make(upstream=upstream.port, drain_within=0.2)
+        await envoy.start()
+        await envoy.wait_ready()
+        asking = asyncio.create_task(answer(port))
+        await asyncio.to_thread(upstream.asked.wait, HANG_SECONDS)
+
+        await envoy.stop()
+
+        with pytest.raises(OSError):
+            await asking
+    assert envoy.status.state == "stopped"
 
 
 async def test_stop_ends_it(make: Make, tmp_path: Path) -> None:
@@ -176,6 +240,20 @@ async def test_replaces_it_when_the_configuration_is_another(make: Make, outlive
     assert process(outlived) is None
     assert not envoy.status.adopted
     assert await answer(port) == "changed"
+
+
+async def test_replaces_it_when_it_was_left_draining(
+    make: Make, tmp_path: Path, outlived: int, port: int
+) -> None:
+    await EnvoyAdmin(admin_socket(tmp_path / "envoy")).drain(10.0)
+
+    envoy = make()
+    await envoy.start()
+    await envoy.wait_ready()
+
+    assert process(outlived) is None
+    assert not envoy.status.adopted
+    assert await answer(port) == "here"
 
 
 async def test_a_stale_pid_file_never_kills_somebody_else(

@@ -1,0 +1,83 @@
+"""An upstream that answers when it is told to, and what is known of a process's listeners."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.hang_guard import HANG_SECONDS
+
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class HeldUpstream:
+    """`asked` is set by the first request; every request is answered once `release` is set."""
+
+    port: int
+    asked: threading.Event
+    release: threading.Event
+
+
+@contextmanager
+def held_upstream() -> Iterator[HeldUpstream]:
+    asked, release = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.set()
+            release.wait(HANG_SECONDS)
+            self.send_response(200)
+            self.send_header("content-length", "13")
+            self.end_headers()
+            self.wfile.write(b"from upstream")
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Tests are quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield HeldUpstream(server.server_address[1], asked, release)
+    finally:
+        release.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process of this machine listens on."""
+    sockets = set[str]()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            sockets.add(str(descriptor.readlink()))
+        except FileNotFoundError:
+            continue
+    ports = set[int]()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+async def until_refused(port: int) -> None:
+    """Returns when nobody listens on the port any more."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.02)

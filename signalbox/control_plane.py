@@ -18,7 +18,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.status import NodeReported, Status
-from signalbox.change_log import ChangeLog
+from signalbox.change_log import ChangeLog, soon
 from signalbox.data_plane import DataPlane
 from signalbox.demo import Demo
 from signalbox.first_start import deploy_sample, make_house, move_gateway
@@ -78,7 +78,8 @@ class ControlPlane:
         parts.callback(self._telemetry.close)
         log.measure(self._telemetry.append.record)
         self._changes = Changes(self._telemetry)
-        self._change_log = ChangeLog(self._telemetry.refused)
+        self._change_log = ChangeLog(self._telemetry.refused, soon())
+        parts.callback(self._change_log.flush)
         self._commanding = Commanding(log)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)

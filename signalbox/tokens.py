@@ -31,4 +31,4 @@ def kept_secret(file: Path, prefix: str) -> str:
 
 def probe_secret(key: str, gateway: str) -> str:
     """What opens a gateway's probe routes: different for every gateway, the same after a restart."""
-    return hmac.new(key.encode(), gateway.encode(), sha256).hexdigest()[:32]
+    return hmac.digest(key.encode(), gateway.encode(), sha256).hex()[:32]

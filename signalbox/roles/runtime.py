@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeVar
 
-from signalbox.change_log import ChangeLog
+from signalbox.change_log import ChangeLog, soon
 from signalbox.parts import Parts
 from signalbox.roles.health import Door
 from signalbox.settings import Settings, SettingsError
@@ -38,7 +38,8 @@ class Runtime:
         self.kafka = settings.kafka
         self.telemetry = Telemetry(otlp=settings.otlp)
         parts.callback(self.telemetry.close)
-        self.change_log = ChangeLog(self.telemetry.refused)
+        self.change_log = ChangeLog(self.telemetry.refused, soon())
+        parts.callback(self.change_log.flush)
         self.stopping = asyncio.Event()
         self.door: Door | None = None
         """What callers of the HTTP API find until role `api` is ready."""

@@ -13,10 +13,11 @@ from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.reader import Reader
+from streams.sqlite.recent import RecentRecords
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS
 from streams.sqlite.seal import unseal
 from streams.sqlite.soundness import require_sound, stored_ends, stored_partitions
-from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, encoded
+from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, Written, encoded
 
 
 class PartitionCountChanged(LogError):
@@ -38,10 +39,11 @@ class SqliteLog:
         self._ends = ends
         self._lock = lock
         self._reader = Reader(path)
+        self._recent = {stream: RecentRecords(stream[0]) for stream in ends}
         self._waiters: dict[Stream, dict[asyncio.Future[None], int]] = {s: {} for s in ends}
         self._closed = False
         self._writer: GroupCommit[EncodedTransaction, list[list[int]]] = GroupCommit(
-            LOG, path, lambda: LogUnit(ends, self._wake), "signalbox-log"
+            LOG, path, lambda: LogUnit(ends, self._committed), "signalbox-log"
         )
 
     @classmethod
@@ -110,6 +112,10 @@ class SqliteLog:
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
         end = self._require(topic, partition)
+        after = max(after, 0)
+        recent = self._recent[topic, partition].read(after, min(end, after + limit)) if after < end else []
+        if recent is not None and not self._closed:
+            return recent
         return await self._reader.read(topic, partition, after, end, limit)
 
     async def read_subject(
@@ -196,8 +202,9 @@ class SqliteLog:
             raise ValueError(f"there is no {topic}/{partition}; the log has {self._partitions} partitions")
         return end
 
-    def _wake(self, streams: Sequence[Stream]) -> None:
-        for stream in streams:
+    def _committed(self, written: Written) -> None:
+        for stream, (rows, upto) in written.items():
+            self._recent[stream].add(rows, upto)
             end = self._ends[stream]
             for waiter, after in self._waiters[stream].items():
                 if after < end and not waiter.done():

@@ -1,13 +1,13 @@
 """One transaction on the log, put together from the transactions that waited for it."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streams.log import Append, Topic, Transaction, WrongExpectedPosition
 from streams.sqlite.many_rows import execute_rows
-from streams.sqlite.rows import encode
+from streams.sqlite.rows import Row, encode
 from streams.sqlite.schema import (
     DROP_SNAPSHOT,
     INSERT,
@@ -20,6 +20,8 @@ from streams.sqlite.schema import (
 
 Stream = tuple[Topic, int]
 """A topic's partition."""
+Written = Mapping[Stream, tuple[Sequence[Row], int]]
+"""What a unit appended to each partition, and the position of its last record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ def _expected(append: Append) -> int | None:
 class LogUnit:
     """See `group_commit.Unit`. `ends` are the durable ends, changed only once this unit is durable."""
 
-    def __init__(self, ends: dict[Stream, int], announce: Callable[[Sequence[Stream]], None]) -> None:
+    def __init__(self, ends: dict[Stream, int], announce: Callable[[Written], None]) -> None:
         self._durable = ends
         self._announce = announce
         self._ends: dict[Stream, int] = {}
-        self._rows: dict[Topic, list[tuple[int, str, str, str, bytes]]] = {}
+        self._rows: dict[Stream, list[Row]] = {}
         self._consumed: dict[tuple[str, str, int], int] = {}
         self._snapshots: dict[tuple[str, int, str], tuple[int, bytes]] = {}
         self._snapshot_positions: dict[tuple[str, int], int] = {}
@@ -84,7 +86,7 @@ class LogUnit:
         positions: list[list[int]] = []
         for append, start in zip(request.appends, starts, strict=True):
             first = key_of(append.partition, start + 1)
-            rows = self._rows.setdefault(append.topic, [])
+            rows = self._rows.setdefault((append.topic, append.partition), [])
             rows.extend((first + at, *row) for at, row in enumerate(append.rows))
             positions.append(list(range(start + 1, start + 1 + len(append.rows))))
         self._ends.update(ends)
@@ -99,7 +101,7 @@ class LogUnit:
         def put(statement: str, rows: Sequence[Sequence[Any]]) -> None:
             execute_rows(db, statement, rows)
 
-        for topic, rows in self._rows.items():
+        for (topic, _), rows in self._rows.items():
             put(INSERT[topic], rows)
         put(SET_END, [(*stream, end) for stream, end in self._ends.items()])
         put(SET_CONSUMED, [(*of, position) for of, position in self._consumed.items()])
@@ -111,4 +113,4 @@ class LogUnit:
         self._durable.update(self._ends)
 
     def announce(self) -> None:
-        self._announce(list(self._ends))
+        self._announce({stream: (self._rows[stream], end) for stream, end in self._ends.items()})

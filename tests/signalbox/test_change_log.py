@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -210,3 +211,26 @@ def test_refused_deployments_are_counted_once_by_gateway() -> None:
     told.reported([delivery("refused", f"n-{n}", "bad regex") for n in range(3)])
     told.reported([delivery("refused", "*", "bad regex")])
     assert counted == [("acme", "local", 0), ("acme", "local", 1)]
+
+
+def test_lines_that_are_no_warnings_wait_and_stay_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    due: list[Callable[[], None]] = []
+    told = ChangeLog(later=due.append)
+
+    # Given lines that are no warnings, nothing is written yet, and it is asked for once,
+    told.reported([delivery("acknowledged")])
+    told.reported([node("c-1", connected=True)])
+    assert lines(caplog) == []
+    assert len(due) == 1
+
+    # when a warning comes, it is written at once, after them,
+    told.reported([delivery("refused", reason="bad regex")])
+    wanted = ["deployment acknowledged", "node connected", "deployment refused"]
+    assert [line["message"] for line in lines(caplog)] == wanted
+
+    # and when the time has come, nothing is written twice, and the next line asks anew.
+    due[0]()
+    assert len(lines(caplog)) == len(wanted)
+    told.reported([node("c-1", connected=False)])
+    due[1]()
+    assert [line["message"] for line in lines(caplog)] == [*wanted, "node disconnected"]

@@ -1,0 +1,78 @@
+"""The newest records in memory are those on disk."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.log import Append, LogUnavailable, Transaction
+from streams.sqlite import recent
+from streams.sqlite.log import SqliteLog
+from streams.sqlite.reader import Reader
+from streams.sqlite.recent import RecentRecords
+from streams.sqlite.rows import Row, decode, encode
+from streams.sqlite.schema import key_of
+from tests.streams.envelopes import envelope
+
+
+def rows(first: int, count: int, size: int = 1) -> list[Row]:
+    return [
+        (key_of(0, first + n), *encode(envelope(f"e{first + n}", data={"text": "x" * size})))
+        for n in range(count)
+    ]
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 300), st.integers(0, 300))
+def test_a_range_is_read_whole_or_not_at_all(batches: list[int], after: int, length: int) -> None:
+    kept, written = RecentRecords("events"), list[Row]()
+    for count in batches:
+        new = rows(len(written) + 1, count)
+        written += new
+        kept.add(new, len(written))
+    found = kept.read(after, after + length)
+    if found is not None:
+        assert found == [decode("events", row) for row in written[after : after + length]]
+        assert len(found) == length
+
+
+def test_the_newest_records_are_kept_up_to_a_number_and_to_a_size() -> None:
+    kept = RecentRecords("events")
+    kept.add(rows(1, recent.MOST_RECORDS + 5), recent.MOST_RECORDS + 5)
+    assert kept.read(4, 10) is None
+    assert kept.read(5, 10) is not None
+    third = recent.MOST_BYTES // 3
+    kept.add(rows(recent.MOST_RECORDS + 6, 4, third), recent.MOST_RECORDS + 9)
+    assert kept.read(recent.MOST_RECORDS + 6, recent.MOST_RECORDS + 9) is None
+    assert kept.read(recent.MOST_RECORDS + 7, recent.MOST_RECORDS + 9) is not None
+
+
+async def test_consumers_that_keep_up_read_without_a_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await SqliteLog.open(tmp_path / "data")
+    await log.commit(Transaction([Append("events", 0, [envelope("a"), envelope("b")])]))
+    from_disk = await Reader(tmp_path / "data" / "log.db").read("events", 0, 0, 2, 10)
+
+    async def no_query(*_: object) -> None:
+        raise AssertionError("read from disk")
+
+    monkeypatch.setattr(Reader, "read", no_query)
+    assert await log.read("events", 0, 0, 10) == from_disk
+    assert await log.read("events", 0, 1, 10) == from_disk[1:]
+    assert await log.read("events", 0, 2, 10) == []
+    monkeypatch.undo()
+    await log.close()
+    with pytest.raises(LogUnavailable):
+        await log.read("events", 0, 0, 10)
+
+
+async def test_a_log_that_is_opened_again_reads_what_was_there_before_from_disk(tmp_path: Path) -> None:
+    log = await SqliteLog.open(tmp_path / "data")
+    await log.append("events", [envelope("a")])
+    await log.close()
+    log = await SqliteLog.open(tmp_path / "data")
+    await log.append("events", [envelope("b")])
+    assert [r.envelope.id for r in await log.read("events", 0, 0, 10)] == ["a", "b"]
+    assert [r.envelope.id for r in await log.read("events", 0, 1, 10)] == ["b"]
+    await log.close()

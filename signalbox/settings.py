@@ -91,6 +91,11 @@ class Settings:
         return self.secrets_directory / "probe.key"
 
     @property
+    def integrity_key(self) -> Path:
+        """What the MACs of our own messages on Kafka are made with; made when missing."""
+        return self.secrets_directory / "integrity.key"
+
+    @property
     def signing_key(self) -> Path:
         """The private key that signs the commands of HTTP callers; made when missing."""
         return self.own_signing_key or self.secrets_directory / "signing.jwk"

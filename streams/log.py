@@ -17,8 +17,8 @@ TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Why a message others put on the log cannot be taken: `rule` is one of `schemas.outcome.UNREADABLE`
-    (`cannot-compile`: of a gateway that cannot be configured), `reason` a sentence, `value` the message's
-    body as it came."""
+    (`cannot-compile`: of a gateway that cannot be configured; `forged`: not written by us), `reason` a
+    sentence, `value` the message's body as it came."""
 
     rule: str
     reason: str

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED
 from signalbox.cli.check import Check
+from signalbox.cli.doctor_integrity import integrity
 from signalbox.devservers.kafka_access import PASSWORD, with_access
 from signalbox.settings import Settings
 from streams.kafka.fetching import Fetching
@@ -62,6 +63,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     else:
         yield from database(settings.postgres, ends)
     yield from keys(settings)
+    yield from integrity(settings, reachable=bool(ends))
 
 
 def _with_own_servers(settings: Settings) -> Settings:

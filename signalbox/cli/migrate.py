@@ -32,6 +32,7 @@ def migrate(source: str, secrets: str | None, form: Form) -> int:
     """
     from signalbox.settings import SettingsError, from_environment, require_services
     from streams.documents import DocumentDamaged
+    from streams.kafka.integrity_key import IntegrityKeyError
     from streams.kafka.keys import KeyFileError
     from streams.log import LogError
     from streams.sqlite.lock import DirectoryInUse
@@ -46,7 +47,7 @@ def migrate(source: str, secrets: str | None, form: Form) -> int:
         raise Failure(str(error), code=USAGE) from error
     except DirectoryInUse as error:
         raise Failure(f"{source} is in use", "stop Signalbox first") from error
-    except (LogError, KeyFileError, DocumentDamaged, OSError) as error:
+    except (LogError, KeyFileError, IntegrityKeyError, DocumentDamaged, OSError) as error:
         raise Failure(str(error), "nothing is lost: the directory is as it was") from error
     _tell(settings, proof, form)
     return DONE
@@ -76,10 +77,10 @@ async def _migrate(settings: "Settings") -> "Proof":
         settings.secrets_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         authority = open_authority(settings.signing_key, settings.trusted_keys)
         index = parts.enter_context(tempfile.TemporaryDirectory(prefix="signalbox-"))
-        target_log = await KafkaLog.open(settings.kafka, Path(index))
+        target_log = await KafkaLog.open(settings.kafka, Path(index), integrity_key=settings.integrity_key)
         parts.push_async_callback(target_log.close)
         await _require_nobody(settings)
-        target_config = await KafkaConfigTopic.open(settings.kafka)
+        target_config = await KafkaConfigTopic.open(settings.kafka, target_log.integrity)
         parts.push_async_callback(target_config.close)
         target_documents = await PostgresDocuments.open(settings.postgres)
         parts.push_async_callback(target_documents.close)

@@ -80,7 +80,9 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
     config = parts.closed_at_stop(
-        await runtime.patiently(where, lambda: KafkaConfigTopic.open(runtime.kafka), LogUnavailable)
+        await runtime.patiently(
+            where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
+        )
     )
     reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
     parts.run("status", reporter.run())

@@ -30,7 +30,9 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
     config = parts.closed_at_stop(
-        await runtime.patiently(where, lambda: KafkaConfigTopic.open(runtime.kafka), LogUnavailable)
+        await runtime.patiently(
+            where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
+        )
     )
     reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
     parts.run("status", reporter.run())
@@ -137,6 +139,10 @@ class Syncing:
         async for entries in of.config.load(partitions=(partition,), bodies=False):
             view.apply(entries)
             sync.load(entries)
+        if repaired := await of.config.repair(partition):
+            logger.warning(
+                "partition %d: %d entries of the configuration were put again", partition, repaired
+            )
         answers = GatewayAnswers(of.log, sync, view)
         answers.begin(end)
         logger.info("partition %d is synced here from %d", partition, sync.position)

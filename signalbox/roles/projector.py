@@ -32,7 +32,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     runner = ProjectionRunner(log, store, MODELS)
     rollouts = RolloutTelling(log, read_models, SOURCE)
     liveness = LivenessTelling(log, read_models, SOURCE)
-    host = FaustHost(runtime.kafka, log, runner, (rollouts, liveness))
+    host = FaustHost(runtime.kafka, log, runner, (rollouts, liveness), log.integrity)
     runtime.tell_trouble(lambda: host.trouble or runner.trouble or None)
     parts.run("rollouts", rollouts.run())
     parts.run("liveness", liveness.run())

@@ -14,6 +14,8 @@ from signalbox.roles.health import Door
 from signalbox.settings import Settings, SettingsError
 from signalbox.telemetry import Telemetry
 from streams.kafka.authority import open_authority
+from streams.kafka.integrity import PROTECTED
+from streams.kafka.integrity_key import IntegrityKeyError
 from streams.kafka.keys import KeyFileError
 from streams.kafka.log import KafkaLog
 from streams.log import LogUnavailable
@@ -112,10 +114,20 @@ class Runtime:
             raise SettingsError(str(error)) from error
 
         async def attempt() -> KafkaLog:
-            return await KafkaLog.open(self.kafka, self.directory, authority=authority)
+            try:
+                return await KafkaLog.open(
+                    self.kafka, self.directory, authority=authority, integrity_key=settings.integrity_key
+                )
+            except IntegrityKeyError as error:
+                raise SettingsError(str(error)) from error
 
         where = f"Kafka at {self.kafka.bootstrap}"
-        return self._parts.closed_at_stop(await self.patiently(where, attempt, LogUnavailable))
+        log = self._parts.closed_at_stop(await self.patiently(where, attempt, LogUnavailable))
+        if (integrity := log.integrity) is not None:
+            topics = [self.kafka.topic(name) for name in PROTECTED]
+            refused = integrity.refused
+            self.telemetry.gauge("forged_messages", lambda: {t: refused[t] for t in topics}, "topic")
+        return log
 
 
 async def _cancelled(task: asyncio.Task[KafkaLog]) -> None:

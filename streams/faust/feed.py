@@ -12,10 +12,11 @@ from itertools import chain, repeat
 from typing import Protocol, TypeVar
 
 from projections.failures import unavailable
-from streams.faust.chunks import CHUNK, Chunk, Place, together
+from streams.faust.chunks import CHUNK, Chunk, Place, Raw, together
 from streams.faust.following import Follower
+from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import decode
+from streams.kafka.wire import decode, forged
 from streams.log import Log, LogUnavailable, Record, Topic
 from streams.projecting.slots import SomebodyElseRuns
 
@@ -53,8 +54,14 @@ class Feed:
     """
 
     def __init__(
-        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, followers: Sequence[Follower]
+        self,
+        settings: KafkaSettings,
+        log: Log,
+        sink: ReadModelSink,
+        followers: Sequence[Follower],
+        integrity: Integrity | None = None,
     ) -> None:
+        self._integrity = integrity
         self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in FOLLOWED}
         self._log = log
         self._sink = sink
@@ -141,12 +148,16 @@ class Feed:
         if chunk.after > self.durable[place]:
             await self._fill(place, chunk.records[0].offset if chunk.records else chunk.after)
         at = self.durable.get(place, 0)
-        records = [
-            decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
-            for raw in chunk.records
-            if raw.offset >= at
-        ]
+        records = [self._record(topic, place, raw) for raw in chunk.records if raw.offset >= at]
         await self._write(place, records)
+
+    def _record(self, topic: Topic, place: Place, raw: Raw) -> Record:
+        if topic == "outcomes" and self._integrity is not None:
+            at = (place.topic, place.partition, raw.offset)
+            if not self._integrity.genuine_sealed(*at, raw.value, raw.headers):
+                self._integrity.refuse(*at)
+                return forged(topic, place.partition, raw.offset + 1)
+        return decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
 
     async def _fill(self, place: Place, to: int) -> None:
         """Takes in what the log has after what is durable, up to `to`."""

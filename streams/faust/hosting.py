@@ -11,6 +11,7 @@ from streams.faust.chunks import Place
 from streams.faust.feed import FOLLOWED, Feed, ReadModelSink
 from streams.faust.following import Follower
 from streams.faust.transport import Bookkeeping
+from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
 
@@ -32,10 +33,15 @@ class FaustHost:
     """
 
     def __init__(
-        self, settings: KafkaSettings, log: Log, sink: ReadModelSink, followers: Sequence[Follower] = ()
+        self,
+        settings: KafkaSettings,
+        log: Log,
+        sink: ReadModelSink,
+        followers: Sequence[Follower] = (),
+        integrity: Integrity | None = None,
     ) -> None:
         self._settings = settings
-        self._feed = Feed(settings, log, sink, followers)
+        self._feed = Feed(settings, log, sink, followers, integrity)
         self._books = Bookkeeping(settings, self._starts)
         self._trouble = "the projector waits for its partitions"
         self.joined = asyncio.Event()

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from gateways.entry import Entry
 from streams.config_topic import Subscriber
 from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetching import Fetching
+from streams.kafka.integrity import HEADER, Integrity
 from streams.kafka.producing import ROOM, require_size
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.writing import Message, PartitionWriter, Write
@@ -39,27 +40,32 @@ class KafkaConfigTopic:
 
     A partition is put to by whoever claimed it last. What others put is heard of while `follow` runs. A
     gateway's entries are in the partition of its organization; an entry without a gateway is in that which
-    its name ends with (`events/3`).
+    its name ends with (`events/3`). With an `integrity`, what is put carries a MAC over all of it and its
+    offset, and a message without a good one is passed over.
     """
 
-    def __init__(self, settings: KafkaSettings, fetching: Fetching) -> None:
+    def __init__(
+        self, settings: KafkaSettings, fetching: Fetching, integrity: Integrity | None = None
+    ) -> None:
         """Use `open`."""
         self._settings = settings
         self._topic = settings.topic("config")
         self._largest = settings.max_message * ROOM
         self._fetching = fetching
+        self._integrity = integrity
         self._subscribers: dict[object, Subscriber] = {}
         self._writers: dict[int, PartitionWriter] = {}
         self._turns = {partition: asyncio.Lock() for partition in range(settings.partitions)}
         self._following = False
         self._next: dict[int, int] = {}  # of each partition the offset after what was loaded
         self._own: dict[int, list[range]] = {}  # offsets that subscribers hear of from `put`
+        self._covered: dict[int, Sequence[bytes | None]] = {}  # keys whose newest message is not ours
         self._closed = False
 
     @classmethod
-    async def open(cls, settings: KafkaSettings) -> "KafkaConfigTopic":
+    async def open(cls, settings: KafkaSettings, integrity: Integrity | None = None) -> "KafkaConfigTopic":
         """Raises LogUnavailable."""
-        return cls(settings, await Fetching.open(settings, [settings.topic("config")]))
+        return cls(settings, await Fetching.open(settings, [settings.topic("config")]), integrity)
 
     async def claim(self, partition: int) -> None:
         """Makes this the one that puts to a partition; whoever was it is fenced. Claim first, load then.
@@ -97,7 +103,8 @@ class KafkaConfigTopic:
         near = self._largest // 4
         # What is far from the limit is not measured. A cause is well below 1 kB.
         if len(entry.body) > near or len(entry.causes) * 1000 > near:
-            require_size(self._topic, Message(*encode(entry, last=True)).size(), self._largest)
+            message = self._message(entry, True, 0, 0)
+            require_size(self._topic, message.size(), self._largest)
 
     async def load(
         self,
@@ -123,6 +130,22 @@ class KafkaConfigTopic:
             while chunk := list(islice(wanted, CHUNK)):
                 yield chunk
                 await asyncio.sleep(0)
+
+    async def repair(self, partition: int) -> int:
+        """Puts again the entries before which `load` found messages that are not ours: compaction would keep
+        those. Where nothing of ours is left, a removal; how many. The partition is claimed.
+
+        Raises LogUnavailable, Fenced.
+        """
+        keys = self._covered.get(partition, ())
+        if not keys:
+            return 0
+        newest, _ = await self._newest(partition, bodies=True)
+        entries = [entry for key in keys for entry in self._uncovered(key, newest)]
+        entries = [entry for entry in entries if self._stands_in(entry, partition)]
+        for start in range(0, len(entries), CHUNK):
+            await self.put(entries[start : start + CHUNK])
+        return len(entries)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         key = object()
@@ -173,7 +196,6 @@ class KafkaConfigTopic:
 
     async def _put(self, partition: int, entries: tuple[Entry, ...]) -> None:
         end = len(entries) - 1
-        messages = [Message(*encode(entry, last=number == end)) for number, entry in enumerate(entries)]
         place = TopicPartition(self._topic, partition)
         async with self._turns[partition]:
             writer = self._writers.get(partition)
@@ -182,10 +204,40 @@ class KafkaConfigTopic:
                     f"Partition {partition} of {self._topic} has to be claimed before it is put to."
                 )
             first = writer.next_position - 1
+            messages = [
+                self._message(entry, number == end, partition, first + number)
+                for number, entry in enumerate(entries)
+            ]
             self._note_own(partition, range(first, first + len(messages)))
-            await writer.write([Write(place, messages)], {})
+            # A message has its MAC for the offset that it is to stand at: nothing is written at another.
+            await writer.write([Write(place, messages, first=first + 1)], {})
             self._tell(entries)
             await asyncio.sleep(0)  # subscribers hear of it before we return
+
+    def _message(self, entry: Entry, last: bool, partition: int, offset: int) -> Message:
+        key, body, headers = encode(entry, last=last)
+        if self._integrity is not None:
+            mac = self._integrity.mac(self._topic, partition, *_parts(offset, key, body, headers))
+            headers.append((HEADER, mac))
+        return Message(key, body, headers)
+
+    def _uncovered(self, key: bytes | None, newest: Mapping[bytes | None, Kept]) -> Iterator[Entry]:
+        """Our entry under a key, or its removal; nothing for a key that is none of ours."""
+        if key in newest:
+            yield from (entry for entry, _ in self._decoded(key, *newest[key]))
+            return
+        try:
+            gateway, type, name = (key or b"").decode().split("\n")
+        except ValueError:
+            return
+        logger.error("%s: the entry %s of %s is lost: deploy anew what needs it", self._topic, name, gateway)
+        yield Entry(gateway, "", type, name, "", 0, b"")
+
+    def _stands_in(self, entry: Entry, partition: int) -> bool:
+        try:
+            return self._partition(entry) == partition
+        except (ValueError, IndexError):
+            return False
 
     def _note_own(self, partition: int, offsets: range) -> None:
         own = self._own.setdefault(partition, [])
@@ -207,17 +259,34 @@ class KafkaConfigTopic:
         """The last message of each key, and the offset after all of them."""
         place = TopicPartition(self._topic, partition)
         newest: dict[bytes | None, Kept] = {}
+        covered: dict[bytes | None, None] = {}
         offset, end = await self._fetching.beginning(place), await self._fetching.end(place)
         # The broker shows a transaction a moment after it has confirmed it.
         if writer := self._writers.get(partition):
             end = max(end, writer.end)
         async for fetched in self._fetching.through(place, offset, end, compacted=True):
             for message in fetched.messages:
+                if not self._genuine(message):
+                    covered[message.key] = None
+                    continue
+                covered.pop(message.key, None)
                 value = message.value if bodies or not message.value else BODILESS
                 newest.pop(message.key, None)
                 newest[message.key] = (value, message.headers)
             offset = fetched.following
+        if covered and not newest and partition not in self._writers:
+            raise LogUnavailable(
+                f"no entry of {place.topic}/{partition} has a MAC of our integrity.key: is SIGNALBOX_SECRETS "
+                "the same directory as that of role gateway-sync?"
+            )
+        self._covered[partition] = tuple(covered)
         return newest, offset
+
+    def _genuine(self, message: ConsumerRecord) -> bool:
+        if self._integrity is None or genuine(self._integrity, message):
+            return True
+        self._integrity.refuse(self._topic, message.partition, message.offset)
+        return False
 
     def _decoded(
         self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
@@ -250,10 +319,27 @@ class KafkaConfigTopic:
             self._next[partition] = fetched.following
             own = self._own.get(partition, ())
             for message in fetched.messages:
-                if any(message.offset in offsets for offsets in own):
+                if any(message.offset in offsets for offsets in own) or not self._genuine(message):
                     continue
                 for entry, last in self._decoded(message.key, message.value, message.headers):
                     put.append(entry)
                     if last:
                         self._tell(tuple(put))
                         put.clear()
+
+
+def genuine(integrity: Integrity, message: ConsumerRecord) -> bool:
+    """Whether a message of the config topic was put by us where it stands."""
+    headers, mac = message.headers, None
+    if headers and headers[-1][0] == HEADER:
+        *headers, (_, mac) = headers
+    parts = _parts(message.offset, message.key, message.value, headers)
+    return integrity.genuine(message.topic, message.partition, message.offset, mac, *parts)
+
+
+def _parts(
+    offset: int, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> list[bytes]:
+    """What the MAC of an entry is over: an old message that is written again stands at another offset."""
+    flat = [part for name, content in headers for part in (name.encode(), content or b"")]
+    return [offset.to_bytes(8, "big"), key or b"", value or b"", *flat]

@@ -23,13 +23,15 @@ from streams.kafka.answered import Answered
 from streams.kafka.authority import Unauthorized
 from streams.kafka.fetching import Fetching
 from streams.kafka.index import LocalIndex
+from streams.kafka.integrity import Integrity
+from streams.kafka.integrity_key import open_integrity
 from streams.kafka.lookup import records_at
 from streams.kafka.producing import PRODUCE_SECONDS, ROOM, retrieved, started_producer, stopped, unavailable
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.snapshots import position_message, read_snapshots, snapshot_message
+from streams.kafka.snapshots import read_snapshots, snapshot_messages
 from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
-from streams.kafka.wire import AUTHORIZATION, decode, encode, too_large
+from streams.kafka.wire import AUTHORIZATION, decode, encode, forged, too_large
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
 from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
@@ -63,13 +65,20 @@ class Authority(Protocol):
 class KafkaLog:
     """The `Log` port for one process and event loop.
 
-    With an `authority`, commands carry a signed token, and one without comes with a fault.
+    With an `authority`, commands carry a signed token, and one without comes with a fault; with an
+    `integrity`, so do outcomes and their MACs.
     """
 
     def __init__(
-        self, settings: KafkaSettings, directory: Path, fetching: Fetching, authority: Authority | None
+        self,
+        settings: KafkaSettings,
+        directory: Path,
+        fetching: Fetching,
+        authority: Authority | None,
+        integrity: Integrity | None,
     ) -> None:
         """Use `open`."""
+        self.integrity = integrity
         self.settings = settings
         self._fetching = fetching
         self._authority = authority
@@ -85,15 +94,30 @@ class KafkaLog:
 
     @classmethod
     async def open(
-        cls, settings: KafkaSettings, directory: Path, *, authority: Authority | None = None
+        cls,
+        settings: KafkaSettings,
+        directory: Path,
+        *,
+        authority: Authority | None = None,
+        integrity_key: Path | None = None,
     ) -> "KafkaLog":
-        """Creates or checks the topics. `directory` keeps what can be read again at any time.
+        """Creates or checks the topics. `directory` keeps what can be read again at any time; `integrity_key`
+        is made when missing.
 
-        Raises LogUnavailable, and streams.kafka.topics.TopicMismatch for topics that are not as they must be.
+        Raises LogUnavailable, streams.kafka.topics.TopicMismatch for topics that are not as they must be, and
+        streams.kafka.integrity.IntegrityKeyError.
         """
         await ensure_topics(settings)
-        names = [settings.topic(name) for name in (*TOPICS, "snapshots")]
-        return cls(settings, directory, await Fetching.open(settings, names), authority)
+        names = [settings.topic(name) for name in (*TOPICS, "snapshots", "config")]
+        fetching = await Fetching.open(settings, names)
+        try:
+            integrity = (
+                None if integrity_key is None else await open_integrity(integrity_key, settings, fetching)
+            )
+        except BaseException:
+            await fetching.close()
+            raise
+        return cls(settings, directory, fetching, authority, integrity)
 
     @property
     def partitions(self) -> int:
@@ -149,7 +173,11 @@ class KafkaLog:
                 raise ValueError(f"{append.topic} is not written in transactions")
         writer = await self._writer(partition)
         writes = [
-            Write(self._place(a.topic, partition), self._messages(a.topic, a.envelopes), a.expected, a.first)
+            Write(
+                self._place(a.topic, partition),
+                self._messages(a.topic, a.envelopes, partition),
+                *(a.expected, a.first),
+            )
             for a in transaction.appends
         ]
         answered = self._answered[partition]
@@ -157,7 +185,7 @@ class KafkaLog:
         snapshots = list(transaction.snapshots)
         snapshots += [Snapshot(ANSWERED, partition, number, 0, content) for number, content in segments]
         if snapshots:
-            writes.append(Write(self._place("snapshots", partition), _snapshot_messages(snapshots)))
+            writes.append(Write(self._place("snapshots", partition), snapshot_messages(snapshots)))
         offsets: dict[str, dict[TopicPartition, int]] = {}
         for consumed in transaction.consumed:
             group = offsets.setdefault(self.settings.group(consumed.consumer), {})
@@ -259,7 +287,7 @@ class KafkaLog:
     async def _produce(
         self, topic: Topic, by_partition: Mapping[int, Sequence[Envelope]]
     ) -> dict[int, list[int]]:
-        messages = {partition: self._messages(topic, some) for partition, some in by_partition.items()}
+        messages = {p: self._messages(topic, some, p) for p, some in by_partition.items()}
         name = self.settings.topic(topic)
         # What is parked holds a whole message, and the largest are not commands.
         limit = self.settings.max_message * (ROOM if topic == "parked" else 1)
@@ -295,11 +323,13 @@ class KafkaLog:
                 self._producer = await started_producer(self.settings)
             return self._producer
 
-    def _messages(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[Message]:
-        return [self._message(topic, envelope) for envelope in envelopes]
+    def _messages(self, topic: Topic, envelopes: Sequence[Envelope], partition: int) -> list[Message]:
+        return [self._message(topic, envelope, partition) for envelope in envelopes]
 
-    def _message(self, topic: Topic, envelope: Envelope) -> Message:
+    def _message(self, topic: Topic, envelope: Envelope, partition: int) -> Message:
         value, headers = encode(envelope)
+        if topic == "outcomes" and self.integrity is not None:
+            headers = self.integrity.sealed(self.settings.topic(topic), partition, value, headers)
         if topic == "commands" and self._authority is not None:
             headers.append((AUTHORIZATION, self._authority.sign(envelope).encode()))
         return Message(envelope.partitionkey.encode(), value, headers)
@@ -311,6 +341,11 @@ class KafkaLog:
             limit, position = self.settings.max_message, message.offset + 1
             refused = too_large(topic, place.partition, position, message.headers, size, limit)
             return self._command(refused, "", message)
+        if topic == "outcomes" and self.integrity is not None:
+            at = (place.topic, place.partition, message.offset)
+            if not self.integrity.genuine_sealed(*at, message.value, message.headers):
+                self.integrity.refuse(*at)
+                return forged(topic, place.partition, message.offset + 1)
         record, token = decode(topic, place.partition, message.offset + 1, message.value, message.headers)
         return record if topic != "commands" else self._command(record, token, message)
 
@@ -372,7 +407,7 @@ class KafkaLog:
             # broker may show a moment later what it has.
             await self.wait("outcomes", partition, position)
             for record in await self.read("outcomes", partition, position, 2_000):
-                if decides(record.envelope.data):
+                if record.fault is None and decides(record.envelope.data):
                     answered.add(record.envelope.key, record.position)
                 position = record.position
         return answered
@@ -413,11 +448,3 @@ def _partition(transaction: Transaction) -> int | None:
     if len(partitions) > 1:
         raise ValueError(f"a transaction is of one partition, not of {sorted(partitions)}")
     return next(iter(partitions), None)
-
-
-def _snapshot_messages(snapshots: Sequence[Snapshot]) -> list[Message]:
-    owners = {snapshot.owner: snapshot.position for snapshot in snapshots}
-    return [
-        *(snapshot_message(snapshot) for snapshot in snapshots),
-        *(position_message(owner, position) for owner, position in owners.items()),
-    ]

@@ -1,6 +1,8 @@
 """Snapshots on their compacted topic: one message per owner and subject, and one per owner with the
 position they all stand for."""
 
+from collections.abc import Sequence
+
 from aiokafka import TopicPartition
 
 from streams.kafka.fetching import Fetching
@@ -9,6 +11,15 @@ from streams.log import Snapshot
 
 POSITION = "position"
 SEPARATOR = "\n"
+
+
+def snapshot_messages(snapshots: Sequence[Snapshot]) -> list[Message]:
+    """The messages of snapshots that are written together, and of the positions they stand for."""
+    owners = {snapshot.owner: snapshot.position for snapshot in snapshots}
+    return [
+        *(snapshot_message(snapshot) for snapshot in snapshots),
+        *(position_message(owner, position) for owner, position in owners.items()),
+    ]
 
 
 def snapshot_message(snapshot: Snapshot) -> Message:

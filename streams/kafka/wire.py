@@ -38,6 +38,7 @@ TOLD = ("outcome", "outcomerule", "outcomemessage")
 """Extensions of an outcome, so that who cannot read Avro still knows: `accepted` or `rejected`, and why."""
 
 _LONGEST_TOLD = 1_000
+FORGED = "Signalbox did not write the message, or not with this integrity.key"
 
 _TEXTS: Mapping[str, str] = {
     **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization", *TOLD)},
@@ -121,6 +122,12 @@ def too_large(topic: Topic, partition: int, position: int, headers: Headers, siz
         f"a message of {size:,} bytes, unpacked, is too large for the topic {topic}, which takes {limit:,}"
     )
     return _faulty(topic, partition, position, None, headers, "too-large", reason)[0]
+
+
+def forged(topic: Topic, partition: int, position: int) -> Record:
+    """The record of a message that says to be ours and is not: nothing of it counts."""
+    nothing = Envelope(**dict.fromkeys(ATTRIBUTES, ""), data={})
+    return Record(topic, partition, position, nothing, Fault("forged", FORGED))
 
 
 def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:

@@ -201,7 +201,7 @@ class PartitionWriter:
                 each.add_done_callback(retrieved)
             raise
         for write, at in zip(writes, positions, strict=True):
-            if write.first is not None and at and at[0] != write.first:
+            if write.first is not None and at and (at[0], at[-1]) != (write.first, write.first + len(at) - 1):
                 await producer.abort_transaction()
                 raise KafkaError(f"{write.place.topic} took {at[0]} where {write.first} had to follow")
         await producer.commit_transaction()

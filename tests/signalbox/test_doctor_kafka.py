@@ -13,6 +13,7 @@ from signalbox.cli.doctor_kafka import checks, clock
 from signalbox.settings import Settings
 from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
+from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from tests.commands.shop import ORG
 from tests.streams.deciding_cases import envelope
@@ -110,3 +111,23 @@ def test_the_servers_that_up_started_are_found(kafka_settings: KafkaSettings, tm
     (tmp_path / "kafka" / "address").write_text(kafka_settings.bootstrap)
     (tmp_path / "kafka" / "password").write_text(kafka_settings.password)
     assert found(Settings(data=tmp_path))["Kafka"].verdict == "ok"
+
+
+async def test_messages_that_signalbox_did_not_write_are_named(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    # Given a key, and a forged entry of the configuration and a forged outcome
+    settings = Settings(data=tmp_path, kafka=kafka_settings)
+    log = await KafkaLog.open(kafka_settings, tmp_path, integrity_key=settings.integrity_key)
+    await log.close()
+    producer = await started_producer(kafka_settings)
+    for topic in ("config", "outcomes"):
+        await producer.send_and_wait(kafka_settings.topic(topic), b"forged", b"some key", 0)
+    await stopped(producer)
+    # When it is looked at
+    said = await asyncio.to_thread(found, settings)
+    # Then both are named
+    assert said["integrity key"].verdict == "ok"
+    assert (said["configuration"].verdict, said["outcomes"].verdict) == ("wrong", "wrong")
+    assert "1 of 1 messages were not written by Signalbox" in said["configuration"].found
+    assert "'some key' at 0/0" in said["configuration"].found

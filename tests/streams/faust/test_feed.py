@@ -11,6 +11,7 @@ from schemas.envelope import Envelope
 from streams.faust import feed as feeding
 from streams.faust.chunks import CHUNK, Chunk, Place, together
 from streams.faust.feed import Feed
+from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
@@ -55,6 +56,7 @@ class Database:
     batches: list[list[int]] = field(default_factory=list[list[int]])
     failures: list[Exception] = field(default_factory=list[Exception])
     failed: asyncio.Event = field(default_factory=asyncio.Event)
+    faults: list[str] = field(default_factory=list[str])
     silent: bool = False
 
     async def assigned(self, topic: Topic, partition: int) -> int:
@@ -71,6 +73,7 @@ class Database:
         if records[0].position <= self.at:
             raise SomebodyElseRuns("not here any more")
         self.batches.append([record.position for record in records])
+        self.faults += [record.fault.rule if record.fault else "" for record in records]
         self.written += self.batches[-1]
         self.at = self.written[-1]
 
@@ -92,7 +95,8 @@ class House:
         self.log = log
         self.database = Database()
         self.heard = Heard()
-        self.feed = Feed(SETTINGS, log, self.database, [self.heard])
+        self.integrity = Integrity(bytes(32))
+        self.feed = Feed(SETTINGS, log, self.database, [self.heard], self.integrity)
 
     async def take(self, *chunks: Chunk) -> None:
         for one in chunks:
@@ -204,3 +208,13 @@ def test_only_what_follows_at_once_is_put_together():
     assert [len(c.records) for c in together([first, second, later])] == [3, 1]
     many = [chunk(i, i + 1) for i in range(CHUNK + 1)]
     assert [len(c.records) for c in together(many)] == [CHUNK, 1]
+
+
+async def test_an_outcome_that_signalbox_did_not_write_says_nothing(house: House):
+    value, headers = encode(envelope(1))
+    sealed = house.integrity.sealed("signalbox.outcomes", 0, value, headers)
+    outcomes = Place("signalbox.outcomes", 0)
+    await house.feed.begin([outcomes])
+    house.feed.take(outcomes, Chunk(0, [Raw(0, value, sealed), Raw(1, value, headers)]))
+    await house.feed.settle([], 5)
+    assert (house.database.written, house.database.faults) == ([1, 2], ["", "forged"])

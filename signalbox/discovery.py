@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gateways.entry import Entry
@@ -28,10 +29,15 @@ class Discovery:
         self._partition_of = partition_of
         self._reached: dict[str, int] = {}
         self.store = ResourceStore(self._position)
-        self.server = DiscoveryServer(self.store, self._authenticate, observer)
+        self._credentials: dict[str, bytes] = {}
+        self._digests: Counter[bytes] = Counter()
+        self.server = DiscoveryServer(self.store, self._authenticate, observer, is_known=self._is_known)
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.type == CREDENTIALS:
+                self._know(entry)
         self.store.apply([entry for entry in entries if entry.gateway])
         for entry in entries:
             if entry.type == POSITION:
@@ -58,6 +64,22 @@ class Discovery:
         """How many versions proxies refused."""
         return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
 
+    def _know(self, credentials: Entry) -> None:
+        """Takes over the digest of a gateway's token."""
+        before = self._credentials.pop(credentials.gateway, b"")
+        self._digests -= Counter([before])
+        if credentials.body:
+            self._credentials[credentials.gateway] = credentials.body
+            self._digests[credentials.body] += 1
+
+    def _is_known(self, token: str) -> bool:
+        """Whether it is the token of any gateway."""
+        return _digest(token) in self._digests
+
     def _authenticate(self, gateway: str, token: str) -> bool:
-        known = self.store.entry(gateway, CREDENTIALS, "token")
-        return known is not None and hmac.compare_digest(known.body, sha256_hex(token.encode()).encode())
+        known = self._credentials.get(gateway)
+        return known is not None and hmac.compare_digest(known, _digest(token))
+
+
+def _digest(token: str) -> bytes:
+    return sha256_hex(token.encode("utf-8", "surrogateescape")).encode()

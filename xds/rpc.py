@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
+from xds.limits import LIMITS, Limits
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Method = Callable[[object, Context], Awaitable[None]]
-
-LARGEST_REQUEST = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,19 @@ KEEPALIVE = Keepalive()
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", LARGEST_REQUEST),
     ("grpc.max_send_message_length", -1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 
 
-def server(services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE) -> grpc.aio.Server:
-    """A server of bidirectional methods, by service and name."""
-    made = grpc.aio.server(options=(*_OPTIONS, *keepalive.options()))
+def server(
+    services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE, limits: Limits = LIMITS
+) -> grpc.aio.Server:
+    """A server of bidirectional methods, by service and name.
+
+    A method is called as soon as the metadata of a stream is there; nothing is read of it before `read`.
+    """
+    made = grpc.aio.server(options=(*_OPTIONS, *limits.options(), *keepalive.options()))
     for service, methods in services.items():
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
         made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))

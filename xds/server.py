@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from time import time_ns
 from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import grpc
 import grpc.aio
@@ -18,6 +19,8 @@ import grpc.aio
 from gateways.entry import Entry
 from schemas.identity import uuid7
 from xds import rpc
+from xds.limits import LARGEST_FIRST_REQUEST, LIMITS, Limits
+from xds.node import require_valid
 from xds.observer import Connection, Observer, Progress, Silent, together
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
@@ -27,7 +30,8 @@ from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, 
 
 SERVICE = AGGREGATED.name
 
-_FIRST_REQUEST_SECONDS = 30
+_UNAUTHENTICATED = "unknown gateway or wrong token"
+
 Authenticate = Callable[[str, str], bool]
 """Whether a token (second) belongs to a gateway's subject (first)."""
 
@@ -59,7 +63,8 @@ class DiscoveryServer:
     """Serves a store's gateways to their proxies.
 
     A proxy names its gateway's subject as `node.cluster` and itself as `node.id`, and brings the
-    gateway's token as `authorization: Bearer <token>`; else it gets UNAUTHENTICATED.
+    gateway's token as `authorization: Bearer <token>`; else it gets UNAUTHENTICATED. Nothing is read from a
+    stream whose token no gateway has, as `is_known` tells.
     """
 
     def __init__(
@@ -68,8 +73,14 @@ class DiscoveryServer:
         authenticate: Authenticate,
         observer: Observer | None = None,
         keepalive: rpc.Keepalive = rpc.KEEPALIVE,
+        *,
+        is_known: Callable[[str], bool] = bool,
+        limits: Limits = LIMITS,
     ) -> None:
         self._keepalive = keepalive
+        self._limits = limits
+        self._is_known = is_known
+        self._first_requests: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._store = store
         self._authenticate = authenticate
         self._observer: Observer = observer or Silent()
@@ -84,7 +95,7 @@ class DiscoveryServer:
     async def start(self, host: str, port: int) -> int:
         """Listens; the port that was bound. Raises OSError when that cannot be had."""
         services = {service.name: self._methods(service) for service in SERVICES}
-        server = rpc.server(services, self._keepalive)
+        server = rpc.server(services, self._keepalive, self._limits)
         try:
             bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
@@ -167,11 +178,7 @@ class DiscoveryServer:
         decode: Callable[[bytes, bool], R],
         machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
     ) -> None:
-        try:
-            async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
-                data = await rpc.read(context)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        data = await self._first_request(context)
         if data is None:
             return
         try:
@@ -180,7 +187,11 @@ class DiscoveryServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         node = first.node or Node()
         if not self._allowed(node, context):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown gateway or wrong token")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
+        try:
+            require_valid(node)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         gateway = self._store.gateway(node.cluster)
         wake = asyncio.Event()
         connection = self._connect(node, service)
@@ -201,6 +212,25 @@ class DiscoveryServer:
             self._ending.discard(wake)
             del self._streams[wake]
             self._disconnect(connection)
+
+    async def _first_request(self, context: Context) -> bytes | None:
+        """Read once the token is known; None when there is none."""
+        token = rpc.bearer_token(context)
+        if token is None or not self._is_known(token):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
+        turn = self._first_requests.get(token) or asyncio.Semaphore(self._limits.awaited)
+        self._first_requests[token] = turn
+        try:
+            async with asyncio.timeout(self._limits.first_request_seconds), turn:
+                data = await rpc.read(context)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        if data is not None and len(data) > LARGEST_FIRST_REQUEST:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the first request of a stream takes {LARGEST_FIRST_REQUEST} bytes, it has {len(data)}",
+            )
+        return data
 
     async def _read(
         self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event

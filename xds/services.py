@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gateways.entry import PRIVATE
+from xds.limits import LONGEST_TYPE
 from xds.order import (
     CLUSTER,
     ENDPOINTS,
@@ -60,13 +61,15 @@ SERVICES = (
 def typed(request: R, service: Service) -> R:
     """The request, of the service's type if it names none.
 
-    Raises WireError for a request without a type to the aggregated service, for another type than the
-    service's, and for one that is no resource of gateways.
+    Raises WireError for a request without a type to the aggregated service, for a type that is too long, for
+    another type than the service's, and for one that is no resource of gateways.
     """
     if not request.type:
         request.type = service.type
     if not request.type:
         raise WireError("type_url is missing")
+    if len(request.type) > LONGEST_TYPE:
+        raise WireError(f"type_url takes at most {LONGEST_TYPE} characters, it has {len(request.type)}")
     if request.type.startswith(PRIVATE):
         raise WireError(f"{request.type} is not served")
     if service.type and request.type != service.type:

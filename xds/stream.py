@@ -9,12 +9,13 @@ from operator import attrgetter
 
 from gateways.entry import Entry, content_version
 from xds.facts import Facts, pending
+from xds.limits import MOST_TYPES
 from xds.observer import Connection, Lack, Observer, Progress, progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
 from xds.store import Gateway, Key
 from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
-from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, state_response
+from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError, state_response
 
 _WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
 
@@ -112,6 +113,9 @@ class Stream(ABC):
     ) -> bytes | None: ...
 
     def _subscribe(self, type: str) -> Subscription:
+        """Raises WireError when the stream has too many types."""
+        if len(self._subscriptions) >= MOST_TYPES:
+            raise WireError(f"a stream takes requests for at most {MOST_TYPES} types")
         facts = Facts(self.connection, self._observer, self._began)
         subscription = Subscription(self._gateway, type, facts)
         self._subscriptions[type] = subscription

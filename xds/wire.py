@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gateways.entry import Entry
 from xds.arrivals import NOTHING_CARRIED, Carried
+from xds.limits import LONGEST_REASON
 
 
 class WireError(ValueError):
@@ -143,7 +144,7 @@ def _refusal(data: bytes, span: Span, refusal: Refusal) -> Refusal:
             # int32: a negative number is sent as 64 bits of two's complement
             refusal.code = (value & 0xFFFF_FFFF) - ((value & 0x8000_0000) << 1)
         elif number == 2 and inner is not None:
-            refusal.message = _text(data, inner)
+            refusal.message = _text(data, inner)[:LONGEST_REASON]
     return refusal
 
 

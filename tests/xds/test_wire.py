@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.xds.proxies import entry
 from xds import wire
+from xds.limits import LONGEST_REASON
 
 texts = st.text(max_size=20)
 nodes = st.builds(
@@ -133,3 +134,11 @@ def test_responses_are_what_the_library_reads(
     assert [(r.type_url, r.value) for r in state.resources] == [
         (r.entry.type, r.entry.body) for r in resources
     ]
+
+
+def test_of_a_long_rejection_the_beginning_is_looked_at() -> None:
+    message = "bad: 'c' " + "x" * LONGEST_REASON
+    request = DeltaDiscoveryRequest(error_detail=Status(code=13, message=message))
+    refusal = wire.decode_delta(bytes(request)).refusal
+    assert refusal is not None
+    assert refusal.message == message[:LONGEST_REASON]

@@ -1,0 +1,63 @@
+"""What the xDS server bounds, before and after it knows who asks."""
+
+import resource
+from dataclasses import dataclass
+
+LARGEST_REQUEST = 16 << 20
+"""Bytes of one request, on a stream that is served: the names and versions of about 100,000 resources."""
+LARGEST_FIRST_REQUEST = 4 << 20
+"""Bytes of a stream's first request, which says whose it is."""
+LONGEST_NODE_ID = 253
+LONGEST_AGENT = 200
+"""Characters of what a proxy says it runs."""
+LONGEST_REASON = 100_000
+"""Characters of a rejection that are looked at."""
+LONGEST_TYPE = 300
+MOST_TYPES = 64
+"""Resource types on one stream."""
+
+_WINDOW = 16 << 10
+_METADATA = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on callers whose gateway is not known yet, and on connections.
+
+    `connections` are open at a time, more are closed at once; None: half of the process's file descriptors.
+    A connection that has not finished its handshake after `handshake_ms`, or had no stream for `idle_ms`, is
+    closed. Of one token, `awaited` streams at a time may be read their first request; the others wait. A
+    stream whose first request has not been read after `first_request_seconds` ends.
+    """
+
+    connections: int | None = None
+    streams_per_connection: int = 1_024
+    waiting_streams: int = 5_000
+    handshake_ms: int = 10_000
+    idle_ms: int = 30_000
+    awaited: int = 128
+    first_request_seconds: float = 30
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """Channel arguments of gRPC."""
+        connections = self.connections
+        if connections is None:
+            connections = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        return (
+            ("grpc.max_receive_message_length", LARGEST_REQUEST),
+            ("grpc.max_metadata_size", _METADATA),
+            ("grpc.absolute_max_metadata_size", _METADATA),
+            ("grpc.max_allowed_incoming_connections", connections),
+            ("grpc.max_concurrent_streams", self.streams_per_connection),
+            # From 1,000 streams on that nobody has looked at yet, gRPC cancels some at random by default.
+            ("grpc.server.max_pending_requests", self.waiting_streams),
+            ("grpc.server.max_pending_requests_hard_limit", self.waiting_streams + 1_000),
+            ("grpc.server_handshake_timeout_ms", self.handshake_ms),
+            ("grpc.max_connection_idle_ms", self.idle_ms),
+            # What a caller sends before it is read: this much per stream, and not more on a fast line.
+            ("grpc.http2.lookahead_bytes", _WINDOW),
+            ("grpc.http2.bdp_probe", 0),
+        )
+
+
+LIMITS = Limits()

@@ -46,10 +46,11 @@ class DataPlane:
         self.delivery = Delivery(
             lambda messages: self.report(messages),
             self._probe,
-            lambda gateway, entries: self.sync.acknowledged(gateway, entries),
-            lambda gateway, entries, reason: self.sync.refused(gateway, entries, reason),
+            lambda of, entries: self.sync.acknowledged(of.gateway, of.id, entries),
+            lambda of, entries, reason: self.sync.refused(of.gateway, of.id, entries, reason),
             lambda listener, reason: self._discovery.offer_again_later(listener, reason),
             self._caught_up,
+            self._present,
         )
         self._discovery = Discovery(self.delivery, log.partition_of)
         self.store = self._discovery.store
@@ -110,6 +111,7 @@ class DataPlane:
         self._parts.run("progress of gateways", self._progress())
         self._parts.run("gateway sync", self.sync.run())
         self._parts.run("gateway sync's repairs", self.sync.repair())
+        self._parts.run("gateway sync's verdicts", self.sync.settle())
 
     async def load_translators(self) -> None:
         """Loading them is slow: not to be on the way of the first change."""
@@ -129,6 +131,12 @@ class DataPlane:
             await asyncio.sleep(PROGRESS_SECONDS)
             for connection, progress in self.server.progress():
                 self.delivery.progressed(connection, progress)
+
+    def _present(self, connection: Connection, connected: bool) -> None:
+        if connected:
+            self.sync.connected(connection.gateway, connection.id)
+        else:
+            self.sync.disconnected(connection.gateway, connection.id)
 
     def _caught_up(self, connection: Connection, progress: Progress) -> None:
         """Probes what the proxy acknowledged when it connected, and nobody has proved to serve yet."""

@@ -17,7 +17,8 @@ Probe = Callable[[str, Cause, int], None]
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server; gateway sync hears what was `taken` and what was not.
+    """Observes the xDS server; gateway sync hears which connections begin and end (`present`), what was
+    `taken` on them and what was not.
 
     `foundation_refused` hears of what all deployments stand on, `caught_up` of the progress of nodes
     that had not acknowledged everything until then. Everything is held until `begin`.
@@ -29,10 +30,11 @@ class Delivery:
 
     report: Report
     probe: Probe
-    taken: Callable[[str, Sequence[Entry]], None]
-    not_taken: Callable[[str, Sequence[Entry], str], None]
+    taken: Callable[[Connection, Sequence[Entry]], None]
+    not_taken: Callable[[Connection, Sequence[Entry], str], None]
     foundation_refused: Callable[[Entry, str], None]
     caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
+    present: Callable[[Connection, bool], None] = lambda connection, connected: None
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
         default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
     )
@@ -56,11 +58,13 @@ class Delivery:
         node = _node_of(connection)
         self.proxies.setdefault(node, {})[connection] = None
         self._latest[node] = max(self._latest.get(node, ""), connection.id)
+        self.present(connection, True)
         self._node(connection, None)
 
     def disconnected(self, connection: Connection) -> None:
         if self._hold(lambda: self.disconnected(connection)):
             return
+        self.present(connection, False)
         newest = self._is_newest(connection)
         connections = self.proxies[_node_of(connection)]
         del connections[connection]
@@ -101,7 +105,7 @@ class Delivery:
         """Reports the deployments that came, and has them probed."""
         if self._hold(lambda: self.acknowledged(connection, entries, came)):
             return
-        self.taken(connection.gateway, entries)
+        self.taken(connection, entries)
         if came and self._is_newest(connection):
             self._deliveries(connection, "acknowledged", came)
             for new in came:
@@ -114,7 +118,7 @@ class Delivery:
             return
         if self._is_newest(connection):
             self._deliveries(connection, "refused", lacking, reason)
-        self.not_taken(connection.gateway, entries, reason)
+        self.not_taken(connection, entries, reason)
         for entry in entries:
             if entry.type == LISTENER:
                 self.foundation_refused(entry, reason)

@@ -20,6 +20,7 @@ from streams.contributions import Contributions
 from streams.delivery_reports import published, refused
 from streams.group_compiling import CannotCompile, GroupCompiler
 from streams.requirements import Requirements, Resource
+from streams.verdicts import Rejection, Verdicts
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -54,6 +55,9 @@ class ConfigChanges:
     position: int = 0
     contributions: Contributions = field(default_factory=Contributions)
     acceptance: Acceptance = field(default_factory=Acceptance)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    provisional: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a rejection waits for the answers of other nodes."""
     _requirements: Requirements = field(default_factory=Requirements)
     _followed: int | None = None
     """What the config topic says of `followed`."""
@@ -123,8 +127,8 @@ class ConfigChanges:
 
     # -- what nodes answer
 
-    async def rejected(self, entry: Entry, reason: str) -> None:
-        """A node rejected an entry: what no node acknowledged of it is taken back.
+    async def rejected(self, entry: Entry, node: str, reason: str, at: int = 0) -> None:
+        """A node rejected an entry; `at` is where that stands on the status topic.
 
         An entry that is not in force any more needs not be taken back: nodes answer its successor too.
         Raises LogUnavailable.
@@ -134,11 +138,47 @@ class ConfigChanges:
         current = self.current(*entry.key)
         if current is None or current.version != entry.version:
             return
-        gateway, position = entry.gateway, self.position
-        pending = self.acceptance.to_blame(gateway, current.causes)
+        if pending := self.acceptance.to_blame(entry.gateway, current.causes):
+            deployments = [each.cause.deployment for each in pending]
+            self.verdicts.rejected(current, node, reason, deployments, at)
+        await self.decide()
+
+    async def decide(self) -> None:
+        """Takes back what is rejected for its gateway by now. Raises LogUnavailable."""
+        for rejection in self.verdicts.undecided():
+            if not self._open(rejection):
+                self.verdicts.decided(rejection)
+                continue
+            if self._dirty:
+                await self.put(self.position)
+            if self._in_force(rejection):
+                if self.verdicts.final(rejection):
+                    self._withdraw(rejection)
+                    self.verdicts.decided(rejection)
+                else:
+                    self.provisional.set()
+        await self.put_answers()
+
+    def seconds_left(self) -> float | None:
+        """Until the next verdict is due although nodes have not answered. None: nothing waits for any."""
+        waiting = [r.deadline for r in self.verdicts.undecided() if self._in_force(r) and self._open(r)]
+        return max(0.0, min(waiting) - self.verdicts.clock()) if waiting else None
+
+    def _open(self, rejection: Rejection) -> bool:
+        """Whether a deployment that was rejected is in force, and no node acknowledged it."""
+        return bool(self.acceptance.to_blame(rejection.entry.gateway, rejection.entry.causes))
+
+    def _in_force(self, rejection: Rejection) -> bool:
+        current = self.current(*rejection.entry.key)
+        return current is not None and current.version == rejection.entry.version
+
+    def _withdraw(self, rejection: Rejection) -> None:
+        """Takes back what no node acknowledged of an entry in force that is rejected for its gateway."""
+        gateway, position = rejection.entry.gateway, self.position
+        pending = self.acceptance.to_blame(gateway, rejection.entry.causes)
         if len(pending) == 1:
             (blamed,) = pending
-            self.refuse(gateway, blamed.cause, reason or "rejected by a node", position)
+            self.refuse(gateway, blamed.cause, rejection.reason or "rejected by a node", position)
             back = blamed.without(position)
             self._go_back(gateway, blamed.cause.api, back.cause if back else blamed.good, position)
             self.acceptance.set(gateway, blamed.cause.api, back)
@@ -146,12 +186,11 @@ class ConfigChanges:
             for each in pending:
                 self._go_back(gateway, each.cause.api, each.good, position)
                 self.acceptance.suspect(gateway, each)
-        await self.put_answers()
 
     async def put_answers(self) -> None:
         """Puts what follows from what nodes answered. Raises LogUnavailable."""
         self._try_suspects(self.position)
-        behind = 0 if self.followed is None else self.followed - (self._followed or 0)
+        behind = (self._resumable() or 0) - (self._followed or 0)
         # Until then a crash has it read again.
         if self._dirty or behind >= FOLLOWED:
             await self.put(self.position)
@@ -263,7 +302,7 @@ class ConfigChanges:
             if not self._requirements.needed(gateway, resource)
             and (current := self.current(gateway, *resource)) is not None
         ]
-        followed = self.followed
+        followed = self._resumable()
         notes = self.acceptance.notes(self.partition)
         await self.config.put([*changed, *removals, *notes, *self._marks(position, followed)])
         self.position, self._followed = position, followed
@@ -271,6 +310,14 @@ class ConfigChanges:
         for unput in (self._dirty, self._ready, self._before, self._left, self._refused):
             unput.clear()
         self.report(reports)
+
+    def _resumable(self) -> int | None:
+        """Up to where the status topic needs not be read again: the first rejection that is not decided is
+        read once more after a crash."""
+        waiting = [r.at for r in self.verdicts.undecided() if r.at and self._in_force(r) and self._open(r)]
+        if self.followed is None or not waiting:
+            return self.followed
+        return max(min(self.followed, *(at - 1 for at in waiting)), self._followed or 0)
 
     def _marks(self, position: int, followed: int | None) -> list[Entry]:
         marks = [_mark("events", self.partition, position)]

@@ -34,6 +34,7 @@ class GatewayAnswers:
         as acknowledged, and what is answered from now on is read.
         """
         changes = self.sync.changes
+        changes.verdicts.learn()
         if changes.followed is None:
             changes.followed = end
         elif changes.followed > end:
@@ -65,24 +66,33 @@ class GatewayAnswers:
             for record in records:
                 status = status_of(record)
                 if isinstance(status, DeliveryReported):
-                    await self._delivery(status)
-                elif isinstance(status, NodeReported) and status.acknowledged is not None:
-                    gateway = GATEWAY.subject(status.organization, status.name)
-                    exceptions = {exception.deployment for exception in status.exceptions}
-                    changes.acceptance.acknowledged_up_to(
-                        gateway, status.acknowledged, exceptions, status.connection, record.position
-                    )
+                    await self._delivery(status, record.position)
+                elif isinstance(status, NodeReported):
+                    self._node(status, record.position)
                 position = record.position
             changes.followed = position
             try:
-                await changes.put_answers()
+                await changes.decide()
             except LogUnavailable:
                 changes.followed = before
                 raise
             if changes.acceptance.untimed:
                 changes.acceptance.timed(await self.log.end("status", self.sync.partition))
 
-    async def _delivery(self, report: DeliveryReported) -> None:
+    def _node(self, report: NodeReported, at: int) -> None:
+        gateway = GATEWAY.subject(report.organization, report.name)
+        changes = self.sync.changes
+        if report.connected:
+            changes.verdicts.connected(gateway, report.node, report.connection)
+        else:
+            changes.verdicts.left(gateway, report.node, report.connection)
+        if report.acknowledged is not None:
+            exceptions = {exception.deployment for exception in report.exceptions}
+            changes.acceptance.acknowledged_up_to(
+                gateway, report.acknowledged, exceptions, report.connection, at
+            )
+
+    async def _delivery(self, report: DeliveryReported, at: int) -> None:
         gateway = GATEWAY.subject(report.organization, report.name)
         changes = self.sync.changes
         entry = self.view.carrying(gateway, report.version)
@@ -92,6 +102,6 @@ class GatewayAnswers:
                 changes.acceptance.acknowledged(gateway, entry.causes if entry else ())
                 changes.acceptance.acknowledged_one(gateway, report.api, report.deployment)
             case "refused" if entry is not None:
-                await changes.rejected(entry, report.reason)
+                await changes.rejected(entry, report.node, report.reason, at)
             case _:
                 pass

@@ -40,8 +40,9 @@ RETRY_SECONDS = 0.5
 NOTES_SECONDS = 1.0
 """After so long without answers what nodes acknowledged is put, if it did not go with something else."""
 
-Answer = tuple[str, Sequence[Entry], str | None]
-"""A gateway's subject, the entries that a node answered, and why it rejected them; None: it did not."""
+Answer = tuple[str, str, Sequence[Entry], str | None]
+"""A gateway's subject, a node's connection, the entries that it answered, and why it rejected them; None: it
+did not. Without entries the node has left."""
 
 
 async def _at_once() -> None:
@@ -230,14 +231,37 @@ class GatewaySync:
 
     # -- what nodes answer
 
-    def acknowledged(self, gateway: str, entries: Sequence[Entry]) -> None:
+    def connected(self, gateway: str, connection: str) -> None:
+        """A node connected to this process: what others reject waits for its answer."""
+        self.changes.verdicts.connected(gateway, connection)
+
+    def disconnected(self, gateway: str, connection: str) -> None:
+        """A node that was connected to this process has left: nothing waits for its answer."""
+        self.changes.verdicts.left(gateway, connection)
+        self._answers.put_nowait((gateway, connection, (), None))
+
+    def acknowledged(self, gateway: str, connection: str, entries: Sequence[Entry]) -> None:
         """A node that is connected to this process acknowledged these entries."""
         if self.changes.acceptance.anything_pending(gateway):
-            self._answers.put_nowait((gateway, entries, None))
+            self._answers.put_nowait((gateway, connection, entries, None))
 
-    def refused(self, gateway: str, entries: Sequence[Entry], reason: str = "") -> None:
+    def refused(self, gateway: str, connection: str, entries: Sequence[Entry], reason: str = "") -> None:
         """A node that is connected to this process rejected these entries."""
-        self._answers.put_nowait((gateway, entries, reason))
+        self._answers.put_nowait((gateway, connection, entries, reason))
+
+    async def settle(self) -> None:
+        """Decides what some nodes rejected and others do not answer in time, until cancelled."""
+        while True:
+            await self.changes.provisional.wait()
+            self.changes.provisional.clear()
+            while (seconds := self.changes.seconds_left()) is not None:
+                await asyncio.sleep(seconds)
+                try:
+                    async with self.turn:
+                        await self.changes.decide()
+                except LogUnavailable as error:
+                    logger.error("a verdict on what nodes rejected waits for the log: %s", error)
+                    await asyncio.sleep(RETRY_SECONDS)
 
     async def repair(self) -> None:
         """Handles what nodes answered, until cancelled."""
@@ -270,11 +294,11 @@ class GatewaySync:
                 return
 
     async def _take_answer(self, answer: Answer) -> None:
-        gateway, entries, reason = answer
+        gateway, connection, entries, reason = answer
         async with self.turn:
             for entry in entries:
                 if reason is None:
                     self.changes.acceptance.acknowledged(gateway, entry.causes)
                 elif entry.causes:
-                    await self.changes.rejected(entry, reason)
-            await self.changes.put_answers()
+                    await self.changes.rejected(entry, connection, reason)
+            await self.changes.decide()

@@ -147,7 +147,7 @@ class Syncing:
         answers.begin(end)
         logger.info("partition %d is synced here from %d", partition, sync.position)
         self._troubles.pop(partition, None)
-        await _until_one_ends(sync.run(), answers.follow())
+        await _until_one_ends(sync.run(), answers.follow(), sync.settle())
 
 
 async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:

@@ -38,8 +38,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     delivery = Delivery(
         runtime.change_log.reporting(reporter.report),
         lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
-        lambda gateway, entries: None,  # gateway sync reads it on the status topic
-        lambda gateway, entries, reason: None,
+        lambda connection, entries: None,  # gateway sync reads it on the status topic
+        lambda connection, entries, reason: None,
         lambda listener, reason: discovery.offer_again_later(listener, reason),
     )
     discovery = Discovery(delivery, config.partition_of)

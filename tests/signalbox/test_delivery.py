@@ -33,15 +33,17 @@ class Heard:
     caught_up: list[str] = field(default_factory=list[str])
     taken: list[Entry] = field(default_factory=list[Entry])
     not_taken: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    present: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
 
     def delivery(self) -> Delivery:
         made = Delivery(
             self.said.extend,
             lambda gateway, cause, position: self.probed.append((cause.deployment, position)),
-            lambda gateway, entries: self.taken.extend(entries),
-            lambda gateway, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
+            lambda connection, entries: self.taken.extend(entries),
+            lambda connection, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
             lambda entry, reason: None,
             lambda connection, progress: self.caught_up.append(connection.id),
+            lambda connection, connected: self.present.append((connection.id, connected)),
         )
         made.begin()
         return made

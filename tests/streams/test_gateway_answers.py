@@ -17,6 +17,7 @@ from streams.gateway_answers import GatewayAnswers
 from streams.gateway_sync import GatewaySync
 from streams.log import Fault, Record
 from streams.sqlite.config import SqliteConfigTopic
+from streams.verdicts import LEARN_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.deciding_cases import Desk, desk, envelope
 from tests.streams.test_gateway_sync import EAST, HOUSE
@@ -34,9 +35,10 @@ class Apart:
     answers: GatewayAnswers = field(init=False)
     position: int = 0
     reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
+    now: float = 0.0
 
-    async def start(self) -> None:
-        """Begins, or begins again with nothing remembered."""
+    async def start(self, *, learned: bool = True) -> None:
+        """Begins, or begins again with nothing remembered; `learned`: long enough ago to know all nodes."""
         self.view = ConfigView(self.config)
         self.sync = GatewaySync(
             log=self.at.log,
@@ -50,8 +52,16 @@ class Apart:
         async for entries in self.config.load():
             self.view.apply(entries)
             self.sync.load(entries)
+        self.sync.changes.verdicts.clock = lambda: self.now
         self.answers = GatewayAnswers(self.at.log, self.sync, self.view)
         self.answers.begin(await self.at.log.end("status", 0))
+        if learned:
+            self.now += LEARN_SECONDS
+
+    async def wait(self, seconds: float) -> None:
+        """Time passes, and what is due is decided."""
+        self.now += seconds
+        await self.sync.changes.decide()
 
     async def do(self, *commands: Command, ids: tuple[str, ...] = ()) -> None:
         named = ids or tuple(f"c{self.position}-{i}" for i in range(len(commands)))
@@ -108,14 +118,14 @@ async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
         await config.close()
 
 
-def _delivery(fact: Fact, entry: Entry, deployment: str, reason: str = "") -> DeliveryReported:
+def _delivery(fact: Fact, entry: Entry, deployment: str, node: str, reason: str = "") -> DeliveryReported:
     cause = next(cause for cause in entry.causes if cause.deployment == deployment)
     return DeliveryReported(
         organization="acme",
         name="east",
         at=timestamp(),
         deployment=deployment,
-        node="n",
+        node=node,
         fact=fact,
         version=entry.version,
         reason=reason,
@@ -126,12 +136,19 @@ def _delivery(fact: Fact, entry: Entry, deployment: str, reason: str = "") -> De
     )
 
 
-def acknowledged(entry: Entry, deployment: str) -> DeliveryReported:
-    return _delivery("acknowledged", entry, deployment)
+def acknowledged(entry: Entry, deployment: str, node: str = "n") -> DeliveryReported:
+    return _delivery("acknowledged", entry, deployment, node)
 
 
-def refused(entry: Entry, deployment: str) -> DeliveryReported:
-    return _delivery("refused", entry, deployment, "no")
+def refused(entry: Entry, deployment: str, node: str = "n") -> DeliveryReported:
+    return _delivery("refused", entry, deployment, node, "no")
+
+
+def connection(node: str, *, connected: bool = True, id: str = "c") -> NodeReported:
+    """A node that connects, or leaves."""
+    return NodeReported(
+        organization="acme", name="east", at=timestamp(), node=node, connected=connected, connection=id
+    )
 
 
 def node(acknowledged: int, *pending: str) -> NodeReported:

@@ -221,9 +221,9 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(of=spec(hosts=[host])), deploy())
         good = at.routes("orders")
-        at.sync.acknowledged(EAST, [good])
+        at.sync.acknowledged(EAST, "n", [good])
         await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
-        at.sync.refused(EAST, [at.routes("orders")])
+        at.sync.refused(EAST, "n", [at.routes("orders")])
         await at.sync.repaired()
         assert at.routes("orders").version == good.version and at.causes("orders") == [("orders", 1)]
 
@@ -231,7 +231,7 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
 async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
-        at.sync.refused(EAST, [at.routes("orders")], "bad regex")
+        at.sync.refused(EAST, "n", [at.routes("orders")], "bad regex")
         at.reports.clear()
         await at.sync.repaired()
         assert at.causes("orders") == []
@@ -242,12 +242,12 @@ async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
         await at.do(deploy("a"))
-        at.sync.acknowledged(EAST, [at.routes("shop")])
+        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(deploy("b"), deploy("c"))
-        at.sync.refused(EAST, [at.routes("shop")])
+        at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("a", 1), ("b", 1)]
-        at.sync.refused(EAST, [at.routes("shop")])
+        at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("a", 1), ("c", 1)]
 
@@ -256,10 +256,10 @@ async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        at.sync.refused(EAST, [at.routes("shop")])
+        at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("a", 1)]
-        at.sync.acknowledged(EAST, [at.routes("shop")])
+        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d2"))
         await at.sync.repaired()
         assert at.causes("shop") == [("a", 1)]
@@ -269,9 +269,9 @@ async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        at.sync.acknowledged(EAST, [at.routes("shop")])
+        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
-        at.sync.refused(EAST, [at.routes("shop")])
+        at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("b", 1)]
 
@@ -295,12 +295,12 @@ class Stumbling:
 async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), deploy("d"))
-        at.sync.acknowledged(EAST, [at.routes("shop")])
+        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         at.sync.compiler.translators = {"envoy": Stumbling(at.sync.translators["envoy"])}
         await at.do(deploy("a"), deploy("b"), deploy("c"), ids=("da", "db", "dc"))
         for _ in "bc":
             await at.sync.repaired()
-            at.sync.acknowledged(EAST, [at.routes("shop")])
+            at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
         assert at.causes("shop") == [("b", 1), ("c", 1), ("d", 1)]
 
@@ -368,12 +368,12 @@ async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
         await at.do(*HOUSE, publish(), deploy())
         kept = asyncio.Event()
         at.config.subscribe(lambda entries: kept.set())
-        at.sync.acknowledged(EAST, [at.routes("orders")])
+        at.sync.acknowledged(EAST, "n", [at.routes("orders")])
         repairing = asyncio.create_task(at.sync.repair())
         await kept.wait()
         repairing.cancel()
         await asyncio.gather(repairing, return_exceptions=True)
     async with house(tmp_path) as again:
-        again.sync.refused(EAST, [again.routes("orders")])
+        again.sync.refused(EAST, "n", [again.routes("orders")])
         await again.sync.repaired()
         assert again.causes("orders") == [("orders", 1)]

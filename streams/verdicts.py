@@ -1,0 +1,113 @@
+"""When the rejections of single nodes are the verdict of their gateway. Pure but for the clock.
+
+One acknowledgement decides for a deployment: it stays, whoever rejects it. Without one, a rejection is
+provisional while a connected node has not answered, for at most `VERDICT_SECONDS` after the first rejection;
+then the deployment is rejected.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from math import inf
+from time import monotonic
+
+from gateways.entry import Entry
+
+VERDICT_SECONDS = 5.0
+"""How long a rejection waits for the answers of the other nodes."""
+HEARD_SECONDS = 30.0
+"""A node whose heartbeats come over the status topic is not connected any more after so long without one."""
+LEARN_SECONDS = 15.0
+"""On the status topic each connected node is heard of at least once in this time."""
+
+EntryKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An entry that `nodes` rejected, the first of them for `reason`, and no node is known to run.
+
+    `deployments` are those of it that no node had acknowledged. `deadline` is on the clock of `Verdicts`;
+    `at` is where the first rejection stands on the status topic, 0 when it did not come from there.
+    """
+
+    entry: Entry
+    deployments: frozenset[str]
+    nodes: frozenset[str]
+    reason: str
+    deadline: float
+    at: int = 0
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """The connected nodes of each gateway, and the rejections that are not decided.
+
+    What stands for a node is any word that tells connected nodes of a gateway apart. A node that was not
+    heard of for `heard_seconds` is not connected; before `known_from` nodes may be connected that are not
+    known here, so only the deadline decides.
+    """
+
+    clock: Callable[[], float] = monotonic
+    heard_seconds: float = inf
+    known_from: float = -inf
+    _heard: dict[str, dict[str, tuple[float, str]]] = field(
+        default_factory=dict[str, dict[str, tuple[float, str]]]
+    )
+    """By gateway and node, when it was last heard of, and on which connection."""
+    _rejections: dict[EntryKey, Rejection] = field(default_factory=dict[EntryKey, Rejection])
+
+    def learn(self) -> None:
+        """The nodes have to be learned from their heartbeats."""
+        self.heard_seconds = HEARD_SECONDS
+        self.known_from = self.clock() + LEARN_SECONDS
+
+    def connected(self, gateway: str, node: str, connection: str = "") -> None:
+        """A node connected, or was heard of. Ids of connections are in order of time."""
+        self._heard.setdefault(gateway, {})[node] = (self.clock(), connection)
+
+    def left(self, gateway: str, node: str, connection: str = "") -> None:
+        """A node left, unless it has been heard of on a later connection."""
+        nodes = self._heard.get(gateway, {})
+        if node in nodes and (not connection or nodes[node][1] <= connection):
+            del nodes[node]
+            if not nodes:
+                del self._heard[gateway]
+
+    def rejected(
+        self, entry: Entry, node: str, reason: str, deployments: Collection[str], at: int = 0
+    ) -> None:
+        """A node rejected an entry with these deployments that no node had acknowledged.
+
+        The deadline of an earlier version of the entry with one of them is kept: changes that follow each
+        other do not put it off.
+        """
+        known = self._rejections.get(entry.key)
+        if known is not None and known.entry.version == entry.version:
+            self._rejections[entry.key] = replace(known, nodes=known.nodes | {node})
+            return
+        same = known is not None and not known.deployments.isdisjoint(deployments)
+        deadline = known.deadline if known is not None and same else self.clock() + VERDICT_SECONDS
+        self._rejections[entry.key] = Rejection(
+            entry, frozenset(deployments), frozenset({node}), reason, deadline, at
+        )
+
+    def decided(self, rejection: Rejection) -> None:
+        """The rejection needs no verdict any more."""
+        self._rejections.pop(rejection.entry.key, None)
+
+    def undecided(self) -> Iterator[Rejection]:
+        """All rejections; the caller may decide them meanwhile."""
+        return iter(tuple(self._rejections.values()))
+
+    def final(self, rejection: Rejection) -> bool:
+        """Whether no connected node can still acknowledge it, or the time is over."""
+        now = self.clock()
+        return now >= rejection.deadline or (
+            now >= self.known_from and self._connected(rejection.entry.gateway, now) <= rejection.nodes
+        )
+
+    def _connected(self, gateway: str, now: float) -> set[str]:
+        nodes = self._heard.get(gateway, {})
+        for node in [node for node, (heard, _) in nodes.items() if now - heard > self.heard_seconds]:
+            del nodes[node]
+        return set(nodes)

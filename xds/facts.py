@@ -56,13 +56,13 @@ class Facts:
         if gone:
             self.observer.withdrawn(self.connection, (), gone)
 
-    def quarantined(self, slot: Slot, held: int, *, own: bool) -> None:
-        """Reports once that the proxy does not get the slot's latest version: it has the last good one, if
-        there is any. `own`: the proxy itself rejected it, or what it requires."""
+    def quarantined(self, slot: Slot, held: int, good: Ready | None, *, own: bool) -> None:
+        """Reports once that the proxy does not get the slot's latest version: it has `good`, the last good
+        one, if there is any. `own`: the proxy itself rejected it, or what it requires."""
         if slot.current and slot.reason is not None:
             here = slot.current.carried.here
-            if slot.offered:
-                lacking = without(here, slot.offered.carried.here)
+            if good:
+                lacking = without(here, good.carried.here)
             else:
                 lacking = here if slot.anew else tuple(slot.current.carried.here_since(held, LATEST))
             self._refused(slot.current, slot.reason, lacking, withheld=not own)

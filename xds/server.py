@@ -58,6 +58,8 @@ class _Machine(_Served, Protocol[R_contra]):
 
     def cursor(self, type: str) -> int: ...
 
+    def may_take(self, key: Key, version: str) -> bool | None: ...
+
 
 class DiscoveryServer:
     """Serves a store's gateways to their proxies.
@@ -150,7 +152,7 @@ class DiscoveryServer:
         return list(dict.fromkeys(c.node for c in connections if c.gateway == gateway))
 
     def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
-        """Versions that the gateway's proxies refused, with the redacted reason."""
+        """Versions that all connected proxies of the gateway rejected, with the redacted reason."""
         return self._store.quarantined(gateway)
 
     def _methods(self, service: Service) -> dict[str, rpc.Method]:
@@ -197,7 +199,7 @@ class DiscoveryServer:
         connection = self._connect(node, service)
         stream = machine(gateway, connection, self._observer)
         self._streams[wake] = stream
-        gateway.watch(wake.set, stream.cursor)
+        gateway.watch(wake.set, stream)
         reader = asyncio.create_task(self._read(context, decode, stream, wake))
         try:
             stream.receive(first)

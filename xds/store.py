@@ -1,15 +1,17 @@
 """The resources of each gateway, ready to be sent, and what changed since when.
 
 All of it belongs to one event loop. Changes of a gateway are numbered; a stream keeps the number it has
-seen and finds what changed since in time proportional to the changes. Refusals are known here, so
-that a version which one proxy of a gateway refused is not tried on the next.
+seen and finds what changed since in time proportional to the changes. A version that a proxy rejected is
+withheld from that proxy by its stream; when all connected proxies rejected it, it is quarantined here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gateways.entry import PRIVATE, Entry
 from xds.arrivals import NOTHING_CARRIED, Arrival, Carried, carried
+from xds.observer import Connection
 from xds.order import SCOPED_ROUTES
 from xds.scopes import routes_of
 from xds.wire import Ready, delta_response, ready
@@ -27,8 +29,9 @@ _SHARED_FRAME = 1 << 20
 class Slot:
     """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
 
+    `older` is what was accepted before `good`, for proxies that reject `good`.
     `reason` is why `current` is quarantined, `because` the required resource whose refusal that was,
-    `rejected_by` the nodes that rejected `current` itself;
+    `rejected_by` the connections on which `current` itself was rejected;
     `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
     removed before `current` came, so that what was accepted earlier is no good version to go back to;
     `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
@@ -41,10 +44,11 @@ class Slot:
     seq: int = 0
     current: Ready | None = None
     good: Ready | None = None
+    older: Ready | None = None
     removal: Entry | None = None
     reason: str | None = None
     because: Key | None = None
-    rejected_by: frozenset[str] = frozenset()
+    rejected_by: frozenset[Connection] = frozenset()
     pins: frozenset[Key] = frozenset()
     anew: bool = False
     before: Ready | None = None
@@ -96,6 +100,31 @@ class _Frame:
     data: bytes
 
 
+class Viewer(Protocol):
+    """A stream, as far as the store knows it."""
+
+    @property
+    def connection(self) -> Connection: ...
+
+    def cursor(self, type: str) -> int:
+        """How far the stream has seen the changes of a type."""
+        ...
+
+    def may_take(self, key: Key, version: str) -> bool | None:
+        """Whether the proxy did not reject this version of a resource; None: the stream does not subscribe
+        to it."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Doubt:
+    """Why the first proxy rejected a version that no proxy is known to run, and a stream whose proxy may
+    still take it."""
+
+    reason: str
+    awaited: Callable[[], None] | None = None
+
+
 class Gateway:
     """One gateway's resources, and the streams that wait for changes of them."""
 
@@ -107,7 +136,8 @@ class Gateway:
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
         self._quarantined: dict[Key, Slot] = {}
-        self._watchers: dict[Callable[[], None], Callable[[str], int]] = {}
+        self._doubted: dict[Key, _Doubt] = {}
+        self._watchers: dict[Callable[[], None], Viewer] = {}
         self._frames: dict[str, _Frame] = {}
         self._nonce = 0
 
@@ -139,12 +169,23 @@ class Gateway:
             if slot.current is not None and slot.reason is not None
         ]
 
-    def watch(self, changed: Callable[[], None], cursor: Callable[[str], int]) -> None:
-        """Calls `changed` after each change, until `unwatch`; `cursor` tells how far a type has been seen."""
-        self._watchers[changed] = cursor
+    def watch(self, changed: Callable[[], None], viewer: Viewer) -> None:
+        """Calls `changed` after each change, until `unwatch`."""
+        self._watchers[changed] = viewer
 
     def unwatch(self, changed: Callable[[], None]) -> None:
-        self._watchers.pop(changed, None)
+        """What all others rejected needs not wait for this one."""
+        viewer = self._watchers.pop(changed, None)
+        if viewer is None:
+            return
+        for slot in (*self._quarantined.values(), *(self.slot(key) for key in self._doubted)):
+            if slot is not None:
+                slot.rejected_by -= {viewer.connection}
+        doubted = [slot for key in self._doubted if (slot := self.slot(key))]
+        # Quarantining one may quarantine what requires it.
+        quarantined = [s for s in doubted if s.key in self._doubted and self._quarantine_unless_awaited(s)]
+        if quarantined:
+            self.wake()
 
     def next_nonce(self) -> int:
         self._nonce += 1
@@ -181,7 +222,7 @@ class Gateway:
         elif slot.current is None and slot.removal is not None:
             self.table(entry.type).removed -= 1
         self._require(slot, slot.current, entry)
-        self._release(slot)
+        self._forget_rejections(slot)
         self._touch(slot)
         before = slot.current.carried if slot.current else NOTHING_CARRIED
         self._count(slot, before.here, entry.causes)
@@ -193,7 +234,7 @@ class Gateway:
             slot.current.entry, slot.current.stamp = entry, slot.seq
         else:
             if removed and not slot.pins:
-                slot.good, slot.anew = None, True
+                slot.good, slot.older, slot.anew = None, None, True
             slot.current = ready(entry, slot.seq)
         slot.current.carried, slot.left = carried(before, entry, slot.seq), ()
         self._retry_requirers(slot)
@@ -205,11 +246,13 @@ class Gateway:
         if slot.good is accepted:
             return False
         if slot.current is accepted:
+            slot.older = slot.good
             slot.good, slot.before, slot.anew = accepted, None, False
-            if slot.reason is None:
+            quarantined = slot.reason is not None
+            self._forget_rejections(slot)
+            if not quarantined:
                 return False
-            # refused by one proxy, taken by another: offered again, but not to the one that refused
-            self._release(slot)
+            # rejected by some proxies, taken by another: offered again, but not to those that rejected it
             self._touch(slot)
             accepted.stamp = slot.seq
             self._retry_requirers(slot)
@@ -217,7 +260,7 @@ class Gateway:
         if not slot.anew and (slot.good is None or slot.good.stamp < accepted.stamp):
             visible = slot.reason is not None or (slot.current is None and bool(slot.pins))
             self._release_pins(slot)
-            slot.good = accepted
+            slot.good, slot.older = accepted, slot.good
             if visible:
                 self._pin(slot)
                 self._touch(slot)
@@ -225,33 +268,50 @@ class Gateway:
                 return True
         return False
 
-    def refuse(self, slot: Slot, refused: Ready, reason: str, node: str) -> bool:
-        """Quarantines `refused`, which `node` rejected, unless some proxy runs it. Whether it is quarantined
-        now."""
+    def refuse(self, slot: Slot, refused: Ready, reason: str, connection: Connection) -> bool:
+        """Notes that a proxy rejected `refused`, and quarantines it when no connected proxy runs it or may
+        still take it. Whether it is quarantined now."""
         if slot.current is not refused or slot.good is refused:
             return False
-        if slot.reason is None:
-            self._quarantine(slot, reason, None)
-        slot.rejected_by |= {node}
-        return True
+        slot.rejected_by |= {connection}
+        if slot.reason is not None:
+            return True
+        self._doubted.setdefault(slot.key, _Doubt(reason))
+        return self._quarantine_unless_awaited(slot)
 
-    def rejected_by(self, slot: Slot, node: str) -> bool:
-        """Whether `node` itself rejected the quarantined version, or what that requires."""
-        while node not in slot.rejected_by:
+    def rejected_by(self, slot: Slot, connection: Connection) -> bool:
+        """Whether the quarantined version, or what that requires, was rejected on this connection."""
+        while connection not in slot.rejected_by:
             required = self.slot(slot.because) if slot.because else None
             if required is None:
                 return False
             slot = required
         return True
 
+    def reopen(self, type: str, connection: Connection, names: Iterable[str] | None = None) -> None:
+        """A connection subscribes to a type, or to these names: its proxy may take what others rejected."""
+        found = [
+            slot
+            for slot in self._quarantined.values()
+            if slot.type == type and slot.because is None and connection not in slot.rejected_by
+        ]
+        wanted = None if names is None else set(names)
+        for slot in found:
+            if wanted is None or slot.name in wanted:
+                self._doubted[slot.key] = _Doubt(slot.reason or "")
+                self._offer(slot)
+        if found:
+            self.wake()
+
     def retry(self, key: Key) -> None:
-        """Offers a quarantined version once more."""
+        """Offers a version that was rejected once more."""
         slot = self.slot(key)
-        if slot is not None and slot.current is not None and slot.reason is not None:
-            self._release(slot)
-            self._touch(slot)
-            slot.current.stamp = slot.seq
-            self._retry_requirers(slot)
+        if slot is not None and slot.current is not None:
+            quarantined = slot.reason is not None
+            self._doubted.pop(key, None)
+            slot.rejected_by = frozenset()
+            if quarantined:
+                self._offer(slot)
 
     def wake(self) -> None:
         for changed in tuple(self._watchers):
@@ -279,7 +339,7 @@ class Gateway:
             entry = replace(entry, causes=last.causes) if last else entry
         offered = slot.offered
         self._require(slot, before, None)
-        self._release(slot)
+        self._forget_rejections(slot)
         slot.current, slot.removal, slot.anew = None, entry, False
         self._touch(slot)
         last = before.carried if before else Carried(left=slot.left)
@@ -293,7 +353,7 @@ class Gateway:
         return True
 
     def _prune(self, type: str, table: Table) -> None:
-        seen = min((cursor(type) for cursor in self._watchers.values()), default=self.seq)
+        seen = min((viewer.cursor(type) for viewer in self._watchers.values()), default=self.seq)
         for slot in list(table.slots.values()):
             if table.removed <= TOMBSTONES // 2 or slot.seq > seen:
                 break
@@ -329,6 +389,7 @@ class Gateway:
 
     def _quarantine(self, slot: Slot, reason: str, because: Key | None) -> None:
         slot.reason, slot.because = reason, because
+        self._doubted.pop(slot.key, None)
         self._quarantined[slot.key] = slot
         self._touch(slot)
         self._pin(slot)
@@ -359,12 +420,39 @@ class Gateway:
                 self._retry_requirers(requirer)
                 self._inherit_refusal(requirer)
 
+    def _quarantine_unless_awaited(self, slot: Slot) -> bool:
+        """Whether a version that was rejected is quarantined now, since no stream is left to wait for."""
+        doubt = self._doubted[slot.key]
+        version = slot.current.version if slot.current else ""
+        awaited = self._watchers.get(doubt.awaited) if doubt.awaited else None
+        if awaited is not None and awaited.may_take(slot.key, version):
+            return False
+        doubt.awaited = next((c for c, v in self._watchers.items() if v.may_take(slot.key, version)), None)
+        if doubt.awaited is None:
+            viewers = self._watchers.values()
+            rejected = [v.connection for v in viewers if v.may_take(slot.key, version) is False]
+            slot.rejected_by |= frozenset(rejected)
+            self._quarantine(slot, doubt.reason, None)
+        return doubt.awaited is None
+
+    def _offer(self, slot: Slot) -> None:
+        """Ends the quarantine of the latest version, and of what requires it."""
+        self._release(slot)
+        self._touch(slot)
+        if slot.current:
+            slot.current.stamp = slot.seq
+        self._retry_requirers(slot)
+
+    def _forget_rejections(self, slot: Slot) -> None:
+        self._release(slot)
+        self._doubted.pop(slot.key, None)
+        slot.rejected_by = frozenset()
+
     def _release(self, slot: Slot) -> None:
         """Ends a quarantine."""
         if slot.reason is not None:
             self._release_pins(slot)
             slot.reason = slot.because = None
-            slot.rejected_by = frozenset()
             del self._quarantined[slot.key]
 
     def _pin(self, slot: Slot) -> None:
@@ -463,6 +551,6 @@ class ResourceStore:
         return [slot.name for slot in table.slots.values() if slot.current] if table else []
 
     def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
-        """Versions that proxies refused, with the redacted reason."""
+        """Versions that all connected proxies rejected, with the redacted reason."""
         known = self._gateways.get(gateway)
         return known.quarantined() if known else []

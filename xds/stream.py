@@ -44,6 +44,13 @@ class Stream(ABC):
         subscription = self._subscriptions.get(type)
         return subscription.cursor if subscription else self._gateway.seq
 
+    def may_take(self, key: Key, version: str) -> bool | None:
+        """Whether the proxy did not reject this version of a resource; None: it does not subscribe to it."""
+        subscription = self._subscriptions.get(key[0])
+        if subscription is None or not subscription.covers(key[1]):
+            return None
+        return version not in subscription.refused.get(key[1], {})
+
     def responses(self) -> list[bytes]:
         """What is to be sent now, in this order."""
         out: list[bytes] = []
@@ -158,6 +165,8 @@ class Stream(ABC):
             slot = subscription.slot(name)
             if slot and slot.offered is not None:
                 continue  # it came back while the types were gone through
+            if any(other.keeps((subscription.type, name)) for other in referrers):
+                continue
             if (slot.seq if slot else subscription.cursor) <= floor:
                 ready.append(name)
         return self._frame(subscription, (), tuple(ready)) if ready else None

@@ -16,6 +16,9 @@ NOTHING = -1
 
 WILDCARD = "*"
 
+MOST_DOUBTED = 8
+"""Of a rejected response, so many that other proxies rejected before are tried one by one."""
+
 
 class Need(Enum):
     """Where a resource's requirements stand on a stream."""
@@ -43,6 +46,8 @@ class Subscription:
     there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
     answered though nothing changed. `trials` are groups of names that were refused together. `proofs`
     are those whose acceptance here changed what the store offers: they need not be sent again.
+    `refused` has by name why the client rejected versions of it. `keeping` are names of which it has what
+    was offered up to the change given there, since it rejected what is offered now.
     `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
     resources that carry deployments and are not subscribed to.
     """
@@ -60,7 +65,8 @@ class Subscription:
     asked: set[str] = field(default_factory=set[str])
     leaving: set[str] = field(default_factory=set[str])
     trials: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
-    refused: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    refused: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    keeping: dict[str, int] = field(default_factory=dict[str, int])
     proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
     flight: Flight | None = None
@@ -79,6 +85,7 @@ class Subscription:
         """Everything, but what the client already has according to `versions`."""
         self.wildcard = True
         self.uncovered.clear()
+        self.gateway.reopen(self.type, self.facts.connection)
         table = self.gateway.table(self.type)
         self.cursor = table.last
         wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
@@ -92,6 +99,8 @@ class Subscription:
         if not self.names and not self.wildcard:
             self.cursor = self.gateway.table(self.type).last
             self._uncover()
+        names = list(names)
+        self.gateway.reopen(self.type, self.facts.connection, names)
         for name in names:
             slot = self.slot(name)
             own = slot.name if slot else name
@@ -140,7 +149,7 @@ class Subscription:
 
     def send_again(self, name: str) -> None:
         """The client needs `name` once more, though it may hold it."""
-        self.pending.setdefault(name, self.cursor)
+        self.pending.setdefault(name, self.keeping.pop(name, self.cursor))
         self.asked.add(name)
         self._look_at(name)
 
@@ -185,6 +194,7 @@ class Subscription:
 
     def _forget(self, name: str) -> None:
         held = self.pending.pop(name, NOTHING)
+        self.keeping.pop(name, None)
         self.asked.discard(name)
         self.facts.forget(name)
         if name in self.leaving:
@@ -219,13 +229,13 @@ class Subscription:
                     self._quarantined(slot, cursor)
                     continue
                 if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
-                    refusal = self.refused.get(name)
-                    if refusal and refusal[0] == offered.version:
-                        self.facts.refused(offered, refusal[1], cursor)
+                    refusal = self._rejection(offered)
+                    if refusal is not None:
+                        self.facts.refused(offered, refusal, cursor)
                     else:
                         acknowledged.append((offered, cursor))
                     continue
-                self.pending[name] = cursor if slot.born <= cursor else NOTHING
+                self.pending[name] = self.keeping.pop(name, cursor) if slot.born <= cursor else NOTHING
             self._look_at(name)
         self.cursor = table.last
         self.proofs.clear()
@@ -264,15 +274,25 @@ class Subscription:
                 self._sift_absent(name, held, keeps, absent)
                 continue
             self.leaving.discard(name)
-            refusal = self.refused.get(name)
-            if refusal and refusal[0] == offered.version:
-                self.facts.refused(offered, refusal[1], held)
-                if self.gateway.refuse(slot, offered, refusal[1], self.facts.connection.node):
-                    # it had been removed, and has come back as it was
+            refusal = self._rejection(offered)
+            if refusal is not None:
+                if slot.reason is None:
+                    self.facts.refused(offered, refusal, held)
+                if self.gateway.refuse(slot, offered, refusal, self.facts.connection):
+                    # all others had rejected it, or it had been removed and has come back as it was
                     self.gateway.wake()
-                if name in self.asked and held == NOTHING:
-                    absent.append(name)
-                self._settle(name)
+                instead = self._instead(slot, held)
+                state = need(instead.entry) if instead else Need.MISSING
+                if instead and state is Need.MET:
+                    resources.append(instead)
+                elif state is Need.COMING:
+                    coming = True
+                else:
+                    if name in self.asked and held == NOTHING:
+                        absent.append(name)
+                    self._settle(name)
+                    if held != NOTHING:
+                        self.keeping[name] = held
             elif offered.stamp <= held and name not in self.asked:
                 self._settle(name)
             else:
@@ -281,10 +301,40 @@ class Subscription:
                     resources.append(offered)
                 elif state is Need.COMING:
                     coming = True
-                elif state is Need.REFUSED and name in self.asked and held == NOTHING:
-                    self.asked.discard(name)
-                    absent.append(name)
+                elif state is Need.REFUSED:
+                    instead = self._instead(slot, held)
+                    if instead and need(instead.entry) is Need.MET:
+                        resources.append(instead)
+                    elif name in self.asked and held == NOTHING:
+                        self.asked.discard(name)
+                        absent.append(name)
         return resources, absent, coming
+
+    def _rejection(self, resource: Ready) -> str | None:
+        """Why the client rejected this version."""
+        return self.refused.get(resource.entry.name, {}).get(resource.version)
+
+    def _instead(self, slot: Slot, held: int) -> Ready | None:
+        """What the client can have that does not take what is offered, and has not: the last good version."""
+        for resource in (slot.good, slot.older):
+            if resource is None or resource is slot.offered or resource.stamp <= held:
+                continue
+            if self._rejection(resource) is None:
+                return resource
+        return None
+
+    def keeps(self, key: Key) -> bool:
+        """Whether what the client has of the resources that it rejected needs `key`, as far as is known."""
+        for name, held in self.keeping.items():
+            slot = self.slot(name)
+            known = (slot.good, slot.older, slot.before) if slot else ()
+            had = [resource for resource in known if resource and resource.stamp <= held]
+            if not had or any(key in resource.entry.requires for resource in had):
+                return True
+        return False
+
+    def _is_instead(self, slot: Slot, resource: Ready) -> bool:
+        return self._instead(slot, self.pending.get(slot.name, NOTHING)) is resource
 
     def _sift_absent(self, name: str, held: int, keeps: bool, absent: list[str]) -> None:
         if held == NOTHING:
@@ -307,7 +357,7 @@ class Subscription:
     def refuse_for(self, entry: Entry, reason: str) -> None:
         """Reports once that the proxy does not get this entry, because of another one."""
         slot = self.slot(entry.name)
-        if slot and slot.offered and slot.offered.entry is entry:
+        if slot and slot.reason is None and slot.offered and slot.offered.entry is entry:
             self.facts.refused(slot.offered, reason, self.pending.get(entry.name, self.cursor))
 
     def try_again(self, name: str) -> None:
@@ -352,7 +402,7 @@ class Subscription:
             slot = self.slot(name)
             if slot:
                 changed |= self._prove(slot, resource)
-            self.refused.pop(name, None)
+            self.refused.get(name, {}).pop(resource.version, None)
             if not self.covers(name):
                 continue
             self._run(name, resource)
@@ -371,8 +421,8 @@ class Subscription:
             slot = self.slot(name)
             if (slot is None or slot.offered is None) and name not in self.asked:
                 self.pending.pop(name, None)
-                self.refused.pop(name, None)
                 if slot is None or slot.gone:
+                    self.refused.pop(name, None)
                     self.facts.forget(name)  # else it was rejected, and the proxy lacks it
             elif self.covers(name):
                 self.pending[name] = NOTHING
@@ -397,43 +447,54 @@ class Subscription:
             return False
         same: list[str] = []
         changed: list[str] = []
+        doubted: list[str] = []
         blamed = set(suspects)
         for resource in group:
             name = resource.entry.name
             slot = self.slot(name)
-            if slot is not None and slot.offered is resource:
+            if slot is not None and (slot.offered is resource or self._is_instead(slot, resource)):
                 same.append(name)
+                if slot.rejected_by:
+                    doubted.append(name)
                 continue
             changed.append(name)
             if slot is not None and slot.current is resource:
-                blamed.add(name)  # another node found it out
+                blamed.add(name)  # all others found it out
             self._look_at(name)
+        if len(doubted) <= MOST_DOUBTED:
+            blamed.update(doubted)
         self.trials += trials(same, changed, blamed)
         return False
 
     def _refuse(self, resource: Ready, reason: str) -> bool:
         name = resource.entry.name
         slot = self.slot(name)
-        self.refused[name] = (resource.version, reason)
+        offers = (slot.current, slot.good, slot.older) if slot else ()
+        versions = {offer.version for offer in offers if offer}
+        before = self.refused.get(name, {})
+        self.refused[name] = {v: why for v, why in before.items() if v in versions}
+        self.refused[name][resource.version] = reason
         self._look_at(name)
         if slot is None:
             return False
-        quarantined = self.gateway.refuse(slot, resource, reason, self.facts.connection.node)
+        quarantined = self.gateway.refuse(slot, resource, reason, self.facts.connection)
         if quarantined:
             # at once: the streams of nodes that are not sent it do not report it
+            self._quarantined(slot, self.pending.get(name, NOTHING))
+        elif slot.reason is not None:
+            self.facts.forget(name)  # it lacks the last good version, too
             self._quarantined(slot, self.pending.get(name, NOTHING))
         else:
             self.facts.refused(resource, reason, self.pending.get(name, NOTHING))
         return quarantined
 
     def _quarantined(self, slot: Slot, held: int) -> None:
-        own = self.gateway.rejected_by(slot, self.facts.connection.node)
-        self.facts.quarantined(slot, held, own=own)
+        own = self.gateway.rejected_by(slot, self.facts.connection)
+        offered = slot.offered
+        good = offered if offered and self._rejection(offered) is None else None
+        self.facts.quarantined(slot, held, good, own=own)
 
     def refusal(self, key: Key) -> str | None:
         """Why this node, and perhaps only it, does not take what is offered."""
-        refusal = self.refused.get(key[1])
         slot = self.slot(key[1])
-        if refusal and slot and slot.offered and slot.offered.version == refusal[0]:
-            return refusal[1]
-        return None
+        return self._rejection(slot.offered) if slot and slot.offered else None

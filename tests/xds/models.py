@@ -9,7 +9,7 @@ from tests.xds.proxies import GATEWAY
 from xds.observer import Connection, Observer, Progress
 from xds.order import CLUSTER, ROUTES, WHOLE_STATE
 from xds.store import ResourceStore
-from xds.stream import DeltaStream, StateStream
+from xds.stream import DeltaStream, StateStream, Stream
 from xds.wire import DeltaRequest, Refusal, StateRequest
 
 TYPES = (CLUSTER, ROUTES)
@@ -21,25 +21,44 @@ class Dangling(AssertionError):
 
 
 class Proxy(ABC):
-    """Bodies look like `good 3` or `bad 3`; a route's body ends with the cluster it uses."""
+    """Bodies look like `good 3`, `bad 3` or, for proxies that are `picky`, `odd 3`: these are rejected. A
+    route's body ends with the cluster it uses."""
 
-    def __init__(self, store: ResourceStore, node: str, observer: Observer, *, names_bad: bool) -> None:
+    def __init__(
+        self, store: ResourceStore, node: str, observer: Observer, *, names_bad: bool, picky: bool = False
+    ) -> None:
         self.store = store
         self.node = node
         self.observer = observer
         self.names_bad = names_bad
+        self.picky = picky
         self.held: Held = {type: {} for type in TYPES}
         self.versions: Held = {type: {} for type in TYPES}
         self.outbox: deque[DeltaRequest | StateRequest] = deque()
         self.inbox: deque[bytes] = deque()
         self.refusals = 0
+        self.connections = self.changes = 0
         self.connect()
 
     def connect(self) -> None:
         """Opens a stream, with what is held; what was on its way is lost."""
+        self.leave()
+        self.connections += 1
         self.outbox.clear()
         self.inbox.clear()
-        self.open()
+        self.store.gateway(GATEWAY).watch(self.woken, self.open())
+
+    @property
+    def connection(self) -> Connection:
+        return Connection(GATEWAY, self.node, str(self.connections))
+
+    def leave(self) -> None:
+        """Ends the stream."""
+        self.store.gateway(GATEWAY).unwatch(self.woken)
+
+    def woken(self) -> None:
+        """Something changed: the next steps are others than they would have been."""
+        self.changes += 1
 
     def restart(self) -> None:
         """Comes back with nothing."""
@@ -58,6 +77,9 @@ class Proxy(ABC):
             return bool(self.inbox)
         return True
 
+    def rejects(self, body: str) -> bool:
+        return body.startswith("bad") or (self.picky and body.startswith("odd"))
+
     def refusal(self, bad: list[str]) -> Refusal:
         self.refusals += 1
         return Refusal(13, f"cannot take {', '.join(bad)}: no" if self.names_bad else "no")
@@ -72,7 +94,7 @@ class Proxy(ABC):
     def progress(self) -> Progress: ...
 
     @abstractmethod
-    def open(self) -> None: ...
+    def open(self) -> Stream: ...
 
     @abstractmethod
     def pull(self) -> list[bytes]: ...
@@ -85,10 +107,11 @@ class Proxy(ABC):
 
 
 class DeltaModel(Proxy):
-    def open(self) -> None:
-        self.stream = DeltaStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
+    def open(self) -> Stream:
+        self.stream = DeltaStream(self.store.gateway(GATEWAY), self.connection, self.observer)
         for type in TYPES:
             self.outbox.append(DeltaRequest(type=type, initial_versions=dict(self.versions[type])))
+        return self.stream
 
     def progress(self) -> Progress:
         return self.stream.progress()
@@ -104,7 +127,7 @@ class DeltaModel(Proxy):
     def take(self, data: bytes) -> None:
         response = DeltaDiscoveryResponse.parse(data)
         bodies = {r.name: (r.resource.value if r.resource else b"").decode() for r in response.resources}
-        bad = [name for name, body in bodies.items() if body.startswith("bad")]
+        bad = [name for name, body in bodies.items() if self.rejects(body)]
         answer = DeltaRequest(type=response.type_url, nonce=response.nonce)
         if bad:
             answer.refusal = self.refusal(bad)
@@ -125,11 +148,12 @@ class StateModel(Proxy):
     until it has accepted both types anew.
     """
 
-    def open(self) -> None:
+    def open(self) -> Stream:
         self.accepted: set[str] = set()
-        self.stream = StateStream(self.store.gateway(GATEWAY), Connection(GATEWAY, self.node), self.observer)
+        self.stream = StateStream(self.store.gateway(GATEWAY), self.connection, self.observer)
         for type in TYPES:
             self.outbox.append(StateRequest(type=type))
+        return self.stream
 
     def progress(self) -> Progress:
         return self.stream.progress()
@@ -145,7 +169,7 @@ class StateModel(Proxy):
     def take(self, data: bytes) -> None:
         response = DiscoveryResponse.parse(data)
         bodies = {body.split(" ")[2]: body for r in response.resources if (body := r.value.decode())}
-        bad = [name for name, body in bodies.items() if body.startswith("bad")]
+        bad = [name for name, body in bodies.items() if self.rejects(body)]
         answer = StateRequest(type=response.type_url, nonce=response.nonce)
         if bad:
             answer.refusal = self.refusal(bad)

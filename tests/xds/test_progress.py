@@ -134,8 +134,8 @@ def test_a_rejected_deployment_is_lacking_alone_and_comes_once_it_is_mended():
     house.take()
     house.store.apply([route("r", "bad", 6, ("d1", "a"), ("d2", "b"))])
     house.settle(proxy, other)
-    assert house.take() == [("lacks", NODE, "d2")], "node-2 was never sent it"
-    assert (lacking(proxy), lacking(other)) == ({"d2": "no"}, {"d2": None})
+    assert set(house.take()) == {("lacks", NODE, "d2"), ("lacks", "node-2", "d2")}
+    assert lacking(proxy) == lacking(other) == {"d2": "no"}
     house.store.apply([route("r", "good", 7, ("d1", "a"), ("d2", "b"), ("d3", "c"))])
     house.settle(proxy, other)
     came = {("came", node, deployment) for node in (NODE, "node-2") for deployment in ("d2", "d3")}
@@ -256,15 +256,43 @@ def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_one_that_kn
     assert together([clusters, replace(clusters, listener_refused="no"), routes]) == Progress(9, (), "no")
 
 
-def test_only_the_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_it():
+def test_each_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_it():
     house = House()
     proxy, other = house.proxy(), house.proxy("node-2")
     house.settle(proxy, other)
     house.store.apply([entry("CDS", "c", "bad 1"), route("r", "good", 5, ("d1", "a"))])
     house.settle(proxy)
-    house.settle(other)
+    assert house.take() == [("lacks", NODE, "d1")]
+    assert (lacking(proxy), lacking(other)) == ({"d1": "requires c: no"}, {"d1": None})
+    house.settle(proxy, other)
     late = house.proxy("node-3")
     house.settle(late)
-    assert house.take() == [("lacks", NODE, "d1")]
-    assert lacking(proxy) == {"d1": "requires c: no"}
-    assert lacking(other) == lacking(late) == {"d1": None}
+    assert set(house.take()) == {("lacks", "node-2", "d1"), ("lacks", "node-3", "d1")}
+    assert lacking(proxy) == lacking(other) == lacking(late) == {"d1": "requires c: no"}
+
+
+def test_a_node_that_rejects_what_another_one_runs_keeps_what_it_had_with_all_that_needs():
+    house = House()
+    proxy, picky = house.proxy(), DeltaModel(house.store, "picky", house.seen, names_bad=False, picky=True)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy, picky)
+    moved = replace(route("r", "odd", 6, ("d2", "a")), body=b"odd 6 d", requires=((CLUSTER, "d"),))
+    house.store.apply([entry("CDS", "d", "good 0"), moved, entry("CDS", "c", "")])
+    house.settle(picky)
+    house.settle(proxy, picky)
+    assert (proxy.held[ROUTES], set(proxy.held[CLUSTER])) == ({"r": "odd 6 d"}, {"d"})
+    assert (picky.held[ROUTES], set(picky.held[CLUSTER])) == ({"r": "good 5 c"}, {"c", "d"})
+    assert (lacking(proxy), lacking(picky)) == ({}, {"d2": "no"})
+
+
+def test_a_node_that_rejects_what_another_one_runs_gets_the_last_good_version_when_it_comes_back_empty():
+    house = House()
+    proxy, picky = house.proxy(), DeltaModel(house.store, "picky", house.seen, names_bad=False, picky=True)
+    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    house.settle(proxy, picky)
+    house.store.apply([route("r", "odd", 6, ("d2", "a"))])
+    house.settle(proxy, picky)
+    picky.restart()
+    house.settle(proxy, picky)
+    assert (proxy.held[ROUTES], picky.held[ROUTES]) == ({"r": "odd 6 c"}, {"r": "good 5 c"})
+    assert lacking(picky) == {"d2": "no"}

@@ -287,7 +287,7 @@ async def test_delta(
     await table.proxy.close()
 
 
-async def test_a_second_proxy_is_not_hit_and_a_newcomer_gets_the_last_good_version(
+async def test_a_newcomer_that_rejects_what_all_others_rejected_gets_the_last_good_version(
     store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     first, second = (Table(store, seen, DeltaProxy(channel, name), {}) for name in ("one", "two"))
@@ -295,12 +295,34 @@ async def test_a_second_proxy_is_not_hit_and_a_newcomer_gets_the_last_good_versi
         await step(first)
     for step in (put(A2), gets("CDS", "a=2"), nack("CDS", "bad value"), silent):
         await step(first)
-    for step in (ask("CDS"), gets("CDS", "a=1 b=1"), ack("CDS"), silent):
+    for step in (ask("CDS"), gets("CDS", "a=2 b=1"), nack("CDS", "bad value")):
         await step(second)
+    for step in (gets("CDS", "b=1"), ack("CDS"), gets("CDS", "a=2"), nack("CDS", "bad value")):
+        await step(second)
+    for step in (gets("CDS", "a=1"), ack("CDS"), silent):
+        await step(second)
+    await silent(first)
     assert [(e, reason) for e, reason in store.quarantined(GATEWAY)] == [(A2, "bad value")]
     assert seen.names("refused", "one") == ["a"]
     assert seen.names("refused", "two") == ["a"]
     assert ("connected", "two", (GATEWAY,), "envoy") in seen.said
+
+
+async def test_what_one_proxy_rejects_is_sent_to_one_that_was_busy_meanwhile(
+    store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
+) -> None:
+    rogue, busy = (Table(store, seen, DeltaProxy(channel, name), {}) for name in ("rogue", "busy"))
+    for step in (put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent):
+        await step(rogue)
+    for step in (ask("CDS"), gets("CDS", "a=1")):
+        await step(busy)
+    for step in (put(A2), gets("CDS", "a=2"), nack("CDS"), silent):
+        await step(rogue)
+    assert store.quarantined(GATEWAY) == []
+    for step in (ack("CDS"), gets("CDS", "a=2"), ack("CDS"), silent):
+        await step(busy)
+    assert seen.names("acknowledged", "busy") == ["a", "a"]
+    await silent(rogue)
 
 
 async def test_what_one_proxy_refuses_and_another_takes_is_served_to_newcomers(

@@ -1,15 +1,29 @@
 """What the store promises its callers: by key and by cursor, at the cost of what changed."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gateways.entry import Entry
 from tests.xds.proxies import GATEWAY, entry
 from xds.observer import Connection, Silent
 from xds.order import CLUSTER, ROUTES
-from xds.store import TOMBSTONES, ResourceStore
+from xds.store import TOMBSTONES, Key, ResourceStore
 from xds.stream import DeltaStream
 from xds.wire import DeltaRequest
+
+
+@dataclass
+class Viewing:
+    """A stream that has seen all changes of every type up to one, and subscribes to nothing."""
+
+    seen: int = 0
+    connection: Connection = field(default_factory=lambda: Connection(GATEWAY, "node-1"))
+
+    def cursor(self, type: str) -> int:
+        return self.seen
+
+    def may_take(self, key: Key, version: str) -> None:
+        return None
 
 
 def filled(count: int) -> ResourceStore:
@@ -89,7 +103,7 @@ def test_streams_are_woken_once_per_call_and_only_of_the_gateway() -> None:
     woken: list[str] = []
     other = "organizations/acme/gateways/other"
     for subject in (GATEWAY, other):
-        store.gateway(subject).watch(lambda subject=subject: woken.append(subject), lambda type: 0)
+        store.gateway(subject).watch(lambda subject=subject: woken.append(subject), Viewing())
     store.apply([entry("CDS", "a", "1"), entry("RDS", "b", "1")])
     assert woken == [GATEWAY]
     store.apply([replace(entry("CDS", "a", "1"), gateway=other)])
@@ -99,13 +113,13 @@ def test_streams_are_woken_once_per_call_and_only_of_the_gateway() -> None:
 def test_removed_names_are_remembered_until_every_stream_has_seen_them() -> None:
     store = filled(3 * TOMBSTONES)
     gateway = store.gateway(GATEWAY)
-    seen = gateway.seq
-    gateway.watch(lambda: None, lambda type: seen)
+    viewing = Viewing(gateway.seq)
+    gateway.watch(lambda: None, viewing)
     removals = [entry("CDS", f"c/{index}", "") for index in range(3 * TOMBSTONES)]
     store.apply(removals[:-1])
     table = gateway.table(CLUSTER)
-    assert len(table.since(seen)) == 3 * TOMBSTONES - 1
-    seen = gateway.seq
+    assert len(table.since(viewing.seen)) == 3 * TOMBSTONES - 1
+    viewing.seen = gateway.seq
     store.apply(removals[-1:])
     assert len(table.slots) <= TOMBSTONES
 

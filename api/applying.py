@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.types import ASGIApp
 
 from api.endpoint import Call
+from api.limits import refused
 from api.of_gateways import registration
 from api.preconditions import media_type
 from api.presenter import json_object
 from api.problems import Error, Problem, of_outcome, of_validation, unavailable
 from api.reading import YAML, Defined, Invalid, Text, read_all, stored
-from api.responses import POSITION, json_answer
+from api.responses import NO_STORE, POSITION, json_answer
 from api.submission import Draft, caught_up, envelope, resource_of, validated
 from projections.failures import ReadModelsUnavailable
 from schemas.aggregate import Aggregate
@@ -125,9 +126,9 @@ class _Item:
         if outcome is None or outcome.accepted:
             shown.update(self.draft.secret)
         problem = self.problem
-        for refused in (outcome, deployed):
-            if refused is not None and not refused.accepted:
-                problem = of_outcome(refused)
+        for decided in (outcome, deployed):
+            if decided is not None and not decided.accepted:
+                problem = of_outcome(decided)
         if problem is not None:
             shown["problem"] = problem.document()
         return shown
@@ -150,7 +151,7 @@ async def post(call: Call) -> ASGIApp:
     position = max((o.position for o in outcomes), default=0)
     position = position or await call.services.log.end("events", call.partition)
     answer = {"items": [item.shown() for item in items], "position": position}
-    return json_answer(200, answer, {POSITION: f"{call.partition}:{position}"})
+    return json_answer(200, answer, {POSITION: f"{call.partition}:{position}", **NO_STORE})
 
 
 async def _asked(call: Call) -> tuple[list[Text], Target | None]:
@@ -317,7 +318,8 @@ def _not_deployed(items: Sequence[_Item], error: Exception) -> None:
     """What was published stays so, and is answered, with the tokens that are shown once."""
     for item in items:
         if item.outcome is not None and item.outcome.accepted and resource_of(item.outcome)[0] is API:
-            item.problem = unavailable(f"Published, and not deployed: {error}")
+            why = refused(error) if isinstance(error, LogUnavailable) else str(error)
+            item.problem = unavailable(f"Published, and not deployed: {why}")
 
 
 def _started(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.endpoint import Call
+from api.presenter import command_body
 from api.problems import Error, Problem, of_outcome
 from api.responses import POSITION, json_answer
 from api.submission import (
@@ -28,6 +29,7 @@ from schemas.boundary import BATCH, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
+from schemas.limits import MOST_LISTED
 from schemas.outcome import Outcome
 from streams.admission import attribute_problem
 
@@ -37,12 +39,12 @@ MOST = 1000
 
 async def post(call: Call) -> ASGIApp:
     """One command, or a batch that is handed in together or not at all."""
-    body = await call.request.body()
+    batch = (call.header("content-type") or "").lower().startswith(BATCH)
+    body = await (call.request.body() if batch else command_body(call))
     try:
         events = await asyncio.to_thread(from_http, dict(call.request.headers), body)
     except Malformed as error:
         raise _malformed(error) from error
-    batch = (call.header("content-type") or "").lower().startswith(BATCH)
     if len(events) > MOST:
         raise Problem(422, "batch-too-large", f"A batch may hold up to {MOST} commands.")
     envelopes = _all_accepted(call, events, batch)
@@ -112,6 +114,8 @@ def _all_accepted(call: Call, events: list[Envelope], batch: bool) -> list[Envel
     errors: list[Error] = []
     seen: set[str] = set()
     for index, event in enumerate(events):
+        if len(errors) > MOST_LISTED:
+            break
         prefix = f"/{index}" if batch else ""
         try:
             accepted.append(_accepted(call, event, seen))

@@ -11,6 +11,7 @@ from api.authentication import SCOPE_KEY, Principal
 from api.ports import Services
 from api.preconditions import acceptable, media_type
 from api.problems import MEDIA_TYPE, Problem, not_found, of_status
+from schemas.limits import MOST_PARAMETERS
 
 JSON = "application/json"
 ROUTE_KEY = "signalbox.route"
@@ -147,7 +148,10 @@ def _check(
         raise Problem(403, "forbidden", f"The token is not good for the organization {organization!r}.")
     if not acceptable(request.headers.get("accept"), produces):
         raise of_status(406, f"Answers here are {', '.join(endpoint.produces)}.")
-    if request.scope["query_string"]:
+    if given := request.scope["query_string"]:
+        if given.count(b"&") >= MOST_PARAMETERS:
+            detail = f"Up to {MOST_PARAMETERS} query parameters are taken."
+            raise Problem(400, "too-many-parameters", detail)
         names = [name for name, _ in request.query_params.multi_items()]
         wrong = sorted({n for n in names if n not in known or names.count(n) > 1})
         if wrong:

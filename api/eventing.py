@@ -15,6 +15,7 @@ from api.problems import Problem
 from api.responses import POSITION, Answer
 from schemas.boundary import BATCH
 from schemas.envelope import Envelope
+from schemas.limits import LARGEST_PAGE
 from streams.log import Record
 
 LIMIT = 100
@@ -36,14 +37,13 @@ async def get(call: Call) -> ASGIApp:
     if live:
         return Stream(call, after, follow != "false")
     limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
-    records, last, more = await _read(call, after, limit)
+    events, last, more = await _read(call, after, limit)
     headers = {POSITION: f"{call.partition}:{last}"}
     if more:
         kept = [(k, v) for k, v in call.request.query_params.multi_items() if k != "after"]
         query = urlencode([*kept, ("after", str(last))])
         headers["Link"] = f'<{call.request.scope["path"]}?{query}>; rel="next"'
-    body = orjson.dumps([r.envelope.structured() for r in records])
-    return Answer(200, body, headers, BATCH)
+    return Answer(200, b"[" + b",".join(events) + b"]", headers, BATCH)
 
 
 def _wanted(call: Call, records: Sequence[Record]) -> list[Record]:
@@ -65,20 +65,22 @@ async def _next(call: Call, after: int, limit: int) -> list[Record]:
     return await log.read("events", call.partition, after, limit)
 
 
-async def _read(call: Call, after: int, limit: int) -> tuple[list[Record], int, bool]:
-    """Up to `limit` records that are wanted, the position looked at last, and whether there may be more."""
-    found: list[Record] = []
-    scanned = 0
+async def _read(call: Call, after: int, limit: int) -> tuple[list[bytes], int, bool]:
+    """Up to `limit` events that are wanted, or `LARGEST_PAGE` bytes, as JSON; the position looked at last;
+    whether there may be more."""
+    found: list[bytes] = []
+    scanned, left = 0, LARGEST_PAGE
     while scanned < SCANNED:
         records = await _next(call, after, CHUNK)
-        scanned += len(records)
-        wanted = _wanted(call, records)
-        if len(found) + len(wanted) > limit:
-            found += wanted[: limit - len(found)]
-            return found, found[-1].position, True
-        found += wanted
         if not records:
             return found, after, False
+        scanned += len(records)
+        for record in _wanted(call, records):
+            if len(found) == limit or left <= 0:
+                return found, after, True
+            found.append(orjson.dumps(record.envelope.structured()))
+            left -= len(found[-1])
+            after = record.position
         after = records[-1].position
     return found, after, True
 
@@ -147,8 +149,10 @@ class Stream:
             records = await log.read("events", partition, after, CHUNK)
             if records:
                 after = records[-1].position
-                wanted = _wanted(call, records)
-                yield b"".join(frame(r.position, r.envelope) for r in wanted) or mark(after)
+                chunk = b"".join(frame(r.position, r.envelope) for r in _wanted(call, records))
+                # Not to be held while a slow client reads: decoded they take several times their bytes.
+                del records
+                yield chunk or mark(after)
                 continue
             if not self._follow:
                 return

@@ -31,6 +31,9 @@ async def ready(call: Call) -> ASGIApp:
 
 
 async def metrics(call: Call) -> ASGIApp:
+    """Of all organizations together. Raises Problem 403 for a token that is good for some of them."""
+    if call.principal.organizations is not None:
+        raise Problem(403, "forbidden", "Metrics concern every organization; this token is for some.")
     return Answer(200, call.services.metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
 
 

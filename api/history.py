@@ -12,10 +12,9 @@ async def of(call: Call, aggregate: Aggregate, name: str) -> tuple[bool, int]:
     while True:
         records = await call.services.log.read_subject("events", subject, after=after, limit=1000)
         count += len(records)
-        if records:
-            last, after = records[-1].envelope, records[-1].position
-        if len(records) < 1000:
+        if not records:
             break
+        last, after = records[-1].envelope, records[-1].position
     if last is None:
         return False, 0
     event = EVENTS.get(last.type)

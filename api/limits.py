@@ -60,7 +60,7 @@ def _problem(error: Exception, scope: Scope) -> Problem:
             return unavailable(str(error), **({"behind": error.behind} if error.behind else {}))
         case LogUnavailable():
             logger.warning("%s %s: %s", scope["method"], scope["path"], error)
-            return unavailable(f"The log refuses writes: {error}")
+            return unavailable(refused(error))
         case MessageTooLarge():
             return Problem(413, "command-too-large", str(error))
         case HTTPException():
@@ -71,6 +71,12 @@ def _problem(error: Exception, scope: Scope) -> Problem:
             return Problem(
                 500, "internal-error", "Something went wrong here. The id finds it in the log.", error=id
             )
+
+
+def refused(error: LogUnavailable) -> str:
+    """What a caller reads of a log that cannot be used: nothing of this machine."""
+    said = error.reason
+    return f"The log refuses writes: {said}." if said else "The log does not answer; its own log says why."
 
 
 class BodyLimit:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.endpoint import Call, Schema
-from api.presenter import Presenter, json_object
+from api.presenter import Presenter, command_body, json_object
 from api.problems import Problem
 from api.submission import Draft
 from projections.asking import AsOf
@@ -19,7 +19,7 @@ TOKEN_PREFIX = "sbg_"
 
 
 async def _register(call: Call, model: type[Command], name: str | None) -> Draft:
-    fields = json_object(await call.request.body())
+    fields = json_object(await command_body(call))
     if "token_digest" in fields:
         raise Problem(
             422,

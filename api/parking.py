@@ -15,7 +15,7 @@ from api.endpoint import JSON, Body, Call, Documented, Endpoint, Schema
 from api.parameters import CURSOR, LIMITED, PREFIX, in_path
 from api.ports import Parking
 from api.preconditions import whole
-from api.presenter import json_object
+from api.presenter import command_body, json_object
 from api.problems import Problem, not_found, of_validation, unavailable
 from api.resources import LIMIT, MOST, cursor
 from api.responses import json_answer
@@ -81,9 +81,10 @@ async def topic(call: Call) -> ASGIApp:
     entries: list[dict[str, Any]] = []
     for partition in range(log.partitions):
         end = await log.end("parked", partition)
-        entries += [
-            _entry(r.envelope) for r in await log.read("parked", partition, max(0, end - limit), limit)
-        ]
+        after = max(0, end - limit)
+        while after < end and (records := await log.read("parked", partition, after, limit)):
+            entries += [_entry(record.envelope) for record in records]
+            after = records[-1].position
     entries.sort(key=lambda entry: str(entry["time"]), reverse=True)
     return json_answer(200, {"items": entries[:limit]})
 
@@ -224,7 +225,7 @@ def _require_all(call: Call) -> None:
 async def _asked(call: Call, model: type[A]) -> A:
     """Raises Problem 422."""
     try:
-        return model.model_validate(json_object(await call.request.body()))
+        return model.model_validate(json_object(await command_body(call)))
     except ValidationError as error:
         raise of_validation(error) from error
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.authentication import Authenticator
 from schemas.envelope import Envelope, Key
+from schemas.limits import LARGEST_COMMAND
 from schemas.outcome import Outcome
 from streams.documents import DocumentStore
 from streams.log import Log
@@ -75,6 +76,7 @@ class Settings:
     """Bounds. Sizes in bytes, times in seconds."""
 
     max_body: int = 10 * 1024 * 1024
+    max_command: int = LARGEST_COMMAND
     body_seconds: float = 30.0
     max_wait: float = 60.0
     position_seconds: float = 5.0

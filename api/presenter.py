@@ -19,7 +19,19 @@ Many = Callable[[Call, str, Sequence[dict[str, Any]], AsOf], Awaitable[None]]
 
 async def json_fields(call: Call, model: type[Command], name: str | None) -> Draft:
     """The body as a JSON object. Raises Problem 400 when it is none."""
-    return Draft(json_object(await call.request.body()))
+    return Draft(json_object(await command_body(call)))
+
+
+async def command_body(call: Call) -> bytes:
+    """The body of one command. Raises Problem 413 when the log would not take it: before it is decoded."""
+    body = await call.request.body()
+    if len(body) > (most := call.services.settings.max_command):
+        raise Problem(
+            413,
+            "command-too-large",
+            f"A command of {len(body):,} bytes is too large; up to {most:,} are taken.",
+        )
+    return body
 
 
 def json_object(body: bytes) -> dict[str, Any]:

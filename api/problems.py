@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.responses import Answer, json_answer
-from schemas.limits import MOST_LISTED
+from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_COUNTED, MOST_LISTED
 from schemas.outcome import Outcome, pointer
 
 TYPE = "https://signalbox.io/problems/"
@@ -61,7 +61,7 @@ class Problem(Exception):
             **self.members,
         }
         if self.errors:
-            listed = list(self.errors[:MOST_LISTED])
+            listed = [_cut(error) for error in self.errors[:MOST_LISTED]]
             if (more := len(self.errors) - MOST_LISTED) > 0:
                 listed.append({"pointer": "", "detail": f"{more:,} more errors are not listed"})
             document["errors"] = listed
@@ -85,8 +85,21 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no {what}.")
 
 
+def _cut(error: Error) -> Error:
+    """A name that the client chose may be as long as its body."""
+    cut = {
+        name: text[:most]
+        for name, most in (("pointer", LONGEST_POINTER), ("detail", LONGEST_DETAIL))
+        if isinstance(text := error.get(name), str) and len(text) > most
+    }
+    return {**error, **cut} if cut else error
+
+
 def of_validation(error: ValidationError) -> Problem:
-    """Every complaint of pydantic, each with its JSON pointer into the body."""
+    """Every complaint of pydantic, each with its JSON pointer into the body; of very many, how many."""
+    if (count := error.error_count()) > MOST_COUNTED:
+        more = {"pointer": "", "detail": f"{count:,} errors are not listed"}
+        return Problem(422, "invalid-command", "The body is not valid.", errors=[more])
     errors = [
         {"pointer": pointer(e["loc"]), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
         for e in error.errors(include_url=False, include_context=False, include_input=False)

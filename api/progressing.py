@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import ASGIApp
 
 from api.endpoint import Call, Schema
-from api.presenter import json_object
+from api.presenter import command_body, json_object
 from api.problems import of_validation
 from api.responses import json_answer
 
@@ -49,7 +49,7 @@ ANSWER: Schema = {
 
 async def post(call: Call) -> ASGIApp:
     try:
-        asked = Asked.model_validate(json_object(await call.request.body()))
+        asked = Asked.model_validate(json_object(await command_body(call)))
     except ValidationError as error:
         raise of_validation(error) from error
     return json_answer(200, await _settled(call, asked))

@@ -14,7 +14,7 @@ from api.preconditions import Precondition, matches, precondition, whole
 from api.preconditions import position as parse_position
 from api.presenter import Presenter
 from api.problems import Problem, not_found
-from api.responses import POSITION, Answer, json_answer
+from api.responses import NO_STORE, POSITION, Answer, json_answer
 from api.submission import (
     Draft,
     Handed,
@@ -253,14 +253,16 @@ class Resources:
         outcome = handed.outcome
         if handed.envelope is None:
             secret = {}  # shown once, to the first
-        elif outcome is None:
+        kept_from_caches: Mapping[str, str] = NO_STORE if secret else {}
+        if handed.envelope is not None and outcome is None:
             position = await call.services.log.end("events", partition)
-            headers = accepted_headers(partition, position, handed.id)
+            headers = {**accepted_headers(partition, position, handed.id), **kept_from_caches}
             return json_answer(202, {**pending(handed.envelope), **secret}, headers)
         assert outcome is not None
         if not outcome.accepted:
             raise await rejection(call, outcome)
         headers = {POSITION: f"{partition}:{outcome.position}", "Preference-Applied": "wait"}
+        headers |= kept_from_caches
         if route.method == "DELETE":
             await caught_up(call, partition, outcome.position, call.services.settings.position_seconds)
             return json_answer(200, operation(outcome), headers)

@@ -7,6 +7,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 POSITION = "Signalbox-Position"
+NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
+"""Of answers that hold a secret, or may."""
 
 
 class Answer:

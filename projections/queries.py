@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import Any, ParamSpec, TypeVar
 
+import orjson
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import DBAPIError
 
@@ -23,6 +24,7 @@ from projections.operations import operation
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
 from schemas.deployment import DEPLOYMENT
+from schemas.limits import LARGEST_PAGE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -332,11 +334,18 @@ class ReadModels:
         return await self._ask(lambda s: s.positions.get((read_model, partition), 0))
 
     def _page(
-        self, s: Snapshot, rows: Sequence[Row], limit: int, organization: str, key: Callable[[Row], int | str]
+        self, s: Snapshot, rows: Iterator[Row], limit: int, organization: str, key: Callable[[Row], int | str]
     ) -> Page:
-        shown = tuple(rows[:limit])
-        more = cursor_after(key(shown[-1])) if len(rows) > limit else None
-        return Page(shown, more, s.positions.get(("resources", self._partition_of(organization)), 0))
+        """Up to `limit` rows, and up to `LARGEST_PAGE` bytes, but one at least."""
+        shown: list[Row] = []
+        more, left = None, LARGEST_PAGE
+        for row in rows:
+            if len(shown) == limit or left <= 0:
+                more = cursor_after(key(shown[-1]))
+                break
+            shown.append(row)
+            left -= len(orjson.dumps(row.document))
+        return Page(tuple(shown), more, s.positions.get(("resources", self._partition_of(organization)), 0))
 
     async def ask(self, question: Callable[[Snapshot], T]) -> T:
         """The answer to a question about any read models, all from one transaction."""

@@ -1,6 +1,7 @@
 """Queries on the resources read model: one resource, lists, and the entries of parts, as of any moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,9 @@ from projections.folding import whole
 from projections.memo import computed_once
 from projections.resource_tables import AggregateTables, tables
 from schemas.aggregate import Aggregate
+
+_STREAMED: Mapping[str, Any] = MappingProxyType({"stream_results": True, "max_row_buffer": 50})
+"""Rows may be large, and of a page only those are wanted that fit: PostgreSQL is to send some at a time."""
 
 MOST_NAMES = 5_000
 """Names in one statement; SQLite takes up to 32,766 parameters."""
@@ -68,8 +72,8 @@ def page(
     after: str,
     limit: int,
     where: Mapping[str, str],
-) -> list[Row]:
-    """Up to `limit` resources with names above `after`, by name."""
+) -> Iterator[Row]:
+    """Up to `limit` resources with names above `after`, by name, as they are asked for."""
     of = tables(prefix).of[aggregate.name]
     wanted = _list(of, at.kind, aggregate.top)
     v = of.versions
@@ -81,7 +85,9 @@ def page(
         same = [value, {"true": "1", "false": "0"}.get(value, value)]
         wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))
     parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
-    return [_row(aggregate, found) for found in connection.execute(wanted, parameters)]
+    with connection.execute(wanted, parameters, execution_options=_STREAMED) as rows:
+        for found in rows:
+            yield _row(aggregate, found)
 
 
 def entry(
@@ -113,12 +119,14 @@ def entries(
     *,
     after: int,
     limit: int,
-) -> list[Row]:
-    """Up to `limit` entries with positions above `after`, oldest first."""
+) -> Iterator[Row]:
+    """Up to `limit` entries with positions above `after`, oldest first, as they are asked for."""
     t = tables(prefix).of[aggregate.name].parts[part]
     wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.position > after)
     wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position).limit(limit)
-    return [_entry_row(found) for found in connection.execute(wanted, {"moment": at.value})]
+    with connection.execute(wanted, {"moment": at.value}, execution_options=_STREAMED) as rows:
+        for found in rows:
+            yield _entry_row(found)
 
 
 def time_of(connection: Connection, prefix: str, organization: str, position: int) -> str | None:

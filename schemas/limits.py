@@ -12,6 +12,15 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
+LARGEST_COMMAND = 1_000_000
+"""Bytes of a command with its attributes, as it goes on the log. On Kafka operators may choose another."""
+LARGEST_READ = 1 << 20
+"""Bytes of records after which one read of the log ends; it holds at least one."""
+LARGEST_PAGE = 4 << 20
+"""Bytes of items after which a page of an HTTP answer ends; it holds at least one."""
+MOST_PARAMETERS = 50
+"""In the query string of a request."""
+
 MOST_HOSTS = 100
 MOST_UPSTREAMS = 1_000
 MOST_ENDPOINTS = 1_000
@@ -46,6 +55,8 @@ MOST_ERRORS = 100
 """Errors that the outcome of a rejected command lists; the rest is counted."""
 MOST_LISTED = 1_000
 """Errors that an HTTP answer lists; the rest is counted."""
+MOST_COUNTED = 10_000
+"""Errors of one body that are looked at one by one; of more only their number is told."""
 LONGEST_POINTER = 500
 LONGEST_DETAIL = 1_000
 

@@ -88,7 +88,18 @@ class LogError(Exception):
 
 
 class LogUnavailable(LogError):
-    """The store refuses writes (disk full, read-only, broker gone). Try again later."""
+    """The store refuses writes (disk full, read-only, broker gone). Try again later.
+
+    `reason` is for callers of the API: it names no file, server or table, and is empty when nothing can be
+    said without. The message is for operators.
+    """
+
+    def __init__(self, message: str = "", reason: str = "") -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class LogDamaged(LogError):
@@ -152,13 +163,17 @@ class Log(Protocol):
         ...
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
-        """Up to `limit` records with positions above `after`, in order."""
+        """Up to `limit` records with positions above `after`, in order.
+
+        Fewer when they have more than `LARGEST_READ` bytes together, but never none while there are some:
+        the end is where nothing is read, or what `end` says.
+        """
         ...
 
     async def read_subject(
         self, topic: Topic, subject: str, *, after: int = 0, limit: int = 1000
     ) -> list[Record]:
-        """Records about one subject, in order."""
+        """Records about one subject, in order; as many as `read` would give."""
         ...
 
     async def find(self, topic: Topic, key: Key) -> Record | None:

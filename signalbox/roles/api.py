@@ -73,7 +73,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         ready=runtime.trouble,
         metrics=runtime.telemetry.exposition,
         stopping=runtime.stopping,
-        settings=ApiSettings(max_body=settings.max_body),
+        settings=ApiSettings(max_body=settings.max_body, max_command=settings.kafka.max_message),
         traceparent=traceparent_of_request,
     )
     assert runtime.door is not None

@@ -252,7 +252,8 @@ class Fetching:
 
     def _gave_up(self, error: KafkaError | OSError) -> LogUnavailable:
         if isinstance(error, NothingShown):
-            return LogUnavailable(f"Kafka at {self._settings.bootstrap}: {error.args[0]}")
+            message = f"Kafka at {self._settings.bootstrap}: {error.args[0]}"
+            return LogUnavailable(message, "Kafka does not answer")
         return unavailable(self._settings, error)
 
     async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:

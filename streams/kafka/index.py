@@ -6,6 +6,7 @@ indexed; events are kept whole, because whoever asks for a subject wants all of 
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Protocol, TypeVar
 import orjson
 
 from schemas.envelope import Envelope, Key
+from schemas.limits import LARGEST_READ
 from streams.kafka.index_file import Ask, Found, IndexFile, IndexLost
 from streams.log import LogUnavailable, Record, Topic
 
@@ -67,7 +69,7 @@ class LocalIndex:
     async def of_subject(self, topic: Topic, subject: str, after: int, limit: int) -> list[Record]:
         """Records about a subject, in order."""
         found = await self._ask(topic, lambda file: file.of_subject(topic, subject, after, limit))
-        return await self._records(topic, found)
+        return await self._records(topic, found, LARGEST_READ)
 
     async def of_keys(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
         """The first record of each organization and id that stands (`streams.finding`)."""
@@ -83,15 +85,21 @@ class LocalIndex:
         await self._in_thread(self._file.close)
         self._thread.shutdown(wait=True)
 
-    async def _records(self, topic: Topic, rows: Sequence[Found]) -> list[Record]:
+    async def _records(self, topic: Topic, rows: Sequence[Found], most: float = math.inf) -> list[Record]:
+        """Until they have `most` bytes as JSON."""
         records: list[Record] = []
         for partition, position, kept in rows:
             if kept is not None:
                 records.append(Record(topic, partition, position, Envelope(**orjson.loads(kept))))
-                continue
-            # Retention may have taken it: then what is read is a later one.
-            found = await self._source.read(topic, partition, position - 1, 1)
-            records.extend(record for record in found if record.position == position)
+                most -= len(kept)
+            else:
+                # Retention may have taken it: then what is read is a later one.
+                found = await self._source.read(topic, partition, position - 1, 1)
+                some = [record for record in found if record.position == position]
+                records += some
+                most -= sum(len(record.envelope.to_json()) for record in some)
+            if most <= 0:
+                break
         return records
 
     async def _ask(self, topic: Topic, ask: Ask) -> list[Found]:

@@ -119,7 +119,8 @@ def retrieved(done: asyncio.Future[Any]) -> None:
 
 
 def unavailable(settings: KafkaSettings, error: BaseException) -> LogUnavailable:
-    return LogUnavailable(f"Kafka at {settings.bootstrap} does not answer: {error or type(error).__name__}")
+    message = f"Kafka at {settings.bootstrap} does not answer: {error or type(error).__name__}"
+    return LogUnavailable(message, "Kafka does not answer")
 
 
 def require_size(topic: str, size: int, limit: int) -> None:

@@ -4,6 +4,8 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.limits import LARGEST_COMMAND
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
@@ -18,7 +20,7 @@ class KafkaSettings:
     partitions: int = 4
     replication: int = 1
     session_timeout_ms: int = 10_000
-    max_message: int = 1_000_000
+    max_message: int = LARGEST_COMMAND
     """Bytes of one message, headers included, as the topics take them."""
     tls: bool = False
     ca: str = ""

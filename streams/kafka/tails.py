@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from schemas.limits import LARGEST_READ
 from streams.kafka.fetching import Fetched, Fetching
 from streams.log import LogDamaged, LogUnavailable, Record
 
@@ -45,7 +46,7 @@ class Tail:
         self._polling: asyncio.Task[None] | None = None
 
     async def read(self, after: int, limit: int) -> list[Record]:
-        """Up to `limit` records above position `after`. Raises LogUnavailable."""
+        """Up to `limit` records, and `LARGEST_READ` bytes, above position `after`. Raises LogUnavailable."""
         records = self._held(after, limit)
         if not records and await self._fetch(after):
             records = self._held(after, limit)
@@ -74,7 +75,11 @@ class Tail:
         if not self._start <= after < self._next:
             return []
         first = bisect_left(self._offsets, after)
-        return [self._decoded(i) for i in range(first, min(first + limit, len(self._kept)))]
+        last, left = first, LARGEST_READ
+        while last < min(first + limit, len(self._kept)) and left > 0:
+            left -= self._sizes[last]
+            last += 1
+        return [self._decoded(i) for i in range(first, last)]
 
     async def _fetch(self, after: int) -> bool:
         """Takes up what follows `after`, waiting for nothing; False when nothing does."""

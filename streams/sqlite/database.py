@@ -55,7 +55,7 @@ def explained(error: sqlite3.Error, path: Path) -> LogError:
     name = getattr(error, "sqlite_errorname", "")
     reason = _OUTSIDE.get(code & 0xFF) if code is not None else None
     if reason is not None:
-        return LogUnavailable(f"{path}: {reason} ({name})")
+        return LogUnavailable(f"{path}: {reason} ({name})", reason)
     return damaged(path, f"{error}{f' ({name})' if name else ''}")
 
 

@@ -6,8 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from schemas.envelope import Envelope, Key
+from schemas.limits import LARGEST_COMMAND
 from streams.finding import by_organization, stands
-from streams.log import TOPICS, Append, LogError, LogUnavailable, Record, Snapshot, Topic, Transaction
+from streams.log import (
+    TOPICS,
+    Append,
+    LogError,
+    LogUnavailable,
+    MessageTooLarge,
+    Record,
+    Snapshot,
+    Topic,
+    Transaction,
+)
 from streams.partitioner import partition_of
 from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
@@ -108,7 +119,11 @@ class SqliteLog:
     async def commit(self, transaction: Transaction) -> list[list[int]]:
         for append in transaction.appends:
             self._require(append.topic, append.partition)
-        return await self._writer.submit(encoded(transaction))
+        ready = encoded(transaction)
+        for append in ready.appends:
+            if append.topic == "commands":
+                _require_sizes(append.rows)
+        return await self._writer.submit(ready)
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
         end = self._require(topic, partition)
@@ -209,6 +224,14 @@ class SqliteLog:
             for waiter, after in self._waiters[stream].items():
                 if after < end and not waiter.done():
                     waiter.set_result(None)
+
+
+def _require_sizes(rows: Sequence[tuple[str, str, str, bytes]]) -> None:
+    """Raises MessageTooLarge. Events follow from commands, and are bounded by them."""
+    size = max((len(row[1]) + len(row[2]) + len(row[3]) for row in rows), default=0)
+    if size > LARGEST_COMMAND:
+        message = f"A message of {size:,} bytes is too large for the topic commands"
+        raise MessageTooLarge(f"{message}, which takes {LARGEST_COMMAND:,}.")
 
 
 def _locked(directory: Path) -> DirectoryLock:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.limits import LARGEST_READ
 from streams.log import LogDamaged, Record, Snapshot, Topic
 from streams.sqlite.database import connect, damaged, explained
 from streams.sqlite.reading import ReadingConnection
@@ -35,17 +36,23 @@ class Reader:
         self._path = path
         self._connection = ReadingConnection(LOG, path)
         self.query = self._connection.query
+        self._query_up_to = self._connection.query_up_to
         self.close = self._connection.close
 
     async def read(self, topic: Topic, partition: int, after: int, end: int, limit: int) -> list[Record]:
-        """Records above `after` up to `end`, which must be there."""
+        """Records above `after` up to `end`, which must be there; bounded by `LARGEST_READ` too."""
         after = max(after, 0)
         last = min(end, after + limit)
+        left = LARGEST_READ
         records: list[Record] = []
-        while after < last:
+        while after < last and left > 0:
             upto = min(last, after + SLICE)
             values = (key_of(partition, after), key_of(partition, upto), SLICE)
-            found = self._decoded(topic, self.query(READ[topic], values))
+            rows = self._query_up_to(READ[topic], values, left)
+            left -= _size(rows)
+            found = self._decoded(topic, rows)
+            if rows and left <= 0:
+                upto = min(upto, after + len(rows))
             if len(found) != upto - after or found[-1].position != upto:
                 there = {record.position for record in found}
                 missing = next(p for p in range(after + 1, upto + 1) if p not in there)
@@ -61,11 +68,14 @@ class Reader:
     ) -> list[Record]:
         """Up to `limit` records about a subject above `after` and up to `end`."""
         after = max(after, 0)
+        left = LARGEST_READ
         records: list[Record] = []
-        while len(records) < limit:
+        while len(records) < limit and left > 0:
             wanted = min(limit - len(records), SLICE)
             values = (subject, key_of(partition, after), key_of(partition, end), wanted)
-            found = self._decoded(topic, self.query(READ_SUBJECT[topic], values))
+            rows = self._query_up_to(READ_SUBJECT[topic], values, left)
+            left -= _size(rows)
+            found = self._decoded(topic, rows)
             records += found
             if len(found) < wanted:
                 break
@@ -93,6 +103,10 @@ class Reader:
             return [decode(topic, row) for row in rows]
         except (ValueError, TypeError):
             raise undecodable(self._path, topic, rows) from None
+
+
+def _size(rows: Sequence[Row]) -> int:
+    return sum(len(row[-1]) for row in rows)
 
 
 def undecodable(path: Path, topic: Topic, rows: Sequence[Row]) -> LogDamaged:

@@ -78,7 +78,7 @@ class Switched(Commanding):
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
         if self.refuse:
-            raise LogUnavailable(self.refuse)
+            raise LogUnavailable(f"/var/lib/signalbox/log.db: {self.refuse} (SQLITE_FULL)", self.refuse)
         await super().submit(envelopes)
 
 

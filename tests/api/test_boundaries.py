@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator, Principal
 from api.ports import Settings
-from tests.api.house import ACME, ADMIN, ORG, House
+from tests.api.house import ACME, ADMIN, ORG, House, spec
 from tests.api.problem import problem
 
 PROJECT = f"{ORG}/projects/shop"
@@ -106,9 +107,9 @@ async def test_head_answers_as_get_without_a_body(signalbox: House) -> None:
 
 
 async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox: House) -> None:
-    signalbox.commands.refuse = "database or disk is full"
+    signalbox.commands.refuse = "the disk is full"
     refused = await signalbox.put(PROJECT)
-    assert "disk is full" in problem(refused, 503, "unavailable")["detail"]
+    assert problem(refused, 503, "unavailable")["detail"] == "The log refuses writes: the disk is full."
     assert int(refused.headers["retry-after"]) > 0
     assert (await signalbox.client.get(f"{ORG}/projects/default")).status_code == 200
     signalbox.commands.refuse = ""
@@ -175,6 +176,102 @@ async def test_metrics_are_for_prometheus(signalbox: House) -> None:
     )
     assert answer.text == "signalbox_up 1\n"
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+async def test_metrics_of_all_organizations_are_not_for_the_callers_of_some(signalbox: House) -> None:
+    answer = await signalbox.client.get("/metrics", headers={"Authorization": f"Bearer {ACME}"})
+    problem(answer, 403, "forbidden")
+    assert "signalbox_up" not in answer.text
+
+
+async def test_the_number_of_query_parameters_is_bounded(signalbox: House) -> None:
+    answer = await signalbox.client.get(f"{ORG}/projects?" + "limit=&" * 9_000)
+    problem(answer, 400, "too-many-parameters")
+
+
+@pytest.mark.parametrize("type_", ["application/json", "application/cloudevents+json"])
+async def test_a_command_larger_than_the_log_takes_is_refused_before_it_is_decoded(
+    signalbox: House, type_: str
+) -> None:
+    end = await signalbox.log.end("commands", 0)
+    path = PROJECT if type_ == "application/json" else f"{ORG}/commands"
+    method = "PUT" if type_ == "application/json" else "POST"
+    answer = await signalbox.client.request(
+        method, path, content=b'{"a": ' + b"[" * 1_000_000, headers={"Content-Type": type_}
+    )
+    assert "1,000,000" in problem(answer, 413, "command-too-large")["detail"]
+    assert await signalbox.log.end("commands", 0) == end
+
+
+async def test_of_a_body_with_very_many_errors_their_number_is_told(signalbox: House) -> None:
+    unknown = {f"k{i}": 0 for i in range(20_000)}
+    said = problem(await signalbox.put(PROJECT, unknown), 422, "invalid-command")
+    assert said["errors"] == [{"pointer": "", "detail": "20,000 errors are not listed"}]
+
+
+async def test_the_names_of_unknown_members_are_cut_in_the_answer(signalbox: House) -> None:
+    unknown = {"k" * 200_000 + str(i): 0 for i in range(4)}
+    answer = await signalbox.put(PROJECT, unknown)
+    problem(answer, 422, "invalid-command")
+    assert len(answer.content) < 4_000
+
+
+async def test_of_a_batch_with_very_many_errors_the_rest_is_not_looked_at(signalbox: House) -> None:
+    event = {"specversion": "1.0", "id": "a", "source": "/t", "type": "io.signalbox.none.v1", "data": {}}
+    wrong = {
+        **event,
+        "type": "io.signalbox.project.command.define.v1",
+        "data": {f"k{i}": 0 for i in range(500)},
+    }
+    answer = await signalbox.client.post(
+        f"{ORG}/commands",
+        content=orjson.dumps([{**wrong, "id": f"a{i}"} for i in range(200)]),
+        headers={"Content-Type": "application/cloudevents-batch+json"},
+    )
+    listed = problem(answer, 422, "invalid-command")["errors"]
+    assert len(listed) == 1_001
+    assert int(listed[-1]["detail"].split()[0].replace(",", "")) < 1_000
+
+
+async def test_pages_end_after_some_bytes_and_go_on_at_the_next(signalbox: House) -> None:
+    """Of resources, of their parts, and of events."""
+    large = {"labels": {}, "annotations": {f"a{i}": "x" * 90_000 for i in range(10)}}
+    for i in range(7):
+        made = await signalbox.command(
+            "api.command.publish", {"name": f"api-{i}", "spec": {**spec(f"/{i}"), **large}}
+        )
+        assert made.status_code == 200, made.text
+    for path in (f"{ORG}/apis", f"{ORG}/events"):
+        found: list[Any] = []
+        pages = 0
+        following: str | None = f"{path}?limit=1000"
+        while following:
+            answer = await signalbox.client.get(following)
+            assert len(answer.content) < 6_000_000
+            page = answer.json()
+            found += page if isinstance(page, list) else page["items"]
+            pages += 1
+            following = answer.links.get("next", {}).get("url")
+        assert pages == 2
+        names = [item["name"] for item in found] if path.endswith("apis") else [e["id"] for e in found]
+        assert len(names) == len(set(names))
+        assert len([name for name in names if path.endswith("events") or name.startswith("api-")]) >= 7
+
+
+async def test_answers_with_a_token_are_not_kept_by_caches(signalbox: House) -> None:
+    made = await signalbox.post(f"{ORG}/gateways", {"name": "edge"})
+    assert made.json()["token"]
+    assert made.headers["cache-control"] == "no-store"
+    pending = await signalbox.client.post(f"{ORG}/gateways", json={"name": "edge-2"})
+    assert pending.json()["token"]
+    assert pending.headers["cache-control"] == "no-store"
+    applied = await signalbox.client.post(
+        f"{ORG}/apply",
+        content=b"apiVersion: signalbox.io/v1\nkind: Gateway\nmetadata:\n  name: edge-3\nspec: {}\n",
+        headers={"Content-Type": "application/yaml"},
+    )
+    assert "token" in applied.text
+    assert applied.headers["cache-control"] == "no-store"
 
 
 async def test_an_announced_huge_body_is_refused_unread(signalbox: House) -> None:

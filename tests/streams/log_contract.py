@@ -6,7 +6,17 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from schemas.envelope import Envelope
-from streams.log import TOPICS, Append, Consumed, Log, Snapshot, Topic, Transaction, WrongExpectedPosition
+from streams.log import (
+    TOPICS,
+    Append,
+    Consumed,
+    Log,
+    MessageTooLarge,
+    Snapshot,
+    Topic,
+    Transaction,
+    WrongExpectedPosition,
+)
 from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import chained, envelope, envelopes
 
@@ -92,6 +102,38 @@ class LogContract:
         some = await log.read("commands", 0, positions[99], 700)
         assert [record.position for record in some] == positions[100:800]
         assert await log.read("commands", 0, positions[-1], 10) == []
+
+    async def test_a_read_ends_after_some_bytes_and_the_next_one_goes_on(self, log: Log):
+        written = [envelope(id=f"large-{i}", data={"text": "x" * 300_000}) for i in range(8)]
+        positions = [await log.append("commands", [each]) for each in written]
+        reads: list[int] = []
+        ids: list[str] = []
+        after = 0
+        while records := await log.read("commands", 0, after, 100):
+            reads.append(len(records))
+            ids += [record.envelope.id for record in records]
+            after = records[-1].position
+        assert max(reads) <= 4
+        assert ids == [each.id for each in written]
+        assert after == positions[-1][0]
+
+    async def test_a_subject_is_read_in_parts_of_some_bytes(self, log: Log):
+        written = [envelope(id=f"large-{i}", subject="s", data={"text": "x" * 300_000}) for i in range(8)]
+        for each in written:
+            await log.append("commands", [each])
+        ids: list[str] = []
+        after = 0
+        while records := await log.read_subject("commands", "s", after=after):
+            assert len(records) <= 4
+            ids += [record.envelope.id for record in records]
+            after = records[-1].position
+        assert ids == [each.id for each in written]
+
+    async def test_a_command_of_more_than_a_megabyte_is_refused(self, log: Log):
+        await log.append("commands", [envelope(data={"text": "x" * 990_000})])
+        with pytest.raises(MessageTooLarge, match="1,000,000"):
+            await log.append("commands", [envelope(data={"text": "x" * 1_000_000})])
+        assert len(await log.read("commands", 0, 0, 10)) == 1
 
     async def test_topics_have_positions_of_their_own(self, log: Log):
         await log.append("commands", envelopes(3))

@@ -23,7 +23,7 @@ def compile_api(
         deployment=deployment,
         context=segments(spec.context),
         hosts=spec.hosts,
-        routes=tuple(_route(i, o, spec, default, upstreams) for i, o in enumerate(spec.operations)),
+        routes=_routes(spec, default, upstreams),
         sandbox_hosts=spec.sandbox_hosts,
         sandbox_arms=_arms(spec.sandbox_backends, upstreams),
     )
@@ -47,15 +47,28 @@ def group_of(context: str) -> str:
     return context.split("/")[1]
 
 
+def _routes(
+    spec: ApiSpec, default: tuple[model.Arm, ...], upstreams: dict[str, Upstream]
+) -> tuple[model.Route, ...]:
+    policies = tuple(_policies(spec.policies, "/policies"))
+    of_api = _over(spec.resilience, None)
+    return tuple(
+        _route(index, operation, spec, default, upstreams, policies, of_api)
+        for index, operation in enumerate(spec.operations)
+    )
+
+
 def _route(
     index: int,
     operation: Operation,
     spec: ApiSpec,
     default: tuple[model.Arm, ...],
     upstreams: dict[str, Upstream],
+    policies: tuple[model.Policy, ...],
+    of_api: Resilience,
 ) -> model.Route:
     pointer = f"/operations/{index}"
-    resilience = _over(spec.resilience, operation.resilience)
+    resilience = _over(spec.resilience, operation.resilience) if operation.resilience else of_api
     return model.Route(
         method=operation.method,
         path=segments(operation.path),
@@ -63,10 +76,7 @@ def _route(
         headers=tuple(
             model.HeaderMatch(h.name, h.value, h.type == "RegularExpression") for h in operation.headers
         ),
-        policies=(
-            *_policies(spec.policies, "/policies"),
-            *_policies(operation.policies, f"{pointer}/policies"),
-        ),
+        policies=(*policies, *_policies(operation.policies, f"{pointer}/policies")),
         timeout_ms=resilience.timeout,
         idle_timeout_ms=resilience.idle_timeout,
         retries=resilience.retries,

@@ -27,7 +27,7 @@ MOST_ENDPOINTS = 1_000
 """Of one upstream."""
 MOST_BACKENDS = 100
 """Of an API or of one operation."""
-MOST_OPERATIONS = 5_000
+MOST_OPERATIONS = 10_000
 MOST_HEADERS = 50
 """Header matches of one operation."""
 MOST_POLICIES = 100

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
 from gateways.compiler import compile_api
 from gateways.entry import Cause, Entry
@@ -18,6 +19,11 @@ from streams.log import MessageTooLarge
 from streams.register_reading import NotInLog, Recent, RegisterReading
 
 KEPT = 1024
+MOST_INLINE = 50
+"""Operations of an API that is compiled on the event loop: some milliseconds."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -69,7 +75,7 @@ class GroupCompiler:
         settings = await self.settings(gateway)
         api = await self._deployed(gateway, cause)
         with _explained(where):
-            findings = self.translators[settings.kind].check(api)
+            findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
         if findings:
             raise CannotCompile(told(findings))
 
@@ -90,7 +96,9 @@ class GroupCompiler:
         settings = await self.settings(gateway)
         apis = [await self._deployed(gateway, cause) for cause in sorted(causes, key=lambda c: c.api)]
         with _explained(where):
-            entries = self.translators[settings.kind].api_entries(settings, group, apis, position)
+            translate = self.translators[settings.kind].api_entries
+            size = max((len(api.routes) for api in apis), default=0)
+            entries = await _computed(size, translate, settings, group, apis, position)
             for entry in entries:
                 self.require_size(entry)
         return entries
@@ -152,9 +160,24 @@ class GroupCompiler:
             except NotInLog as error:
                 raise CannotCompile(str(error)) from error
             with _explained(f"{gateway}: deployment {cause.deployment}"):
-                api = compile_api(organization, cause.api, cause.revision, cause.deployment, spec)
-                self._compiled.keep(key, api)
+                api = await _computed(
+                    len(spec.operations),
+                    compile_api,
+                    *(organization, cause.api, cause.revision, cause.deployment, spec),
+                )
+            self._compiled.keep(key, api)
+            return api
         return self._compiled[key]
+
+
+async def _computed(operations: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of a pure function of so many operations; on a thread when that takes long.
+
+    A thread costs about as much as translating one operation.
+    """
+    if operations <= MOST_INLINE:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ removal after the last one (`cluster_names`).
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 
 from gateways.entry import Cause, Entry, content_version
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, Upstream
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 _KEPT = 20_000
+_keeping = Lock()
+"""Gateway sync of several partitions translates large APIs on threads."""
 _kept: "OrderedDict[tuple[int, GatewaySettings], tuple[DeployedApi, ApiRoutes]]" = OrderedDict()
 
 
@@ -107,9 +110,11 @@ def _translated(
     translated: list[tuple[DeployedApi, ApiRoutes]] = []
     for api in apis:
         key = (id(api), settings)
-        known = _kept.get(key)
+        with _keeping:
+            known = _kept.get(key)
+            if known is not None:
+                _kept.move_to_end(key)
         if known is not None and known[0] is api:
-            _kept.move_to_end(key)
             translated.append(known)
             continue
         if findings := check(api):
@@ -120,7 +125,8 @@ def _translated(
         made = (api, routes_of(settings, api))
         translated.append(made)
         if len(apis) > 1:
-            _kept[key] = made
-            while len(_kept) > _KEPT:
-                _kept.popitem(last=False)
+            with _keeping:
+                _kept[key] = made
+                while len(_kept) > _KEPT:
+                    _kept.popitem(last=False)
     return translated

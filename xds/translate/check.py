@@ -45,8 +45,12 @@ def _findings(api: DeployedApi) -> Iterable[Unsupported]:
         yield Unsupported("/operations", "an API without operations")
     if api.sandbox_hosts:
         yield from (Unsupported("/sandbox_backends", p) for p in _arm_problems(api.sandbox_arms))
+    arm_problems: dict[int, tuple[str, ...]] = {}
     for route in api.routes:
-        for problem in dict.fromkeys(_route_problems(route)):
+        # Operations without backends of their own have the same tuple of arms.
+        if id(route.arms) not in arm_problems:
+            arm_problems[id(route.arms)] = tuple(_arm_problems(route.arms))
+        for problem in dict.fromkeys((*_route_problems(route), *arm_problems[id(route.arms)])):
             yield Unsupported(route.pointer, problem)
         for policy, problem in effects_of(route.policies)[1]:
             yield Unsupported(policy.pointer or route.pointer, problem)
@@ -67,7 +71,6 @@ def _route_problems(route: Route) -> Iterable[str]:
             yield f"the header match: {problem}"
         if problem := regex_problem(header.value) if header.regex else value_problem(header.value):
             yield f"the match of header {header.name}: {problem}"
-    yield from _arm_problems(route.arms)
     yield from resilience_problems(route)
 
 

@@ -68,13 +68,22 @@ def path_match(context: Sequence[Segment], path: Sequence[Segment]) -> dict[str,
     return {"path": base + literal_path(path)}
 
 
+def replaced_path(path: Sequence[Segment]) -> str:
+    """The literal path that replaces all that a route matched; empty when only its context is taken off.
+
+    Envoy replaces the whole of an exact path or of a separated prefix.
+    """
+    below = path[:-1] if path and path[-1].kind == "tail" else path
+    if is_root(path) or any(s.kind != "literal" for s in below):
+        return ""
+    return literal_path(below)
+
+
 def path_rewrite(context: Sequence[Segment], path: Sequence[Segment], base_path: str) -> dict[str, object]:
     """The rewrite field of a route's action: context off, `base_path` in front."""
     base_path = quote(base_path.rstrip("/"), safe=_PCHAR + "/")
-    below = [s for s in path if s.kind != "tail"]
-    if below and not is_root(path) and all(s.kind == "literal" for s in below):
-        # Envoy replaces the whole of an exact path or a separated prefix.
-        return {"prefix_rewrite": base_path + literal_path(below)}
+    if replaced := replaced_path(path):
+        return {"prefix_rewrite": base_path + replaced}
     context_regex = "^" + _regex_quote(literal_path(context))
     # Nothing in front: the slash after the context is kept, or made, so that no path is empty.
     pattern, substitution = (context_regex, base_path) if base_path else (f"{context_regex}/?", "/")

@@ -20,6 +20,12 @@ _NOT_SENT = "connect-failure,refused-stream,reset-before-request"
 _REPEATABLE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"}
 
 
+def resilience_key(route: Route) -> tuple[object, ...]:
+    """The same for routes with the same `resilience_fields`."""
+    repeatable = route.method in _REPEATABLE
+    return (route.timeout_ms, route.idle_timeout_ms, route.retries, route.retry_on, repeatable)
+
+
 def resilience_fields(route: Route) -> dict[str, object]:
     """The fields of a route's action."""
     fields: dict[str, object] = {}

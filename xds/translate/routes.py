@@ -27,12 +27,13 @@ from gateways.model import Arm, DeployedApi, GatewaySettings, Segment
 from xds.encoding import Encoded, any_of, build, encode
 from xds.translate import answers
 from xds.translate.clusters import rewrites_host, upstream_cluster
+from xds.translate.coverage import Coverage
 from xds.translate.headers import header
 from xds.translate.names import CORS_FILTER
-from xds.translate.paths import covers, path_match, path_rewrite, specificity
+from xds.translate.paths import path_match, path_rewrite, replaced_path, specificity
 from xds.translate.policies import effects_of
 from xds.translate.policy import Effects
-from xds.translate.resilience import resilience_fields
+from xds.translate.resilience import resilience_fields, resilience_key
 
 _MILLION = 1_000_000
 _ANYTHING = build(StringMatcher, safe_regex=build(RegexMatcher, regex=".+"))
@@ -62,8 +63,9 @@ def _routes(
     ordered = sorted(operations, key=lambda r: (specificity(r.path), -len(r.headers)))
     effects = [effects_of(route.policies)[0] for route in ordered]
     routes: list[Route] = [answers.probe(settings, api)] if settings.probe_secret else []
+    actions = _Actions(settings, api.context)
     for route, effect in zip(ordered, effects, strict=True):
-        routes += _operation(settings, api, route, effect, revision)
+        routes += _operation(api, route, effect, revision, actions)
     routes += _preflights(settings, api, ordered, effects, revision)
     routes += _wrong_methods(api, ordered, revision)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
@@ -71,16 +73,43 @@ def _routes(
     return tuple(Encoded(encode(route)) for route in routes)
 
 
+Action = tuple[Encoded, RuntimeFractionalPercent | None]
+"""Where a route leads, and which share of the requests that reach it."""
+
+
+class _Actions:
+    """The actions of an API's operations. Most operations share theirs, so each is built and encoded once."""
+
+    def __init__(self, settings: GatewaySettings, context: Sequence[Segment]) -> None:
+        self._settings = settings
+        self._context = context
+        self._known: dict[tuple[object, ...], list[Action]] = {}
+
+    def of(self, route: model.Route) -> list[Action]:
+        # Operations without backends of their own have the same tuple of arms, which is costly to hash.
+        key = (id(route.arms), replaced_path(route.path), *resilience_key(route))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = list(self._built(route))
+        return known
+
+    def _built(self, route: model.Route) -> Iterable[Action]:
+        resilience = resilience_fields(route)
+        for arms, fraction in _by_base_path(route.arms):
+            rewrite = path_rewrite(self._context, route.path, arms[0].base_path)
+            action = build(RouteAction, **_destination(self._settings, arms), **rewrite, **resilience)
+            yield Encoded(encode(action)), fraction
+
+
 def _operation(
-    settings: GatewaySettings,
     api: DeployedApi,
     route: model.Route,
     effects: Effects,
     revision: Sequence[Encoded],
+    actions: _Actions,
 ) -> Iterable[Route]:
     path = path_match(api.context, route.path)
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
-    resilience = resilience_fields(route)
     common = {
         "request_headers_to_add": _added(effects.request_headers),
         "request_headers_to_remove": _removed(effects.request_headers),
@@ -88,13 +117,7 @@ def _operation(
         "response_headers_to_remove": _removed(effects.response_headers),
         "typed_per_filter_config": _filters(effects),
     }
-    for arms, fraction in _by_base_path(route.arms):
-        action = build(
-            RouteAction,
-            **_destination(settings, arms),
-            **path_rewrite(api.context, route.path, arms[0].base_path),
-            **resilience,
-        )
+    for action, fraction in actions.of(route):
         match = build(RouteMatch, **path, headers=headers, runtime_fraction=fraction)
         yield build(Route, match=match, route=action, **common)
 
@@ -178,13 +201,10 @@ def _preflights(
 def _wrong_methods(
     api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[Encoded]
 ) -> Iterable[Route]:
+    coverage = Coverage((route.path, route.method) for route in operations)
     for path in dict.fromkeys(route.path for route in operations):
         match = build(RouteMatch, **path_match(api.context, path))
-        yield answers.not_allowed(match, _methods(operations, path), revision)
-
-
-def _methods(operations: Sequence[model.Route], path: tuple[Segment, ...]) -> set[str]:
-    return {route.method for route in operations if covers(route.path, path)}
+        yield answers.not_allowed(match, coverage.methods(path), revision)
 
 
 @lru_cache(maxsize=64)

@@ -5,6 +5,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from gateways import model
+from gateways.upstream_access import UpstreamAccess
 from schemas.api import ApiSpec, Backend, Operation, Policy, Resilience, Upstream
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5_000
@@ -27,6 +28,15 @@ def compile_api(
         sandbox_hosts=spec.sandbox_hosts,
         sandbox_arms=_arms(spec.sandbox_backends, upstreams),
     )
+
+
+def denied_upstreams(access: UpstreamAccess, api: model.DeployedApi) -> tuple[str, ...]:
+    """What a gateway may not reach of what an API sends requests to, as far as addresses are written down."""
+    arms = [arm for route in api.routes for arm in route.arms if arm.weight > 0]
+    arms += api.sandbox_arms
+    endpoints = dict.fromkeys(e for arm in arms for e in arm.upstream.endpoints if e.weight > 0)
+    problems = (access.problem(endpoint.host, endpoint.port) for endpoint in endpoints)
+    return tuple(dict.fromkeys(problem for problem in problems if problem))
 
 
 def segments(path: str) -> tuple[model.Segment, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateways.upstream_access import EVERYWHERE, UpstreamAccess
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -102,6 +104,7 @@ class GatewaySettings:
     port: int
     revision_header: bool = True
     probe_secret: str = ""
+    access: UpstreamAccess = EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,32 @@
 """Gateways: a named data plane in an environment; any number of nodes (proxies) may serve it."""
 
+from ipaddress import ip_network
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from schemas.aggregate import Aggregate, Route
+from schemas.limits import LONGEST_NETWORK, MOST_NETWORKS, AtMost
 from schemas.message import Command, Event, Name, Value
 
 Digest = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="SHA-256, hexadecimal.")
+]
+
+
+def _network(text: str) -> str:
+    """As it is usually written. Raises ValueError."""
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}: write an address or a network such as 10.0.0.0/8") from error
+
+
+Network = Annotated[
+    str,
+    AtMost(LONGEST_NETWORK),
+    AfterValidator(_network),
+    Field(description="A network of IP addresses, or one address.", examples=["127.0.0.0/8"]),
 ]
 
 
@@ -25,6 +43,11 @@ class GatewayFields(Value):
     port: int = Field(default=8000, ge=1, le=65535)
     revision_header: bool = Field(
         default=True, description="Answer with the API and revision in `x-signalbox-revision`."
+    )
+    allowed_upstreams: Annotated[tuple[Network, ...], AtMost(MOST_NETWORKS)] = Field(
+        default=(),
+        description="Networks that upstreams may be in although gateways do not reach them by default: "
+        "loopback (outside the environment `development`), link-local and metadata addresses, multicast.",
     )
 
 

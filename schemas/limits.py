@@ -43,6 +43,10 @@ LONGEST_LABEL_NAME = 300
 LONGEST_LABEL = 1_000
 LONGEST_ANNOTATION = 100_000
 
+MOST_NETWORKS = 100
+"""Networks that a gateway may reach besides those it reaches by default."""
+LONGEST_NETWORK = 50
+
 MOST_CLAIMS = 20_000
 """Hosts, sandbox hosts included, times gateways of one deployment."""
 MOST_PLACES = 200_000

@@ -13,6 +13,7 @@ from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
 from signalbox.envoy import EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
+from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober, Target
 from signalbox.settings import Settings
@@ -65,6 +66,7 @@ class DataPlane:
             reported=lambda: self.reported(),
             probe_secret=lambda gateway: probe_secret(probe_key, gateway),
             compiled=lambda entries, seconds: self.compiled(entries, seconds),
+            closed=closed_places(settings),
         )
         self._prober = Prober(
             Listener(

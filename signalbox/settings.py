@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateways.upstream_access import Place, place
 from streams.kafka.settings import KafkaSettings
 
 ENGINES = ("embedded", "kafka")
@@ -71,6 +72,8 @@ class Settings:
     health: Address | None = None
     kafka_clients: Path | None = None
     """A file that tells a shell how to reach the Kafka that `up` started."""
+    closed_upstreams: tuple[Place, ...] = ()
+    """What no gateway may send requests to, beside Signalbox's own addresses."""
     first_start: bool = False
     """Role `api` sees to it that there is something to begin with."""
 
@@ -142,6 +145,7 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
         own_signing_key=path("signing_key"),
         own_trusted_keys=path("trusted_keys"),
         health=address(health, "--health") if health else None,
+        closed_upstreams=_places(environment.get("SIGNALBOX_CLOSED_UPSTREAMS", "")),
         first_start=options.get("first_start") is True,
     )
 
@@ -240,6 +244,16 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int,
     if not text.isdecimal() or not least <= int(text) <= most:
         raise SettingsError(f"{name} takes a number from {least} to {most}; {text!r} is not.")
     return int(text)
+
+
+def _places(text: str) -> tuple[Place, ...]:
+    try:
+        return tuple(place(each.strip()) for each in text.split(",")) if text.strip() else ()
+    except ValueError as error:
+        raise SettingsError(
+            "SIGNALBOX_CLOSED_UPSTREAMS takes networks or addresses, each also with a port, such as "
+            f"10.0.0.0/8,10.1.2.3:8080: {error}."
+        ) from error
 
 
 def _yes(environment: Mapping[str, str], name: str) -> bool:

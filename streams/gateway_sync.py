@@ -13,6 +13,7 @@ from time import perf_counter
 
 from gateways.entry import Cause, Entry, content_version
 from gateways.translator import Translator
+from gateways.upstream_access import Place
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
 from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
@@ -53,10 +54,11 @@ async def _at_once() -> None:
 class GatewaySync:
     """The consumer for one partition.
 
-    `current` is the config topic as it stands, `report` takes status messages, `reported` returns when all
-    that it took is on the log, and `compiled` hears how many entries a batch changed and how many seconds it
-    took. What nodes answer comes by `acknowledged` and `refused` where they are connected to this process;
-    else from the status topic (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
+    `closed` is what no gateway may send requests to, `current` the config topic as it stands. `report` takes
+    status messages, `reported` returns when all that it took is on the log, and `compiled` hears how many
+    entries a batch changed and how many seconds it took. What nodes answer comes by `acknowledged` and
+    `refused` where they are connected to this process; else from the status topic
+    (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
     """
 
     log: Log
@@ -67,6 +69,7 @@ class GatewaySync:
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
     partition: int = 0
+    closed: tuple[Place, ...] = ()
     reported: Callable[[], Awaitable[None]] = _at_once
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: ConfigChanges = field(init=False)
@@ -79,7 +82,7 @@ class GatewaySync:
     def __post_init__(self) -> None:
         self._reading = RegisterReading(self.log)
         self.compiler = GroupCompiler(
-            self._reading, self.translators, self.probe_secret, self.config.require_size
+            self._reading, self.translators, self.probe_secret, self.config.require_size, self.closed
         )
         self.changes = ConfigChanges(
             self.config, self.current, self.compiler, self.report, self.reported, self.partition

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from gateways.compiler import compile_api
+from gateways.compiler import compile_api, denied_upstreams
 from gateways.entry import Cause, Entry
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, told
 from gateways.translator import Translator
+from gateways.upstream_access import Place, own_places, upstream_access
 from streams.log import MessageTooLarge
 from streams.register_reading import NotInLog, Recent, RegisterReading
 
@@ -47,6 +48,8 @@ class GroupCompiler:
     translators: Mapping[str, Translator]
     probe_secret: Callable[[str], str]
     require_size: Callable[[Entry], None]
+    closed: tuple[Place, ...] = ()
+    """What no gateway may send requests to, whatever it allows."""
     _compiled: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
 
     async def settings(self, gateway: str) -> GatewaySettings:
@@ -63,6 +66,11 @@ class GroupCompiler:
             port=fields.port,
             revision_header=fields.revision_header,
             probe_secret=self.probe_secret(gateway),
+            access=upstream_access(
+                fields.environment,
+                fields.allowed_upstreams,
+                (*self.closed, *own_places(fields.address, fields.port)),
+            ),
         )
 
     def forget(self, gateway: str, deployment: str) -> None:
@@ -78,6 +86,8 @@ class GroupCompiler:
             findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
         if findings:
             raise CannotCompile(told(findings))
+        if denied := denied_upstreams(settings.access, api):
+            raise CannotCompile("; ".join(denied))
 
     async def listener(self, gateway: str, position: int) -> Sequence[Entry]:
         """What a gateway needs before any API. Raises CannotCompile."""

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateways.upstream_access import Place
 from schemas.status import Status
+from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime, first_line
 from signalbox.tokens import kept_secret, probe_secret
@@ -47,6 +49,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             reporter.durable,
             lambda gateway: probe_secret(probe_key, gateway),
             lambda entries, seconds: runtime.telemetry.compile.record(seconds),
+            closed_places(runtime.settings),
         )
     )
     runtime.tell_trouble(syncing.trouble)
@@ -67,6 +70,7 @@ class Surroundings:
     reported: Callable[[], Awaitable[None]]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
+    closed: tuple[Place, ...]
 
 
 class Syncing:
@@ -134,6 +138,7 @@ class Syncing:
             reported=of.reported,
             probe_secret=of.probe_secret,
             compiled=of.compiled,
+            closed=of.closed,
             partition=partition,
         )
         async for entries in of.config.load(partitions=(partition,), bodies=False):

@@ -4,8 +4,33 @@ from pathlib import Path
 
 import pytest
 
+from gateways.upstream_access import Place
+from signalbox.own_places import closed_places
 from signalbox.settings import SettingsError, from_environment, require_services
 from streams.kafka.settings import KafkaSettings
+
+
+def test_signalboxs_own_addresses_and_what_the_operator_names_are_closed_to_upstreams() -> None:
+    settings = from_environment(
+        {"SIGNALBOX_CLOSED_UPSTREAMS": "10.0.0.0/8, 192.168.0.1:22", "SIGNALBOX_KAFKA": "127.0.0.1:9092"},
+        http="0.0.0.0:8080",
+        xds="10.2.3.4:18000",
+    )
+
+    closed = closed_places(settings)
+
+    assert Place("127.0.0.0/8", 8080) in closed
+    assert Place("::1/128", 8080) in closed
+    assert Place("10.2.3.4/32", 18000) in closed
+    assert Place("127.0.0.0/8", 9092) in closed
+    assert Place("10.0.0.0/8") in closed
+    assert Place("192.168.0.1/32", 22) in closed
+
+
+@pytest.mark.parametrize("text", ["nowhere", "10.0.0.0/99", "10.0.0.1:99999"])
+def test_a_closed_upstream_that_is_no_network_is_said(text: str) -> None:
+    with pytest.raises(SettingsError, match="SIGNALBOX_CLOSED_UPSTREAMS takes"):
+        from_environment({"SIGNALBOX_CLOSED_UPSTREAMS": text})
 
 
 def test_kafka_is_as_the_variables_say() -> None:

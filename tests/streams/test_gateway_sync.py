@@ -11,6 +11,7 @@ import pytest
 from gateways.entry import Entry
 from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
+from gateways.upstream_access import own_places
 from schemas.deployment import StopDeployment
 from schemas.environment import DefineEnvironment
 from schemas.gateway import ChangeGateway, RegisterGateway, RemoveGateway
@@ -31,8 +32,8 @@ EAST = "organizations/acme/gateways/east"
 HOUSE: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),
     DefineProject(organization=ORG, name="shop"),
-    DefineEnvironment(organization=ORG, name="production"),
-    RegisterGateway(organization=ORG, name="east", environment="production", token_digest=TOKEN),
+    DefineEnvironment(organization=ORG, name="development"),
+    RegisterGateway(organization=ORG, name="east", environment="development", token_digest=TOKEN),
 )
 BROKEN = {"name": "api-key-auth"}
 
@@ -96,6 +97,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
                 report=lambda messages: made.reports.extend(messages),
                 probe_secret=lambda gateway: "secret",
                 compiled=lambda entries, seconds: None,
+                closed=own_places("127.0.0.1", 18000),
             )
             made = House(at, sync, store, config)
             async for entries in config.load():
@@ -201,6 +203,31 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
         assert at.facts() == [("d2", "refused")]
         assert at.reports[0].reason.startswith("unsupported: the policy api-key-auth")
         assert at.reports[0].reason.endswith("(/policies/0)")
+        assert at.causes("orders") == [("orders", 1)]
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254", "http://127.0.0.1:18000", "http://0.0.0.0:9000"])
+async def test_an_upstream_that_the_gateway_may_not_reach_is_refused(tmp_path: Path, url: str):
+    async with house(tmp_path) as at:
+        await at.do(*HOUSE, publish(of=spec(url=url)), deploy(), ids=(*"abcd", "p", "d1"))
+        assert at.facts() == [("d1", "refused")]
+        assert "the upstream" in at.reports[0].reason
+        assert at.causes("orders") == []
+
+
+async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
+    async with house(tmp_path) as at:
+        await at.do(
+            *HOUSE,
+            DefineEnvironment(organization=ORG, name="staging"),
+            ChangeGateway(
+                organization=ORG, name="east", environment="staging", allowed_upstreams=("127.0.0.1",)
+            ),
+            publish(),
+            deploy(),
+            ids=(*"abcdef", "p", "d1"),
+        )
+        assert at.facts() == [("d1", "published")]
         assert at.causes("orders") == [("orders", 1)]
 
 
@@ -346,14 +373,14 @@ async def test_a_gateway_that_was_removed_while_nobody_followed_leaves_nothing_b
 async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
-        silent = ChangeGateway(organization=ORG, name="east", environment="production", revision_header=False)
+        silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
         assert (ROUTE, "routes/orders", True) in await at.do(silent)
 
 
 async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
-        silent = ChangeGateway(organization=ORG, name="east", environment="production", revision_header=False)
+        silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
         await at.at.decide(envelope(silent))
     async with house(tmp_path) as again:
         await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))

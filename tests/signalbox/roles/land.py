@@ -109,11 +109,11 @@ async def land(directory: Path, settings: KafkaSettings) -> AsyncIterator[Land]:
         await made.command(
             DefineOrganization(organization=ORG, name=ORG),
             DefineProject(organization=ORG, name="shop"),
-            DefineEnvironment(organization=ORG, name="production"),
+            DefineEnvironment(organization=ORG, name="development"),
             RegisterGateway(
                 organization=ORG,
                 name="east",
-                environment="production",
+                environment="development",
                 port=made.gateway.port,
                 address=made.gateway.host,
                 token_digest=sha256_hex(kept_secret(secrets / "gateway.token", "sbg_").encode()),

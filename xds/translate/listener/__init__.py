@@ -6,22 +6,18 @@ that were percent-encoded are decoded before (`UNESCAPE_AND_FORWARD`): what is r
 what an upstream may make of the path, without a redirect that would lose a body.
 """
 
-from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, HeaderFilter, ResponseFlagFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     AggregatedConfigSource,
     ApiVersion,
     CidrRange,
     ConfigSource,
-    DataSource,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SocketAddress,
-    SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
@@ -33,8 +29,6 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
     HttpFilter,
-    LocalReplyConfig,
-    ResponseMapper,
     ScopedRds,
     ScopedRoutes,
     ScopedRoutesScopeKeyBuilder,
@@ -44,9 +38,11 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from gateways.entry import Entry, content_version
 from gateways.model import GatewaySettings
+from gateways.upstream_access import UpstreamAccess
 from xds.encoding import any_of, build, encode
-from xds.translate.answers import PROBLEM, problem
-from xds.translate.listener.headers import answers_filter, early_mutation, host_filter, several_hosts
+from xds.translate.listener.headers import answers_filter, early_mutation, host_filter
+from xds.translate.listener.local_replies import local_replies
+from xds.translate.listener.upstreams import access_filter
 from xds.translate.names import (
     CODEC_FILTER,
     CORS_FILTER,
@@ -60,34 +56,23 @@ from xds.types import LISTENER
 # An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
 _NOBODY = build(CidrRange, address_prefix="0.0.0.0", prefix_len=32)
 
-# Envoy's own answers, by the response flag it gives them, in words for who called.
-_ANSWERS = (
-    (("NR",), 404, "Not Found", "No API is served here."),
-    (
-        ("UH", "UF", "UC", "UO", "URX", "LR", "UR", "NC", "DF"),
-        503,
-        "Service Unavailable",
-        "The upstream cannot be reached.",
-    ),
-    (("UT", "SI"), 504, "Gateway Timeout", "The upstream did not answer in time."),
-)
-
 
 def listener_entries(settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
     """The gateway's listener: the same whatever APIs there are."""
     name = listener_name(settings.subject)
-    body = _listener(settings.subject, settings.address, settings.port)
+    body = _listener(settings)
     return (Entry(settings.subject, settings.kind, LISTENER, name, content_version(body), position, body),)
 
 
 @lru_cache(maxsize=1024)
-def _listener(gateway: str, address: str, port: int) -> bytes:
-    manager = build(Filter, name="http", typed_config=any_of(_connection_manager(gateway)))
+def _listener(settings: GatewaySettings) -> bytes:
+    manager = build(Filter, name="http", typed_config=any_of(_connection_manager(settings)))
+    address = build(SocketAddress, address=settings.address, port_value=settings.port)
     return encode(
         build(
             Listener,
-            name=listener_name(gateway),
-            address=build(Address, socket_address=build(SocketAddress, address=address, port_value=port)),
+            name=listener_name(settings.subject),
+            address=build(Address, socket_address=address),
             stat_prefix="main",
             per_connection_buffer_limit_bytes=32_768,
             filter_chains=[build(FilterChain, filters=[manager])],
@@ -95,15 +80,15 @@ def _listener(gateway: str, address: str, port: int) -> bytes:
     )
 
 
-def _connection_manager(gateway: str) -> HttpConnectionManager:
+def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
     return build(
         HttpConnectionManager,
         stat_prefix="main",
-        scoped_routes=_scoped_routes(gateway),
+        scoped_routes=_scoped_routes(settings.subject),
         http_filters=[
             host_filter(),
             build(HttpFilter, name=CORS_FILTER, typed_config=any_of(build(Cors))),
-            build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router())),
+            build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router(settings.access))),
         ],
         early_header_mutation_extensions=[early_mutation()],
         normalize_path=True,
@@ -122,14 +107,15 @@ def _connection_manager(gateway: str) -> HttpConnectionManager:
         stream_idle_timeout=timedelta(minutes=5),
         request_headers_timeout=timedelta(seconds=10),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        local_reply_config=build(LocalReplyConfig, mappers=list(_own_answers())),
+        local_reply_config=local_replies(),
     )
 
 
-def _router() -> Router:
+def _router(access: UpstreamAccess) -> Router:
     """The upstream filters hold for all clusters: none of them has any of its own."""
     codec = build(HttpFilter, name=CODEC_FILTER, typed_config=any_of(build(UpstreamCodec)))
-    return build(Router, suppress_envoy_headers=True, upstream_http_filters=[answers_filter(), codec])
+    filters = [access_filter(access), answers_filter(), codec]
+    return build(Router, suppress_envoy_headers=True, upstream_http_filters=filters)
 
 
 def _scoped_routes(gateway: str) -> ScopedRoutes:
@@ -151,23 +137,3 @@ def _scoped_routes(gateway: str) -> ScopedRoutes:
 
 def _ads() -> ConfigSource:
     return build(ConfigSource, ads=build(AggregatedConfigSource), resource_api_version=ApiVersion.V3)
-
-
-def _own_answers() -> Iterable[ResponseMapper]:
-    yield build(
-        ResponseMapper,
-        filter=build(AccessLogFilter, header_filter=build(HeaderFilter, header=several_hosts())),
-        status_code=400,
-        body_format_override=_problem(400, "Bad Request", "The request has more than one Host."),
-    )
-    for flags, status, title, detail in _ANSWERS:
-        yield build(
-            ResponseMapper,
-            filter=build(AccessLogFilter, response_flag_filter=build(ResponseFlagFilter, flags=list(flags))),
-            body_format_override=_problem(status, title, detail),
-        )
-
-
-def _problem(status: int, title: str, detail: str) -> SubstitutionFormatString:
-    text = build(DataSource, inline_string=problem(status, title, detail))
-    return build(SubstitutionFormatString, text_format_source=text, content_type=PROBLEM)

@@ -1,0 +1,115 @@
+"""Which addresses a gateway may send requests to. Pure; addresses are those that connections are made to.
+
+Denied unless a gateway allows them: loopback (outside development), link-local addresses with the cloud
+metadata services, what means "this host", and multicast. Signalbox's own ports are always denied.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+DEVELOPMENT = "development"
+"""The environment whose gateways may reach loopback."""
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+THIS_HOST = ("0.0.0.0/8", "::/128")
+"""Connections to these end at the machine itself."""
+DENIED = (
+    *THIS_HOST,
+    "169.254.0.0/16",  # link-local: the metadata services of most clouds
+    "fe80::/10",
+    "fd00:ec2::/32",  # metadata, AWS
+    "100.100.100.200/32",  # metadata, Alibaba
+    "168.63.129.16/32",  # metadata, Azure
+    "192.0.0.192/32",  # metadata, Oracle
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "ff00::/8",
+    "::ffff:0:0/96",  # IPv4 written as IPv6 would get around the networks above
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A network, or one port of all its addresses. `port` 0 is any."""
+
+    network: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        if not self.port:
+            return self.network
+        return f"[{self.network}]:{self.port}" if ":" in self.network else f"{self.network}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAccess:
+    """`denied` does not hold for what is in `allowed`; `closed` holds for everything."""
+
+    denied: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    closed: tuple[Place, ...] = ()
+
+    def problem(self, host: str, port: int) -> str | None:
+        """Why requests cannot be sent to `host`, if so. A host name is known when it is resolved: None."""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return None
+        if any(p.port in (0, port) and address in ip_network(p.network) for p in self.closed):
+            return f"the upstream {host}:{port} is Signalbox itself, or closed by its operator"
+        if any(address in ip_network(n) for n in self.allowed):
+            return None
+        network = next((n for n in self.denied if address in ip_network(n)), None)
+        if network is None:
+            return None
+        return (
+            f"the upstream address {host} is in {network}, which gateways reach only when the gateway's "
+            "allowed_upstreams has it"
+        )
+
+
+EVERYWHERE = UpstreamAccess()
+"""Nothing is denied."""
+
+
+def upstream_access(
+    environment: str, allowed: Iterable[str] = (), closed: Iterable[Place] = ()
+) -> UpstreamAccess:
+    """For a gateway in `environment` that allows networks, in an installation that closes places."""
+    denied = DENIED if environment == DEVELOPMENT else (*LOOPBACK, *DENIED)
+    return UpstreamAccess(denied, tuple(allowed), tuple(dict.fromkeys(closed)))
+
+
+def own_places(host: str, port: int) -> tuple[Place, ...]:
+    """What reaches a server of this machine that listens on `host:port`; nothing for a host name."""
+    if host == "localhost":
+        host = "127.0.0.1"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ()
+    if not (address.is_loopback or address.is_unspecified):
+        return (Place(str(ip_network(address)), port),)
+    return tuple(Place(network, port) for network in (*LOOPBACK, *THIS_HOST, "::ffff:0:0/96"))
+
+
+def place(text: str) -> Place:
+    """`NETWORK`, `ADDRESS`, or either with `:PORT`; IPv6 with a port in brackets. Raises ValueError."""
+    network, port = text, 0
+    if text.startswith("["):
+        network, _, rest = text[1:].partition("]")
+        if rest:
+            port = _port(rest.removeprefix(":"))
+    elif text.count(":") == 1:
+        network, _, number = text.partition(":")
+        port = _port(number)
+    return Place(str(ip_network(network)), port)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is no port")
+    return int(text)

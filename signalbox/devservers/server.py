@@ -98,7 +98,7 @@ class DevServer(ABC):
 
     def kill(self) -> None:
         """Ends it with SIGKILL, as bad luck would; returns when its own child processes have noticed, too."""
-        if self._child is not None:
+        if self._child is not None and self._child.running:
             self._child.end(signal.SIGKILL, 0)
             if self._lock.take(PREDECESSOR_ENDS_WITHIN):
                 self._lock.release()

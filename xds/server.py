@@ -56,6 +56,10 @@ class _Machine(_Served, Protocol[R_contra]):
 
     def responses(self) -> list[bytes]: ...
 
+    def held_back(self) -> list[tuple[str, float]]: ...
+
+    def release(self, type: str) -> None: ...
+
     def cursor(self, type: str) -> int: ...
 
     def may_take(self, key: Key, version: str) -> bool | None: ...
@@ -237,11 +241,23 @@ class DiscoveryServer:
     async def _read(
         self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event
     ) -> None:
+        def release(type: str) -> None:
+            stream.release(type)
+            wake.set()
+
+        releases: dict[str, asyncio.TimerHandle] = {}
+        later = asyncio.get_running_loop().call_later
         try:
             while (data := await rpc.read(context)) is not None:
                 stream.receive(decode(data, False))
+                for type, seconds in stream.held_back():
+                    if type in releases:
+                        releases[type].cancel()
+                    releases[type] = later(seconds, release, type)
                 wake.set()
         finally:
+            for timer in releases.values():
+                timer.cancel()
             wake.set()
 
     async def _write(

@@ -17,12 +17,21 @@ from xds.store import Gateway, Key
 from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
 from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError, state_response
 
+_FREE_REPEATS = 3
+_SHORTEST_WAIT = 0.1
+_LONGEST_WAIT = 30.0
 _WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
 
 
 def _words(message: str) -> set[str]:
     words = set(_WORD.findall(message))
     return words | {word.rstrip(".:") for word in words}
+
+
+def back_off(fruitless: int) -> float:
+    """Seconds to wait after so many rejections in a row of responses that brought nothing new."""
+    repeated = fruitless - _FREE_REPEATS
+    return min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(repeated - 1, 20)) if repeated > 0 else 0.0
 
 
 class Stream(ABC):
@@ -35,6 +44,7 @@ class Stream(ABC):
         self._began = gateway.seq
         self._caught_up = False
         self._listener_refused: str = ""
+        self._held_back: list[tuple[str, float]] = []
         self._subscriptions: dict[str, Subscription] = {}
         self._sending: list[Subscription] = []
         self._removing: list[Subscription] = []
@@ -57,17 +67,29 @@ class Stream(ABC):
         for subscription in self._sending:
             subscription.poll()
         for subscription in self._sending:
-            if subscription.flight is None:
+            if subscription.flight is None and not subscription.held:
                 frame = self._changes(subscription)
                 if frame is not None:
                     out.append(frame)
         for rank, subscription in enumerate(self._removing):
-            if subscription.leaving and subscription.flight is None:
+            if subscription.leaving and subscription.flight is None and not subscription.held:
                 frame = self._removals(subscription, self._removing[:rank])
                 if frame is not None:
                     out.append(frame)
         self._tell_progress(at_rest=not out)
         return out
+
+    def held_back(self) -> list[tuple[str, float]]:
+        """Types whose next response is held back since the last call, and for how many seconds. The caller
+        releases them after that time."""
+        held, self._held_back = self._held_back, []
+        return held
+
+    def release(self, type: str) -> None:
+        """Lets the next response of a type go."""
+        subscription = self._subscriptions.get(type)
+        if subscription is not None:
+            subscription.held = False
 
     def progress(self) -> Progress:
         """How far the proxy has come, as far as the store goes."""
@@ -192,14 +214,25 @@ class Stream(ABC):
     def _answered(self, subscription: Subscription, flight: Flight, refusal: Refusal | None) -> None:
         subscription.flight = None
         if refusal is None:
+            subscription.fruitless = 0
             changed = subscription.accept(flight)
         else:
+            if not flight.resources:
+                self._hold_back(subscription)
             known = [resource.entry.name for resource in flight.resources]
             reason = redacted(refusal.message, (*known, *flight.removed))
             changed = subscription.reject(flight, _words(refusal.message), reason)
         self._look_everywhere()
         if changed:
             self._gateway.wake()
+
+    def _hold_back(self, subscription: Subscription) -> None:
+        """A rejection of nothing new isolates nothing: whoever repeats it is answered ever more rarely."""
+        subscription.fruitless += 1
+        seconds = back_off(subscription.fruitless)
+        if seconds and not subscription.trials:
+            subscription.held = True
+            self._held_back.append((subscription.type, seconds))
 
 
 class DeltaStream(Stream):

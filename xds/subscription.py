@@ -49,7 +49,8 @@ class Subscription:
     `refused` has by name why the client rejected versions of it. `keeping` are names of which it has what
     was offered up to the change given there, since it rejected what is offered now.
     `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
-    resources that carry deployments and are not subscribed to.
+    resources that carry deployments and are not subscribed to. `fruitless` counts the rejections in a row of
+    responses that brought nothing new; while `held` nothing is sent, until something changes.
     """
 
     gateway: Gateway
@@ -70,6 +71,8 @@ class Subscription:
     proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
     flight: Flight | None = None
+    fruitless: int = 0
+    held: bool = False
     last_nonce: int = 0
     running: dict[str, Ready] | None = None
 
@@ -223,6 +226,7 @@ class Subscription:
                 self._uncover_one(name)
                 withdrawn.append((slot, cursor))
                 continue
+            self.held = False
             if name not in self.pending:
                 offered = slot.offered
                 if offered is not None and self.proofs.get(name) is offered:
@@ -364,6 +368,7 @@ class Subscription:
         """Sends `name` once more, if it was rejected here."""
         if self.refused.pop(name, None) is not None:
             self.facts.try_again(name)
+            self.held = False
             self.send_again(name)
 
     def lacking(self) -> Iterator[Lack]:

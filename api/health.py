@@ -1,5 +1,7 @@
 """Whether the process lives, whether it is ready, and its metrics."""
 
+import re
+
 from starlette.types import ASGIApp
 
 from api.endpoint import Call
@@ -19,6 +21,14 @@ its topics in <a href="/asyncapi.json">/asyncapi.json</a>; whether it is ready s
 """
 
 
+_PATH = re.compile(r"""(?<![\w/:.])/(?:[^\s:;,'"()/]+/)*([^\s:;,'"()/]+)""")
+
+
+def public(reason: str) -> str:
+    """A reason as anybody may read it: of files their names, not where they are."""
+    return _PATH.sub(r"\1", reason)
+
+
 async def live(call: Call) -> ASGIApp:
     return json_answer(200, {"status": "live"})
 
@@ -26,7 +36,7 @@ async def live(call: Call) -> ASGIApp:
 async def ready(call: Call) -> ASGIApp:
     reason = call.services.ready()
     if reason is not None:
-        raise Problem(503, "not-ready", reason, headers={"Retry-After": "1"})
+        raise Problem(503, "not-ready", public(reason), headers={"Retry-After": "1"})
     return json_answer(200, {"status": "ready"})
 
 

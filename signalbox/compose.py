@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from signalbox.data_directory import DataDirectory
@@ -60,8 +62,18 @@ class Signalbox:
 
         store = await asyncio.to_thread(open_read_models, settings.data / READ_MODELS)
         parts.callback(store.close)
-        control_plane = ControlPlane(settings, parts, log, documents, gateways, store)
+        files = {"log": log, "configuration": config, "documents": documents}
+        control_plane = ControlPlane(
+            settings, parts, log, documents, gateways, store, partial(_refusing, files)
+        )
         await control_plane.start()
         self.sample_deployed = control_plane.sample_deployed
         await gateways.load_translators()
         directory.sound = lambda: not parts.failed.done()
+
+
+def _refusing(files: Mapping[str, SqliteLog | SqliteConfigTopic | SqliteDocuments]) -> str | None:
+    """Which of the files refuses writes at the moment, and why."""
+    return next(
+        (f"the {name} refuses writes: {of.refusing}" for name, of in files.items() if of.refusing), None
+    )

@@ -1,6 +1,6 @@
 """What callers need of us: commands decided, read models kept, and HTTP to ask both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -68,7 +68,9 @@ class ControlPlane:
         documents: DocumentStore,
         gateways: DataPlane,
         store: Store,
+        refusing: Callable[[], str | None],
     ) -> None:
+        """`refusing` answers why what callers send cannot be kept at the moment, if so."""
         self._settings = settings
         self._parts = parts
         self._log = log
@@ -83,6 +85,7 @@ class ControlPlane:
         self._commanding = Commanding(log)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
+        self._refusing = refusing
         self._not_ready: str | None = "starting"
         self.sample_deployed = False
 
@@ -197,4 +200,4 @@ class ControlPlane:
         """Why this process is not ready."""
         if self._parts.failed.done():
             return "a part of it has ended; its log says why"
-        return self._not_ready or self._runner.trouble or None
+        return self._not_ready or self._refusing() or self._runner.trouble or self._gateways.trouble()

@@ -41,6 +41,7 @@ class DataPlane:
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.reported: Callable[[], Awaitable[None]] = _never
         self.compiled: Callable[[int, float], None] = _unmeasured
+        self._envoy: EnvoySupervisor | None = None
         # Of each API the deployment that was probed last, and on which connection.
         self._probed: dict[str, tuple[str, str]] = {}
         self._proved: dict[str, str] = {}  # of each API the deployment that was proved to serve last
@@ -106,6 +107,17 @@ class DataPlane:
             )
             await envoy.start()
             self._parts.push_async_callback(envoy.stop)
+            self._envoy = envoy
+
+    def trouble(self) -> str | None:
+        """Why the gateway here does not serve, when that is known."""
+        if self._envoy is None:
+            return None
+        status = self._envoy.status
+        if status.state != "running":
+            return f"the gateway's Envoy does not run: {status.reason}"
+        rejected = self.delivery.listener_refused(LOCAL_GATEWAY, NODE)
+        return f"the gateway's Envoy rejected its listener: {rejected}" if rejected else None
 
     def begin(self) -> None:
         """Takes the proxies' answers, and follows the events."""

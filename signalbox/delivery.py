@@ -135,6 +135,12 @@ class Delivery:
         connections = self.proxies.get((gateway, node))
         return next(reversed(connections)).id if connections else ""
 
+    def listener_refused(self, gateway: str, node: str) -> str:
+        """Why the node rejected its listener; empty when it did not, or is not connected."""
+        connections = self.proxies.get((gateway, node))
+        progress = connections[next(reversed(connections))] if connections else None
+        return progress.listener_refused if progress else ""
+
     def _is_newest(self, connection: Connection) -> bool:
         return self.connection(connection.gateway, connection.node) == connection.id
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
 from signalbox.delivery import serving
-from signalbox.envoy import EnvoySupervisor
+from signalbox.envoy import EnvoyStatus, EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober
@@ -51,6 +51,10 @@ def node_from(environment: Mapping[str, str], settings: Settings) -> Node:
     )
 
 
+def _trouble(envoy: EnvoyStatus) -> str | None:
+    return None if envoy.state == "running" else f"the gateway's Envoy does not run: {envoy.reason}"
+
+
 async def start(runtime: Runtime, parts: Parts) -> None:
     """Returns when Envoy runs and what it takes is probed.
 
@@ -77,6 +81,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     # It serves what it has and what the xDS servers have, whether or not Kafka is there.
     await envoy.start()
     parts.push_async_callback(envoy.stop)
+    runtime.tell_trouble(lambda: _trouble(envoy.status))
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
     config = parts.closed_at_stop(

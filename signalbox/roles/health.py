@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.health import PROMETHEUS
+from api.health import PROMETHEUS, public
 from api.problems import Problem, not_found
 from api.responses import Answer, json_answer
 
@@ -34,7 +34,7 @@ class HealthApp:
         if path == "/metrics" and self._metrics is not None:
             return Answer(200, self._metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
         if trouble is not None:
-            return Problem(503, "not-ready", trouble, headers={"Retry-After": "1"}).answer()
+            return Problem(503, "not-ready", public(trouble), headers={"Retry-After": "1"}).answer()
         return not_found("such page; there are /healthz/live, /healthz/ready and /metrics").answer()
 
 

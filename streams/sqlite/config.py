@@ -113,6 +113,11 @@ class SqliteConfigTopic:
         make_directory(directory)
         return cls(await asyncio.to_thread(prepare, CONFIG, directory))
 
+    @property
+    def refusing(self) -> str:
+        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        return self._writer.refusing
+
     async def put(self, entries: Sequence[Entry]) -> None:
         if entries:
             await self._writer.submit(tuple(entries))

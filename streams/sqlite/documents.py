@@ -66,6 +66,11 @@ class SqliteDocuments:
         make_directory(directory)
         return cls(await asyncio.to_thread(prepare, DOCUMENTS, directory))
 
+    @property
+    def refusing(self) -> str:
+        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        return self._writer.refusing
+
     async def put(self, content: bytes, media_type: str) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
         if self._reading.query(_HAS, (sha256,)):

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 1024
 IDLE_SECONDS = 0.2
 """After this long without work, the journal is written back, so that no caller waits for it."""
+RETRY_SECONDS = 1.0
+"""While writes are refused and nobody asks for any, one is tried this often: to know when they are not."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -74,7 +76,8 @@ class GroupCommit(Generic[Request, Result]):
         self._db: sqlite3.Connection | None = self._connected()
         self._closed = False
         self._journaled = True
-        self._refusing = False
+        self.refusing = ""
+        """Why writes are refused at the moment, without a file's name; empty when they are not."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.transactions = 0
         """How many transactions were committed."""
@@ -126,10 +129,9 @@ class GroupCommit(Generic[Request, Result]):
         """All requests that wait, at least one while more may come; and whether more may come."""
         batch: list[_Waiting[Request, Result]] = []
         try:
-            waiting = self._queue.get(timeout=IDLE_SECONDS if self._journaled else None)
+            waiting = self._queue.get(timeout=IDLE_SECONDS) if self._journaled else self._queue.get_nowait()
         except Empty:
-            self._write_back()
-            waiting = self._queue.get()
+            waiting = self._idle()
         while waiting is not None:
             batch.append(waiting)
             if len(batch) == MAX_BATCH:
@@ -139,6 +141,36 @@ class GroupCommit(Generic[Request, Result]):
             except Empty:
                 return batch, True
         return batch, False
+
+    def _idle(self) -> _Waiting[Request, Result] | None:
+        """The next request. Meanwhile the journal is written back; while writes are refused, one is tried."""
+        if self._journaled:
+            self._write_back()
+        while self.refusing:
+            try:
+                return self._queue.get(timeout=RETRY_SECONDS)
+            except Empty:
+                self._retry()
+        return self._queue.get()
+
+    def _retry(self) -> None:
+        try:
+            if self._db is None:
+                self._db = self._connected()
+            self._db.execute("BEGIN IMMEDIATE")
+            # As it is already: SQLite writes the page all the same.
+            self._db.execute(f"PRAGMA user_version={self._kind.version}")
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, LogError) as error:
+            self._disconnect()
+            logger.debug("still refusing to write: %s", error)
+        else:
+            self._accept()
+
+    def _accept(self) -> None:
+        if self.refusing:
+            self.refusing = ""
+            logger.info("writing again: %s", self._path)
 
     def _process(self, batch: Sequence[_Waiting[Request, Result]]) -> None:
         unit = self._new_unit()
@@ -153,9 +185,10 @@ class GroupCommit(Generic[Request, Result]):
             if done:
                 self._commit(unit)
         except LogError as error:
-            if not self._refusing:
+            if not self.refusing:
                 logger.error("refusing to write: %s", error)
-            self._refusing = True
+            reason = error.reason if isinstance(error, LogUnavailable) else "its file is damaged"
+            self.refusing = reason or "the file cannot be written"
             # Those refused too: they were measured against what did not happen.
             failed = [(waiting, type(error)(*error.args)) for waiting in batch]
             done = []
@@ -188,9 +221,7 @@ class GroupCommit(Generic[Request, Result]):
         self.transactions += 1
         self.committed_in(perf_counter() - began)
         self._journaled = True
-        if self._refusing:
-            self._refusing = False
-            logger.info("writing again: %s", self._path)
+        self._accept()
         unit.committed()
 
     def _write_back(self) -> None:

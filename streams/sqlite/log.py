@@ -92,6 +92,11 @@ class SqliteLog:
         """How many transactions were committed to disk since it was opened."""
         return self._writer.transactions
 
+    @property
+    def refusing(self) -> str:
+        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        return self._writer.refusing
+
     def measure(self, committed_in: Callable[[float], None]) -> None:
         """Has `committed_in` told, on the writer's thread, how many seconds each commit takes."""
         self._writer.committed_in = committed_in

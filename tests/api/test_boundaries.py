@@ -170,6 +170,14 @@ async def test_readiness_says_why_not(signalbox: House) -> None:
     assert (await signalbox.client.get("/healthz/live")).status_code == 200
 
 
+async def test_readiness_names_files_without_their_directories(signalbox: House) -> None:
+    signalbox.reasons.append(
+        "the index /var/lib/signalbox/index.db cannot be used: see http://a/b, events/0."
+    )
+    said = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
+    assert said["detail"] == "the index index.db cannot be used: see http://a/b, events/0."
+
+
 async def test_metrics_are_for_prometheus(signalbox: House) -> None:
     answer = await signalbox.client.get(
         "/metrics", headers={"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}

@@ -4,15 +4,17 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from bench.calls import ORGANIZATION, Calls, Reply, specification
+from bench.calls import ORGANIZATION, Calls, Reply, specification, until
 from bench.connection import Connection
 from bench.house import ROOT, House, definition
 from schemas.envelope import Envelope
@@ -50,6 +52,29 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_another(
     assert f"--{what} HOST:PORT" in sentence
     assert "Traceback" not in done.stderr
     assert house.envoy() == 0, "no Envoy is left behind"
+
+
+def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(envoy: Path, house: House):
+    house.up()
+    calls = house.calls()
+    with socket.socket() as taking:
+        taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def taken() -> bool:
+            if pid := house.envoy():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with suppress(OSError):
+                taking.bind(("127.0.0.1", house.gateway))
+                taking.listen()
+                return True
+            return False
+
+        until(taken, "the port is ours")
+        until(lambda: calls.send("GET", "/healthz/ready").status == 503, "not ready")
+        until(lambda: "is taken" in calls.send("GET", "/healthz/ready").json["detail"], "the reason is told")
+        assert f"port {house.gateway}" in calls.send("GET", "/healthz/ready").json["detail"]
+    until(lambda: calls.send("GET", "/healthz/ready").status == 200, "ready again")
 
 
 def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: House):
@@ -235,10 +260,13 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_take
     assert calls.send("GET", "/healthz/live").status == 200
     assert house.through("/orders/items")[1] == "orders@1"
     assert calls.ask("PUT", "/projects/late", {}, prefer="wait=60").status == 503
+    ready = calls.send("GET", "/healthz/ready")
+    assert (ready.status, ready.json["detail"]) == (503, "the log refuses writes: the disk is full")
 
     filler.unlink()
 
     assert calls.ask("PUT", "/projects/late", {}, prefer="wait=60").status == 201
+    assert calls.send("GET", "/healthz/ready").status == 200
     calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
     assert calls.settled(calls.deploy("orders"))["state"] == "serving"
     house.answered("/orders/items", "orders@2")

@@ -96,7 +96,9 @@ def test_a_node_that_connects_has_acknowledged_nothing_until_it_progresses():
     progress = Progress(9, (Lack("d1", 4, "no"), Lack("d2", 5)), "port taken")
     delivery.progressed(FIRST, progress)
     delivery.progressed(FIRST, progress)
+    assert delivery.listener_refused(FIRST.gateway, FIRST.node) == "port taken"
     delivery.disconnected(FIRST)
+    assert delivery.listener_refused(FIRST.gateway, FIRST.node) == ""
     told = [(m.connected, m.connection, m.acknowledged, m.listener_refused) for m in heard.nodes()]
     assert told == [(True, "first", None, ""), (True, "first", 9, "port taken"), (False, "first", None, "")]
     exceptions = [(e.deployment, e.state, e.reason) for e in heard.nodes()[1].exceptions]

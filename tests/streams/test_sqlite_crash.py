@@ -16,6 +16,7 @@ from streams.log import LogDamaged, LogUnavailable
 from streams.sqlite import SqliteLog
 from streams.sqlite.check import check
 from tests.streams.envelopes import envelopes
+from tests.streams.faust.hosts import until
 
 WRITER = """
 import asyncio, os, sys
@@ -227,7 +228,9 @@ async def test_a_full_disk_is_named_and_the_log_goes_on_once_there_is_room(small
             acknowledged += 1
     assert await log.end("commands", 0) == acknowledged
     assert len(await log.read("commands", 0, 0, 100_000)) == acknowledged
+    assert log.refusing == "the disk is full"
     filler.unlink()
+    await until(lambda: not log.refusing)  # nobody writes: it finds out by itself
     assert await log.append("commands", envelopes(1)) == [acknowledged + 1]
     await log.close()
     assert check(small_disk / "data") == []

@@ -46,10 +46,13 @@ class Integrity:
         self.refused: Counter[str] = Counter()
 
     def mac(self, topic: str, partition: int, *parts: bytes) -> bytes:
-        """The MAC of a message on a partition, over `parts`: their order and borders count."""
+        """The MAC of a message on a partition, over `parts`: their order and borders count.
+
+        In hexadecimal digits, since clients take headers for text.
+        """
         sizes = struct.pack(f">{len(parts) + 1}Q", partition, *map(len, parts))
         text = b"".join([topic.encode(), b"\0", sizes, *parts])
-        return hmac.digest(self._key, text, "sha256")[:MAC_BYTES]
+        return hmac.digest(self._key, text, "sha256")[:MAC_BYTES].hex().encode()
 
     def genuine(self, topic: str, partition: int, offset: int, mac: bytes | None, *parts: bytes) -> bool:
         """Whether we wrote the message at `offset`."""

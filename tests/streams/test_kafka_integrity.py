@@ -1,6 +1,7 @@
 """What Signalbox itself has written on Kafka is known by its MAC; what others forge counts for nothing."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ Headers = list[tuple[str, bytes]]
 def test_a_mac_is_of_one_partition_and_of_its_parts_in_order(other: tuple[str, int, bytes, bytes]) -> None:
     integrity = Integrity(KEY)
     mac = integrity.mac("config", 0, b"a", b"b")
+    assert re.fullmatch("[0-9a-f]{32}", mac.decode("ascii"))
     assert integrity.genuine("config", 0, 7, mac, b"a", b"b")
     topic, partition, *parts = other
     assert not integrity.genuine(topic, partition, 7, mac, *parts)

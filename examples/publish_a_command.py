@@ -8,6 +8,8 @@ The argument is where the API's requests go. The API answers at http://127.0.0.1
 """
 
 import asyncio
+import hashlib
+import hmac
 import os
 import sys
 import uuid
@@ -33,9 +35,17 @@ if mechanism := os.environ.get("SIGNALBOX_KAFKA_MECHANISM"):
 
 
 def command(verb: str, **data: object) -> CloudEvent:
-    attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/shop", "authorization": TOKEN}
+    attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/shop"}
     attributes |= {"type": f"io.signalbox.{verb}.v1", "partitionkey": ORGANIZATION}
     return CloudEvent(attributes, {"organization": ORGANIZATION, **data})
+
+
+def authorization(event: CloudEvent, body: bytes) -> bytes:
+    """Binds the token to this command: whoever reads it on the topic can give no other one."""
+    token, _, secret = TOKEN.partition("~")
+    said = (ORGANIZATION, event.get_id(), event.get_type(), event.get_subject() or "")
+    text = "\n".join(("signalbox-command-v1", *said, hashlib.sha256(body).hexdigest()))
+    return f"{token}~{hmac.new(secret.encode(), text.encode(), 'sha256').hexdigest()}".encode()
 
 
 async def main(upstream: str) -> None:
@@ -56,7 +66,7 @@ async def main(upstream: str) -> None:
             command("deployment.command.start", api="orders", gateway="local"),
         ):
             sent = to_binary_event(event)
-            headers = list(sent.headers.items())
+            headers = [*sent.headers.items(), ("ce_authorization", authorization(event, sent.value))]
             key = ORGANIZATION.encode()
             await producer.send_and_wait(f"{PREFIX}.commands", sent.value, key, headers=headers)
             outcome, message = await outcome_of(event.get_id(), outcomes)

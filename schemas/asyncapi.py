@@ -54,7 +54,8 @@ TOPICS: Mapping[str, Topic] = {
         Command,
         required=("id", "source", "type"),
         extensions={
-            "authorization": "A signed token that says who may give the command. It is stored in no event."
+            "authorization": "A signed token that says who may give the command, and a proof that binds it "
+            "to this command: JWT~PROOF. It is stored in no event."
         },
         key="The organization. Needed, unless `ce_partitionkey` says it.",
         groups=("decider",),

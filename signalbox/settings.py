@@ -99,6 +99,11 @@ class Settings:
         return self.secrets_directory / "integrity.key"
 
     @property
+    def token_key(self) -> Path:
+        """What the secrets of tokens for commands follow from; made when missing."""
+        return self.secrets_directory / "tokens.key"
+
+    @property
     def signing_key(self) -> Path:
         """The private key that signs the commands of HTTP callers; made when missing."""
         return self.own_signing_key or self.secrets_directory / "signing.jwk"

@@ -216,7 +216,7 @@ def _message(record: Record, signing: Authority | None) -> tuple[bytes, bytes, l
     envelope = record.envelope
     value, headers = encode(envelope)
     if signing is not None and record.topic == "commands":
-        headers.append((AUTHORIZATION, signing.sign(envelope).encode()))
+        headers.append((AUTHORIZATION, signing.sign(envelope, value).encode()))
     return envelope.partitionkey.encode(), value, headers
 
 

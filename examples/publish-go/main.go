@@ -8,9 +8,13 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +30,8 @@ var (
 	organization = setting("SIGNALBOX_ORG", "default")
 	token        = os.Getenv("SIGNALBOX_COMMAND_TOKEN")
 )
+
+const defineProjectType = "io.signalbox.project.command.define.v1"
 
 func main() {
 	if len(os.Args) != 2 {
@@ -102,14 +108,25 @@ func command(id, project string) (*kgo.Record, error) {
 	for name, value := range map[string]string{
 		"ce_specversion":   "1.0",
 		"ce_id":            id,
-		"ce_type":          "io.signalbox.project.command.define.v1",
+		"ce_type":          defineProjectType,
 		"ce_source":        "/billing",
-		"ce_authorization": token,
+		"ce_authorization": authorization(id, defineProjectType, data),
 		"content-type":     "application/json",
 	} {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
 	return record, nil
+}
+
+// authorization binds the token to this command: whoever reads it on the topic can give no other one.
+func authorization(id, commandType string, data []byte) string {
+	jwt, secret, _ := strings.Cut(token, "~")
+	body := sha256.Sum256(data)
+	// The empty line is the subject, which this command has none of.
+	text := []string{"signalbox-command-v1", organization, id, commandType, "", hex.EncodeToString(body[:])}
+	proof := hmac.New(sha256.New, []byte(secret))
+	proof.Write([]byte(strings.Join(text, "\n")))
+	return jwt + "~" + hex.EncodeToString(proof.Sum(nil))
 }
 
 func report(ctx context.Context, outcomes *kgo.Client, id string) (bool, error) {

@@ -1,8 +1,12 @@
 import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
 import java.time.Duration;
+import java.util.HexFormat;
 import java.util.Map;
 import java.util.Properties;
 import java.util.UUID;
+import javax.crypto.Mac;
+import javax.crypto.spec.SecretKeySpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -26,6 +30,7 @@ public final class PublishCommand {
     private static final String KAFKA = setting("SIGNALBOX_KAFKA", "127.0.0.1:9092");
     private static final String PREFIX = setting("SIGNALBOX_KAFKA_PREFIX", "signalbox");
     private static final String ORGANIZATION = setting("SIGNALBOX_ORG", "default");
+    private static final String TYPE = "io.signalbox.project.command.define.v1";
     private static final Duration PATIENCE = Duration.ofSeconds(30);
 
     public static void main(String[] arguments) throws Exception {
@@ -46,18 +51,30 @@ public final class PublishCommand {
         }
     }
 
-    private static ProducerRecord<String, String> command(String id, String project) {
+    private static ProducerRecord<String, String> command(String id, String project) throws Exception {
         var data = "{\"organization\": \"%s\", \"name\": \"%s\"}".formatted(ORGANIZATION, project);
         var record = new ProducerRecord<>(PREFIX + ".commands", ORGANIZATION, data);
         Map.of(
                 "ce_specversion", "1.0",
                 "ce_id", id,
-                "ce_type", "io.signalbox.project.command.define.v1",
+                "ce_type", TYPE,
                 "ce_source", "/billing",
-                "ce_authorization", setting("SIGNALBOX_COMMAND_TOKEN", ""),
+                "ce_authorization", authorization(id, TYPE, data),
                 "content-type", "application/json")
             .forEach((name, value) -> record.headers().add(name, value.getBytes(StandardCharsets.UTF_8)));
         return record;
+    }
+
+    /** Binds the token to this command: whoever reads it on the topic can give no other one. */
+    private static String authorization(String id, String type, String data) throws Exception {
+        var token = setting("SIGNALBOX_COMMAND_TOKEN", "").split("~", 2);
+        var secret = token.length == 2 && !token[1].isEmpty() ? token[1] : "none";
+        var body = MessageDigest.getInstance("SHA-256").digest(data.getBytes(StandardCharsets.UTF_8));
+        var subject = ""; // the attribute subject, which this command has none of
+        var text = String.join("\n", "signalbox-command-v1", ORGANIZATION, id, type, subject, HexFormat.of().formatHex(body));
+        var proof = Mac.getInstance("HmacSHA256");
+        proof.init(new SecretKeySpec(secret.getBytes(StandardCharsets.UTF_8), "HmacSHA256"));
+        return token[0] + "~" + HexFormat.of().formatHex(proof.doFinal(text.getBytes(StandardCharsets.UTF_8)));
     }
 
     private static void goToEnd(KafkaConsumer<byte[], byte[]> consumer, String topic) {

@@ -29,14 +29,29 @@ END
     connection+=(-F "$config")
 fi
 
+type=io.signalbox.project.command.define.v1
+data=$(printf '{"organization": "%s", "name": "%s"}' "$organization" "$project")
+
+# Binds the token to this command: whoever reads it on the topic can give no other one. The empty string is
+# the attribute subject, which this command has none of. Perl, because openssl would show the secret in its
+# arguments.
+authorization=$(
+    printf '%s' "$data" |
+        ORGANIZATION=$organization ID=$id TYPE=$type perl -MDigest::SHA=sha256_hex,hmac_sha256_hex -0777 -ne '
+            my ($jwt, $secret) = split /~/, $ENV{SIGNALBOX_COMMAND_TOKEN} // "";
+            my @text = ("signalbox-command-v1", @ENV{qw(ORGANIZATION ID TYPE)}, "", sha256_hex($_));
+            print $jwt // "", "~", hmac_sha256_hex(join("\n", @text), $secret // "");
+        '
+)
+
 since=$((($(date +%s) - 60) * 1000)) # a minute earlier: clocks differ
 
 # kcat's own partitioner is another one than Kafka's, so Kafka's is named.
-printf '{"organization": "%s", "name": "%s"}' "$organization" "$project" |
+printf '%s' "$data" |
     kcat -P "${connection[@]}" -t "$prefix.commands" -k "$organization" \
         -X partitioner=murmur2_random -X acks=all \
-        -H ce_specversion=1.0 -H "ce_id=$id" -H ce_type=io.signalbox.project.command.define.v1 \
-        -H ce_source=/billing -H "ce_authorization=${SIGNALBOX_COMMAND_TOKEN:-}" \
+        -H ce_specversion=1.0 -H "ce_id=$id" -H "ce_type=$type" \
+        -H ce_source=/billing -H "ce_authorization=$authorization" \
         -H content-type=application/json
 
 for _ in $(seq 30); do

@@ -5,7 +5,7 @@
 //     node publish.mjs shop
 //
 // Exits with 0 when the command was accepted, with 1 when it was rejected or no outcome came in time.
-import { randomUUID } from 'node:crypto'
+import { createHash, createHmac, randomUUID } from 'node:crypto'
 import kafkajs from 'kafkajs'
 
 const { Kafka, Partitioners, logLevel } = kafkajs
@@ -55,18 +55,29 @@ async function defineProject(project) {
 }
 
 function command(id, project) {
+  const type = 'io.signalbox.project.command.define.v1'
+  const value = JSON.stringify({ organization, name: project })
   return {
     key: organization,
-    value: JSON.stringify({ organization, name: project }),
+    value,
     headers: {
       ce_specversion: '1.0',
       ce_id: id,
-      ce_type: 'io.signalbox.project.command.define.v1',
+      ce_type: type,
       ce_source: '/billing',
-      ce_authorization: token,
+      ce_authorization: authorization(id, type, value),
       'content-type': 'application/json',
     },
   }
+}
+
+// Binds the token to this command: whoever reads it on the topic can give no other one.
+function authorization(id, type, value) {
+  const [jwt, secret = ''] = token.split('~')
+  const body = createHash('sha256').update(value).digest('hex')
+  const subject = '' // the attribute subject, which this command has none of
+  const text = ['signalbox-command-v1', organization, id, type, subject, body].join('\n')
+  return `${jwt}~${createHmac('sha256', secret).update(text).digest('hex')}`
 }
 
 function outcomeOf(id, consumer, begin) {

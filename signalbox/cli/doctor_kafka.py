@@ -215,6 +215,7 @@ def keys(settings: Settings) -> Iterator[Check]:
     for what, file in (
         ("administrator's token", settings.admin_token),
         ("signing key", settings.signing_key),
+        ("tokens' key", settings.token_key),
     ):
         if not file.exists():
             yield Check(what, "note", f"{file} does not exist", "role api makes it at its first start")

@@ -75,7 +75,7 @@ async def _migrate(settings: "Settings") -> "Proof":
         documents = await SqliteDocuments.open(directory)
         parts.push_async_callback(documents.close)
         settings.secrets_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        authority = open_authority(settings.signing_key, settings.trusted_keys)
+        authority = open_authority(settings.signing_key, settings.trusted_keys, settings.token_key)
         index = parts.enter_context(tempfile.TemporaryDirectory(prefix="signalbox-"))
         target_log = await KafkaLog.open(settings.kafka, Path(index), integrity_key=settings.integrity_key)
         parts.push_async_callback(target_log.close)

@@ -1,6 +1,7 @@
 """`signalbox token`: who may give commands over Kafka."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from time import time
 
@@ -13,6 +14,7 @@ from signalbox.cli.tables import table
 from signalbox.settings import Settings, SettingsError, from_environment
 from streams.kafka import keys
 from streams.kafka.authority import issued, open_authority
+from streams.kafka.binding import SEPARATOR, with_secret
 from streams.kafka.keys import KeyFileError, SpeaksFor, TrustedKey
 
 EVERYWHERE = "*"
@@ -35,16 +37,18 @@ _organizations = click.option(
 def token() -> None:
     """Let services publish commands on Kafka themselves.
 
-    A service sends the token with every command, in the CloudEvents attribute `authorization` (the
-    Kafka header `ce_authorization`). It needs the token of one of two kinds of issuer:
+    A token is printed as JWT~SECRET. With every command a service sends the JWT and a proof that it made with
+    the secret (docs/publishing-commands.md), in the CloudEvents attribute `authorization` (the Kafka header
+    `ce_authorization`): what others read there is good for that command alone. Two kinds of issuers make
+    tokens:
 
     \b
     Signalbox itself:  signalbox token create --organization acme --subject billing
     your own:          signalbox token key --issuer acme-identity --out acme.jwk > acme.public.jwk
                        signalbox token trust acme.public.jwk --organization acme
 
-    The keys are in the data directory (signing.jwk, trusted.jwks), or where SIGNALBOX_SIGNING_KEY and
-    SIGNALBOX_TRUSTED_KEYS say. A running Signalbox takes a change within seconds.
+    The keys are in the directory of secrets (signing.jwk, trusted.jwks, tokens.key), or where
+    SIGNALBOX_SIGNING_KEY and SIGNALBOX_TRUSTED_KEYS say. A running Signalbox takes a change within seconds.
     """
 
 
@@ -73,12 +77,32 @@ def create(
     settings = _settings(data)
     try:
         if key_file is None:
-            open_authority(settings.signing_key, settings.trusted_keys)
+            open_authority(settings.signing_key, settings.trusted_keys, settings.token_key)
         key = keys.signing_key(key_file or settings.signing_key)
+        token_key = keys.kept_text(settings.token_key)
     except KeyFileError as error:
         raise Failure(str(error)) from error
-    click.echo(issued(key, subject=subject, organizations=named, now=time(), seconds=seconds))
+    made = issued(key, subject=subject, organizations=named, now=time(), seconds=seconds)
+    click.echo(with_secret(token_key, made))
     note(f"for {subject} in {_where(named)}; expires in {expires}")
+    return 0
+
+
+@token.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@_data
+def bind(file: Path, data: str | None) -> int:
+    """Print the token of another issuer with a secret, as JWT~SECRET.
+
+    FILE holds the JWT; '-' is standard input.
+    """
+    made = _content(file).decode(errors="replace").strip()
+    if made.count(".") != 2 or SEPARATOR in made:
+        raise Failure(f"{file} holds no JWT")
+    try:
+        click.echo(with_secret(keys.kept_text(_settings(data).token_key), made))
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
     return 0
 
 
@@ -112,9 +136,15 @@ def key(issuer: str, out: Path) -> int:
     is_flag=True,
     help="It may speak for people too: for another Signalbox API, or who else checks who they are.",
 )
+@click.option("--bearer", is_flag=True, help="Take its tokens without a proof: who reads one can use it.")
 @_data
 def trust(
-    file: Path, organizations: tuple[str, ...], issuer: str | None, users: bool, data: str | None
+    file: Path,
+    organizations: tuple[str, ...],
+    issuer: str | None,
+    users: bool,
+    bearer: bool,
+    data: str | None,
 ) -> int:
     """Trust a public key (JWK, Ed25519) to sign commands of services.
 
@@ -130,6 +160,7 @@ def trust(
     may = {
         "organizations": EVERYWHERE if EVERYWHERE in organizations else list(organizations),
         "speaks_for": speaks_for,
+        "bearer": bearer,
         **({"iss": issuer} if issuer else {}),
     }
     try:
@@ -141,6 +172,28 @@ def trust(
     click.echo(
         f"{trusted.kid}: {said}, for {speaks_for} of {trusted.issuer} in {_where(trusted.organizations)}"
     )
+    return 0
+
+
+@token.command()
+@click.argument("kid")
+@click.option("--off", is_flag=True, help="No longer.")
+@_data
+def bearer(kid: str, off: bool, data: str | None) -> int:
+    """Take tokens that the key KID signed without a proof, as before there were proofs.
+
+    Whoever can read the commands topic can then use such a token until it expires.
+    """
+    file = _settings(data).trusted_keys
+    present = _read(file)
+    if kid not in present:
+        raise Failure(f"there is no key {kid!r} in {file}", "`signalbox token keys` lists them")
+    changed = replace(present[kid], bearer=not off)
+    try:
+        keys.write_trusted(file, list({**present, kid: changed}.values()))
+    except KeyFileError as error:
+        raise Failure(str(error)) from error
+    click.echo(f"{kid}: its tokens {'need a proof' if off else 'are taken without a proof'}")
     return 0
 
 
@@ -170,8 +223,11 @@ def keys_(form: Form, data: str | None) -> int:
     if form != "table":
         emit({"items": [k.document() for k in found]}, form)
     elif found:
-        rows = [[k.issuer, k.speaks_for, _where(k.organizations), k.kid] for k in found]
-        click.echo(table(["issuer", "speaks for", "organizations", "kid"], rows))
+        rows = [
+            [k.issuer, k.speaks_for, _where(k.organizations), "bearer" if k.bearer else "bound", k.kid]
+            for k in found
+        ]
+        click.echo(table(["issuer", "speaks for", "organizations", "tokens", "kid"], rows))
     else:
         note("No key is trusted yet: `signalbox up` and `signalbox token create` make the first.")
     return 0

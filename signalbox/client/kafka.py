@@ -14,6 +14,7 @@ from schemas.outcome import Outcome
 from signalbox.client.answers import REFUSALS, ClientError, answering
 from signalbox.client.decoding import Decoding, Unreadable, cause
 from signalbox.client.transport import Unreachable
+from streams.kafka.binding import authorization
 from streams.kafka.fetching import Fetching
 from streams.kafka.producing import require_size, started_producer, stopped
 from streams.kafka.settings import KafkaSettings
@@ -44,7 +45,7 @@ class KafkaTransport:
 
     def __init__(self, settings: KafkaSettings, token: str, organization: str, schemas: str) -> None:
         self._settings = settings
-        self._token = token.strip().encode()
+        self._token = token.strip()
         self._organization = organization
         self._decoding = Decoding(schemas)
         self._place = TopicPartition(settings.topic("outcomes"), 0)
@@ -84,7 +85,7 @@ class KafkaTransport:
     async def send(self, envelope: Envelope, seconds: float, *, again: bool) -> Outcome | None:
         """Returns as soon as the command is durable."""
         value, headers = encode(envelope)
-        headers.append((AUTHORIZATION, self._token))
+        headers.append((AUTHORIZATION, authorization(self._token, envelope, value).encode()))
         key = envelope.partitionkey.encode()
         topic = self._settings.topic("commands")
         size = len(value) + len(key) + sum(len(name) + len(text) for name, text in headers)

@@ -109,7 +109,7 @@ class Runtime:
         # Only who takes commands of HTTP callers vouches for them; the others need no private key.
         signing = settings.signing_key if "api" in self.roles else None
         try:
-            authority = open_authority(signing, settings.trusted_keys)
+            authority = open_authority(signing, settings.trusted_keys, settings.token_key)
         except KeyFileError as error:
             raise SettingsError(str(error)) from error
 

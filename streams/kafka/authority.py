@@ -4,12 +4,17 @@ A token is a JWT (RFC 7519) signed with Ed25519. Its claims: `iss` and `sub` (wh
 (a list of organizations, or `"*"`), `scope` (`commands`), `nbf` and `exp` (Unix seconds) and `jti`. Our API
 signs with the names of its callers (`authtype`, `authid`); any other issuer speaks for services alone. What
 the sender of a command claims about itself counts for nothing. A token is never stored in an event.
+
+Whoever reads the commands topic reads the tokens on it, so a token is good for the command it came with
+alone: by a proof beside it (`streams.kafka.binding`), or by the claim `command`, in which its issuer named
+the command. One that is bound to none is taken only of a key that is trusted with `bearer`.
 """
 
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hmac import compare_digest
 from math import isfinite
 from pathlib import Path
 from time import time
@@ -22,11 +27,13 @@ from joserfc.jws import extract_compact
 
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
+from streams.kafka.binding import SEPARATOR, TOKEN_KEY, authorization, digest, proof, secret_of, with_secret
 from streams.kafka.keys import (
     SigningKey,
     TrustedKey,
     TrustedKeys,
     kept_signing_key,
+    kept_text,
     own_trusted,
     read_trusted,
     trust,
@@ -47,7 +54,13 @@ SKEW_SECONDS = 60.0
 """How far the clock of an issuer may be ahead of ours."""
 
 MOST_CACHED = 10_000
+DIGEST_LENGTH = 64
 LONGEST = 8_192
+UNBOUND = (
+    "the token is bound to no command, so that whoever reads it could use it: send the proof that "
+    "`signalbox token create` makes possible, or have its key trusted with --bearer"
+)
+OTHER_COMMAND = "the token is bound to another command than this one, or the secret is not its own"
 
 ALGORITHMS = ("Ed25519", "EdDSA")
 """Two names of one thing while keys are Ed25519 ones: RFC 9864 has the first, most libraries the other."""
@@ -70,39 +83,52 @@ class CannotSign(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """What a verified token says. `organizations` is None for all of them; times in Unix seconds."""
+    """What a verified token says. `organizations` is None for all of them; times in Unix seconds.
+
+    `command` is the digest of the one command it is for, empty when it names none. `secret` is what proofs
+    are made with; `bearer`: none is needed.
+    """
 
     organizations: frozenset[str] | None
     authtype: str
     authid: str
     not_before: float
     expires: float
+    command: str
+    bearer: bool
+    secret: str = field(default="", repr=False)
 
 
 class Authority:
     """Signs commands of this process, and tells who gave those that come in.
 
-    `trusted_keys` answers the keys by `kid`; `TrustedKeys` also notices when they change.
+    `trusted_keys` answers the keys by `kid`; `TrustedKeys` also notices when they change. `token_key` is what
+    the secrets of tokens follow from.
     """
 
     def __init__(
         self,
         signing_key: SigningKey | None,
         trusted_keys: "TrustedKeys | Mapping[str, TrustedKey]",
+        token_key: str,
         clock: Callable[[], float] = time,
     ) -> None:
         self._signing = signing_key
         self._trusted = trusted_keys
+        self._token_key = token_key
         self._clock = clock
         self._version = 0
         self._grants: OrderedDict[str, _Grant] = OrderedDict()
         self._signed: OrderedDict[tuple[str, str, str], tuple[str, float]] = OrderedDict()
 
-    def sign(self, envelope: Envelope) -> str:
-        """A token for whoever `envelope` is from, in its organization alone; the same one for some minutes.
-
-        Raises CannotSign.
+    def sign(self, envelope: Envelope, body: bytes) -> str:
+        """The authorization of a command whose data travel as `body`: a token for whoever it is from, in its
+        organization alone, the same one for some minutes, with a proof. Raises CannotSign.
         """
+        return authorization(self._token(envelope), envelope, body)
+
+    def _token(self, envelope: Envelope) -> str:
+        """With its secret. Raises CannotSign."""
         who = (envelope.authtype, envelope.authid, envelope.partitionkey)
         now = self._clock()
         kept = self._signed.get(who)
@@ -120,15 +146,19 @@ class Authority:
             authtype=envelope.authtype,
             authid=envelope.authid,
         )
-        _kept(self._signed, who, (token, now + REUSE_SECONDS))
-        return token
+        handed = with_secret(self._token_key, token)
+        _kept(self._signed, who, (handed, now + REUSE_SECONDS))
+        return handed
 
-    def verify(self, token: str, envelope: Envelope, at: float | None = None) -> Envelope:
-        """`envelope` with the `authtype` and `authid` that its token proves.
+    def verify(
+        self, authorization: str, envelope: Envelope, body: bytes, at: float | None = None
+    ) -> Envelope:
+        """`envelope` with the `authtype` and `authid` that its token proves; `body`: its data as they came.
 
         `at` is when the command was handed in (Unix seconds, by a clock that is not the sender's), now when
         left out: a command may wait longer for its decision than its token is good. Raises Unauthorized.
         """
+        token, _, proven = authorization.partition(SEPARATOR)
         if not token:
             raise Unauthorized("the command has no token (extension attribute `authorization`)")
         trusted = self._keys()
@@ -139,6 +169,7 @@ class Authority:
             except _UnknownKey:
                 # Its owner may have been trusted a moment ago, as our own API is at its first start.
                 grant = _grant(token, self._keys(at_once=True))
+            grant = replace(grant, secret=secret_of(self._token_key, token))
             _kept(self._grants, token, grant)
         else:
             self._grants.move_to_end(token)
@@ -151,6 +182,7 @@ class Authority:
             raise Unauthorized(
                 f"the token of {grant.authid!r} is not good for the organization {envelope.partitionkey!r}"
             )
+        _check_bound(grant, proven, envelope, body)
         if (envelope.authtype, envelope.authid) == (grant.authtype, grant.authid):
             return envelope
         return replace(envelope, authtype=grant.authtype, authid=grant.authid)
@@ -166,15 +198,30 @@ class Authority:
         return keys
 
 
-def open_authority(signing: Path | None, trusted: Path) -> Authority:
+def _check_bound(grant: _Grant, proven: str, envelope: Envelope, body: bytes) -> None:
+    """Raises Unauthorized when a token is not for this command."""
+    if proven:
+        good = compare_digest(proof(grant.secret, envelope, body).encode(), proven.encode())
+    elif grant.command:
+        good = compare_digest(digest(envelope, body).encode(), grant.command.encode())
+    elif grant.bearer:
+        return
+    else:
+        raise Unauthorized(UNBOUND)
+    if not good:
+        raise Unauthorized(OTHER_COMMAND)
+
+
+def open_authority(signing: Path | None, trusted: Path, token_key: Path | None = None) -> Authority:
     """The authority of a process: `signing` is made when missing, and its public part trusted.
 
-    None for a process that signs nothing. Raises streams.kafka.keys.KeyFileError.
+    `signing` is None for a process that signs nothing. `token_key`, beside `trusted` when none is named, is
+    made when missing. Raises streams.kafka.keys.KeyFileError.
     """
     own = None if signing is None else kept_signing_key(signing)
     if own is not None and own.kid not in read_trusted(trusted):
         trust(trusted, own_trusted(own))
-    return Authority(own, TrustedKeys(trusted))
+    return Authority(own, TrustedKeys(trusted), kept_text(token_key or trusted.with_name(TOKEN_KEY)))
 
 
 def issued(
@@ -248,7 +295,16 @@ def _checked(claims: Mapping[str, Any], by: TrustedKey) -> _Grant:
         authid=authid,
         not_before=_seconds(claims, "nbf", 0.0),
         expires=_seconds(claims, "exp", None),
+        command=_command(claims),
+        bearer=by.bearer,
     )
+
+
+def _command(claims: Mapping[str, Any]) -> str:
+    value: object = claims.get("command", "")
+    if not isinstance(value, str) or (value and len(value) != DIGEST_LENGTH):
+        raise Unauthorized("the token's claim `command` is no SHA-256 of a command (64 hexadecimal digits)")
+    return value
 
 
 def _organizations(claimed: object, by: TrustedKey) -> frozenset[str] | None:

@@ -2,10 +2,12 @@
 
 `signing.jwk` is a private key (Ed25519, RFC 8037) that only its owner can read. `trusted.jwks` is a set of
 public keys, each with what its holder may do: `iss` (the name its tokens carry), `organizations` (names, or
-`"*"`) and `speaks_for` (`services`, or `users` for an API that signs with the names of its callers).
+`"*"`), `speaks_for` (`services`, or `users` for an API that signs with the names of its callers) and
+`bearer`.
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from schemas.identity import uuid7
 ISSUER = "signalbox"
 """Who our own tokens say that they are from."""
 
+SHORTEST_TEXT = 32
 RELOAD_SECONDS = 2.0
 """How long a change of the trusted keys may go unnoticed."""
 
@@ -49,6 +52,8 @@ class TrustedKey:
     organizations: frozenset[str] | None
     speaks_for: SpeaksFor
     key: OKPKey = field(repr=False)
+    bearer: bool = False
+    """Its tokens are taken without a proof: whoever reads one on the commands topic can use it."""
 
     def document(self) -> dict[str, Any]:
         """As it stands in `trusted.jwks`."""
@@ -58,6 +63,7 @@ class TrustedKey:
             "iss": self.issuer,
             "organizations": organizations,
             "speaks_for": self.speaks_for,
+            **({"bearer": True} if self.bearer else {}),
         }
 
 
@@ -85,6 +91,19 @@ def kept_signing_key(file: Path) -> SigningKey:
         # Of two processes that start together, the first one's key stands.
         _written(file, private_document(new_key(), ISSUER), replace=False)
     return signing_key(file)
+
+
+def kept_text(file: Path) -> str:
+    """The secret text in `file`; made when missing, readable by its owner alone. Raises KeyFileError."""
+    try:
+        if not file.exists():
+            _written_whole(file, (secrets.token_urlsafe(32) + "\n").encode(), replace=False, mode=0o600)
+        text = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"{file} cannot be read: {error}") from error
+    if len(text) < SHORTEST_TEXT:
+        raise KeyFileError(f"{file} holds no key of Signalbox: restore it from a backup")
+    return text
 
 
 def signing_key(file: Path) -> SigningKey:
@@ -121,6 +140,7 @@ def trusted_key(document: Mapping[str, Any], where: str) -> TrustedKey:
         organizations=None if organizations == "*" else frozenset(cast("list[str]", organizations)),
         speaks_for=speaks_for,
         key=key,
+        bearer=document.get("bearer") is True,
     )
 
 
@@ -241,13 +261,18 @@ def _key(document: Mapping[str, Any], where: str) -> OKPKey:
 
 def _written(file: Path, document: Mapping[str, Any], *, replace: bool, mode: int = 0o600) -> bool:
     """Writes `file` whole or not at all; False when it exists and is not to be replaced."""
+    content = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return _written_whole(file, content, replace=replace, mode=mode)
+
+
+def _written_whole(file: Path, content: bytes, *, replace: bool, mode: int) -> bool:
     unfinished = file.with_name(f".{file.name}.{uuid7()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+                stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             if replace:

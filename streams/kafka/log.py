@@ -31,7 +31,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import read_snapshots, snapshot_messages
 from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
-from streams.kafka.wire import AUTHORIZATION, decode, encode, forged, too_large
+from streams.kafka.wire import AUTHORIZATION, decode, encode, forged, signed_body, too_large
 from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
 from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, Snapshot, Topic, Transaction
 from streams.partitioner import partition_of
@@ -50,11 +50,11 @@ _KEY = "give the organization as the message's key and leave the partition to Ka
 class Authority(Protocol):
     """Who may command what (`streams.kafka.authority`)."""
 
-    def sign(self, envelope: Envelope, /) -> str:
-        """The token that goes with a command of ours."""
+    def sign(self, envelope: Envelope, body: bytes, /) -> str:
+        """The token that goes with a command of ours, whose data travel as `body`."""
         ...
 
-    def verify(self, token: str, envelope: Envelope, at: float | None, /) -> Envelope:
+    def verify(self, token: str, envelope: Envelope, body: bytes, at: float | None, /) -> Envelope:
         """The command, in the name of whom the token was for at that time (Unix seconds), or is for now.
 
         Raises Unauthorized.
@@ -331,7 +331,7 @@ class KafkaLog:
         if topic == "outcomes" and self.integrity is not None:
             headers = self.integrity.sealed(self.settings.topic(topic), partition, value, headers)
         if topic == "commands" and self._authority is not None:
-            headers.append((AUTHORIZATION, self._authority.sign(envelope).encode()))
+            headers.append((AUTHORIZATION, self._authority.sign(envelope, value).encode()))
         return Message(envelope.partitionkey.encode(), value, headers)
 
     def _decoded(self, place: TopicPartition, message: ConsumerRecord) -> Record:
@@ -370,7 +370,8 @@ class KafkaLog:
             # The sender's clock proves nothing; such records stand on a topic that was set otherwise before.
             by_broker = message.timestamp_type == LOG_APPEND_TIME
             at = message.timestamp / 1000 if by_broker else None
-            command = self._authority.verify(token, record.envelope, at)
+            body = signed_body(message.value, message.headers, record.envelope.data)
+            command = self._authority.verify(token, record.envelope, body, at)
             return record if command is record.envelope else replace(record, envelope=command)
         except Unauthorized as error:
             return replace(record, fault=Fault("unauthorized", str(error), message.value or b""))

@@ -16,6 +16,7 @@ import orjson
 from schemas.avro import NeverPublished, decode_data, encode_data, is_of, missing_version
 from schemas.binary import Undecodable
 from schemas.boundary import Malformed
+from schemas.canonical import canonical
 from schemas.catalog import MESSAGES
 from schemas.envelope import ATTRIBUTES, Data, Envelope
 from schemas.kafka import AVRO, CONTENT_TYPE, JSON, PREFIX, Headers, from_kafka
@@ -114,6 +115,14 @@ def decode(
     if reason:
         return Record(topic, partition, position, envelope, Fault("unknown-schema", reason, value)), token
     return Record(topic, partition, position, envelope), token
+
+
+def signed_body(value: bytes | None, headers: Headers, data: Data) -> bytes:
+    """What the proof of a command is over (`streams.kafka.binding`): the value as it came; of a command in
+    structured mode, whose value holds the proof too, its data as canonical JSON."""
+    media = next((raw for name, raw in headers if name.lower() == CONTENT_TYPE), None) or b""
+    structured = media.lower().startswith(b"application/cloudevents")
+    return canonical(data) if structured else value or b""
 
 
 def too_large(topic: Topic, partition: int, position: int, headers: Headers, size: int, limit: int) -> Record:

@@ -15,7 +15,8 @@ from signalbox.roles.decider import Deciding
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
 from streams.kafka.authority import issued, open_authority
-from streams.kafka.keys import signing_key
+from streams.kafka.binding import TOKEN_KEY, with_secret
+from streams.kafka.keys import kept_text, signing_key
 from streams.kafka.log import KafkaLog
 from streams.log import Log
 from tests.api.house import ADMIN, house
@@ -47,7 +48,8 @@ def nobody(decided: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
 async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[Served]:
     authority = open_authority(directory / "signing.jwk", directory / "trusted.jwks")
     async with AsyncExitStack() as stack:
-        log = await KafkaLog.open(settings, directory, authority=authority)
+        integrity_key = directory / "integrity.key"
+        log = await KafkaLog.open(settings, directory, authority=authority, integrity_key=integrity_key)
         stack.push_async_callback(log.close)
         deciding = Deciding(log, nobody)
         await deciding.assigned(0)
@@ -65,8 +67,10 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
 
 
 def service_token(directory: Path, *, organization: str = ORGANIZATION, seconds: float = 600.0) -> str:
+    """As `signalbox token create` prints it."""
     key = signing_key(directory / "signing.jwk")
-    return issued(key, subject="billing", organizations=[organization], now=time(), seconds=seconds)
+    made = issued(key, subject="billing", organizations=[organization], now=time(), seconds=seconds)
+    return with_secret(kept_text(directory / TOKEN_KEY), made)
 
 
 @asynccontextmanager

@@ -6,24 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from schemas.avro import URN, encode, schema
+from schemas.canonical import canonical
 from schemas.identity import uuid7
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from signalbox.client import Client, ClientError, KafkaSettings, Rejected
 from signalbox.devservers.kafka import DevKafka
 from streams.kafka import wire
+from streams.kafka.binding import authorization
 from streams.kafka.producing import started_producer, stopped
 from tests.client.served import ORGANIZATION, Served, over_kafka, service_token
 from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.signalbox.server_stand_in import Said, StandIn, server
+from tests.streams.envelopes import envelope
 
 SHOP = DefineProject(organization="acme", name="shop")
 
@@ -62,6 +66,40 @@ async def test_a_command_that_its_sender_may_not_give_is_rejected_and_may_be_sen
     assert [e for e in await served.events() if e.causationid == id] == []
     async with served.client() as billing:
         assert (await billing.execute(SHOP, id=id)).accepted
+
+
+async def test_who_reads_a_token_on_the_topic_can_give_no_other_command(
+    served: Served, kafka_settings: KafkaSettings
+) -> None:
+    # Given a command of a service, as anybody reads it who may read the topic
+    async with served.client() as billing:
+        await billing.execute(SHOP)
+        consumer = AIOKafkaConsumer(**kafka_settings.client(), auto_offset_reset="earliest")
+        await consumer.start()
+        place = TopicPartition(kafka_settings.topic("commands"), 0)
+        consumer.assign([place])
+        async with asyncio.timeout(HANG_SECONDS):
+            records = [await consumer.getone() for _ in range(await how_many(consumer, place))]
+        await consumer.stop()
+        read = dict(records[-1].headers)
+        assert read["ce_type"].decode() == SHOP.type()
+        # When it is sent with other data under another id, with the token as it was or cut
+        whole = read["ce_authorization"]
+        for id, token in (("with-proof", whole), ("without", whole.partition(b"~")[0])):
+            stolen = {**read, "ce_id": id.encode(), "ce_authorization": token}
+            other = {"organization": "acme", "name": id}
+            stolen["content-type"] = b"application/json"
+            stolen.pop("ce_dataschema", None)
+            await send(kafka_settings, orjson.dumps(other), list(stolen.items()))
+            # Then it is refused, and nothing happens
+            with pytest.raises(Rejected) as refused:
+                await billing.outcome(id)
+            assert refused.value.rule == "unauthorized"
+    assert [e.data["name"] for e in await served.events() if "project" in e.type] == ["shop"]
+
+
+async def how_many(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
+    return (await consumer.end_offsets([place]))[place]
 
 
 async def send(settings: KafkaSettings, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -114,7 +152,9 @@ async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
         answers: dict[str, Any] = {}
         for id, name in (("good", "shop"), ("bad", "")):
             event = as_others_write(id, name)
-            event.get_attributes()["authorization"] = service_token(tmp_path)
+            body = to_binary(event, JSONFormat()).value if mode == "binary" else canonical(event.get_data())
+            said = replace(envelope(key="acme"), id=id, type=event.get_type(), subject="")
+            event.get_attributes()["authorization"] = authorization(service_token(tmp_path), said, body)
             write = to_binary if mode == "binary" else to_structured
             message: KafkaMessage = write(event, JSONFormat())
             await producer.send_and_wait(

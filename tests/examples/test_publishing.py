@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,8 +14,10 @@ import pytest
 from bench.house import ROOT
 from signalbox.devservers.kafka_jars import VERSION as KAFKA_VERSION
 from signalbox.settings import kafka_environment
+from streams.kafka.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, over_kafka, service_token
+from tests.streams.envelopes import envelope
 from tests.toolchains import BUILD_SECONDS, build_go, download, run, tool
 
 EXAMPLES = ROOT / "examples"
@@ -74,6 +78,50 @@ async def test_a_program_publishes_a_command_and_prints_its_outcome(
     assert (accepted.code, accepted.out.strip()) == (0, "accepted"), accepted.err
     assert (rejected.code, rejected.out.replace(":", "").split()[:2]) == (1, ["rejected", "unauthorized"])
     assert projects == ["shop"]
+
+
+KCAT = """#!/bin/sh
+case "$*" in
+    *-P*) for word in "$@"; do printf '%s\\0' "$word"; done >"$KCAT_SENT"; cat >"$KCAT_SENT.value" ;;
+    *)
+        id=$(tr '\\0' '\\n' <"$KCAT_SENT" | sed -n 's/^ce_id=//p')
+        printf 'ce_causationid=%s,ce_outcome=accepted\\n' "$id"
+        ;;
+esac
+"""
+"""Keeps what it is to send, and answers that it was accepted."""
+
+
+async def test_the_shell_program_sends_a_proof_and_shows_no_secret_in_its_arguments(tmp_path: Path) -> None:
+    # Given a kcat that keeps what it is called with
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "kcat").write_text(KCAT)
+    (tmp_path / "bin" / "kcat").chmod(0o755)
+    authority = open_authority(tmp_path / "signing.jwk", tmp_path / "trusted.jwks")
+    token = service_token(tmp_path)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "KCAT_SENT": str(tmp_path / "sent"),
+        "SIGNALBOX_ORG": ORGANIZATION,
+        "SIGNALBOX_COMMAND_TOKEN": token,
+        "SIGNALBOX_KAFKA_MECHANISM": "SCRAM-SHA-256",
+        "SIGNALBOX_KAFKA_USERNAME": "billing",
+        "SIGNALBOX_KAFKA_PASSWORD": "s3cret",
+    }
+    # When a command is sent
+    tool("perl")
+    script = EXAMPLES / "publish-kcat" / "publish.sh"
+    ran = await run(
+        [tool("bash"), script, "shop"], cwd=tmp_path, seconds=RUN_SECONDS, environment=environment
+    )
+    assert (ran.code, ran.out.strip()) == (0, "accepted"), ran.err
+    # Then its proof is good for what was sent, and its arguments hold neither the password nor the secret
+    arguments = (tmp_path / "sent").read_text().split("\0")
+    sent = dict(word.split("=", 1) for word in arguments if word.startswith("ce_"))
+    body = (tmp_path / "sent.value").read_bytes()
+    given = replace(envelope(key=ORGANIZATION), id=sent["ce_id"], type=sent["ce_type"], subject="")
+    assert authority.verify(sent["ce_authorization"], given, body).authid == "billing"
+    assert not [word for word in arguments if "s3cret" in word or token.partition("~")[2] in word]
 
 
 async def test_the_shell_program_is_one_that_bash_can_read() -> None:

@@ -21,10 +21,13 @@ from streams.kafka.authority import (
     issued,
     open_authority,
 )
-from streams.kafka.keys import KeyFileError, SigningKey, TrustedKey, TrustedKeys, own_trusted
+from streams.kafka.binding import authorization, digest, with_secret
+from streams.kafka.keys import KeyFileError, SigningKey, TrustedKey, TrustedKeys, kept_text, own_trusted
 from tests.streams.envelopes import envelope
 
 NOW = 1_795_000_000.0
+BODY = b'{"name": "shop"}'
+TOKEN_KEY = "the key that secrets of tokens follow from"
 
 
 @dataclass
@@ -56,10 +59,15 @@ class House:
     @property
     def authority(self) -> Authority:
         known = [own_trusted(self.ours), trusted(self.billing, "acme")]
-        return Authority(self.ours, {k.kid: k for k in known}, self.clock)
+        return Authority(self.ours, {k.kid: k for k in known}, TOKEN_KEY, self.clock)
 
-    def token(self, by: SigningKey | None = None, **changed: Any) -> str:
-        """A good token of a service, but for what is changed; None leaves a claim out."""
+    def token(self, by: SigningKey | None = None, given: Envelope | None = None, **changed: Any) -> str:
+        """A good token of a service, but for what is changed, bound to a command; None leaves a claim out."""
+        made = self.unbound(by, **changed)
+        return authorization(with_secret(TOKEN_KEY, made), given or command(), BODY)
+
+    def unbound(self, by: SigningKey | None = None, **changed: Any) -> str:
+        """The same without a proof."""
         key = by or self.ours
         claims = {
             "iss": key.issuer,
@@ -78,7 +86,7 @@ def signed(key: OKPKey, kid: str, claims: dict[str, Any], alg: str = "Ed25519") 
 
 
 def command(organization: str = "acme", **claimed: str) -> Envelope:
-    return replace(envelope(key=organization), **claimed)
+    return replace(envelope(key=organization), **{"id": "c1", **claimed})
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def house() -> House:
 
 def why(authority: Authority, token: str, given: Envelope | None = None) -> str:
     with pytest.raises(Unauthorized) as refused:
-        authority.verify(token, given or command())
+        authority.verify(token, given or command(), BODY)
     if token:
         assert token not in str(refused.value)
     return str(refused.value)
@@ -96,36 +104,38 @@ def why(authority: Authority, token: str, given: Envelope | None = None) -> str:
 
 def test_our_api_signs_with_the_name_of_its_caller(house: House) -> None:
     asked = command(authtype="user", authid="ann")
-    assert house.authority.verify(house.authority.sign(asked), asked) == asked
+    authority = house.authority
+    assert authority.verify(authority.sign(asked, BODY), asked, BODY) == asked
 
 
 def test_what_a_sender_claims_about_itself_counts_for_nothing(house: House) -> None:
-    proven = house.authority.verify(house.token(), command(authtype="user", authid="admin"))
+    proven = house.authority.verify(house.token(), command(authtype="user", authid="admin"), BODY)
     assert (proven.authtype, proven.authid) == ("service", "billing")
 
 
 def test_a_token_signed_for_one_organization_is_no_good_in_another(house: House) -> None:
-    token = house.authority.sign(command("acme", authtype="user", authid="ann"))
+    token = house.authority.sign(command("acme", authtype="user", authid="ann"), BODY)
     assert "not good for the organization 'umbrella'" in why(house.authority, token, command("umbrella"))
 
 
 def test_a_token_may_be_good_for_all_organizations(house: House) -> None:
-    token = house.token(org="*")
-    assert house.authority.verify(token, command("umbrella")).authid == "billing"
+    asked = command("umbrella")
+    assert house.authority.verify(house.token(org="*", given=asked), asked, BODY).authid == "billing"
 
 
 def test_one_token_serves_a_caller_for_minutes(house: House) -> None:
     authority, asked = house.authority, command(authtype="user", authid="ann")
-    first = authority.sign(asked)
-    assert authority.sign(asked) == first
-    assert authority.sign(command(authtype="user", authid="bob")) != first
+    first = authority.sign(asked, BODY)
+    assert authority.sign(asked, BODY) == first
+    assert authority.sign(asked, b"{}").partition("~")[0] == first.partition("~")[0]
+    assert authority.sign(command(authtype="user", authid="bob"), BODY) != first
     house.clock.now += REUSE_SECONDS
-    assert authority.sign(asked) != first
+    assert authority.sign(asked, BODY) != first
 
 
 def test_a_process_without_a_key_signs_nothing(house: House) -> None:
     with pytest.raises(CannotSign, match="SIGNALBOX_SIGNING_KEY"):
-        Authority(None, {}).sign(command())
+        Authority(None, {}, TOKEN_KEY).sign(command(), BODY)
 
 
 @pytest.mark.parametrize(
@@ -165,14 +175,14 @@ def test_a_stranger_who_uses_the_name_of_a_trusted_key_is_refused(house: House) 
 
 
 def test_a_token_that_was_changed_is_refused(house: House) -> None:
-    header, payload, signature = house.token().split(".")
+    header, payload, signature = house.unbound().split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     forged = base64.urlsafe_b64encode(json.dumps(claims | {"org": "*"}).encode()).decode().rstrip("=")
     assert "signature" in why(house.authority, f"{header}.{forged}.{signature}", command("umbrella"))
 
 
 def test_an_unsigned_token_is_refused(house: House) -> None:
-    _, payload, _ = house.token().split(".")
+    _, payload, _ = house.unbound().split(".")
     none = {"alg": "none", "kid": house.ours.kid}
     header = base64.urlsafe_b64encode(json.dumps(none).encode()).decode().rstrip("=")
     assert "Ed25519, not 'none'" in why(house.authority, f"{header}.{payload}.")
@@ -196,12 +206,15 @@ def test_what_is_no_token_is_refused_in_a_sentence(house: House, text: str) -> N
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 def test_the_older_name_of_the_algorithm_is_understood(house: House) -> None:
     claims = {"iss": "signalbox", "sub": "billing", "org": ["acme"], "scope": "commands", "exp": int(NOW + 9)}
-    token = signed(house.ours.key, house.ours.kid, claims, alg="EdDSA")
-    assert house.authority.verify(token, command()).authid == "billing"
+    made = with_secret(TOKEN_KEY, signed(house.ours.key, house.ours.kid, claims, alg="EdDSA"))
+    token = authorization(made, command(), BODY)
+    assert house.authority.verify(token, command(), BODY).authid == "billing"
 
 
 def test_another_issuer_speaks_for_services_in_its_organizations_alone(house: House) -> None:
-    assert house.authority.verify(house.token(house.billing, org="*"), command("acme")).authid == "billing"
+    assert (
+        house.authority.verify(house.token(house.billing, org="*"), command("acme"), BODY).authid == "billing"
+    )
     everywhere = house.token(house.billing, org=["umbrella", "acme"])
     assert "not good for the organization" in why(house.authority, everywhere, command("umbrella"))
     as_ann = house.token(house.billing, authtype="user", authid="ann")
@@ -210,7 +223,7 @@ def test_another_issuer_speaks_for_services_in_its_organizations_alone(house: Ho
 
 def test_a_known_token_still_expires_and_stays_bound_to_its_organization(house: House) -> None:
     authority, token = house.authority, house.token()
-    authority.verify(token, command())
+    authority.verify(token, command(), BODY)
     assert "not good for" in why(authority, token, command("umbrella"))
     house.clock.now += 60
     assert "expired" in why(authority, token)
@@ -218,10 +231,10 @@ def test_a_known_token_still_expires_and_stays_bound_to_its_organization(house: 
 
 def test_a_command_that_waited_is_judged_by_when_it_was_handed_in(house: House) -> None:
     authority, asked = house.authority, command(authtype="user", authid="ann")
-    token = authority.sign(asked)
+    token = authority.sign(asked, BODY)
     house.clock.now += LIFE_SECONDS + 1
     assert "expired" in why(authority, token, asked)
-    assert authority.verify(token, asked, at=NOW + 1) == asked
+    assert authority.verify(token, asked, BODY, at=NOW + 1) == asked
 
 
 def test_the_keys_are_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
@@ -232,20 +245,22 @@ def test_the_keys_are_made_at_the_first_start_and_kept(tmp_path: Path) -> None:
     again = open_authority(own, known)
     elsewhere = open_authority(None, known)
     for authority in (first, again, elsewhere):
-        assert authority.verify(first.sign(asked), asked) == asked
+        assert authority.verify(first.sign(asked, BODY), asked, BODY) == asked
+    assert (tmp_path / "tokens.key").stat().st_mode & 0o777 == 0o600
     assert '"d"' not in known.read_text()
 
 
 def test_a_key_is_trusted_and_no_longer_trusted_while_the_process_runs(tmp_path: Path) -> None:
     file, other, clock = tmp_path / "trusted.jwks", signing("billing-team"), Clock()
-    token = issued(other, subject="billing", organizations=["acme"], now=NOW, seconds=60)
+    made = issued(other, subject="billing", organizations=["acme"], now=NOW, seconds=60)
+    token = authorization(with_secret(TOKEN_KEY, made), command(), BODY)
     public = OKPKey.import_key({**other.key.as_dict(private=False)})
-    authority = Authority(None, TrustedKeys(file, clock), clock)
+    authority = Authority(None, TrustedKeys(file, clock), TOKEN_KEY, clock)
     assert "not trusted" in why(authority, token)
 
     assert keys.trust(file, TrustedKey(other.kid, "billing-team", None, "services", public))
     clock.now += keys.RELOAD_SECONDS
-    assert authority.verify(token, command()).authid == "billing"
+    assert authority.verify(token, command(), BODY).authid == "billing"
 
     keys.write_trusted(file, [])
     clock.now += keys.RELOAD_SECONDS
@@ -257,17 +272,17 @@ def test_a_key_that_is_trusted_serves_at_once(tmp_path: Path) -> None:
     decider = open_authority(None, secrets[1])
     api = open_authority(*secrets)
     asked = command()
-    assert decider.verify(api.sign(asked), asked).authid == asked.authid
+    assert decider.verify(api.sign(asked, BODY), asked, BODY).authid == asked.authid
 
 
 def test_a_file_of_keys_that_broke_while_running_changes_nothing_and_is_told(tmp_path: Path) -> None:
     own, file, clock = tmp_path / "signing.jwk", tmp_path / "trusted.jwks", Clock()
-    token = open_authority(own, file).sign(command(authid="ann"))
+    token = open_authority(own, file).sign(command(authid="ann"), BODY)
     known = TrustedKeys(file, clock)
-    authority = Authority(None, known)
+    authority = Authority(None, known, kept_text(tmp_path / "tokens.key"))
     file.write_text("{")
     clock.now += keys.RELOAD_SECONDS
-    assert authority.verify(token, command()).authid == "ann"
+    assert authority.verify(token, command(), BODY).authid == "ann"
     assert "not JSON" in known.trouble
 
 
@@ -293,3 +308,59 @@ def test_a_private_key_is_not_taken_among_the_trusted_ones(tmp_path: Path) -> No
     document = keys.private_document(keys.new_key(), "billing-team") | {"organizations": ["acme"]}
     with pytest.raises(KeyFileError, match="private key"):
         keys.trusted_key(document, "the key")
+
+
+OTHER: dict[str, tuple[dict[str, str], bytes]] = {
+    "id": ({"id": "another"}, BODY),
+    "type": ({"type": "io.signalbox.api.command.delete.v1"}, BODY),
+    "subject": ({"subject": "organizations/acme/apis/other"}, BODY),
+    "data": ({}, b'{"name": "theirs"}'),
+}
+
+
+@pytest.mark.parametrize("other", OTHER)
+def test_a_token_that_is_read_on_the_topic_gives_no_other_command(house: House, other: str) -> None:
+    # Given a command with the token of a service, and one of our API's
+    authority, changed, body = house.authority, *OTHER[other]
+    read = [house.token(), authority.sign(command(authtype="user", authid="ann"), BODY)]
+    for token in read:
+        assert authority.verify(token, command(), BODY)
+        # When somebody sends the same token, or the JWT in it, with another command, then it is refused
+        stolen = replace(command(), **changed)
+        with pytest.raises(Unauthorized, match="bound to another command"):
+            authority.verify(token, stolen, body)
+        with pytest.raises(Unauthorized, match="bound to no command"):
+            authority.verify(token.partition("~")[0], stolen, body)
+
+
+def test_a_token_whose_secret_is_not_its_own_is_refused(house: House) -> None:
+    theirs = with_secret("another key", house.unbound())
+    assert "the secret is not its own" in why(house.authority, authorization(theirs, command(), BODY))
+    assert "the secret is not its own" in why(house.authority, house.unbound() + "~é")
+
+
+def test_an_issuer_may_name_the_command_in_the_token_itself(house: House) -> None:
+    token = house.unbound(house.billing, command=digest(command(), BODY))
+    assert house.authority.verify(token, command(), BODY).authid == "billing"
+    assert "another command" in why(house.authority, token, command(id="another"))
+    assert "no SHA-256" in why(house.authority, house.unbound(command="orders"))
+
+
+def test_a_token_without_a_proof_is_taken_only_where_the_operator_allows_it(house: House) -> None:
+    bearer = replace(trusted(house.billing, "acme"), bearer=True)
+    authority = Authority(None, {bearer.kid: bearer}, TOKEN_KEY, house.clock)
+    unbound = house.unbound(house.billing)
+    assert "bound to no command" in why(house.authority, unbound)
+    assert authority.verify(unbound, command(), BODY).authid == "billing"
+    # A proof that is there is checked all the same.
+    assert "another command" in why(authority, house.token(house.billing), command(id="another"))
+
+
+def test_the_permission_is_kept_with_the_key(tmp_path: Path) -> None:
+    file, key = tmp_path / "trusted.jwks", trusted(signing("billing-team"), "acme")
+    public = replace(key, key=OKPKey.import_key({**key.key.as_dict(private=False)}))
+    keys.write_trusted(file, [replace(public, bearer=True)])
+    assert keys.read_trusted(file)[key.kid].bearer
+    keys.write_trusted(file, [public])
+    assert not keys.read_trusted(file)[key.kid].bearer
+    assert "bearer" not in file.read_text()

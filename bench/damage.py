@@ -273,7 +273,8 @@ def compared(right: State, now: State) -> Outcome:
             names = [n for n in {*before, *after} if before.get(n) != after.get(n)]
             said.append(f"{key}: {[(n, before.get(n), after.get(n)) for n in names][:3]}")
         else:
-            said.append(f"{key}: {len(before)} and {len(after or ())}")
+            pairs = [pair for pair in zip(before, after or (), strict=False) if pair[0] != pair[1]]
+            said.append(f"{key}: {len(before)} and {len(after or ())}: {pairs[:1]}")
     return Outcome("wrong", "; ".join(said)[:1500])
 
 

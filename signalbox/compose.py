@@ -12,7 +12,7 @@ from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.settings import Settings
 from signalbox.tokens import kept_secret
-from streams.sqlite.beyond import READ_MODELS, require_reached
+from streams.sqlite.beyond import CONFIG, READ_MODELS, require_reached
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
@@ -52,7 +52,8 @@ class Signalbox:
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
         kept_secret(settings.admin_token, "sba_")
-        config = parts.closed_at_stop(await SqliteConfigTopic.open(settings.data))
+        proved = CONFIG in directory.proved
+        config = parts.closed_at_stop(await SqliteConfigTopic.open(settings.data, proved=proved))
         documents = parts.closed_at_stop(await SqliteDocuments.open(settings.data))
         gateways = DataPlane(settings, parts, log, config)
         await gateways.start()
@@ -69,6 +70,7 @@ class Signalbox:
         await control_plane.start()
         self.sample_deployed = control_plane.sample_deployed
         await gateways.load_translators()
+        await gateways.reconcile()
         directory.sound = lambda: not parts.failed.done()
 
 

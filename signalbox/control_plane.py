@@ -105,6 +105,7 @@ class ControlPlane:
         )
         await decider.start()
         self._parts.push_async_callback(decider.stop)
+        await self._gateways.complete()
         self._parts.run("decider", decider.run())
         self._parts.run("projections", self._runner.run())
         self._gateways.begin()

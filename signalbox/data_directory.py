@@ -11,7 +11,7 @@ from streams.sqlite.database import make_directory
 from streams.sqlite.documents import DOCUMENTS
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.schema import LOG
-from streams.sqlite.seal import SEAL, broken, seal, unseal
+from streams.sqlite.seal import SEAL, compared, seal, unseal
 from streams.sqlite.set_aside import set_aside
 
 DATABASES = (LOG.file, DOCUMENTS.file, CONFIG, READ_MODELS)
@@ -28,10 +28,11 @@ def _unproved() -> bool:
 class DataDirectory:
     """Holds the lock, and closes the directory after everything in it: with a seal when `sound` says so."""
 
-    def __init__(self, path: Path, lock: DirectoryLock) -> None:
-        """Use `open`."""
+    def __init__(self, path: Path, lock: DirectoryLock, proved: frozenset[str]) -> None:
+        """Use `open`. `proved` are the databases that are as they were closed in order."""
         self._path = path
         self.lock = lock
+        self.proved = proved
         self.sound: Callable[[], bool] = _unproved
 
     @classmethod
@@ -47,14 +48,14 @@ class DataDirectory:
         except OSError as error:
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         try:
-            await asyncio.to_thread(_unsealed, path)
+            proved = await asyncio.to_thread(_unsealed, path)
         except OSError as error:
             lock.release()
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock)
+        return cls(path, lock, proved)
 
     async def close(self) -> None:
         try:
@@ -66,8 +67,8 @@ class DataDirectory:
             self.lock.release()
 
 
-def _unsealed(path: Path) -> None:
-    found = broken(path)
+def _unsealed(path: Path) -> frozenset[str]:
+    intact, found = compared(path)
     for file, difference in found.items():
         if file in COMPUTED:
             set_aside(path / file, difference)
@@ -80,3 +81,4 @@ def _unsealed(path: Path) -> None:
             "record or document is an error where it is asked for."
         )
     unseal(path)
+    return intact

@@ -5,6 +5,7 @@ answer is held until the read models have said what was known before.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.entry import Cause, Entry
@@ -28,6 +29,8 @@ from xds.observer import Connection, Progress
 STOP_SECONDS = 2.0
 PROGRESS_SECONDS = 10.0
 
+logger = logging.getLogger("signalbox.gateways")
+
 
 class DataPlane:
     """`report`, `reported` and `compiled` are set before `begin`."""
@@ -36,6 +39,8 @@ class DataPlane:
         self._settings = settings
         self._parts = parts
         self._config = config
+        self._log = log
+        self._begins_empty = False
         self.token = kept_secret(settings.gateway_token, "sbg_")
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
@@ -87,8 +92,9 @@ class DataPlane:
             self._discovery.serve(entries)
             self.sync.load(entries)
         self._config.subscribe(self._discovery.serve)
-        await self.server.start(settings.xds.host, settings.xds.port)
-        self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
+        self._begins_empty = self.sync.position == 0 and await self._log.end("events", 0) > 0
+        if not self._begins_empty:
+            await self._listen()
         if settings.envoy:
             self._parts.push_async_callback(self._prober.close)
             self._parts.run("prober", self._prober.run())
@@ -118,6 +124,24 @@ class DataPlane:
             return f"the gateway's Envoy does not run: {status.reason}"
         rejected = self.delivery.listener_refused(LOCAL_GATEWAY, NODE)
         return f"the gateway's Envoy rejected its listener: {rejected}" if rejected else None
+
+    async def _listen(self) -> None:
+        await self.server.start(self._settings.xds.host, self._settings.xds.port)
+        self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
+
+    async def complete(self) -> None:
+        """Computes the configuration from the first event on where there is none, and only then lets proxies
+        in: they would take an empty one for the removal of all they have. Raises LogUnavailable, LogDamaged.
+        """
+        if self._begins_empty:
+            logger.warning("the configuration of the gateways is computed from the events; proxies wait")
+            await self.load_translators()
+            await self.sync.catch_up()
+            await self._listen()
+
+    async def reconcile(self) -> None:
+        """Has what the configuration lacks compiled again. Raises LogUnavailable, LogDamaged."""
+        await self.sync.reconcile()
 
     def begin(self) -> None:
         """Takes the proxies' answers, and follows the events."""

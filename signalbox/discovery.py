@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gateways.entry import Entry
+from gateways.entry import Entry, content_version
 from schemas.canonical import sha256_hex
 from streams.config_changes import POSITION
 from streams.gateway_sync import CREDENTIALS
@@ -35,10 +35,12 @@ class Discovery:
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
+        """Takes over what is on the config topic, but for bodies that are not those that were compiled."""
+        sound = [entry for entry in entries if not entry.gateway or _sound(entry)]
+        for entry in sound:
             if entry.type == CREDENTIALS:
                 self._know(entry)
-        self.store.apply([entry for entry in entries if entry.gateway])
+        self.store.apply([entry for entry in sound if entry.gateway])
         for entry in entries:
             if entry.type == POSITION:
                 self._reached[entry.name] = entry.position
@@ -83,3 +85,13 @@ class Discovery:
 
 def _digest(token: str) -> bytes:
     return sha256_hex(token.encode("utf-8", "surrogateescape")).encode()
+
+
+def _sound(entry: Entry) -> bool:
+    """Whether the body is what its version says; a damaged one is not served."""
+    if not entry.body or content_version(entry.body) == entry.version:
+        return True
+    logger.error(
+        "%s of %s is damaged and not served: its version is of another body", entry.name, entry.gateway
+    )
+    return False

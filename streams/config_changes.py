@@ -58,6 +58,8 @@ class ConfigChanges:
     verdicts: Verdicts = field(default_factory=Verdicts)
     provisional: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a rejection waits for the answers of other nodes."""
+    loaded: dict[str, set[Resource]] = field(default_factory=dict[str, set[Resource]])
+    """By gateway: what was loaded, until that is compared with what should be there."""
     _requirements: Requirements = field(default_factory=Requirements)
     _followed: int | None = None
     """What the config topic says of `followed`."""
@@ -82,6 +84,7 @@ class ConfigChanges:
         """Takes up the state from the config topic."""
         for entry in entries:
             if entry.gateway:
+                self.loaded.setdefault(entry.gateway, set()).add((entry.type, entry.name))
                 self._load(entry)
             elif entry.type == POSITION and entry.name == f"events/{self.partition}":
                 self.position = entry.position
@@ -120,6 +123,20 @@ class ConfigChanges:
         """All groups of a gateway are to be compiled anew."""
         for group in tuple(self.contributions.groups.get(gateway, ())):
             self._touch((gateway, group), position)
+
+    def touch_incomplete(self, gateway: str, group: str, named: frozenset[Resource]) -> frozenset[Resource]:
+        """Has a group compiled anew when a resource is missing: one that is `named`, or that an entry of the
+        group requires. All these resources."""
+        wanted = named | self._requirements.of(gateway, group)
+        if any(self.current(gateway, *resource) is None for resource in wanted):
+            logger.error("%s: the configuration of the APIs under /%s is incomplete", gateway, group)
+            self._touch((gateway, group), self.position)
+        return wanted
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether groups wait to be compiled."""
+        return bool(self._dirty)
 
     def differing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
         """Those that are not in force as they are."""

@@ -24,9 +24,10 @@ from schemas.upcasting import UnknownSchema
 from streams.config_changes import ConfigChanges, Current, removal
 from streams.config_topic import Putting
 from streams.delivery_reports import published_one
-from streams.group_compiling import CannotCompile, GroupCompiler
+from streams.group_compiling import CannotCompile, GroupCompiler, organization_and_name
 from streams.log import Fault, Log, LogUnavailable, MessageTooLarge, Record
 from streams.parking import parked
+from streams.reconciling import Reconciling
 from streams.register_reading import NotInLog, RegisterReading, Unreadable, event_of
 
 logger = logging.getLogger("signalbox.gateway-sync")
@@ -44,6 +45,12 @@ NOTES_SECONDS = 1.0
 Answer = tuple[str, str, Sequence[Entry], str | None]
 """A gateway's subject, a node's connection, the entries that it answered, and why it rejected them; None: it
 did not. Without entries the node has left."""
+
+
+def credentials_of(gateway: str, kind: str, event: GatewayRegistered, position: int) -> Entry:
+    """What lets the nodes of a registered gateway in."""
+    body = event.token_digest.encode()
+    return Entry(gateway, kind, CREDENTIALS, "token", content_version(body), position, body)
 
 
 async def _at_once() -> None:
@@ -112,6 +119,35 @@ class GatewaySync:
             except LogUnavailable as error:
                 logger.error("gateway sync waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def catch_up(self) -> None:
+        """Publishes what all events so far change. Raises LogUnavailable, LogDamaged."""
+        end = await self.log.end("events", self.partition)
+        while self.position < end:
+            records = await self.log.read("events", self.partition, self.position, BATCH)
+            async with self.turn:
+                await self.sync(records)
+
+    async def reconcile(self) -> None:
+        """Has compiled again what the config topic lacks of what it should have (`streams.reconciling`).
+
+        Raises LogUnavailable, LogDamaged.
+        """
+        reconciling = Reconciling(
+            self.log, self.partition, self.changes, self.compiler, self.translators, self._own
+        )
+        async with self.turn:
+            missing = await reconciling.run()
+        if missing:
+            logger.warning("%d entries were missing from the config topic and are there again", missing)
+
+    async def _own(self, gateway: str, kind: str) -> Sequence[Entry]:
+        """What a gateway has beside its APIs."""
+        entries = list(await self.compiler.listener(gateway, self.position))
+        registered = await self._reading.registered(*organization_and_name(gateway))
+        if registered is not None:
+            entries.append(credentials_of(gateway, kind, registered, self.position))
+        return entries
 
     def _report_pending(self) -> None:
         """Reports again as published what no node acknowledged.
@@ -227,9 +263,7 @@ class GatewaySync:
             credentials = Entry(gateway, kind, CREDENTIALS, "token", "", position, b"")
             return [*(removal(entry, position) for entry in entries), credentials]
         if isinstance(event, GatewayRegistered):
-            body = event.token_digest.encode()
-            version = content_version(body)
-            entries.append(Entry(gateway, kind, CREDENTIALS, "token", version, position, body))
+            entries.append(credentials_of(gateway, kind, event, position))
         return self.changes.differing(entries)
 
     # -- what nodes answer

@@ -103,7 +103,12 @@ class LogUnavailable(LogError):
 
 
 class LogDamaged(LogError):
-    """The store holds something it cannot have written. Says what and what can be done."""
+    """The store holds something it cannot have written. Says what and what can be done; `reason` is only
+    what, where that is known by itself."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Fenced(LogError):

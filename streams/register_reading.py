@@ -115,6 +115,11 @@ class RegisterReading:
             raise NotInLog(f"the gateway {name} is not in the event log")
         return self._gateways[subject]
 
+    async def registered(self, organization: str, name: str) -> GatewayRegistered | None:
+        """How a gateway was registered last. Raises LogUnavailable, LogDamaged."""
+        events = await self._events(GATEWAY.subject(organization, name))
+        return next((event for event in reversed(events) if isinstance(event, GatewayRegistered)), None)
+
     async def gateway_before(self, organization: str, name: str, position: int) -> GatewayFields | None:
         """The settings that were known before the event at a position; None when there were none.
 

@@ -150,6 +150,7 @@ class Syncing:
             )
         answers = GatewayAnswers(of.log, sync, view)
         answers.begin(end)
+        await sync.reconcile()
         logger.info("partition %d is synced here from %d", partition, sync.position)
         self._troubles.pop(partition, None)
         await _until_one_ends(sync.run(), answers.follow(), sync.settle())

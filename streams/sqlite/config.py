@@ -7,16 +7,25 @@ from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import orjson
 
 from gateways.entry import Cause, Entry
 from streams.config_topic import Subscriber
-from streams.log import MessageTooLarge
-from streams.sqlite.database import Kind, damaged, make_directory, prepare
+from streams.log import LogDamaged, MessageTooLarge
+from streams.sqlite.database import (
+    CHECK_LIMIT,
+    Kind,
+    damaged,
+    make_directory,
+    prepare,
+    structure_faults,
+)
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.reading import ReadingConnection
+from streams.sqlite.set_aside import set_aside
 
 CHUNK = 200
 LARGEST = 900_000_000
@@ -24,7 +33,7 @@ LARGEST = 900_000_000
 
 CONFIG = Kind(
     file="config.db",
-    version=1,
+    version=2,
     synchronous="NORMAL",
     tables="""
 CREATE TABLE entries (
@@ -38,6 +47,7 @@ CREATE TABLE entries (
     body BLOB NOT NULL,
     requires BLOB NOT NULL,
     causes BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
     UNIQUE (gateway, type, name)
 );
 CREATE INDEX removals ON entries (position) WHERE body = x''
@@ -45,14 +55,14 @@ CREATE INDEX removals ON entries (position) WHERE body = x''
 )
 
 _PUT = (
-    "INSERT INTO entries (gateway, type, name, kind, version, position, body, requires, causes) "
+    "INSERT INTO entries (gateway, type, name, kind, version, position, body, requires, causes, checksum) "
     "VALUES {rows} ON CONFLICT (gateway, type, name) DO UPDATE SET kind = excluded.kind, "
     "version = excluded.version, position = excluded.position, body = excluded.body, "
-    "requires = excluded.requires, causes = excluded.causes"
+    "requires = excluded.requires, causes = excluded.causes, checksum = excluded.checksum"
 )
 _LOAD = (
-    "SELECT number, gateway, kind, type, name, version, position, body, requires, causes "
-    "FROM entries WHERE number > ?{more} ORDER BY number LIMIT ?"
+    "SELECT number, gateway, kind, type, name, version, position, body, requires, causes, "
+    "checksum FROM entries WHERE number > ?{more} ORDER BY number LIMIT ?"
 )
 _PRUNE = "DELETE FROM entries WHERE body = x'' AND position < ?"
 
@@ -108,10 +118,14 @@ class SqliteConfigTopic:
         )
 
     @classmethod
-    async def open(cls, directory: Path) -> "SqliteConfigTopic":
-        """In a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
+    async def open(cls, directory: Path, *, proved: bool = False) -> "SqliteConfigTopic":
+        """In a directory that the caller has locked. `proved`: the file is as it was closed in order.
+
+        All of it can be computed from the events, so a file that is missing, of another version or damaged
+        anywhere is set aside, and the topic begins empty. Raises LogUnavailable.
+        """
         make_directory(directory)
-        return cls(await asyncio.to_thread(prepare, CONFIG, directory))
+        return cls(await asyncio.to_thread(_prepared, directory, None if proved else _require_sound))
 
     @property
     def refusing(self) -> str:
@@ -170,8 +184,24 @@ def load_statement(gateway: str | None, *, removals: bool) -> str:
     return _LOAD.format(more=more if gateway is None else f"{more} AND gateway = ?")
 
 
+def _prepared(directory: Path, check: Callable[[sqlite3.Connection, Path], None] | None) -> Path:
+    try:
+        return prepare(CONFIG, directory, check=check)
+    except LogDamaged as error:
+        set_aside(directory / CONFIG.file, error.reason or str(error))
+    return prepare(CONFIG, directory, again=True)
+
+
+def _require_sound(db: sqlite3.Connection, path: Path) -> None:
+    """Raises LogDamaged, sqlite3.Error."""
+    if path.stat().st_size <= CHECK_LIMIT and (faults := structure_faults(db, "integrity_check")):
+        raise damaged(path, faults[0])
+    for row in db.execute(load_statement(None, removals=True), (0, -1)):
+        entry_of_row(path, row)
+
+
 def _row(entry: Entry) -> Sequence[Any]:
-    return (
+    values = (
         entry.gateway,
         entry.type,
         entry.name,
@@ -182,12 +212,31 @@ def _row(entry: Entry) -> Sequence[Any]:
         orjson.dumps(entry.requires) if entry.requires else _EMPTY,
         orjson.dumps([_cause_values(cause) for cause in entry.causes]) if entry.causes else _EMPTY,
     )
+    return (*values, _checksum(*values))
+
+
+def _checksum(
+    gateway: str,
+    type: str,
+    name: str,
+    kind: str,
+    version: str,
+    position: int,
+    body: bytes,
+    requires: bytes,
+    causes: bytes,
+) -> int:
+    """Of a whole row: SQLite does not notice a changed byte in a value."""
+    told = f"{gateway}\0{type}\0{name}\0{kind}\0{version}\0{position}\0".encode()
+    return crc32(causes, crc32(requires, crc32(body, crc32(told))))
 
 
 def entry_of_row(path: Path, row: Sequence[Any]) -> Entry:
-    """The entry of a row of `load_statement`. Raises LogDamaged when it is none that was put."""
-    _, gateway, kind, type, name, version, position, body, requires, causes = row
+    """The entry of a row of `load_statement`. Raises LogDamaged when it is not as it was put."""
+    _, gateway, kind, type, name, version, position, body, requires, causes, checksum = row
     try:
+        if checksum != _checksum(gateway, type, name, kind, version, position, body, requires, causes):
+            raise ValueError("it is not what was written")
         return Entry(
             gateway,
             kind,

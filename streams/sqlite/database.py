@@ -66,7 +66,7 @@ def is_of_request(error: sqlite3.Error) -> bool:
 
 
 def damaged(path: Path, what: str) -> LogDamaged:
-    return LogDamaged(f"{path} is damaged: {what}. To go on, {ADVICE}")
+    return LogDamaged(f"{path} is damaged: {what}. To go on, {ADVICE}", what)
 
 
 def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
@@ -106,9 +106,13 @@ def make_directory(directory: Path) -> None:
 
 
 def prepare(
-    kind: Kind, directory: Path, *, check: Callable[[sqlite3.Connection, Path], None] | None = None
+    kind: Kind,
+    directory: Path,
+    *,
+    check: Callable[[sqlite3.Connection, Path], None] | None = None,
+    again: bool = False,
 ) -> Path:
-    """Makes the database when the directory never held it, or proves the one there sound.
+    """Makes the database when the directory never held it, or with `again`; or proves the one there sound.
 
     `check` adds what the kind's own rows must fulfil. The caller holds the directory, and has no
     connection to the file. Returns the file. Raises LogUnavailable, LogDamaged.
@@ -116,7 +120,8 @@ def prepare(
     path = directory / kind.file
     try:
         if not path.exists():
-            _require_never_held(kind, directory)
+            if not again:
+                _require_never_held(kind, directory)
             _create(kind, path)
         _remember(kind, directory)
         # Before SQLite sees it: closing a connection removes the journal, and the evidence with it.

@@ -42,9 +42,10 @@ def seal(directory: Path, files: Iterable[str]) -> None:
     sync_directory(directory)
 
 
-def broken(directory: Path) -> dict[str, str]:
-    """The sealed files that are there and not as they were, with what differs. Raises OSError."""
+def compared(directory: Path) -> tuple[frozenset[str], dict[str, str]]:
+    """The sealed files that are as they were, and those that are not, with what differs. Raises OSError."""
     found: dict[str, str] = {}
+    intact: set[str] = set()
     for file, (size, checksum) in _noted(directory).items():
         path = directory / file
         # With a journal somebody has written to it since, and whoever opens it checks what can be checked.
@@ -55,7 +56,9 @@ def broken(directory: Path) -> dict[str, str]:
             found[file] = f"it has {now} bytes, and had {size} when Signalbox stopped"
         elif _checksum(path) != checksum:
             found[file] = "its content is not what it was when Signalbox stopped"
-    return found
+        else:
+            intact.add(file)
+    return frozenset(intact), found
 
 
 def unseal(directory: Path) -> None:

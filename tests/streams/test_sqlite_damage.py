@@ -202,17 +202,46 @@ async def test_doctor_finds_damage_beside_the_log(data: Path):
 
 
 async def test_doctor_finds_configuration_from_events_that_are_not_there(data: Path):
-    statement(f"UPDATE entries SET position = 401 WHERE type = '{POSITION}'")(data / "config.db")
+    config = await SqliteConfigTopic.open(data)
+    await config.put([Entry("", "", POSITION, "events/0", "401", 401, b"-")])
+    await config.close()
     (finding,) = check(data)
     assert finding.file == "log.db"
     assert "401" in finding.message
 
 
-@pytest.mark.parametrize("file", ["config.db", "documents.db"])
-async def test_the_other_databases_are_not_opened_damaged_either(file: str, data: Path):
-    cut(data / file, 5000)
+async def test_documents_are_not_opened_damaged_either(data: Path):
+    cut(data / "documents.db", 5000)
     with pytest.raises(LogDamaged, match="damaged"):
-        await (SqliteConfigTopic if file == "config.db" else SqliteDocuments).open(data)
-    (data / file).unlink()
+        await SqliteDocuments.open(data)
+    (data / "documents.db").unlink()
     with pytest.raises(LogDamaged, match="missing"):
-        await (SqliteConfigTopic if file == "config.db" else SqliteDocuments).open(data)
+        await SqliteDocuments.open(data)
+
+
+CONFIG_DAMAGE: dict[str, Callable[[Path], None]] = {
+    "the file is gone": lambda f: f.unlink(),
+    "the file is empty": lambda f: cut(f, 0),
+    "the file was cut short": lambda f: cut(f, 5000),
+    "the header is garbage": lambda f: overwrite(f, 0, GARBAGE[:100]),
+    "it is of another version": statement("PRAGMA user_version = 1"),
+    "a body was changed": statement("UPDATE entries SET body = x'626f6479ff' WHERE name = 'r'"),
+    "a cause was changed": statement("UPDATE entries SET causes = '[]x' WHERE name = 'r'"),
+    "a name was changed": statement("UPDATE entries SET name = 'q' WHERE name = 'r'"),
+    "a position was changed": statement("UPDATE entries SET position = 399"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIG_DAMAGE)
+async def test_damaged_configuration_is_set_aside_and_begins_empty(case: str, data: Path):
+    CONFIG_DAMAGE[case](data / "config.db")
+    config = await SqliteConfigTopic.open(data)
+    assert [chunk async for chunk in config.load(removals=True)] == []
+    await config.put([ENTRY])
+    await config.close()
+    assert [
+        name for name in names(data) if name.startswith("config.db.damaged-")
+    ] or case == "the file is gone"
+    again = await SqliteConfigTopic.open(data)
+    assert [chunk async for chunk in again.load()] == [[ENTRY]]
+    await again.close()

@@ -16,7 +16,7 @@ from streams.sqlite.beyond import require_reached
 from streams.sqlite.check import check
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.log import SqliteLog
-from streams.sqlite.seal import SEAL, broken, seal, unseal
+from streams.sqlite.seal import SEAL, compared, seal, unseal
 from tests.streams.envelopes import chained
 
 
@@ -88,16 +88,18 @@ async def sealed(directory: Path) -> None:
 @pytest.mark.parametrize("file", ["log.db", "readmodels.db"])
 async def test_one_flipped_byte_anywhere_in_a_sealed_file_shows(tmp_path: Path, file: str, part: float):
     await sealed(tmp_path)
-    assert broken(tmp_path) == {}
+    assert compared(tmp_path) == ({"log.db", "readmodels.db"}, {})
     size = (tmp_path / file).stat().st_size
     flip(tmp_path / file, int(part * (size - 1)))
-    assert list(broken(tmp_path)) == [file]
+    intact, broken = compared(tmp_path)
+    assert file not in intact
+    assert list(broken) == [file]
 
 
 async def test_a_damaged_seal_proves_nothing(tmp_path: Path):
     await sealed(tmp_path)
     flip(tmp_path / SEAL, 20)
-    assert broken(tmp_path) == {}
+    assert compared(tmp_path) == (frozenset(), {})
 
 
 async def test_a_directory_is_not_sealed_while_it_is_used(tmp_path: Path):

@@ -1,0 +1,99 @@
+"""A config topic that lacks entries, or all of them: gateway sync puts there what the events say."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateways.entry import Entry
+from streams.config_changes import POSITION
+from streams.gateway_sync import CREDENTIALS
+from tests.commands.shop import deploy, publish, spec
+from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
+from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+
+TYPES = {"listener": LISTENER, "scope": SCOPE, "routes": ROUTE, "cluster": CLUSTER, "token": CREDENTIALS}
+
+
+async def deployed(directory: Path) -> dict[tuple[str, str], str]:
+    """Two APIs on a gateway; the version of each entry of it."""
+    async with house(directory) as at:
+        await at.do(*HOUSE)
+        await at.do(publish(), deploy(), ids=("p1", "d1"))
+        await at.do(publish("users", of=spec(context="/users")), deploy("users"), ids=("p2", "d2"))
+        return versions(at)
+
+
+def versions(at: House) -> dict[tuple[str, str], str]:
+    return {(entry.type, entry.name): entry.version for entry in at.store.entries(EAST)}
+
+
+def delete(directory: Path, where: str) -> None:
+    with closing(sqlite3.connect(directory / "config.db")) as db, db:
+        assert db.execute(f"DELETE FROM entries WHERE {where}").rowcount
+
+
+async def test_nothing_is_put_when_nothing_is_missing(tmp_path: Path):
+    await deployed(tmp_path)
+    async with house(tmp_path) as at:
+        await at.sync.reconcile()
+        assert at.put == []
+
+
+@pytest.mark.parametrize("what", TYPES)
+async def test_entries_that_are_missing_are_compiled_again(tmp_path: Path, what: str):
+    right = await deployed(tmp_path)
+    delete(tmp_path, f"type = '{TYPES[what]}'")
+    async with house(tmp_path) as at:
+        assert versions(at) != right
+        await at.sync.reconcile()
+        assert versions(at) == right
+
+
+async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tmp_path: Path):
+    right = await deployed(tmp_path)
+    delete(tmp_path, f"type = '{ROUTE}' AND name LIKE '%/users'")
+    async with house(tmp_path) as at:
+        await at.sync.reconcile()
+        assert versions(at) == right
+        assert {entry.name.rpartition("/")[2] for entry in at.put if entry.type in (ROUTE, SCOPE)} == {
+            "users"
+        }
+
+
+async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path: Path):
+    right = await deployed(tmp_path)
+    (tmp_path / "config.db").unlink()
+    async with house(tmp_path) as at:
+        assert versions(at) == {}
+        await at.sync.catch_up()
+        assert versions(at) == right
+        assert at.sync.position == await at.at.log.end("events", 0)
+        marks = [entry for entry in at.put if entry.type == POSITION]
+        assert marks[-1].position == at.sync.position
+
+
+async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_again(tmp_path: Path):
+    from signalbox.discovery import Discovery
+    from xds.observer import Silent
+
+    right = await deployed(tmp_path)
+    discovery = Discovery(Silent(), lambda gateway: 0)
+    async with house(tmp_path) as at:
+        entries = [entry async for chunk in at.config.load() for entry in chunk]
+        discovery.serve([damaged(e) if e.type == ROUTE else e for e in entries])
+        assert discovery.store.names(EAST, ROUTE) == []
+        assert discovery.store.names(EAST, SCOPE) == [], "an Envoy that starts would wait for the routes"
+        at.sync.changes.current = discovery.store.entry
+        at.sync.current = discovery.store.entry
+        at.config.subscribe(discovery.serve)
+        await at.sync.reconcile()
+        served = {(e.type, e.name): e.version for e in discovery.store.entries(EAST)}
+        assert served == right
+
+
+def damaged(entry: Entry) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, body=entry.body[:-1] + bytes([entry.body[-1] ^ 0xFF]))

@@ -50,8 +50,8 @@ FILES = (
 )
 DOCUMENT = b"openapi: 3.1.0\ninfo: {title: Damage, version: '1'}\npaths: {}\n"
 
-OBSERVED = ("status", "connected")
-"""What is said of connected nodes, which are others at each start."""
+OBSERVED = ("status", "connected", "live")
+"""What connected nodes have, and they are others at each start."""
 
 State = dict[str, Any]
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.entry import Cause, Entry
+from schemas.canonical import sha256_hex
 from schemas.status import Status
 from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
@@ -17,11 +18,11 @@ from signalbox.local_gateway import LOCAL_GATEWAY, NODE
 from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober, Target
-from signalbox.settings import Settings
+from signalbox.settings import Settings, SettingsError
 from signalbox.tokens import kept_secret, probe_secret
 from signalbox.translators import Translators
 from streams.config_topic import ConfigTopic
-from streams.gateway_sync import GatewaySync
+from streams.gateway_sync import CREDENTIALS, GatewaySync
 from streams.log import Log
 from xds.bootstrap import bootstrap
 from xds.observer import Connection, Progress
@@ -92,6 +93,8 @@ class DataPlane:
             self._discovery.serve(entries)
             self.sync.load(entries)
         self._config.subscribe(self._discovery.serve)
+        if settings.envoy:
+            self._require_token()
         self._begins_empty = self.sync.position == 0 and await self._log.end("events", 0) > 0
         if not self._begins_empty:
             await self._listen()
@@ -124,6 +127,16 @@ class DataPlane:
             return f"the gateway's Envoy does not run: {status.reason}"
         rejected = self.delivery.listener_refused(LOCAL_GATEWAY, NODE)
         return f"the gateway's Envoy rejected its listener: {rejected}" if rejected else None
+
+    def _require_token(self) -> None:
+        known = self.store.entry(LOCAL_GATEWAY, CREDENTIALS, "token")
+        if known is not None and known.body.decode() != sha256_hex(self.token.encode()):
+            raise SettingsError(
+                f"{self._settings.gateway_token} is not the token that the gateway was registered with: its "
+                "Envoy would not be let in. Restore the file from a backup; without one, start with "
+                "--no-envoy, undeploy what is on the gateway, remove it, apply it anew and put the token "
+                "that is printed into the file."
+            )
 
     async def _listen(self) -> None:
         await self.server.start(self._settings.xds.host, self._settings.xds.port)

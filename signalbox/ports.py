@@ -62,7 +62,7 @@ def remembered_port(file: Path, host: str = "127.0.0.1") -> int:
 def last_port(file: Path) -> int | None:
     """The port kept in `file`, free or not; None when there is none."""
     try:
-        text = file.read_text().strip()
+        text = file.read_text("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     return int(text) if text.isdigit() and 0 < int(text) <= 65535 else None

@@ -6,11 +6,13 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
+from signalbox.settings import SettingsError
+
 
 def kept_secret(file: Path, prefix: str) -> str:
-    """The secret in `file`; made when missing. Raises OSError."""
+    """The secret in `file`; made when missing. Raises OSError, and SettingsError when it is damaged."""
     try:
-        return file.read_text("utf-8").strip()
+        return _read(file)
     except FileNotFoundError:
         secret = prefix + secrets.token_urlsafe(32)
     # Complete before it has its name, so that a crash never leaves half a secret.
@@ -23,9 +25,19 @@ def kept_secret(file: Path, prefix: str) -> str:
             os.fsync(stream.fileno())
         file.hardlink_to(unfinished)
     except FileExistsError:
-        return file.read_text("utf-8").strip()  # of two processes that start together, the first one's stands
+        return _read(file)  # of two processes that start together, the first one's stands
     finally:
         unfinished.unlink(missing_ok=True)
+    return secret
+
+
+def _read(file: Path) -> str:
+    secret = file.read_bytes().decode("ascii", "replace").strip()
+    if not secret or not secret.isprintable() or not secret.isascii():
+        what = "holds what is no secret of ours" if secret else "is empty"
+        raise SettingsError(
+            f"{file} is damaged: it {what}. Restore it from a backup, or remove it to have a new one made."
+        )
     return secret
 
 

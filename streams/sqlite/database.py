@@ -145,7 +145,8 @@ def prepare(
 def held(directory: Path) -> frozenset[str]:
     """The names of the databases this directory has held."""
     try:
-        return frozenset((directory / CONTENTS).read_text().split())
+        # Ascii; a damaged name is none that is asked for.
+        return frozenset((directory / CONTENTS).read_text("ascii", "replace").split())
     except FileNotFoundError:
         return frozenset()
 
@@ -183,7 +184,7 @@ def _remember(kind: Kind, directory: Path) -> None:
     new = directory / f"{CONTENTS}.new"
     fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write("".join(f"{name}\n" for name in sorted({*names, kind.file})))
+        file.write("".join(f"{name}\n" for name in sorted({*names, kind.file}) if name.isascii()))
         file.flush()
         os.fsync(file.fileno())
     new.rename(directory / CONTENTS)

@@ -36,7 +36,9 @@ _STATUS = {
         "properties": {
             "state": {
                 "enum": list(get_args(State)),
-                "description": "`acknowledged`: every connected node has it, on every gateway; `offline`: it "
+                "description": "`acknowledged`: every connected node has it, on every gateway; "
+                "`partly-refused`: some connected nodes have it, others refuse it; `refused`: all of them "
+                "refuse it, or the gateway went back to what it had; `offline`: it "
                 "was acknowledged, and a gateway has no connected node now; `stopping`: asked to stop, and "
                 "a node still has it. With `as_of` what was known then; `offline` is not known of the past.",
             },
@@ -92,7 +94,7 @@ _STATUS = {
             "state": {"enum": list(get_args(RolloutState))},
             "nodes": {"type": "integer", "description": "How many are to take it."},
             "reached": {"type": "integer", "description": "How many of them have acknowledged it."},
-            "reason": {"type": "string", "description": "Why it is refused."},
+            "reason": {"type": "string", "description": "Why it is refused, or partly refused."},
             "since": {"type": "string", "format": "date-time"},
         },
     },

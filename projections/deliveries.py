@@ -23,7 +23,7 @@ _NODE = NodeReported.type()
 
 class Deliveries:
     name = "deliveries"
-    version = 2
+    version = 3
     topic = "status"
 
     def metadata(self, prefix: str) -> MetaData:

@@ -1,8 +1,9 @@
 """The five facts of a deployment: requested, decided, published, acknowledged, serving.
 
 Pure: from the deployment's row and the observed state of its gateways. Only connected nodes count: a
-deployment is acknowledged when each of them has it, on each of its gateways. What was refused before any
-node took it stays refused, whoever leaves: the gateway went back to what it had.
+deployment is acknowledged when each of them has it, on each of its gateways. It is refused when each of them
+refuses it, or the gateway went back to what it had: then it stays refused, whoever leaves. It is partly
+refused when some have it and others refuse it; while none has it and some have not answered, it is pending.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ from projections.asking import Row
 from projections.observed import WHOLE, Carried, Delivery, Report, covers
 from projections.presence import NO_REPORTS, NOBODY, Present, Reports, is_configured, still_holding
 
-State = Literal["pending", "acknowledged", "serving", "refused", "offline", "stopping", "stopped"]
+State = Literal[
+    "pending", "acknowledged", "serving", "partly-refused", "refused", "offline", "stopping", "stopped"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def facts(row: Row, known: Known, *, nodes: bool = True) -> dict[str, Any]:
 def facts_as_of(
     row: Row, deliveries: Mapping[str, Delivery], live: Sequence[str], time: str
 ) -> dict[str, Any]:
-    """As `facts`, as was known at `time`. Of nodes nothing is kept, so nothing is said of them.
+    """As `facts`, as was known at `time`. Of nodes nothing is kept, so nothing is said of them, and what some
+    nodes had is refused when another one refused it later.
 
     Only first and last occurrences are kept: of a fact that occurred before and after, the first is what was
     known. `live` are the gateways where it was live.
@@ -143,15 +147,17 @@ def _target(row: Row, name: str, known: Known, active: bool) -> _Target:
         else sum(r.state == "acknowledged" for r in reported)
     )
     refusals = [_refusal(r) for r in reported if r.state == "refused"]
+    refusing = len(refusals)
     if not refusals and (delivery.rejected or not configured) and delivery.refused_at:
         refusals = [_rejection(delivery)]
+    back = bool(refusals) and (not configured or not there.connected)
     live = api.live == delivery.deployment if api else active and delivery.taken
     end = row.position if row.document.get("state") == "stopped" else known.ends.get(name)
     if live and end is not None:
         live = still_holding(there, delivery.position, reports, end) > 0
     return _Target(
         name,
-        _standing(delivery, there.connected, acknowledged, bool(refusals)),
+        "refused" if back else _standing(delivery, there.connected, acknowledged, refusing),
         there.connected,
         acknowledged,
         refusals if active else (),
@@ -160,8 +166,11 @@ def _target(row: Row, name: str, known: Known, active: bool) -> _Target:
     )
 
 
-def _standing(delivery: Delivery, connected: int, acknowledged: int, refused: bool) -> State:
-    if refused:
+def _standing(delivery: Delivery, connected: int, acknowledged: int, refusing: int) -> State:
+    """On one gateway; `connected`, `acknowledged` and `refusing` are numbers of nodes."""
+    if refusing and acknowledged:
+        return "partly-refused"
+    if refusing and refusing == connected:
         return "refused"
     if not connected:
         return "offline" if delivery.acknowledged_at else "pending"
@@ -173,7 +182,7 @@ def _state(row: Row, active: bool, targets: Sequence[_Target], serving: bool) ->
         stopped = row.document.get("state") == "stopped"
         return "stopping" if stopped and any(t.live for t in targets) else "stopped"
     standing = {t.state for t in targets}
-    for state in ("refused", "pending", "offline"):
+    for state in ("refused", "partly-refused", "pending", "offline"):
         if state in standing:
             return state
     if not targets:

@@ -58,7 +58,7 @@ def gateway_facts(
     rejected = 0
     for row in connection.execute(_deployments(resources, deliveries, gateway), asked):
         desired += 1
-        if row.rejected:
+        if _taken_back(row):
             rejected += 1
             refusals[row.name] = {
                 **_what(row),
@@ -81,9 +81,10 @@ def gateway_facts(
             if node is None:
                 continue
             counts = nodes[row.node]
-            covered = covers(node.acknowledged, row.position) and not row.rejected
+            back = _taken_back(row)
+            covered = covers(node.acknowledged, row.position) and not back
             counts["acknowledged"] += (row.state == "acknowledged") - covered
-            if not row.rejected:
+            if not back:
                 counts["pending"] += covered - (row.state in ("acknowledged", "refused"))
             if row.state == "refused":
                 counts["refused"] += 1
@@ -96,6 +97,11 @@ def gateway_facts(
     newest = sorted(refusals.values(), key=lambda r: (r["at"], r["deployment"]), reverse=True)
     withheld = sum(refusal["nodes"] == 0 for refusal in refusals.values())
     return GatewayFacts(desired, withheld, nodes, len(refusals), newest[:MOST_REFUSALS])
+
+
+def _taken_back(row: Any) -> bool:
+    """As `projections.observed.taken_back`."""
+    return row.rejected and row.configured != row.name
 
 
 def _what(row: Any) -> dict[str, Any]:
@@ -121,14 +127,15 @@ def _deployments(resources: str, deliveries: str, gateway: str) -> Select[*tuple
 def _reports(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
     """What nodes reported of the deployments in force on the gateway."""
     here, of = _in_force(resources, gateway), deliveries_tables(deliveries)
-    d, r = of.deliveries.c, of.reports.c
+    d, r, a = of.deliveries.c, of.reports.c, of.apis.c
     reported = and_(
         r.organization == here.c.organization, r.deployment == here.c.name, r.gateway == bindparam("gateway")
     )
     about = and_(d.organization == r.organization, d.deployment == r.deployment, d.gateway == r.gateway)
-    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected)
+    same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
+    columns = (here.c.name, here.c.api, here.c.revision, d.position, d.rejected, a.configured)
     return select(*columns, r.node, r.state, r.reason, r.last_at).select_from(
-        here.join(of.reports, reported).join(of.deliveries, about)
+        here.join(of.reports, reported).join(of.deliveries, about).outerjoin(of.apis, same)
     )
 
 

@@ -22,7 +22,7 @@ MOST_ABSENT = 100
 
 class Delivery(NamedTuple):
     """One deployment on one gateway, for ever. `taken`: some node acknowledged it since it was published
-    last. `rejected`: it was refused before any node took it, so that the gateway went back to what it had."""
+    last. `rejected`: it was refused before any node took it; see `taken_back`."""
 
     organization: str
     deployment: str
@@ -47,7 +47,7 @@ class Delivery(NamedTuple):
 
 class Carried(NamedTuple):
     """One API on one gateway: the deployment that was published last (`configured`; `waiting` while no node
-    answered it), and the one that is live since `valid_from`. Empty names stand for none."""
+    took it), and the one that is live since `valid_from`. Empty names stand for none."""
 
     organization: str
     gateway: str
@@ -128,6 +128,14 @@ def covers(acknowledged: int, position: int) -> bool:
     """Whether a node that acknowledged everything up to `acknowledged` has what an event at `position`
     caused. Reports of earlier versions name no position: theirs is 0."""
     return acknowledged > 0 and acknowledged >= position
+
+
+def taken_back(delivery: Delivery, api: Carried | None) -> bool:
+    """Whether a gateway went back to what it had, since a deployment was refused and no node took it.
+
+    What only some nodes refused is still configured: others may take it.
+    """
+    return delivery.rejected and (api is None or api.configured != delivery.deployment)
 
 
 def holds(node: Node, report: Report | None, position: int) -> bool:

@@ -217,12 +217,10 @@ class Observed:
             reason=delivery.reason if follows else data.get("reason") or "",
             rejected=delivery.rejected or whole or not delivery.taken,
         )
-        if delivery.api:
+        if delivery.api and whole:
             api = self._api(delivery)
             if api.configured == delivery.deployment:
-                configured = TAKEN_BACK if whole else api.configured
-                if api.waiting or whole:
-                    self._set_carried(api._replace(configured=configured, waiting=False))
+                self._set_carried(api._replace(configured=TAKEN_BACK, waiting=False))
         if node is not None:
             self._report(delivery, node, "refused", at, data)
 
@@ -296,9 +294,7 @@ class Observed:
         for key in list(self._waiting.get(node[:2], ())):
             api = self.carried[key]
             if covers(acknowledged, api.position) and api.configured not in exceptions:
-                delivery = self.deliveries[api.organization, api.configured, api.gateway]
-                if not delivery.rejected:
-                    self._taken(delivery, position, at)
+                self._taken(self.deliveries[api.organization, api.configured, api.gateway], position, at)
         return node
 
     def _clear(self, node: Node, threshold: int) -> Node:

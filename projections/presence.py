@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from projections.observed import Carried, Delivery, Node, Report, covers, holds
+from projections.observed import Carried, Delivery, Node, Report, covers, holds, taken_back
 
 Reports = Mapping[str, Report]
 """What nodes reported of one deployment, by node."""
@@ -59,7 +59,7 @@ def present(nodes: Iterable[Node]) -> dict[str, Present]:
 
 def is_configured(delivery: Delivery, api: Carried | None) -> bool:
     """Whether nodes are to run a deployment: it was published last, and not taken back."""
-    if delivery.rejected or (delivery.published_at is None and not delivery.taken):
+    if taken_back(delivery, api) or (delivery.published_at is None and not delivery.taken):
         return False
     return api is None or api.configured in ("", delivery.deployment)
 

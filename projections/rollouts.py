@@ -46,7 +46,7 @@ STAGES: Mapping[str, tuple[str, str]] = {
 }
 """What is counted: from when to when."""
 ENDED = "stopped"
-UNSETTLED = ("pending", "rolling-out", "refused", "offline", "stopping")
+UNSETTLED = ("pending", "rolling-out", "refused", "partly-refused", "offline", "stopping")
 """States that what nodes report as a whole may change."""
 MOST_NAMES = 1000
 
@@ -198,7 +198,7 @@ def rollout(row: Row, known: Known) -> dict[str, Any]:
         "state": "rolling-out" if state == "pending" and reached else state,
         "nodes": counted,
         "reached": reached,
-        "reason": found["refusals"][0]["reason"] if state == "refused" else "",
+        "reason": found["refusals"][0]["reason"] if state in ("refused", "partly-refused") else "",
         **{time: times[time.removesuffix("_at")] or "" for time in TIMES},
     }
 

@@ -11,7 +11,15 @@ NodeExceptionState = Literal["pending", "refused"]
 MOST_EXCEPTIONS = 100
 
 RolloutState = Literal[
-    "pending", "rolling-out", "acknowledged", "serving", "refused", "offline", "stopping", "stopped"
+    "pending",
+    "rolling-out",
+    "acknowledged",
+    "serving",
+    "partly-refused",
+    "refused",
+    "offline",
+    "stopping",
+    "stopped",
 ]
 LivenessState = Literal["healthy", "degraded", "offline"]
 

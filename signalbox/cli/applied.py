@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+REFUSED = ("refused", "partly-refused")
 RESULTS = ("created", "changed", "unchanged")
 
 
@@ -40,7 +41,7 @@ class Tally:
 
     @property
     def bad(self) -> bool:
-        return bool(self._failed or self.late or self._states["refused"])
+        return bool(self._failed or self.late or any(self._states[state] for state in REFUSED))
 
     def sentence(self, seconds: float) -> str:
         """Such as `3 created, 1 invalid; 3 serving (0.2 s)`."""

@@ -16,7 +16,7 @@ from signalbox.cli.client import Client, Refused, path
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deploy import CONNECT, Waiting, refusers
 from signalbox.cli.documents import Document
-from signalbox.cli.facts import no_node, reason, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, refusal, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
@@ -175,6 +175,8 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
             if known["state"] == "refused":
                 kept = "".join(f"; {what}" for what in keeps_serving({**item, "api": item["name"]}, known))
                 progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}{kept}", err=True)
+            elif known["state"] == "partly-refused":
+                progress.echo(f"refused    {label}: by some nodes: {refusal(known)}", err=True)
             elif form == "table" and item.get("deployment_result") == "unchanged":
                 progress.echo(f"{known['state']:<10} {label}: unchanged, deployed since {since(known)}")
             elif form == "table":

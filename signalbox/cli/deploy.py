@@ -8,7 +8,7 @@ import click
 from signalbox.cli.client import Answer, Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents
-from signalbox.cli.facts import no_node, reason, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, refusal, since, timeline, wait_for
 from signalbox.cli.failure import DONE, FAILED, Failure
 from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
@@ -70,6 +70,9 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
     if facts and facts["state"] == "refused":
         kept = "".join(f"; {what}" for what in keeps_serving(deployment, facts))
         click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}{kept}", err=True)
+        return FAILED
+    if facts and facts["state"] == "partly-refused":
+        click.echo(f"error: refused on {refusers(facts)} by some nodes: {refusal(facts)}", err=True)
         return FAILED
     return DONE
 

@@ -126,7 +126,8 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
         for r in documents(known.get("refusals"))
     ]
     if refusals:
-        sections.append(("Refused", "\n".join(refusals)))
+        some = known.get("state") == "partly-refused"
+        sections.append(("Refused by some nodes" if some else "Refused", "\n".join(refusals)))
     remarks = no_node(known) + keeps_serving(document, known)
     if still := documents(known.get("live")):
         remarks.append(f"this deployment is live on {cell(still)}")
@@ -192,8 +193,9 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
     if refusals:
         count = counts.get("refused", len(refusals))
         title = "Refused" if count <= len(refusals) else f"Refused (the newest {len(refusals)} of {count:,})"
+        connected = sum(bool(node.get("connected")) for node in nodes)
         told = [
-            f"{r['api']} revision {r['revision']}, {_refusers(r, present)}: "
+            f"{r['api']} revision {r['revision']}, {_refusers(r, connected, present)}: "
             f"{r['reason'] or 'no reason given'}"
             for r in refusals
         ]
@@ -219,12 +221,16 @@ def _runs(counts: Mapping[str, int]) -> list[str]:
     return [f"{acknowledged:,} of {desired:,}", f"{refused:,}", f"{pending:,}", cell(counts.get("withheld"))]
 
 
-def _refusers(refusal: Mapping[str, Any], present: float) -> str:
-    """Who refused it, and when. One that no node is asked to take any more is withheld."""
+def _refusers(refusal: Mapping[str, Any], connected: int, present: float) -> str:
+    """Who of the connected nodes refused it, and when. One that no node is asked to take any more is
+    withheld."""
     nodes, node = refusal["nodes"], refusal.get("refused_by")
     if nodes == 0 and node not in (None, "*"):
         return f"refused by {node}, withheld since {clock(refusal['at'])} UTC"
-    who = f"by {nodes:,} node{'s' if nodes > 1 else ''}" if nodes else "not sent to any node"
+    if 0 < nodes < connected:
+        who = f"by {nodes:,} of {connected:,} nodes, last by {node or 'one'}"
+    else:
+        who = f"by {nodes:,} node{'s' if nodes > 1 else ''}" if nodes else "not sent to any node"
     return f"{who}, {ago(refusal['at'], present)}"
 
 

@@ -13,7 +13,9 @@ from signalbox.cli.tables import cell
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 OPEN = ("pending", "offline")
 """States that end when a node answers."""
-_SINCE = {"offline": "acknowledged", "pending": "published"}
+REFUSED = ("refused", "partly-refused")
+"""States in which some node, or every one, has rejected a deployment."""
+_SINCE = {"offline": "acknowledged", "pending": "published", "partly-refused": "refused"}
 """The fact since which a deployment is in a state, where it is not called like the state."""
 CHUNK = 500
 WAIT = 5.0
@@ -34,11 +36,13 @@ def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
         still = documents(known.get("live"))
         return str(deployment.get("state") or "-"), changed, f"still live on {cell(still)}" if still else ""
     since = known["facts"].get(_SINCE.get(state, state)) or changed
-    remarks = [reason(known)] if state == "refused" else []
+    remarks = [refusal(known)] if state in REFUSED else []
     remarks += no_node(known)
     if state == "pending":
         published = known["facts"].get("published")
         remarks.insert(0, "published, not acknowledged yet" if published else "not published yet")
+        if documents(known.get("refusals")):
+            remarks.insert(1, f"refused by {refusing_nodes(known)}: {reason(known)}")
     if state in ("refused", "pending"):
         remarks += keeps_serving(deployment, known)
     return str(state), since, "; ".join(remarks)
@@ -55,6 +59,23 @@ def reason(known: Mapping[str, Any]) -> str:
     """Why a deployment was refused."""
     refusals = documents(known.get("refusals"))
     return str(refusals[0].get("reason") or "no reason given") if refusals else "no reason given"
+
+
+def refusing_nodes(known: Mapping[str, Any]) -> str:
+    """The nodes that refuse a deployment."""
+    return ", ".join(dict.fromkeys(str(r["node"]) for r in documents(known.get("refusals"))))
+
+
+def refusal(known: Mapping[str, Any]) -> str:
+    """Why a deployment was refused; when some nodes have it, how many, and which refuse it."""
+    if known["state"] != "partly-refused":
+        return reason(known)
+    gateways = list(document(known.get("gateways")).values())
+    connected, acknowledged = (
+        sum(document(there).get(count) or 0 for there in gateways) for count in ("connected", "acknowledged")
+    )
+    has = f"acknowledged by {acknowledged} of {connected} nodes"
+    return f"{has}, refused by {refusing_nodes(known)}: {reason(known)}"
 
 
 def timeline(known: Mapping[str, Any]) -> str:

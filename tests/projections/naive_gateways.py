@@ -30,6 +30,7 @@ class Known:
     position: int = 0
     published: bool = False
     taken: bool = False
+    refused: bool = False
     rejected: bool = False
 
 
@@ -53,6 +54,20 @@ class NaiveGateway:
         if deployment in proxy.said:
             return proxy.said[deployment] == "acknowledged"
         return proxy.acknowledged > 0 and proxy.acknowledged >= self.known[deployment].position
+
+    def state(self, deployment: str) -> str:
+        """What its refusals make of a deployment that is in force; empty when they do not matter."""
+        known, there = self.known[deployment], [p for p in self.proxies.values() if p.connected]
+        refusing = [p for p in there if p.said.get(deployment) == "refused"]
+        configured = self.configured.get(known.api)
+        back = known.rejected and configured != deployment
+        if back or configured not in (None, deployment) or not (known.published or known.taken):
+            return "refused" if refusing or known.refused else ""
+        if not there:
+            return "refused" if known.rejected else ""
+        if refusing and any(self.has(p, deployment) for p in there):
+            return "partly-refused"
+        return "refused" if len(refusing) == len(there) else ""
 
     def live_now(self, api: str) -> str:
         intervals = self.live.get(api, [])
@@ -99,11 +114,11 @@ class NaiveGateway:
 
     def _refused(self, deployment: str, proxy: Proxy | None, *, whole: bool) -> None:
         known = self.known[deployment]
+        known.refused = True
         known.rejected = known.rejected or whole or not known.taken
-        if self.configured.get(known.api) == deployment:
+        if whole and self.configured.get(known.api) == deployment:
             self.waiting.discard(known.api)
-            if whole:
-                self.configured[known.api] = TAKEN_BACK
+            self.configured[known.api] = TAKEN_BACK
         if proxy is not None:
             proxy.say(deployment, "refused", known.position)
 
@@ -179,7 +194,7 @@ class NaiveGateway:
             deployment = self.configured[api]
             known = self.known[deployment]
             covered = m.acknowledged > 0 and known.position <= m.acknowledged
-            if covered and deployment not in exceptions and not known.rejected:
+            if covered and deployment not in exceptions:
                 self._taken(position, deployment)
 
 

@@ -66,11 +66,54 @@ async def test_the_refusal_of_a_node_that_left_does_not_count(happen: Happen, as
         delivery("d1", "refused", 3, node="n2", reason="too old"),
         topic="status",
     )
-    assert await _state(ask, "d1") == "refused"
+    assert await _state(ask, "d1") == "partly-refused"
 
     happen(node("n2", False, 4), topic="status")
 
     assert await _state(ask, "d1") == "acknowledged"
+
+
+async def test_what_one_node_refused_is_pending_until_the_others_answered(happen: Happen, ask: ReadModels):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1", acknowledged=0),
+        node("n2", True, 1, connection="c2", acknowledged=0),
+        delivery("d1", "published", 2, position=1),
+        delivery("d1", "refused", 3, node="n1", connection="c1", position=1, reason="too old"),
+        topic="status",
+    )
+    found = await ask.deployment_facts("acme", "d1")
+    assert found is not None
+    assert (found["state"], found["live"]) == ("pending", [])
+    assert found["refusals"] == [{"gateway": "local", "node": "n1", "at": at(3), "reason": "too old"}]
+    gateway = await ask.gateway_facts("acme", "local")
+    assert gateway.nodes["n2"] == {"acknowledged": 0, "refused": 0, "pending": 1, "withheld": 0}
+
+    happen(node("n2", True, 4, connection="c2", acknowledged=1), topic="status")
+    found = await ask.deployment_facts("acme", "d1")
+    assert found is not None
+    assert (found["state"], found["live"]) == ("partly-refused", ["local"])
+    counts = found["gateways"]["local"]
+    assert (counts["connected"], counts["acknowledged"]) == (2, 1)
+    gateway = await ask.gateway_facts("acme", "local")
+    assert gateway.nodes["n1"] == {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 0}
+    assert gateway.nodes["n2"] == {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 0}
+
+    happen(delivery("d1", "acknowledged", 5, node="n1", connection="c1", position=1), topic="status")
+    assert await _state(ask, "d1") == "acknowledged"
+
+
+async def test_what_all_connected_nodes_refused_is_refused(happen: Happen, ask: ReadModels):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1", acknowledged=0),
+        node("n2", True, 1, connection="c2", acknowledged=0),
+        delivery("d1", "published", 2, position=1),
+        delivery("d1", "refused", 3, node="n1", connection="c1", position=1, reason="too old"),
+        delivery("d1", "refused", 4, node="n2", connection="c2", position=1, reason="too old"),
+        topic="status",
+    )
+    assert await _state(ask, "d1") == "refused"
 
 
 async def test_a_deployment_that_no_node_ever_took_stays_refused_when_nodes_leave(
@@ -128,7 +171,11 @@ async def test_what_a_node_caught_up_with_needs_no_report_of_each_deployment(hap
     )
     assert [await _state(ask, d) for d in ("d1", "d2", "d3")] == ["acknowledged", "refused", "pending"]
 
-    happen(node("n1", True, 4, connection="c1", acknowledged=3), topic="status")
+    happen(
+        delivery("d2", "refused", 4, api="carts", reason="bad regex"),
+        node("n1", True, 4, connection="c1", acknowledged=3),
+        topic="status",
+    )
 
     # The gateway took d2 back: that the node has acknowledged everything else does not make it run d2.
     assert [await _state(ask, d) for d in ("d1", "d2", "d3")] == ["acknowledged", "refused", "acknowledged"]

@@ -155,8 +155,15 @@ async def test_a_node_that_was_never_sent_what_another_rejected_has_not_refused_
     assert (refusal["nodes"], refusal["refused_by"], refusal["reason"]) == (1, "n1", "bad regex")
     assert found.nodes == {
         "n1": {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 0},
-        "n2": {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 1},
+        "n2": {"acknowledged": 0, "refused": 0, "pending": 1, "withheld": 0},
     }
+    facts = await ask.deployment_facts("acme", "d1")
+    assert facts is not None
+    assert (facts["state"], [r["node"] for r in facts["refusals"]]) == ("pending", ["n1"])
+
+    happen(delivery("d1", "refused", 5, position=3, reason="bad regex"), topic="status")
+
+    assert (await ask.gateway_facts("acme", "local")).nodes["n2"]["withheld"] == 1
     facts = await ask.deployment_facts("acme", "d1")
     assert facts is not None
     assert (facts["state"], [r["node"] for r in facts["refusals"]]) == ("refused", ["n1"])

@@ -7,10 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from projections.asking import Row
 from projections.deliveries import Deliveries
 from projections.delivery_tables import tables
-from projections.observed import Node
-from projections.presence import present
+from projections.deployment_facts import Known, facts
+from projections.observed import Carried, Delivery, Node
+from projections.presence import Present, Reports, present
 from projections.store import Store
 from schemas.message import Message
 from streams.log import Record
@@ -144,7 +146,25 @@ def shown(store: Store, prefix: str) -> dict[str, Any]:
             name: sum(p.having(d.position, _of(nodes, reports, name, d)) for p in there.values())
             for name, d in deliveries.items()
         },
+        "states": {
+            name: _state(d, apis.get(d.api), there.get("local"), _of(nodes, reports, name, d))
+            for name, d in deliveries.items()
+        },
     }
+
+
+def _state(delivery: Any, api: Any, there: Present | None, reports: Reports) -> str:
+    """What its refusals make of a deployment that is in force."""
+    name = delivery.deployment
+    row = Row(name, 1, 1, "", {"state": "active", "gateways": ["local"]}, "")
+    known = Known(
+        {"local": Delivery(*delivery)},
+        {"local": Carried(*api)} if api is not None else {},
+        {"local": there} if there is not None else {},
+        {"local": reports},
+    )
+    state: str = facts(row, known)["state"]
+    return state if state in ("refused", "partly-refused") else ""
 
 
 def _of(nodes: list[Node], reports: dict[tuple[str, str], str], name: str, d: Any) -> dict[str, Any]:
@@ -168,4 +188,5 @@ def said(gateway: NaiveGateway) -> dict[str, Any]:
         "live": {api: live for api in gateway.live if (live := gateway.live_now(api))},
         "intervals": gateway.live,
         "having": {d: sum(gateway.has(p, d) for p in there) for d in gateway.known},
+        "states": {d: gateway.state(d) for d in gateway.known},
     }

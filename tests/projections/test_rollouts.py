@@ -64,9 +64,14 @@ def test_it_serves_once_a_request_was_answered_by_it():
     assert (now["state"], now["serving_at"]) == ("serving", at(6))
 
 
-def test_one_refusal_is_the_state_of_all_with_its_reason():
-    now = rollout(deployment("a"), known("n1", "n2", n1="acknowledged", n2="refused"))
-    assert (now["state"], now["reached"], now["nodes"], now["reason"]) == ("refused", 1, 2, "no such cluster")
+@pytest.mark.parametrize(
+    ("first", "state", "reached"),
+    [("refused", "refused", 0), ("acknowledged", "partly-refused", 1), ("pending", "pending", 0)],
+)
+def test_it_is_refused_once_all_nodes_refuse_it(first: str, state: str, reached: int):
+    now = rollout(deployment("a"), known("n1", "n2", n1=first, n2="refused"))
+    assert (now["state"], now["reached"], now["nodes"]) == (state, reached, 2)
+    assert now["reason"] == ("" if state == "pending" else "no such cluster")
 
 
 def test_without_a_connected_node_it_is_offline():

@@ -346,6 +346,20 @@ def test_deploy_refused_exits_1_with_the_reason(run: Run, stand_in: StandIn) -> 
     assert (ran.code, ran.err) == (1, "error: refused by local: bad regex\n")
 
 
+def test_deploy_that_some_nodes_refuse_exits_1_and_names_them(run: Run, stand_in: StandIn) -> None:
+    partly = {
+        **REFUSED,
+        "state": "partly-refused",
+        "gateways": {"local": {"connected": 2, "acknowledged": 1}},
+        "refusals": [{"gateway": "local", "node": "edge-2", "at": "", "reason": "bad regex"}],
+    }
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": partly})
+    ran = run("deploy", "orders", "--to", "local")
+    told = "refused on local by some nodes: acknowledged by 1 of 2 nodes, refused by edge-2: bad regex"
+    assert (ran.code, ran.err) == (1, f"error: {told}\n")
+
+
 def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": PENDING})

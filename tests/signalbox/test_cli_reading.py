@@ -49,6 +49,18 @@ def test_get_deployments_tells_why_one_is_refused(run: Run, stand_in: StandIn) -
     """)
 
 
+def test_get_deployments_tells_which_nodes_refuse_what_others_have(run: Run, stand_in: StandIn) -> None:
+    there = {"local": {"connected": 3, "acknowledged": 2}}
+    refusals = [{"gateway": "local", "node": "edge-3", "at": f"{T}2.000000Z", "reason": "bad regex"}]
+    partly = {**REFUSED, "state": "partly-refused", "gateways": there, "refusals": refusals}
+    unknown = {**REFUSED, "state": "pending", "refusals": refusals}
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", partly), deployment("d-2", unknown))
+    told = run("get", "deployments").out.splitlines()
+    assert "partly-refused  8 s ago" in told[1]
+    assert told[1].endswith("acknowledged by 2 of 3 nodes, refused by edge-3: bad regex")
+    assert told[2].endswith("refused by edge-3: bad regex")
+
+
 def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
     gateways = {"local": {"live": {"deployment": "d-1", "revision": 2, "since": f"{T}1.000000Z"}}}
     refused = deployment("d-2", {**REFUSED, "gateways": gateways})
@@ -339,6 +351,23 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
         API     REVISION  NODES   SINCE    DEPLOYMENT
         orders  3         1 of 2  8 s ago  d-3
     """)
+
+
+def test_describe_gateway_tells_how_many_of_its_nodes_refuse_a_deployment(
+    run: Run, stand_in: StandIn
+) -> None:
+    nodes = [
+        {"node": f"edge-{n}", "connected": True, "agent": "envoy", "last_seen": f"{T}9.500000Z"}
+        for n in "123"
+    ]
+    refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
+    refusals = [{**refusal, "deployment": "d-1", "nodes": 1, "refused_by": "edge-3"}]
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
+        {"name": "local", "nodes": nodes, "refusals": refusals}
+    )
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    told = run("describe", "gateway", "local").out
+    assert "orders revision 3, by 1 of 3 nodes, last by edge-3, 8 s ago: bad regex" in told
 
 
 def test_describe_gateway_of_the_past_says_that_nodes_are_not_known(run: Run, stand_in: StandIn) -> None:

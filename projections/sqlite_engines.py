@@ -3,6 +3,7 @@
 WAL, `synchronous=NORMAL`: what a power cut takes is projected again.
 """
 
+import os
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,20 @@ from sqlalchemy.pool import QueuePool
 
 
 def engines(path: Path) -> tuple[Engine, Engine]:
-    """One that writes, one that reads."""
+    """One that writes, one that reads. The file is for its owner alone. Raises OSError."""
+    _make_private(path)
     return _engine(path, "BEGIN IMMEDIATE", 1), _engine(path, "BEGIN", 8)
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its journal the mode of the file. One that exists is not opened here: closing it again
+    would drop the locks that other connections of this process have on it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if file.exists() and file.stat().st_mode & 0o077:
+                file.chmod(0o600)
 
 
 def _engine(path: Path, begin: str, size: int) -> Engine:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -49,7 +50,7 @@ class Running(Protocol):
 def run_up(settings: Settings) -> int:
     """Runs everything until SIGINT or SIGTERM; the exit code."""
     began = time.perf_counter()
-    _log(settings)
+    _prepare(settings)
 
     def up(told: Settings, running: Running) -> None:
         settle()
@@ -85,14 +86,16 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]
     return 1
 
 
-def _log(settings: Settings) -> None:
+def _prepare(settings: Settings) -> None:
+    # Whatever is made from here on, by us or by what we start, is for its owner alone.
+    os.umask(0o077)
     logs.set_up(json=True if settings.json_logs else None)
 
 
 def run_roles(settings: Settings, names: Sequence[str]) -> int:
     """Runs these roles until SIGINT or SIGTERM; the exit code."""
 
-    _log(settings)
+    _prepare(settings)
 
     def up(_: Running) -> None:
         settle()

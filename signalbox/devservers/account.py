@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.passage import let_through
 from signalbox.devservers.tied import OURSELVES, User
 
 CANDIDATES = ("postgres", "nobody")
@@ -56,10 +57,16 @@ def server_account() -> Account:
 
 
 def let_reach(account: Account, path: Path) -> None:
-    """Lets `account` pass through the folders above `path` (not list them). Only root calls this."""
+    """Lets `account`, and nobody else, pass through the folders above `path`, which it may not list.
+
+    Where the file system has no access control lists, others may pass too. Only root calls this.
+    """
     for folder in path.resolve().parents:
         facts = folder.stat()
         if facts.st_mode & stat.S_IXOTH or (facts.st_uid == account.uid and facts.st_mode & stat.S_IXUSR):
+            continue
+        if let_through(folder, account.uid):
+            logger.info("%s may pass through %s from now on", account.name, folder)
             continue
         folder.chmod(stat.S_IMODE(facts.st_mode) | stat.S_IXOTH)
         logger.warning(

@@ -15,6 +15,7 @@ import orjson
 from schemas.envelope import Envelope, Key
 from streams.finding import stands
 from streams.log import LogUnavailable, Record, Topic
+from streams.sqlite.database import make_private
 
 logger = logging.getLogger("signalbox.kafka")
 
@@ -160,7 +161,8 @@ class IndexFile:
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._db is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private(self.path)
                 self._db = connect(self.path)
                 _prepare(self._db)
             return work(self._db)

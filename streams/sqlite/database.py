@@ -105,6 +105,20 @@ def make_directory(directory: Path) -> None:
         raise LogUnavailable(f"{directory}: {error.strerror}") from error
 
 
+def make_private(path: Path) -> None:
+    """Has a database, made empty when it is missing, for its owner alone. Raises OSError.
+
+    SQLite gives its journal the mode of the file. One that exists is not opened: closing it again would drop
+    the locks that other connections of this process have on it.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if file.exists() and file.stat().st_mode & 0o077:
+                file.chmod(0o600)
+
+
 def prepare(
     kind: Kind,
     directory: Path,

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +70,19 @@ def test_an_api_comes_alive_through_all_roles_and_each_stops_in_order(
     assert members(several.settings) == {"decider": 0, "gateway-sync": 0}
 
 
+def not_private(directory: Path) -> list[str]:
+    """What others may read, write or pass through, but for links and what ends meanwhile."""
+    found: list[str] = []
+    for path in (directory, *directory.rglob("*")):
+        with suppress(FileNotFoundError):
+            facts = path.lstat()
+            # Of a directory that PostgreSQL's user may pass, the group's bits are those of that user.
+            others = 0o007 if stat.S_ISDIR(facts.st_mode) else 0o077
+            if not stat.S_ISLNK(facts.st_mode) and facts.st_mode & others:
+                found.append(f"{path.relative_to(directory)} {stat.filemode(facts.st_mode)}")
+    return sorted(found)
+
+
 class UpOnKafka(House):
     """As `make up ENGINE=kafka` starts it, but for the ports and the data directory."""
 
@@ -92,6 +107,7 @@ def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
         assert f"  clients  . {house.data}/kafka/environment" in said, "and how to connect"
         assert (house.data / "kafka" / "password").read_text().strip() not in said
         assert "  database postgresql+psycopg://" in said
+        assert not_private(house.data) == []
         assert house.down() == 0, house.log()
         host, _, port = kafka.rpartition(":")
         assert probe(host, int(port)) == "away"

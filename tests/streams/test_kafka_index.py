@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -102,6 +103,21 @@ async def test_a_full_disk_is_said_and_filling_goes_on_when_there_is_room(
                     break
                 except LogUnavailable:
                     await asyncio.sleep(0)
+
+
+def modes_in(directory: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()}
+
+
+async def test_its_files_are_for_the_owner_alone_also_those_of_earlier_versions(tmp_path: Path):
+    source = Source()
+    (tmp_path / "index.db").touch(mode=0o644)
+    (tmp_path / "index.db").chmod(0o644)
+    async with opened(tmp_path, source) as index:
+        await source.append("events", [envelope("a")])
+        await subjects(index)
+        modes = modes_in(tmp_path)
+    assert modes == {"index.db": 0o600, "index.db-wal": 0o600, "index.db-shm": 0o600}
 
 
 async def test_an_index_of_more_than_a_restored_log_holds_is_not_believed(tmp_path: Path):

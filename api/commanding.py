@@ -28,7 +28,7 @@ from schemas.avro import dataschema
 from schemas.boundary import BATCH, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
 from schemas.envelope import Envelope, Key
-from schemas.identity import timestamp
+from schemas.identity import is_traceparent, timestamp
 from schemas.limits import MOST_LISTED
 from schemas.outcome import Outcome
 from streams.admission import attribute_problem
@@ -182,9 +182,10 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
 
 
 def _trace(call: Call, event: Envelope) -> str:
-    """The event's own trace, unless the request says which it belongs to."""
-    own = event.traceparent if call.header("traceparent") is None else ""
-    return own or traceparent(call)
+    """The event's own trace, unless that is none or the request says which it belongs to."""
+    if call.header("traceparent") is None and is_traceparent(event.traceparent):
+        return event.traceparent
+    return traceparent(call)
 
 
 def _wrong(rule: str, attribute: str, detail: str) -> Problem:

@@ -12,6 +12,7 @@ from api.ports import Services
 from api.preconditions import acceptable, media_type
 from api.problems import MEDIA_TYPE, Problem, not_found, of_status
 from schemas.limits import MOST_PARAMETERS
+from schemas.text import fault_in, visible
 
 JSON = "application/json"
 ROUTE_KEY = "signalbox.route"
@@ -148,10 +149,12 @@ def _check(
         raise Problem(403, "forbidden", f"The token is not good for the organization {organization!r}.")
     if not acceptable(request.headers.get("accept"), produces):
         raise of_status(406, f"Answers here are {', '.join(endpoint.produces)}.")
-    if given := request.scope["query_string"]:
-        if given.count(b"&") >= MOST_PARAMETERS:
-            detail = f"Up to {MOST_PARAMETERS} query parameters are taken."
-            raise Problem(400, "too-many-parameters", detail)
+    given = request.scope["query_string"]
+    if given.count(b"&") >= MOST_PARAMETERS:
+        detail = f"Up to {MOST_PARAMETERS} query parameters are taken."
+        raise Problem(400, "too-many-parameters", detail)
+    _check_text(call)
+    if given:
         names = [name for name, _ in request.query_params.multi_items()]
         wrong = sorted({n for n in names if n not in known or names.count(n) > 1})
         if wrong:
@@ -172,6 +175,19 @@ def _check(
                 f"Send one of: {', '.join(endpoint.body.content)}.",
                 {"Accept": ", ".join(endpoint.body.content)},
             )
+
+
+def _check_text(call: Call) -> None:
+    """Raises Problem 400 with every part of the path, and parameter, that no name or value can have."""
+    given = (*call.request.path_params.items(), *call.request.query_params.multi_items())
+    errors = [
+        {"parameter": visible(name)[:50], "detail": f"the text {what}"}
+        for name, value in given
+        if (what := fault_in(value))
+    ]
+    if errors:
+        detail = "Names and values are text in one line, without control characters."
+        raise Problem(400, "invalid-parameter", detail, errors=errors)
 
 
 def _check_values(call: Call, known: Mapping[str, tuple[str, ...]]) -> None:

@@ -78,6 +78,8 @@ def document(endpoints: Iterable[Endpoint], schemas: Mapping[str, Schema], versi
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     problems = {406, 500, *endpoint.problems}
+    if any(parameter.where in ("path", "query") for parameter in endpoint.parameters):
+        problems.add(400)
     if not endpoint.public:
         problems.add(401)
         if "{org}" in endpoint.path:

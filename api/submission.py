@@ -19,13 +19,12 @@ from schemas.avro import dataschema
 from schemas.canonical import digest
 from schemas.catalog import BY_NAME, BY_PLURAL
 from schemas.envelope import Data, Envelope
-from schemas.identity import timestamp, uuid7
+from schemas.identity import is_traceparent, timestamp, uuid7
 from schemas.message import Command
 from schemas.outcome import Outcome
 
 OPERATIONS = "/api/v1/operations/"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NESTED = 200
 """How deep data may nest: the log's JSON encoder stops at 254."""
 
@@ -119,7 +118,7 @@ def envelope(call: Call, model: type[Command], data: Data, id: str) -> Envelope:
 
 def traceparent(call: Call) -> str:
     given = call.header("traceparent") or ""
-    return call.services.traceparent(given if _TRACEPARENT.fullmatch(given) else "")
+    return call.services.traceparent(given if is_traceparent(given) else "")
 
 
 def wanted_wait(call: Call) -> float | None:

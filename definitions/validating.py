@@ -12,6 +12,7 @@ from definitions.paper import Node, Paper, described
 from definitions.pointers import pointer
 from definitions.shapes import ListOf, Record, record
 from schemas.message import Name
+from schemas.text import faults
 
 M = TypeVar("M", bound=BaseModel)
 Origins = Mapping[str, str]
@@ -50,6 +51,14 @@ def validated(model: type[M], data: Mapping[str, Any], paper: Paper, origins: Or
 
     `base` is where the fields of the model are written, unless `origins` says otherwise.
     """
+    found = False
+    for location, _, what in faults(data):
+        found = True
+        at = written_at(model, location, origins, base)
+        if not paper.blamed(at):
+            Node(paper, at, None).error("character", f"the text {what}")
+    if found:
+        return None
     try:
         return model.model_validate_json(orjson.dumps(data), strict=True)
     except ValidationError as error:

@@ -20,6 +20,8 @@ from definitions.streams import Piece, place_in, text_of
 from definitions.written import Mark, Written
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Controls that show text as something else than it is."""
 _ESCAPED_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 _YAML = "tag:yaml.org,2002:"
 _COLLECTION_TAGS = {None, "!", _YAML + "map", _YAML + "seq"}
@@ -44,10 +46,10 @@ def parse(piece: Piece, source: str, limits: Limits) -> Written:
         written.findings.append(text)
         return written
     written.text = text
-    bad = _UNPRINTABLE.search(text)
+    bad = _UNPRINTABLE.search(text) or _BIDIRECTIONAL.search(text)
     if bad is not None:
         line, column = place_in(text[: bad.start()])
-        message = f"the character U+{ord(bad[0]):04X} may not stand in YAML; write it as an escape in quotes"
+        message = f"the character U+{ord(bad[0]):04X} may not stand in a definition"
         place = (piece.line + line + 1, column + 1)
         written.findings.append(Finding("error", message, "", source, *place, "control-character"))
         return written

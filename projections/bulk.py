@@ -5,6 +5,7 @@ gives the interpreter up at every statement, and another busy thread keeps it fo
 the dozen. PostgreSQL takes all of them as one JSON text.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -32,9 +33,17 @@ class Existing:
 STAYS = Existing()
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def without_nul(json: str) -> str:
+    """JSON text with U+FFFD in place of U+0000, which PostgreSQL's text cannot have."""
+    return _NUL.sub(r"\1\\ufffd", json) if "\\u0000" in json else json
+
+
 def json_text(value: Any) -> str | None:
     """What a JSON column takes here; None is NULL."""
-    return None if value is None else orjson.dumps(value).decode()
+    return None if value is None else without_nul(orjson.dumps(value).decode())
 
 
 def put(
@@ -70,7 +79,7 @@ def as_recordset(table: Table, rows: Sequence[Values]) -> str:
             if row[i] is not None:
                 values[names[i]] = orjson.Fragment(row[i])
         objects.append(values)
-    return orjson.dumps(objects).decode()
+    return without_nul(orjson.dumps(objects).decode())
 
 
 @computed_once(512)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, Dialect, Table, bindparam, delete, text
 
-from projections.bulk import Existing, put
+from projections.bulk import Existing, put, without_nul
 from projections.delivery_tables import Tables
 from projections.memo import computed_once
 from projections.observed import (
@@ -164,7 +164,9 @@ def _take(observed: Observed, connection: Connection, of: Tables, keys: Keys) ->
     wanted = tuple(name for name, given in keys.items() if given)
     if not wanted:
         return
-    parameters = {name: orjson.dumps([list(key) for key in keys[name]]).decode() for name in wanted}
+    parameters = {
+        name: without_nul(orjson.dumps([list(key) for key in keys[name]]).decode()) for name in wanted
+    }
     rows: dict[str, list[list[Any]]] = {name: [] for name in _LOADED}
     sql = _sql(of, connection.dialect, wanted)
     for row in connection.exec_driver_sql(sql, parameters):

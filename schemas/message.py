@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.limits import HISTORY
+from schemas.text import require_readable
 
 LONGEST_NAME = 100
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
@@ -66,6 +67,13 @@ class Command(Message):
     expected_version: Version | None = Field(
         default=None, description="Refuse unless the resource is at this version; 0: unless there is none."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _readable(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            require_readable(data, cls.__name__)
+        return cast("object", data)
 
     @classmethod
     def type(cls) -> str:

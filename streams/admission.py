@@ -4,12 +4,12 @@ Attributes travel on in events and outcomes, which are kept for ever: the requir
 optional ones (CloudEvents `time`, `traceparent`) are replaced or left out when they are not.
 """
 
-import re
 from dataclasses import replace
 
 from schemas.envelope import Envelope
-from schemas.identity import utc
+from schemas.identity import is_traceparent, utc
 from schemas.message import is_name
+from schemas.text import fault_in, visible
 from streams.log import Fault, Record
 
 LONGEST_ATTRIBUTE = 1_000
@@ -22,8 +22,6 @@ UNANSWERABLE = Fault(
 )
 
 _COPIED = ("type", "subject", "correlationid", "authtype", "authid")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def answerable(command: Envelope) -> bool:
@@ -48,8 +46,8 @@ def attribute_problem(command: Envelope) -> tuple[str, str] | None:
         text: str = getattr(command, name)
         if len(text) > LONGEST_ATTRIBUTE:
             return name, f"has {len(text):,} characters; up to {LONGEST_ATTRIBUTE:,} are accepted"
-        if _CONTROL.search(text):
-            return name, "contains a control character"
+        if what := fault_in(text):
+            return name, what
     return None
 
 
@@ -57,14 +55,15 @@ def normalized(command: Envelope, now: str) -> Envelope:
     """The command with attributes that events and outcomes can carry.
 
     `time` is RFC 3339 in UTC: `now` when the command has none that can be read. A `traceparent` that is not
-    W3C Trace Context is left out, as that specification asks. What is too long is cut.
+    W3C Trace Context is left out, as that specification asks. What is too long is cut, and control characters
+    become escapes: the answer to a malformed command says what it was.
     """
     time = utc(command.time) or now
-    traceparent = command.traceparent if _TRACEPARENT.fullmatch(command.traceparent) else ""
+    traceparent = command.traceparent if is_traceparent(command.traceparent) else ""
     cut = {
-        name: text[:LONGEST_ATTRIBUTE]
+        name: visible(getattr(command, name)[:LONGEST_ATTRIBUTE])[:LONGEST_ATTRIBUTE]
         for name in _COPIED
-        if len(text := getattr(command, name)) > LONGEST_ATTRIBUTE
+        if len(text := getattr(command, name)) > LONGEST_ATTRIBUTE or fault_in(text)
     }
     if not cut and (time, traceparent) == (command.time, command.traceparent):
         return command

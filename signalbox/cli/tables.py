@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from schemas.text import visible
 from signalbox.cli.documents import is_list, is_object
 
 LONGEST = 80
@@ -11,7 +12,11 @@ UNSET: tuple[Any, ...] = (None, "", [], (), {})
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, headers in capitals; no blanks at the end of a line."""
+    """Columns as wide as their widest cell, headers in capitals; no blanks at the end of a line.
+
+    Characters that would move the cursor or turn the text around are shown as escapes.
+    """
+    rows = [[visible(value) for value in row] for row in rows]
     widths = [max([len(h), *(len(row[i]) for row in rows)]) for i, h in enumerate(headers)]
     lines = ([h.upper() for h in headers], *rows)
     return "\n".join(
@@ -26,8 +31,8 @@ def fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in one line; of objects only what is set."""
-    text = _words(value)
+    """A value in one line, with escapes for what would not be seen; of objects only what is set."""
+    text = visible(_words(value))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

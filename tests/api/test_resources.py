@@ -29,6 +29,27 @@ async def test_a_put_makes_a_resource_and_answers_it_with_its_version(signalbox:
     assert read.headers["etag"] == '"1"'
 
 
+async def test_no_name_has_a_control_character(signalbox: House) -> None:
+    for method, path in (
+        ("GET", f"{ORG}/projects/a%00b"),
+        ("DELETE", f"{ORG}/projects/%0a"),
+        ("GET", f"{ORG}%00/projects"),
+    ):
+        refused = problem(await signalbox.client.request(method, path), 400, "invalid-parameter")
+        assert "the text contains the control character U+00" in refused["errors"][0]["detail"]
+    refused = problem(await signalbox.client.get(f"{ORG}/projects?cursor=%00"), 400, "invalid-parameter")
+    assert refused["errors"][0]["parameter"] == "cursor"
+
+
+async def test_text_that_cannot_be_shown_is_refused_where_it_stands(signalbox: House) -> None:
+    body = {"display_name": "a\0b", "description": "one\ntwo\tthree \u202e"}
+    refused = problem(await signalbox.put(PROJECT, body), 422, "invalid-command")
+    assert [(e["pointer"], e["detail"]) for e in refused["errors"]] == [
+        ("/display_name", "the text contains the control character U+0000 (character 2)"),
+        ("/description", "the text contains the bidirectional control U+202E (character 15)"),
+    ]
+
+
 async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_rest(
     signalbox: House,
 ) -> None:

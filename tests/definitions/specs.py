@@ -18,9 +18,12 @@ from schemas.api import (
     Resilience,
     Upstream,
 )
+from schemas.text import fault_in
 
-texts = st.text(st.characters(codec="utf-8"), max_size=40)
-"""Any text, control characters and line ends of all kinds included."""
+_BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_SEEN = st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=_BIDIRECTIONAL)
+texts = st.text(_SEEN, max_size=40)
+"""Any text that may be sent, but for line ends."""
 
 tricky = st.sampled_from(
     (
@@ -30,7 +33,10 @@ tricky = st.sampled_from(
         *("\u2028", "\x85", "\ufeff", ".inf", ".nan", "'", '"', "\\", "🚀", "9" * 30),
     )
 )
-words = texts | tricky
+words = (texts | tricky).filter(lambda text: fault_in(text) is None)
+paragraphs = (st.text(_SEEN | st.sampled_from("\n\t"), max_size=40) | tricky).filter(
+    lambda text: fault_in(text, multiline=True) is None
+)
 names = st.from_regex(re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,8}[A-Za-z0-9])?\Z"), fullmatch=True)
 milliseconds = st.none() | st.integers(0, 86_400_000) | st.sampled_from((0, 1, 1000, 60_000, 3_600_000))
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -38,7 +44,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | words,
+    | paragraphs,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=8,
 )
@@ -53,7 +59,7 @@ policies = st.builds(
     name=words.filter(bool),
     version=st.sampled_from(("v1", "v2", "v10")),
     params=st.dictionaries(words, json_values, max_size=3),
-    condition=st.none() | words,
+    condition=st.none() | paragraphs,
 )
 resilience = st.none() | st.builds(
     Resilience,
@@ -106,7 +112,7 @@ def specs(draw: st.DrawFn) -> ApiSpec:
     context = draw(st.sampled_from(("/a", "/orders/v1.0", "/~x/y_z")))
     spec = ApiSpec(
         display_name=draw(words),
-        description=draw(words),
+        description=draw(paragraphs),
         version=draw(words.filter(bool)),
         context=context,
         hosts=tuple(draw(st.lists(hosts, max_size=2))),
@@ -122,7 +128,7 @@ def specs(draw: st.DrawFn) -> ApiSpec:
             context + below for below in draw(st.lists(st.sampled_from(("", "/b")), max_size=2))
         ),
         labels=draw(st.dictionaries(words, words, max_size=2)),
-        annotations=draw(st.dictionaries(words, words, max_size=2)),
+        annotations=draw(st.dictionaries(words, paragraphs, max_size=2)),
     )
     assume(not list(contradictions(spec.model_dump(mode="json"))))
     return spec

@@ -73,6 +73,7 @@ TEXT = (
     Row("a byte of Latin-1", b"a: 1\nbc: \xe4", ("not-utf-8 2:5 ",)),
     Row("NUL", b"a: 1\nb: x\x00y", ("control-character 2:5 ",)),
     Row("a control character", "a: \x1b[0m", ("control-character 1:4 ",)),
+    Row("text that is turned around", "a: b # \u202e", ("control-character 1:8 ",)),
     Row("nesting without end", "[" * 100_000, ("too-deep 1:65 " + "/0" * 64,)),
     Row("nesting without end, in blocks", "- " * 5000, ("too-deep 1:129 " + "/0" * 64,)),
     Row("text alone", "just words", ("unknown-form 1:1 ",)),
@@ -106,6 +107,20 @@ SIGNALBOX = (
     Row("an empty spec", API.partition("spec:")[0] + "spec:\n", ("required 4:6 /spec",)),
     Row("a name with a space", api("{name: orders}", "{name: my orders}"), ("name 3:18 /metadata/name",)),
     Row("a numeric name", api("{name: orders}", "{name: 1.10}"), ("needs-quotes 3:18 /metadata/name",)),
+    Row(
+        "escapes for what may not be in text",
+        api("{name: orders}", '{name: orders, labels: {"a\\0": b, c: "\\x7f"}}')
+        + '  displayName: "a\\0b"\n'
+        + '  description: "one\\r\\ntwo\\tand \\u202e"\n'
+        + '  policies: [{name: p, params: {a: ["\\n", "\\e"]}}]\n',
+        (
+            "character 3:26 /metadata/labels/a\\x00",
+            "character 3:48 /metadata/labels/c",
+            "character 8:16 /spec/displayName",
+            "character 9:16 /spec/description",
+            "character 10:43 /spec/policies/0/params/a/1",
+        ),
+    ),
     Row(
         "a delegated context that is another API's",
         API + "  delegatedContexts: [/orders, /orders/a, /orders-old]\n",

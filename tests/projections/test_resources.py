@@ -178,3 +178,15 @@ async def test_a_deployment_merges_its_events(happen: Happen, ask: ReadModels):
 
 def _fields(data: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in data.items() if name not in ("organization", "name")}
+
+
+async def test_text_with_nul_in_an_event_of_an_older_version_is_kept(happen: Happen, ask: ReadModels):
+    happen(project("shop", "a\0b\\u0000c"), project("other"))
+    happen(project("shop", "then"), project("shop", "\0"))
+
+    first, last = await ask.get(PROJECT, "acme", "shop", as_of=1), await ask.get(PROJECT, "acme", "shop")
+
+    assert first is not None
+    assert last is not None
+    assert (first.document["display_name"], last.document["display_name"]) == ("a\ufffdb\\u0000c", "\ufffd")
+    assert last.version == 3

@@ -25,6 +25,16 @@ def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> 
     assert asked.headers["authorization"] == "Bearer the-token"
 
 
+def test_what_would_not_be_seen_in_a_table_is_shown_as_an_escape(run: Run, stand_in: StandIn) -> None:
+    spec = {"version": "v1\x1b[2J", "context": "/a\u202e/b\0"}
+    stand_in.answers[f"GET {ORG}/apis"] = page({**api("orders"), "spec": spec, "live": []})
+    ran = run("get", "apis")
+    assert ran.out == golden("""
+        NAME    PROJECT  REVISION  VERSION    CONTEXT         LIVE  CHANGED
+        orders  default  1         v1\\x1b[2J  /a\\u202e/b\\x00  -     3 s ago
+    """)
+
+
 def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand_in: StandIn) -> None:
     pending = {"state": "pending", "facts": {"published": None}, "refusals": []}
     published = {**pending, "facts": {"published": f"{T}1.003500Z"}}

@@ -11,6 +11,7 @@ from schemas.identity import utc
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
+from schemas.text import faults
 from streams.admission import LONGEST_ATTRIBUTE
 from tests.streams.deciding_cases import Desk, desk, envelope
 
@@ -54,7 +55,7 @@ async def test_a_traceparent_that_is_none_is_left_out(tmp_path: Path, traceparen
 
 
 @pytest.mark.parametrize("name", ["correlationid", "subject", "type", "authid"])
-@pytest.mark.parametrize("value", ["x" * 500_000, "line\nbreak", "\x00"])
+@pytest.mark.parametrize("value", ["x" * 500_000, "line\nbreak", "\x00", "\u202e"])
 async def test_an_attribute_that_history_cannot_carry_is_malformed(tmp_path: Path, name: str, value: str):
     async with desk(tmp_path) as at:
         await at.log.append("commands", [command(**{name: value})])
@@ -65,9 +66,22 @@ async def test_an_attribute_that_history_cannot_carry_is_malformed(tmp_path: Pat
         outcome = Outcome.of(record.envelope.data)
         assert outcome.rule == "malformed"
         assert name in outcome.message
+        assert not list(faults(record.envelope.structured()))
         assert len(record.envelope.to_json()) < 10 * LONGEST_ATTRIBUTE
         (organization,) = await at.decide(envelope(DefineOrganization(organization="acme", name="acme")))
         assert organization.accepted
+        await the_next_command_is_decided(at)
+
+
+async def test_text_that_no_event_may_have_is_refused_whoever_sends_it(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        await at.decide(command())
+        fields = {"organization": "acme", "name": "shop", "display_name": "a\0b", "x\u202e": "\r"}
+        asked = envelope(DefineProject(organization="acme", name="shop"))
+        (outcome,) = await at.decide(replace(asked, data=fields))
+        assert outcome.rule == "invalid-command"
+        assert [error.pointer for error in outcome.errors] == ["/x\\u202e", "/display_name", "/x\\u202e"]
+        assert not list(faults(outcome.data()))
         await the_next_command_is_decided(at)
 
 

@@ -1,0 +1,104 @@
+"""Which characters may stand in text that people send, and how the others are shown.
+
+Control characters end lines of logs, move cursors and (U+0000) cannot be kept by every database;
+bidirectional controls show text as something else than it is; a surrogate alone is no character. Lines may
+break in texts that have several (`MULTILINE`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+MULTILINE = frozenset({"description", "annotations", "params", "condition"})
+"""Fields in which, and in whatever is below them, lines and tabs are text."""
+
+_BIDI = "\u202a-\u202e\u2066-\u2069"
+_NEVER = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]|\r(?!\n)")
+_IN_ONE_LINE = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]")
+_PERHAPS = re.compile(
+    rb"\\[bfnrtu]|\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]",
+)
+"""In JSON: there may be a character that is not allowed everywhere."""
+
+Location = tuple[str | int, ...]
+
+
+def fault_in(text: str, *, multiline: bool = False) -> str | None:
+    """What `text` contains that it may not, if so."""
+    found = (_NEVER if multiline else _IN_ONE_LINE).search(text)
+    return None if found is None else f"contains {_kind(found[0][0])} (character {found.start() + 1})"
+
+
+def faults(data: Any) -> Iterator[tuple[Location, str, str]]:
+    """Every text in `data`, keys included, that contains what it may not: where, the text and what."""
+    try:
+        if _PERHAPS.search(orjson.dumps(data)) is None:
+            return
+    except TypeError:
+        pass  # surrogates, and what is no JSON: looked at one by one
+    yield from _walked(data)
+
+
+def require_readable(data: Any, title: str) -> None:
+    """Raises pydantic.ValidationError with every text in `data` that contains what it may not."""
+    errors = [
+        InitErrorDetails(
+            type=PydanticCustomError("unreadable_text", "{what}", {"what": f"the text {what}"}),
+            loc=location,
+            input=text,
+        )
+        for location, text, what in faults(data)
+    ]
+    if errors:
+        raise ValidationError.from_exception_data(title, errors)
+
+
+def visible(text: str) -> str:
+    """`text` in one line, with escapes for the characters that would not be seen as what they are."""
+    return _IN_ONE_LINE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _walked(data: Any) -> Iterator[tuple[Location, str, str]]:
+    # Not recursive: what was sent may nest deeper than the interpreter's stack.
+    left: list[tuple[Location, Any, bool]] = [((), data, False)]
+    while left:
+        at, value, multiline = left.pop()
+        if isinstance(value, str):
+            if what := fault_in(value, multiline=multiline):
+                yield at, value, what
+        elif isinstance(value, Mapping):
+            below: list[tuple[Location, Any, bool]] = []
+            for key, field in cast("Mapping[object, Any]", value).items():
+                if isinstance(key, str):
+                    place = (*at, key)
+                    if what := fault_in(key):
+                        place = (*at, visible(key))
+                        yield place, key, f"of the name {what}"
+                    below.append((place, field, multiline or key in MULTILINE))
+            left += reversed(below)
+        elif isinstance(value, (list, tuple)):
+            items = enumerate(cast("Sequence[Any]", value))
+            left += reversed([((*at, i), item, multiline) for i, item in items])
+
+
+def _kind(character: str) -> str:
+    code = ord(character)
+    if 0xD800 <= code <= 0xDFFF:
+        kind = "the surrogate"
+    elif code in (0x2028, 0x2029):
+        kind = "the line separator"
+    elif code > 0x9F:
+        kind = "the bidirectional control"
+    else:
+        kind = "the control character"
+    return f"{kind} U+{code:04X}"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(
+        character, f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from signalbox.data_directory import DataDirectory
 from signalbox.data_plane import DataPlane
+from signalbox.listening import note_listening
 from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.settings import Settings
@@ -51,6 +52,8 @@ class Signalbox:
         await asyncio.to_thread(require_reached, settings.data, log.ends())
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
+        addresses = {"http": settings.http, "xds": settings.xds}
+        note_listening(settings.data, addresses | ({"gateway": settings.gateway} if settings.envoy else {}))
         kept_secret(settings.admin_token, "sba_")
         proved = CONFIG in directory.proved
         config = parts.closed_at_stop(await SqliteConfigTopic.open(settings.data, proved=proved))

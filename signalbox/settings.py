@@ -32,6 +32,12 @@ class Address:
     def url(self) -> str:
         return f"http://{self}"
 
+    @property
+    def reached(self) -> "Address":
+        """Where who listens here is reached from this machine: `0.0.0.0` and `::` are no destinations."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        return Address(loopback.get(self.host, self.host), self.port)
+
 
 def address(text: str, option: str) -> Address:
     """`HOST:PORT`, `[::1]:PORT` or `PORT` (on loopback). Raises SettingsError."""

@@ -1,5 +1,6 @@
 """`signalbox doctor`."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -11,19 +12,20 @@ import click
 
 from signalbox.cli.check import Check
 from signalbox.cli.client import Client
-from signalbox.cli.connection import Connection, connected
+from signalbox.cli.connection import DEFAULT_URL, Connection, connected
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.output import Form, emit, formed
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 
 NEEDED = (3, 11)
+NOTED = "[default: where the server of the data directory listens]"
 
 
 @click.command()
 @click.option("--data", metavar="DIR", help="The data directory. [default: ./.signalbox]")
-@click.option("--http", metavar="HOST:PORT", help="As given to `signalbox up`.")
-@click.option("--xds", metavar="HOST:PORT", help="As given to `signalbox up`.")
-@click.option("--gateway", metavar="HOST:PORT", help="As given to `signalbox up`.")
+@click.option("--http", metavar="HOST:PORT", help=f"As given to `signalbox up`. {NOTED}")
+@click.option("--xds", metavar="HOST:PORT", help=f"As given to `signalbox up`. {NOTED}")
+@click.option("--gateway", metavar="HOST:PORT", help=f"As given to `signalbox up`. {NOTED}")
 @click.option("--secrets", metavar="DIR", help="As given to `signalbox run`.")
 @click.option(
     "--engine",
@@ -48,13 +50,13 @@ def doctor(
     verified; on Kafka brokers, topics, who does the work and how much waits, database, clocks and keys.
     """
     try:
-        settings = from_environment(
-            data=data, http=http, xds=xds, gateway=gateway, secrets=secrets, engine=engine
-        )
+        settings = _settings(data=data, http=http, xds=xds, gateway=gateway, secrets=secrets, engine=engine)
         if engine is None and settings.kafka.bootstrap:
             settings = replace(settings, engine="kafka")
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
+    if where.url == DEFAULT_URL:
+        where = replace(where, url=settings.http.reached.url)
     checks: list[Check] = []
     for check in _checks(where, settings):
         checks.append(check)
@@ -65,6 +67,17 @@ def doctor(
     if form != "table":
         emit([{"what": c.what, "verdict": c.verdict, "found": c.found, "hint": c.hint} for c in checks], form)
     return FAILED if any(c.verdict == "wrong" for c in checks) else DONE
+
+
+def _settings(**options: str | None) -> Settings:
+    """What was given, else the environment, else what the server of the data directory was started with.
+    Raises SettingsError."""
+    from signalbox.listening import listening
+
+    for option, address in listening(from_environment(data=options["data"]).data).items():
+        if options[option] is None and f"SIGNALBOX_{option.upper()}" not in os.environ:
+            options[option] = address
+    return from_environment(os.environ, **options)
 
 
 def _checks(where: Connection, settings: Settings) -> Iterator[Check]:

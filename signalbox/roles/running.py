@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from signalbox.listening import note_listening
 from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.roles import ROLES
@@ -81,6 +82,12 @@ class Roles:
         for directory in (settings.data, settings.secrets_directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._parts.callback(DirectoryLock(settings.data).release)
+        addresses = {
+            "api": ("http", settings.http),
+            "xds": ("xds", settings.xds),
+            "envoy": ("gateway", settings.gateway),
+        }
+        note_listening(settings.data, dict(addresses[name] for name in self._names if name in addresses))
         if settings.health is not None:
             app = HealthApp(runtime.trouble, runtime.telemetry.exposition)
             require_free(

@@ -14,7 +14,9 @@ from signalbox.cli.connection import connection
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
+from signalbox.listening import note_listening
 from signalbox.processes import process
+from signalbox.settings import Address
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn, problem
@@ -214,6 +216,10 @@ def test_rebuild_names_each_read_model(run: Run, stand_in: StandIn) -> None:
     assert run("rebuild", "unknown").code == 1
 
 
+def port_of(stand_in: StandIn) -> int:
+    return int(stand_in.url.rpartition(":")[2])
+
+
 def ports(*taken: int) -> list[str]:
     given = [*taken, *(free_port() for _ in range(3 - len(taken)))]
     options = ("--http", "--xds", "--gateway")
@@ -254,6 +260,41 @@ def test_doctor_beside_a_running_server(run: Run, stand_in: StandIn) -> None:
     assert ran.code == 0
     assert f"ok     server: {stand_in.url} is ready\n" in ran.out
     assert "in use, as it should while Signalbox runs\n" in ran.out
+
+
+def test_doctor_looks_where_the_server_of_the_data_directory_listens(
+    bare: Run, stand_in: StandIn, outside: Path
+) -> None:
+    # given a server that was started with a port of its own
+    stand_in.answers["GET /healthz/ready"] = Said({})
+    (outside / "data").mkdir()
+    http, xds, gateway = (
+        Address("127.0.0.1", port) for port in (port_of(stand_in), free_port(), free_port())
+    )
+    note_listening(outside / "data", {"http": http, "xds": xds, "gateway": gateway})
+
+    ran = bare("doctor", "--data", "data")
+
+    assert f"ok     server: {stand_in.url} is ready\n" in ran.out
+    assert f"ok     HTTP port: {http} is in use, as it should while Signalbox runs\n" in ran.out
+    assert f"ok     xDS port: {xds} is free" in ran.out
+    assert f"ok     gateway port: {gateway} is free" in ran.out
+    other = free_port()
+    assert f"xDS port: 127.0.0.1:{other} is free" in bare("doctor", "--data", "data", "--xds", str(other)).out
+
+
+def test_doctor_looks_at_the_ports_of_the_next_start_when_the_server_has_ended(
+    bare: Run, outside: Path
+) -> None:
+    (outside / "data").mkdir()
+    (outside / "data" / "listening.json").write_text('{"pid": 1, "started": "before", "xds": "127.0.0.1:1"}')
+    assert "xDS port: 127.0.0.1:18000 is " in bare("doctor", "--data", "data").out
+
+
+def test_doctor_asks_the_server_at_the_address_that_is_given(bare: Run, stand_in: StandIn) -> None:
+    stand_in.answers["GET /healthz/ready"] = Said({})
+    ran = bare("doctor", *ports(port_of(stand_in)))
+    assert f"ok     server: {stand_in.url} is ready\n" in ran.out
 
 
 def test_doctor_finds_damaged_data(bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from signalbox.cli.tables import UNSET, cell, fields, table
 MOST = 20
 """Rows of a table beside the resource itself."""
 
-ELSEWHERE = frozenset({"metadata", "status", "nodes", "deployments", "refusals", "live"})
+ELSEWHERE = frozenset(
+    {"metadata", "status", "nodes", "deployments", "refusals", "live", "rollout", "liveness"}
+)
 """Members of documents that have sections of their own."""
 
 Section = tuple[str, str]
@@ -133,7 +135,18 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
         remarks.append(f"this deployment is live on {cell(still)}")
     if remarks:
         sections.append(("Live", "\n".join(remarks)))
+    if rollout := members(document.get("rollout")):
+        have = "have it" if rollout["nodes"] != 1 else "has it"
+        why = f"; {rollout['reason']}" if rollout.get("reason") else ""
+        sections.append(("Rollout", f"{_derived(rollout, 'reached')} {have}{why}"))
     return sections
+
+
+def _derived(told: Mapping[str, Any], counted: str) -> str:
+    """A state that a derived stream reported: since when, and for how many nodes."""
+    nodes = "node" if told["nodes"] == 1 else "nodes"
+    since = f"{clock(told['since'])} UTC ({ago(told['since'], now())})"
+    return f"{told['state']} since {since}: {told[counted]:,} of {told['nodes']:,} {nodes}"
 
 
 def _first(entry: tuple[str, Any]) -> str:
@@ -185,6 +198,8 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
     deaf = [f"{node['node']}: {node['listener_refused']}" for node in nodes if node.get("listener_refused")]
     if deaf:
         sections.append(("Not listening at the gateway's address", "\n".join(deaf)))
+    if liveness := members(document.get("liveness")):
+        sections.append(("Liveness", f"{_derived(liveness, 'heard')} heard of lately"))
     counts = members(document.get("deployments"))
     if counts:
         refused = f", {counts['refused']:,} of them refused" if counts["refused"] else ""

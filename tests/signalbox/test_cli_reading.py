@@ -306,6 +306,45 @@ def test_describe_deployment_tells_who_refused_and_why(run: Run, stand_in: Stand
     assert told.endswith("\nRefused\nlocal, node envoy-1, at 2026-11-21 09:30:01.020: bad regex\n")
 
 
+def test_describe_deployment_tells_its_rollout_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
+    # given Signalbox on Kafka
+    rollout = {"state": "rolling-out", "nodes": 3, "reached": 2, "reason": "", "since": f"{T}2.500000Z"}
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said({**deployment("d-1", SERVING), "rollout": rollout})
+
+    told = run("describe", "deployment", "d-1").out
+
+    assert told.endswith(
+        "\nRollout\nrolling-out since 2026-11-21 09:30:02.500 UTC (7 s ago): 2 of 3 nodes have it\n"
+    )
+    assert "rollout:" not in told
+
+
+def test_describe_deployment_tells_why_its_rollout_was_refused(run: Run, stand_in: StandIn) -> None:
+    rollout = {"state": "refused", "nodes": 1, "reached": 0, "reason": "bad regex", "since": f"{T}1.020000Z"}
+    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Said({**deployment("d-2", REFUSED), "rollout": rollout})
+    assert run("describe", "deployment", "d-2").out.endswith(": 0 of 1 node has it; bad regex\n")
+
+
+def test_describe_gateway_tells_its_liveness_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
+    liveness = {"state": "degraded", "nodes": 2, "heard": 1, "since": f"{T}2.500000Z"}
+    gateway = {"name": "local", "kind": "envoy", "nodes": [], "liveness": liveness}
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(gateway)
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    assert run("describe", "gateway", "local").out == golden("""
+        name: local
+        kind: envoy
+
+        Nodes
+        none yet
+
+        Liveness
+        degraded since 2026-11-21 09:30:02.500 UTC (7 s ago): 1 of 2 nodes heard of lately
+
+        Live
+        nothing
+    """)
+
+
 def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders", 2))
     stand_in.answers[f"GET {ORG}/apis/orders/revisions"] = page(api("orders"), api("orders", 2))

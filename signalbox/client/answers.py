@@ -1,11 +1,15 @@
 """What can come of a command besides its acceptance, and which outcome is the answer to which command."""
 
-from schemas.outcome import Complaint, Outcome
+from schemas.canonical import digest as digest_of
+from schemas.outcome import UNREADABLE, Complaint, Outcome
 
 REUSED = "command-id-reused"
 
-REFUSALS = frozenset({"malformed", "unknown-schema", "unauthorized"})
+REFUSALS = UNREADABLE
 """Rules of rejections that do not stand for their id: mended, the command may be sent again under it."""
+
+_UNREAD = digest_of({})
+"""The digest in the outcome of a command whose data the decider did not read."""
 
 
 class ClientError(Exception):
@@ -54,7 +58,8 @@ def answering(outcome: Outcome, digest: str) -> Outcome | None:
     None when it answers somebody else, who used the same id for something else.
     """
     if outcome.rule in REFUSALS:
-        return outcome
+        same = {"", digest} if outcome.rule == "malformed" else {"", digest, _UNREAD}
+        return outcome if not digest or outcome.digest in same else None
     if outcome.rule == REUSED:
         return outcome if digest and outcome.digest == digest else None
     if not digest or not outcome.digest or outcome.digest == digest:

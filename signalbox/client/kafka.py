@@ -142,6 +142,16 @@ class KafkaTransport:
                 logger.warning("outcomes are not heard: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            if fetched.truncated:
+                logger.error(
+                    "%s/%d ends at offset %d and had been read up to %d: the broker lost outcomes; those "
+                    "that are still waited for are searched for",
+                    *(*self._place, fetched.stable, offset),
+                )
+                offset = fetched.stable
+                for id in [id for id in self._awaited if not self._known(id)]:
+                    self._search_for(id, sent=True)
+                continue
             for message in fetched.messages:
                 await self._take(message)
             offset = max(offset, fetched.following)

@@ -177,6 +177,26 @@ async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
     assert answers["bad"]("outcomemessage") == "The command's data is not valid."
 
 
+async def test_a_rejection_of_what_another_sent_with_our_id_is_not_taken_for_ours(
+    served: Served, kafka_settings: KafkaSettings
+) -> None:
+    id = uuid7()
+    await served.pause()
+    async with served.client() as billing, client(kafka_settings, "no token") as intruder:
+        # given commands that others sent with an id, of which none is decided yet
+        other = DefineProject(organization="acme", name="other")
+        await intruder.publish(other, id=id)
+        await send(kafka_settings, b"\xff", [("ce_id", id.encode()), ("ce_specversion", b"1.0")])
+        # when ours is sent with that id, and all are decided
+        waiting = asyncio.create_task(billing.execute(SHOP, id=id))
+        await served.resume()
+        # then each gets its own answer
+        assert (await waiting).accepted
+        with pytest.raises(Rejected) as refused:
+            await intruder.outcome(id)
+    assert refused.value.rule == "unauthorized"
+
+
 async def later_outcome(served: Served, settings: KafkaSettings, id: str) -> dict[str, Any]:
     """An outcome as a later version of Signalbox would write it; the schema it is written with."""
     async with served.client() as billing:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from api.endpoint import Call
-from api.preconditions import moment, partition_given
+from api.preconditions import elsewhere, moment, partition_given
 from api.problems import Problem
 from api.submission import caught_up
 from projections.asking import AsOf
@@ -26,8 +26,7 @@ async def moment_asked(call: Call, partitions: Iterable[int]) -> AsOf:
     partitions = tuple(partitions)
     given = partition_given(text)
     if given is not None and len(partitions) == 1 and given != partitions[0]:
-        detail = f"names partition {given}; what is asked for is in partition {partitions[0]}"
-        raise _invalid("`as_of` is a position of another partition.", detail)
+        raise elsewhere("as_of", given, partitions[0])
     seconds = call.services.settings.position_seconds
     if isinstance(at, str):
         await _passed(at, seconds)

@@ -32,8 +32,9 @@ async def get(call: Call) -> ASGIApp:
     follow = call.query("follow")
     if follow not in (None, "true", "false"):
         raise _bad("follow", "is true or false")
-    given = (call.header("last-event-id") if live else None) or call.query("after")
-    after = position(given, "after") if given else 0
+    resumed = call.header("last-event-id") if live else None
+    given, parameter = (resumed, "Last-Event-ID") if resumed else (call.query("after"), "after")
+    after = position(given, parameter, call.partition) if given else 0
     if live:
         return Stream(call, after, follow != "false")
     limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)

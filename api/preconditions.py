@@ -105,8 +105,9 @@ def partition_given(position: str) -> int | None:
     return int(found[1]) if found and found[1] else None
 
 
-def position(text: str, parameter: str) -> int:
-    """A position, perhaps with its partition before a colon. Raises Problem 400."""
+def position(text: str, parameter: str, partition: int) -> int:
+    """A position, perhaps with its partition before a colon. Raises Problem 400, also for a position of
+    another partition than `partition`."""
     found = _POSITION.fullmatch(text)
     if not found:
         raise Problem(
@@ -115,7 +116,20 @@ def position(text: str, parameter: str) -> int:
             f"`{parameter}` is a position.",
             errors=[{"parameter": parameter, "detail": f"not a position: {text[:50]!r}"}],
         )
+    if found[1] and int(found[1]) != partition:
+        raise elsewhere(parameter, int(found[1]), partition)
     return int(found[2])
+
+
+def elsewhere(parameter: str, given: int, partition: int) -> Problem:
+    """A position of another partition was given."""
+    detail = f"names partition {given}; what is asked for is in partition {partition}"
+    return Problem(
+        400,
+        "invalid-parameter",
+        f"`{parameter}` is a position of another partition.",
+        errors=[{"parameter": parameter, "detail": detail}],
+    )
 
 
 def whole(text: str | None, parameter: str, default: int, least: int, most: int) -> int:

@@ -318,7 +318,7 @@ async def reached(call: Call, partition: int) -> None:
     wanted = call.query("min_position")
     if wanted is None:
         return
-    position = parse_position(wanted, "min_position")
+    position = parse_position(wanted, "min_position", partition)
     if position > await call.services.log.end("events", partition):
         raise Problem(
             400,

@@ -264,6 +264,32 @@ async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        ("projects", "min_position"),
+        ("projects/default", "min_position"),
+        ("live", "min_position"),
+        ("events", "after"),
+    ],
+)
+async def test_a_position_of_another_partition_is_refused(
+    signalbox: House, path: str, parameter: str
+) -> None:
+    answer = await signalbox.client.get(f"{ORG}/{path}", params={parameter: "5:1"})
+    said = problem(answer, 400, "invalid-parameter")
+    assert said["detail"] == f"`{parameter}` is a position of another partition."
+    (error,) = said["errors"]
+    assert error["parameter"] == parameter
+    assert "partition 5" in error["detail"] and "partition 0" in error["detail"]
+
+
+async def test_a_live_stream_from_a_position_of_another_partition_is_refused(signalbox: House) -> None:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "5:1"}
+    answer = await signalbox.client.get(f"{ORG}/events", headers=headers)
+    assert problem(answer, 400, "invalid-parameter")["errors"][0]["parameter"] == "Last-Event-ID"
+
+
 async def test_lists_come_in_pages_that_link_to_the_next(signalbox: House) -> None:
     for name in ("a", "b", "c"):
         await signalbox.put(f"{ORG}/projects/{name}")

@@ -9,8 +9,9 @@ it came.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from time import perf_counter
 
 from commands.decision import rejected
@@ -38,7 +39,7 @@ from streams.log import (
     Transaction,
 )
 from streams.parking import parked, removed
-from streams.snapshots import OWNER, of_head, of_subject, restore
+from streams.snapshots import OWNER, SUBJECTS, of_head, of_subject, restore
 
 logger = logging.getLogger("signalbox.decider")
 
@@ -85,8 +86,14 @@ class Decider:
     head: Head = field(default_factory=Head)
     finishing: bool = False
     """No further batch is begun."""
-    _snapshot_at: int = 0
+    _kept: Head = field(default_factory=Head)
+    """What the snapshots stand for."""
+    _tried_at: int = 0
+    """Where a snapshot was kept last, or could not be."""
     _dirty: dict[str, None] = field(default_factory=dict[str, None])
+    """Subjects that changed since their snapshots."""
+    _ahead: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Subjects whose snapshots hold events after `_kept`, and up to where."""
     _deciding: bool = False
     """The world holds changes that may not be durable."""
 
@@ -101,8 +108,10 @@ class Decider:
         self._dirty.clear()
         self._deciding = False
         at, kept = await self.log.snapshots(OWNER, self.partition)
-        self.head = restore(self.world, at, kept)
-        self._snapshot_at = self.head.position
+        restored = restore(self.world, at, kept)
+        self.head = self._kept = restored.head
+        self._ahead = restored.ahead
+        self._tried_at = self.head.position
         await self._fold_rest()
 
     async def _fold_rest(self) -> None:
@@ -138,8 +147,10 @@ class Decider:
                 f"events/{self.partition}, position {record.position}: {error}. What follows from it is not "
                 "known; start a version of Signalbox that can read it."
             ) from error
-        before = evolve(self.world, EVENTS[current.type].of(current.data))
-        self._dirty[before.subject] = None
+        # A snapshot that is ahead of the others holds the event already.
+        if record.position > self._ahead.get(envelope.subject, 0):
+            evolve(self.world, EVENTS[current.type].of(current.data))
+        self._dirty[envelope.subject] = None
 
     @property
     def deciding(self) -> bool:
@@ -207,13 +218,14 @@ class Decider:
 
         Not when deciding was cut short: whether that happened is on the log alone, and folded at the start.
         """
-        if self._dirty and not self._deciding:
+        while self._dirty and not self._deciding:
+            snapshots = self._snapshots(self.head)
             try:
-                await self.log.commit(Transaction(snapshots=self._snapshots(self.head)))
+                await self.log.commit(Transaction(snapshots=snapshots))
             except (LogUnavailable, Fenced, MessageTooLarge) as error:
                 logger.error("no snapshot is kept, so the next start takes longer: %s", error)
-            else:
-                self._dirty.clear()
+                return
+            self._keep(snapshots, self.head)
 
     async def decide(self, records: Sequence[Record], after: int) -> bool:
         """Decides `records`, the last of which is at `after`, in as few transactions as can hold them.
@@ -272,7 +284,7 @@ class Decider:
                 self._take_back(batch)
                 if transaction.snapshots:
                     logger.error("no snapshot is kept, so the next start takes longer: %s", error)
-                    snapshots, self._snapshot_at = False, batch.head.position
+                    snapshots, self._tried_at = False, batch.head.position
                 elif count > 1:
                     most = count // 2
                 elif refused is None:
@@ -283,8 +295,7 @@ class Decider:
             self.head = batch.head
             self._deciding = False
             if transaction.snapshots:
-                self._dirty.clear()
-                self._snapshot_at = self.head.position
+                self._keep(transaction.snapshots, self.head)
             return batch, count
 
     def _take(self, batch: Decisions, records: Sequence[Record], known: Mapping[Key, Outcome]) -> int:
@@ -310,7 +321,7 @@ class Decider:
             appends.append(Append("outcomes", self.partition, outcomes))
         if batch.parked:
             appends.append(Append("parked", self.partition, batch.parked))
-        due = snapshots and batch.head.position - self._snapshot_at >= self.snapshot_every
+        due = snapshots and batch.head.position - self._tried_at >= self.snapshot_every
         kept = self._snapshots(batch.head) if due else ()
         return Transaction(appends, (Consumed(OWNER, "commands", self.partition, consumed),), kept)
 
@@ -337,8 +348,26 @@ class Decider:
             batch.park(parked(record, fault, self.source, batch.now, whole=whole))
 
     def _snapshots(self, head: Head) -> list[Snapshot]:
-        kept = [of_subject(self.world, self.partition, subject, head.position) for subject in self._dirty]
+        """Of the subjects that wait longest, as many as a transaction takes. With the last of them, all
+        snapshots stand for `head`; until then for what they stood for before."""
+        kept: list[Snapshot] = []
+        size = 0
+        for subject in islice(self._dirty, SUBJECTS):
+            kept.append(of_subject(self.world, self.partition, subject, head.position))
+            size += len(kept[-1].state)
+            if size > BATCH_BYTES:
+                break
+        if len(kept) < len(self._dirty):
+            head = self._kept
+            kept = [replace(snapshot, position=head.position) for snapshot in kept]
         return [of_head(head, self.partition), *kept]
+
+    def _keep(self, snapshots: Sequence[Snapshot], head: Head) -> None:
+        """Notes that these are durable, taken at `head`."""
+        for snapshot in snapshots:
+            self._dirty.pop(snapshot.subject, None)
+        if not self._dirty:
+            self._kept, self._tried_at = head, head.position
 
 
 async def _ended(task: asyncio.Task[Sequence[Record]] | None) -> None:

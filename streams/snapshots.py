@@ -1,6 +1,8 @@
 """Decider state as bytes and back, one subject at a time, so that a snapshot costs what changed."""
 
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,8 +19,11 @@ from streams.log import Snapshot
 OWNER = "decider"
 PACKED_FROM = 100_000
 """Bytes of a state from which on it is compressed."""
-FORM = 2
-"""Of the states. Snapshots of another form are passed over: the events say the state of this one."""
+FORM = 3
+"""Of the states, and of 2 those without `at`. Snapshots of another form are passed over: the events say the
+state of this one."""
+SUBJECTS = 2_000
+"""The most subjects in the snapshots of one transaction: a log has only so much time for it."""
 HEAD = "head"
 """The pseudo-subject under which the head of the chain is kept."""
 
@@ -34,19 +39,29 @@ def of_head(head: Head, partition: int) -> Snapshot:
 
 
 def of_subject(world: World, partition: int, subject: str, position: int) -> Snapshot:
-    """The subject as it is now; a subject that ended keeps its version, one that is forgotten is empty."""
+    """The subject as it is now, after the event at `position`; a subject that ended keeps its version, one
+    that is forgotten is empty. It may be kept beside snapshots that stand for an earlier position."""
     version = world.version(subject)
     if not version:
         return Snapshot(OWNER, partition, subject, position, b"")
-    state = orjson.dumps({"version": version, "state": world.state(subject)})
+    state = orjson.dumps({"version": version, "state": world.state(subject), "at": position})
     return Snapshot(OWNER, partition, subject, position, _packed(state))
 
 
-def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
-    """Puts snapshots back into an empty world; answers the head they stand for, of another form the first."""
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The head that snapshots stand for, and the position of the last event in those that are ahead of it."""
+
+    head: Head
+    ahead: Mapping[str, int]
+
+
+def restore(world: World, position: int, kept: list[Snapshot]) -> Restored:
+    """Puts snapshots back into an empty world; of another form none, and the head is the first."""
     head = _head(position, kept)
     if head is None:
-        return Head()
+        return Restored(Head(), {})
+    ahead: dict[str, int] = {}
     for one in kept:
         if one.subject == HEAD:
             continue
@@ -56,14 +71,16 @@ def restore(world: World, position: int, kept: list[Snapshot]) -> Head:
             plural = one.subject.split("/")[-2]
             state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
         world.put(one.subject, state, content["version"])
-    return head
+        if (at := content.get("at", position)) > position:
+            ahead[one.subject] = at
+    return Restored(head, ahead)
 
 
 def _head(position: int, kept: list[Snapshot]) -> Head | None:
     for one in kept:
         if one.subject == HEAD:
             content = orjson.loads(_unpacked(one.state))
-            if content.get("form", 1) == FORM:
+            if content.get("form", 1) in (2, FORM):
                 return Head(position, content["sequence"], content["hash"])
     return None
 

@@ -44,7 +44,11 @@ def listing(items: Iterable[Mapping[str, Any]], present: float, *, without: Sequ
 def nodes(item: Mapping[str, Any]) -> str:
     """How many of the connected nodes have it; of the past that is not known."""
     counts = members(item.get("nodes"))
-    return f"{counts['acknowledged']:,} of {counts['connected']:,}" if counts else "-"
+    if not counts:
+        return "-"
+    return (
+        f"{counts['acknowledged']:,} of {counts['connected']:,}" if counts["connected"] else "none connected"
+    )
 
 
 def places(items: Iterable[Mapping[str, Any]]) -> str:

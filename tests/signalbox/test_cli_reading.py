@@ -268,6 +268,16 @@ def test_names_are_quoted_in_paths(run: Run, stand_in: StandIn) -> None:
     assert ran.code == 1
 
 
+def test_get_live_during_an_outage_says_that_no_node_is_connected(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/live"] = page(
+        {**entry("edge", 3), "nodes": {"connected": 0, "acknowledged": 0}}
+    )
+    assert run("get", "live").out == golden("""
+        API     REVISION  GATEWAY  NODES           SINCE    DEPLOYMENT
+        orders  3         edge     none connected  8 s ago  d-3
+    """)
+
+
 def test_describe_deployment_tells_the_five_facts(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", SERVING))
     assert run("describe", "deployment", "d-1").out == golden("""

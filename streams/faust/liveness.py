@@ -76,7 +76,9 @@ class LivenessTelling:
             except Exception as error:
                 if not (isinstance(error, _LATER) or unavailable(error)):
                     raise
-                _LOG.warning("liveness is not looked at: %s", error)
+                # At a first start there are no read models yet: nothing is wrong.
+                level = logging.DEBUG if isinstance(error, NotReady) else logging.WARNING
+                _LOG.log(level, "liveness is not looked at: %s", error)
                 self._listening = None
 
     async def _look(self) -> None:

@@ -122,7 +122,9 @@ class RolloutTelling:
             except Exception as error:
                 if not (isinstance(error, _LATER) or unavailable(error)):
                     raise
-                _LOG.warning("rollouts are told later: %s", error)
+                # At a first start there are no read models yet: nothing is wrong.
+                level = logging.DEBUG if isinstance(error, NotReady) else logging.WARNING
+                _LOG.log(level, "rollouts are told later: %s", error)
                 self._news.set()
                 await asyncio.sleep(RETRY_SECONDS)
 

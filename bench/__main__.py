@@ -14,7 +14,7 @@ from bench.figure import Figure, machine
 EMBEDDED = ("translate", "commands", "rebuild", "change", "large_api", "folder", "fanout")
 KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
 BENCHES = (*EMBEDDED, *KAFKA)
-LONG = ("crash", "kafka_crash", "damage")
+LONG = ("crash", "kafka_crash", "damage", "odd_requests")
 """Run only when they are named: a quarter of an hour or more each."""
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,0 +1,35 @@
+"""Odd requests to the real HTTP server: no failure, and nothing of another organization."""
+
+from pathlib import Path
+
+from bench.odd_requests import MARKER, Caller, attack, paths_of
+from signalbox.serving import HttpServer
+from signalbox.settings import Address
+from tests.api.house import ACME, ADMIN, ORG, house
+from tests.api.test_openapi import DOCUMENT
+from tests.client.served import free_port
+
+COUNT = 1_500
+
+
+async def test_no_odd_request_fails_or_reads_what_is_another_organizations(tmp_path: Path):
+    async with house(tmp_path) as made:
+        assert (await made.put(f"{ORG}/projects/secret", {"display_name": MARKER})).status_code == 201
+        address = Address("127.0.0.1", free_port())
+        server = HttpServer(made.app, address)
+        await server.start()
+        try:
+            callers = [
+                Caller(""),
+                Caller("Bearer wrong"),
+                Caller(f"Bearer {ACME}"),
+                Caller(f"Bearer {ACME}"),
+                Caller(f"Bearer {ADMIN}", entitled=True),
+            ]
+            seen = await attack(address.port, COUNT, callers, paths_of(DOCUMENT))
+        finally:
+            await server.stop()
+    assert seen.failures == []
+    assert seen.leaks == []
+    # The requests came as far as they should: refused at every stage, and carried out.
+    assert {200, 400, 401, 403, 404, 405, 422} <= seen.statuses.keys()

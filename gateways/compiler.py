@@ -115,7 +115,8 @@ def _arms(backends: Iterable[Backend], upstreams: dict[str, Upstream]) -> tuple[
 def _arm(upstream: Upstream, weight: int) -> model.Arm:
     endpoints = tuple(_endpoint(e.url, e.weight) for e in upstream.endpoints)
     timeout = upstream.connect_timeout or DEFAULT_CONNECT_TIMEOUT_MS
-    return model.Arm(model.Upstream(endpoints, timeout), upstream.base_path, weight)
+    in_flight = upstream.max_in_flight or model.MAX_IN_FLIGHT
+    return model.Arm(model.Upstream(endpoints, timeout, in_flight), upstream.base_path, weight)
 
 
 def _endpoint(url: str, weight: int) -> model.Endpoint:

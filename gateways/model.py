@@ -6,6 +6,12 @@ from typing import Any, Literal
 
 from gateways.upstream_access import EVERYWHERE, UpstreamAccess
 
+MAX_IN_FLIGHT = 10_000
+"""Of an upstream that does not say it."""
+
+EscapedSlashes = Literal["reject", "redirect", "decode"]
+UnderscoreHeaders = Literal["reject", "drop", "allow"]
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -25,10 +31,14 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where requests go. Two upstreams with the same values are the same upstream."""
+    """Where requests go. Two upstreams with the same values are the same upstream.
+
+    `max_in_flight` is how many requests one node sends or queues at a time; more are answered 503.
+    """
 
     endpoints: tuple[Endpoint, ...]
     connect_timeout_ms: int = 5000
+    max_in_flight: int = MAX_IN_FLIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,10 @@ class DeployedApi:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """What holds for a gateway as a whole. `subject` is `organizations/<org>/gateways/<name>`."""
+    """What holds for a gateway as a whole. `subject` is `organizations/<org>/gateways/<name>`.
+
+    `trusted_proxies` is how many proxies in front of it tell the truth about the caller.
+    """
 
     subject: str
     kind: str
@@ -105,6 +118,9 @@ class GatewaySettings:
     revision_header: bool = True
     probe_secret: str = ""
     access: UpstreamAccess = EVERYWHERE
+    escaped_slashes: EscapedSlashes = "reject"
+    underscore_headers: UnderscoreHeaders = "reject"
+    trusted_proxies: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,13 @@ class Upstream(Value):
     endpoints: Annotated[tuple[Endpoint, ...], AtMost(MOST_ENDPOINTS)] = Field(min_length=1)
     base_path: str = Field(default="", max_length=500, pattern=r"^(/[^?#\s]*[^/?#\s])?$", examples=["/v2"])
     connect_timeout: Milliseconds | None = None
+    max_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="How many requests one gateway node sends or queues at a time; more are answered 503. "
+        "10,000 when it is left out.",
+    )
 
 
 class Backend(Value):

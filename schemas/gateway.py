@@ -44,6 +44,23 @@ class GatewayFields(Value):
     revision_header: bool = Field(
         default=True, description="Answer with the API and revision in `x-signalbox-revision`."
     )
+    escaped_slashes: Literal["reject", "redirect", "decode"] = Field(
+        default="reject",
+        description="What is done with a path that has `%2F` or `%5C`: answer 400, redirect to the decoded "
+        "path, or decode it and go on.",
+    )
+    underscore_headers: Literal["reject", "drop", "allow"] = Field(
+        default="reject",
+        description="What is done with headers that have an underscore in their name, which some servers "
+        "take for a hyphen: answer 400, drop the header, or let it pass.",
+    )
+    trusted_proxies: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="How many proxies stand in front of the nodes. With 0 what a request says in "
+        "`Forwarded` and `X-Forwarded-*` is dropped; else it is believed as far as these proxies added it.",
+    )
     allowed_upstreams: Annotated[tuple[Network, ...], AtMost(MOST_NETWORKS)] = Field(
         default=(),
         description="Networks that upstreams may be in although gateways do not reach them by default: "

@@ -15,6 +15,7 @@ from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
 from signalbox.envoy import EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
+from signalbox.memory import envoy_heap
 from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober, Target
@@ -110,6 +111,7 @@ class DataPlane:
                     xds_host=settings.xds.host,
                     xds_port=settings.xds.port,
                     admin_socket=str(admin),
+                    max_heap=envoy_heap(),
                 ),
                 listen=(settings.gateway.host, settings.gateway.port),
                 secrets=(self.token,),

@@ -31,6 +31,9 @@ LONGEST_DELAY = 5.0
 STABLE_AFTER = 10.0
 """Seconds after which a process that dies counts as the first failure again."""
 
+BOUND_SECONDS = 5.0
+"""How often Envoy's log files are looked at whether they are too large."""
+
 TERMINATE_WITHIN = 5.0
 DRAIN_WITHIN = 10.0
 """Seconds that requests in flight have to end when Envoy is told to stop."""
@@ -108,6 +111,7 @@ class EnvoySupervisor:
         self._flags = ("--concurrency", str(concurrency), "-l", log_level, "--disable-hot-restart")
         self._binary = binary
         self._log = EnvoyLog(self._directory / "envoy.log", secrets)
+        self._access_log = EnvoyLog(self._directory / "access.log")
         self._pid_file = self._directory / PID_FILE
         self._socket = Path()  # known once the directory is made
         self._drain_within = drain_within
@@ -144,7 +148,7 @@ class EnvoySupervisor:
                 logger.info("stopping envoy %d, which %s", running.pid, why)
                 await self._end(running)
             self._launch(binary)
-        self._watching = asyncio.create_task(self._watch(binary), name="envoy supervisor")
+        self._watching = asyncio.create_task(self._supervise(binary), name="envoy supervisor")
 
     async def stop(self) -> None:
         """Ends the supervision and Envoy with it, when the requests in flight have ended or took too long.
@@ -224,11 +228,11 @@ class EnvoySupervisor:
         for old in self._directory.glob("bootstrap-*.json"):
             old.unlink()
         _write_private(config, orjson.dumps(self._bootstrap(self._socket), option=orjson.OPT_INDENT_2))
-        with self._log.open() as log:
+        with self._log.open() as log, self._access_log.open() as access_log:
             self._child = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=access_log,
                 stderr=log,
                 start_new_session=True,
                 cwd=self._directory,
@@ -237,6 +241,20 @@ class EnvoySupervisor:
             self._write_pid(started)
         self._set(state="running", pid=self._child.pid, adopted=False)
         logger.info("started envoy %d", self._child.pid)
+
+    async def _supervise(self, binary: Path) -> None:
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._watch(binary))
+            parts.create_task(self._bound_logs())
+
+    async def _bound_logs(self) -> None:
+        while True:
+            for log in (self._log, self._access_log):
+                try:
+                    await asyncio.to_thread(log.bound)
+                except OSError as error:
+                    logger.error("cannot shorten %s: %s", log.path, error)
+            await asyncio.sleep(BOUND_SECONDS)
 
     async def _watch(self, binary: Path) -> None:
         delay = FIRST_DELAY

@@ -1,12 +1,13 @@
-"""The log file of the supervised Envoy: rotated at start, and read for why it died."""
+"""The log files of the supervised Envoy: bounded, and read for why it died."""
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import BinaryIO
 
 ROTATE_ABOVE = 5_000_000
-"""Bytes after which a start moves the log to `envoy.log.1`."""
+"""Bytes after which what is in a log goes to a file of its name with `.1` at the end."""
 
 READ_BACK = 16_384
 LONGEST_REASON = 500
@@ -25,13 +26,23 @@ class EnvoyLog:
 
     def open(self) -> BinaryIO:
         """The file to append to; what was in it before is no longer part of `last_words`."""
-        if self.path.exists() and self.path.stat().st_size > ROTATE_ABOVE:
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        self.bound()
         # An Envoy that refuses its bootstrap file repeats it here, with the token.
         log = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
         os.fchmod(log.fileno(), 0o600)
         self._since = log.tell()
         return log
+
+    def bound(self) -> None:
+        """Empties the file when it is too large. Whoever appends to it goes on with the same file."""
+        if not self.path.exists() or self.path.stat().st_size <= ROTATE_ABOVE:
+            return
+        older = self.path.with_name(self.path.name + ".1")
+        older.unlink(missing_ok=True)
+        older.touch(mode=0o600)
+        shutil.copyfile(self.path, older)
+        os.truncate(self.path, 0)
+        self._since = 0
 
     def mark(self) -> None:
         """What is in the file by now is no longer part of `last_words`."""

@@ -66,6 +66,9 @@ class GroupCompiler:
             port=fields.port,
             revision_header=fields.revision_header,
             probe_secret=self.probe_secret(gateway),
+            escaped_slashes=fields.escaped_slashes,
+            underscore_headers=fields.underscore_headers,
+            trusted_proxies=fields.trusted_proxies,
             access=upstream_access(
                 fields.environment,
                 fields.allowed_upstreams,

@@ -16,6 +16,23 @@ RUNTIME: dict[str, Any] = {
 }
 """Runtime settings the translated configuration relies on."""
 
+MAX_HEAP = 2 * 1024**3
+"""Bytes; 10,000 APIs need less than 700 MB."""
+
+STATS: dict[str, Any] = {"use_all_default_tags": True}
+"""Metrics of clusters, routes and listeners have these as labels, not in their names."""
+
+DNS: dict[str, Any] = {
+    "name": "envoy.network.dns_resolver.cares",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        # New clusters wait for each other's first answer: a name server that is silent must not take the
+        # 5 s per attempt that are the default. What was not answered is asked again and again.
+        "query_timeout_seconds": 1,
+        "query_tries": 1,
+    },
+}
+
 
 def bootstrap(
     *,
@@ -28,14 +45,15 @@ def bootstrap(
     admin_host: str = "127.0.0.1",
     admin_port: int = 0,
     admin_socket: str = "",
+    max_heap: int = MAX_HEAP,
 ) -> dict[str, Any]:
     """Envoy's bootstrap as JSON can say it.
 
     `gateway` is the gateway's subject and becomes the node's cluster; `token` is sent as a bearer token
     on the discovery stream, so the file is a secret. The admin interface listens on `admin_socket`
-    (a path) when given, else on `admin_host:admin_port`. Listeners, clusters and routes come over one
-    delta stream (ADS), from one server after the other until one answers; a control plane that is back
-    is found again within a second.
+    (a path) when given, else on `admin_host:admin_port`. `max_heap` is the bytes that Envoy may allocate.
+    Listeners, clusters and routes come over one delta stream (ADS), from one server after the other until
+    one answers; a control plane that is back is found again within a second.
     """
     ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
     admin: dict[str, Any] = (
@@ -65,22 +83,66 @@ def bootstrap(
             "cds_config": ads,
         },
         "static_resources": {"clusters": [_xds_cluster([(xds_host, xds_port), *other_servers])]},
-        # Counters of Envoy's own parts stay; those of each cluster are made only when they are first used.
-        "stats_config": {"stats_tags": [], "use_all_default_tags": False},
+        "stats_config": STATS,
+        "typed_dns_resolver_config": DNS,
+        # The statistics of a cluster are made when they are first used.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
-                        ".downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
-                    },
-                }
-            ]
-        },
+        "overload_manager": _overload_manager(max_heap),
         "layered_runtime": {"layers": [{"name": "signalbox", "static_layer": RUNTIME}]},
+    }
+
+
+def _overload_manager(max_heap: int) -> dict[str, Any]:
+    """As memory runs short: idle connections end sooner, then large streams, then requests are refused."""
+    heap = "envoy.resource_monitors.fixed_heap"
+    monitors = "type.googleapis.com/envoy.extensions.resource_monitors"
+
+    def above(share: float) -> dict[str, Any]:
+        return {"name": heap, "threshold": {"value": share}}
+
+    def between(low: float, high: float) -> dict[str, Any]:
+        return {"name": heap, "scaled": {"scaling_threshold": low, "saturation_threshold": high}}
+
+    idle = "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig"
+    return {
+        "refresh_interval": "0.250s",
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": f"{monitors}.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": MAX_CONNECTIONS,
+                },
+            },
+            {
+                "name": heap,
+                "typed_config": {
+                    "@type": f"{monitors}.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": max_heap,
+                },
+            },
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.reduce_timeouts",
+                "triggers": [between(0.80, 0.95)],
+                "typed_config": {
+                    "@type": idle,
+                    "timer_scale_factors": [
+                        {"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "2s"},
+                        {"timer": "HTTP_DOWNSTREAM_STREAM_IDLE", "min_timeout": "5s"},
+                    ],
+                },
+            },
+            {"name": "envoy.overload_actions.shrink_heap", "triggers": [above(0.90)]},
+            {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [between(0.90, 0.98)],
+            },
+            {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": [above(0.95)]},
+            {"name": "envoy.overload_actions.stop_accepting_connections", "triggers": [above(0.98)]},
+        ],
     }
 
 

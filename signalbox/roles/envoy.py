@@ -8,6 +8,7 @@ from schemas.catalog import GATEWAY
 from signalbox.delivery import serving
 from signalbox.envoy import EnvoyStatus, EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
+from signalbox.memory import envoy_heap
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober
 from signalbox.proving import Proving
@@ -74,6 +75,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             xds_port=first.port,
             other_servers=[(server.host, server.port) for server in others],
             admin_socket=str(admin),
+            max_heap=envoy_heap(),
         ),
         listen=(settings.gateway.host, settings.gateway.port),
         secrets=(token,),

@@ -81,7 +81,7 @@ async def test_its_files_are_for_the_owner_only(make: Make, tmp_path: Path) -> N
     (config,) = directory.glob("bootstrap-*.json")
     assert directory.stat().st_mode & 0o777 == 0o700
     assert config.stat().st_mode & 0o777 == 0o600
-    for file in ("envoy.pid", "envoy.log"):
+    for file in ("envoy.pid", "envoy.log", "access.log"):
         assert (directory / file).stat().st_mode & 0o777 == 0o600
 
 

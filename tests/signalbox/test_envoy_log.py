@@ -28,6 +28,22 @@ def test_words_from_before_a_mark_do_not_count(tmp_path: Path) -> None:
     assert log.last_words() == ""
 
 
+def test_a_log_that_grows_is_bounded_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envoy_log, "ROTATE_ABOVE", 10)
+    log = EnvoyLog(tmp_path / "envoy.log")
+    with log.open() as out:
+        out.write(b"more than ten")
+        out.flush()
+        log.bound()
+        out.write(BAD)
+    assert log.last_words() == "cannot read token-1"
+    assert (tmp_path / "envoy.log").read_bytes() == BAD
+    assert (tmp_path / "envoy.log.1").read_bytes() == b"more than ten"
+    assert (tmp_path / "envoy.log.1").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_large_log_is_put_aside_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envoy_log, "ROTATE_ABOVE", 10)
     log = EnvoyLog(tmp_path / "envoy.log")

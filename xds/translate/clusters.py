@@ -13,17 +13,31 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    CircuitBreakersThresholdsRetryBudget,
     Cluster,
+    ClusterCustomClusterType,
     ClusterDiscoveryType,
-    ClusterDnsLookupFamily,
+    UpstreamConnectionOptions,
 )
-from envoy_data_plane.envoy.config.core.v3 import Address, DataSource, SocketAddress, TransportSocket
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    DataSource,
+    Http1ProtocolOptions,
+    SocketAddress,
+    TcpKeepalive,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonOptions
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
     LbEndpoint,
     LocalityLbEndpoints,
 )
+from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
@@ -31,17 +45,27 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     SubjectAltNameMatcherSanType,
     UpstreamTlsContext,
 )
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from gateways import model
 from gateways.entry import Cause, Entry, content_version
 from gateways.model import DeployedApi, GatewaySettings, Upstream
-from xds.encoding import any_of, build, encode
-from xds.translate.names import cluster_name
+from xds.encoding import Encoded, any_of, build, encode
+from xds.translate.names import PROTOCOL_OPTIONS, cluster_name
 from xds.types import CLUSTER
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Where the proxies' machines keep the certificate authorities they trust; set it before translating."""
+
+BUFFER_BYTES = 32_768
+"""Of what is read and not yet passed on, per connection."""
+
+UPSTREAM_IDLE = timedelta(seconds=30)
+"""Connections to upstreams that carry nothing are closed after this time; many servers close theirs soon."""
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
 
@@ -103,7 +127,10 @@ def _cluster(gateway: str, upstream: Upstream, ca_bundle: str) -> tuple[str, str
     cluster = _build(upstream, ca_bundle)
     # The name is made of what the cluster is: everything but the name itself.
     digest = content_version(encode(cluster))[:8]
-    name = cluster.name = cluster_name(gateway, f"{_readable(upstream)}-{digest}")
+    short = f"{_readable(upstream)}-{digest}"
+    name = cluster.name = cluster_name(gateway, short)
+    # Metrics have it as one label: a dot would end the label, and begin another metric.
+    cluster.alt_stat_name = short.replace(".", "_")
     assert cluster.load_assignment is not None
     cluster.load_assignment.cluster_name = name
     body = encode(cluster)
@@ -117,15 +144,58 @@ def _build(upstream: Upstream, ca_bundle: str) -> Cluster:
     one_host = len({e.host for e in active}) == 1
     return build(
         Cluster,
-        type=ClusterDiscoveryType.STATIC if static else ClusterDiscoveryType.STRICT_DNS,
+        **({"type": ClusterDiscoveryType.STATIC} if static else {"cluster_type": _dns()}),
         connect_timeout=timedelta(milliseconds=upstream.connect_timeout_ms),
         load_assignment=build(
             ClusterLoadAssignment,
             endpoints=[build(LocalityLbEndpoints, lb_endpoints=[_endpoint(e, one_host) for e in active])],
         ),
-        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED if not static else ClusterDnsLookupFamily.AUTO,
         transport_socket=_tls(active[0].host, one_host, ca_bundle) if secure else None,
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
+        circuit_breakers=_limits(upstream.max_in_flight),
+        upstream_connection_options=_keepalive(),
+        typed_extension_protocol_options=_protocol(),
     )
+
+
+@lru_cache(maxsize=1)
+def _dns() -> Encoded:
+    """Every endpoint with a name is resolved again when its record ends, or after 5 s when it says 0."""
+    dns = build(DnsCluster, respect_dns_ttl=True, dns_lookup_family=DnsLookupFamily.V4_PREFERRED)
+    kind = build(ClusterCustomClusterType, name="envoy.clusters.dns", typed_config=any_of(dns))
+    return Encoded(encode(kind))
+
+
+@lru_cache(maxsize=256)
+def _limits(in_flight: int) -> Encoded:
+    """Envoy's own default is 1,024 requests, and 3 retries at a time."""
+    thresholds = build(
+        CircuitBreakersThresholds,
+        max_connections=in_flight,
+        max_pending_requests=in_flight,
+        max_requests=in_flight,
+        retry_budget=build(CircuitBreakersThresholdsRetryBudget, min_retry_concurrency=10),
+    )
+    return Encoded(encode(build(CircuitBreakers, thresholds=[thresholds])))
+
+
+@lru_cache(maxsize=1)
+def _keepalive() -> Encoded:
+    """A peer that is gone without a word is noticed after 90 s."""
+    keepalive = build(TcpKeepalive, keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
+    return Encoded(encode(build(UpstreamConnectionOptions, tcp_keepalive=keepalive)))
+
+
+@lru_cache(maxsize=1)
+def _protocol() -> dict[str, Encoded]:
+    options = build(
+        HttpProtocolOptions,
+        common_http_protocol_options=build(CommonOptions, idle_timeout=UPSTREAM_IDLE),
+        explicit_http_config=build(
+            HttpProtocolOptionsExplicitHttpConfig, http_protocol_options=build(Http1ProtocolOptions)
+        ),
+    )
+    return {PROTOCOL_OPTIONS: Encoded(encode(any_of(options)))}
 
 
 def _endpoint(endpoint: model.Endpoint, one_host: bool) -> LbEndpoint:

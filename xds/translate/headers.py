@@ -37,7 +37,9 @@ def _all_but(name: str, prefix: str) -> str:
     return f"{prefix}(?:{'|'.join(others)}|{kept}.+)"
 
 
-CLAIMS = f"{_all_but(PROBE_HEADER, GATEWAY_PREFIX)}|x-envoy-.*|{_FORWARDING}"
+OWN = f"{_all_but(PROBE_HEADER, GATEWAY_PREFIX)}|x-envoy-.*"
+"""The names of the request headers that only the gateway sets, as a regular expression."""
+CLAIMS = f"{OWN}|{_FORWARDING}"
 """The names of the request headers that are never taken from a caller, as a regular expression."""
 
 

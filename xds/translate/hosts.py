@@ -14,6 +14,7 @@ from gateways.model import DeployedApi
 from xds.encoding import Encoded, build, encode
 from xds.translate.names import PROBE_HEADER, SCOPE_HEADER, route_name
 from xds.translate.paths import literal_path
+from xds.translate.resilience import default_retries
 from xds.translate.routes import ApiRoutes
 
 
@@ -35,6 +36,7 @@ def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedA
             name=names[0],
             domains=names,
             routes=[route for i in chosen for route in bindings[i][1]],
+            retry_policy=default_retries(),
         )
         for chosen, names in domains.items()
     ]

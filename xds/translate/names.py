@@ -12,6 +12,7 @@ DEPLOYMENT_HEADER = "x-signalbox-deployment"
 
 CORS_FILTER = "envoy.filters.http.cors"
 CODEC_FILTER = "envoy.filters.http.upstream_codec"
+PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_ACCESS_FILTER = "envoy.filters.http.upstream_rbac"
 ROUTER_FILTER = "envoy.filters.http.router"
 

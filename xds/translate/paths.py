@@ -108,7 +108,10 @@ def segment_problem(segment: Segment) -> str | None:
     if re.search(r"[/\\\x00-\x1f\x7f]", text) or re.search(r"%(?![0-9A-Fa-f]{2})", text):
         return f"the path segment {text!r}: a slash, a control character or a broken percent-encoding"
     if re.search(r"%2f|%5c|%2e", text, re.IGNORECASE):
-        return f"the path segment {text!r}: an encoded slash or dot is decoded before any route is looked up"
+        return (
+            f"the path segment {text!r}: an encoded slash or dot is refused or decoded "
+            "before any route is looked up"
+        )
     return None
 
 

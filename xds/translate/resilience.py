@@ -1,14 +1,17 @@
 """Timeouts and retries of a route.
 
-Left out, a route has Envoy's own time-outs (15 s for an answer) and no retries; 0 switches one off.
+Left out, a route has Envoy's own time-outs (15 s for an answer), and what no upstream has seen is sent once
+more; 0 switches one off.
 """
 
 from datetime import timedelta
+from functools import lru_cache
 
-from envoy_data_plane.envoy.config.route.v3 import RetryPolicy
+from envoy_data_plane.envoy.config.route.v3 import RetryPolicy, RetryPolicyRetryHostPredicate
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 
 from gateways.model import Route
-from xds.encoding import build
+from xds.encoding import Encoded, any_of, build, encode
 
 _CONDITIONS = {
     "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited",
@@ -33,7 +36,7 @@ def resilience_fields(route: Route) -> dict[str, object]:
         fields["timeout"] = timedelta(milliseconds=route.timeout_ms)
     if route.idle_timeout_ms is not None:
         fields["idle_timeout"] = timedelta(milliseconds=route.idle_timeout_ms)
-    if route.retries:
+    if route.retries is not None:
         conditions, statuses = _split(route.retry_on)
         if not conditions and not statuses:
             # Only what may be repeated is repeated after an upstream has seen it.
@@ -41,9 +44,33 @@ def resilience_fields(route: Route) -> dict[str, object]:
         elif statuses:
             conditions = f"{conditions},retriable-status-codes" if conditions else "retriable-status-codes"
         fields["retry_policy"] = build(
-            RetryPolicy, retry_on=conditions, num_retries=route.retries, retriable_status_codes=statuses
+            RetryPolicy,
+            retry_on=conditions,
+            num_retries=route.retries,
+            retriable_status_codes=statuses,
+            **_elsewhere(),
         )
     return fields
+
+
+@lru_cache(maxsize=1)
+def default_retries() -> Encoded:
+    """For routes that say nothing of retries: what no upstream has seen is sent once more."""
+    return Encoded(encode(build(RetryPolicy, retry_on=_NOT_SENT, num_retries=1, **_elsewhere())))
+
+
+@lru_cache(maxsize=1)
+def _elsewhere() -> dict[str, object]:
+    """Another host is asked than before, if there is one."""
+    predicate = build(
+        RetryPolicyRetryHostPredicate,
+        name="previous",
+        typed_config=any_of(build(PreviousHostsPredicate)),
+    )
+    return {
+        "retry_host_predicate": [Encoded(encode(predicate))],
+        "host_selection_retry_max_attempts": 3,
+    }
 
 
 def resilience_problems(route: Route) -> tuple[str, ...]:

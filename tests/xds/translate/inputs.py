@@ -10,6 +10,7 @@ import yaml
 
 from gateways.entry import Entry
 from gateways.model import (
+    MAX_IN_FLIGHT,
     Arm,
     DeployedApi,
     Endpoint,
@@ -74,7 +75,7 @@ def segments(path: str) -> tuple[Segment, ...]:
     return tuple(one(text) for text in path[1:].split("/")) if path != "/" else ()
 
 
-def upstream(*urls: str, connect_timeout_ms: int = 5000) -> Upstream:
+def upstream(*urls: str, connect_timeout_ms: int = 5000, max_in_flight: int = MAX_IN_FLIGHT) -> Upstream:
     """`http://host:port`, with `#weight` at the end where it is not 1."""
 
     def endpoint(url: str) -> Endpoint:
@@ -83,12 +84,13 @@ def upstream(*urls: str, connect_timeout_ms: int = 5000) -> Upstream:
         scheme = "https" if parts.scheme == "https" else "http"
         return Endpoint(scheme, parts.hostname or "", port, int(parts.fragment or 1))
 
-    return Upstream(tuple(endpoint(url) for url in urls), connect_timeout_ms)
+    return Upstream(tuple(endpoint(url) for url in urls), connect_timeout_ms, max_in_flight)
 
 
 def arms(*written: Mapping[str, Any]) -> tuple[Arm, ...]:
     return tuple(
-        Arm(upstream(*w["urls"], connect_timeout_ms=w.get("connect_timeout_ms", 5000)),
+        Arm(upstream(*w["urls"], connect_timeout_ms=w.get("connect_timeout_ms", 5000),
+                     max_in_flight=w.get("max_in_flight", MAX_IN_FLIGHT)),
             w.get("base_path", ""), w.get("weight", 1))
         for w in written
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from gateways.entry import Entry
 from tests.hang_guard import HANG_SECONDS
 from tests.real_envoy import real_envoy
-from xds.bootstrap import RUNTIME
+from xds.bootstrap import RUNTIME, STATS
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE, message_class
 
 
@@ -28,7 +28,7 @@ def static_bootstrap(entries: Iterable[Entry], *, port: int = 0) -> dict[str, An
         by_type.setdefault(entry.type, {})[entry.name] = resource(entry)
     listener = next(iter(by_type[LISTENER].values()))
     listener["address"]["socketAddress"]["portValue"] = port
-    scoped = listener["filterChains"][0]["filters"][0]["typedConfig"]["scopedRoutes"]
+    scoped = listener["filterChains"][0]["filters"][-1]["typedConfig"]["scopedRoutes"]
     del scoped["scopedRds"], scoped["rdsConfigSource"]
     scopes: list[dict[str, Any]] = []
     for scope in by_type.get(SCOPE, {}).values():
@@ -41,6 +41,7 @@ def static_bootstrap(entries: Iterable[Entry], *, port: int = 0) -> dict[str, An
             "listeners": [listener],
             "clusters": list(by_type.get(CLUSTER, {}).values()),
         },
+        "stats_config": STATS,
         "layered_runtime": {"layers": [{"name": "signalbox", "static_layer": RUNTIME}]},
     }
 

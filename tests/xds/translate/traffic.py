@@ -34,7 +34,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Gateway:
+    """`log` is where it writes its access log, `admin` the port of its admin interface."""
+
     port: int
+    admin: int
+    log: Path
 
     def __call__(self, method: str, path: str, host: str = "gateway.test", **headers: str) -> Answer:
         """Asks as it is written: the path is not touched. `x_a="1"` is the header `x-a`."""
@@ -101,9 +105,10 @@ def envoy(entries: Iterable[Entry], directory: Path) -> Iterator[Gateway]:
     file.write_text(json.dumps(static_bootstrap(entries)), encoding="utf-8")
     command = [
         envoy_binary(), "-c", str(file), "--admin-address-path", str(admin),
-        "--concurrency", "1", "--disable-hot-restart", "-l", "info",
+        "--concurrency", "1", "--disable-hot-restart", "-l", "info", "--file-flush-interval-msec", "20",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with (directory / "access.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         said: list[str] = []
@@ -121,7 +126,7 @@ def envoy(entries: Iterable[Entry], directory: Path) -> Iterator[Gateway]:
         listeners = json.loads(connection.getresponse().read())
         connection.close()
         address = listeners["listener_statuses"][0]["local_address"]["socket_address"]
-        yield Gateway(address["port_value"])
+        yield Gateway(address["port_value"], int(port), directory / "access.log")
     finally:
         process.terminate()
         process.wait(timeout=HANG_SECONDS)

@@ -2,8 +2,8 @@
 
 A private header is overwritten with the normalised path of each request before anything else looks at
 it, and the first segment of that path chooses the scope: a client cannot choose it otherwise. Slashes
-that were percent-encoded are decoded before (`UNESCAPE_AND_FORWARD`): what is routed is then also
-what an upstream may make of the path, without a redirect that would lose a body.
+that were percent-encoded are refused or decoded before: what is routed is then also what an upstream
+may make of the path.
 """
 
 from datetime import timedelta
@@ -17,16 +17,17 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ConfigSource,
     Http2ProtocolOptions,
     HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
     SocketAddress,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.connection_limit.v3 import ConnectionLimit
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerInternalAddressConfig,
-    HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
     HttpFilter,
     ScopedRds,
@@ -35,11 +36,15 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ScopedRoutesScopeKeyBuilderFragmentBuilder,
     ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor,
 )
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashesAction,
+)
 
 from gateways.entry import Entry, content_version
 from gateways.model import GatewaySettings
 from gateways.upstream_access import UpstreamAccess
 from xds.encoding import any_of, build, encode
+from xds.translate.listener.access_log import access_log
 from xds.translate.listener.headers import answers_filter, early_mutation, host_filter
 from xds.translate.listener.local_replies import local_replies
 from xds.translate.listener.upstreams import access_filter
@@ -56,6 +61,20 @@ from xds.types import LISTENER
 # An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
 _NOBODY = build(CidrRange, address_prefix="0.0.0.0", prefix_len=32)
 
+MAX_CONNECTIONS = 50_000
+"""Callers' connections at a time to the listener of one node; more are closed at once."""
+
+_ESCAPED_SLASHES = {
+    "reject": EscapedSlashesAction.REJECT_REQUEST,
+    "redirect": EscapedSlashesAction.UNESCAPE_AND_REDIRECT,
+    "decode": EscapedSlashesAction.UNESCAPE_AND_FORWARD,
+}
+_UNDERSCORE_HEADERS = {
+    "reject": HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
+    "drop": HttpProtocolOptionsHeadersWithUnderscoresAction.DROP_HEADER,
+    "allow": HttpProtocolOptionsHeadersWithUnderscoresAction.ALLOW,
+}
+
 
 def listener_entries(settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
     """The gateway's listener: the same whatever APIs there are."""
@@ -66,6 +85,8 @@ def listener_entries(settings: GatewaySettings, position: int) -> tuple[Entry, .
 
 @lru_cache(maxsize=1024)
 def _listener(settings: GatewaySettings) -> bytes:
+    limit = build(ConnectionLimit, stat_prefix="main", max_connections=MAX_CONNECTIONS)
+    connections = build(Filter, name="envoy.filters.network.connection_limit", typed_config=any_of(limit))
     manager = build(Filter, name="http", typed_config=any_of(_connection_manager(settings)))
     address = build(SocketAddress, address=settings.address, port_value=settings.port)
     return encode(
@@ -75,7 +96,7 @@ def _listener(settings: GatewaySettings) -> bytes:
             address=build(Address, socket_address=address),
             stat_prefix="main",
             per_connection_buffer_limit_bytes=32_768,
-            filter_chains=[build(FilterChain, filters=[manager])],
+            filter_chains=[build(FilterChain, filters=[connections, manager])],
         )
     )
 
@@ -90,14 +111,20 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
             build(HttpFilter, name=CORS_FILTER, typed_config=any_of(build(Cors))),
             build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router(settings.access))),
         ],
-        early_header_mutation_extensions=[early_mutation()],
+        early_header_mutation_extensions=[early_mutation(forwarding=settings.trusted_proxies > 0)],
+        access_log=[access_log()],
         normalize_path=True,
         merge_slashes=True,
-        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
-        # Who is at the other end is the client: its claims about forwarding are not believed.
+        path_with_escaped_slashes_action=_ESCAPED_SLASHES[settings.escaped_slashes],
+        # Who is at the other end is the client, or the nearest of the proxies that are trusted.
         use_remote_address=True,
+        xff_num_trusted_hops=settings.trusted_proxies,
         internal_address_config=build(HttpConnectionManagerInternalAddressConfig, cidr_ranges=[_NOBODY]),
-        common_http_protocol_options=build(HttpProtocolOptions, idle_timeout=timedelta(hours=1)),
+        common_http_protocol_options=build(
+            HttpProtocolOptions,
+            idle_timeout=timedelta(hours=1),
+            headers_with_underscores_action=_UNDERSCORE_HEADERS[settings.underscore_headers],
+        ),
         http2_protocol_options=build(
             Http2ProtocolOptions,
             max_concurrent_streams=100,
@@ -106,6 +133,7 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
         ),
         stream_idle_timeout=timedelta(minutes=5),
         request_headers_timeout=timedelta(seconds=10),
+        request_timeout=timedelta(minutes=5),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         local_reply_config=local_replies(),
     )

@@ -30,12 +30,15 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 
 from xds.encoding import any_of, build
-from xds.translate.headers import CLAIMS
+from xds.translate.headers import CLAIMS, OWN
 from xds.translate.names import GATEWAY_PREFIX, SCOPE_HEADER
 
 
-def early_mutation() -> TypedExtensionConfig:
-    """Removes what callers claim, and sets the scope from the normalised path."""
+def early_mutation(*, forwarding: bool) -> TypedExtensionConfig:
+    """Removes what callers claim, and sets the scope from the normalised path.
+
+    `forwarding`: what the proxy in front says of the request as it got it is kept.
+    """
     scope = build(
         HeaderMutation,
         append=build(
@@ -45,7 +48,7 @@ def early_mutation() -> TypedExtensionConfig:
             append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
         ),
     )
-    claims = build(StringMatcher, safe_regex=build(RegexMatcher, regex=CLAIMS))
+    claims = build(StringMatcher, safe_regex=build(RegexMatcher, regex=OWN if forwarding else CLAIMS))
     mutations = [_removal(claims), scope]
     return build(
         TypedExtensionConfig,

@@ -26,7 +26,7 @@ from streams.kafka.index import LocalIndex
 from streams.kafka.integrity import Integrity
 from streams.kafka.integrity_key import open_integrity
 from streams.kafka.lookup import records_at
-from streams.kafka.producing import PRODUCE_SECONDS, ROOM, retrieved, started_producer, stopped, unavailable
+from streams.kafka.producing import PRODUCE_SECONDS, ROOM, not_written, retrieved, started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import read_snapshots, snapshot_messages
 from streams.kafka.tails import Tails
@@ -315,7 +315,8 @@ class KafkaLog:
             if producer is not None and self._producer is producer:
                 self._producer = None
                 await stopped(producer)
-            raise unavailable(self.settings, error) from error
+            count = sum(map(len, messages.values()))
+            raise not_written(self.settings, error, name, limit, count) from error
 
     async def _shared_producer(self) -> AIOKafkaProducer:
         async with self._producing:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer import sender
 
 from streams.commanding import APPEND_SECONDS
@@ -118,9 +118,40 @@ def retrieved(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
+REFUSED_SIZES = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""A broker that refuses what we allow: the topic's limit was lowered since it was checked at the start."""
+
+
+class TopicTooSmall(KafkaError):
+    """A topic refuses a message that Signalbox allows."""
+
+    def __init__(self, topic: str, needed: int) -> None:
+        super().__init__(
+            f"the topic {topic} refuses a message for its size: kafka-configs.sh --alter --topic {topic} "
+            f"--add-config max.message.bytes={needed}"
+        )
+
+
 def unavailable(settings: KafkaSettings, error: BaseException) -> LogUnavailable:
+    if isinstance(error, TopicTooSmall):
+        return LogUnavailable(
+            f"Kafka at {settings.bootstrap}: {error.args[0]}", "Kafka refuses a message for its size"
+        )
     message = f"Kafka at {settings.bootstrap} does not answer: {error or type(error).__name__}"
     return LogUnavailable(message, "Kafka does not answer")
+
+
+def not_written(
+    settings: KafkaSettings, error: BaseException, topic: str, needed: int, messages: int
+) -> LogUnavailable | MessageTooLarge:
+    """What to raise when writing so many messages failed. One that a broker refuses for its size is too
+    large; of several, others may be written."""
+    if isinstance(error, REFUSED_SIZES):
+        error = TopicTooSmall(topic, needed)
+        if messages == 1:
+            logging.getLogger("signalbox.kafka").error("Kafka at %s: %s", settings.bootstrap, error.args[0])
+            return MessageTooLarge(f"The message is too large: the topic {topic} refuses it.")
+    return unavailable(settings, error)
 
 
 def require_size(topic: str, size: int, limit: int) -> None:

@@ -17,8 +17,10 @@ from aiokafka.structs import RecordMetadata
 
 from streams.kafka.fetching import Fetching
 from streams.kafka.producing import (
+    REFUSED_SIZES,
     REQUEST_SECONDS,
     ROOM,
+    TopicTooSmall,
     require_size,
     retrieved,
     started_producer,
@@ -191,7 +193,9 @@ class PartitionWriter:
             for group, places in offsets.items()
         ]
         try:
-            positions = [await _positions(batches) for batches in sending]
+            positions = [
+                await self._positions(write, batches) for write, batches in zip(writes, sending, strict=True)
+            ]
             for each in committing:
                 await each
         except BaseException:
@@ -205,6 +209,16 @@ class PartitionWriter:
                 await producer.abort_transaction()
                 raise KafkaError(f"{write.place.topic} took {at[0]} where {write.first} had to follow")
         await producer.commit_transaction()
+        return positions
+
+    async def _positions(self, write: Write, sent: "Sent") -> list[int]:
+        positions: list[int] = []
+        for count, future in sent:
+            try:
+                first = (await future).offset + 1
+            except REFUSED_SIZES as error:
+                raise TopicTooSmall(write.place.topic, self._settings.max_message * ROOM) from error
+            positions.extend(range(first, first + count))
         return positions
 
 
@@ -231,11 +245,3 @@ async def _submit(
     producer: AIOKafkaProducer, batch: BatchBuilder, place: TopicPartition
 ) -> asyncio.Future[RecordMetadata]:
     return await producer.send_batch(batch, place.topic, partition=place.partition)
-
-
-async def _positions(sent: Sent) -> list[int]:
-    positions: list[int] = []
-    for count, future in sent:
-        first = (await future).offset + 1
-        positions.extend(range(first, first + count))
-    return positions

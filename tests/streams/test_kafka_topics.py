@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch, ensure_topics, specs
 from streams.kafka.wire import AUTHORIZATION, encode
-from tests.streams.envelopes import envelope
+from streams.log import Append, LogUnavailable, MessageTooLarge, Topic, Transaction
+from tests.streams.envelopes import chained, envelope
 
 HOUR = 3600
 
@@ -30,10 +32,14 @@ async def admin(kafka_settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCli
 
 
 async def set_commands(admin: AIOKafkaAdminClient, settings: KafkaSettings, **changed: str) -> None:
-    """Settings of the commands topic, but for what is changed as made by Signalbox."""
-    (spec,) = (spec for spec in specs(settings) if spec.name == "commands")
+    await set_topic(admin, settings, "commands", **changed)
+
+
+async def set_topic(admin: AIOKafkaAdminClient, settings: KafkaSettings, name: Topic, **changed: str) -> None:
+    """Settings of a topic, but for what is changed as made by Signalbox."""
+    (spec,) = (spec for spec in specs(settings) if spec.name == name)
     wanted = {**spec.required, **spec.wanted, **{name.replace("_", "."): v for name, v in changed.items()}}
-    resource = ConfigResource(ConfigResourceType.TOPIC, settings.topic("commands"), wanted)
+    resource = ConfigResource(ConfigResourceType.TOPIC, settings.topic(name), wanted)
     (response,) = await admin.alter_configs([resource])
     assert [error for error, *_ in response.resources] == [0]
 
@@ -61,7 +67,7 @@ async def test_an_expired_token_is_no_good_whatever_time_its_sender_gives_the_co
     kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
 ):
     key = signing_key()
-    authority = Authority(None, {key.kid: own_trusted(key)})
+    authority = Authority(None, {key.kid: own_trusted(key)}, "what secrets of tokens follow from")
     await ensure_topics(kafka_settings)
     await set_commands(admin, kafka_settings, message_timestamp_type="CreateTime")
     # given a command whose sender dates it back to when its token was good
@@ -89,3 +95,32 @@ async def test_an_expired_token_is_no_good_whatever_time_its_sender_gives_the_co
     # then it may not be acted on
     assert record.fault is not None
     assert (record.fault.rule, "has expired" in record.fault.reason) == ("unauthorized", True)
+
+
+async def test_a_topic_that_takes_less_than_at_the_start_is_named_with_what_to_do(
+    kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
+):
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        await log.claim(0)
+        # given topics whose limit was lowered since
+        for name in ("commands", "events"):
+            await set_topic(admin, kafka_settings, name, max_message_bytes="500")
+        large = "x" * 10_000
+        # then a command is refused as too large
+        with pytest.raises(MessageTooLarge, match=f"the topic {kafka_settings.topic('commands')} refuses it"):
+            await log.append("commands", [envelope(data={"text": large})])
+        # and a decision waits, and says for what
+        (event,) = chained(1)
+        transaction = Transaction([Append("events", 0, [replace(event, data={"text": large})])])
+        with pytest.raises(LogUnavailable) as waits:
+            await log.commit(transaction)
+        topic = kafka_settings.topic("events")
+        assert f"the topic {topic} refuses a message" in str(waits.value)
+        assert f"kafka-configs.sh --alter --topic {topic} --add-config max.message.bytes=" in str(waits.value)
+        # until the topic is as it must be
+        await set_topic(admin, kafka_settings, "events")
+        await log.claim(0)
+        assert await log.commit(transaction) == [[2]]
+    finally:
+        await log.close()

@@ -138,9 +138,14 @@ class ChangeLog:
 
         return reported
 
+    def reported_elsewhere(self, message: DeliveryReported) -> None:
+        """Of what another process reported, and so logged and counted, nothing is logged or counted here."""
+        if message.fact in TOLD:
+            self._remember(_about(message))
+
     def _new(self, message: DeliveryReported) -> bool:
         """Whether it was not told yet: a thousand nodes that take a deployment are one line."""
-        about = (message.organization, message.name, message.deployment, message.fact)
+        about = _about(message)
         if message.fact != "refused":
             return self._remember(about)
         first = self._remember(about)
@@ -157,3 +162,7 @@ class ChangeLog:
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         return True
+
+
+def _about(message: DeliveryReported) -> tuple[str, ...]:
+    return (message.organization, message.name, message.deployment, message.fact)

@@ -3,7 +3,7 @@ topic, from the position that is kept beside what followed from it."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
@@ -26,6 +26,8 @@ class GatewayAnswers:
     log: Log
     sync: GatewaySync
     view: ConfigView
+    heard: Callable[[DeliveryReported], None] = lambda report: None
+    """Called with each report, of whatever process."""
 
     def begin(self, end: int) -> None:
         """`end` is where the status topic ended before the config topic was loaded.
@@ -93,6 +95,7 @@ class GatewayAnswers:
             )
 
     async def _delivery(self, report: DeliveryReported, at: int) -> None:
+        self.heard(report)
         gateway = GATEWAY.subject(report.organization, report.name)
         changes = self.sync.changes
         entry = self.view.carrying(gateway, report.version)

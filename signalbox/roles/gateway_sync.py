@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateways.upstream_access import Place
-from schemas.status import Status
+from schemas.status import DeliveryReported, Status
 from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime, first_line
@@ -46,6 +46,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             log,
             config,
             runtime.change_log.reporting(reporter.report),
+            runtime.change_log.reported_elsewhere,
             reporter.durable,
             lambda gateway: probe_secret(probe_key, gateway),
             lambda entries, seconds: runtime.telemetry.compile.record(seconds),
@@ -67,6 +68,7 @@ class Surroundings:
     log: Log
     config: KafkaConfigTopic
     report: Callable[[Sequence[Status]], None]
+    heard: Callable[[DeliveryReported], None]
     reported: Callable[[], Awaitable[None]]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
@@ -148,7 +150,7 @@ class Syncing:
             logger.warning(
                 "partition %d: %d entries of the configuration were put again", partition, repaired
             )
-        answers = GatewayAnswers(of.log, sync, view)
+        answers = GatewayAnswers(of.log, sync, view, of.heard)
         answers.begin(end)
         await sync.reconcile()
         logger.info("partition %d is synced here from %d", partition, sync.position)

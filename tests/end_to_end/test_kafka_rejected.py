@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,15 @@ def rejected(calls: Calls, api: str, upstream: str) -> str:
     return calls.deploy(api, calls.publish(api, rejected_by_envoy(f"/{api}", upstream)))
 
 
+def logging(house: Scattered, message: str, deployment: str) -> list[str]:
+    """The processes whose log has the message of a deployment."""
+    return [
+        name
+        for name, process in house.processes.items()
+        if any(message in line and deployment in line for line in process.log_file.read_text().splitlines())
+    ]
+
+
 def test_gateway_sync_is_killed_between_the_put_and_the_rejection(house: Scattered, upstream: str):
     calls = house.calls()
     _, revision = deployed(calls, "between", upstream)
@@ -67,7 +77,16 @@ def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Sca
     house.start("gateway-sync").until_ready()
     bad = rejected(calls, "later", upstream)
     until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
+    assert {refusal["node"] for refusal in calls.status(bad)["refusals"]} == {"envoy-1"}
     house.renew_proxies()
+
+    def refused() -> dict[str, Any]:
+        refusals = calls.ask("GET", "/gateways/local").json["refusals"]
+        return next(refusal for refusal in refusals if refusal["deployment"] == bad)
+
+    until(lambda: refused()["nodes"] == 0, "no node is sent it any more")
+    assert refused()["refused_by"] == "envoy-1"
+    assert logging(house, "deployment refused", bad) == ["xds"], "it is logged and counted once"
     house.answered("/later/items", f"later@{newer}")
     calls.close()
 

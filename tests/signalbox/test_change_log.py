@@ -199,6 +199,18 @@ def test_a_refusal_is_logged_once_by_the_node_that_refused(caplog: pytest.LogCap
     assert [line["node"] for line in lines(caplog)] == ["n-1"]
 
 
+def test_a_refusal_that_another_process_reported_is_neither_logged_nor_counted_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted: list[tuple[str, str, int]] = []
+    of_gateway_sync = ChangeLog(lambda *about: counted.append(about))
+    # given a rejection that the process of the xDS server logged and counted
+    of_gateway_sync.reported_elsewhere(delivery("refused", reason="bad regex"))
+    # when gateway sync takes the deployment back
+    of_gateway_sync.reported([delivery("refused", "*", "bad regex")])
+    assert (lines(caplog), counted) == ([], [])
+
+
 def test_a_refusal_without_a_node_is_logged_of_the_gateway(caplog: pytest.LogCaptureFixture) -> None:
     ChangeLog().reported([delivery("refused", "*", "cannot be compiled")])
     assert [line["node"] for line in lines(caplog)] == ["*"]

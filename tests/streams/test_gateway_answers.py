@@ -35,6 +35,7 @@ class Apart:
     answers: GatewayAnswers = field(init=False)
     position: int = 0
     reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
+    heard: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
     now: float = 0.0
 
     async def start(self, *, learned: bool = True) -> None:
@@ -53,7 +54,7 @@ class Apart:
             self.view.apply(entries)
             self.sync.load(entries)
         self.sync.changes.verdicts.clock = lambda: self.now
-        self.answers = GatewayAnswers(self.at.log, self.sync, self.view)
+        self.answers = GatewayAnswers(self.at.log, self.sync, self.view, self.heard.append)
         self.answers.begin(await self.at.log.end("status", 0))
         if learned:
             self.now += LEARN_SECONDS
@@ -173,6 +174,13 @@ async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):
     await apart.say(refused(apart.routes("orders"), "d2"))
     assert apart.routes("orders").version == good.version
     assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_what_nodes_answered_is_heard_by_whoever_logs_it_once(apart: Apart):
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    rejection = refused(apart.routes("orders"), "d1")
+    await apart.say(rejection)
+    assert apart.heard == [rejection]
 
 
 async def test_an_acknowledgement_counts_that_comes_when_the_next_version_is_out(apart: Apart):

@@ -22,6 +22,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import encode
 from streams.log import LogUnavailable
+from tests.hang_guard import HANG_SECONDS
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.test_kafka_config import entry, following
 
@@ -272,7 +273,7 @@ async def test_a_forged_outcome_does_not_use_up_the_id_of_a_command(
         await decided(log, deciding, [command("a")])
         # Then it is decided, and what is found under its id is what the decider wrote
         assert [r.envelope.causationid for r in await everything(log, "events")] == ["a"]
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             await api.wait("outcomes", 0, 1)
         found = await api.find("outcomes", ("acme", "a"))
         assert found is not None

@@ -19,12 +19,12 @@ from xds.server import SERVICE, DiscoveryServer
 from xds.store import ResourceStore
 
 GATEWAY = "organizations/bench/gateways/fanout"
-_CHANNELS = 8
-_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
+CHANNELS = 8
+METHOD = f"/{SERVICE}/DeltaAggregatedResources"
 _ROUND = struct.Struct("!id")
 
 
-def _text(number: int, text: bytes) -> bytes:
+def text(number: int, text: bytes) -> bytes:
     length = bytearray()
     rest = len(text)
     while rest > 0x7F:
@@ -34,13 +34,13 @@ def _text(number: int, text: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + bytes(length) + text
 
 
-def _nonce(data: bytes) -> bytes:
+def nonce(data: bytes) -> bytes:
     """Of a response without removals, the nonce is its last field."""
     at = data.rindex(CLUSTER.encode()) + len(CLUSTER)
     return data[at + 2 : at + 2 + data[at + 1]]
 
 
-def _entry(index: int, content: int) -> Entry:
+def entry(index: int, content: int) -> Entry:
     body = f"{content:08}".encode() * 60
     return Entry(GATEWAY, "envoy", CLUSTER, f"clusters/{index:05}", content_version(body), 1, body)
 
@@ -54,9 +54,9 @@ class _Clients:
         self._rounds = asyncio.Queue[float]()
 
     async def follow(self, channel: grpc.aio.Channel, index: int) -> None:
-        call = channel.stream_stream(_METHOD, None, None)(None, metadata=(("authorization", "Bearer bench"),))
-        node = _text(1, f"node-{index}".encode()) + _text(2, GATEWAY.encode())
-        await call.write(_text(1, node) + _text(2, CLUSTER.encode()))
+        call = channel.stream_stream(METHOD, None, None)(None, metadata=(("authorization", "Bearer bench"),))
+        node = text(1, f"node-{index}".encode()) + text(2, GATEWAY.encode())
+        await call.write(text(1, node) + text(2, CLUSTER.encode()))
         while True:
             data: object = await call.read()
             if not isinstance(data, bytes):
@@ -64,7 +64,7 @@ class _Clients:
             self._got += 1
             if self._got % self._count == 0:
                 self._rounds.put_nowait(time.monotonic())
-            await call.write(_text(2, CLUSTER.encode()) + _text(6, _nonce(data)))
+            await call.write(text(2, CLUSTER.encode()) + text(6, nonce(data)))
 
     async def round(self) -> float:
         return await self._rounds.get()
@@ -73,11 +73,9 @@ class _Clients:
 async def _client_process(port: int, count: int) -> None:
     """Writes the time at which each round was with all clients to stdout, after `count` connected."""
     options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
-    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(_CHANNELS)]
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
     clients = _Clients(count)
-    tasks = [
-        asyncio.create_task(clients.follow(channels[index % _CHANNELS], index)) for index in range(count)
-    ]
+    tasks = [asyncio.create_task(clients.follow(channels[index % CHANNELS], index)) for index in range(count)]
     number = 0
     while True:
         done = asyncio.create_task(clients.round())
@@ -107,12 +105,12 @@ async def changes(clients: int, resources: int, rounds: int) -> list[float]:
         # responses is another figure
         await process.stdout.readexactly(_ROUND.size)
         for start in range(0, resources, 500):
-            store.apply([_entry(index, 0) for index in range(start, min(start + 500, resources))])
+            store.apply([entry(index, 0) for index in range(start, min(start + 500, resources))])
             await process.stdout.readexactly(_ROUND.size)
         times: list[float] = []
         for number in range(rounds):
             begun = time.monotonic()
-            store.apply([_entry(number % resources, number + 1)])
+            store.apply([entry(number % resources, number + 1)])
             _, ended = _ROUND.unpack(await process.stdout.readexactly(_ROUND.size))
             times.append((ended - begun) * 1000)
         return times

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from gateways.entry import Entry
 from xds.arrivals import Arrival, among, without
 from xds.observer import Connection, Delivered, Lack, Observer
-from xds.store import Slot
+from xds.slot import Slot
 from xds.wire import Ready
 
 LATEST = 1 << 62

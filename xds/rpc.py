@@ -2,6 +2,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnnecessaryIsInstance=false
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,11 @@ class Keepalive:
 
 KEEPALIVE = Keepalive()
 
+LARGE = 64 << 10
+"""Bytes of a message from which on few are written at a time."""
+LARGE_AT_A_TIME = 128
+PLACE_SECONDS = 1.0
+
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", -1),
@@ -53,6 +59,41 @@ def server(
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
         made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return made
+
+
+class Pace:
+    """Writes large messages a few at a time: gRPC copies each until the client has taken it.
+
+    Who does not take one for PLACE_SECONDS holds up the others no longer.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LARGE_AT_A_TIME)
+
+    async def write(self, context: Context, message: bytes) -> None:
+        if len(message) < LARGE:
+            await context.write(message)
+            return
+        await self._places.acquire()
+        place = Place(self._places)
+        timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, place.leave)
+        try:
+            await context.write(message)
+        finally:
+            timer.cancel()
+            place.leave()
+
+
+class Place:
+    """One of a semaphore, left once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    def leave(self) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
 
 
 async def read(context: Context) -> bytes | None:

@@ -24,7 +24,8 @@ from xds.node import require_valid
 from xds.observer import Connection, Observer, Progress, Silent, together
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
-from xds.store import Gateway, Key, ResourceStore
+from xds.slot import Key
+from xds.store import Gateway, ResourceStore
 from xds.stream import DeltaStream, StateStream
 from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 
@@ -86,6 +87,7 @@ class DiscoveryServer:
         self._keepalive = keepalive
         self._limits = limits
         self._is_known = is_known
+        self._pace = rpc.Pace()
         self._first_requests: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._store = store
         self._authenticate = authenticate
@@ -271,7 +273,7 @@ class DiscoveryServer:
         while not self._stopping and wake not in self._ending:
             wake.clear()
             for frame in stream.responses():
-                await context.write(frame)
+                await self._pace.write(context, frame)
             if reader.done():
                 reader.result()
                 return

@@ -8,67 +8,20 @@ withheld from that proxy by its stream; when all connected proxies rejected it, 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from weakref import ReferenceType, ref
 
-from gateways.entry import PRIVATE, Entry
-from xds.arrivals import NOTHING_CARRIED, Arrival, Carried, carried
+from gateways.entry import PRIVATE, Entry, content_version
+from xds.arrivals import NOTHING_CARRIED, Carried, carried
+from xds.backlog import Backlog, backlog
+from xds.frames import Content, Frames
 from xds.observer import Connection
 from xds.order import SCOPED_ROUTES
 from xds.scopes import routes_of
-from xds.wire import Ready, delta_response, ready
-
-Key = tuple[str, str]
-"""Type and name."""
+from xds.slot import Key, Slot
+from xds.wire import Ready, delta_response, ready, state_response
 
 TOMBSTONES = 1000
 """Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""
-
-_SHARED_FRAME = 1 << 20
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
-
-    `older` is what was accepted before `good`, for proxies that reject `good`.
-    `reason` is why `current` is quarantined, `because` the required resource whose refusal that was,
-    `rejected_by` the connections on which `current` itself was rejected;
-    `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
-    removed before `current` came, so that what was accepted earlier is no good version to go back to;
-    `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
-    deployments that went with the resource, or had left it before.
-    """
-
-    type: str
-    name: str
-    born: int
-    seq: int = 0
-    current: Ready | None = None
-    good: Ready | None = None
-    older: Ready | None = None
-    removal: Entry | None = None
-    reason: str | None = None
-    because: Key | None = None
-    rejected_by: frozenset[Connection] = frozenset()
-    pins: frozenset[Key] = frozenset()
-    anew: bool = False
-    before: Ready | None = None
-    left: tuple[Arrival, ...] = ()
-
-    @property
-    def key(self) -> Key:
-        return (self.type, self.name)
-
-    @property
-    def offered(self) -> Ready | None:
-        """What clients shall have. None: nothing, or, when quarantined, whatever they have."""
-        if self.current is None:
-            return self.good if self.pins else None
-        return self.current if self.reason is None else self.good
-
-    @property
-    def gone(self) -> bool:
-        """Removed, and nobody's last good version needs it."""
-        return self.current is None and self.offered is None
 
 
 class Table:
@@ -80,6 +33,7 @@ class Table:
         self.removed = 0
         self.carrying = 0
         """How many resources carry deployments."""
+        self._backlog: ReferenceType[Backlog] | None = None
 
     def since(self, cursor: int) -> list[Slot]:
         """What changed after `cursor`, oldest change first."""
@@ -91,13 +45,13 @@ class Table:
         found.reverse()
         return found
 
-
-@dataclass(slots=True, eq=False)
-class _Frame:
-    nonce: int
-    resources: tuple[Ready, ...]
-    removed: tuple[str, ...]
-    data: bytes
+    def backlog(self) -> Backlog:
+        """What is offered now; the same for all who ask before the next change."""
+        known = self._backlog() if self._backlog else None
+        if known is None or known.seq != self.last:
+            known = backlog(tuple(self.slots.values()), self.last)
+            self._backlog = ref(known)
+        return known
 
 
 class Viewer(Protocol):
@@ -128,8 +82,9 @@ class _Doubt:
 class Gateway:
     """One gateway's resources, and the streams that wait for changes of them."""
 
-    def __init__(self, subject: str, reached: Callable[[str], int]) -> None:
+    def __init__(self, subject: str, reached: Callable[[str], int], frames: Frames) -> None:
         self.subject = subject
+        self._frames = frames
         self.seq = 0
         self._reached = reached
         self._position = 0
@@ -138,7 +93,6 @@ class Gateway:
         self._quarantined: dict[Key, Slot] = {}
         self._doubted: dict[Key, _Doubt] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
-        self._frames: dict[str, _Frame] = {}
         self._nonce = 0
 
     # -- what streams ask
@@ -198,14 +152,23 @@ class Gateway:
 
         The nonce is above `after`, so that it is used once per stream.
         """
-        frame = self._frames.get(type)
-        if frame and frame.nonce > after and frame.resources == resources and frame.removed == removed:
-            return frame.nonce, frame.data
-        nonce = self.next_nonce()
-        data = delta_response(type, str(nonce), resources, removed, str(self.seq))
-        if len(data) <= _SHARED_FRAME:
-            self._frames[type] = _Frame(nonce, resources, removed, data)
-        return nonce, data
+        return self._frames.get(
+            Content(self.subject, "delta", type, resources, removed),
+            after,
+            self.next_nonce,
+            lambda nonce: delta_response(type, str(nonce), resources, removed, str(self.seq)),
+        )
+
+    def state_frame(self, type: str, resources: tuple[Ready, ...], after: int) -> tuple[int, bytes]:
+        """Nonce and bytes of a state-of-the-world response, shared likewise."""
+
+        def encode(nonce: int) -> bytes:
+            names = "\n".join(f"{r.entry.name} {r.version}" for r in resources)
+            return state_response(type, str(nonce), resources, content_version(names.encode()))
+
+        return self._frames.get(
+            Content(self.subject, "state", type, resources), after, self.next_nonce, encode
+        )
 
     # -- changes
 
@@ -484,13 +447,14 @@ class ResourceStore:
 
     def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
         self._reached = reached
+        self._frames = Frames()
         self._gateways: dict[str, Gateway] = {}
         self._waiting: dict[tuple[str, Key], Entry] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)
         if gateway is None:
-            gateway = self._gateways[subject] = Gateway(subject, self._reached)
+            gateway = self._gateways[subject] = Gateway(subject, self._reached, self._frames)
         return gateway
 
     def gateways(self) -> list[str]:

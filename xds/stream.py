@@ -5,17 +5,20 @@ Source: xDS protocol (envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), bo
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from operator import attrgetter
 
-from gateways.entry import Entry, content_version
+from gateways.entry import Entry
+from xds.backlog import Chunk
 from xds.facts import Facts, pending
 from xds.limits import MOST_TYPES
 from xds.observer import Connection, Lack, Observer, Progress, progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
-from xds.store import Gateway, Key
+from xds.slot import Key
+from xds.store import Gateway
 from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
-from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError, state_response
+from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError
 
 _FREE_REPEATS = 3
 _SHORTEST_WAIT = 0.1
@@ -123,7 +126,7 @@ class Stream(ABC):
     def _at_rest(self) -> bool:
         """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
         return (
-            all(s.flight is None and not s.uncovered for s in self._sending)
+            all(s.flight is None and not s.uncovered and s.backlog is None for s in self._sending)
             and bool(self._sending)
             and all(
                 type in self._subscriptions for type, table in self._gateway.tables.items() if table.carrying
@@ -157,7 +160,17 @@ class Stream(ABC):
             subscription.fresh = None
 
     def _changes(self, subscription: Subscription) -> bytes | None:
-        resources, absent, coming = subscription.choose(self._need)
+        while True:
+            chunk = subscription.next_chunk()
+            plain = chunk is not None and subscription.is_plain(chunk, self._subscriptions)
+            if chunk and plain and subscription.chunk_next and not subscription.trials:
+                return self._chunk(subscription, chunk)
+            resources, absent, coming = subscription.choose(self._need)
+            if chunk is None or resources or absent:
+                break
+            if plain:
+                return self._chunk(subscription, chunk)
+            subscription.spread(chunk)
         if not (resources or absent or (subscription.owed and not coming)):
             return None
         frame = self._frame(subscription, tuple(resources), tuple(absent))
@@ -165,7 +178,16 @@ class Stream(ABC):
             self._send_endpoints_again(resources)
         return frame
 
-    def _send_endpoints_again(self, clusters: list[Ready]) -> None:
+    def _chunk(self, subscription: Subscription, chunk: Chunk) -> bytes:
+        nonce, data = self._gateway.delta_frame(
+            subscription.type, chunk.resources, (), subscription.last_nonce
+        )
+        subscription.take_off_chunk(nonce, chunk)
+        if subscription.type == CLUSTER:
+            self._send_endpoints_again(chunk.resources)
+        return data
+
+    def _send_endpoints_again(self, clusters: Sequence[Ready]) -> None:
         """A cluster that changes waits for its endpoints, though these did not change."""
         endpoints = self._subscriptions.get(ENDPOINTS)
         if endpoints is None:
@@ -207,7 +229,7 @@ class Stream(ABC):
                 return Need.REFUSED
             if slot is None or slot.offered is None:
                 return Need.MISSING
-            if key[1] in subscription.pending:
+            if subscription.lacks(key[1]):
                 return Need.COMING
         return Need.MET
 
@@ -355,8 +377,7 @@ class StateStream(Stream):
             content[resource.entry.name] = resource
         for name in removed:
             content.pop(name, None)
-        ordered = sorted(content.values(), key=attrgetter("entry.name"))
-        version = content_version("\n".join(f"{r.entry.name} {r.version}" for r in ordered).encode())
-        nonce = self._gateway.next_nonce()
+        ordered = tuple(sorted(content.values(), key=attrgetter("entry.name")))
+        nonce, data = self._gateway.state_frame(subscription.type, ordered, subscription.last_nonce)
         subscription.take_off(nonce, resources, removed if whole else ())
-        return state_response(subscription.type, str(nonce), ordered, version)
+        return data

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gateways.entry import Entry
+from xds.backlog import Backlog, Chunk
 from xds.facts import Facts, pending
 from xds.isolation import trials
 from xds.observer import Lack
-from xds.store import Gateway, Key, Slot
+from xds.slot import Key, Slot
+from xds.store import Gateway
 from xds.wire import Ready
 
 NOTHING = -1
@@ -31,11 +33,12 @@ class Need(Enum):
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A response that has been sent and not been answered."""
+    """A response that has been sent and not been answered; `chunk` is what it was made of, if anything."""
 
     nonce: str
     resources: tuple[Ready, ...] = ()
     removed: tuple[str, ...] = ()
+    chunk: Chunk | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +54,9 @@ class Subscription:
     `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
     resources that carry deployments and are not subscribed to. `fruitless` counts the rejections in a row of
     responses that brought nothing new; while `held` nothing is sent, until something changes.
+
+    Of `backlog` the client has got, and answered, what is before `at`; `pulled` are names that are treated
+    one by one instead. `chunk_next`: it is a chunk's turn, not that of what is pending.
     """
 
     gateway: Gateway
@@ -70,6 +76,10 @@ class Subscription:
     keeping: dict[str, int] = field(default_factory=dict[str, int])
     proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
+    backlog: Backlog | None = None
+    at: int = 0
+    pulled: set[str] = field(default_factory=set[str])
+    chunk_next: bool = True
     flight: Flight | None = None
     fruitless: int = 0
     held: bool = False
@@ -91,6 +101,11 @@ class Subscription:
         self.gateway.reopen(self.type, self.facts.connection)
         table = self.gateway.table(self.type)
         self.cursor = table.last
+        if not versions and self.running is None and not self.last_nonce:
+            offered = table.backlog()
+            if len(offered.chunks) > 1:
+                self.backlog = offered
+                return
         wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
         self._start(wanted, versions)
         self._start(
@@ -126,6 +141,10 @@ class Subscription:
 
     def end_wildcard(self) -> None:
         self.wildcard = False
+        for name in self.names:
+            if self._pull(name):
+                self._look_at(name)
+        self._end_backlog()
         self._uncover()
         for name in [name for name in self.pending if name not in self.names]:
             self._forget(name)
@@ -146,12 +165,14 @@ class Subscription:
 
     def ask(self, name: str) -> None:
         """Has `name` answered even if nothing changed."""
+        self._pull(name)
         self.pending[name] = NOTHING
         self.asked.add(name)
         self._look_at(name)
 
     def send_again(self, name: str) -> None:
         """The client needs `name` once more, though it may hold it."""
+        self._pull(name)
         self.pending.setdefault(name, self.keeping.pop(name, self.cursor))
         self.asked.add(name)
         self._look_at(name)
@@ -210,6 +231,85 @@ class Subscription:
         if self.fresh is not None:
             self.fresh.append(name)
 
+    # -- what a client that has nothing gets in chunks
+
+    def lacks(self, name: str) -> bool:
+        """Whether the client has not got, or not answered, what is offered."""
+        return name in self.pending or self._waits(name)
+
+    def _waits(self, name: str) -> bool:
+        return (
+            self.backlog is not None
+            and self.backlog.index.get(name, -1) >= self.at
+            and name not in self.pulled
+        )
+
+    def _pull(self, name: str) -> bool:
+        """Takes a name that waits in the backlog out of it, to be treated on its own."""
+        waits = self._waits(name)
+        if waits:
+            self.pulled.add(name)
+            self.pending[name] = NOTHING
+        return waits
+
+    def next_chunk(self) -> Chunk | None:
+        return self.backlog.chunks[self.at] if self.backlog else None
+
+    def is_plain(self, chunk: Chunk, types: Iterable[str]) -> bool:
+        """Whether the chunk can be sent, or was accepted, as a whole. `types` are those of the stream."""
+        return (
+            chunk.unchanged(self.gateway.table(self.type).last)
+            and self.pulled.isdisjoint(slot.name for slot in chunk.slots)
+            and chunk.requires.isdisjoint(types)
+        )
+
+    def spread(self, chunk: Chunk) -> None:
+        """Has the names of the next chunk treated one by one."""
+        for slot in chunk.slots:
+            if self._pull(slot.name):
+                self._look_at(slot.name)
+        self._pass(chunk)
+
+    def _spread_flight(self, chunk: Chunk) -> None:
+        if self.next_chunk() is chunk:
+            self.spread(chunk)
+
+    def take_off_chunk(self, nonce: int, chunk: Chunk) -> None:
+        """Notes that a chunk has been sent."""
+        self.owed = self.chunk_next = False
+        self.last_nonce = nonce
+        self.flight = Flight(str(nonce), chunk.resources, (), chunk)
+        self.facts.observer.sent(self.facts.connection, chunk.entries)
+
+    def _is_accepted_whole(self, chunk: Chunk) -> bool:
+        """Whether there is nothing to note of single names."""
+        return (
+            self.next_chunk() is chunk
+            and self.is_plain(chunk, ())
+            and not self.facts.rejected
+            and chunk.newest <= self.facts.began
+        )
+
+    def _accept_chunk(self, chunk: Chunk) -> bool:
+        """Whether streams have to look at the store again."""
+        changed = False
+        if not chunk.proved:
+            chunk.proved = True
+            for slot, resource in zip(chunk.slots, chunk.resources, strict=True):
+                changed |= self._prove(slot, resource)
+        self._pass(chunk)
+        self.facts.observer.acknowledged(self.facts.connection, chunk.entries, ())
+        return changed
+
+    def _pass(self, chunk: Chunk) -> None:
+        self.at = chunk.stop
+        if self.backlog and self.at == len(self.backlog.slots):
+            self._end_backlog()
+
+    def _end_backlog(self) -> None:
+        self.backlog, self.at = None, 0
+        self.pulled.clear()
+
     # -- what changed in the store
 
     def poll(self) -> None:
@@ -227,7 +327,7 @@ class Subscription:
                 withdrawn.append((slot, cursor))
                 continue
             self.held = False
-            if name not in self.pending:
+            if not self._pull(name) and name not in self.pending:
                 offered = slot.offered
                 if offered is not None and self.proofs.get(name) is offered:
                     self._quarantined(slot, cursor)
@@ -251,6 +351,7 @@ class Subscription:
 
     def choose(self, need: Callable[[Entry], Need]) -> tuple[list[Ready], list[str], bool]:
         """What can be sent, names to be answered with their absence, and whether more is coming."""
+        self.chunk_next = True
         while self.trials:
             resources, absent, _ = self._sift(self.trials.pop(), need)
             if resources or absent:
@@ -375,6 +476,9 @@ class Subscription:
         """The deployments that the client has not acknowledged."""
         for name, held in self.pending.items():
             yield from pending(self.slot(name), held)
+        for slot in self.backlog.slots[self.at :] if self.backlog else ():
+            if self._waits(slot.name):
+                yield from pending(self.slot(slot.name), NOTHING)
         for name in self.uncovered:
             yield from pending(self.slot(name), NOTHING)
         for name in self.facts.rejected:
@@ -399,6 +503,10 @@ class Subscription:
     def accept(self, flight: Flight) -> bool:
         """Whether streams have to look at the store again."""
         changed = False
+        if flight.chunk:
+            if self._is_accepted_whole(flight.chunk):
+                return self._accept_chunk(flight.chunk)
+            self._spread_flight(flight.chunk)
         if flight.resources:
             held = [(r, self.pending.get(r.entry.name, NOTHING)) for r in flight.resources]
             self.facts.acknowledged(held, self.cursor)
@@ -440,6 +548,8 @@ class Subscription:
 
         `suspects` are words of the client's reason. Whether streams have to look at the store again.
         """
+        if flight.chunk:
+            self._spread_flight(flight.chunk)
         group = flight.resources
         if len(group) == 1:
             return self._refuse(group[0], reason)

@@ -5,16 +5,29 @@ writes the route and, when they are new, its cluster, and removes clusters that 
 odd is rejected by one of the proxies and taken by the others.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateways.entry import Entry
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
+from xds import backlog
 from xds.order import CLUSTER, ROUTES
-from xds.store import ResourceStore, Slot
+from xds.slot import Slot
+from xds.store import ResourceStore
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 2, 1_000], ids=lambda names: f"chunks of {names}")
+def chunks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of how many resources the chunks are that proxies get which have nothing yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backlog, "CHUNK_NAMES", request.param)
+        yield
+
 
 APIS = ("a", "b", "c", "d", "e")
 KINDS = {"broken": "bad", "curious": "odd"}

@@ -7,7 +7,8 @@ from gateways.entry import Entry
 from tests.xds.proxies import GATEWAY, entry
 from xds.observer import Connection, Silent
 from xds.order import CLUSTER, ROUTES
-from xds.store import TOMBSTONES, Key, ResourceStore
+from xds.slot import Key
+from xds.store import TOMBSTONES, ResourceStore
 from xds.stream import DeltaStream
 from xds.wire import DeltaRequest
 
@@ -80,9 +81,10 @@ def test_a_change_costs_the_same_whatever_exists() -> None:
         store = filled(count)
         stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node"), Silent())
         stream.receive(DeltaRequest(type=CLUSTER))
-        assert len(stream.responses()) == 1
-        stream.receive(DeltaRequest(type=CLUSTER, nonce="1"))
-        assert stream.responses() == []
+        nonce = 0
+        while stream.responses():
+            nonce += 1
+            stream.receive(DeltaRequest(type=CLUSTER, nonce=str(nonce)))
         costs.append(calls_of(store, [entry("CDS", "c/5", "2")], stream))
     assert costs[0] == costs[1]
 

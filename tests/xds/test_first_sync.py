@@ -1,0 +1,105 @@
+"""Clients that have nothing get everything in chunks, which are encoded once for all of them."""
+
+import pytest
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
+
+from tests.xds.proxies import GATEWAY, Remembering, entry
+from xds.backlog import CHUNK_BYTES
+from xds.observer import Connection
+from xds.order import CLUSTER
+from xds.store import ResourceStore
+from xds.stream import DeltaStream, StateStream
+from xds.wire import DeltaRequest, StateRequest
+
+COUNT = 50
+NAMES = {f"c/{number:02}" for number in range(COUNT)}
+BODY = "x" * (CHUNK_BYTES // 10)
+
+
+@pytest.fixture
+def store() -> ResourceStore:
+    store = ResourceStore()
+    store.apply([entry("CDS", name, BODY) for name in sorted(NAMES)])
+    return store
+
+
+@pytest.fixture
+async def seen() -> Remembering:
+    return Remembering()
+
+
+class Client:
+    def __init__(self, store: ResourceStore, seen: Remembering, node: str) -> None:
+        self.stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, node), seen)
+        self.stream.receive(DeltaRequest(type=CLUSTER))
+        self.frames: list[bytes] = []
+        self.names: list[str] = []
+
+    def step(self) -> bool:
+        """Takes the next response, if there is any, and accepts it."""
+        frames = self.stream.responses()
+        for frame in frames:
+            response = DeltaDiscoveryResponse.parse(frame)
+            self.frames.append(frame)
+            self.names += [resource.name for resource in response.resources]
+            self.stream.receive(DeltaRequest(type=CLUSTER, nonce=response.nonce))
+        return bool(frames)
+
+    def finish(self) -> None:
+        while self.step():
+            pass
+
+
+async def test_a_client_that_has_nothing_gets_each_resource_once_in_bounded_responses(
+    store: ResourceStore, seen: Remembering
+) -> None:
+    client = Client(store, seen, "one")
+    client.finish()
+    assert sorted(client.names) == sorted(NAMES)
+    assert max(map(len, client.frames)) <= CHUNK_BYTES + 10_000
+    assert sorted(seen.names("acknowledged", "one")) == sorted(NAMES)
+    assert [progress.lacking for _, progress in seen.progress] == [()]
+
+
+async def test_clients_share_the_encoded_responses(store: ResourceStore, seen: Remembering) -> None:
+    one, two = (Client(store, seen, node) for node in ("one", "two"))
+    one.finish()
+    two.finish()
+    assert len(one.frames) > 1
+    assert all(mine is yours for mine, yours in zip(one.frames, two.frames, strict=True))
+
+
+async def test_clients_of_the_other_variant_share_their_whole_response(
+    store: ResourceStore, seen: Remembering
+) -> None:
+    frames: list[bytes] = []
+    for node in ("one", "two"):
+        stream = StateStream(store.gateway(GATEWAY), Connection(GATEWAY, node), seen)
+        stream.receive(StateRequest(type=CLUSTER))
+        frames += stream.responses()
+    assert frames[0] is frames[1]
+
+
+async def test_a_change_meanwhile_does_not_wait_for_all_chunks(
+    store: ResourceStore, seen: Remembering
+) -> None:
+    client = Client(store, seen, "one")
+    client.step()
+    first = set(client.names)
+    last = max(NAMES - first)
+    store.apply([entry("CDS", last, "changed"), entry("CDS", max(NAMES - first - {last}), "")])
+    client.step()
+    client.step()
+    assert last in client.names
+    client.finish()
+    assert client.names.count(last) == 1
+    assert set(client.names) == NAMES - {max(NAMES - first - {last})}
+
+
+async def test_what_is_not_acknowledged_yet_is_lacking(store: ResourceStore, seen: Remembering) -> None:
+    store.apply([entry("CDS", "c/49", "with a deployment", cause="deployment-1")])
+    client = Client(store, seen, "one")
+    client.step()
+    assert [lack.deployment for lack in client.stream.progress().lacking] == ["deployment-1"]
+    client.finish()
+    assert client.stream.progress().lacking == ()

@@ -28,6 +28,7 @@ from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
 from tests.signalbox.roles.land import EAST, NODE, Land, land
 from tests.xds.proxies import DeltaProxy
+from tests.xds.rogue import rogue
 from xds.observer import Connection
 from xds.types import CLUSTER, ROUTE
 
@@ -75,6 +76,25 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
     nodes = [s for s in acme.said if isinstance(s, NodeReported) and s.acknowledged is not None]
     assert nodes[-1].exceptions == (), "one position covers it"
     assert len({s.connection for s in nodes}) == 2
+
+
+async def test_a_node_that_rejects_everything_stops_no_change_that_another_one_accepts(
+    acme: Land, monkeypatch: pytest.MonkeyPatch
+):
+    server = Address("127.0.0.1", free_port())
+    monkeypatch.setenv("SIGNALBOX_XDS_SERVERS", str(server))
+    await acme.run("gateway-sync")
+    await acme.run("xds", xds=server)
+    token = (acme.directory / "secrets" / "gateway.token").read_text().strip()
+    async with rogue(str(server), EAST, token, accepts=("CDS", "LDS", "SRDS")):
+        await acme.run("envoy")
+        for revision in (1, 2, 3):
+            url = f"http://127.0.0.1:{9000 + revision}"
+            await acme.command(publish(of=spec(url=url)), deploy(), ids=(f"p{revision}", f"d{revision}"))
+            await acme.delivered(f"d{revision}", "serving")
+            assert (await acme.delivered(f"d{revision}", "refused")).node == "rogue"
+    refused = [s for s in acme.said if isinstance(s, DeliveryReported) and s.fact == "refused"]
+    assert {report.node for report in refused} == {"rogue"}, "nothing was taken back for the gateway"
 
 
 async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(acme: Land):

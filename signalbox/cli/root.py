@@ -19,6 +19,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "describe": ("describe", "Tell everything about one resource."),
     "deploy": ("deploy", "Put a revision of an API on a gateway or an environment."),
     "undeploy": ("undeploy", "Take an API off a gateway."),
+    "gateway": ("gateway", "Write what another Envoy of a gateway starts with."),
     "history": ("history", "Tell what happened to a resource: when, who and what."),
     "doctor": ("doctor", "Check data, ports, Envoy and the server; say what to do."),
     "migrate": ("migrate", "Move an embedded Signalbox to Kafka and PostgreSQL."),

@@ -21,4 +21,4 @@ EXPOSE 8080 8000 18000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD \
     ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz/ready', timeout=2)"]
 ENTRYPOINT ["signalbox"]
-CMD ["up", "--data", "/var/lib/signalbox", "--http", "0.0.0.0:8080", "--xds", "0.0.0.0:18000", "--gateway", "0.0.0.0:8000"]
+CMD ["up", "--data", "/var/lib/signalbox", "--http", "0.0.0.0:8080", "--gateway", "0.0.0.0:8000"]

@@ -13,6 +13,7 @@ from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.settings import Settings
 from signalbox.tokens import kept_secret
+from signalbox.xds_tls import identity
 from streams.sqlite.beyond import CONFIG, READ_MODELS, require_reached
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
@@ -51,6 +52,7 @@ class Signalbox:
         log = parts.closed_at_stop(await SqliteLog.open(settings.data, lock=directory.lock))
         await asyncio.to_thread(require_reached, settings.data, log.ends())
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
+        identity(settings)  # before anything listens
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
         addresses = {"http": settings.http, "xds": settings.xds}
         note_listening(settings.data, addresses | ({"gateway": settings.gateway} if settings.envoy else {}))

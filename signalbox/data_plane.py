@@ -22,6 +22,7 @@ from signalbox.probing import Listener, Prober, Target
 from signalbox.settings import Settings, SettingsError
 from signalbox.tokens import kept_secret, probe_secret
 from signalbox.translators import Translators
+from signalbox.xds_tls import identity, own_trust
 from streams.config_topic import ConfigTopic
 from streams.gateway_sync import CREDENTIALS, GatewaySync
 from streams.log import Log
@@ -110,6 +111,7 @@ class DataPlane:
                     token=self.token,
                     xds_host=settings.xds.host,
                     xds_port=settings.xds.port,
+                    trust=own_trust(settings),
                     admin_socket=str(admin),
                     max_heap=envoy_heap(),
                 ),
@@ -141,7 +143,8 @@ class DataPlane:
             )
 
     async def _listen(self) -> None:
-        await self.server.start(self._settings.xds.host, self._settings.xds.port)
+        xds = self._settings.xds
+        await self.server.start(xds.host, xds.port, identity(self._settings))
         self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
 
     async def complete(self) -> None:

@@ -80,6 +80,13 @@ class Settings:
     """A file that tells a shell how to reach the Kafka that `up` started."""
     closed_upstreams: tuple[Place, ...] = ()
     """What no gateway may send requests to, beside Signalbox's own addresses."""
+    xds_certificate: Path | None = None
+    """The chain that the xDS server shows, in PEM with the leaf first; without it xDS is plaintext."""
+    xds_key: Path | None = None
+    xds_ca: Path | None = None
+    """By which Envoys that are started here know xDS servers."""
+    xds_plaintext: bool = False
+    """Plaintext is meant, though xDS does not listen on loopback."""
     first_start: bool = False
     """Role `api` sees to it that there is something to begin with."""
 
@@ -135,6 +142,9 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
     if engine not in ENGINES:
         raise SettingsError(f"--engine takes 'embedded' or 'kafka'; {engine!r} is neither.")
     health = text("health", "")
+    certificate, key = (_path(environment, f"SIGNALBOX_XDS_{what}") for what in ("CERTIFICATE", "KEY"))
+    if bool(certificate) != bool(key):
+        raise SettingsError("SIGNALBOX_XDS_CERTIFICATE and SIGNALBOX_XDS_KEY need each other.")
 
     def path(name: str) -> Path | None:
         given = text(name, "")
@@ -157,6 +167,10 @@ def from_environment(environment: Mapping[str, str] = os.environ, **options: str
         own_trusted_keys=path("trusted_keys"),
         health=address(health, "--health") if health else None,
         closed_upstreams=_places(environment.get("SIGNALBOX_CLOSED_UPSTREAMS", "")),
+        xds_certificate=certificate,
+        xds_key=key,
+        xds_ca=_path(environment, "SIGNALBOX_XDS_CA"),
+        xds_plaintext=_yes(environment, "SIGNALBOX_XDS_PLAINTEXT"),
         first_start=options.get("first_start") is True,
     )
 
@@ -272,6 +286,11 @@ def _yes(environment: Mapping[str, str], name: str) -> bool:
     if text not in YES | NO:
         raise SettingsError(f"{name} takes 'on' or 'off'; {text!r} is neither.")
     return text in YES
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    file = _file(environment, name)
+    return Path(file) if file else None
 
 
 def _file(environment: Mapping[str, str], name: str) -> str:

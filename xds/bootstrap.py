@@ -1,6 +1,8 @@
 """The file an Envoy starts with: who it is, and where its configuration comes from."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 _XDS_CLUSTER = "signalbox-xds"
@@ -34,6 +36,15 @@ DNS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`ca` is a file with the certificates that xDS servers are known by; `names` are the servers' host names
+    or addresses, one of which the certificate must show: without any, none is asked for."""
+
+    ca: str
+    names: tuple[str, ...] = ()
+
+
 def bootstrap(
     *,
     node_id: str,
@@ -42,6 +53,7 @@ def bootstrap(
     xds_host: str,
     xds_port: int,
     other_servers: Iterable[tuple[str, int]] = (),
+    trust: Trust | None = None,
     admin_host: str = "127.0.0.1",
     admin_port: int = 0,
     admin_socket: str = "",
@@ -53,7 +65,7 @@ def bootstrap(
     on the discovery stream, so the file is a secret. The admin interface listens on `admin_socket`
     (a path) when given, else on `admin_host:admin_port`. `max_heap` is the bytes that Envoy may allocate.
     Listeners, clusters and routes come over one delta stream (ADS), from one server after the other until
-    one answers; a control plane that is back is found again within a second.
+    one answers; a control plane that is back is found again within a second. With `trust` that is over TLS.
     """
     ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
     admin: dict[str, Any] = (
@@ -82,7 +94,7 @@ def bootstrap(
             "lds_config": ads,
             "cds_config": ads,
         },
-        "static_resources": {"clusters": [_xds_cluster([(xds_host, xds_port), *other_servers])]},
+        "static_resources": {"clusters": [_xds_cluster([(xds_host, xds_port), *other_servers], trust)]},
         "stats_config": STATS,
         "typed_dns_resolver_config": DNS,
         # The statistics of a cluster are made when they are first used.
@@ -146,8 +158,33 @@ def _overload_manager(max_heap: int) -> dict[str, Any]:
     }
 
 
-def _xds_cluster(servers: Iterable[tuple[str, int]]) -> dict[str, Any]:
+def _tls(trust: Trust) -> dict[str, Any]:
+    validation: dict[str, Any] = {"trusted_ca": {"filename": trust.ca}}
+    if trust.names:
+        validation["match_typed_subject_alt_names"] = [
+            {"san_type": "IP_ADDRESS" if _is_address(name) else "DNS", "matcher": {"exact": name}}
+            for name in trust.names
+        ]
+    context: dict[str, Any] = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"validation_context": validation, "alpn_protocols": ["h2"]},
+    }
+    if trust.names and not _is_address(trust.names[0]):
+        context["sni"] = trust.names[0]
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _xds_cluster(servers: Iterable[tuple[str, int]], trust: Trust | None) -> dict[str, Any]:
     return {
+        **({"transport_socket": _tls(trust)} if trust else {}),
         "name": _XDS_CLUSTER,
         "type": "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",

@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
@@ -59,6 +59,22 @@ def server(
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
         made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Of a TLS server: private key and certificate chain, both in PEM."""
+
+    key: bytes = field(repr=False)
+    certificates: bytes
+
+
+def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
+    """The port that was bound. Raises RuntimeError when it cannot be had."""
+    if identity is None:
+        return server.add_insecure_port(address)
+    credentials = grpc.ssl_server_credentials([(identity.key, identity.certificates)])
+    return server.add_secure_port(address, credentials)
 
 
 class Pace:

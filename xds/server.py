@@ -100,12 +100,15 @@ class DiscoveryServer:
         self._stopping = False
         self._ending: set[asyncio.Event] = set()
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens; the port that was bound. Raises OSError when that cannot be had."""
+    async def start(self, host: str, port: int, identity: rpc.Identity | None = None) -> int:
+        """Listens, with TLS when there is an identity; the port that was bound.
+
+        Raises OSError when that cannot be had.
+        """
         services = {service.name: self._methods(service) for service in SERVICES}
         server = rpc.server(services, self._keepalive, self._limits)
         try:
-            bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            bound = rpc.listen(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", identity)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {host}:{port}") from error
         await server.start()

@@ -15,6 +15,7 @@ from signalbox.proving import Proving
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.settings import Address, Settings, SettingsError, address
 from signalbox.tokens import kept_secret, probe_secret
+from signalbox.xds_tls import trust
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
 from streams.reporting import StatusReporter
@@ -74,6 +75,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             xds_host=first.host,
             xds_port=first.port,
             other_servers=[(server.host, server.port) for server in others],
+            trust=trust(settings, [server.host for server in node.servers]),
             admin_socket=str(admin),
             max_heap=envoy_heap(),
         ),

@@ -8,6 +8,7 @@ from signalbox.discovery import Discovery
 from signalbox.parts import Parts
 from signalbox.ports import require_free
 from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.xds_tls import identity
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
 from streams.reporting import StatusReporter
@@ -25,6 +26,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     From then on it serves whether or not Kafka is there; what proxies answer waits meanwhile.
     """
     listen = runtime.settings.xds
+    shown = identity(runtime.settings)
     require_free(listen.host, listen.port, what="the xDS server", option="--xds HOST:PORT")
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
@@ -52,7 +54,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     await runtime.patiently("the config topic", load, LogUnavailable)
     config.subscribe(discovery.serve)
     parts.run("config", config.follow())
-    await discovery.server.start(listen.host, listen.port)
+    await discovery.server.start(listen.host, listen.port, shown)
     parts.push_async_callback(discovery.server.stop, STOP_SECONDS)
     parts.run("heartbeat", _heartbeat(discovery.server, delivery))
     runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})

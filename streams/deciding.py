@@ -94,6 +94,8 @@ class Decider:
     """Subjects that changed since their snapshots."""
     _ahead: Mapping[str, int] = field(default_factory=dict[str, int])
     """Subjects whose snapshots hold events after `_kept`, and up to where."""
+    _behind: bool = False
+    """The clock is behind the last event."""
     _deciding: bool = False
     """The world holds changes that may not be durable."""
 
@@ -251,6 +253,24 @@ class Decider:
             return False
         return True
 
+    def _now(self) -> str:
+        """The time, and never before that of an event: what was so at a time stays so when the clock is put
+        back."""
+        now = self.clock()
+        if now >= self.head.time:
+            self._behind = False
+            return now
+        if not self._behind:
+            self._behind = True
+            logger.warning(
+                "the clock says %s, and the last event of partition %d is from %s: events have that time "
+                "until the clock is past it",
+                now,
+                self.partition,
+                self.head.time,
+            )
+        return self.head.time
+
     async def _commit(
         self, records: Sequence[Record], after: int, known: Mapping[Key, Outcome]
     ) -> tuple[Decisions, int]:
@@ -263,7 +283,7 @@ class Decider:
         refused: MessageTooLarge | None = None
         while True:
             at = await self.log.next_position(self.partition)
-            batch = Decisions(self.world, self.head, self.source, self.clock(), at)
+            batch = Decisions(self.world, self.head, self.source, self._now(), at)
             self._deciding = True
             count = 1
             if refused is None:

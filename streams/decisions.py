@@ -120,7 +120,7 @@ class Decisions:
         )
         content = canonical(chained.structured())
         position = self.first + len(self.events)
-        self.head = Head(position, self.head.sequence + 1, sha256_hex(content))
+        self.head = Head(position, self.head.sequence + 1, sha256_hex(content), self.now)
         self.size += len(content)
         self.events.append(chained)
 

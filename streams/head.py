@@ -7,11 +7,12 @@ from schemas.envelope import GENESIS, Envelope
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`position` on the log, `sequence` counted from 1, `hash` of the last event."""
+    """`position` on the log, `sequence` counted from 1, `hash` of the last event; `time` of the latest."""
 
     position: int = 0
     sequence: int = 0
     hash: str = GENESIS
+    time: str = ""
 
     def chain(self, envelope: Envelope) -> Envelope:
         """`envelope` as the event after this head."""
@@ -19,4 +20,4 @@ class Head:
 
     def after(self, chained: Envelope, position: int) -> "Head":
         """The head once `chained` stands at `position`."""
-        return Head(position, int(chained.sequence), chained.hash())
+        return Head(position, int(chained.sequence), chained.hash(), max(self.time, chained.time))

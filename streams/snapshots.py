@@ -34,7 +34,7 @@ def _adapter(aggregate: str) -> TypeAdapter[Any]:
 
 
 def of_head(head: Head, partition: int) -> Snapshot:
-    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash, "form": FORM})
+    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash, "time": head.time, "form": FORM})
     return Snapshot(OWNER, partition, HEAD, head.position, content)
 
 
@@ -81,7 +81,7 @@ def _head(position: int, kept: list[Snapshot]) -> Head | None:
         if one.subject == HEAD:
             content = orjson.loads(_unpacked(one.state))
             if content.get("form", 1) in (2, FORM):
-                return Head(position, content["sequence"], content["hash"])
+                return Head(position, content["sequence"], content["hash"], content.get("time", ""))
     return None
 
 

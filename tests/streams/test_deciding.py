@@ -252,6 +252,28 @@ def _of_form_1(state: bytes) -> bytes:
     return orjson.dumps(content)
 
 
+@pytest.mark.parametrize("snapshot", [True, False])
+async def test_time_does_not_go_back_with_the_clock(
+    tmp_path: Path, snapshot: bool, caplog: pytest.LogCaptureFixture
+):
+    early, late, later = (f"2026-11-21T02:12:{n:02d}.000000Z" for n in (1, 5, 6))
+    async with desk(tmp_path) as at:
+        at.decider.clock = lambda: late
+        await at.decide(envelope(HOUSE[0]))
+        at.decider.clock = lambda: early
+        (outcome,) = await at.decide(envelope(HOUSE[1]))
+        assert outcome.decided_at == late
+        if snapshot:
+            await at.decider.stop()
+    async with desk(tmp_path) as again:
+        again.decider.clock = lambda: early
+        await again.decide(envelope(HOUSE[2]))
+        again.decider.clock = lambda: later
+        await again.decide(envelope(HOUSE[3]))
+        assert [event.time for event in await again.events()] == [late, late, late, later]
+    assert f"the clock says {early}" in caplog.text
+
+
 async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_have_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

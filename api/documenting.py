@@ -1,4 +1,4 @@
-"""Definitions as they were written, by their SHA-256."""
+"""Definitions as they were written, by their SHA-256: those of the organization's own APIs."""
 
 import re
 
@@ -16,7 +16,8 @@ async def get(call: Call) -> ASGIApp:
     """The bytes, unchanged; never run or shown by a browser as anything but text."""
     digest = call.path("sha256")
     stored = await call.services.documents.get(digest) if _DIGEST.fullmatch(digest) else None
-    if stored is None:
+    # Documents are kept once for all organizations: that another one has it is not told.
+    if stored is None or not await call.services.read_models.refers_to_document(call.organization, digest):
         raise not_found(f"document {digest[:64]!r}")
     content, media_type = stored
     headers = {

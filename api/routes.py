@@ -224,6 +224,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         id="get_document",
         tag="documents",
         summary="A definition as it was written",
+        description="Of a revision of one of the organization's APIs.",
         handle=documenting.get,
         parameters=(
             ORG,
@@ -243,7 +244,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
             ),
             304: Documented(description="Not changed.", headers=("ETag",)),
         },
-        problems=(404,),
+        problems=(404, 503),
     )
     yield Endpoint(
         method="POST",

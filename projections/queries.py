@@ -92,6 +92,12 @@ class ReadModels:
             lambda s: resources.get(s.connection, s.prefix("resources"), aggregate, owner, name, at)
         )
 
+    async def refers_to_document(self, organization: str, sha256: str) -> bool:
+        """Whether a revision of an API of the organization was written as this document."""
+        return await self._ask(
+            lambda s: resources.refers_to_document(s.connection, s.prefix("resources"), organization, sha256)
+        )
+
     async def list(
         self,
         aggregate: Aggregate,

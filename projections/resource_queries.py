@@ -23,6 +23,7 @@ from projections.folding import whole
 from projections.memo import computed_once
 from projections.resource_tables import AggregateTables, tables
 from schemas.aggregate import Aggregate
+from schemas.api import API
 
 _STREAMED: Mapping[str, Any] = MappingProxyType({"stream_results": True, "max_row_buffer": 50})
 """Rows may be large, and of a page only those are wanted that fit: PostgreSQL is to send some at a time."""
@@ -127,6 +128,17 @@ def entries(
     with connection.execute(wanted, {"moment": at.value}, execution_options=_STREAMED) as rows:
         for found in rows:
             yield _entry_row(found)
+
+
+def refers_to_document(connection: Connection, prefix: str, organization: str, sha256: str) -> bool:
+    """Whether a revision of an API of the organization, past ones included, was written as this document.
+
+    Costs what the organization has of revisions.
+    """
+    (t,) = tables(prefix).of[API.name].parts
+    refers = t.c.document[("document", "sha256")].as_string() == sha256
+    wanted = select(t.c.position).where(t.c.organization == organization, refers).limit(1)
+    return connection.execute(wanted).first() is not None
 
 
 def time_of(connection: Connection, prefix: str, organization: str, position: int) -> str | None:

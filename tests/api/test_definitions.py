@@ -60,6 +60,19 @@ async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: H
     problem(await signalbox.client.get(f"{ORG}/documents/x"), 404, "not-found")
 
 
+async def test_a_document_is_read_in_the_organizations_that_refer_to_it(signalbox: House) -> None:
+    await put(signalbox, "orders", definition("orders"))
+    mine, theirs = (
+        f"/api/v1/organizations/{name}/documents/{sha256_hex(definition('orders').encode())}"
+        for name in ("default", "acme")
+    )
+    assert (await signalbox.client.get(mine)).status_code == 200
+    problem(await signalbox.client.get(theirs), 404, "not-found")
+    etag = {"If-None-Match": f'"{mine[-64:]}"'}
+    assert (await signalbox.client.get(mine, headers=etag)).status_code == 304
+    problem(await signalbox.client.get(theirs, headers=etag), 404, "not-found")
+
+
 async def test_publishing_the_same_again_changes_nothing(signalbox: House) -> None:
     first = await put(signalbox, "orders", definition("orders"))
     again = await put(signalbox, "orders", definition("orders"), **{"If-Match": "*"})

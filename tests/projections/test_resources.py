@@ -55,6 +55,19 @@ async def test_what_an_event_leaves_out_is_cleared(happen: Happen, ask: ReadMode
     assert then.document["document"] == document.model_dump()
 
 
+async def test_an_organization_refers_to_the_documents_of_its_revisions(happen: Happen, ask: ReadModels):
+    first, second = (Document(sha256=c * 64, size=10, form="signalbox.io/v1") for c in "ab")
+    happen(published(document=first), published(revision=2, document=second), published("carts"), deleted())
+    happen(published(organization="other", document=second))
+
+    async def referred(organization: str) -> list[bool]:
+        return [await ask.refers_to_document(organization, c * 64) for c in "abc"]
+
+    assert await referred("acme") == [True, True, False]
+    assert await referred("other") == [False, True, False]
+    assert await referred("nobody") == [False, False, False]
+
+
 async def test_as_of_a_position_or_a_time(happen: Happen, ask: ReadModels):
     happen(published(revision=1), project("other"), published(revision=2), deleted())
 

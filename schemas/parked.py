@@ -53,4 +53,19 @@ class ParkedEventSkipped(ParkedEventsRetried):
     of_type: str = Field(examples=["io.signalbox.api.published.v1"], description="Its CloudEvents type.")
 
 
-PARKED: tuple[type[Parked], ...] = (MessageParked, ParkedEventsRetried, ParkedEventSkipped)
+class RecordSkipped(Parked):
+    """Somebody decided that a record on the event log that cannot be read is none of the events."""
+
+    aggregate: ClassVar[str] = "record"
+    verb: ClassVar[str] = "skipped"
+
+    name: str = Field(default="", description="Its id, if it had one.")
+    topic: str = Field(examples=["events"])
+    partition: int
+    position: int
+    reason: str = Field(description="Why, as that person said.", examples=["a test wrote to the topic"])
+    fault: str = Field(description="Why it cannot be read.")
+    size: int = Field(description="Bytes of its body.")
+
+
+PARKED: tuple[type[Parked], ...] = (MessageParked, ParkedEventsRetried, ParkedEventSkipped, RecordSkipped)

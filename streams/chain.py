@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from schemas.envelope import GENESIS, Envelope
 from streams.log import Log
+from streams.skips import skipped
 
 BATCH = 1000
 
@@ -83,6 +84,9 @@ async def verify(
     while last < end:
         records = await log.read("events", partition, last, BATCH)
         for record in records:
+            if record.fault is not None and await skipped(log, partition, record.position):
+                last = record.position
+                continue
             reason = record.fault.reason if record.fault else fault(link, record.envelope)
             if reason is not None:
                 return ChainReport(partition, events, last, link.hash, Break(record.position, reason))

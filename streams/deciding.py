@@ -39,6 +39,7 @@ from streams.log import (
     Transaction,
 )
 from streams.parking import parked, removed
+from streams.skips import skipped, way_out
 from streams.snapshots import OWNER, SUBJECTS, of_head, of_subject, restore
 
 logger = logging.getLogger("signalbox.decider")
@@ -127,15 +128,23 @@ class Decider:
             # The end counts, not the first read without records: the broker may show them a moment later.
             await self.log.wait("events", self.partition, self.head.position)
             for record in await self.log.read("events", self.partition, self.head.position, 1000):
-                self._fold(record)
+                if record.fault is None:
+                    self._fold(record)
+                else:
+                    await self._pass_over(record, record.fault)
+
+    async def _pass_over(self, record: Record, fault: Fault) -> None:
+        """A record that cannot be read stays out of the chain when somebody decided so."""
+        if not await skipped(self.log, self.partition, record.position):
+            raise LogDamaged(
+                f"events/{self.partition}, position {record.position}: a record that cannot be read "
+                f"({fault.reason}). {way_out(self.partition, record.position)}"
+            )
+        logger.warning("events/%d, position %d: skipped, as was decided", self.partition, record.position)
+        self.head = replace(self.head, position=record.position)
 
     def _fold(self, record: Record) -> None:
         envelope = record.envelope
-        if record.fault is not None:
-            raise LogDamaged(
-                f"events/{self.partition}, position {record.position}: {record.fault.reason}. What follows "
-                "from it is not known; start a version of Signalbox that can read it."
-            )
         if envelope.previoushash != self.head.hash:
             raise LogDamaged(
                 f"events/{self.partition}, position {record.position}: the event does not follow its "

@@ -26,6 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "rebuild": ("rebuild", "Compute read models again from the log, beside the live ones."),
     "token": ("token", "Make tokens for services that publish commands on Kafka."),
     "parked": ("parked", "List, retry or skip what could not be taken in."),
+    "log": ("log", "Skip a record on the event log that nobody can read."),
     "version": ("version", "Print the version."),
 }
 """Per verb its module in this package, which holds a click command of the verb's name, and a summary."""

@@ -23,12 +23,19 @@ from streams.sqlite.database import (
     structure_faults,
 )
 from streams.sqlite.documents import DOCUMENTS, StoredDocument, unpack
-from streams.sqlite.reader import undecodable
-from streams.sqlite.rows import decode
-from streams.sqlite.schema import LOG, MAX_POSITION, READ, key_of
+from streams.sqlite.reader import decoded_but, skipped_keys
+from streams.sqlite.schema import LOG, MAX_POSITION, POSITION_BITS, READ, key_of
 from streams.sqlite.soundness import consumed_fault, ends_fault, stored_ends, stored_partitions
 
 BATCH = 1000
+
+# The data of an event is the last value of a row (`streams.sqlite.rows`).
+_NAMED = """
+SELECT sha256, min(key) FROM (
+    SELECT json_extract(CAST(rest AS TEXT), '$[12].document.sha256') AS sha256, key FROM events
+    WHERE type LIKE 'io.signalbox.api.published.%' AND json_valid(CAST(rest AS TEXT))
+) WHERE sha256 IS NOT NULL GROUP BY sha256
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ def check(directory: Path) -> list[Finding]:
             findings.append(Finding(kind.file, "", "the file is missing, though this directory held it"))
     if not findings:
         findings += _ahead_of_the_log(directory)
+        findings += check_documents(directory)
     if not known and not findings and not (directory / LOG.file).exists():
         findings.append(Finding(LOG.file, "", f"{directory} holds no log"))
     return findings
@@ -72,6 +80,21 @@ def _ahead_of_the_log(directory: Path) -> Iterator[Finding]:
         fault = beyond(stored_ends(db), computed)
     if fault is not None:
         yield Finding(LOG.file, "", fault)
+
+
+def check_documents(directory: Path) -> Iterator[Finding]:
+    """Documents that events name and nobody has."""
+    log, documents = directory / LOG.file, directory / DOCUMENTS.file
+    if not log.exists() or not documents.exists():
+        return
+    with closing(connect(LOG, log, write=False)) as db:
+        named = dict(db.execute(_NAMED).fetchall())
+    with closing(connect(DOCUMENTS, documents, write=False)) as db:
+        there = {sha256 for (sha256,) in db.execute("SELECT sha256 FROM documents")}
+    for sha256, key in sorted(named.items(), key=lambda item: item[1]):
+        if sha256 not in there:
+            place = f"events/{key >> POSITION_BITS} position {key & MAX_POSITION}"
+            yield Finding(DOCUMENTS.file, sha256, f"the document that the event at {place} names is missing")
 
 
 def _database(
@@ -119,6 +142,7 @@ def _log(db: sqlite3.Connection, path: Path) -> Iterator[Finding]:
 def _records_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: int) -> str | None:
     """The first record that is missing, cannot be read, or breaks the chain of events."""
     last, link = 0, START
+    skipped = skipped_keys(db)
     while True:
         rows = db.execute(
             READ[topic], (key_of(partition, last), key_of(partition, MAX_POSITION), BATCH)
@@ -126,14 +150,14 @@ def _records_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: 
         if not rows:
             return None
         try:
-            records = [decode(topic, row) for row in rows]
-        except (ValueError, TypeError):
-            return str(undecodable(path, topic, rows))
+            records = decoded_but(path, topic, rows, skipped)
+        except LogDamaged as error:
+            return str(error)
         for record in records:
             if record.position != last + 1:
                 return f"there is no record at position {last + 1}"
             last = record.position
-            if topic == "events":
+            if topic == "events" and record.fault is None:
                 reason = fault(link, record.envelope)
                 if reason is not None:
                     return f"the event at position {last}: {reason}"

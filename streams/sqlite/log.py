@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from schemas.envelope import Envelope, Key
@@ -23,9 +24,9 @@ from streams.partitioner import partition_of
 from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.lock import DirectoryLock
-from streams.sqlite.reader import Reader
+from streams.sqlite.reader import Reader, skipped_keys
 from streams.sqlite.recent import RecentRecords
-from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS
+from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
 from streams.sqlite.seal import unseal
 from streams.sqlite.soundness import require_sound, stored_ends, stored_partitions
 from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, Written, encoded
@@ -42,14 +43,19 @@ class SqliteLog:
     """
 
     def __init__(
-        self, path: Path, partitions: int, ends: dict[Stream, int], lock: DirectoryLock | None
+        self,
+        path: Path,
+        partitions: int,
+        ends: dict[Stream, int],
+        skipped: frozenset[int],
+        lock: DirectoryLock | None,
     ) -> None:
         """Use `open`."""
         self._path = path
         self._partitions = partitions
         self._ends = ends
         self._lock = lock
-        self._reader = Reader(path)
+        self._reader = Reader(path, skipped)
         self._recent = {stream: RecentRecords(stream[0]) for stream in ends}
         self._waiters: dict[Stream, dict[asyncio.Future[None], int]] = {s: {} for s in ends}
         self._closed = False
@@ -59,9 +65,16 @@ class SqliteLog:
 
     @classmethod
     async def open(
-        cls, directory: Path, *, partitions: int = 1, lock: DirectoryLock | None = None
+        cls,
+        directory: Path,
+        *,
+        partitions: int = 1,
+        lock: DirectoryLock | None = None,
+        skipping: tuple[int, int] | None = None,
     ) -> "SqliteLog":
         """Opens the log in `directory`, making both when they are not there.
+
+        `skipping` is the partition and position of an event that need not be readable.
 
         Locks the directory, unless the caller already does and hands in the `lock`, which stays his.
         Raises DirectoryInUse, PartitionCountChanged, LogUnavailable, and LogDamaged when what is there
@@ -72,8 +85,9 @@ class SqliteLog:
         make_directory(directory)
         own = _locked(directory) if lock is None else None
         try:
-            path, ends = await asyncio.to_thread(_prepared, directory, partitions)
-            return cls(path, partitions, ends, own)
+            extra = frozenset[int]() if skipping is None else frozenset({key_of(*skipping)})
+            path, ends, skipped = await asyncio.to_thread(_prepared, directory, partitions, extra)
+            return cls(path, partitions, ends, skipped, own)
         except BaseException:
             if own is not None:
                 own.release()
@@ -246,8 +260,10 @@ def _locked(directory: Path) -> DirectoryLock:
         raise LogUnavailable(f"{directory}: {error.strerror}") from error
 
 
-def _prepared(directory: Path, partitions: int) -> tuple[Path, dict[Stream, int]]:
-    path = prepare(LOG, directory, check=require_sound)
+def _prepared(
+    directory: Path, partitions: int, extra: frozenset[int]
+) -> tuple[Path, dict[Stream, int], frozenset[int]]:
+    path = prepare(LOG, directory, check=partial(require_sound, skipped=extra))
     try:
         unseal(directory)
         db = connect(LOG, path, write=True)
@@ -262,7 +278,7 @@ def _prepared(directory: Path, partitions: int) -> tuple[Path, dict[Stream, int]
                 )
             ends: dict[Stream, int] = {(t, p): 0 for t in TOPICS for p in range(partitions)}
             ends.update(stored_ends(db))
-            return path, ends
+            return path, ends, extra | skipped_keys(db)
         finally:
             db.close()
     except sqlite3.Error as error:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.limits import LARGEST_READ
+from schemas.parked import RecordSkipped
 from streams.log import LogDamaged, Record, Snapshot, Topic
+from streams.skips import way_out
 from streams.sqlite.database import connect, damaged, explained
 from streams.sqlite.reading import ReadingConnection
-from streams.sqlite.rows import Row, decode
+from streams.sqlite.rows import Row, decode, unreadable
 from streams.sqlite.schema import (
     LOG,
     MAX_POSITION,
@@ -32,8 +34,10 @@ SLICE = 200
 class Reader:
     """Sees whatever is committed at the moment of each slice."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, skipped: frozenset[int] = frozenset()) -> None:
+        """`skipped` are the keys of events that come with a fault when they cannot be decoded."""
         self._path = path
+        self._skipped = skipped
         self._connection = ReadingConnection(LOG, path)
         self.query = self._connection.query
         self._query_up_to = self._connection.query_up_to
@@ -102,21 +106,46 @@ class Reader:
         try:
             return [decode(topic, row) for row in rows]
         except (ValueError, TypeError):
-            raise undecodable(self._path, topic, rows) from None
+            return decoded_but(self._path, topic, rows, self._skipped)
 
 
 def _size(rows: Sequence[Row]) -> int:
     return sum(len(row[-1]) for row in rows)
 
 
-def undecodable(path: Path, topic: Topic, rows: Sequence[Row]) -> LogDamaged:
+def decoded_but(path: Path, topic: Topic, rows: Sequence[Row], skipped: frozenset[int]) -> list[Record]:
+    """The records of rows; skipped ones that cannot be decoded have a fault. Raises LogDamaged."""
+    records: list[Record] = []
+    for row in rows:
+        try:
+            records.append(decode(topic, row))
+        except (ValueError, TypeError) as error:
+            if topic != "events" or row[0] not in skipped:
+                raise undecodable(path, topic, rows, skipped) from None
+            records.append(unreadable(topic, row, error))
+    return records
+
+
+def skipped_keys(db: sqlite3.Connection) -> frozenset[int]:
+    """The keys of the events that somebody decided to pass over. Raises sqlite3.Error."""
+    rows = db.execute("SELECT subject FROM parked WHERE type = ?", (RecordSkipped.type(),)).fetchall()
+    places = (subject.split("/") for (subject,) in rows)
+    return frozenset(key_of(int(partition), int(position)) for _, partition, position in places)
+
+
+def undecodable(
+    path: Path, topic: Topic, rows: Sequence[Row], skipped: frozenset[int] = frozenset()
+) -> LogDamaged:
     """Names the first of `rows` that no envelope can be read from."""
     for row in rows:
         try:
             decode(topic, row)
         except (ValueError, TypeError) as error:
+            if row[0] in skipped and topic == "events":
+                continue
             partition, position = row[0] >> POSITION_BITS, row[0] & MAX_POSITION
-            return damaged(path, f"the record at {topic}/{partition} position {position}: {error}")
+            more = f". {way_out(partition, position)}" if topic == "events" else ""
+            return damaged(path, f"the record at {topic}/{partition} position {position}: {error}{more}")
     return damaged(path, f"records of {topic}")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from streams.chain import START, Link, fault
 from streams.log import TOPICS, Topic
 from streams.sqlite.database import damaged
-from streams.sqlite.reader import undecodable
-from streams.sqlite.rows import Row, decode
+from streams.sqlite.reader import decoded_but, skipped_keys
+from streams.sqlite.rows import Row
 from streams.sqlite.schema import MAX_POSITION, POSITION_BITS, READ, key_of
 from streams.sqlite.writer import Stream
 
@@ -56,7 +56,14 @@ def consumed_fault(db: sqlite3.Connection) -> str | None:
     return None
 
 
-def tail_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: int, end: int) -> str | None:
+def tail_fault(
+    db: sqlite3.Connection,
+    path: Path,
+    topic: Topic,
+    partition: int,
+    end: int,
+    skipped: frozenset[int] = frozenset(),
+) -> str | None:
     """Whether the last records can be read, without gaps, and the chain of events holds among them."""
     after = max(end - TAIL, 0)
     rows: list[Row] = db.execute(
@@ -64,14 +71,13 @@ def tail_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: int,
     ).fetchall()
     if len(rows) != end - after:
         return f"{topic}/{partition} has {len(rows)} records between {after + 1} and {end}"
-    try:
-        records = [decode(topic, row) for row in rows]
-    except (ValueError, TypeError):
-        raise undecodable(path, topic, rows) from None
+    records = decoded_but(path, topic, rows, skipped)
     if topic != "events":
         return None
     before = START if after == 0 else None
     for record in records:
+        if record.fault is not None:
+            continue
         event = record.envelope
         # What never was in a chain is not judged here; `streams.chain.verify` does.
         if event.previoushash and before is not None:
@@ -82,8 +88,12 @@ def tail_fault(db: sqlite3.Connection, path: Path, topic: Topic, partition: int,
     return None
 
 
-def require_sound(db: sqlite3.Connection, path: Path) -> None:
-    """Raises LogDamaged, sqlite3.Error."""
+def require_sound(db: sqlite3.Connection, path: Path, skipped: frozenset[int] = frozenset()) -> None:
+    """`skipped` are the keys of events that need not be readable, beside those that the log names.
+
+    Raises LogDamaged, sqlite3.Error.
+    """
+    skipped |= skipped_keys(db)
     partitions = stored_partitions(db)
     if partitions is None:
         # Made, and never opened to its end: then nothing was written either.
@@ -92,6 +102,6 @@ def require_sound(db: sqlite3.Connection, path: Path) -> None:
         return
     reason = ends_fault(db, partitions) or consumed_fault(db)
     for (topic, partition), end in stored_ends(db).items():
-        reason = reason or tail_fault(db, path, topic, partition, end)
+        reason = reason or tail_fault(db, path, topic, partition, end, skipped)
     if reason is not None:
         raise damaged(path, reason)

@@ -4,13 +4,14 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from gateways.entry import Entry
 from streams.config_changes import POSITION
 from streams.log import Append, Consumed, LogDamaged, Transaction
 from streams.sqlite import SqliteLog
-from streams.sqlite.check import check
+from streams.sqlite.check import check, check_documents
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
 from tests.streams.envelopes import chained, envelopes
@@ -245,3 +246,14 @@ async def test_damaged_configuration_is_set_aside_and_begins_empty(case: str, da
     again = await SqliteConfigTopic.open(data)
     assert [chunk async for chunk in again.load()] == [[ENTRY]]
     await again.close()
+
+
+async def test_doctor_finds_a_document_that_an_event_names_and_nobody_has(data: Path):
+    names = orjson.dumps([""] * 12 + [{"document": {"sha256": "0" * 64}}])
+    db = sqlite3.connect(data / "log.db")
+    with db:
+        db.execute("UPDATE events SET type = 'io.signalbox.api.published.v1'")
+        db.execute("UPDATE events SET rest = ? WHERE key = 7", (names,))
+    db.close()
+    found = [finding for finding in check_documents(data) if finding.place == "0" * 64]
+    assert ["events/0 position 7" in finding.message for finding in found] == [True]

@@ -148,7 +148,7 @@ async def _survey(log: Log, target: Target, topic: Topic, partition: int, decide
                 "would differ from then on"
             )
         digesting.add(record)
-        key, value, headers = _message(record, target.authority if record.position > decided else None)
+        key, value, headers = _message(target, record, decided)
         size = len(key) + len(value) + sum(len(n) + len(v) for n, v in headers) + OVERHEAD
         require_size(settings.topic(topic), size, limit)
     return digesting.stretch()
@@ -179,8 +179,8 @@ async def _copy(source: Log, target: Target, stretch: Stretch, decided: int, pro
     producer = await started_producer(settings)
     try:
         while records := await source.read(topic, partition, position, BATCH):
-            signing = target.authority if topic == "commands" else None
-            await _write(producer, settings.topic(topic), records, decided, signing)
+            messages = [_message(target, record, decided) for record in records]
+            await _write(producer, settings.topic(topic), records, messages)
             position = records[-1].position
             progress(topic, position)
     except (KafkaError, OSError) as error:
@@ -193,14 +193,12 @@ async def _write(
     producer: AIOKafkaProducer,
     topic: str,
     records: Sequence[Record],
-    decided: int,
-    signing: Authority | None,
+    messages: Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]],
 ) -> None:
     """Raises NotTheSame when a record does not get its position."""
     sent = [
         await producer.send(topic, value, key, record.partition, headers=headers)
-        for record in records
-        for key, value, headers in [_message(record, signing if record.position > decided else None)]
+        for record, (key, value, headers) in zip(records, messages, strict=True)
     ]
     for record, future in zip(records, sent, strict=True):
         at = (await future).offset + 1
@@ -211,12 +209,15 @@ async def _write(
             )
 
 
-def _message(record: Record, signing: Authority | None) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+def _message(target: Target, record: Record, decided: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
     """Key, value and headers; a command that is still to be decided says who vouches for its sender."""
     envelope = record.envelope
     value, headers = encode(envelope)
-    if signing is not None and record.topic == "commands":
-        headers.append((AUTHORIZATION, signing.sign(envelope, value).encode()))
+    if record.topic == "commands" and record.position > decided:
+        headers.append((AUTHORIZATION, target.authority.sign(envelope, value).encode()))
+    elif record.topic == "outcomes" and target.log.integrity is not None:
+        topic = target.log.settings.topic(record.topic)
+        headers = target.log.integrity.sealed(topic, record.partition, value, headers)
     return envelope.partitionkey.encode(), value, headers
 
 

@@ -296,7 +296,8 @@ def _checked(claims: Mapping[str, Any], by: TrustedKey) -> _Grant:
         not_before=_seconds(claims, "nbf", 0.0),
         expires=_seconds(claims, "exp", None),
         command=_command(claims),
-        bearer=by.bearer,
+        # What our API signs for people always comes with a proof.
+        bearer=by.bearer and authtype == SERVICE,
     )
 
 

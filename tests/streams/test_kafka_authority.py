@@ -356,6 +356,17 @@ def test_a_token_without_a_proof_is_taken_only_where_the_operator_allows_it(hous
     assert "another command" in why(authority, house.token(house.billing), command(id="another"))
 
 
+def test_what_our_api_signs_for_people_needs_its_proof_also_where_tokens_are_taken_as_they_are(
+    house: House,
+) -> None:
+    own = replace(own_trusted(house.ours), bearer=True)
+    authority = Authority(house.ours, {own.kid: own}, TOKEN_KEY, house.clock)
+    assert authority.verify(house.unbound(), command(), BODY).authid == "billing"
+    asked = command(authtype="user", authid="ann")
+    token = authority.sign(asked, BODY).partition("~")[0]
+    assert "bound to no command" in why(authority, token, asked)
+
+
 def test_the_permission_is_kept_with_the_key(tmp_path: Path) -> None:
     file, key = tmp_path / "trusted.jwks", trusted(signing("billing-team"), "acme")
     public = replace(key, key=OKPKey.import_key({**key.key.as_dict(private=False)}))

@@ -81,9 +81,10 @@ async def both(
 ) -> AsyncIterator[tuple[Embedded, Target]]:
     log = await SqliteLog.open(source)
     config, documents = await SqliteConfigTopic.open(source), await SqliteDocuments.open(source)
+    target_log = await KafkaLog.open(settings, tmp_path / "index", integrity_key=tmp_path / "integrity.key")
     target = Target(
-        await KafkaLog.open(settings, tmp_path / "index"),
-        await KafkaConfigTopic.open(settings),
+        target_log,
+        await KafkaConfigTopic.open(settings, target_log.integrity),
         await SqliteDocuments.open(tmp_path / "documents"),
         open_authority(tmp_path / "signing.jwk", tmp_path / "trusted.jwks"),
     )

@@ -93,6 +93,10 @@ async def test_what_is_not_part_of_the_definition_is_its_status(signalbox: House
         "address": "0.0.0.0",
         "port": 8443,
         "revisionHeader": True,
+        "escapedSlashes": "reject",
+        "underscoreHeaders": "reject",
+        "trustedProxies": 0,
+        "allowedUpstreams": [],
     }
     assert document["status"]["version"] == 1
     assert document["status"]["nodes"] == []

@@ -1,15 +1,12 @@
 """Whatever anybody sends, the answer is one that is documented, and never a failure of ours."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -18,6 +15,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from bench.free_ports import free_port
+from signalbox.serving import HttpServer
+from signalbox.settings import Address
 from tests.api.house import ADMIN, house
 from tests.api.test_openapi import DOCUMENT
 from tests.hang_guard import HANG_SECONDS
@@ -35,28 +35,28 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The whole stack behind a real HTTP server on a free port, in a thread of its own."""
+    """The whole stack behind our own HTTP server, in a thread of its own."""
     directory: Path = tmp_path_factory.mktemp("fuzz")
-    found: list[Any] = []
-    started = threading.Event()
+    where = Address("127.0.0.1", free_port())
+    loop = asyncio.new_event_loop()
+    started, ended = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
         async with house(directory) as made:
-            config = uvicorn.Config(made.app, log_level="warning", lifespan="off")
-            server = uvicorn.Server(config)
-            listening = socket.create_server(("127.0.0.1", 0))
-            found.extend((listening.getsockname()[1], server))
-            started.set()  # whoever connects from here on waits in the backlog
-            await server.serve([listening])
+            server = HttpServer(made.app, where)
+            await server.start()
+            started.set()
+            await ended.wait()
+            await server.stop()
 
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     assert started.wait(HANG_SECONDS)
-    port, server = found
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
+    yield where.url
+    loop.call_soon_threadsafe(ended.set)
     thread.join(HANG_SECONDS)
     assert not thread.is_alive()
+    loop.close()
 
 
 @schema.parametrize()

@@ -359,6 +359,7 @@ def _of_process() -> Iterator[Endpoint]:
         id="metrics",
         tag="process",
         summary="Metrics for Prometheus",
+        description="Of all organizations together: for callers who may see all of them.",
         handle=health.metrics,
         answers={
             200: Documented(
@@ -366,6 +367,7 @@ def _of_process() -> Iterator[Endpoint]:
                 content={"text/plain": ({"type": "string"}, "signalbox_up 1\n")},
             )
         },
+        problems=(403,),
     )
     yield Endpoint(
         method="GET",

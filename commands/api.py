@@ -100,6 +100,8 @@ def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | Non
 
 def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
     """What a specification's fields say against each other."""
+    if not spec.hosts:
+        yield Complaint(pointer="/spec/hosts", detail="an API has a host; `*` is any")
     names: set[str] = set()
     for i, upstream in enumerate(spec.upstreams):
         if upstream.name in names:

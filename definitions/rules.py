@@ -37,6 +37,8 @@ def check(data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) ->
 def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     names = {name for u in _mappings(data.get("upstreams")) if isinstance(name := u.get("name"), str)}
     yield from _upstreams(data)
+    if data.get("hosts") == []:
+        yield Contradiction(("hosts",), "hosts", 'an API has a host; "*" is any')
     yield from _delegated(data.get("context"), data.get("delegated_contexts"))
     yield from _backends(("backends",), data.get("backends"), names)
     yield from _backends(("sandbox_backends",), data.get("sandbox_backends"), names)

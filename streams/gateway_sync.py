@@ -225,7 +225,8 @@ class GatewaySync:
         return ()
 
     async def _start(self, event: DeploymentStarted, position: int) -> None:
-        cause = Cause(event.name, event.api, event.revision, event.context, event.hosts[0])
+        host = event.hosts[0] if event.hosts else ""
+        cause = Cause(event.name, event.api, event.revision, event.context, host)
         for name in event.gateways:
             gateway = GATEWAY.subject(event.organization, name)
             self.compiler.forget(gateway, event.name)

@@ -34,6 +34,10 @@ def test_every_contradiction_is_named_at_once():
     )
 
 
+def test_an_api_has_a_host():
+    given(*HOUSE).when(publish(of=spec(hosts=[]))).then_rejected("inconsistent", "/spec/hosts")
+
+
 @pytest.mark.parametrize("authority", ["x:99999", "x:http", "x:0", "[::1", ":80", "user@:80"])
 def test_an_upstream_is_somewhere_a_gateway_can_connect_to(authority: str):
     given(*HOUSE).when(publish(of=spec(url=f"http://{authority}"))).then_rejected(

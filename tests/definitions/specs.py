@@ -115,7 +115,7 @@ def specs(draw: st.DrawFn) -> ApiSpec:
         description=draw(paragraphs),
         version=draw(words.filter(bool)),
         context=context,
-        hosts=tuple(draw(st.lists(hosts, max_size=2))),
+        hosts=tuple(draw(st.lists(hosts, min_size=1, max_size=2))),
         upstreams=tuple(upstreams),
         backends=draw(backends),
         sandbox_hosts=tuple(draw(st.lists(hosts, max_size=2))),

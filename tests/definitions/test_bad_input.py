@@ -121,6 +121,7 @@ SIGNALBOX = (
             "character 10:43 /spec/policies/0/params/a/1",
         ),
     ),
+    Row("no hosts at all", API + "  hosts: []\n", ("hosts 8:3 /spec/hosts",)),
     Row(
         "a delegated context that is another API's",
         API + "  delegatedContexts: [/orders, /orders/a, /orders-old]\n",

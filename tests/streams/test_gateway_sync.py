@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import api
 from gateways.entry import Entry
 from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
@@ -229,6 +230,19 @@ async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
         )
         assert at.facts() == [("d1", "published")]
         assert at.causes("orders") == [("orders", 1)]
+
+
+async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with house(tmp_path) as at:
+        with monkeypatch.context() as older:
+            older.setattr(api, "inconsistencies", lambda spec: ())
+            await at.do(*HOUSE, publish(of=spec(hosts=[])), deploy(), ids=(*"abcd", "p", "d1"))
+        assert at.facts() == [("d1", "refused")]
+        assert "an API without a host" in at.reports[0].reason
+        await at.do(publish(), deploy(), ids=("e", "d2"))
+        assert at.facts()[-1] == ("d2", "published")
 
 
 async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(

@@ -24,7 +24,8 @@ _METADATA = 16 << 10
 class Limits:
     """Bounds on callers whose gateway is not known yet, and on connections.
 
-    `connections` are open at a time, more are closed at once; None: half of the process's file descriptors.
+    `connections` are open at a time, more are closed at once; None: three eighths of the process's file
+    descriptors, as HTTP may have half of them.
     A connection that has not finished its handshake after `handshake_ms`, or had no stream for `idle_ms`, is
     closed. Of one token, `awaited` streams at a time may be read their first request; the others wait. A
     stream whose first request has not been read after `first_request_seconds` ends.
@@ -42,7 +43,7 @@ class Limits:
         """Channel arguments of gRPC."""
         connections = self.connections
         if connections is None:
-            connections = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+            connections = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 8)
         return (
             ("grpc.max_receive_message_length", LARGEST_REQUEST),
             ("grpc.max_metadata_size", _METADATA),

@@ -199,12 +199,15 @@ async def test_a_register_that_somebody_changed_does_not_pass(
 
 
 async def test_a_message_that_the_topics_do_not_take_is_named_before_anything_is_written(
-    kafka_settings: KafkaSettings, tmp_path: Path
+    kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await embedded(tmp_path / "data")
     log = await SqliteLog.open(tmp_path / "data")
     long = envelope(DefineProject(organization=ORG, name="long"))
-    await log.append("commands", [replace(long, data={**long.data, "x": "y" * 1_100_000})])
+    with monkeypatch.context() as earlier:
+        # As a version wrote it that did not bound commands.
+        earlier.setattr("streams.sqlite.log.LARGEST_COMMAND", 10_000_000)
+        await log.append("commands", [replace(long, data={**long.data, "x": "y" * 1_100_000})])
     await log.close()
     async with both(tmp_path / "data", kafka_settings, tmp_path) as (source, target):
         with pytest.raises(LogError, match="1,000,000"):

@@ -12,7 +12,8 @@ from api.problems import Problem, of_status, unavailable
 from projections.failures import ReadModelsUnavailable, told
 from projections.queries import NotReady
 from schemas.identity import uuid7
-from streams.log import LogUnavailable, MessageTooLarge
+from streams.documents import DocumentDamaged
+from streams.log import LogDamaged, LogUnavailable, MessageTooLarge
 from streams.projecting.waiting import RunnerStopped
 
 logger = logging.getLogger("signalbox.api")
@@ -61,6 +62,13 @@ def _problem(error: Exception, scope: Scope) -> Problem:
         case LogUnavailable():
             logger.warning("%s %s: %s", scope["method"], scope["path"], error)
             return unavailable(refused(error))
+        case LogDamaged() | DocumentDamaged():
+            logger.error("%s %s: %s", scope["method"], scope["path"], error)
+            return Problem(
+                500,
+                "damaged",
+                "What is kept there is damaged, and not served. `signalbox doctor` says where.",
+            )
         case MessageTooLarge():
             return Problem(413, "command-too-large", str(error))
         case HTTPException():

@@ -31,6 +31,12 @@ from xds.observer import Connection, Progress
 
 STOP_SECONDS = 2.0
 PROGRESS_SECONDS = 10.0
+WARMING_SECONDS = 2.0
+
+WARMING = (
+    "the gateway's listener is warming and answers no request: Envoy waits for a resource that it needs; "
+    "`signalbox doctor` compares what there is"
+)
 
 logger = logging.getLogger("signalbox.gateways")
 
@@ -44,6 +50,7 @@ class DataPlane:
         self._config = config
         self._log = log
         self._begins_empty = False
+        self._warming = 0
         self.token = kept_secret(settings.gateway_token, "sbg_")
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
@@ -121,11 +128,23 @@ class DataPlane:
             await envoy.start()
             self._parts.push_async_callback(envoy.stop)
             self._envoy = envoy
+            self._parts.run("listeners of Envoy", self._watch_listeners(envoy))
+
+    async def _watch_listeners(self, envoy: EnvoySupervisor) -> None:
+        """Notices listeners that warm for longer than a moment, until cancelled."""
+        before = 0
+        while True:
+            await asyncio.sleep(WARMING_SECONDS)
+            now = await envoy.warming()
+            self._warming = min(before, now)
+            before = now
 
     def trouble(self) -> str | None:
         """Why the gateway here does not serve, when that is known."""
         if self._envoy is None:
             return None
+        if self._warming:
+            return WARMING
         status = self._envoy.status
         if status.state != "running":
             return f"the gateway's Envoy does not run: {status.reason}"

@@ -30,6 +30,9 @@ def admin_socket(directory: Path) -> Path:
         raise PermissionError(str(error)) from error
 
 
+WARMING = r"listener_manager\.total_listeners_warming"
+
+
 class EnvoyAdmin:
     """Asks the admin interface at `socket`."""
 
@@ -65,6 +68,14 @@ class EnvoyAdmin:
                     await asyncio.sleep(POLL_SECONDS)
         except (OSError, TimeoutError):
             return False
+
+    async def warming(self) -> int:
+        """How many listeners wait for what they need, and serve nothing yet; 0 when nobody answers."""
+        try:
+            _, body = await self._ask("GET", f"/stats?filter=^{WARMING}$")
+        except (OSError, TimeoutError):
+            return 0
+        return sum(map(int, re.findall(rb"listeners_warming: (\d+)", body)))
 
     async def _active(self) -> int:
         _, body = await self._ask("GET", f"/stats?filter=^{ACTIVE}$")

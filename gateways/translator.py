@@ -8,6 +8,11 @@ from gateways.model import DeployedApi, GatewaySettings, Unsupported
 
 
 class Translator(Protocol):
+    @property
+    def VERSION(self) -> str:
+        """Raised whenever the same input becomes other bytes: gateways get them at the next start."""
+        ...
+
     def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
         """Everything this kind of gateway cannot do for the API."""
         ...

@@ -7,7 +7,7 @@ Its state is the config topic itself: what is in force, which of it no node has 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -27,6 +27,8 @@ logger = logging.getLogger("signalbox.gateway-sync")
 POSITION = "signalbox.io/position"
 """The entry type that says up to where the events, and the status topic, are in the config topic, put with
 what they changed: a power failure that takes one takes the other, and both are done again."""
+TRANSLATION = "signalbox.io/translation"
+"""The entry type that says which version of a kind's translator made the entries."""
 BREATH_SECONDS = 0.005
 """How long compiling may keep the loop to itself."""
 FOLLOWED = 2_000
@@ -61,6 +63,8 @@ class ConfigChanges:
     loaded: dict[str, set[Resource]] = field(default_factory=dict[str, set[Resource]])
     """By gateway: what was loaded, until that is compared with what should be there."""
     _requirements: Requirements = field(default_factory=Requirements)
+    _translated_by: dict[str, str] = field(default_factory=dict[str, str])
+    """By kind of gateway."""
     _followed: int | None = None
     """What the config topic says of `followed`."""
 
@@ -90,6 +94,10 @@ class ConfigChanges:
                 self.position = entry.position
             elif entry.type == POSITION and entry.name == f"status/{self.partition}":
                 self.followed = self._followed = entry.position
+            elif entry.type == TRANSLATION:
+                kind, _, partition = entry.name.rpartition("/")
+                if partition == str(self.partition):
+                    self._translated_by[kind] = entry.version
             else:
                 self.acceptance.load(entry)
 
@@ -124,6 +132,10 @@ class ConfigChanges:
         for group in tuple(self.contributions.groups.get(gateway, ())):
             self._touch((gateway, group), position)
 
+    def touch(self, gateway: str, group: str) -> None:
+        """A group is to be compiled anew."""
+        self._touch((gateway, group), self.position)
+
     def touch_incomplete(self, gateway: str, group: str, named: frozenset[Resource]) -> frozenset[Resource]:
         """Has a group compiled anew when a resource is missing: one that is `named`, or that an entry of the
         group requires. All these resources."""
@@ -132,6 +144,19 @@ class ConfigChanges:
             logger.error("%s: the configuration of the APIs under /%s is incomplete", gateway, group)
             self._touch((gateway, group), self.position)
         return wanted
+
+    def translated_by(self, kind: str) -> str:
+        """The version of the translator that made the entries of this kind of gateway; empty when unknown."""
+        return self._translated_by.get(kind, "")
+
+    def translation_marks(self, versions: Mapping[str, str]) -> Sequence[Entry]:
+        """Notes, by kind, the versions of the translators from now on; what is to be put with the entries."""
+        new = {kind: version for kind, version in versions.items() if self.translated_by(kind) != version}
+        self._translated_by.update(new)
+        return [
+            Entry("", "", TRANSLATION, f"{kind}/{self.partition}", version, self.position, b"-")
+            for kind, version in new.items()
+        ]
 
     @property
     def incomplete(self) -> bool:

@@ -139,7 +139,9 @@ class GatewaySync:
         async with self.turn:
             missing = await reconciling.run()
         if missing:
-            logger.warning("%d entries were missing from the config topic and are there again", missing)
+            logger.warning(
+                "%d entries were missing or out of date on the config topic and are put again", missing
+            )
 
     async def _own(self, gateway: str, kind: str) -> Sequence[Entry]:
         """What a gateway has beside its APIs."""

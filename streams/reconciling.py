@@ -1,7 +1,8 @@
 """What the config topic lacks of what it should have, found by names and compiled again.
 
-Done once, when gateway sync starts: a change does not pay for it. Entries that are there are as they were
-put, so only their absence is looked for.
+Done once, when gateway sync starts: a change does not pay for it. Entries of APIs that are there are as they
+were put, so only their absence is looked for; when another version of the translator made them, all are
+compiled again. What a gateway has beside its APIs depends on settings too, and is compared.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from streams.register_reading import Unreadable, event_of
 from streams.requirements import Resource
 
 BATCH = 1000
+GROUPS = 200
+"""Groups that are translated again in one put."""
 CANDIDATES = 8
 """How many deployments of an API a gateway may go back to."""
 
@@ -44,8 +47,9 @@ class Reconciling:
     own: Callable[[str, str], Awaitable[Sequence[Entry]]]
 
     async def run(self) -> int:
-        """How many entries were missing and are put again. Raises LogUnavailable, LogDamaged."""
+        """How many entries were missing or differed and are put again. Raises LogUnavailable, LogDamaged."""
         changes, lacking = self.changes, list[Entry]()
+        put = 0
         lost: dict[str, tuple[frozenset[Resource], Named]] = {}
         began = perf_counter()
         loaded, changes.loaded = changes.loaded, {}
@@ -57,7 +61,9 @@ class Reconciling:
             except CannotCompile as error:
                 logger.error("%s is not compared with what it should have: %s", gateway, error)
                 continue
-            lacking += [entry for entry in own if changes.current(*entry.key) is None]
+            lacking += changes.differing(own)
+            if changes.translated_by(kind) != self.translators[kind].VERSION:
+                put += await self._translate_again(gateway)
             orphans = there.difference((entry.type, entry.name) for entry in own)
             for group in tuple(changes.contributions.groups.get(gateway, ())):
                 orphans -= changes.touch_incomplete(gateway, group, named(group))
@@ -68,9 +74,21 @@ class Reconciling:
                 lost[gateway] = (frozenset(orphans), named)
         if lost:
             await self._deploy_again(lost)
-        if not lacking and not changes.incomplete:
-            return 0
-        return await changes.put(changes.position, lacking)
+        marks = changes.translation_marks({kind: of.VERSION for kind, of in self.translators.items()})
+        if not lacking and not marks and not changes.incomplete:
+            return put
+        return put + await changes.put(changes.position, [*lacking, *marks]) - len(marks)
+
+    async def _translate_again(self, gateway: str) -> int:
+        """Puts what another version of the translator makes differently; how many entries."""
+        changes, put = self.changes, 0
+        groups = tuple(changes.contributions.groups.get(gateway, ()))
+        logger.info("%s: the APIs under %d first path segments are translated again", gateway, len(groups))
+        for at in range(0, len(groups), GROUPS):
+            for group in groups[at : at + GROUPS]:
+                changes.touch(gateway, group)
+            put += await changes.put(changes.position)
+        return put
 
     async def _named(self, gateway: str) -> Named:
         settings = await self.compiler.settings(gateway)

@@ -320,6 +320,8 @@ async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
 class Stumbling:
     """A translator that fails on the API `a`."""
 
+    VERSION = "1"
+
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
         self.check = translator.check

@@ -1,13 +1,17 @@
 """A config topic that lacks entries, or all of them: gateway sync puts there what the events say."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from gateways.entry import Entry
-from streams.config_changes import POSITION
+from gateways.entry import Entry, content_version
+from gateways.model import DeployedApi, GatewaySettings, Unsupported
+from gateways.translator import Translator
+from streams.config_changes import POSITION, TRANSLATION
 from streams.gateway_sync import CREDENTIALS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
@@ -19,6 +23,7 @@ TYPES = {"listener": LISTENER, "scope": SCOPE, "routes": ROUTE, "cluster": CLUST
 async def deployed(directory: Path) -> dict[tuple[str, str], str]:
     """Two APIs on a gateway; the version of each entry of it."""
     async with house(directory) as at:
+        await at.sync.reconcile()
         await at.do(*HOUSE)
         await at.do(publish(), deploy(), ids=("p1", "d1"))
         await at.do(publish("users", of=spec(context="/users")), deploy("users"), ids=("p2", "d2"))
@@ -97,3 +102,65 @@ def damaged(entry: Entry) -> Entry:
     from dataclasses import replace
 
     return replace(entry, body=entry.body[:-1] + bytes([entry.body[-1] ^ 0xFF]))
+
+
+@dataclass
+class Later:
+    """The next version of a translator: it makes other route configurations and listeners."""
+
+    of: Translator
+    VERSION: str = "later"
+
+    def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
+        return self.of.check(api)
+
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+        return tuple(map(changed, self.of.listener_entries(settings, position)))
+
+    def api_entries(
+        self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+    ) -> tuple[Entry, ...]:
+        entries = self.of.api_entries(settings, group, apis, position)
+        return tuple(changed(entry) if entry.type == ROUTE and entry.body else entry for entry in entries)
+
+
+def changed(entry: Entry) -> Entry:
+    body = entry.body + b"later"
+    return replace(entry, body=body, version=content_version(body))
+
+
+async def test_what_another_version_of_the_translator_made_is_translated_again(tmp_path: Path):
+    right = await deployed(tmp_path)
+    async with house(tmp_path) as at:
+        at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
+        await at.sync.reconcile()
+        now = versions(at)
+        assert {key[0] for key in right if now[key] != right[key]} == {ROUTE, LISTENER}
+        assert {entry.type for entry in at.put if entry.gateway} == {ROUTE, LISTENER}
+    async with house(tmp_path) as at:
+        at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
+        await at.sync.reconcile()
+        assert at.put == []
+
+
+async def test_entries_from_before_versions_were_noted_are_translated_again(tmp_path: Path):
+    right = await deployed(tmp_path)
+    async with house(tmp_path) as at:
+        at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
+        await at.sync.reconcile()
+        assert versions(at) != right
+    delete(tmp_path, f"type = '{TRANSLATION}'")
+    async with house(tmp_path) as at:
+        await at.sync.reconcile()
+        assert versions(at) == right
+
+
+async def test_a_listener_that_settings_make_differently_is_put_again(tmp_path: Path):
+    right = await deployed(tmp_path)
+    async with house(tmp_path) as at:
+        settings = await at.sync.compiler.settings(EAST)
+        (listener,) = at.sync.translators["envoy"].listener_entries(replace(settings, port=1), 1)
+        at.store.apply([listener])
+        assert versions(at) != right
+        await at.sync.reconcile()
+        assert versions(at) == right

@@ -20,6 +20,8 @@ from tests.streams.test_gateway_sync import HOUSE, house
 class Recording:
     """A translator that remembers on which threads it worked."""
 
+    VERSION = "1"
+
     of: Translator
     threads: set[threading.Thread] = field(default_factory=set[threading.Thread])
 

@@ -3,6 +3,7 @@
 `pytest tests/xds/translate/test_golden.py --update` writes them anew; the diff is what a reviewer reads.
 """
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from tests.xds.translate.inputs import DATA, Input, parse_input
 from tests.xds.translate.proxy import resource, static_bootstrap, validate
-from xds.translate import check
+from xds.translate import VERSION, check
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
 
 INPUTS = sorted((DATA / "in").glob("*.yaml"))
@@ -49,6 +50,20 @@ def test_every_golden_file_has_its_input(request: pytest.FixtureRequest) -> None
             orphan.unlink()
         orphans = set[Path]()
     assert not orphans
+
+
+def test_other_golden_files_are_another_version_of_the_translator(request: pytest.FixtureRequest) -> None:
+    digest = hashlib.sha256()
+    for file in sorted(OUT.glob("*")):
+        digest.update(file.name.encode() + file.read_bytes())
+    known = DATA / "version"
+    if request.config.getoption("--update"):
+        known.write_text(f"{VERSION} {digest.hexdigest()}\n", encoding="utf-8")
+    version, before = known.read_text(encoding="utf-8").split()
+    assert (version, before) == (VERSION, digest.hexdigest()), (
+        f"the translator makes other configuration than its version {version} did: raise VERSION in "
+        "xds/translate/__init__.py above that of the last release, so that gateways get it, then --update"
+    )
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda p: p.stem)

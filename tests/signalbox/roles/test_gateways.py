@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 
 from bench.free_ports import free_port
-from gateways.entry import Entry
+from gateways.entry import Entry, content_version
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
 from signalbox.delivery import Delivery
@@ -121,12 +121,9 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
     await ensure_topics(settings)
     config = await KafkaConfigTopic.open(settings)
     await config.claim(0)
-    digest = sha256_hex(b"token").encode()
+    bodies = ((CREDENTIALS, "token", sha256_hex(b"token").encode()), (CLUSTER, "a", b"\x0a\x01a"))
     await config.put(
-        [
-            Entry(EAST, "envoy", CREDENTIALS, "token", "v1", 1, digest),
-            Entry(EAST, "envoy", CLUSTER, "a", "v1", 1, b"\x0a\x01a"),
-        ]
+        [Entry(EAST, "envoy", type, name, content_version(body), 1, body) for type, name, body in bodies]
     )
     port = free_port()
     process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))

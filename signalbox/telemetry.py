@@ -15,7 +15,7 @@ Metrics (names begin with `signalbox_`, but for the one that OpenTelemetry names
 | connected_proxies | proxies that are connected |
 | quarantined_resources | resource versions that nodes refuse and that were not taken back |
 | deployments_refused_total{organization, gateway} | deployments that were refused |
-| forged_messages{topic} | messages of others that were taken for none of Signalbox's own |
+| forged_messages{topic} | on Kafka: messages that Signalbox did not write, which were left out |
 | parked_events | events that wait for somebody to look at them |
 | compile_seconds | compiling what a batch of events changed |
 
@@ -51,7 +51,7 @@ GAUGES: Mapping[str, tuple[str, str]] = {
     "projection_lag_events": ("{event}", "Events a read model has yet to apply."),
     "parked_events": ("{event}", "Events that wait at a read model for somebody to look at them."),
     "connected_proxies": ("{proxy}", "Proxies that are connected."),
-    "forged_messages": ("{message}", "Messages without a MAC of Signalbox's, which were left out."),
+    "forged_messages": ("{message}", "Messages that Signalbox did not write, which were left out."),
     "quarantined_resources": (
         "{resource}",
         "Resource versions that nodes refuse and that were not taken back.",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.free_ports import free_port
+from gateways.entry import Entry, content_version
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from signalbox.devservers.kafka import DevKafka
@@ -19,8 +20,10 @@ from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings
 from streams.commanding import Commanding
 from streams.kafka.authority import open_authority
+from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.inspecting import describe
 from streams.kafka.log import KafkaLog
+from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch
 from streams.outcomes_following import outcomes_follower
@@ -28,7 +31,9 @@ from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
 from tests.hang_guard import HANG_SECONDS
 from tests.real_kafka import settings_for
+from tests.signalbox.roles.land import EAST
 from tests.streams.deciding_cases import envelope
+from xds.types import CLUSTER
 
 
 def settings_of(kafka: KafkaSettings, directory: Path) -> Settings:
@@ -190,3 +195,32 @@ async def test_two_processes_do_not_share_a_data_directory(tmp_path: Path) -> No
         with pytest.raises(DirectoryInUse, match="--data"):
             async with Roles(settings, ["decider"]):
                 pass
+
+
+async def test_messages_that_signalbox_did_not_write_are_counted_by_topic(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    # Given an entry of the configuration that Signalbox wrote, and one that it did not
+    settings = replace(settings_of(kafka_settings, tmp_path / "xds"), xds=Address("127.0.0.1", free_port()))
+    log = await KafkaLog.open(kafka_settings, tmp_path / "log", integrity_key=settings.integrity_key)
+    config = await KafkaConfigTopic.open(kafka_settings, log.integrity)
+    await config.claim(0)
+    await config.put([Entry(EAST, "envoy", CLUSTER, "a", content_version(b"a"), 1, b"a")])
+    producer = await started_producer(kafka_settings)
+    await producer.send_and_wait(kafka_settings.topic("config"), b"forged", b"some key", 0)
+    await stopped(producer)
+    # When a server loads it
+    async with Roles(settings, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):
+        await roles.started()
+        lines = await asyncio.to_thread(_metrics, settings)
+    # Then its metrics count that one
+    for topic, count in (("config", 1), ("outcomes", 0)):
+        name = f'signalbox_forged_messages{{topic="{kafka_settings.topic(topic)}"}}'
+        assert f"{name} {count}.0" in lines
+    await config.close()
+    await log.close()
+
+
+def _metrics(settings: Settings) -> list[str]:
+    with urllib.request.urlopen(f"http://{settings.health}/metrics", timeout=HANG_SECONDS) as response:
+        return response.read().decode().splitlines()

@@ -99,10 +99,10 @@ def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
     house = UpOnKafka(tmp_path / "data")
     try:
         house.up()
-        until(lambda: "  curl " in house.log(), "the last line")
+        until(lambda: "  curl " in house.log_file.read_text(), "the last line")
         house.answered("/hello/you", "hello@1")
         kafka = (house.data / "kafka" / "address").read_text().strip()
-        said = house.log()
+        said = house.log_file.read_text()
         assert f"  Kafka    {kafka}" in said, "who publishes commands is told where"
         assert f"  clients  . {house.data}/kafka/environment" in said, "and how to connect"
         assert (house.data / "kafka" / "password").read_text().strip() not in said

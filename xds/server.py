@@ -25,7 +25,8 @@ from xds.observer import Connection, Observer, Progress, Silent, together
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
 from xds.slot import Key
-from xds.store import Gateway, ResourceStore
+from xds.store import ResourceStore
+from xds.store.gateway import Gateway
 from xds.stream import DeltaStream, StateStream
 from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 

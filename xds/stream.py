@@ -16,7 +16,7 @@ from xds.observer import Connection, Lack, Observer, Progress, progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
 from xds.slot import Key
-from xds.store import Gateway
+from xds.store.gateway import Gateway
 from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
 from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError
 

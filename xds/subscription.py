@@ -10,7 +10,7 @@ from xds.facts import Facts, pending
 from xds.isolation import trials
 from xds.observer import Lack
 from xds.slot import Key, Slot
-from xds.store import Gateway
+from xds.store.gateway import Gateway
 from xds.wire import Ready
 
 NOTHING = -1

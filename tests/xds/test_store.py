@@ -8,7 +8,8 @@ from tests.xds.proxies import GATEWAY, entry
 from xds.observer import Connection, Silent
 from xds.order import CLUSTER, ROUTES
 from xds.slot import Key
-from xds.store import TOMBSTONES, ResourceStore
+from xds.store import ResourceStore
+from xds.store.table import TOMBSTONES
 from xds.stream import DeltaStream
 from xds.wire import DeltaRequest
 

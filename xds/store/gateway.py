@@ -1,57 +1,20 @@
-"""The resources of each gateway, ready to be sent, and what changed since when.
+"""One gateway's resources, the versions that its proxies rejected, and the streams that wait for changes.
 
-All of it belongs to one event loop. Changes of a gateway are numbered; a stream keeps the number it has
-seen and finds what changed since in time proportional to the changes. A version that a proxy rejected is
-withheld from that proxy by its stream; when all connected proxies rejected it, it is quarantined here.
+A version that a proxy rejected is withheld from that proxy by its stream; when all connected proxies
+rejected it, it is quarantined here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
-from weakref import ReferenceType, ref
 
 from gateways.entry import PRIVATE, Entry, content_version
 from xds.arrivals import NOTHING_CARRIED, Carried, carried
-from xds.backlog import Backlog, backlog
 from xds.frames import Content, Frames
 from xds.observer import Connection
-from xds.order import SCOPED_ROUTES
-from xds.scopes import routes_of
 from xds.slot import Key, Slot
+from xds.store.table import TOMBSTONES, Table
 from xds.wire import Ready, delta_response, ready, state_response
-
-TOMBSTONES = 1000
-"""Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""
-
-
-class Table:
-    """The slots of one type, in the order of their last change."""
-
-    def __init__(self) -> None:
-        self.slots: dict[str, Slot] = {}
-        self.last = 0
-        self.removed = 0
-        self.carrying = 0
-        """How many resources carry deployments."""
-        self._backlog: ReferenceType[Backlog] | None = None
-
-    def since(self, cursor: int) -> list[Slot]:
-        """What changed after `cursor`, oldest change first."""
-        found: list[Slot] = []
-        for slot in reversed(self.slots.values()):
-            if slot.seq <= cursor:
-                break
-            found.append(slot)
-        found.reverse()
-        return found
-
-    def backlog(self) -> Backlog:
-        """What is offered now; the same for all who ask before the next change."""
-        known = self._backlog() if self._backlog else None
-        if known is None or known.seq != self.last:
-            known = backlog(tuple(self.slots.values()), self.last)
-            self._backlog = ref(known)
-        return known
 
 
 class Viewer(Protocol):
@@ -312,17 +275,9 @@ class Gateway:
             slot.offered.stamp = slot.seq
         self._retry_requirers(slot)
         if table.removed > TOMBSTONES:
-            self._prune(entry.type, table)
+            viewers = self._watchers.values()
+            table.prune(min((viewer.cursor(entry.type) for viewer in viewers), default=self.seq))
         return True
-
-    def _prune(self, type: str, table: Table) -> None:
-        seen = min((viewer.cursor(type) for viewer in self._watchers.values()), default=self.seq)
-        for slot in list(table.slots.values()):
-            if table.removed <= TOMBSTONES // 2 or slot.seq > seen:
-                break
-            if slot.gone and not slot.pins:
-                del table.slots[slot.name]
-                table.removed -= 1
 
     def _recause(self, slot: Slot, current: Ready, entry: Entry) -> bool:
         before = current.entry
@@ -437,84 +392,3 @@ class Gateway:
                 required.pins -= {slot.key}
                 if required.gone:
                     self._touch(required)
-
-
-class ResourceStore:
-    """What every gateway shall run. To be used from one event loop only.
-
-    `reached` tells of a gateway's subject up to which position events had their effect, if any.
-    """
-
-    def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
-        self._reached = reached
-        self._frames = Frames()
-        self._gateways: dict[str, Gateway] = {}
-        self._waiting: dict[tuple[str, Key], Entry] = {}
-
-    def gateway(self, subject: str) -> Gateway:
-        gateway = self._gateways.get(subject)
-        if gateway is None:
-            gateway = self._gateways[subject] = Gateway(subject, self._reached, self._frames)
-        return gateway
-
-    def gateways(self) -> list[str]:
-        """The subjects of all gateways there is something for."""
-        return list(self._gateways)
-
-    def apply(self, entries: Sequence[Entry]) -> None:
-        """Takes changes over, and wakes the streams of the gateways concerned once.
-
-        An entry without a body removes. The version that is already there is not sent again; its
-        causes are taken over, and nodes that run it are reported as having acknowledged it.
-        Entries that belong together go into one call, whatever their order.
-        """
-        changed: dict[str, Gateway] = {}
-        for entry in entries:
-            gateway = self.gateway(entry.gateway)
-            for one in self._complete(gateway, entry):
-                if gateway.apply(one):
-                    changed[entry.gateway] = gateway
-        for gateway in changed.values():
-            gateway.wake()
-
-    def _complete(self, gateway: Gateway, entry: Entry) -> Sequence[Entry]:
-        """What can be taken over now that this entry is here.
-
-        A scope waits for the route configuration it names: with a scope whose routes nobody has, the whole
-        listener of an Envoy that starts stays warming.
-        """
-        needed = routes_of(entry)
-        if needed is not None:
-            slot = gateway.slot(needed)
-            if slot is None or slot.current is None:
-                self._waiting[entry.gateway, needed] = entry
-                return ()
-        elif entry.type == SCOPED_ROUTES:
-            self._waiting = {at: one for at, one in self._waiting.items() if one.key != entry.key}
-        scope = self._waiting.pop((entry.gateway, (entry.type, entry.name)), None) if entry.body else None
-        return (entry,) if scope is None else (entry, scope)
-
-    def waiting(self) -> list[Entry]:
-        """The scopes whose route configuration is not here."""
-        return list(self._waiting.values())
-
-    def entry(self, gateway: str, type: str, name: str) -> Entry | None:
-        """The latest version, whether or not proxies accept it."""
-        known = self._gateways.get(gateway)
-        slot = known.slot((type, name)) if known else None
-        return slot.current.entry if slot and slot.current else None
-
-    def entries(self, gateway: str) -> list[Entry]:
-        known = self._gateways.get(gateway)
-        tables = known.tables.values() if known else ()
-        return [slot.current.entry for table in tables for slot in table.slots.values() if slot.current]
-
-    def names(self, gateway: str, type: str) -> list[str]:
-        known = self._gateways.get(gateway)
-        table = known.tables.get(type) if known else None
-        return [slot.name for slot in table.slots.values() if slot.current] if table else []
-
-    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
-        """Versions that all connected proxies rejected, with the redacted reason."""
-        known = self._gateways.get(gateway)
-        return known.quarantined() if known else []

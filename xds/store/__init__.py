@@ -1,0 +1,95 @@
+"""The resources of each gateway, ready to be sent, and what changed since when.
+
+All of it belongs to one event loop. Changes of a gateway are numbered; a stream keeps the number it has
+seen and finds what changed since in time proportional to the changes.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gateways.entry import Entry
+from xds.frames import Frames
+from xds.order import SCOPED_ROUTES
+from xds.scopes import routes_of
+from xds.slot import Key
+from xds.store.gateway import Gateway
+
+
+class ResourceStore:
+    """What every gateway shall run. To be used from one event loop only.
+
+    `reached` tells of a gateway's subject up to which position events had their effect, if any.
+    """
+
+    def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
+        self._reached = reached
+        self._frames = Frames()
+        self._gateways: dict[str, Gateway] = {}
+        self._waiting: dict[tuple[str, Key], Entry] = {}
+
+    def gateway(self, subject: str) -> Gateway:
+        gateway = self._gateways.get(subject)
+        if gateway is None:
+            gateway = self._gateways[subject] = Gateway(subject, self._reached, self._frames)
+        return gateway
+
+    def gateways(self) -> list[str]:
+        """The subjects of all gateways there is something for."""
+        return list(self._gateways)
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Takes changes over, and wakes the streams of the gateways concerned once.
+
+        An entry without a body removes. The version that is already there is not sent again; its
+        causes are taken over, and nodes that run it are reported as having acknowledged it.
+        Entries that belong together go into one call, whatever their order.
+        """
+        changed: dict[str, Gateway] = {}
+        for entry in entries:
+            gateway = self.gateway(entry.gateway)
+            for one in self._complete(gateway, entry):
+                if gateway.apply(one):
+                    changed[entry.gateway] = gateway
+        for gateway in changed.values():
+            gateway.wake()
+
+    def _complete(self, gateway: Gateway, entry: Entry) -> Sequence[Entry]:
+        """What can be taken over now that this entry is here.
+
+        A scope waits for the route configuration it names: with a scope whose routes nobody has, the whole
+        listener of an Envoy that starts stays warming.
+        """
+        needed = routes_of(entry)
+        if needed is not None:
+            slot = gateway.slot(needed)
+            if slot is None or slot.current is None:
+                self._waiting[entry.gateway, needed] = entry
+                return ()
+        elif entry.type == SCOPED_ROUTES:
+            self._waiting = {at: one for at, one in self._waiting.items() if one.key != entry.key}
+        scope = self._waiting.pop((entry.gateway, (entry.type, entry.name)), None) if entry.body else None
+        return (entry,) if scope is None else (entry, scope)
+
+    def waiting(self) -> list[Entry]:
+        """The scopes whose route configuration is not here."""
+        return list(self._waiting.values())
+
+    def entry(self, gateway: str, type: str, name: str) -> Entry | None:
+        """The latest version, whether or not proxies accept it."""
+        known = self._gateways.get(gateway)
+        slot = known.slot((type, name)) if known else None
+        return slot.current.entry if slot and slot.current else None
+
+    def entries(self, gateway: str) -> list[Entry]:
+        known = self._gateways.get(gateway)
+        tables = known.tables.values() if known else ()
+        return [slot.current.entry for table in tables for slot in table.slots.values() if slot.current]
+
+    def names(self, gateway: str, type: str) -> list[str]:
+        known = self._gateways.get(gateway)
+        table = known.tables.get(type) if known else None
+        return [slot.name for slot in table.slots.values() if slot.current] if table else []
+
+    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
+        """Versions that all connected proxies rejected, with the redacted reason."""
+        known = self._gateways.get(gateway)
+        return known.quarantined() if known else []

@@ -145,6 +145,9 @@ def data_directory(directory: Path) -> Iterator[Check]:
         return
     if not findings:
         yield Check("data", "ok", f"{directory} is sound, the whole log is verified")
+        from signalbox.cli.doctor_configuration import configuration
+
+        yield from configuration(directory)
     for finding in findings:
         place = f"{finding.file} {finding.place}".strip()
         yield Check(

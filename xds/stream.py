@@ -17,7 +17,9 @@ from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, 
 from xds.redact import redacted
 from xds.slot import Key
 from xds.store.gateway import Gateway
-from xds.subscription import NOTHING, WILDCARD, Flight, Need, Subscription
+from xds.subscription import NOTHING, WILDCARD, Flight, Subscription
+from xds.subscription.acks import accept, reject
+from xds.subscription.selection import Need, choose
 from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError
 
 _FREE_REPEATS = 3
@@ -62,7 +64,7 @@ class Stream(ABC):
         subscription = self._subscriptions.get(key[0])
         if subscription is None or not subscription.covers(key[1]):
             return None
-        return version not in subscription.refused.get(key[1], {})
+        return version not in subscription.rejections.reasons.get(key[1], {})
 
     def responses(self) -> list[bytes]:
         """What is to be sent now, in this order."""
@@ -126,7 +128,7 @@ class Stream(ABC):
     def _at_rest(self) -> bool:
         """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
         return (
-            all(s.flight is None and not s.uncovered and s.backlog is None for s in self._sending)
+            all(s.flight is None and not s.uncovered and s.first_sync.backlog is None for s in self._sending)
             and bool(self._sending)
             and all(
                 type in self._subscriptions for type, table in self._gateway.tables.items() if table.carrying
@@ -160,12 +162,13 @@ class Stream(ABC):
             subscription.fresh = None
 
     def _changes(self, subscription: Subscription) -> bytes | None:
+        first_sync = subscription.first_sync
         while True:
-            chunk = subscription.next_chunk()
+            chunk = first_sync.next_chunk()
             plain = chunk is not None and subscription.is_plain(chunk, self._subscriptions)
-            if chunk and plain and subscription.chunk_next and not subscription.trials:
+            if chunk and plain and first_sync.chunk_next and not subscription.trials:
                 return self._chunk(subscription, chunk)
-            resources, absent, coming = subscription.choose(self._need)
+            resources, absent, coming = choose(subscription, self._need)
             if chunk is None or resources or absent:
                 break
             if plain:
@@ -209,7 +212,7 @@ class Stream(ABC):
             slot = subscription.slot(name)
             if slot and slot.offered is not None:
                 continue  # it came back while the types were gone through
-            if any(other.keeps((subscription.type, name)) for other in referrers):
+            if any(other.rejections.keeps((subscription.type, name), other.slot) for other in referrers):
                 continue
             if (slot.seq if slot else subscription.cursor) <= floor:
                 ready.append(name)
@@ -237,13 +240,13 @@ class Stream(ABC):
         subscription.flight = None
         if refusal is None:
             subscription.fruitless = 0
-            changed = subscription.accept(flight)
+            changed = accept(subscription, flight)
         else:
             if not flight.resources:
                 self._hold_back(subscription)
             known = [resource.entry.name for resource in flight.resources]
             reason = redacted(refusal.message, (*known, *flight.removed))
-            changed = subscription.reject(flight, _words(refusal.message), reason)
+            changed = reject(subscription, flight, _words(refusal.message), reason)
         self._look_everywhere()
         if changed:
             self._gateway.wake()
@@ -370,7 +373,7 @@ class StateStream(Stream):
         whole = subscription.wildcard or subscription.type in WHOLE_STATE
         if not (whole or resources):
             # absence cannot be said: what is not asked for any more is all the client needs to know
-            subscription.accept(Flight("", (), removed))
+            accept(subscription, Flight("", (), removed))
             return None
         content = dict(subscription.running or {}) if whole else {}
         for resource in resources:

@@ -1,0 +1,353 @@
+"""What one stream has of one resource type, and what it still lacks."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gateways.entry import Entry
+from xds.backlog import Chunk
+from xds.facts import Facts, pending
+from xds.observer import Lack
+from xds.slot import Key, Slot
+from xds.store.gateway import Gateway
+from xds.subscription.first_sync import FirstSync
+from xds.subscription.rejections import Rejections
+from xds.wire import Ready
+
+NOTHING = -1
+"""Held: the client has no version of it."""
+
+WILDCARD = "*"
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A response that has been sent and not been answered; `chunk` is what it was made of, if anything."""
+
+    nonce: str
+    resources: tuple[Ready, ...] = ()
+    removed: tuple[str, ...] = ()
+    chunk: Chunk | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One type on one stream.
+
+    The client has what the store offers as of `cursor`, except for the names in `pending`; the number
+    there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
+    answered though nothing changed. `trials` are groups of names that were refused together. `proofs`
+    are those whose acceptance here changed what the store offers: they need not be sent again.
+    `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
+    resources that carry deployments and are not subscribed to. `fruitless` counts the rejections in a row of
+    responses that brought nothing new; while `held` nothing is sent, until something changes.
+    """
+
+    gateway: Gateway
+    type: str
+    facts: Facts
+    wildcard: bool = False
+    named: bool = False
+    owed: bool = False
+    names: set[str] = field(default_factory=set[str])
+    uncovered: set[str] = field(default_factory=set[str])
+    cursor: int = 0
+    pending: dict[str, int] = field(default_factory=dict[str, int])
+    asked: set[str] = field(default_factory=set[str])
+    leaving: set[str] = field(default_factory=set[str])
+    trials: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    rejections: Rejections = field(default_factory=Rejections)
+    proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
+    fresh: list[str] | None = None
+    first_sync: FirstSync = field(default_factory=FirstSync)
+    flight: Flight | None = None
+    fruitless: int = 0
+    held: bool = False
+    last_nonce: int = 0
+    running: dict[str, Ready] | None = None
+
+    def covers(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def slot(self, name: str) -> Slot | None:
+        return self.gateway.table(self.type).slots.get(name)
+
+    # -- what the client wants
+
+    def start_wildcard(self, versions: dict[str, str]) -> None:
+        """Everything, but what the client already has according to `versions`."""
+        self.wildcard = True
+        self.uncovered.clear()
+        self.gateway.reopen(self.type, self.facts.connection)
+        table = self.gateway.table(self.type)
+        self.cursor = table.last
+        if not versions and self.running is None and not self.last_nonce:
+            offered = table.backlog()
+            if len(offered.chunks) > 1:
+                self.first_sync.backlog = offered
+                return
+        wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
+        self._start(wanted, versions)
+        self._start(
+            [name for name in versions if name not in table.slots or table.slots[name].gone], versions
+        )
+
+    def want(self, names: Iterable[str], versions: dict[str, str] | None = None) -> None:
+        """These names; each is answered unless `versions` shows that the client has it."""
+        if not self.names and not self.wildcard:
+            self.cursor = self.gateway.table(self.type).last
+            self._uncover()
+        names = list(names)
+        self.gateway.reopen(self.type, self.facts.connection, names)
+        for name in names:
+            slot = self.slot(name)
+            own = slot.name if slot else name
+            self.names.add(own)
+            self.uncovered.discard(own)
+            if versions and name in versions:
+                self._start((own,), versions)
+            else:
+                self.ask(own)
+
+    def unwant(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.names.discard(name)
+            if self.wildcard:
+                # the client dropped it, the wildcard still covers it: it has to learn what it is now
+                self.ask(name)
+            else:
+                self._forget(name)
+                self._uncover_one(name)
+
+    def end_wildcard(self) -> None:
+        self.wildcard = False
+        for name in self.names:
+            if self._pull(name):
+                self.look_at(name)
+        self.first_sync.end()
+        self._uncover()
+        for name in [name for name in self.pending if name not in self.names]:
+            self._forget(name)
+        for name in [name for name in self.running or () if name not in self.names]:
+            self._forget(name)
+
+    def _uncover(self) -> None:
+        for name in self.gateway.table(self.type).slots:
+            if name not in self.names:
+                self._uncover_one(name)
+
+    def _uncover_one(self, name: str) -> None:
+        slot = self.slot(name)
+        if slot and slot.current and slot.current.entry.causes:
+            self.uncovered.add(name)
+        else:
+            self.uncovered.discard(name)
+
+    def ask(self, name: str) -> None:
+        """Has `name` answered even if nothing changed."""
+        self._pull(name)
+        self.pending[name] = NOTHING
+        self.asked.add(name)
+        self.look_at(name)
+
+    def send_again(self, name: str) -> None:
+        """The client needs `name` once more, though it may hold it."""
+        self._pull(name)
+        self.pending.setdefault(name, self.rejections.keeping.pop(name, self.cursor))
+        self.asked.add(name)
+        self.look_at(name)
+
+    def _start(self, names: Iterable[str], versions: dict[str, str]) -> None:
+        proved: list[tuple[Ready, int]] = []
+        changed = False
+        for name in names:
+            slot, version = self.slot(name), versions.get(name)
+            current = slot.current if slot else None
+            offered = slot.offered if slot else None
+            if version is None:
+                self.pending[name] = NOTHING
+            elif slot and current and current.version == version:
+                changed |= self.prove(slot, current)
+                self.run(name, current)
+                proved.append((current, NOTHING))
+                continue
+            elif offered and offered.version == version:
+                # the last good one: nothing to send, but there is a refusal to report
+                self.run(name, offered)
+                self.pending[name] = self.cursor
+            else:
+                if slot and slot.before and slot.before.version == version:
+                    # its acknowledgement was lost with the stream
+                    changed |= self.gateway.proved(slot, slot.before)
+                self.pending[name] = 0
+            self.look_at(name)
+        if proved:
+            self.facts.acknowledged(proved, self.cursor)
+        if changed:
+            self.gateway.wake()
+
+    def run(self, name: str, accepted: Ready) -> None:
+        """Notes what the client runs, where the stream has to remember it."""
+        if self.running is not None:
+            self.running[name] = accepted
+
+    def prove(self, slot: Slot, accepted: Ready) -> bool:
+        """Notes that a client accepted a version. Whether streams have to look at the store again."""
+        changed = self.gateway.proved(slot, accepted)
+        if changed:
+            self.proofs[slot.name] = accepted
+        return changed
+
+    def _forget(self, name: str) -> None:
+        held = self.pending.pop(name, NOTHING)
+        self.rejections.keeping.pop(name, None)
+        self.asked.discard(name)
+        self.facts.forget(name)
+        if name in self.leaving:
+            self.leaving.discard(name)
+            self.facts.withdrawn([(self.slot(name), held)])
+        if self.running is not None:
+            self.running.pop(name, None)
+
+    def look_at(self, name: str) -> None:
+        """`name` may have become sendable."""
+        if self.fresh is not None:
+            self.fresh.append(name)
+
+    # -- what a client that has nothing gets in chunks
+
+    def _pull(self, name: str) -> bool:
+        """Takes a name that waits in the backlog out of it, to be treated on its own."""
+        waited = self.first_sync.take_out(name)
+        if waited:
+            self.pending[name] = NOTHING
+        return waited
+
+    def is_plain(self, chunk: Chunk, types: Iterable[str]) -> bool:
+        """Whether the chunk can be sent, or was accepted, as a whole. `types` are those of the stream."""
+        return (
+            chunk.unchanged(self.gateway.table(self.type).last)
+            and self.first_sync.separate.isdisjoint(slot.name for slot in chunk.slots)
+            and chunk.requires.isdisjoint(types)
+        )
+
+    def spread(self, chunk: Chunk) -> None:
+        """Has the names of the next chunk treated one by one."""
+        for slot in chunk.slots:
+            if self._pull(slot.name):
+                self.look_at(slot.name)
+        self.first_sync.advance(chunk)
+
+    # -- what changed in the store
+
+    def poll(self) -> None:
+        """Takes over what changed in the store since the last time."""
+        table = self.gateway.table(self.type)
+        cursor = self.cursor
+        if table.last <= cursor:
+            return
+        acknowledged: list[tuple[Ready, int]] = []
+        withdrawn: list[tuple[Slot, int]] = []
+        for slot in table.since(cursor):
+            name = slot.name
+            if not self.covers(name):
+                self._uncover_one(name)
+                withdrawn.append((slot, cursor))
+                continue
+            self.held = False
+            if not self._pull(name) and name not in self.pending:
+                offered = slot.offered
+                if offered is not None and self.proofs.get(name) is offered:
+                    self.report_quarantine(slot, cursor)
+                    continue
+                if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
+                    refusal = self.rejections.reason(offered)
+                    if refusal is not None:
+                        self.facts.refused(offered, refusal, cursor)
+                    else:
+                        acknowledged.append((offered, cursor))
+                    continue
+                self.pending[name] = (
+                    self.rejections.keeping.pop(name, cursor) if slot.born <= cursor else NOTHING
+                )
+            self.look_at(name)
+        self.cursor = table.last
+        self.proofs.clear()
+        if acknowledged:
+            self.facts.acknowledged(acknowledged, self.cursor)
+        self.facts.withdrawn(withdrawn)
+
+    # -- what has been sent
+
+    def take_off(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
+        """Notes what has been sent."""
+        self.owed = False
+        self.last_nonce = nonce
+        self.flight = Flight(str(nonce), tuple(resources), tuple(removed))
+        for resource in resources:
+            self.asked.discard(resource.entry.name)
+        if resources:
+            self.facts.observer.sent(self.facts.connection, [r.entry for r in resources])
+
+    def take_off_chunk(self, nonce: int, chunk: Chunk) -> None:
+        """Notes that a chunk has been sent."""
+        self.owed = self.first_sync.chunk_next = False
+        self.last_nonce = nonce
+        self.flight = Flight(str(nonce), chunk.resources, (), chunk)
+        self.facts.observer.sent(self.facts.connection, chunk.entries)
+
+    def settle(self, name: str) -> None:
+        """Nothing is to be sent for `name`, as things are."""
+        self.pending.pop(name, None)
+        self.asked.discard(name)
+        self.leaving.discard(name)
+
+    # -- what the client lacks
+
+    def lacks(self, name: str) -> bool:
+        """Whether the client has not got, or not answered, what is offered."""
+        return name in self.pending or self.first_sync.waits(name)
+
+    def out_of_date(self, since: int) -> bool:
+        """Whether the client may run something from before change `since` that has since been replaced."""
+        return any(0 <= held < since for held in self.pending.values())
+
+    def lacking(self) -> Iterator[Lack]:
+        """The deployments that the client has not acknowledged."""
+        for name, held in self.pending.items():
+            yield from pending(self.slot(name), held)
+        for slot in self.first_sync.waiting():
+            yield from pending(self.slot(slot.name), NOTHING)
+        for name in self.uncovered:
+            yield from pending(self.slot(name), NOTHING)
+        for name in self.facts.rejected:
+            yield from self.facts.lacking(name, self.slot(name))
+
+    # -- what it rejected
+
+    def try_again(self, name: str) -> None:
+        """Sends `name` once more, if it was rejected here."""
+        if self.rejections.forget(name):
+            self.facts.try_again(name)
+            self.held = False
+            self.send_again(name)
+
+    def refuse_for(self, entry: Entry, reason: str) -> None:
+        """Reports once that the proxy does not get this entry, because of another one."""
+        slot = self.slot(entry.name)
+        if slot and slot.reason is None and slot.offered and slot.offered.entry is entry:
+            self.facts.refused(slot.offered, reason, self.pending.get(entry.name, self.cursor))
+
+    def report_quarantine(self, slot: Slot, held: int) -> None:
+        """Reports once that the proxy does not get the latest version, if that is quarantined.
+
+        It had what was offered up to change `held`.
+        """
+        own = self.gateway.rejected_by(slot, self.facts.connection)
+        offered = slot.offered
+        good = offered if offered and self.rejections.reason(offered) is None else None
+        self.facts.quarantined(slot, held, good, own=own)
+
+    def refusal(self, key: Key) -> str | None:
+        """Why this node, and perhaps only it, does not take what is offered."""
+        slot = self.slot(key[1])
+        return self.rejections.reason(slot.offered) if slot and slot.offered else None

@@ -1,0 +1,59 @@
+"""The versions that one client rejected, and what it has instead."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from xds.slot import Key, Slot
+from xds.wire import Ready
+
+
+@dataclass(slots=True, eq=False)
+class Rejections:
+    """`reasons` has by name why the client rejected versions of it. `keeping` are names of which it has what
+    was offered up to the change given there, since it rejected what is offered now."""
+
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    keeping: dict[str, int] = field(default_factory=dict[str, int])
+
+    def reason(self, resource: Ready) -> str | None:
+        """Why the client rejected this version."""
+        return self.reasons.get(resource.entry.name, {}).get(resource.version)
+
+    def add(self, resource: Ready, slot: Slot | None, reason: str) -> None:
+        """Notes a rejection, and forgets those of versions that `slot` no longer has."""
+        name = resource.entry.name
+        offers = (slot.current, slot.good, slot.older) if slot else ()
+        versions = {offer.version for offer in offers if offer}
+        before = self.reasons.get(name, {})
+        self.reasons[name] = {v: why for v, why in before.items() if v in versions}
+        self.reasons[name][resource.version] = reason
+
+    def discard(self, resource: Ready) -> None:
+        """The client accepted this version after all."""
+        self.reasons.get(resource.entry.name, {}).pop(resource.version, None)
+
+    def forget(self, name: str) -> bool:
+        """Whether versions of `name` were rejected until now."""
+        return self.reasons.pop(name, None) is not None
+
+    def last_good(self, slot: Slot, held: int) -> Ready | None:
+        """What the client can have instead of what is offered, and has not: the last good version.
+
+        It has what was offered up to change `held`.
+        """
+        for resource in (slot.good, slot.older):
+            if resource is None or resource is slot.offered or resource.stamp <= held:
+                continue
+            if self.reason(resource) is None:
+                return resource
+        return None
+
+    def keeps(self, key: Key, slot_of: Callable[[str], Slot | None]) -> bool:
+        """Whether what the client has of the resources that it rejected needs `key`, as far as is known."""
+        for name, held in self.keeping.items():
+            slot = slot_of(name)
+            known = (slot.good, slot.older, slot.before) if slot else ()
+            had = [resource for resource in known if resource and resource.stamp <= held]
+            if not had or any(key in resource.entry.requires for resource in had):
+                return True
+        return False

@@ -1,0 +1,99 @@
+"""What can be sent next of one subscription, and what has to wait for what it requires."""
+
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+
+from gateways.entry import Entry
+from xds.subscription import NOTHING, Subscription
+from xds.wire import Ready
+
+
+class Need(Enum):
+    """Where a resource's requirements stand on a stream."""
+
+    MET = auto()
+    COMING = auto()
+    MISSING = auto()
+    REFUSED = auto()
+
+
+def choose(subscription: Subscription, need: Callable[[Entry], Need]) -> tuple[list[Ready], list[str], bool]:
+    """What can be sent, names to be answered with their absence, and whether more is coming."""
+    subscription.first_sync.chunk_next = True
+    while subscription.trials:
+        resources, absent, _ = _sift(subscription, subscription.trials.pop(), need)
+        if resources or absent:
+            return resources, absent, True
+    names = tuple(subscription.pending) if subscription.fresh is None else dict.fromkeys(subscription.fresh)
+    subscription.fresh = []
+    return _sift(subscription, names, need)
+
+
+def _sift(
+    subscription: Subscription, names: Iterable[str], need: Callable[[Entry], Need]
+) -> tuple[list[Ready], list[str], bool]:
+    resources: list[Ready] = []
+    absent: list[str] = []
+    coming = False
+    for name in names:
+        held = subscription.pending.get(name)
+        if held is None:
+            continue
+        slot = subscription.slot(name)
+        if slot:
+            subscription.report_quarantine(slot, held)
+        offered = slot.offered if slot else None
+        if offered is None or slot is None:
+            keeps = slot is not None and slot.current is not None and not slot.anew
+            _sift_absent(subscription, name, held, keeps, absent)
+            continue
+        subscription.leaving.discard(name)
+        refusal = subscription.rejections.reason(offered)
+        if refusal is not None:
+            if slot.reason is None:
+                subscription.facts.refused(offered, refusal, held)
+            if subscription.gateway.refuse(slot, offered, refusal, subscription.facts.connection):
+                # all others had rejected it, or it had been removed and has come back as it was
+                subscription.gateway.wake()
+            instead = subscription.rejections.last_good(slot, held)
+            state = need(instead.entry) if instead else Need.MISSING
+            if instead and state is Need.MET:
+                resources.append(instead)
+            elif state is Need.COMING:
+                coming = True
+            else:
+                if name in subscription.asked and held == NOTHING:
+                    absent.append(name)
+                subscription.settle(name)
+                if held != NOTHING:
+                    subscription.rejections.keeping[name] = held
+        elif offered.stamp <= held and name not in subscription.asked:
+            subscription.settle(name)
+        else:
+            state = need(offered.entry)
+            if state is Need.MET:
+                resources.append(offered)
+            elif state is Need.COMING:
+                coming = True
+            elif state is Need.REFUSED:
+                instead = subscription.rejections.last_good(slot, held)
+                if instead and need(instead.entry) is Need.MET:
+                    resources.append(instead)
+                elif name in subscription.asked and held == NOTHING:
+                    subscription.asked.discard(name)
+                    absent.append(name)
+    return resources, absent, coming
+
+
+def _sift_absent(subscription: Subscription, name: str, held: int, keeps: bool, absent: list[str]) -> None:
+    if held == NOTHING:
+        if name in subscription.asked:
+            absent.append(name)
+        subscription.settle(name)
+        if not keeps:
+            subscription.facts.withdrawn([(subscription.slot(name), held)])
+    elif keeps:
+        # quarantined, and the last good version is not known here: the client keeps what it has
+        subscription.settle(name)
+    else:
+        subscription.leaving.add(name)

@@ -51,17 +51,22 @@ async def _live(call: Call, organization: str, items: Sequence[dict[str, Any]], 
         item["live"] = shown[item["name"]]
 
 
+async def _live_of(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
+    await _live(call, organization, [shown], as_of)
+
+
 _DEFINITION = {"description": "A definition: signalbox.io/v1, a WSO2 form, or OpenAPI."}
 _JSON_TYPES = (JSON, "application/openapi+json", "application/vnd.oai.openapi+json")
 _YAML_TYPES = (*sorted(YAML), "application/openapi+yaml")
 
 PRESENTER = Presenter(
     filters=("project",),
+    one=_live_of,
     many=_live,
     additions={
         "live": {
             "type": "array",
-            "description": "In lists: which revision is live on which gateway, as at `/live`.",
+            "description": "Which revision is live on which gateway, as at `/live`.",
             "items": {key: LIVE[key] for key in ("type", "properties")},
         }
     },

@@ -79,6 +79,30 @@ async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: House
     assert [(e["gateway"], e["revision"]) for e in api["live"]] == [("local", 1)]
 
 
+async def test_one_api_says_what_is_live_as_the_list_does(signalbox: House) -> None:
+    between = await a_refused_successor(signalbox)
+
+    (listed,) = (await signalbox.client.get(f"{ORG}/apis")).json()["items"]
+    one = (await signalbox.client.get(f"{ORG}/apis/orders")).json()
+    then = (await signalbox.client.get(f"{ORG}/apis/orders", params={"as_of": between})).json()
+
+    assert [(e["gateway"], e["revision"]) for e in listed["live"]] == [("local", 1)]
+    assert one["live"] == listed["live"]
+    assert [(e["gateway"], e["revision"]) for e in then["live"]] == [("local", 1)]
+
+
+async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signalbox: House) -> None:
+    await signalbox.publish("orders")
+    position = int(await deploy(signalbox, "d1", "orders"))
+    known = (await signalbox.client.get(f"{ORG}/apis/orders")).headers["etag"]
+    await signalbox.report(connected(), said("d1", "acknowledged", "orders", 1, position))
+
+    again = await signalbox.client.get(f"{ORG}/apis/orders", headers={"If-None-Match": known})
+
+    assert again.status_code == 200
+    assert [e["revision"] for e in again.json()["live"]] == [1]
+
+
 async def test_what_was_live_then(signalbox: House) -> None:
     between = await a_refused_successor(signalbox)
     await signalbox.delete(f"{ORG}/deployments/d2", If_Match="*")

@@ -79,6 +79,12 @@ class NodeReported(Status):
     connection: str = Field(
         default="", max_length=64, description="Identifies the connection; empty from older versions."
     )
+    connections: int = Field(
+        default=1,
+        ge=0,
+        description="How many connections the xDS server has under this node's id. More than one after a "
+        "reconnect that the server has not noticed, or when two processes use one id.",
+    )
     acknowledged: int | None = Field(
         default=None,
         ge=0,

@@ -65,14 +65,13 @@ class Delivery:
         if self._hold(lambda: self.disconnected(connection)):
             return
         self.present(connection, False)
-        newest = self._is_newest(connection)
         connections = self.proxies[_node_of(connection)]
         del connections[connection]
         if not connections:
             del self.proxies[_node_of(connection)]
             latest = self._latest.pop(_node_of(connection))
             self._node(replace(connection, id=latest), None, connected=False)
-        elif newest:
+        else:
             left = next(reversed(connections))
             self._node(left, connections[left])
 
@@ -106,8 +105,9 @@ class Delivery:
         if self._hold(lambda: self.acknowledged(connection, entries, came)):
             return
         self.taken(connection, entries)
-        if came and self._is_newest(connection):
-            self._deliveries(connection, "acknowledged", came)
+        # On an older connection, too: another process may use the node's id.
+        self._deliveries(connection, "acknowledged", came)
+        if self._is_newest(connection):
             for new in came:
                 self.probe(connection.gateway, new.cause, new.position)
 
@@ -177,6 +177,7 @@ class Delivery:
                     connected=connected,
                     agent=connection.agent if connected else "",
                     connection=connection.id,
+                    connections=len(self.proxies.get(_node_of(connection), ())),
                     acknowledged=progress.acknowledged if progress else None,
                     exceptions=_exceptions(progress) if progress else (),
                     listener_refused=progress.listener_refused if progress else "",

@@ -85,7 +85,7 @@ class GatewayAnswers:
         gateway = GATEWAY.subject(report.organization, report.name)
         changes = self.sync.changes
         if report.connected:
-            changes.verdicts.connected(gateway, report.node, report.connection)
+            changes.verdicts.connected(gateway, report.node, report.connection, report.connections)
         else:
             changes.verdicts.left(gateway, report.node, report.connection)
         if report.acknowledged is not None:

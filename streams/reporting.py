@@ -32,7 +32,8 @@ class StatusReporter:
 
     def report(self, messages: Sequence[Status]) -> None:
         for message in messages:
-            key = _key(message)
+            # What two connections of one node say are different things.
+            key = (*_key(message), getattr(message, "connection", ""))
             self._waiting.pop(key, None)  # what is reported last is appended last
             self._waiting[key] = message
         self._wake.set()

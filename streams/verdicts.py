@@ -24,7 +24,7 @@ EntryKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An entry that `nodes` rejected, the first of them for `reason`, and no node is known to run.
+    """An entry that was rejected, first for `reason`, by `nodes` on all their connections, and no node runs.
 
     `deployments` are those of it that no node had acknowledged. `deadline` is on the clock of `Verdicts`;
     `at` is where the first rejection stands on the status topic, 0 when it did not come from there.
@@ -54,6 +54,8 @@ class Verdicts:
         default_factory=dict[str, dict[str, tuple[float, str]]]
     )
     """By gateway and node, when it was last heard of, and on which connection."""
+    _several: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Gateways and nodes under whose id there are several connections: one rejection is not that of all."""
     _rejections: dict[EntryKey, Rejection] = field(default_factory=dict[EntryKey, Rejection])
 
     def learn(self) -> None:
@@ -61,15 +63,23 @@ class Verdicts:
         self.heard_seconds = HEARD_SECONDS
         self.known_from = self.clock() + LEARN_SECONDS
 
-    def connected(self, gateway: str, node: str, connection: str = "") -> None:
-        """A node connected, or was heard of. Ids of connections are in order of time."""
+    def connected(self, gateway: str, node: str, connection: str = "", connections: int = 1) -> None:
+        """A node connected, or was heard of. Ids of connections are in order of time.
+
+        `connections` is how many there are under the node's id.
+        """
         self._heard.setdefault(gateway, {})[node] = (self.clock(), connection)
+        if connections > 1:
+            self._several.add((gateway, node))
+        else:
+            self._several.discard((gateway, node))
 
     def left(self, gateway: str, node: str, connection: str = "") -> None:
         """A node left, unless it has been heard of on a later connection."""
         nodes = self._heard.get(gateway, {})
         if node in nodes and (not connection or nodes[node][1] <= connection):
             del nodes[node]
+            self._several.discard((gateway, node))
             if not nodes:
                 del self._heard[gateway]
 
@@ -78,18 +88,18 @@ class Verdicts:
     ) -> None:
         """A node rejected an entry with these deployments that no node had acknowledged.
 
-        The deadline of an earlier version of the entry with one of them is kept: changes that follow each
-        other do not put it off.
+        While there are several connections under its id, this is not the answer of all of them. The deadline
+        of an earlier version of the entry with one of the deployments is kept: changes that follow each other
+        do not put it off.
         """
+        nodes = frozenset[str]() if (entry.gateway, node) in self._several else frozenset({node})
         known = self._rejections.get(entry.key)
         if known is not None and known.entry.version == entry.version:
-            self._rejections[entry.key] = replace(known, nodes=known.nodes | {node})
+            self._rejections[entry.key] = replace(known, nodes=known.nodes | nodes)
             return
         same = known is not None and not known.deployments.isdisjoint(deployments)
         deadline = known.deadline if known is not None and same else self.clock() + VERDICT_SECONDS
-        self._rejections[entry.key] = Rejection(
-            entry, frozenset(deployments), frozenset({node}), reason, deadline, at
-        )
+        self._rejections[entry.key] = Rejection(entry, frozenset(deployments), nodes, reason, deadline, at)
 
     def decided(self, rejection: Rejection) -> None:
         """The rejection needs no verdict any more."""
@@ -101,13 +111,16 @@ class Verdicts:
 
     def final(self, rejection: Rejection) -> bool:
         """Whether no connected node can still acknowledge it, or the time is over."""
-        now = self.clock()
-        return now >= rejection.deadline or (
-            now >= self.known_from and self._connected(rejection.entry.gateway, now) <= rejection.nodes
-        )
+        now, gateway = self.clock(), rejection.entry.gateway
+        if now >= rejection.deadline:
+            return True
+        nodes = self._connected(gateway, now)
+        several = any((gateway, node) in self._several for node in nodes)
+        return now >= self.known_from and nodes <= rejection.nodes and not several
 
     def _connected(self, gateway: str, now: float) -> set[str]:
         nodes = self._heard.get(gateway, {})
         for node in [node for node, (heard, _) in nodes.items() if now - heard > self.heard_seconds]:
             del nodes[node]
+            self._several.discard((gateway, node))
         return set(nodes)

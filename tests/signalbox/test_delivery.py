@@ -114,11 +114,13 @@ def test_a_node_with_two_connections_is_what_the_newest_says_and_the_other_one_w
     delivery.connected(SECOND)
     delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
     delivery.progressed(FIRST, Progress(12))
-    assert heard.facts() == []
-    assert heard.nodes()[-1].connection == "second"
+    assert heard.facts() == [("d1", "acknowledged", "first")]
+    assert heard.probed == []
+    assert (heard.nodes()[-1].connection, heard.nodes()[-1].connections) == ("second", 2)
     delivery.disconnected(SECOND)
     last = heard.nodes()[-1]
     assert (last.connected, last.connection, last.acknowledged) == (True, "first", 12)
+    assert last.connections == 1
 
 
 def test_a_heartbeat_repeats_the_progress_of_connected_nodes():

@@ -145,10 +145,16 @@ def refused(entry: Entry, deployment: str, node: str = "n") -> DeliveryReported:
     return _delivery("refused", entry, deployment, node, "no")
 
 
-def connection(node: str, *, connected: bool = True, id: str = "c") -> NodeReported:
+def connection(node: str, *, connected: bool = True, id: str = "c", connections: int = 1) -> NodeReported:
     """A node that connects, or leaves."""
     return NodeReported(
-        organization="acme", name="east", at=timestamp(), node=node, connected=connected, connection=id
+        organization="acme",
+        name="east",
+        at=timestamp(),
+        node=node,
+        connected=connected,
+        connection=id,
+        connections=connections,
     )
 
 

@@ -170,6 +170,32 @@ async def test_a_node_that_left_on_an_earlier_connection_is_waited_for(apart: Ap
     assert apart.causes("orders") == [("orders", 2)]
 
 
+async def test_two_processes_under_one_node_id_are_asked_both(apart: Apart):
+    await apart.say(connection("n"))
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    await apart.say(acknowledged(apart.routes("orders"), "d1"))
+    await apart.say(connection("n", id="d", connections=2))
+    await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
+    await apart.say(refused(apart.routes("orders"), "d2"))
+    assert apart.causes("orders") == [("orders", 2)]
+    await apart.wait(VERDICT_SECONDS)
+    assert apart.causes("orders") == [("orders", 1)]
+
+
+async def test_a_process_that_rejects_under_the_id_of_another_node_and_leaves_decides_nothing(apart: Apart):
+    await apart.say(connection("n"))
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    await apart.say(acknowledged(apart.routes("orders"), "d1"))
+    await apart.say(connection("n", id="d", connections=2))
+    await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
+    bad = apart.routes("orders")
+    await apart.say(refused(bad, "d2"))
+    await apart.say(connection("n", id="c"))
+    assert apart.causes("orders") == [("orders", 2)]
+    await apart.say(refused(bad, "d2"))
+    assert apart.causes("orders") == [("orders", 1)]
+
+
 async def test_a_node_that_does_not_answer_is_not_waited_for_long(apart: Apart):
     await deployed_twice(apart)
     await apart.say(refused(apart.routes("orders"), "d2"))

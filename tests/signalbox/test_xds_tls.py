@@ -1,8 +1,10 @@
 """xDS beyond loopback: with a certificate, or with plaintext that somebody asked for."""
 
+import asyncio
 import datetime
 import ipaddress
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc.aio
@@ -16,8 +18,8 @@ from signalbox.compose import Signalbox
 from signalbox.ports import free_port
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 from signalbox.xds_tls import identity, own_trust, trust
-from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, entry
-from tests.xds.translate.proxy import validate
+from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, Remembering, entry
+from tests.xds.translate.proxy import envoy_binary, validate
 from xds.bootstrap import Trust, bootstrap
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
@@ -112,6 +114,34 @@ def test_an_envoy_that_is_started_here_knows_the_server(files: dict[str, str]) -
     assert own_trust(from_environment(files)) == Trust(ca)
     assert own_trust(from_environment({})) is None
     assert trust(from_environment({"SIGNALBOX_XDS_CA": ca}), ["xds.test"]) == Trust(ca, ("xds.test",))
+
+
+async def test_envoy_is_served_over_tls_and_asks_for_the_servers_name(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    seen, shown = Remembering(), identity(from_environment(files))
+    server = DiscoveryServer(ResourceStore(), lambda gateway, token: True, seen)
+    port = await server.start("127.0.0.1", 0, shown)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, 0)
+        for node, name in (("stranger", "xds.test"), ("friend", "127.0.0.1")):
+            made = bootstrap(
+                node_id=node,
+                gateway=GATEWAY,
+                token=TOKEN,
+                xds_host="127.0.0.1",
+                xds_port=port,
+                trust=Trust(files["SIGNALBOX_XDS_CERTIFICATE"], (name,)),
+                admin_socket=str(tmp_path / node),
+            )
+            file = tmp_path / f"{node}.json"
+            file.write_text(json.dumps(made), encoding="utf-8")
+            options = ("--use-dynamic-base-id", "--concurrency", "1", "-l", "off")
+            envoy = await asyncio.create_subprocess_exec(envoy_binary(), "-c", str(file), *options)
+            stack.push_async_callback(envoy.wait)
+            stack.callback(envoy.kill)
+        await seen.until(lambda: bool(seen.names("connected", "friend")))
+        assert not seen.names("connected", "stranger")
 
 
 @pytest.mark.parametrize("names", [(), ("xds.test", "10.0.0.1"), ("10.0.0.1",)])

@@ -12,10 +12,8 @@ from projections.asking import AsOf
 from projections.gateway_facts import MOST_REFUSALS
 from projections.statistics import liveness_in
 from schemas.canonical import sha256_hex
-from schemas.gateway import RegisterGateway
+from schemas.gateway import TOKEN_PREFIX, RegisterGateway
 from schemas.message import Command
-
-TOKEN_PREFIX = "sbg_"
 
 
 async def _register(call: Call, model: type[Command], name: str | None) -> Draft:

@@ -9,6 +9,9 @@ from schemas.aggregate import Aggregate, Route
 from schemas.limits import LONGEST_NETWORK, MOST_NETWORKS, AtMost
 from schemas.message import Command, Event, Name, Value
 
+TOKEN_PREFIX = "sbg_"
+"""What the token of every gateway begins with."""
+
 Digest = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="SHA-256, hexadecimal.")
 ]

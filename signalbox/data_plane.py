@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.entry import Cause, Entry
 from schemas.canonical import sha256_hex
+from schemas.gateway import TOKEN_PREFIX
 from schemas.status import Status
 from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
@@ -51,7 +52,7 @@ class DataPlane:
         self._log = log
         self._begins_empty = False
         self._warming = 0
-        self.token = kept_secret(settings.gateway_token, "sbg_")
+        self.token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.reported: Callable[[], Awaitable[None]] = _never

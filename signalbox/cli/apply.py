@@ -22,6 +22,7 @@ from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
 from signalbox.cli.progress import Progress
 from signalbox.cli.sources import Source, Unreadable, batches, invalid, sources
+from signalbox.cli.token_file import TokenFile, token_line
 
 IN_FLIGHT = 2
 SECONDS = 300.0
@@ -34,16 +35,28 @@ SECONDS = 300.0
 @click.option("--deploy", is_flag=True, help="Deploy the APIs too, and wait until they are acknowledged.")
 @click.option("--to", metavar="GATEWAY|ENVIRONMENT", help="Where to deploy. [default: local]")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds without news to wait.")
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    help="Write the token of the gateway that is registered there, readable for the owner only, instead of "
+    "printing it. A file that exists is never written to.",
+)
 @formed
 @connected
 def apply(
-    where: Connection, files: tuple[str, ...], deploy: bool, to: str | None, timeout: float, form: Form
+    where: Connection,
+    files: tuple[str, ...],
+    deploy: bool,
+    to: str | None,
+    timeout: float,
+    token_file: str | None,
+    form: Form,
 ) -> int:
     """Create or change what files say. Nothing is ever deleted.
 
     A folder is read with all that is below it (*.yaml, *.yml, *.json); `-` is standard input. Files that
     are wrong are listed with every finding, and the others are applied. The token of a new gateway is printed
-    once, with -o json as `token` of its item; it is kept nowhere.
+    once, with -o json as `token` of its item, or written to --token-file; the server does not keep it.
     """
     if to is not None and not deploy:
         raise click.UsageError("--to says where to deploy: give --deploy too")
@@ -53,10 +66,13 @@ def apply(
     target = _target(client, to or "local") if deploy else None
     tally = Tally()
     items: list[Document] = []
+    kept = TokenFile(token_file) if token_file is not None else None
     try:
         with Progress("applying", len(found)) as progress:
             for read, answered in _sent(client, found, target):
-                for item in answered:
+                for item in map(dict, answered):
+                    if kept is not None:
+                        kept.take(item)
                     items.append(item)
                     tally.count(item)
                     if warning := tally.twice(item):
@@ -68,6 +84,9 @@ def apply(
         note(f"{tally.sentence(time.monotonic() - began)} before it went wrong; apply again then")
         _emit(items, form)  # tokens in it are never told again
         raise
+    finally:
+        if kept is not None and (remark := kept.close()):
+            note(remark)
     try:
         if target is not None:
             _await(client, items, tally, timeout, form)
@@ -156,10 +175,8 @@ def _tell(item: Document, progress: Progress) -> None:
     if (problem := item.get("problem")) and not findings:
         progress.echo(problem_text(item, problem), err=True)
     progress.echo(outcome(item))
-    if token := item.get("token"):
-        progress.echo(
-            f"token      {item['name']}: {token} (its nodes connect with it; it is not shown again)"
-        )
+    if line := token_line(item):
+        progress.echo(line)
 
 
 def _await(client: Client, items: Sequence[Document], tally: Tally, patience: float, form: Form) -> None:

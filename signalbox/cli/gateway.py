@@ -1,6 +1,7 @@
 """`signalbox gateway`: what nodes of a gateway need."""
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -9,17 +10,21 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from schemas.gateway import GATEWAY
+from schemas.canonical import sha256_hex
+from schemas.gateway import GATEWAY, TOKEN_PREFIX
 from signalbox.cli.client import Client
 from signalbox.cli.connection import Connection, connected
-from signalbox.cli.failure import DONE, Failure
+from signalbox.cli.failure import DONE, USAGE, Failure
 from signalbox.cli.output import note
 from signalbox.cli.reading import one
-from signalbox.settings import Settings, SettingsError, address
+from signalbox.listening import listening
+from signalbox.settings import Address, Settings, SettingsError, address
 
 MEGABYTE = 1024**2
 STANDARD_INPUT = "-"
 LONGEST_TOKEN = 4_096
+LONGEST_PLAIN = 60
+"""Characters of a socket's name that are taken from the names of its gateway and node."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +41,10 @@ def gateway() -> None:
     help="Holds the gateway's token, as `apply` printed it; - for standard input.",
 )
 @click.option(
-    "--node", metavar="NODE", help="A name that no other node of the gateway has. [default: the host's]"
+    "--node",
+    metavar="NODE",
+    help="A name that no other node of the gateway has: 1 to 253 visible ASCII characters without *. "
+    "[default: the host's]",
 )
 @click.option(
     "--xds",
@@ -44,14 +52,14 @@ def gateway() -> None:
     metavar="HOST:PORT",
     multiple=True,
     help="Where the nodes fetch their configuration; given several times, from the first that answers. "
-    "[SIGNALBOX_XDS; default: the server's host, port 18000]",
+    "[SIGNALBOX_XDS; default: where the server of the data directory (SIGNALBOX_DATA) listens, else the "
+    "server's host, port 18000]",
 )
 @click.option(
     "--admin",
     metavar="PATH",
-    default="/tmp/signalbox-envoy-admin.sock",
-    show_default=True,
-    help="Envoy's admin interface, a Unix socket for its owner only.",
+    help="Envoy's admin interface, a Unix socket for its owner only. "
+    "[default: /tmp/signalbox-envoy.ORG.GATEWAY.NODE.sock]",
 )
 @click.option(
     "--memory",
@@ -69,7 +77,7 @@ def bootstrap(
     token_file: str,
     node: str | None,
     servers: tuple[str, ...],
-    admin: str,
+    admin: str | None,
     memory: int,
     out: str | None,
 ) -> int:
@@ -78,23 +86,26 @@ def bootstrap(
     It holds the token of the gateway: keep it secret.
 
     \b
-    signalbox apply -f edge.yaml -o json | jq -r '.items[0].token' > edge.token
+    signalbox apply -f edge.yaml --token-file edge.token
     signalbox gateway bootstrap edge --token-file edge.token --out envoy.yaml
     envoy -c envoy.yaml
+
+    Several Envoys on one machine need a --base-id each: `envoy -c other.yaml --base-id 1`.
     """
     from xds.bootstrap import bootstrap as document
 
     token = _token(token_file)
+    node = _node(node)
     first, *others = _servers(where, servers)
     one(Client(where), GATEWAY, name)
     made = document(
-        node_id=node or socket.gethostname(),
+        node_id=node,
         gateway=GATEWAY.subject(where.organization, name),
         token=token,
         xds_host=first[0],
         xds_port=first[1],
         other_servers=others,
-        admin_socket=admin,
+        admin_socket=admin if admin is not None else _admin(where.organization, name, node),
         max_heap=memory * MEGABYTE,
     )
     text = yaml.safe_dump(made, sort_keys=False)
@@ -102,7 +113,10 @@ def bootstrap(
         click.echo(text, nl=False)
         return DONE
     _write(Path(out), text)
-    note(f"{out}: start a node with `envoy -c {out}`")
+    note(
+        f"{out}: start a node with `envoy -c {out}`; beside another Envoy on the machine add `--base-id N`, "
+        "a number that no other one has"
+    )
     return DONE
 
 
@@ -112,23 +126,74 @@ def _token(file: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"cannot read {file}: {error}") from error
     token = text.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if (
+        not token.startswith(TOKEN_PREFIX)
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+        or token == TOKEN_PREFIX
+    ):
         raise Failure(
-            f"{'standard input' if file == STANDARD_INPUT else file} does not hold a token alone",
-            "`signalbox apply` prints it when it registers the gateway",
+            f"{'standard input' if file == STANDARD_INPUT else file} does not hold a gateway's token alone, "
+            f"which begins with {TOKEN_PREFIX}",
+            "`signalbox apply --token-file FILE` writes it when it registers the gateway",
         )
     return token
+
+
+def _node(given: str | None) -> str:
+    """The node's name. Raises Failure when the xDS server would refuse it."""
+    from xds.node import require_valid
+    from xds.wire import Node, WireError
+
+    node = given if given is not None else socket.gethostname()
+    try:
+        require_valid(Node(id=node))
+    except WireError as error:
+        raise Failure(
+            f"{node[:100]!r} cannot name a node: {error}", "give another name with --node", USAGE
+        ) from error
+    return node
+
+
+def _admin(organization: str, gateway: str, node: str) -> str:
+    """A socket that no other node on the machine has; the path of a Unix socket has at most 107 bytes."""
+    name = f"{organization}.{gateway}.{node}"
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+    if plain != name or len(plain) > LONGEST_PLAIN:
+        plain = f"{plain[:LONGEST_PLAIN]}.{sha256_hex(name.encode())[:12]}"
+    return f"/tmp/signalbox-envoy.{plain}.sock"
 
 
 def _servers(where: Connection, given: tuple[str, ...]) -> list[tuple[str, int]]:
     named = given or tuple(filter(None, [os.environ.get("SIGNALBOX_XDS")]))
     if not named:
-        return [(urlsplit(where.url).hostname or "127.0.0.1", Settings().xds.port)]
+        return [_found(where)]
     try:
         found = [address(each, "--xds") for each in named]
     except SettingsError as error:
         raise Failure(str(error)) from error
     return [(each.host, each.port) for each in found]
+
+
+def _found(where: Connection) -> tuple[str, int]:
+    """Where the xDS of the server we talk to listens: as noted in the data directory, else the default."""
+    noted = listening(Path(os.environ.get("SIGNALBOX_DATA") or Settings().data))
+    try:
+        if "xds" in noted and "http" in noted and _same(where.url, address(noted["http"], "--http").reached):
+            here = address(noted["xds"], "--xds").reached
+            return here.host, here.port
+    except SettingsError:
+        pass  # whoever wrote the file, it names no address
+    host, port = urlsplit(where.url).hostname or "127.0.0.1", Settings().xds.port
+    note(f"the node fetches its configuration from {host}:{port}; if xDS listens elsewhere, give --xds")
+    return host, port
+
+
+def _same(url: str, http: Address) -> bool:
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return (host, parts.port or {"http": 80, "https": 443}[parts.scheme]) == (http.host, http.port)
 
 
 def _write(file: Path, text: str) -> None:

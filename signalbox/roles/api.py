@@ -13,6 +13,7 @@ from projections.catalogue import DERIVED, READ_MODELS
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi
+from schemas.gateway import TOKEN_PREFIX
 from signalbox.demo import Demo
 from signalbox.first_start import ORGANIZATION, FirstStartFailed, deploy_sample, make_house, move_gateway
 from signalbox.gauges import ReadModelGauges
@@ -94,7 +95,7 @@ async def _first_start(
 ) -> None:
     """Of several that do this at once each asks for the same, under the same ids: it is done once."""
     settings = runtime.settings
-    token = kept_secret(settings.gateway_token, "sbg_")
+    token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
 
     async def house() -> None:
         await make_house(commanding, settings, token)

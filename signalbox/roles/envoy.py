@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
+from schemas.gateway import TOKEN_PREFIX
 from signalbox.delivery import serving
 from signalbox.envoy import EnvoyStatus, EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
@@ -64,7 +65,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     """
     settings = runtime.settings
     node = node_from(os.environ, settings)
-    token = kept_secret(settings.gateway_token, "sbg_")
+    token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
     first, *others = node.servers
     envoy = EnvoySupervisor(
         directory=settings.data / "envoy",

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from signalbox.listening import note_listening
+from signalbox.settings import address
+from tests.signalbox.answers import ORG
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn
 from tests.xds.translate.proxy import validate
@@ -75,11 +78,113 @@ def test_a_gateway_that_does_not_exist_has_none(run: Run, outside: Path, token_f
     assert not (outside / "envoy.yaml").exists()
 
 
-@pytest.mark.parametrize("content", ["", "two words", "{}\n{}"])
+@pytest.mark.parametrize("content", ["", "two words", "{}\n{}", "null", "sbg_", "sbg_two words"])
 def test_a_file_that_holds_no_token_is_said(run: Run, token_file: str, outside: Path, content: str) -> None:
     (outside / token_file).write_text(content)
 
     ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
 
     assert (ran.code, ran.out) == (1, "")
-    assert "does not hold a token alone" in ran.err
+    assert "edge.token does not hold a gateway's token alone, which begins with sbg_" in ran.err
+
+
+@pytest.mark.parametrize("node", ["", "edge 1", "*", "é", "n" * 254])
+def test_a_node_that_the_xds_server_would_refuse_is_refused(run: Run, token_file: str, node: str) -> None:
+    ran = run("gateway", "bootstrap", "edge", "--token-file", token_file, "--node", node)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "cannot name a node: node.id" in ran.err
+    assert "give another name with --node" in ran.err
+
+
+def _admin(run: Run, token_file: str, node: str) -> str:
+    ran = run("gateway", "bootstrap", "edge", "--token-file", token_file, "--node", node, "--xds", "x.test:1")
+    return yaml.safe_load(ran.out)["admin"]["address"]["pipe"]["path"]
+
+
+def test_each_node_of_a_machine_has_an_admin_interface_of_its_own(run: Run, token_file: str) -> None:
+    long = "n" * 252
+    paths = [
+        _admin(run, token_file, node) for node in ("edge-1", "edge-2", "a/b", "a-b", long + "1", long + "2")
+    ]
+
+    assert paths[0] == "/tmp/signalbox-envoy.default.edge.edge-1.sock"
+    assert len(set(paths)) == len(paths)
+    assert all(len(path) <= 107 and path.count("/") == 2 for path in paths)
+
+
+def _xds(document: dict[str, Any]) -> str:
+    (servers,) = document["static_resources"]["clusters"][0]["load_assignment"]["endpoints"]
+    (server,) = servers["lb_endpoints"]
+    found = server["endpoint"]["address"]["socket_address"]
+    return f"{found['address']}:{found['port_value']}"
+
+
+def test_without_an_address_it_is_where_the_xds_of_the_server_listens(
+    run: Run, token_file: str, outside: Path, stand_in: StandIn
+) -> None:
+    (outside / ".signalbox").mkdir()
+    http = address(stand_in.url.removeprefix("http://"), "--http")
+    note_listening(outside / ".signalbox", {"http": http, "xds": address("0.0.0.0:18123", "--xds")})
+
+    ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert _xds(yaml.safe_load(ran.out)) == "127.0.0.1:18123"
+
+
+def test_the_directory_of_another_server_says_nothing_and_the_default_is_named(
+    run: Run, token_file: str, outside: Path
+) -> None:
+    (outside / ".signalbox").mkdir()
+    places = {"http": address("127.0.0.1:1", "--http"), "xds": address("127.0.0.1:18123", "--xds")}
+    note_listening(outside / ".signalbox", places)
+
+    ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
+
+    assert _xds(yaml.safe_load(ran.out)) == "127.0.0.1:18000"
+    assert "fetches its configuration from 127.0.0.1:18000; if xDS listens elsewhere, give --xds" in ran.err
+
+
+def _registered(stand_in: StandIn, *gateways: dict[str, Any]) -> None:
+    made = {"source": "edge.yaml", "kind": "Gateway", "result": "created", "findings": []}
+    stand_in.answers[f"POST {ORG}/apply"] = Said({"items": [{**made, **each} for each in gateways]})
+
+
+def test_apply_writes_the_token_to_a_new_file_for_its_owner(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    (outside / "edge.yaml").write_text("kind: Gateway")
+    _registered(stand_in, {"name": "edge", "token": "sbg_hush"}, {"name": "other", "token": "sbg_second"})
+
+    ran = run("apply", "-f", "edge.yaml", "--token-file", "edge.token")
+
+    assert ran.code == 0
+    assert (outside / "edge.token").read_text() == "sbg_hush\n"
+    assert (outside / "edge.token").stat().st_mode & 0o777 == 0o600
+    assert "token      edge: in edge.token" in ran.out
+    assert "sbg_hush" not in ran.out + ran.err
+    assert "token      other: sbg_second" in ran.out
+
+
+def test_apply_never_overwrites_a_token(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "edge.yaml").write_text("kind: Gateway")
+    (outside / "edge.token").write_text("sbg_before\n")
+    _registered(stand_in, {"name": "edge", "token": "sbg_hush"})
+
+    ran = run("apply", "-f", "edge.yaml", "--token-file", "edge.token")
+
+    assert (ran.code, stand_in.asked) == (3, [])
+    assert "edge.token exists, and may hold a token; nothing was applied" in ran.err
+    assert (outside / "edge.token").read_text() == "sbg_before\n"
+
+
+def test_a_gateway_that_exists_leaves_no_file(run: Run, stand_in: StandIn, outside: Path) -> None:
+    (outside / "edge.yaml").write_text("kind: Gateway")
+    _registered(stand_in, {"name": "edge", "result": "unchanged"})
+
+    ran = run("apply", "-f", "edge.yaml", "--token-file", "edge.token", "-o", "json")
+
+    assert ran.code == 0
+    assert "no token was written to edge.token: a gateway's is told only when it is registered" in ran.err
+    assert not (outside / "edge.token").exists()

@@ -28,6 +28,7 @@ DENIED = (
     "255.255.255.255/32",
     "ff00::/8",
     "::ffff:0:0/96",  # IPv4 written as IPv6 would get around the networks above
+    "64:ff9b::/96",  # and so would IPv4 behind a NAT64 gateway
 )
 
 

@@ -12,17 +12,12 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 
 from xds.encoding import Encoded, build, encode
-from xds.translate.names import (
-    DEPLOYMENT_HEADER,
-    GATEWAY_PREFIX,
-    PROBE_HEADER,
-    REVISION_HEADER,
-    SCOPE_HEADER,
-)
+from xds.translate.names import GATEWAY_PREFIX, PROBE_HEADER
 from xds.translate.policy import is_list, is_mapping, unknown_keys
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-_RESERVED = {"host", SCOPE_HEADER, PROBE_HEADER, REVISION_HEADER, DEPLOYMENT_HEADER}
+_STEERING = "x-envoy-"
+"""Envoy obeys request headers with this prefix: their retries and timeouts know none of our limits."""
 # Envoy frames messages itself; changing these corrupts them.
 _FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
 
@@ -76,8 +71,10 @@ def change_problem(name: object) -> str | None:
     if problem := name_problem(name):
         return problem
     lower = str(name).lower()
-    if lower in _RESERVED:
+    if lower == "host" or lower.startswith(GATEWAY_PREFIX):
         return f"the header {name} belongs to the gateway"
+    if lower.startswith(_STEERING):
+        return f"the header {name} steers Envoy (retries, timeouts, routing) and cannot be changed"
     if lower in _FRAMING:
         return f"the header {name} frames the message and cannot be changed"
     return None

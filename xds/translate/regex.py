@@ -11,6 +11,7 @@ _GROUP = re.compile(r"\(\?(?!:|i\)|P<[A-Za-z_][A-Za-z0-9_]*>)")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KNOWN_ESCAPE = re.compile(r"[dDwWsSbBAntrfv]|[^A-Za-z0-9]")
 _REPEAT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_NO_LEAST = re.compile(r"\{,(\d*)\}")
 _POSSESSIVE = re.compile(r"[*+?}]\+")
 _LONGEST = 500
 _LARGEST = 2000
@@ -29,6 +30,11 @@ def regex_problem(pattern: str) -> str | None:
     plain = _ESCAPE.sub("x", pattern)
     if found := _GROUP.search(plain):
         return f"the group at {plain[found.start() : found.start() + 4]!r}: no look-around and the like"
+    if found := _NO_LEAST.search(plain):
+        return (
+            f"{found[0]} is literal text to RE2, not a repeat: write {{0,{found[1]}}} for the repeat, or "
+            "\\{ for the brace"
+        )
     if _POSSESSIVE.search(plain):
         return "a repeat of a repeat"
     size = 1

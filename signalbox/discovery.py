@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gateways.entry import Entry, content_version
 from schemas.canonical import sha256_hex
+from signalbox.denials import Denials
 from streams.config_changes import POSITION
 from streams.gateway_sync import CREDENTIALS
 from xds.observer import Observer
@@ -31,7 +32,9 @@ class Discovery:
         self.store = ResourceStore(self._position)
         self._credentials: dict[str, bytes] = {}
         self._digests: Counter[bytes] = Counter()
-        self.server = DiscoveryServer(self.store, self._authenticate, observer, is_known=self._is_known)
+        self.server = DiscoveryServer(
+            self.store, self._authenticate, observer, is_known=self._is_known, denied=Denials()
+        )
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:

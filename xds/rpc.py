@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -116,6 +117,12 @@ async def read(context: Context) -> bytes | None:
     """The next request, None when the client sends no more."""
     data: object = await context.read()
     return data if isinstance(data, bytes) else None
+
+
+def peer(context: Context) -> str:
+    """The address of the caller, without its port."""
+    scheme, _, place = unquote(context.peer()).partition(":")
+    return place.rpartition(":")[0].strip("[]") if scheme in ("ipv4", "ipv6") else context.peer()
 
 
 def bearer_token(context: Context) -> str | None:

@@ -33,9 +33,18 @@ from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, 
 SERVICE = AGGREGATED.name
 
 _UNAUTHENTICATED = "unknown gateway or wrong token"
+_SHOWN = 200
+"""Characters of a gateway that a caller names."""
 
 Authenticate = Callable[[str, str], bool]
 """Whether a token (second) belongs to a gateway's subject (first)."""
+
+Denied = Callable[[str], None]
+"""Is told who was refused a stream and why, without the token."""
+
+
+def _nothing(why: str) -> None:
+    """Nobody wants to know."""
 
 
 R = TypeVar("R", DeltaRequest, StateRequest)
@@ -84,7 +93,9 @@ class DiscoveryServer:
         *,
         is_known: Callable[[str], bool] = bool,
         limits: Limits = LIMITS,
+        denied: Denied = _nothing,
     ) -> None:
+        self._denied = denied
         self._keepalive = keepalive
         self._limits = limits
         self._is_known = is_known
@@ -199,6 +210,10 @@ class DiscoveryServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         node = first.node or Node()
         if not self._allowed(node, context):
+            self._denied(
+                f"xDS: a node at {rpc.peer(context)} is refused: its token is not that of the gateway "
+                f"{node.cluster[:_SHOWN]!r}, or there is no such gateway (node.cluster)"
+            )
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
         try:
             require_valid(node)
@@ -229,6 +244,8 @@ class DiscoveryServer:
         """Read once the token is known; None when there is none."""
         token = rpc.bearer_token(context)
         if token is None or not self._is_known(token):
+            what = "it sends no token" if token is None else "its token is that of no gateway"
+            self._denied(f"xDS: a node at {rpc.peer(context)} is refused: {what}")
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
         turn = self._first_requests.get(token) or asyncio.Semaphore(self._limits.awaited)
         self._first_requests[token] = turn

@@ -29,7 +29,13 @@ def limits() -> Limits:
 
 
 @pytest.fixture
-async def server(seen: Remembering, limits: Limits) -> AsyncIterator[DiscoveryServer]:
+def denied() -> list[str]:
+    """Why streams were refused."""
+    return []
+
+
+@pytest.fixture
+async def server(seen: Remembering, limits: Limits, denied: list[str]) -> AsyncIterator[DiscoveryServer]:
     store = ResourceStore()
     store.apply([entry("CDS", "a", "1"), entry(f"{PRIVATE}credentials", "token", "digest")])
     server = DiscoveryServer(
@@ -38,6 +44,7 @@ async def server(seen: Remembering, limits: Limits) -> AsyncIterator[DiscoverySe
         seen,
         is_known=lambda token: token == TOKEN,
         limits=limits,
+        denied=denied.append,
     )
     yield server
     await server.stop(0)
@@ -65,18 +72,38 @@ async def ended(proxy: DeltaProxy | StateProxy) -> tuple[grpc.StatusCode, str]:
 
 @pytest.mark.parametrize("proxy", [DeltaProxy, StateProxy])
 async def test_a_stream_with_a_token_of_no_gateway_ends_before_its_first_request(
-    proxy: type[DeltaProxy | StateProxy], channel: grpc.aio.Channel
+    proxy: type[DeltaProxy | StateProxy], channel: grpc.aio.Channel, denied: list[str]
 ) -> None:
     code, _ = await ended(proxy(channel, "node-1", token="guessed"))
     assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert denied == ["xDS: a node at 127.0.0.1 is refused: its token is that of no gateway"]
 
 
-async def test_a_stream_without_a_token_ends_before_its_first_request(channel: grpc.aio.Channel) -> None:
+async def test_a_stream_for_a_gateway_that_does_not_exist_is_told(
+    channel: grpc.aio.Channel, denied: list[str]
+) -> None:
+    proxy = DeltaProxy(channel, "node-1", "organizations/default/gateways/nowhere\n")
+    await proxy.ask("CDS", [])
+
+    code, _ = await ended(proxy)
+
+    assert code is grpc.StatusCode.UNAUTHENTICATED
+    (told,) = denied
+    assert "127.0.0.1" in told
+    assert "organizations/default/gateways/nowhere" in told
+    assert TOKEN not in told
+    assert told.isprintable()
+
+
+async def test_a_stream_without_a_token_ends_before_its_first_request(
+    channel: grpc.aio.Channel, denied: list[str]
+) -> None:
     proxy = DeltaProxy(channel, "node-1")
     proxy.call.cancel()
     proxy.call = channel.stream_stream(f"/{SERVICE}/{DeltaProxy.method}", None, None)(None)
     code, _ = await ended(proxy)
     assert code is grpc.StatusCode.UNAUTHENTICATED
+    assert denied == ["xDS: a node at 127.0.0.1 is refused: it sends no token"]
 
 
 async def test_the_first_request_of_a_stream_is_bounded(channel: grpc.aio.Channel, seen: Remembering) -> None:

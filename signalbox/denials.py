@@ -1,0 +1,38 @@
+"""Streams that the xDS server did not take, as warnings in the log: a few of them, however many there are."""
+
+import logging
+import time
+from collections.abc import Callable
+
+SECONDS = 60.0
+"""How long the same warning is not repeated."""
+MOST = 100
+"""Warnings of different words within that time."""
+
+logger = logging.getLogger("signalbox.gateways")
+
+
+class Denials:
+    """Logs why a stream was refused: the same once in SECONDS, with how often it was meanwhile."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+        self._repeated: dict[str, int] = {}
+
+    def __call__(self, why: str) -> None:
+        now = self._clock()
+        if self._until.get(why, now) > now:
+            self._repeated[why] = self._repeated.get(why, 0) + 1
+            return
+        if why not in self._until and len(self._until) >= MOST:
+            self._forget(now)
+            if len(self._until) >= MOST:
+                return
+        self._until[why] = now + SECONDS
+        times = self._repeated.pop(why, 0)
+        logger.warning("%s%s", why, f" ({times:,} more times since it was said last)" if times else "")
+
+    def _forget(self, now: float) -> None:
+        self._until = {why: until for why, until in self._until.items() if until > now}
+        self._repeated = {why: times for why, times in self._repeated.items() if why in self._until}

@@ -84,8 +84,10 @@ class LivenessTelling:
     async def _look(self) -> None:
         now = self._clock()
         as_of = now
-        for partition, at in list(self._durable.items()):
-            if at < await self._log.end("status", partition):
+        for partition in list(self._durable):
+            end = await self._log.end("status", partition)
+            # More may have been taken in meanwhile, or the partition taken away.
+            if self._durable.get(partition, end) < end:
                 as_of = min(as_of, self._latest.get(partition, 0.0))
         if self._listening is None:
             self._listening = now

@@ -14,9 +14,9 @@ import click
 from signalbox.cli.applied import Tally, finding, outcome, problem_text
 from signalbox.cli.client import Client, Refused, path
 from signalbox.cli.connection import Connection, connected
-from signalbox.cli.deploy import CONNECT, Waiting, refusers
+from signalbox.cli.deploy import CONNECT, Waiting, again_text, refusers
 from signalbox.cli.documents import Document
-from signalbox.cli.facts import no_node, reason, refusal, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, refusal, timeline, unchanged, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
@@ -189,13 +189,16 @@ def _await(client: Client, items: Sequence[Document], tally: Tally, patience: fl
             item["status"] = known
             label = _label(item)
             tally.settled(known["state"])
+            again = again_text(name) if item.get("deployment_result") == "unchanged" else ""
             if known["state"] == "refused":
                 kept = "".join(f"; {what}" for what in keeps_serving({**item, "api": item["name"]}, known))
-                progress.echo(f"refused    {label}: by {refusers(known)}: {reason(known)}{kept}", err=True)
+                progress.echo(
+                    f"refused    {label}: by {refusers(known)}: {reason(known)}{kept}{again}", err=True
+                )
             elif known["state"] == "partly-refused":
-                progress.echo(f"refused    {label}: by some nodes: {refusal(known)}", err=True)
+                progress.echo(f"refused    {label}: by some nodes: {refusal(known)}{again}", err=True)
             elif form == "table" and item.get("deployment_result") == "unchanged":
-                progress.echo(f"{known['state']:<10} {label}: unchanged, deployed since {since(known)}")
+                progress.echo(f"{known['state']:<10} {label}: {unchanged(known)}")
             elif form == "table":
                 progress.echo(f"{known['state']:<10} {label}: {timeline(known)}")
             progress.advance(1)

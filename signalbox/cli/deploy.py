@@ -8,7 +8,7 @@ import click
 from signalbox.cli.client import Answer, Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents
-from signalbox.cli.facts import no_node, reason, refusal, since, timeline, wait_for
+from signalbox.cli.facts import no_node, reason, refusal, timeline, unchanged, wait_for, way_out
 from signalbox.cli.failure import DONE, FAILED, Failure
 from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
@@ -30,7 +30,8 @@ CONNECT = (
 def deploy(where: Connection, api: str, target: str, timeout: float, form: Form) -> int:
     """Put API on a gateway, or on all gateways of an environment, and wait until they have taken it.
 
-    The newest revision, unless one is given: `orders@3`. Redeploying what runs changes nothing.
+    The newest revision, unless one is given: `orders@3`. Redeploying what runs changes nothing, nor
+    does redeploying what gateways refused: `signalbox undeploy` the deployment first to have it tried again.
     """
     name, at, revision = api.partition("@")
     if at and not revision.isdigit():
@@ -53,9 +54,8 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
             f"deployment {deployment['name']}: {name} revision {deployment['revision']} "
             f"on {cell(deployment['gateways'])}"
         )
-        unchanged = answer.status == 200
         if facts:
-            told = f"unchanged, deployed since {since(facts)}" if unchanged else timeline(facts)
+            told = unchanged(facts) if answer.status == 200 else timeline(facts)
             click.echo(f"{facts['state']}: {told}")
     else:
         emit({**deployment, "status": facts or deployment.get("status")}, form)
@@ -67,12 +67,13 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
             if offline
             else f"`signalbox describe deployment {deployment['name']}` tells how far it is",
         )
+    again = again_text(deployment["name"]) if answer.status == 200 else ""
     if facts and facts["state"] == "refused":
         kept = "".join(f"; {what}" for what in keeps_serving(deployment, facts))
-        click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}{kept}", err=True)
+        click.echo(f"error: refused by {refusers(facts)}: {reason(facts)}{kept}{again}", err=True)
         return FAILED
     if facts and facts["state"] == "partly-refused":
-        click.echo(f"error: refused on {refusers(facts)} by some nodes: {refusal(facts)}", err=True)
+        click.echo(f"error: refused on {refusers(facts)} by some nodes: {refusal(facts)}{again}", err=True)
         return FAILED
     return DONE
 
@@ -92,6 +93,11 @@ class Waiting:
             if sentence not in self._said:
                 self._said.add(sentence)
                 self._say(f"{sentence}; waiting for one.")
+
+
+def again_text(deployment: str) -> str:
+    """What an error says further of a deployment that was refused before this command asked for it again."""
+    return f"; unchanged since: {way_out(deployment, 'this command')}"
 
 
 def refusers(known: Document) -> str:

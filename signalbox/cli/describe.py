@@ -10,7 +10,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
-from signalbox.cli.facts import FACTS, no_node
+from signalbox.cli.facts import FACTS, REFUSED, no_node, way_out
 from signalbox.cli.live import keeps_serving, listing, live
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
@@ -128,6 +128,8 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
         for r in documents(known.get("refusals"))
     ]
     if refusals:
+        if known.get("state") in REFUSED:
+            refusals.append(_again(document))
         some = known.get("state") == "partly-refused"
         sections.append(("Refused by some nodes" if some else "Refused", "\n".join(refusals)))
     remarks = no_node(known) + keeps_serving(document, known)
@@ -140,6 +142,14 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
         why = f"; {rollout['reason']}" if rollout.get("reason") else ""
         sections.append(("Rollout", f"{_derived(rollout, 'reached')} {have}{why}"))
     return sections
+
+
+def _again(document: Document) -> str:
+    """How a deployment that was refused is tried again."""
+    gateways = [str(gateway) for gateway in document.get("gateways") or ()]
+    target = document.get("environment") or (gateways[0] if len(gateways) == 1 else "GATEWAY")
+    command = f"`signalbox deploy {document.get('api')}@{document.get('revision')} --to {target}`"
+    return way_out(str(document.get("name")), command)
 
 
 def _derived(told: Mapping[str, Any], counted: str) -> str:

@@ -78,6 +78,11 @@ def refusal(known: Mapping[str, Any]) -> str:
     return f"{has}, refused by {refusing_nodes(known)}: {reason(known)}"
 
 
+def way_out(deployment: str, command: str) -> str:
+    """How a deployment that was refused is tried again; `command` is what asks for it anew."""
+    return f"`signalbox undeploy {deployment}`, then {command} tries it again"
+
+
 def timeline(known: Mapping[str, Any]) -> str:
     """The facts in one line: when it was requested, and how long after that each of the others came."""
     times = known["facts"]
@@ -86,6 +91,12 @@ def timeline(known: Mapping[str, Any]) -> str:
         return ""
     steps = [f"{fact} {between(requested, times[fact])}" for fact in FACTS[1:] if times.get(fact)]
     return ", ".join([f"requested {clock(requested)[11:]}", *steps])
+
+
+def unchanged(known: Mapping[str, Any]) -> str:
+    """What to say of a deployment that is asked for again."""
+    began = "asked for at" if known["state"] == "refused" else "deployed since"
+    return f"unchanged, {began} {since(known)}"
 
 
 def since(known: Mapping[str, Any]) -> str:

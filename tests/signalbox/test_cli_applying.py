@@ -251,6 +251,22 @@ def test_apply_deploy_of_what_is_deployed_says_since_when(run: Run, stand_in: St
     assert without_seconds(ran.err) == "1 unchanged; 1 serving (N s)\n"
 
 
+def test_apply_deploy_of_what_was_refused_already_says_how_to_try_it_again(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
+    (outside / "a.yaml").write_text("x")
+    same = item("a.yaml", "orders", "unchanged", revision=3, deployment="d-0", deployment_result="unchanged")
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"POST {ORG}/apply"] = answered(same)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-0": REFUSED})
+    ran = run("apply", "-f", "a.yaml", "--deploy")
+    assert ran.code == 1
+    assert ran.err.splitlines()[0] == (
+        "refused    orders revision 3: by local: bad regex; unchanged since: `signalbox undeploy d-0`, "
+        "then this command tries it again"
+    )
+
+
 def test_apply_deploy_says_who_refused_and_why(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(stand_in, outside, {"d-0": SERVING, "d-1": REFUSED, "d-2": SERVING})
     ran = run("apply", "-f", "a.yaml", "--deploy")
@@ -337,6 +353,18 @@ def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
         deployment d-1: orders revision 3 on local
         serving: unchanged, deployed since 2026-11-21 09:30:01.012 UTC
     """)
+
+
+def test_deploy_of_what_was_refused_already_says_how_to_try_it_again(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": REFUSED})
+    ran = run("deploy", "orders", "--to", "local")
+    assert ran.out.splitlines()[1] == "refused: unchanged, asked for at 2026-11-21 09:30:01.000 UTC"
+    assert (ran.code, ran.err) == (
+        1,
+        "error: refused by local: bad regex; unchanged since: `signalbox undeploy d-1`, "
+        "then this command tries it again\n",
+    )
 
 
 def test_deploy_refused_exits_1_with_the_reason(run: Run, stand_in: StandIn) -> None:

@@ -313,7 +313,10 @@ def test_describe_deployment_tells_who_refused_and_why(run: Run, stand_in: Stand
     stand_in.answers[f"GET {ORG}/deployments/d-2"] = Said(deployment("d-2", REFUSED))
     told = run("describe", "deployment", "d-2").out
     assert "\nacknowledged  not yet\n" in told
-    assert told.endswith("\nRefused\nlocal, node envoy-1, at 2026-11-21 09:30:01.020: bad regex\n")
+    assert told.endswith(
+        "\nRefused\nlocal, node envoy-1, at 2026-11-21 09:30:01.020: bad regex\n"
+        "`signalbox undeploy d-2`, then `signalbox deploy orders@3 --to local` tries it again\n"
+    )
 
 
 def test_describe_deployment_tells_its_rollout_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:

@@ -4,7 +4,9 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -19,6 +21,9 @@ from signalbox.cli.output import note
 from signalbox.cli.reading import one
 from signalbox.listening import listening
 from signalbox.settings import Address, Settings, SettingsError, address
+
+if TYPE_CHECKING:
+    from xds.bootstrap import Trust
 
 MEGABYTE = 1024**2
 STANDARD_INPUT = "-"
@@ -56,6 +61,20 @@ def gateway() -> None:
     "server's host, port 18000]",
 )
 @click.option(
+    "--ca",
+    metavar="FILE",
+    help="Certificates (PEM) that the nodes know the xDS servers by, where the nodes have the file: "
+    "xDS is TLS. [SIGNALBOX_XDS_CA; default: plaintext]",
+)
+@click.option(
+    "--server-name",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="A host name or address, one of which the servers' certificate must show; may be repeated. "
+    "[default: the hosts of --xds]",
+)
+@click.option(
     "--admin",
     metavar="PATH",
     help="Envoy's admin interface, a Unix socket for its owner only. "
@@ -77,6 +96,8 @@ def bootstrap(
     token_file: str,
     node: str | None,
     servers: tuple[str, ...],
+    ca: str | None,
+    names: tuple[str, ...],
     admin: str | None,
     memory: int,
     out: str | None,
@@ -87,7 +108,7 @@ def bootstrap(
 
     \b
     signalbox apply -f edge.yaml --token-file edge.token
-    signalbox gateway bootstrap edge --token-file edge.token --out envoy.yaml
+    signalbox gateway bootstrap edge --token-file edge.token --ca ca.crt --out envoy.yaml
     envoy -c envoy.yaml
 
     Several Envoys on one machine need a --base-id each: `envoy -c other.yaml --base-id 1`.
@@ -97,6 +118,7 @@ def bootstrap(
     token = _token(token_file)
     node = _node(node)
     first, *others = _servers(where, servers)
+    trust = _trust(ca, names, [first[0], *(host for host, _ in others)])
     one(Client(where), GATEWAY, name)
     made = document(
         node_id=node,
@@ -105,6 +127,7 @@ def bootstrap(
         xds_host=first[0],
         xds_port=first[1],
         other_servers=others,
+        trust=trust,
         admin_socket=admin if admin is not None else _admin(where.organization, name, node),
         max_heap=memory * MEGABYTE,
     )
@@ -194,6 +217,25 @@ def _same(url: str, http: Address) -> bool:
     parts = urlsplit(url)
     host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
     return (host, parts.port or {"http": 80, "https": 443}[parts.scheme]) == (http.host, http.port)
+
+
+def _trust(ca: str | None, names: Sequence[str], hosts: Sequence[str]) -> "Trust | None":
+    """How nodes know the xDS servers on `hosts`; None: they speak plaintext. Raises Failure."""
+    from signalbox.xds_tls import is_loopback
+    from xds.bootstrap import Trust
+
+    file = os.environ.get("SIGNALBOX_XDS_CA", "") if ca is None else ca
+    if file:
+        if any(not name.strip() for name in names):
+            raise Failure("--server-name is empty", "leave it out to ask for the hosts of --xds", USAGE)
+        return Trust(file, tuple(names or dict.fromkeys(hosts)))
+    if ca is not None:
+        raise Failure("--ca is empty", "name the file with the CA of the xDS servers", USAGE)
+    if names:
+        raise Failure("--server-name needs --ca", "without --ca the nodes speak plaintext", USAGE)
+    if far := [host for host in hosts if not is_loopback(host)]:
+        note(f"without --ca the nodes send their token to {', '.join(far)} in plaintext")
+    return None
 
 
 def _write(file: Path, text: str) -> None:

@@ -60,6 +60,71 @@ def test_it_writes_what_an_envoy_of_the_gateway_starts_with(
     assert validate(document, tmp_path) == ""
 
 
+def _tls(document: dict[str, Any]) -> dict[str, Any]:
+    return document["static_resources"]["clusters"][0]["transport_socket"]["typed_config"]
+
+
+def _validation(document: dict[str, Any]) -> dict[str, Any]:
+    return _tls(document)["common_tls_context"]["validation_context"]
+
+
+BOOTSTRAP = ("gateway", "bootstrap", "edge", "--token-file", "edge.token", "--xds", "xds.test:1")
+
+
+@pytest.mark.usefixtures("token_file")
+def test_with_a_ca_nodes_ask_the_xds_servers_for_their_names(run: Run) -> None:
+    ran = run(*BOOTSTRAP, "--xds", "10.0.0.1:2", "--ca", "/etc/signalbox/ca.crt")
+
+    document = yaml.safe_load(ran.out)
+    assert (ran.code, ran.err) == (0, "")
+    assert _validation(document) == {
+        "trusted_ca": {"filename": "/etc/signalbox/ca.crt"},
+        "match_typed_subject_alt_names": [
+            {"san_type": "DNS", "matcher": {"exact": "xds.test"}},
+            {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.1"}},
+        ],
+    }
+    assert _tls(document)["sni"] == "xds.test"
+
+
+@pytest.mark.usefixtures("token_file")
+def test_the_name_in_the_certificate_may_be_another_than_the_host(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_XDS_CA", "ca.crt")
+    ran = run(*BOOTSTRAP, "--server-name", "signalbox.test")
+
+    document = yaml.safe_load(ran.out)
+    (name,) = _validation(document)["match_typed_subject_alt_names"]
+    assert (name["matcher"]["exact"], _tls(document)["sni"]) == ("signalbox.test", "signalbox.test")
+    assert _validation(document)["trusted_ca"] == {"filename": "ca.crt"}
+
+
+@pytest.mark.usefixtures("token_file")
+def test_without_a_ca_it_says_that_the_token_travels_in_plaintext(run: Run) -> None:
+    ran = run(*BOOTSTRAP, "--xds", "127.0.0.1:2")
+
+    assert ran.code == 0
+    assert "transport_socket" not in yaml.safe_load(ran.out)["static_resources"]["clusters"][0]
+    assert "without --ca the nodes send their token to xds.test in plaintext" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--server-name", "xds.test"), "--server-name needs --ca"),
+        (("--ca", ""), "--ca is empty"),
+        (("--ca", "ca.crt", "--server-name", " "), "--server-name is empty"),
+    ],
+)
+@pytest.mark.usefixtures("token_file")
+def test_trust_that_cannot_be_meant_is_said(run: Run, options: tuple[str, ...], fault: str) -> None:
+    ran = run(*BOOTSTRAP, *options)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert fault in ran.err
+
+
 def test_its_file_is_for_the_owner_only(run: Run, token_file: str, outside: Path) -> None:
     ran = run("gateway", "bootstrap", "edge", "--token-file", token_file, "--out", "envoy.yaml")
 

@@ -52,6 +52,18 @@ class Telling(House):
             task = asyncio.create_task(telling.run())
             self.parts.push_async_callback(_end, task)
 
+    async def filled(self) -> None:
+        """The read models hold all there is, and nobody has told of it."""
+        silent = await self.host()
+        ends = {topic: await self.log.end(topic, 0) for topic in ("events", "status")}
+
+        async def durable() -> bool:
+            at = {model.name: ends[model.topic] for model in MODELS}
+            return all([await self.read_models.position(name) == end for name, end in at.items()])
+
+        await until(durable)
+        await silent.stop()
+
     async def happen(self, *messages: Message, topic: Any = "status") -> None:
         await self.append(topic, *(envelope(m, f"{topic}/{m.name}") for m in messages))
 
@@ -166,18 +178,10 @@ async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offlin
 
 
 async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(house: Telling):
-    silent = await house.host()
     await house.happen(node("n1", True, 0))
     await house.happen(started("d1"), started("d2"), topic="events")
     await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
-    events, status = await house.log.end("events", 0), await house.log.end("status", 0)
-
-    async def durable() -> bool:
-        models = house.read_models
-        return await models.position("resources") == events and await models.position("rollouts") == status
-
-    await until(durable)
-    await silent.stop()
+    await house.filled()
 
     await house.begin()
     await house.becomes("d1", "acknowledged", 1, 1)
@@ -225,6 +229,7 @@ async def test_a_gateway_is_healthy_degraded_offline_and_back(house: Telling):
 async def test_silence_counts_only_after_having_listened(house: Telling):
     house.now = START + 1_000
     await house.happen(node("n1", True, 990), node("n2", True, 900))
+    await house.filled()
     await house.begin()
     for _ in range(20):
         house.now += 1
@@ -240,13 +245,8 @@ async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_re
     # Given a node that has been silent for long, in read models that hold all of the topic
     house.now = START + 1_000
     await house.happen(node("n1", True, 990), node("n2", True, 900))
-    await house.host()
+    await house.filled()
     at, records = await house.log.end("status", 0), await house.log.read("status", 0, 0, 1000)
-
-    async def durable() -> bool:
-        return await house.read_models.position("deliveries") == at
-
-    await until(durable)
     # When a look begins before the consumer has noted that, and goes on afterwards
     liveness = LivenessTelling(house.log, house.read_models, "/test", clock=house.clock, every=0.05)
     liveness.assigned({("status", 0): 0})

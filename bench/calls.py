@@ -17,7 +17,7 @@ CLOUDEVENT = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 LONGEST_WAIT = 60.0
 """Seconds that the HTTP API waits at most."""
-SETTLED = ("serving", "refused", "stopped")
+SETTLED = ("serving", "partly-refused", "refused", "stopped")
 
 
 def until(
@@ -147,7 +147,10 @@ class Calls:
         return reply.json["status"]
 
     def settled(self, deployment: str, seconds: float = HANG_SECONDS) -> dict[str, Any]:
-        """The status of a deployment once it serves, was refused or stopped. Raises TimeoutError."""
+        """The status of a deployment once it serves, was stopped, or refused by some nodes or all.
+
+        Raises TimeoutError.
+        """
         last: dict[str, Any] = {}
 
         def settled() -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ async def test_a_node_that_rejects_what_envoy_accepts_stops_no_change_and_is_nam
         deployment = await to_thread(change_three_times, running, calls, name, upstream)
         status = await to_thread(until, lambda: partly_refused(calls, deployment), "the node is named")
         assert {refusal["node"] for refusal in status["refusals"]} == {"rogue"}
+        assert (await to_thread(calls.settled, deployment))["state"] == "partly-refused"
         there = status["gateways"]["local"]
         assert (there["connected"], there["acknowledged"]) == (2, 1)
 

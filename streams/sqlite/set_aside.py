@@ -27,8 +27,8 @@ def set_aside(path: Path, reason: str) -> None:
             if file.exists():
                 file.rename(kept.with_name(kept.name + end))
     except OSError as error:
-        raise LogUnavailable(f"{path}: it is damaged ({reason}) and cannot be renamed: {error}") from error
-    logger.warning("%s is damaged (%s): it is kept as %s and computed again", path, reason, kept.name)
+        raise LogUnavailable(f"{path}: it cannot be used ({reason}), nor be renamed: {error}") from error
+    logger.warning("%s cannot be used (%s): it is kept as %s and computed again", path, reason, kept.name)
 
 
 def computed_fault(path: Path) -> str | None:

@@ -9,8 +9,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.entry import Cause, Entry
-from schemas.canonical import sha256_hex
-from schemas.gateway import TOKEN_PREFIX
 from schemas.status import Status
 from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
@@ -20,8 +18,8 @@ from signalbox.memory import envoy_heap
 from signalbox.own_places import closed_places
 from signalbox.parts import Parts
 from signalbox.probing import Listener, Prober, Target
-from signalbox.settings import Settings, SettingsError
-from signalbox.tokens import kept_secret, probe_secret
+from signalbox.settings import Settings
+from signalbox.tokens import gateway_token, kept_secret, probe_secret
 from signalbox.translators import Translators
 from signalbox.xds_tls import identity, own_trust
 from streams.config_topic import ConfigTopic
@@ -43,7 +41,7 @@ logger = logging.getLogger("signalbox.gateways")
 
 
 class DataPlane:
-    """`report`, `reported` and `compiled` are set before `begin`."""
+    """`report`, `reported` and `compiled` are set before `begin`; `token` is known after `start`."""
 
     def __init__(self, settings: Settings, parts: Parts, log: Log, config: ConfigTopic) -> None:
         self._settings = settings
@@ -52,7 +50,7 @@ class DataPlane:
         self._log = log
         self._begins_empty = False
         self._warming = 0
-        self.token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
+        self.token = ""
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
         self.reported: Callable[[], Awaitable[None]] = _never
@@ -97,14 +95,18 @@ class DataPlane:
         )
 
     async def start(self) -> None:
-        """Serves what is on the config topic, and starts Envoy. Raises PortUnusable, EnvoyMissing."""
+        """Serves what is on the config topic, and starts Envoy.
+
+        Raises PortUnusable, EnvoyMissing, SettingsError.
+        """
         settings = self._settings
         async for entries in self._config.load():
             self._discovery.serve(entries)
             self.sync.load(entries)
         self._config.subscribe(self._discovery.serve)
-        if settings.envoy:
-            self._require_token()
+        known = self.store.entry(LOCAL_GATEWAY, CREDENTIALS, "token")
+        registered = known.body.decode() if known is not None and known.body else None
+        self.token = gateway_token(settings.gateway_token, registered, needed=settings.envoy)
         self._begins_empty = self.sync.position == 0 and await self._log.end("events", 0) > 0
         if not self._begins_empty:
             await self._listen()
@@ -151,16 +153,6 @@ class DataPlane:
             return f"the gateway's Envoy does not run: {status.reason}"
         rejected = self.delivery.listener_refused(LOCAL_GATEWAY, NODE)
         return f"the gateway's Envoy rejected its listener: {rejected}" if rejected else None
-
-    def _require_token(self) -> None:
-        known = self.store.entry(LOCAL_GATEWAY, CREDENTIALS, "token")
-        if known is not None and known.body.decode() != sha256_hex(self.token.encode()):
-            raise SettingsError(
-                f"{self._settings.gateway_token} is not the token that the gateway was registered with: its "
-                "Envoy would not be let in. Restore the file from a backup; without one, start with "
-                "--no-envoy, undeploy what is on the gateway, remove it, apply it anew and put the token "
-                "that is printed into the file."
-            )
 
     async def _listen(self) -> None:
         xds = self._settings.xds

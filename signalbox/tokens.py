@@ -6,6 +6,8 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
+from schemas.canonical import sha256_hex
+from schemas.gateway import TOKEN_PREFIX
 from signalbox.settings import SettingsError
 
 
@@ -31,13 +33,50 @@ def kept_secret(file: Path, prefix: str) -> str:
     return secret
 
 
+def gateway_token(file: Path, registered: str | None, *, needed: bool) -> str:
+    """The token of the gateway here; `registered` is the SHA-256 of the one it was registered with.
+
+    Made while the gateway is not registered: a later one would not be let in. When the file does not have the
+    registered token: empty, unless it is `needed`. Raises OSError, and SettingsError.
+    """
+    if registered is None:
+        return kept_secret(file, TOKEN_PREFIX)
+    try:
+        token = _content(file)
+        if sha256_hex(token.encode()) == registered:
+            return token
+        problem = "is not the token that the gateway was registered with"
+    except FileNotFoundError:
+        problem = "is missing, and the gateway is registered with the token that was in it"
+    except _Damaged as damaged:
+        problem = f"is damaged: it {damaged}. The gateway is registered with the token that was in it"
+    if not needed:
+        return ""
+    raise SettingsError(
+        f"{file} {problem}: with another one its Envoy would not be let in. Restore the file from a backup; "
+        "without one, start with --no-envoy, undeploy what is on the gateway, remove it, apply it anew and "
+        "put the token that is printed into the file."
+    )
+
+
+class _Damaged(Exception):
+    """What a file has instead of a secret."""
+
+
 def _read(file: Path) -> str:
+    try:
+        return _content(file)
+    except _Damaged as damaged:
+        raise SettingsError(
+            f"{file} is damaged: it {damaged}. Restore it from a backup, or remove it to have a new one made."
+        ) from damaged
+
+
+def _content(file: Path) -> str:
+    """Raises FileNotFoundError, _Damaged."""
     secret = file.read_bytes().decode("ascii", "replace").strip()
     if not secret or not secret.isprintable() or not secret.isascii():
-        what = "holds what is no secret of ours" if secret else "is empty"
-        raise SettingsError(
-            f"{file} is damaged: it {what}. Restore it from a backup, or remove it to have a new one made."
-        )
+        raise _Damaged("holds what is no secret of ours" if secret else "is empty")
     return secret
 
 

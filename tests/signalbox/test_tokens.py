@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.canonical import sha256_hex
 from signalbox.settings import SettingsError
-from signalbox.tokens import kept_secret
+from signalbox.tokens import gateway_token, kept_secret
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 40, b"sba_\x00\x01"])
@@ -23,3 +24,43 @@ def test_a_secret_that_is_removed_is_made_anew(tmp_path: Path):
     assert kept_secret(tmp_path / "admin.token", "sba_") == first
     (tmp_path / "admin.token").unlink()
     assert kept_secret(tmp_path / "admin.token", "sba_") != first
+
+
+REGISTERED = sha256_hex(b"sbg_first")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is missing"),
+        (b"", "is empty"),
+        (b"\xff" * 40, "no secret of ours"),
+        (b"sbg_other", "is not the"),
+    ],
+)
+def test_a_registered_gateways_token_that_is_not_there_is_not_made_anew(
+    tmp_path: Path, content: bytes | None, says: str
+):
+    # given a gateway that is registered, and a file that does not have its token
+    file = tmp_path / "gateway.token"
+    if content is not None:
+        file.write_bytes(content)
+
+    # when the token is needed, then the start is refused with what works
+    with pytest.raises(SettingsError) as refusal:
+        gateway_token(file, REGISTERED, needed=True)
+    told = str(refusal.value)
+    assert str(file) in told and says in told
+    assert "Restore the file from a backup" in told and "--no-envoy" in told
+    assert "new one made" not in told
+
+    # and when it is not, as with --no-envoy, the start goes on; neither touches the file
+    assert gateway_token(file, REGISTERED, needed=False) == ""
+    assert (file.read_bytes() if file.exists() else None) == content
+
+
+def test_a_gateways_token_is_made_while_the_gateway_is_not_registered(tmp_path: Path):
+    made = gateway_token(tmp_path / "gateway.token", None, needed=True)
+
+    assert made.startswith("sbg_")
+    assert gateway_token(tmp_path / "gateway.token", sha256_hex(made.encode()), needed=True) == made

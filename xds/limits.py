@@ -15,6 +15,8 @@ LONGEST_REASON = 100_000
 LONGEST_TYPE = 300
 MOST_TYPES = 64
 """Resource types on one stream."""
+MOST_DESCRIPTORS = 1 << 20
+"""What counts where a process may open more, or without limit: gRPC takes 32 bits."""
 
 _WINDOW = 16 << 10
 _METADATA = 16 << 10
@@ -43,7 +45,9 @@ class Limits:
         """Channel arguments of gRPC."""
         connections = self.connections
         if connections is None:
-            connections = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 8)
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            descriptors = MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MOST_DESCRIPTORS)
+            connections = max(1, descriptors * 3 // 8)
         return (
             ("grpc.max_receive_message_length", LARGEST_REQUEST),
             ("grpc.max_metadata_size", _METADATA),

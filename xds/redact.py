@@ -13,6 +13,8 @@ HIDDEN = "…"
 _VALIDATION = re.compile(r"(constraint validation failed \([^{}\n\"']*?\))\s*:\s.*", re.DOTALL)
 _CONTENTS = re.compile(r"[{<]|\b[a-z_0-9]+\s*:\s*\"|-----BEGIN")
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|$)|(?<![A-Za-z])'[^']*(?:'(?![A-Za-z])|$)")
+_BIND = re.compile(r"(?<=cannot bind )'([0-9A-Za-z.:%\[\]-]{1,64})'(?=: )")
+"""The address of the gateway's own listener, which is no secret and is needed to free its port."""
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+\S+")
 _SECRET = re.compile(
     r"(?i)([\w-]*(?:authorization|password|passwd|secret|token|api-?_?key|cookie|credential)[\w-]*\s*[:=]\s*)\S+"
@@ -30,6 +32,7 @@ def redacted(reason: str, known: Iterable[str] = ()) -> str:
     text = reason
     for index, name in enumerate(names):
         text = re.sub(rf"['\"]?{re.escape(name)}['\"]?", f"\x00{index}\x00", text)
+    text = _BIND.sub(r"\1", text)
     text = _VALIDATION.sub(r"\1", text).lstrip().split("\n", 1)[0]
     contents = _CONTENTS.search(text)
     if contents:

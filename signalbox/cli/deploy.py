@@ -8,7 +8,17 @@ import click
 from signalbox.cli.client import Answer, Client, Refused
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, documents
-from signalbox.cli.facts import no_node, reason, refusal, timeline, unchanged, wait_for, way_out
+from signalbox.cli.facts import (
+    no_node,
+    not_listening,
+    reason,
+    refusal,
+    timeline,
+    unanswered,
+    unchanged,
+    wait_for,
+    way_out,
+)
 from signalbox.cli.failure import DONE, FAILED, Failure
 from signalbox.cli.live import keeps_serving
 from signalbox.cli.output import Form, emit, formed, note
@@ -60,12 +70,13 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Form)
     else:
         emit({**deployment, "status": facts or deployment.get("status")}, form)
     if late:
-        offline = no_node(waiting.known.get(deployment["name"], {}))
+        last = waiting.known.get(deployment["name"], {})
+        if offline := no_node(last):
+            raise Failure(f"{offline[0]}, after {timeout:g} s", CONNECT)
+        deaf = "".join(f"; {what}" for what in not_listening(client, unanswered(last)))
         raise Failure(
-            f"{offline[0]}, after {timeout:g} s" if offline else f"no gateway has answered for {timeout:g} s",
-            CONNECT
-            if offline
-            else f"`signalbox describe deployment {deployment['name']}` tells how far it is",
+            f"no gateway has answered for {timeout:g} s{deaf}",
+            f"`signalbox describe deployment {deployment['name']}` tells how far it is",
         )
     again = again_text(deployment["name"]) if answer.status == 200 else ""
     if facts and facts["state"] == "refused":

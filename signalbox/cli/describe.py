@@ -10,7 +10,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.deployed import deployments
 from signalbox.cli.documents import Document, documents, is_list, is_object
 from signalbox.cli.documents import document as members
-from signalbox.cli.facts import FACTS, REFUSED, no_node, way_out
+from signalbox.cli.facts import FACTS, REFUSED, no_node, not_listening, unanswered, way_out
 from signalbox.cli.live import keeps_serving, listing, live
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
@@ -132,6 +132,12 @@ def _deployment(client: Client, document: Document, as_of: str | None) -> list[S
             refusals.append(_again(document))
         some = known.get("state") == "partly-refused"
         sections.append(("Refused by some nodes" if some else "Refused", "\n".join(refusals)))
+    if (
+        known.get("state") == "pending"
+        and as_of is None
+        and (deaf := not_listening(client, unanswered(known)))
+    ):
+        sections.append(("Not listening", "\n".join(deaf)))
     remarks = no_node(known) + keeps_serving(document, known)
     if still := documents(known.get("live")):
         remarks.append(f"this deployment is live on {cell(still)}")

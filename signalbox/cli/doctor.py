@@ -55,10 +55,11 @@ def doctor(
             settings = replace(settings, engine="kafka")
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
+    own = where.url == DEFAULT_URL and http is None and "SIGNALBOX_HTTP" not in os.environ
     if where.url == DEFAULT_URL:
         where = replace(where, url=settings.http.reached.url)
     checks: list[Check] = []
-    for check in _checks(where, settings):
+    for check in _checks(where, settings, own):
         checks.append(check)
         if form == "table":
             click.echo(f"{check.verdict:<5}  {check.what}: {check.found}")
@@ -80,7 +81,10 @@ def _settings(**options: str | None) -> Settings:
     return from_environment(os.environ, **options)
 
 
-def _checks(where: Connection, settings: Settings) -> Iterator[Check]:
+def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]:
+    """`own`: the server that is asked should be that of the data directory; no other one was named."""
+    from signalbox.listening import listening
+
     yield python()
     yield envoy()
     if settings.engine == "kafka":
@@ -88,8 +92,16 @@ def _checks(where: Connection, settings: Settings) -> Iterator[Check]:
     else:
         yield from data_directory(settings.data)
     running = server(where)
-    yield running
     answers = running.verdict == "ok"
+    if answers and own and settings.engine == "embedded" and not listening(settings.data):
+        answers = False
+        running = Check(
+            "server",
+            "note",
+            f"nothing works in {settings.data}; what answers at {where.url} works elsewhere",
+            "name its directory with --data, or start one here: `signalbox up`",
+        )
+    yield running
     yield port("HTTP port", settings.http, "--http HOST:PORT", answers)
     yield port("xDS port", settings.xds, "--xds HOST:PORT", answers)
     yield gateway_port(settings, answers)
@@ -188,5 +200,5 @@ def port(what: str, address: Address, option: str, running: bool) -> Check:
     except PortUnusable as error:
         if running:
             return Check(what, "ok", f"{address} is in use, as it should while Signalbox runs")
-        return Check(what, "wrong", f"{address} is taken", str(error).partition("; ")[2])
+        return Check(what, "wrong", f"{address} is taken by another process", str(error).partition("; ")[2])
     return Check(what, "ok", f"{address} is free" + (", no one listens there" if running else ""))

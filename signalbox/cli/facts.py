@@ -41,6 +41,8 @@ def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
     if state == "pending":
         published = known["facts"].get("published")
         remarks.insert(0, "published, not acknowledged yet" if published else "not published yet")
+        if published and not documents(known.get("offline")):
+            remarks += [f"see `signalbox describe gateway {name}`" for name in unanswered(known)]
         if documents(known.get("refusals")):
             remarks.insert(1, f"refused by {refusing_nodes(known)}: {reason(known)}")
     if state in ("refused", "pending"):
@@ -53,6 +55,25 @@ def no_node(known: Mapping[str, Any]) -> list[str]:
     offline = documents(known.get("offline"))
     gateways = "the gateway" if len(offline) == 1 else "the gateways"
     return [f"no node of {gateways} {cell(offline)} is connected"] if offline else []
+
+
+def unanswered(known: Mapping[str, Any]) -> list[str]:
+    """The gateways with connected nodes that have not all acknowledged it."""
+    gateways = {name: document(there) for name, there in document(known.get("gateways")).items()}
+    return [name for name, n in gateways.items() if (n.get("connected") or 0) > (n.get("acknowledged") or 0)]
+
+
+def not_listening(client: Client, gateways: Sequence[str]) -> list[str]:
+    """Why connected nodes of gateways do not listen, so that they can take no deployment."""
+    told: list[str] = []
+    for name in gateways:
+        found = client.get(client.organization("gateways", name)).body
+        told += [
+            f"{node['node']} of {name} does not listen at the gateway's address: {node['listener_refused']}"
+            for node in documents(found.get("nodes"))
+            if node.get("connected") and node.get("listener_refused")
+        ]
+    return told
 
 
 def reason(known: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
 from signalbox.listening import note_listening
 from signalbox.processes import process
-from signalbox.settings import Address
+from signalbox.settings import Address, Settings
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn, problem
@@ -249,8 +250,8 @@ def test_doctor_finds_a_taken_port(bare: Run, stand_in: StandIn, monkeypatch: py
     ran = bare("doctor", *ports(port))
     assert ran.code == 1
     assert (
-        f"wrong  HTTP port: 127.0.0.1:{port} is taken\n       choose another with --http HOST:PORT\n"
-        in ran.out
+        f"wrong  HTTP port: 127.0.0.1:{port} is taken by another process\n"
+        "       choose another with --http HOST:PORT\n" in ran.out
     )
 
 
@@ -289,6 +290,29 @@ def test_doctor_looks_at_the_ports_of_the_next_start_when_the_server_has_ended(
     (outside / "data").mkdir()
     (outside / "data" / "listening.json").write_text('{"pid": 1, "started": "before", "xds": "127.0.0.1:1"}')
     assert "xDS port: 127.0.0.1:18000 is " in bare("doctor", "--data", "data").out
+
+
+def test_doctor_does_not_take_another_server_for_that_of_the_directory(
+    bare: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a copy of a directory, and a server at the default address that works in another one
+    stand_in.answers["GET /healthz/ready"] = Said({})
+    default = Settings(http=Address("127.0.0.1", port_of(stand_in)))
+
+    def settings(*_: object, data: str, **others: object) -> Settings:
+        return replace(default, data=Path(data))
+
+    monkeypatch.setattr("signalbox.cli.doctor.from_environment", settings)
+    (outside / "copy").mkdir()
+
+    ran = bare("doctor", "--data", "copy")
+
+    assert ran.code == 1
+    assert (
+        f"note   server: nothing works in copy; what answers at {stand_in.url} works elsewhere\n" in ran.out
+    )
+    assert f"wrong  HTTP port: {default.http} is taken by another process\n" in ran.out
+    assert "as it should" not in ran.out
 
 
 def test_doctor_asks_the_server_at_the_address_that_is_given(bare: Run, stand_in: StandIn) -> None:
@@ -366,4 +390,4 @@ def test_doctor_knows_the_envoy_that_outlived_its_signalbox(
     assert f"note   gateway port: {told}\n" in bare(*asked).out
 
     pid_file.write_text(json.dumps({"pid": itself.pid, "started": "before"}))
-    assert f"wrong  gateway port: {gateway} is taken\n" in bare(*asked).out
+    assert f"wrong  gateway port: {gateway} is taken by another process\n" in bare(*asked).out

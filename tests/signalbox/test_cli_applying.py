@@ -399,6 +399,24 @@ def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
     """)
 
 
+def test_deploy_to_a_gateway_that_cannot_listen_says_why(run: Run, stand_in: StandIn) -> None:
+    known = {**PENDING, "gateways": {"local": {"connected": 1, "acknowledged": 0}}}
+    why = "cannot bind 0.0.0.0:8443: Address already in use"
+    node = {"node": "envoy-1", "connected": True, "listener_refused": why}
+    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": known})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local", "nodes": [node]})
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", known))
+
+    ran = run("deploy", "orders", "--to", "local", "--timeout", "0.01")
+    told = run("describe", "deployment", "d-1").out
+
+    assert ran.code == 1
+    deaf = f"envoy-1 of local does not listen at the gateway's address: {why}"
+    assert ran.err.startswith(f"error: no gateway has answered for 0.01 s; {deaf}\n")
+    assert f"Not listening\n{deaf}\n" in told
+
+
 @pytest.mark.parametrize("state", ["pending", "offline"])
 def test_deploy_where_no_node_is_connected_is_no_success(run: Run, stand_in: StandIn, state: str) -> None:
     known = {**PENDING, "state": state, "offline": ["local"]}

@@ -17,6 +17,16 @@ ROWS = [
         "Error adding/updating cluster(s) apis/orders: duplicate of 'apis/orders'",
         "Error adding/updating cluster(s) apis/orders: duplicate of apis/orders",
     ),
+    (
+        "the address that a listener cannot have",
+        "Error adding/updating listener(s) listener: cannot bind '0.0.0.0:8443': Address already in use",
+        "Error adding/updating listener(s) listener: cannot bind 0.0.0.0:8443: Address already in use",
+    ),
+    (
+        "no address where one should be",
+        "cannot bind 'hunter2 hunter2': Address already in use",
+        "cannot bind …: Address already in use",
+    ),
     ("a JSON document", 'cannot parse: {"password":"hunter2"}', "cannot parse …"),
     ("a quoted value", 'invalid header value "Basic hunter2" in route', "invalid header value … in route"),
     ("a single quoted value", "invalid value 'hunter2' in route", "invalid value … in route"),

@@ -8,6 +8,7 @@ from commands.decision import Decision, Others, Rejection, Request, Unchanged, r
 from commands.overlapping import within
 from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi, content_digest
 from schemas.outcome import Complaint
+from schemas.upstream_urls import base_path_problem, user_info_problem
 
 ONCE = False
 
@@ -112,6 +113,8 @@ def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
         for j, endpoint in enumerate(upstream.endpoints):
             if fault := _unreachable(endpoint.url):
                 yield Complaint(pointer=f"/spec/upstreams/{i}/endpoints/{j}/url", detail=fault)
+        if fault := base_path_problem(upstream.base_path):
+            yield Complaint(pointer=f"/spec/upstreams/{i}/base_path", detail=fault)
     for i, context in enumerate(spec.delegated_contexts):
         if not within(context, spec.context):
             detail = f"{context} is not {spec.context} or below it"
@@ -139,6 +142,8 @@ def _unreachable(url: str) -> str | None:
         return f"{url!r}: {error}"
     if not host:
         return f"{url!r} names no host"
+    if problem := user_info_problem(url):
+        return problem
     return f"{url!r}: there is no port 0" if port == 0 else None
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from definitions.paper import Node, Paper
 from definitions.validating import Origins, written_at
 from schemas.api import ApiSpec
+from schemas.upstream_urls import base_path_problem, user_info_problem
 
 _PARAMETER = re.compile(r"\{[^{}]+\}")
 
@@ -57,6 +58,9 @@ def _upstreams(data: Mapping[str, Any]) -> Iterator[Contradiction]:
             problem = _host_problem(endpoint.get("url"))
             if problem:
                 yield Contradiction(("upstreams", i, "endpoints", j, "url"), "url", problem)
+        base_path = upstream.get("base_path")
+        if isinstance(base_path, str) and (problem := base_path_problem(base_path)):
+            yield Contradiction(("upstreams", i, "base_path"), "url", problem)
         if endpoints and all(e.get("weight", 1) == 0 for e in endpoints):
             message = "at least one weight must be above 0"
             yield Contradiction(("upstreams", i, "endpoints"), "weights", message)
@@ -72,6 +76,8 @@ def _host_problem(url: object) -> str:
         return f"{url!r}: {error}"
     if not parts.hostname:
         return f"{url!r} has no host"
+    if problem := user_info_problem(url):
+        return problem
     return f"{url!r} has port 0" if port == 0 else ""
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from commands.api import inconsistencies
 from schemas.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
 from tests.commands.shop import HOUSE, ORG, deploy, publish, published, spec, started
 from tests.commands.specification import given
@@ -43,6 +44,28 @@ def test_an_upstream_is_somewhere_a_gateway_can_connect_to(authority: str):
     given(*HOUSE).when(publish(of=spec(url=f"http://{authority}"))).then_rejected(
         "inconsistent", "/spec/upstreams/0/endpoints/0/url", saying="contradicts"
     )
+
+
+def test_an_upstreams_url_has_no_credentials():
+    wrong = spec(url="http://user:secret@orders.test")
+    given(*HOUSE).when(publish(of=wrong)).then_rejected("inconsistent", "/spec/upstreams/0/endpoints/0/url")
+    told = " ".join(complaint.detail for complaint in inconsistencies(wrong))
+    assert "orders.test" in told and "set-headers" in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "/..", "/./a", "/a/%2E%2e"])
+def test_an_upstreams_base_path_has_no_dot_segments(path: str):
+    endpoints = [{"url": "http://orders.test"}]
+    wrong = spec(upstreams=[{"name": "main", "endpoints": endpoints, "base_path": path}])
+    given(*HOUSE).when(publish(of=wrong)).then_rejected("inconsistent", "/spec/upstreams/0/base_path")
+
+
+@pytest.mark.parametrize("path", ["/a/..b", "/v1.0", "/.well-known"])
+def test_dots_within_a_segment_are_like_other_characters(path: str):
+    endpoints = [{"url": "http://orders.test"}]
+    right = spec(upstreams=[{"name": "main", "endpoints": endpoints, "base_path": path}])
+    given(*HOUSE).when(publish(of=right)).then(published(of=right))
 
 
 def test_a_deployment_takes_the_newest_revision_and_the_commands_id():

@@ -145,6 +145,11 @@ SIGNALBOX = (
     Row("a query", api("http://orders:8080", "http://o/?x=1"), ("url 6:13 /spec/upstream",)),
     Row("a port out of range", api("orders:8080", "orders:99999"), ("url 6:13 /spec/upstream",)),
     Row("no host", api("orders:8080", ":8080"), ("url 6:13 /spec/upstream",)),
+    Row("credentials", api("http://orders:8080", "http://u:p@o"), ("url 6:13 /spec/upstream",)),
+    Row("a dot segment", api("http://orders:8080", "http://o/a/../b"), ("url 6:13 /spec/upstream",)),
+    Row(
+        "credentials, elsewhere", wso2("http://orders", "http://u:p@o"), ("url 8:26 /spec/upstream/main/url",)
+    ),
     Row(
         "upstream twice",
         API + "  upstreams: [{name: a, url: http://a}]\n",

@@ -11,27 +11,43 @@ import asyncio
 import hashlib
 import hmac
 import os
+import ssl
 import sys
 import uuid
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_binary_event
 from cloudevents.core.v1.event import CloudEvent
 
 KAFKA = os.environ.get("SIGNALBOX_KAFKA", "127.0.0.1:9092")
 PREFIX = os.environ.get("SIGNALBOX_KAFKA_PREFIX", "signalbox")
-TOKEN = os.environ["SIGNALBOX_COMMAND_TOKEN"]
+TOKEN = os.environ.get("SIGNALBOX_COMMAND_TOKEN", "")
 ORGANIZATION = os.environ.get("SIGNALBOX_ORG", "default")
 SECONDS = 30.0
 
-CONNECTION: dict[str, str] = {"bootstrap_servers": KAFKA}
-if mechanism := os.environ.get("SIGNALBOX_KAFKA_MECHANISM"):
-    CONNECTION |= {  # with TLS: SASL_SSL, and an ssl_context
-        "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": mechanism,
-        "sasl_plain_username": os.environ["SIGNALBOX_KAFKA_USERNAME"],
-        "sasl_plain_password": os.environ["SIGNALBOX_KAFKA_PASSWORD"],
-    }
+
+def connection() -> dict[str, Any]:
+    """How Kafka is reached: `SIGNALBOX_KAFKA_*`."""
+    variables = ("TLS", "CA", "CERTIFICATE", "KEY", "MECHANISM", "USERNAME", "PASSWORD")
+    tls, ca, certificate, key, mechanism, username, password = (
+        os.environ.get(f"SIGNALBOX_KAFKA_{name}", "") for name in variables
+    )
+    encrypted = tls.lower() in ("1", "on", "true", "yes")
+    protocol = ("SASL_" if mechanism else "") + ("SSL" if encrypted else "PLAINTEXT")
+    found: dict[str, Any] = {"bootstrap_servers": KAFKA, "security_protocol": protocol}
+    if encrypted:
+        found["ssl_context"] = ssl.create_default_context(cafile=ca or None)
+        if certificate:
+            found["ssl_context"].load_cert_chain(certificate, key or None)
+    if mechanism:
+        found |= {
+            "sasl_mechanism": mechanism,
+            "sasl_plain_username": username,
+            "sasl_plain_password": password,
+        }
+    return found
 
 
 def command(verb: str, **data: object) -> CloudEvent:
@@ -55,10 +71,11 @@ async def main(upstream: str) -> None:
         "backends": [{"upstream": "main"}],
         "operations": [{"method": "GET", "path": "/*"}],
     }
-    outcomes = AIOKafkaConsumer(f"{PREFIX}.outcomes", isolation_level="read_committed", **CONNECTION)
-    producer = AIOKafkaProducer(**CONNECTION)
-    await outcomes.start()
+    options = connection()
+    outcomes = AIOKafkaConsumer(f"{PREFIX}.outcomes", isolation_level="read_committed", **options)
+    producer = AIOKafkaProducer(**options)
     try:
+        await outcomes.start()
         await producer.start()
         await outcomes.seek_to_end()  # before anything is published, so that no answer is missed
         for event in (
@@ -94,4 +111,9 @@ async def outcome_of(id: str, outcomes: AIOKafkaConsumer) -> tuple[object, objec
 
 if len(sys.argv) != 2:
     sys.exit("usage: publish_a_command.py URL-OF-THE-SERVICE")
-asyncio.run(main(sys.argv[1]))
+if not TOKEN:
+    sys.exit("SIGNALBOX_COMMAND_TOKEN is not set: `signalbox token create` makes one")
+try:
+    asyncio.run(main(sys.argv[1]))
+except (KafkaError, OSError, ValueError) as error:
+    sys.exit(f"Kafka at {KAFKA} cannot be used (see SIGNALBOX_KAFKA_*): {error or type(error).__name__}")

@@ -68,7 +68,7 @@ class UpstreamAccess:
             return None
         return (
             f"the upstream address {host} is in {network}, which gateways reach only when the gateway's "
-            "allowed_upstreams has it"
+            "allowedUpstreams has it"
         )
 
 

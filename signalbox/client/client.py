@@ -1,6 +1,7 @@
 """The client: commands out, outcomes in, whichever way they go."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -43,14 +44,16 @@ class Client:
         source: str = "/signalbox/client",
         schemas: str = "",
     ) -> "Client":
-        """Over Kafka. `kafka` is the bootstrap servers, or settings with TLS, SASL and the topics' prefix.
+        """Over Kafka. `kafka` is the bootstrap servers: TLS, SASL and the topics' prefix are then taken from
+        the environment (`SIGNALBOX_KAFKA_*`). Or it is settings, and nothing is taken from there.
 
+        Raises ValueError, in one sentence, for variables that do not go together.
         `token` is one of `signalbox token create`. `schemas` is the HTTP address of a Signalbox: outcomes of
         a version that this client does not know yet are then read too. Needs the extra `kafka`.
         """
         from signalbox.client.kafka import KafkaTransport
 
-        settings = KafkaSettings(bootstrap=kafka) if isinstance(kafka, str) else kafka
+        settings = _from_environment(kafka) if isinstance(kafka, str) else kafka
         return cls(KafkaTransport(settings, token, organization, schemas), organization, source)
 
     @classmethod
@@ -151,3 +154,13 @@ class Client:
 
 _GRACE = 1.0
 """Seconds after its time that an answer under way may still take: it is worth more than none."""
+
+
+def _from_environment(servers: str) -> KafkaSettings:
+    """How these servers are reached, as every process of Signalbox is told. Raises ValueError."""
+    from signalbox.settings import SettingsError, kafka_settings
+
+    try:
+        return kafka_settings({**os.environ, "SIGNALBOX_KAFKA": servers})
+    except SettingsError as error:
+        raise ValueError(str(error)) from error

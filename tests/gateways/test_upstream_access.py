@@ -30,7 +30,7 @@ def test_addresses_that_no_gateway_reaches_by_default(address: str, environment:
 
     assert problem is not None
     assert address in problem
-    assert "allowed_upstreams" in problem
+    assert "allowedUpstreams" in problem
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1"])

@@ -64,7 +64,7 @@ class DataPlane:
             self._probe,
             lambda of, entries: self.sync.acknowledged(of.gateway, of.id, entries),
             lambda of, entries, reason: self.sync.refused(of.gateway, of.id, entries, reason),
-            lambda listener, reason: self._discovery.offer_again_later(listener, reason),
+            lambda of, listener, reason: self._discovery.offer_again_later(of, listener, reason),
             self._caught_up,
             self._present,
         )

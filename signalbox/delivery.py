@@ -32,7 +32,7 @@ class Delivery:
     probe: Probe
     taken: Callable[[Connection, Sequence[Entry]], None]
     not_taken: Callable[[Connection, Sequence[Entry], str], None]
-    foundation_refused: Callable[[Entry, str], None]
+    foundation_refused: Callable[[Connection, Entry, str], None]
     caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
     present: Callable[[Connection, bool], None] = lambda connection, connected: None
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
@@ -121,7 +121,7 @@ class Delivery:
         self.not_taken(connection, entries, reason)
         for entry in entries:
             if entry.type == LISTENER:
-                self.foundation_refused(entry, reason)
+                self.foundation_refused(connection, entry, reason)
 
     def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
         """A removed resource no longer serves the deployments it carried last."""

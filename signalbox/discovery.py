@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from gateways.entry import Entry, content_version
 from schemas.canonical import sha256_hex
 from signalbox.denials import Denials
+from signalbox.recurring import Recurring
 from streams.config_changes import POSITION
 from streams.gateway_sync import CREDENTIALS
-from xds.observer import Observer
+from xds.observer import Connection, Observer
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 
 RETRY_SECONDS = 2.0
+LOG_SECONDS = 3600.0
+"""The log says at least this often that a node does not listen."""
 
 logger = logging.getLogger("signalbox.gateways")
 
@@ -35,6 +38,7 @@ class Discovery:
         self.server = DiscoveryServer(
             self.store, self._authenticate, observer, is_known=self._is_known, denied=Denials()
         )
+        self._not_listening = Recurring(RETRY_SECONDS, most=LOG_SECONDS)
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[Entry]) -> None:
@@ -50,13 +54,21 @@ class Discovery:
             if entry.type == CREDENTIALS and not entry.body:
                 self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
-    def offer_again_later(self, listener: Entry, reason: str) -> None:
-        """A listener is refused for what passes: its port is taken by another process, say."""
+    def offer_again_later(self, connection: Connection, listener: Entry, reason: str) -> None:
+        """A node rejected a listener for what passes: its port is taken by another process, say."""
+        loop = asyncio.get_running_loop()
+        if self._not_listening.is_due((listener.key, connection.node, reason), loop.time()):
+            logger.error(
+                "node %s of %s does not listen; trying again every %g s: %s",
+                connection.node,
+                listener.gateway,
+                RETRY_SECONDS,
+                reason,
+            )
         if listener.key in self._later:
             return
         self._later.add(listener.key)
-        logger.error("%s does not listen; trying again in %g s: %s", listener.gateway, RETRY_SECONDS, reason)
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._offer_again, listener)
+        loop.call_later(RETRY_SECONDS, self._offer_again, listener)
 
     def _offer_again(self, listener: Entry) -> None:
         self._later.discard(listener.key)

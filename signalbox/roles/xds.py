@@ -42,7 +42,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
         lambda connection, entries: None,  # gateway sync reads it on the status topic
         lambda connection, entries, reason: None,
-        lambda listener, reason: discovery.offer_again_later(listener, reason),
+        lambda of, listener, reason: discovery.offer_again_later(of, listener, reason),
     )
     discovery = Discovery(delivery, config.partition_of)
     delivery.begin()

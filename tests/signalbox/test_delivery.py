@@ -41,7 +41,7 @@ class Heard:
             lambda gateway, cause, position: self.probed.append((cause.deployment, position)),
             lambda connection, entries: self.taken.extend(entries),
             lambda connection, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
-            lambda entry, reason: None,
+            lambda connection, entry, reason: None,
             lambda connection, progress: self.caught_up.append(connection.id),
             lambda connection, connected: self.present.append((connection.id, connected)),
         )

@@ -12,6 +12,7 @@ from schemas.canonical import sha256_hex
 from signalbox.discovery import Discovery
 from streams.gateway_sync import CREDENTIALS
 from tests.xds.proxies import DeltaProxy, Remembering, entry
+from xds.observer import Connection
 
 EAST, WEST = "organizations/acme/gateways/east", "organizations/acme/gateways/west"
 SECONDS = 20
@@ -82,3 +83,18 @@ async def test_a_token_that_two_gateways_share_opens_the_one_that_is_left(
     discovery.serve([credentials(EAST, "")])
     assert await let_in(channel, WEST, "one")
     assert not await let_in(channel, EAST, "one")
+
+
+async def test_the_log_names_each_node_that_rejects_the_listener_and_does_not_repeat_it(
+    discovery: Discovery, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = entry("LDS", "listeners/main", "one", gateway=EAST)
+
+    for node in ("edge-1", "edge-1", "edge-2"):
+        discovery.offer_again_later(Connection(EAST, node), listener, "the port is taken")
+
+    told = [record.getMessage() for record in caplog.records if "does not listen" in record.getMessage()]
+    assert told == [
+        f"node {node} of {EAST} does not listen; trying again every 2 s: the port is taken"
+        for node in ("edge-1", "edge-2")
+    ]

@@ -198,9 +198,9 @@ def _overlaps(
         at = f"{base}/gateways/{gateway}"
         for other in _placed(base, at, givers, name, others):
             operations = Operations.of(other.revision.context, other.operations)
-            complaints.extend(_taken(new, other, operations, gateway))
+            complaints.extend(_taken(new, other, operations, gateway, new))
         for other in _placed(base, at, takers, name, others):
-            complaints.extend(_taken(other, new, own, gateway))
+            complaints.extend(_taken(other, new, own, gateway, new))
         if len(complaints) > MOST_ERRORS:
             break
     return tuple(complaints)
@@ -222,8 +222,13 @@ def _placed(base: str, at: str, places: Places, but: str, others: Others) -> Ite
                 yield _Placed(placed.api, revision, published.operations_of(revision))
 
 
-def _taken(taker: _Placed, giver: _Placed, operations: Operations, gateway: str) -> Iterable[Complaint]:
-    """What `taker` takes of the `operations` of `giver`, unless that delegates the context."""
+def _taken(
+    taker: _Placed, giver: _Placed, operations: Operations, gateway: str, new: _Placed
+) -> Iterable[Complaint]:
+    """What `taker` takes of the `operations` of `giver`, unless that delegates the context.
+
+    `new` is the one of them that is to be deployed; the other one is.
+    """
     context = taker.revision.context
     if delegated(context, giver.revision.delegated_contexts):
         return
@@ -235,10 +240,14 @@ def _taken(taker: _Placed, giver: _Placed, operations: Operations, gateway: str)
     at = context
     if context == giver.revision.context:
         at = ", ".join(f"{host}{context}" for host in taker.revision.all_hosts[:MOST_NAMED])
+    delegate = f"let {giver.name!r} list {context} in its delegatedContexts and deploy that"
+    if new is giver:
+        ways = f"Undeploy {taker.name!r}, which is there already, from {gateway!r}, or {delegate}."
+    else:
+        ways = f"Choose another context or host, or {delegate}."
     detail = (
         f"On gateway {gateway!r} the API {taker.name!r} at {at} would answer requests of {giver.name!r} "
-        f"at {giver.revision.context}: {named}. Choose another context or host, or let {giver.name!r} list "
-        f"{context} in its delegatedContexts and deploy that."
+        f"at {giver.revision.context}: {named}. {ways}"
     )
     yield Complaint(pointer="/api", detail=detail)
 

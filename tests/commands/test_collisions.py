@@ -207,6 +207,15 @@ def test_the_rejection_says_who_loses_what_where_and_what_to_do():
     )
 
 
+def test_the_rejection_of_the_one_who_comes_second_and_would_lose_names_both_ways():
+    case = deployed(*reversed(pair({}, {}))).when(deploy("outer"))
+    assert isinstance(case.result, Rejection)
+    assert case.result.message.endswith(
+        "POST /items. Undeploy 'inner', which is there already, from 'east', or let 'outer' list /a/items in "
+        "its delegatedContexts and deploy that."
+    )
+
+
 def test_the_context_that_is_delegated_is_the_one_that_others_may_have():
     for delegated in ("/a/items/x", "/a/item", "/a/others"):
         for case in in_either_order(*pair({"delegated_contexts": [delegated]}, {})):

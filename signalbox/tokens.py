@@ -10,11 +10,26 @@ from schemas.canonical import sha256_hex
 from schemas.gateway import TOKEN_PREFIX
 from signalbox.settings import SettingsError
 
+_REMOVE = "Restore it from a backup, or remove it to have a new one made."
+_REGISTER = (
+    "Restore it from a backup. Without one, remove the file; a gateway that was registered before lets in no "
+    "node with the new one: undeploy what is on it, remove it, apply it anew and put the token that is "
+    "printed into the file."
+)
 
-def kept_secret(file: Path, prefix: str) -> str:
+
+def shared_gateway_token(file: Path) -> str:
+    """The gateway's token for a process that does not know whether it is registered; made when missing.
+
+    Raises OSError, and SettingsError when it is damaged.
+    """
+    return kept_secret(file, TOKEN_PREFIX, _REGISTER)
+
+
+def kept_secret(file: Path, prefix: str, way_out: str = _REMOVE) -> str:
     """The secret in `file`; made when missing. Raises OSError, and SettingsError when it is damaged."""
     try:
-        return _read(file)
+        return _read(file, way_out)
     except FileNotFoundError:
         secret = prefix + secrets.token_urlsafe(32)
     # Complete before it has its name, so that a crash never leaves half a secret.
@@ -27,7 +42,7 @@ def kept_secret(file: Path, prefix: str) -> str:
             os.fsync(stream.fileno())
         file.hardlink_to(unfinished)
     except FileExistsError:
-        return _read(file)  # of two processes that start together, the first one's stands
+        return _read(file, way_out)  # of two processes that start together, the first one's stands
     finally:
         unfinished.unlink(missing_ok=True)
     return secret
@@ -63,13 +78,11 @@ class _Damaged(Exception):
     """What a file has instead of a secret."""
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, way_out: str) -> str:
     try:
         return _content(file)
     except _Damaged as damaged:
-        raise SettingsError(
-            f"{file} is damaged: it {damaged}. Restore it from a backup, or remove it to have a new one made."
-        ) from damaged
+        raise SettingsError(f"{file} is damaged: it {damaged}. {way_out}") from damaged
 
 
 def _content(file: Path) -> str:

@@ -13,7 +13,6 @@ from projections.catalogue import DERIVED, READ_MODELS
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi
-from schemas.gateway import TOKEN_PREFIX
 from signalbox.demo import Demo
 from signalbox.first_start import ORGANIZATION, FirstStartFailed, deploy_sample, make_house, move_gateway
 from signalbox.gauges import ReadModelGauges
@@ -21,7 +20,7 @@ from signalbox.http_telemetry import Measured, Traced
 from signalbox.parts import Parts
 from signalbox.ports import remembered_port
 from signalbox.roles.runtime import Runtime
-from signalbox.tokens import kept_secret
+from signalbox.tokens import kept_secret, shared_gateway_token
 from signalbox.tracing import traceparent_of_request
 from streams.commanding import Commanding
 from streams.documents import DocumentStore
@@ -95,7 +94,7 @@ async def _first_start(
 ) -> None:
     """Of several that do this at once each asks for the same, under the same ids: it is done once."""
     settings = runtime.settings
-    token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
+    token = shared_gateway_token(settings.gateway_token)
 
     async def house() -> None:
         await make_house(commanding, settings, token)

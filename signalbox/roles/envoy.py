@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
-from schemas.gateway import TOKEN_PREFIX
 from signalbox.delivery import serving
 from signalbox.envoy import EnvoyStatus, EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
@@ -15,7 +14,7 @@ from signalbox.probing import Listener, Prober
 from signalbox.proving import Proving
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.settings import Address, Settings, SettingsError, address
-from signalbox.tokens import kept_secret, probe_secret
+from signalbox.tokens import kept_secret, probe_secret, shared_gateway_token
 from signalbox.xds_tls import trust
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
@@ -65,7 +64,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     """
     settings = runtime.settings
     node = node_from(os.environ, settings)
-    token = kept_secret(settings.gateway_token, TOKEN_PREFIX)
+    token = shared_gateway_token(settings.gateway_token)
     first, *others = node.servers
     envoy = EnvoySupervisor(
         directory=settings.data / "envoy",

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.canonical import sha256_hex
 from signalbox.settings import SettingsError
-from signalbox.tokens import gateway_token, kept_secret
+from signalbox.tokens import gateway_token, kept_secret, shared_gateway_token
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 40, b"sba_\x00\x01"])
@@ -64,3 +64,13 @@ def test_a_gateways_token_is_made_while_the_gateway_is_not_registered(tmp_path: 
 
     assert made.startswith("sbg_")
     assert gateway_token(tmp_path / "gateway.token", sha256_hex(made.encode()), needed=True) == made
+
+
+def test_a_damaged_token_of_a_gateway_that_may_be_registered_says_what_works(tmp_path: Path):
+    file = tmp_path / "gateway.token"
+    file.write_bytes(b"")
+    with pytest.raises(SettingsError) as refusal:
+        shared_gateway_token(file)
+    told = str(refusal.value)
+    assert "Restore it from a backup" in told
+    assert "apply it anew and put the token that is printed into the file" in told

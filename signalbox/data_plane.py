@@ -49,7 +49,7 @@ class DataPlane:
         self._config = config
         self._log = log
         self._begins_empty = False
-        self._warming = 0
+        self._warming = False
         self.token = ""
         probe_key = kept_secret(settings.data / "probe.key", "")
         self.report: Callable[[Sequence[Status]], None] = _nobody
@@ -135,24 +135,24 @@ class DataPlane:
 
     async def _watch_listeners(self, envoy: EnvoySupervisor) -> None:
         """Notices listeners that warm for longer than a moment, until cancelled."""
-        before = 0
+        before = False
         while True:
             await asyncio.sleep(WARMING_SECONDS)
-            now = await envoy.warming()
-            self._warming = min(before, now)
+            # An Envoy that is not connected has been sent no listener.
+            now = bool(self.delivery.connection(LOCAL_GATEWAY, NODE)) and await envoy.idle()
+            self._warming = before and now
             before = now
 
     def trouble(self) -> str | None:
         """Why the gateway here does not serve, when that is known."""
         if self._envoy is None:
             return None
-        if self._warming:
-            return WARMING
         status = self._envoy.status
         if status.state != "running":
             return f"the gateway's Envoy does not run: {status.reason}"
-        rejected = self.delivery.listener_refused(LOCAL_GATEWAY, NODE)
-        return f"the gateway's Envoy rejected its listener: {rejected}" if rejected else None
+        if rejected := self.delivery.listener_refused(LOCAL_GATEWAY, NODE):
+            return f"the gateway's Envoy rejected its listener: {rejected}"
+        return WARMING if self._warming else None
 
     async def _listen(self) -> None:
         xds = self._settings.xds

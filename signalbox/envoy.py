@@ -171,9 +171,9 @@ class EnvoySupervisor:
             return False
         return await EnvoyAdmin(self._socket).ready()
 
-    async def warming(self) -> int:
-        """How many listeners wait for what they need, and serve nothing yet."""
-        return await EnvoyAdmin(self._socket).warming() if self._status.state == "running" else 0
+    async def idle(self) -> bool:
+        """Whether it runs and none of its listeners is active."""
+        return self._status.state == "running" and await EnvoyAdmin(self._socket).idle()
 
     async def wait_ready(self, within: float = 30.0) -> None:
         """Returns once Envoy is ready. Raises EnvoyNotReady after `within` seconds, with the reason."""

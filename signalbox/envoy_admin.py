@@ -30,9 +30,6 @@ def admin_socket(directory: Path) -> Path:
         raise PermissionError(str(error)) from error
 
 
-WARMING = r"listener_manager\.total_listeners_warming"
-
-
 class EnvoyAdmin:
     """Asks the admin interface at `socket`."""
 
@@ -69,13 +66,16 @@ class EnvoyAdmin:
         except (OSError, TimeoutError):
             return False
 
-    async def warming(self) -> int:
-        """How many listeners wait for what they need, and serve nothing yet; 0 when nobody answers."""
+    async def idle(self) -> bool:
+        """Whether no listener is active: there is none yet, or all wait for what they need.
+
+        False when nobody answers. Not by `/stats`, which takes Envoy's main thread 0.2 s at 10,000 APIs.
+        """
         try:
-            _, body = await self._ask("GET", f"/stats?filter=^{WARMING}$")
+            status, body = await self._ask("GET", "/listeners")
         except (OSError, TimeoutError):
-            return 0
-        return sum(map(int, re.findall(rb"listeners_warming: (\d+)", body)))
+            return False
+        return status == 200 and not re.search(rb"\S+::\S+", body)
 
     async def _active(self) -> int:
         _, body = await self._ask("GET", f"/stats?filter=^{ACTIVE}$")

@@ -60,7 +60,7 @@ MOST_ERRORS = 100
 MOST_LISTED = 1_000
 """Errors that an HTTP answer lists; the rest is counted."""
 MOST_COUNTED = 10_000
-"""Errors of one body that are looked at one by one; of more only their number is told."""
+"""Errors of one body that are looked at one by one; the others are only counted."""
 LONGEST_POINTER = 500
 LONGEST_DETAIL = 1_000
 

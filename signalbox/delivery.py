@@ -17,8 +17,8 @@ Probe = Callable[[str, Cause, int], None]
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server; gateway sync hears which connections begin and end (`present`), what was
-    `taken` on them and what was not.
+    """Observes the xDS server; gateway sync is notified of connections that begin and end (`present`), what
+    was `taken` on them and what was not.
 
     `foundation_refused` hears of what all deployments stand on, `caught_up` of the progress of nodes
     that had not acknowledged everything until then. Everything is held until `begin`.

@@ -77,7 +77,7 @@ class Settings:
     own_trusted_keys: Path | None = None
     health: Address | None = None
     kafka_clients: Path | None = None
-    """A file that tells a shell how to reach the Kafka that `up` started."""
+    """A file of shell variables with which clients reach the Kafka that `up` started."""
     closed_upstreams: tuple[Place, ...] = ()
     """What no gateway may send requests to, beside Signalbox's own addresses."""
     xds_certificate: Path | None = None

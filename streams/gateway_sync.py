@@ -62,9 +62,9 @@ class GatewaySync:
     """The consumer for one partition.
 
     `closed` is what no gateway may send requests to, `current` the config topic as it stands. `report` takes
-    status messages, `reported` returns when all that it took is on the log, and `compiled` hears how many
-    entries a batch changed and how many seconds it took. What nodes answer comes by `acknowledged` and
-    `refused` where they are connected to this process; else from the status topic
+    status messages, `reported` returns when all that it took is on the log, and `compiled` is called with
+    how many entries a batch changed and how many seconds it took. What nodes answer comes by `acknowledged`
+    and `refused` where they are connected to this process; else from the status topic
     (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
     """
 

@@ -38,7 +38,7 @@ def skip(data: str | None, engine: str | None, partition: int, position: int, re
     from streams.sqlite.lock import DirectoryInUse
 
     if not reason.strip():
-        raise Failure("--reason takes a text that tells auditors why", code=USAGE)
+        raise Failure("--reason takes a text for auditors: why the record is skipped", code=USAGE)
     try:
         settings = from_environment(data=data, engine=engine)
         if settings.engine == "kafka":

@@ -55,7 +55,9 @@ class TokenFile:
         if self.holder:
             return ""
         self._file.unlink(missing_ok=True)
-        return f"no token was written to {self._name}: a gateway's is told only when it is registered"
+        return (
+            f"no token was written to {self._name}: a gateway's token is printed only when it is registered"
+        )
 
 
 def token_line(item: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ PROTECTED = ("config", "outcomes")
 KEY_BYTES = 32
 MAC_BYTES = 16
 LOG_SECONDS = 10.0
-"""Of messages that were refused on one topic, the log tells once in so many seconds."""
+"""Refused messages of one topic are logged at most once in so many seconds."""
 
 Headers = Iterable[tuple[str, bytes]]
 

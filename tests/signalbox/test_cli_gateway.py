@@ -251,5 +251,8 @@ def test_a_gateway_that_exists_leaves_no_file(run: Run, stand_in: StandIn, outsi
     ran = run("apply", "-f", "edge.yaml", "--token-file", "edge.token", "-o", "json")
 
     assert ran.code == 0
-    assert "no token was written to edge.token: a gateway's is told only when it is registered" in ran.err
+    assert (
+        "no token was written to edge.token: a gateway's token is printed only when it is registered"
+        in ran.err
+    )
     assert not (outside / "edge.token").exists()

@@ -1,5 +1,6 @@
 """A client that rejects everything is answered ever more rarely; what is new still comes at once."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import grpc.aio
@@ -19,7 +20,7 @@ NO = Refusal(13, "no")
 MANY = 200
 
 
-class Rejecting:
+class Rejecting(ABC):
     """A client that answers each response with a rejection, and asks for everything again."""
 
     def __init__(self, store: ResourceStore) -> None:
@@ -27,11 +28,11 @@ class Rejecting:
         self.responses = 0
         self.bodies: list[str] = []
 
-    def open(self, store: ResourceStore) -> DeltaStream | StateStream:
-        raise NotImplementedError
+    @abstractmethod
+    def open(self, store: ResourceStore) -> DeltaStream | StateStream: ...
 
-    def reject(self, frame: bytes) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def reject(self, frame: bytes) -> list[str]: ...
 
     def go_on(self) -> int:
         """Until nothing more comes, at most MANY responses; how many came."""

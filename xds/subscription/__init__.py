@@ -307,10 +307,6 @@ class Subscription:
         """Whether the client has not got, or not answered, what is offered."""
         return name in self.pending or self.first_sync.waits(name)
 
-    def out_of_date(self, since: int) -> bool:
-        """Whether the client may run something from before change `since` that has since been replaced."""
-        return any(0 <= held < since for held in self.pending.values())
-
     def lacking(self) -> Iterator[Lack]:
         """The deployments that the client has not acknowledged."""
         for name, held in self.pending.items():

@@ -1,5 +1,6 @@
 """One resource's place in the store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateways.entry import Entry
@@ -9,6 +10,12 @@ from xds.wire import Ready
 
 Key = tuple[str, str]
 """Type and name."""
+
+Former = tuple[tuple[Key, int], ...]
+"""What earlier versions required, each with the change by which the first version came that did."""
+
+MOST_FORMER = 32
+"""So many requirements of earlier versions are known per resource."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +28,8 @@ class Slot:
     `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
     removed before `current` came, so that what was accepted earlier is no good version to go back to;
     `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
-    deployments that went with the resource, or had left it before.
+    deployments that went with the resource, or had left it before. `came` is the change by which `current`
+    came. `former` is what versions before it required, None when that is more than is remembered.
     """
 
     type: str
@@ -39,6 +47,8 @@ class Slot:
     anew: bool = False
     before: Ready | None = None
     left: tuple[Arrival, ...] = ()
+    came: int = 0
+    former: Former | None = ()
 
     @property
     def key(self) -> Key:
@@ -55,3 +65,16 @@ class Slot:
     def gone(self) -> bool:
         """Removed, and nobody's last good version needs it."""
         return self.current is None and self.offered is None
+
+    def remember(self, requires: Sequence[Key]) -> None:
+        """Notes what `current` requires, before another version or a removal replaces it."""
+        if self.former is not None:
+            known = {key for key, _ in self.former}
+            former = self.former + tuple((key, self.came) for key in requires if key not in known)
+            self.former = former if len(former) <= MOST_FORMER else None
+
+    def may_have_required(self, key: Key, held: int) -> bool:
+        """Whether a version before `current` that a client may have had by change `held` requires `key`."""
+        if self.former is None:
+            return True
+        return any(known == key and came <= held for known, came in self.former)

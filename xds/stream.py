@@ -204,17 +204,20 @@ class Stream(ABC):
                     endpoints.send_again(name)
 
     def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
-        """Removes what nothing the client may still run refers to."""
+        """Removes what nothing refers to that the client may still run, or is about to run."""
         held = [since for other in referrers for since in other.pending.values() if since >= 0]
         floor = min(held, default=self._gateway.seq)
+        flights = [other.flight for other in referrers if other.flight]
+        on_the_way = {key for sent in flights for one in sent.resources for key in one.entry.requires}
         ready: list[str] = []
         for name in subscription.leaving:
             slot = subscription.slot(name)
             if slot and slot.offered is not None:
                 continue  # it came back while the types were gone through
-            if any(other.rejections.keeps((subscription.type, name), other.slot) for other in referrers):
+            key, gone = (subscription.type, name), slot.seq if slot else subscription.cursor
+            if gone > floor or key in on_the_way:
                 continue
-            if (slot.seq if slot else subscription.cursor) <= floor:
+            if not any(other.rejections.may_need(key, gone, other.slot) for other in referrers):
                 ready.append(name)
         return self._frame(subscription, (), tuple(ready)) if ready else None
 

@@ -72,10 +72,11 @@ deploys = st.tuples(
 )
 undeploys = st.tuples(st.just("undeploy"), st.sampled_from(APIS))
 steps = st.tuples(st.just("steps"), st.integers(0, 2), st.integers(1, 4))
+sends = st.tuples(st.just("send"), st.integers(0, 2))
 comings = st.tuples(st.sampled_from(("reconnect", "restart")), st.integers(0, 2))
 rests = st.tuples(st.just("settle"))
 histories = st.lists(
-    st.one_of(deploys, deploys, undeploys, steps, steps, steps, steps, rests, comings),
+    st.one_of(deploys, deploys, undeploys, steps, steps, steps, steps, sends, sends, rests, comings),
     min_size=15,
     max_size=60,
 )
@@ -142,6 +143,50 @@ def last_goods(house: House) -> list[Entry]:
     history=[("reconnect", 2), ("undeploy", "b"), ("undeploy", "a"), ("deploy", "a", 0, "one", "bad")],
     names_bad=False,
 ).via("a state-of-the-world proxy that comes back is told all, though the first response is refused")
+@example(
+    history=[
+        ("deploy", "a", 0, "three", "good"),
+        ("settle",),
+        ("deploy", "a", 0, "one", "good"),
+        ("deploy", "a", 0, "three", "good"),
+        ("deploy", "a", 0, "one", "bad"),
+        ("steps", 0, 1),
+    ],
+    names_bad=False,
+).via("a version that was offered twice is what a proxy may have had since the first time")
+@example(
+    history=[
+        ("deploy", "a", 0, "three", "good"),
+        ("steps", 0, 4),
+        ("deploy", "a", 1, "curious", "good"),
+        ("steps", 2, 6),
+        ("steps", 0, 2),
+        ("deploy", "a", 2, "two", "bad"),
+    ],
+    names_bad=False,
+).via("a proxy keeps a version that it acknowledged after another proxy had acknowledged the next one")
+@example(
+    history=[
+        ("deploy", "a", 0, "three", "good"),
+        ("settle",),
+        ("restart", 0),
+        ("steps", 0, 6),
+        ("deploy", "a", 0, "two", "good"),
+        ("send", 0),
+    ],
+    names_bad=False,
+).via("a route on its way to a proxy that had none needs its cluster")
+@example(
+    history=[
+        ("deploy", "a", 0, "three", "good"),
+        ("settle",),
+        ("restart", 0),
+        ("steps", 0, 11),
+        ("deploy", "a", 0, "two", "good"),
+        ("send", 0),
+    ],
+    names_bad=False,
+).via("so does one that was sent after chunks of one cluster each")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool
@@ -160,6 +205,8 @@ def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
             case ("steps", int(index), int(count)):
                 for _ in range(count):
                     proxies[index].step()
+            case ("send", int(index)):
+                proxies[index].send()
             case ("settle",):
                 settle(proxies)
             case ("reconnect", int(index)):

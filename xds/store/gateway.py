@@ -150,6 +150,7 @@ class Gateway:
         self._require(slot, slot.current, entry)
         self._forget_rejections(slot)
         self._touch(slot)
+        slot.came = slot.seq
         before = slot.current.carried if slot.current else NOTHING_CARRIED
         self._count(slot, before.here, entry.causes)
         removed, slot.removal = slot.removal is not None, None
@@ -296,6 +297,8 @@ class Gateway:
             self.table(slot.type).carrying += bool(after) - bool(before)
 
     def _require(self, slot: Slot, before: Ready | None, after: Entry | None) -> None:
+        if before:
+            slot.remember(before.entry.requires)
         for key in before.entry.requires if before else ():
             requirers = self._requirers.get(key)
             if requirers:

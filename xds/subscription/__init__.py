@@ -10,7 +10,7 @@ from xds.observer import Lack
 from xds.slot import Key, Slot
 from xds.store.gateway import Gateway
 from xds.subscription.first_sync import FirstSync
-from xds.subscription.rejections import Rejections
+from xds.subscription.rejections import UNKNOWN, Rejections
 from xds.wire import Ready
 
 NOTHING = -1
@@ -178,7 +178,7 @@ class Subscription:
                 if slot and slot.before and slot.before.version == version:
                     # its acknowledgement was lost with the stream
                     changed |= self.gateway.proved(slot, slot.before)
-                self.pending[name] = 0
+                self.pending[name] = UNKNOWN
             self.look_at(name)
         if proved:
             self.facts.acknowledged(proved, self.cursor)

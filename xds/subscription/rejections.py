@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from xds.slot import Key, Slot
 from xds.wire import Ready
 
+UNKNOWN = 0
+"""Held: the client has a version of which it is not known when it was offered."""
+
 
 @dataclass(slots=True, eq=False)
 class Rejections:
@@ -48,12 +51,14 @@ class Rejections:
                 return resource
         return None
 
-    def keeps(self, key: Key, slot_of: Callable[[str], Slot | None]) -> bool:
-        """Whether what the client has of the resources that it rejected needs `key`, as far as is known."""
+    def may_need(self, key: Key, gone: int, slot_of: Callable[[str], Slot | None]) -> bool:
+        """Whether what the client has of the resources that it rejected may require `key`, which is gone
+        since change `gone`.
+
+        Which version it has is not remembered. One that was offered after `key` was gone does not require it.
+        """
         for name, held in self.keeping.items():
             slot = slot_of(name)
-            known = (slot.good, slot.older, slot.before) if slot else ()
-            had = [resource for resource in known if resource and resource.stamp <= held]
-            if not had or any(key in resource.entry.requires for resource in had):
+            if gone > held and (held == UNKNOWN or slot is None or slot.may_have_required(key, held)):
                 return True
         return False

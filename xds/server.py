@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import time_ns
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import grpc
@@ -74,6 +74,29 @@ class _Machine(_Served, Protocol[R_contra]):
     def cursor(self, type: str) -> int: ...
 
     def may_take(self, key: Key, version: str) -> bool | None: ...
+
+
+class _Releases(Generic[R]):
+    """Lets go what a stream holds back, when its time has come."""
+
+    def __init__(self, stream: _Machine[R], wake: asyncio.Event) -> None:
+        self._stream = stream
+        self._wake = wake
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def schedule(self) -> None:
+        for type, seconds in self._stream.held_back():
+            if type in self._timers:
+                self._timers[type].cancel()
+            self._timers[type] = asyncio.get_running_loop().call_later(seconds, self._release, type)
+
+    def cancel(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _release(self, type: str) -> None:
+        self._stream.release(type)
+        self._wake.set()
 
 
 class DiscoveryServer:
@@ -225,15 +248,17 @@ class DiscoveryServer:
         stream = machine(gateway, connection, self._observer)
         self._streams[wake] = stream
         gateway.watch(wake.set, stream)
-        reader = asyncio.create_task(self._read(context, decode, stream, wake))
+        releases = _Releases(stream, wake)
+        reader = asyncio.create_task(self._read(context, decode, stream, releases, wake))
         try:
             stream.receive(first)
-            await self._write(context, stream, wake, reader, node)
+            await self._write(context, stream, releases, wake, reader, node)
         except WireError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
             gateway.unwatch(wake.set)
             reader.cancel()
+            releases.cancel()
             with contextlib.suppress(asyncio.CancelledError, WireError):
                 await reader
             self._ending.discard(wake)
@@ -262,38 +287,35 @@ class DiscoveryServer:
         return data
 
     async def _read(
-        self, context: Context, decode: Callable[[bytes, bool], R], stream: _Machine[R], wake: asyncio.Event
+        self,
+        context: Context,
+        decode: Callable[[bytes, bool], R],
+        stream: _Machine[R],
+        releases: "_Releases[R]",
+        wake: asyncio.Event,
     ) -> None:
-        def release(type: str) -> None:
-            stream.release(type)
-            wake.set()
-
-        releases: dict[str, asyncio.TimerHandle] = {}
-        later = asyncio.get_running_loop().call_later
         try:
             while (data := await rpc.read(context)) is not None:
                 stream.receive(decode(data, False))
-                for type, seconds in stream.held_back():
-                    if type in releases:
-                        releases[type].cancel()
-                    releases[type] = later(seconds, release, type)
+                releases.schedule()
                 wake.set()
         finally:
-            for timer in releases.values():
-                timer.cancel()
             wake.set()
 
     async def _write(
         self,
         context: Context,
         stream: _Machine[R],
+        releases: "_Releases[R]",
         wake: asyncio.Event,
         reader: "asyncio.Task[None]",
         node: Node,
     ) -> None:
         while not self._stopping and wake not in self._ending:
             wake.clear()
-            for frame in stream.responses():
+            frames = stream.responses()
+            releases.schedule()
+            for frame in frames:
                 await self._pace.write(context, frame)
             if reader.done():
                 reader.result()

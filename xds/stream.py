@@ -25,6 +25,9 @@ from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError
 _FREE_REPEATS = 3
 _SHORTEST_WAIT = 0.1
 _LONGEST_WAIT = 30.0
+OPENING_SECONDS = 1.0
+"""So long a removal waits for the proxy to subscribe to what may refer to it: the requests that open a stream
+come one by one."""
 _WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
 
 
@@ -50,6 +53,7 @@ class Stream(ABC):
         self._caught_up = False
         self._listener_refused: str = ""
         self._held_back: list[tuple[str, float]] = []
+        self._opening: dict[str, bool] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._sending: list[Subscription] = []
         self._removing: list[Subscription] = []
@@ -85,13 +89,15 @@ class Stream(ABC):
         return out
 
     def held_back(self) -> list[tuple[str, float]]:
-        """Types whose next response is held back since the last call, and for how many seconds. The caller
+        """Types of which a response is held back since the last call, and for how many seconds. The caller
         releases them after that time."""
         held, self._held_back = self._held_back, []
         return held
 
     def release(self, type: str) -> None:
         """Lets the next response of a type go."""
+        if type in self._opening:
+            self._opening[type] = False
         subscription = self._subscriptions.get(type)
         if subscription is not None:
             subscription.held = False
@@ -205,6 +211,8 @@ class Stream(ABC):
 
     def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
         """Removes what nothing refers to that the client may still run, or is about to run."""
+        if self._is_opening(subscription.type):
+            return None
         held = [since for other in referrers for since in other.pending.values() if since >= 0]
         floor = min(held, default=self._gateway.seq)
         flights = [other.flight for other in referrers if other.flight]
@@ -220,6 +228,16 @@ class Stream(ABC):
             if not any(other.rejections.may_need(key, gone, other.slot) for other in referrers):
                 ready.append(name)
         return self._frame(subscription, (), tuple(ready)) if ready else None
+
+    def _is_opening(self, type: str) -> bool:
+        """Whether the proxy has not yet said what it runs of the types that may refer to this one."""
+        rank = removing_rank(type)
+        if all(t in self._subscriptions for t in self._gateway.tables if 0 <= removing_rank(t) < rank):
+            return False
+        if type not in self._opening:
+            self._opening[type] = True
+            self._held_back.append((type, OPENING_SECONDS))
+        return self._opening[type]
 
     def _need(self, entry: Entry) -> Need:
         for key in entry.requires:

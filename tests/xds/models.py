@@ -78,12 +78,7 @@ class Proxy(ABC):
         return True
 
     def send(self) -> None:
-        """The server sends what it has to say, while other messages are still on their way.
-
-        It has read the requests that open the stream: a proxy sends them together.
-        """
-        while self.outbox and not self.outbox[0].nonce:
-            self.deliver()
+        """The server sends what it has to say, while other messages are still on their way."""
         self.inbox.extend(self.pull())
 
     def rejects(self, body: str) -> bool:

@@ -187,6 +187,10 @@ def last_goods(house: House) -> list[Entry]:
     ],
     names_bad=False,
 ).via("so does one that was sent after chunks of one cluster each")
+@example(
+    history=[("undeploy", "a"), ("reconnect", 1), ("steps", 1, 1), ("send", 1)],
+    names_bad=False,
+).via("a proxy that comes back loses no cluster before it has said which routes it has")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool

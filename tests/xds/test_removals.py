@@ -1,11 +1,14 @@
 """A cluster is removed from a proxy as soon as no route there needs it, and not before."""
 
+import grpc.aio
 import pytest
 
 from gateways.entry import Entry
 from tests.xds.models import DeltaModel, Proxy
-from tests.xds.proxies import Remembering, entry
+from tests.xds.proxies import DeltaProxy, Remembering, entry
+from xds import stream
 from xds.order import CLUSTER, ROUTES
+from xds.server import DiscoveryServer
 from xds.slot import MOST_FORMER
 from xds.store import ResourceStore
 
@@ -94,3 +97,43 @@ def test_a_version_that_was_overtaken_keeps_its_cluster_however_often_the_route_
     # then it keeps that version with its cluster
     assert picky.held[ROUTES] == {"r": "good 0 x"}
     assert "x" in picky.held[CLUSTER]
+
+
+def two_clusters() -> ResourceStore:
+    """A store with a route to one of two clusters."""
+    store = ResourceStore()
+    store.apply([cluster("old"), cluster("new"), route("r", "good 1 old")])
+    return store
+
+
+def test_a_proxy_that_comes_back_loses_no_cluster_before_it_has_said_which_routes_it_has():
+    # given a proxy that was away while its route moved
+    store = two_clusters()
+    proxy = DeltaModel(store, "node-1", Remembering(), names_bad=False)
+    rest(proxy)
+    proxy.leave()
+    store.apply([route("r", "good 2 new"), gone("old")])
+    # when only the first of its requests has arrived
+    proxy.connect()
+    proxy.deliver()
+    proxy.send()
+    # then nothing is removed: otherwise the model raises Dangling
+    rest(proxy)
+    assert (proxy.held[ROUTES], set(proxy.held[CLUSTER])) == ({"r": "good 2 new"}, {"new"})
+
+
+async def test_a_client_that_subscribes_to_clusters_alone_loses_them_a_little_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "OPENING_SECONDS", 0.01)
+    store = two_clusters()
+    store.apply([route("r", "good 2 new"), gone("old")])
+    server = DiscoveryServer(store, lambda gateway, token: True)
+    port = await server.start("127.0.0.1", 0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client = DeltaProxy(channel, "node-1")
+        await client.ask("CDS", has={"old": "1", "new": cluster("new").version})
+        response = await client.next()
+        await client.close()
+    await server.stop(0)
+    assert (response.resources, response.removed_resources) == ([], ["old"])

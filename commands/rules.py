@@ -5,9 +5,8 @@ module decides; what it refers to exists; nothing that others refer to ends.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from commands import api, deployment, environment, gateway, organization, project
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
@@ -47,8 +46,7 @@ RULES: Mapping[str, Rules] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """An accepted decision: its events with their subjects, and how to take its changes back.
 
     `subject` is what the command was about, or, when nothing changed, what is already as asked.
@@ -114,7 +112,7 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
     try:
         for event in decision:
             changes.append(evolve(world, event))
-            world.require_exclusive(subject_of(event))
+            world.require_exclusive(changes[-1].subject)
             refusal = _dangling(world, event)
             if refusal is not None:
                 world.undo(changes)

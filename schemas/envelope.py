@@ -1,10 +1,9 @@
 """The CloudEvents 1.0 envelope on the hot path, and its JSON form.
 
-The SDK reads and writes what others publish (`schemas.boundary`); inside, this frozen value and
-orjson do: a round trip through the SDK costs twenty times as much.
+The SDK reads and writes messages of others (`schemas.boundary`). Inside, this class and orjson do: a round
+trip through the SDK costs twenty times as much.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
@@ -22,9 +21,12 @@ Key = tuple[str, str]
 """Organization and id: ids are unique within an organization, and another one may use the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+@dataclass(slots=True, kw_only=True)
 class Envelope:
     """A CloudEvent. Empty attributes are absent. `data` is a JSON object.
+
+    Treat it as immutable (`dataclasses.replace` makes another): it is not frozen because a frozen class takes
+    four times as long to construct, and every message is constructed several times.
 
     `sequence` counts the events of a partition from 1, zero-padded to 20 digits;
     `previoushash` is the hash of the event before it in the partition.
@@ -46,44 +48,6 @@ class Envelope:
     authtype: str = ""
     authid: str = ""
     previoushash: str = ""
-
-    def __init__(
-        self,
-        *,
-        id: str,
-        type: str,
-        source: str,
-        subject: str,
-        time: str,
-        partitionkey: str,
-        data: Data,
-        dataschema: str = "",
-        dataref: str = "",
-        sequence: str = "",
-        correlationid: str = "",
-        causationid: str = "",
-        traceparent: str = "",
-        authtype: str = "",
-        authid: str = "",
-        previoushash: str = "",
-    ) -> None:
-        # Straight into the slots: the constructor that a frozen class gets takes four times as long.
-        _id(self, id)
-        _type(self, type)
-        _source(self, source)
-        _subject(self, subject)
-        _time(self, time)
-        _partitionkey(self, partitionkey)
-        _data(self, data)
-        _dataschema(self, dataschema)
-        _dataref(self, dataref)
-        _sequence(self, sequence)
-        _correlationid(self, correlationid)
-        _causationid(self, causationid)
-        _traceparent(self, traceparent)
-        _authtype(self, authtype)
-        _authid(self, authid)
-        _previoushash(self, previoushash)
 
     @property
     def key(self) -> Key:
@@ -110,28 +74,6 @@ class Envelope:
         """This event as number `sequence` of its partition, after the one whose hash is `previous`."""
         return replace(self, sequence=f"{sequence:020d}", previoushash=previous)
 
-
-def _slot(name: str) -> Callable[[Envelope, Any], None]:
-    setter: Callable[[Envelope, Any], None] = Envelope.__dict__[name].__set__
-    return setter
-
-
-_id = _slot("id")
-_type = _slot("type")
-_source = _slot("source")
-_subject = _slot("subject")
-_time = _slot("time")
-_partitionkey = _slot("partitionkey")
-_data = _slot("data")
-_dataschema = _slot("dataschema")
-_dataref = _slot("dataref")
-_sequence = _slot("sequence")
-_correlationid = _slot("correlationid")
-_causationid = _slot("causationid")
-_traceparent = _slot("traceparent")
-_authtype = _slot("authtype")
-_authid = _slot("authid")
-_previoushash = _slot("previoushash")
 
 ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Envelope) if f.name != "data")
 _values = attrgetter(*ATTRIBUTES)

@@ -24,11 +24,11 @@ def is_traceparent(text: str) -> bool:
 def uuid7(now_ms: int | None = None) -> str:
     """A new UUIDv7 as text: 48 bits of Unix milliseconds, then 74 random bits."""
     ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    value = (ms & 0xFFFF_FFFF_FFFF) << 80
-    value |= 0x7 << 76 | _random.getrandbits(12) << 64
-    value |= 0b10 << 62 | _random.getrandbits(62)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    random = _random.getrandbits(74)
+    return (
+        f"{ms >> 16 & 0xFFFF_FFFF:08x}-{ms & 0xFFFF:04x}-7{random >> 62:03x}"
+        f"-{0x8000 | random >> 48 & 0x3FFF:04x}-{random & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 def is_uuid(text: str) -> bool:
@@ -47,12 +47,13 @@ def timestamp(at: float | None = None) -> str:
 
 def utc(time_text: str) -> str:
     """An RFC 3339 timestamp in the form that `timestamp` writes; empty when it is none."""
-    if _RFC3339.fullmatch(time_text) is None:
-        return ""
     try:
-        moment = datetime.fromisoformat(time_text.upper())
         if _TIMESTAMP.fullmatch(time_text) is not None:
+            datetime.fromisoformat(time_text)
             return time_text
+        if _RFC3339.fullmatch(time_text) is None:
+            return ""
+        moment = datetime.fromisoformat(time_text.upper())
         return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
     except (ValueError, OverflowError):
         return ""

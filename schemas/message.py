@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.limits import HISTORY
-from schemas.text import require_readable
+from schemas.text import plain, require_readable
 
 LONGEST_NAME = 100
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
@@ -71,7 +71,7 @@ class Command(Message):
     @model_validator(mode="before")
     @classmethod
     def _readable(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
+        if not plain(data) and isinstance(data, Mapping):
             require_readable(data, cls.__name__)
         return cast("object", data)
 

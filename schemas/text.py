@@ -32,6 +32,15 @@ def fault_in(text: str, *, multiline: bool = False) -> str | None:
     return None if found is None else f"contains {_kind(found[0][0])} (character {found.start() + 1})"
 
 
+def plain(data: Any) -> bool:
+    """Whether `data` is JSON in which every character may stand everywhere; most data is."""
+    try:
+        encoded = orjson.dumps(data)
+    except TypeError:
+        return False
+    return encoded.isascii() and b"\\" not in encoded and b"\x7f" not in encoded
+
+
 def faults(data: Any) -> Iterator[tuple[Location, str, str]]:
     """Every text in `data`, keys included, that contains what it may not: where, the text and what."""
     try:

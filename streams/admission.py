@@ -5,6 +5,7 @@ optional ones (CloudEvents `time`, `traceparent`) are replaced or left out when 
 """
 
 from dataclasses import replace
+from operator import attrgetter
 
 from schemas.envelope import Envelope
 from schemas.identity import is_traceparent, utc
@@ -24,20 +25,27 @@ UNANSWERABLE = Fault(
 _COPIED = ("type", "subject", "correlationid", "authtype", "authid")
 
 
+_copied = attrgetter(*_COPIED)
+
+
 def answerable(command: Envelope) -> bool:
     """Whether an outcome can name the command: ids of outcomes and organizations are names."""
     return is_name(command.id) and is_name(command.partitionkey)
 
 
-def fault_of(record: Record) -> Fault | None:
-    """Why the command in `record` cannot be decided, whatever its data says."""
+def admitted(record: Record, now: str) -> Envelope | Fault:
+    """The command in `record` as it can be decided, or why it cannot be, whatever its data says."""
     if record.fault is not None:
         return record.fault
     command = record.envelope
     if not answerable(command):
         return UNANSWERABLE
+    if _all_usable(command):
+        return _timed(command, now)
     problem = attribute_problem(command)
-    return Fault("malformed", f"{problem[0]}: {problem[1]}") if problem else None
+    if problem is not None:
+        return Fault("malformed", f"{problem[0]}: {problem[1]}")
+    return normalized(command, now)
 
 
 def attribute_problem(command: Envelope) -> tuple[str, str] | None:
@@ -58,13 +66,23 @@ def normalized(command: Envelope, now: str) -> Envelope:
     W3C Trace Context is left out, as that specification asks. What is too long is cut, and control characters
     become escapes: the answer to a malformed command says what it was.
     """
-    time = utc(command.time) or now
-    traceparent = command.traceparent if is_traceparent(command.traceparent) else ""
     cut = {
         name: visible(getattr(command, name)[:LONGEST_ATTRIBUTE])[:LONGEST_ATTRIBUTE]
         for name in _COPIED
         if len(text := getattr(command, name)) > LONGEST_ATTRIBUTE or fault_in(text)
     }
-    if not cut and (time, traceparent) == (command.time, command.traceparent):
+    return _timed(replace(command, **cut) if cut else command, now)
+
+
+def _timed(command: Envelope, now: str) -> Envelope:
+    time = utc(command.time) or now
+    traceparent = command.traceparent if is_traceparent(command.traceparent) else ""
+    if (time, traceparent) == (command.time, command.traceparent):
         return command
-    return replace(command, time=time, traceparent=traceparent, **cut)
+    return replace(command, time=time, traceparent=traceparent)
+
+
+def _all_usable(command: Envelope) -> bool:
+    """Whether nothing is to be mended in the copied attributes: one look, for every command."""
+    text = "".join(_copied(command))
+    return len(text) <= LONGEST_ATTRIBUTE and fault_in(text) is None

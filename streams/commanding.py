@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from schemas.envelope import Envelope, Key
 from schemas.outcome import BESIDES, Outcome
 from streams.log import Log, LogUnavailable
+from streams.shared_timeout import SharedTimeout
 
 logger = logging.getLogger("signalbox.commands")
 
@@ -25,6 +26,7 @@ class Commanding:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._append_timeout = SharedTimeout(APPEND_SECONDS)
         self._waiting: dict[Key, list[asyncio.Future[Outcome]]] = {}
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
@@ -33,7 +35,7 @@ class Commanding:
         Raises LogUnavailable: none of them is known to be, and the same ids may be handed in again.
         """
         try:
-            async with asyncio.timeout(APPEND_SECONDS):
+            with self._append_timeout:
                 await self._log.append("commands", envelopes)
         except TimeoutError as error:
             raise LogUnavailable(
@@ -133,6 +135,11 @@ class Commanding:
 
     async def _readable(self, heard: dict[Key, Outcome], deadline: float) -> dict[Key, Outcome]:
         """The outcomes whose events can be read: another process may have them on its log a moment later."""
+        for outcome in heard.values():
+            if outcome.position > self._log.readable("events", self._log.partition_of(outcome.organization)):
+                break
+        else:
+            return heard
         ends: dict[int, int] = {}
         for outcome in heard.values():
             partition = self._log.partition_of(outcome.organization)

@@ -22,7 +22,7 @@ from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.upcasting import UnknownSchema, upcast
-from streams.admission import answerable, fault_of, normalized
+from streams.admission import admitted, answerable, normalized
 from streams.decisions import Decisions
 from streams.head import Head
 from streams.log import (
@@ -141,7 +141,7 @@ class Decider:
                 f"({fault.reason}). {way_out(self.partition, record.position)}"
             )
         logger.warning("events/%d, position %d: skipped, as was decided", self.partition, record.position)
-        self.head = replace(self.head, position=record.position)
+        self.head = self.head._replace(position=record.position)
 
     def _fold(self, record: Record) -> None:
         envelope = record.envelope
@@ -332,12 +332,11 @@ class Decider:
         for number, record in enumerate(records):
             if batch.size > BATCH_BYTES:
                 return number
-            fault = fault_of(record)
-            if fault is None:
-                command = normalized(record.envelope, batch.now)
-                batch.take(command, known.get(command.key))
+            command = admitted(record, batch.now)
+            if isinstance(command, Fault):
+                self._refuse(batch, record, command)
             else:
-                self._refuse(batch, record, fault)
+                batch.take(command, known.get(command.key))
         return len(records)
 
     def _transaction(self, batch: Decisions, consumed: int, *, snapshots: bool) -> Transaction:

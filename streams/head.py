@@ -1,12 +1,11 @@
 """The head of a partition's chain of events: what the next event follows."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.envelope import GENESIS, Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """`position` on the log, `sequence` counted from 1, `hash` of the last event; `time` of the latest."""
 
     position: int = 0

@@ -25,9 +25,9 @@ class Fault:
     value: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """An envelope where it stands on the log.
+    """An envelope where it stands on the log. To be treated as immutable, like the envelope.
 
     With a `fault` the envelope holds no more than what could be read: its id may be empty, its data is.
     """
@@ -203,6 +203,10 @@ class Log(Protocol):
 
     async def end(self, topic: Topic, partition: int) -> int:
         """The last position, 0 when empty."""
+        ...
+
+    def readable(self, topic: Topic, partition: int) -> int:
+        """A position up to which this process knows that `read` finds everything; the end may be higher."""
         ...
 
     async def first(self, topic: Topic, partition: int) -> int:

@@ -247,6 +247,9 @@ class KafkaLog:
         place = self._place(topic, partition)
         return max(await self._fetching.last(place), self._written(place))
 
+    def readable(self, topic: Topic, partition: int) -> int:
+        return self._tails.known(self._place(topic, partition))
+
     async def first(self, topic: Topic, partition: int) -> int:
         self._require(topic, partition)
         return await self._fetching.beginning(self._place(topic, partition)) + 1

@@ -66,6 +66,11 @@ class Tail:
             # Whoever gives up must not end it for the others.
             await asyncio.shield(self._polling)
 
+    @property
+    def known(self) -> int:
+        """The highest position seen at which there is a record, 0 at first."""
+        return self._last + 1
+
     async def close(self) -> None:
         if self._polling is not None:
             self._polling.cancel()
@@ -184,6 +189,11 @@ class Tails:
             await waiting
         finally:
             waiting.cancel()
+
+    def known(self, place: TopicPartition) -> int:
+        """The highest position of a partition at which a record was seen, 0 at first."""
+        tail = self._tails.get(place)
+        return 0 if tail is None else tail.known
 
     async def close(self) -> None:
         if not self._closed.done():

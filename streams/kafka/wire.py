@@ -7,7 +7,7 @@ through the CloudEvents SDK (`schemas.kafka`).
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -46,13 +46,6 @@ _TEXTS: Mapping[str, str] = {
     CONTENT_TYPE: CONTENT_TYPE,
 }
 """Attribute by header, as this module writes them."""
-
-_new_envelope = Envelope.__new__
-# Slots are filled directly: the constructor of a frozen class takes three times as long.
-_SLOTS: tuple[tuple[str, Callable[[Any, Any], None]], ...] = tuple(
-    (name, Envelope.__dict__[name].__set__) for name in ATTRIBUTES
-)
-_set_data: Callable[[Any, Any], None] = Envelope.__dict__["data"].__set__
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
@@ -153,11 +146,8 @@ def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] |
                 return None
         if texts["specversion"] != "1.0" or not _is_time(topic, texts.get("time", "")):
             return None
-        envelope = _new_envelope(Envelope)
-        for name, put in _SLOTS:
-            put(envelope, texts.get(name, ""))
         media = texts[CONTENT_TYPE]
-        if media == AVRO and is_of(texts["dataschema"], envelope.type):
+        if media == AVRO and is_of(texts["dataschema"], texts["type"]):
             data = decode_data(texts["dataschema"], value)
         elif media == JSON:
             data: Any = orjson.loads(value)
@@ -165,10 +155,10 @@ def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] |
             return None
     except (KeyError, ValueError, Undecodable):
         return None
-    if not (envelope.id and envelope.type and envelope.source and isinstance(data, dict)):
+    if not (texts.get("id") and texts.get("type") and texts.get("source") and isinstance(data, dict)):
         return None
-    _set_data(envelope, cast("Data", data))
-    return envelope, texts.get("authorization", "")
+    attributes = {name: texts.get(name, "") for name in ATTRIBUTES}
+    return Envelope(data=cast("Data", data), **attributes), texts.get("authorization", "")
 
 
 def _is_time(topic: Topic, time: str) -> bool:

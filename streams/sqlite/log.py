@@ -136,10 +136,9 @@ class SqliteLog:
         return [next(following[partition]) for partition in partitions]
 
     async def commit(self, transaction: Transaction) -> list[list[int]]:
-        for append in transaction.appends:
-            self._require(append.topic, append.partition)
         ready = encoded(transaction)
         for append in ready.appends:
+            self._require(append.topic, append.partition)
             if append.topic == "commands":
                 _require_sizes(append.rows)
         return await self._writer.submit(ready)
@@ -189,6 +188,9 @@ class SqliteLog:
 
     async def end(self, topic: Topic, partition: int) -> int:
         return self._require(topic, partition)
+
+    def readable(self, topic: Topic, partition: int) -> int:
+        return self._ends[topic, partition]
 
     async def first(self, topic: Topic, partition: int) -> int:
         self._require(topic, partition)
@@ -247,10 +249,11 @@ class SqliteLog:
 
 def _require_sizes(rows: Sequence[tuple[str, str, str, bytes]]) -> None:
     """Raises MessageTooLarge. Events follow from commands, and are bounded by them."""
-    size = max((len(row[1]) + len(row[2]) + len(row[3]) for row in rows), default=0)
-    if size > LARGEST_COMMAND:
-        message = f"A message of {size:,} bytes is too large for the topic commands"
-        raise MessageTooLarge(f"{message}, which takes {LARGEST_COMMAND:,}.")
+    for _, type, subject, rest in rows:
+        size = len(type) + len(subject) + len(rest)
+        if size > LARGEST_COMMAND:
+            message = f"A message of {size:,} bytes is too large for the topic commands"
+            raise MessageTooLarge(f"{message}, which takes {LARGEST_COMMAND:,}.")
 
 
 def _locked(directory: Path) -> DirectoryLock:

@@ -4,16 +4,19 @@ Each record is decoded once, from the row that was written, so that what is read
 read from.
 """
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate
+from operator import itemgetter
 
 from streams.log import Record, Topic
 from streams.sqlite.rows import Row, decode
 
 MOST_RECORDS = 256
 MOST_BYTES = 1 << 20
-"""Of encoded rows, per partition of a topic."""
+"""Of encoded rows, per partition of a topic. Up to twice of both is kept, so that trimming costs little."""
+
+_rest = itemgetter(4)
 
 
 class RecentRecords:
@@ -23,23 +26,21 @@ class RecentRecords:
         self._topic: Topic = topic
         self._end = 0
         self._bytes = 0
-        self._kept: deque[Row | Record] = deque()
-        self._sizes: deque[int] = deque()
+        self._kept: list[Row | Record] = []
+        self._sizes: list[int] = []
 
     def add(self, rows: Sequence[Row], end: int) -> None:
         """Takes rows that were committed, the last of which has position `end`."""
         if self._end != end - len(rows):
-            self._kept.clear()
-            self._sizes.clear()
-            self._bytes = 0
+            self._keep(0)
         self._end = end
-        for row in rows[-MOST_RECORDS:]:
-            self._kept.append(row)
-            self._sizes.append(len(row[4]))
-            self._bytes += len(row[4])
-        while self._bytes > MOST_BYTES or len(self._kept) > MOST_RECORDS:
-            self._kept.popleft()
-            self._bytes -= self._sizes.popleft()
+        newest = rows[-MOST_RECORDS:]
+        sizes = list(map(len, map(_rest, newest)))
+        self._kept += newest
+        self._sizes += sizes
+        self._bytes += sum(sizes)
+        if len(self._kept) > 2 * MOST_RECORDS or self._bytes > 2 * MOST_BYTES:
+            self._trim()
 
     def read(self, after: int, last: int) -> list[Record] | None:
         """The records above `after` up to `last`; None when not all of them are kept."""
@@ -47,8 +48,18 @@ class RecentRecords:
         if after < first or last > self._end:
             return None
         found: list[Record] = []
-        for at, kept in enumerate(islice(self._kept, after - first, last - first), after - first):
+        for at in range(after - first, last - first):
+            kept = self._kept[at]
             if isinstance(kept, tuple):
                 kept = self._kept[at] = decode(self._topic, kept)
             found.append(kept)
         return found
+
+    def _trim(self) -> None:
+        newest_first = self._sizes[: -MOST_RECORDS - 1 : -1]
+        self._keep(bisect_right(list(accumulate(newest_first)), MOST_BYTES))
+
+    def _keep(self, count: int) -> None:
+        gone = len(self._kept) - count
+        del self._kept[:gone], self._sizes[:gone]
+        self._bytes = sum(self._sizes)

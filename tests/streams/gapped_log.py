@@ -29,5 +29,8 @@ class GappedLog(MemoryLog):
     async def end(self, topic: Topic, partition: int) -> int:
         return await super().end(topic, partition) * STEP
 
+    def readable(self, topic: Topic, partition: int) -> int:
+        return super().readable(topic, partition) * STEP
+
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         await super().wait(topic, partition, after // STEP)

@@ -69,6 +69,9 @@ class MemoryLog:
     async def end(self, topic: Topic, partition: int) -> int:
         return len(self._records.get((topic, partition), []))
 
+    def readable(self, topic: Topic, partition: int) -> int:
+        return len(self._records.get((topic, partition), []))
+
     async def first(self, topic: Topic, partition: int) -> int:
         return 1
 

@@ -94,6 +94,9 @@ async def test_an_outcome_is_answered_once_its_events_can_be_read(tmp_path: Path
     class Late(SqliteLog):
         """Shows readers the events of a transaction later than its outcome."""
 
+        def readable(self, topic: Topic, partition: int) -> int:
+            return super().readable(topic, partition) if shown.is_set() else 0
+
         async def wait(self, topic: Topic, partition: int, after: int) -> None:
             if topic == "events":
                 asked_for.put_nowait(after)

@@ -38,13 +38,19 @@ def test_a_range_is_read_whole_or_not_at_all(batches: list[int], after: int, len
 
 def test_the_newest_records_are_kept_up_to_a_number_and_to_a_size() -> None:
     kept = RecentRecords("events")
-    kept.add(rows(1, recent.MOST_RECORDS + 5), recent.MOST_RECORDS + 5)
+    most = recent.MOST_RECORDS
+    kept.add(rows(1, most + 5), most + 5)
     assert kept.read(4, 10) is None
     assert kept.read(5, 10) is not None
-    third = recent.MOST_BYTES // 3
-    kept.add(rows(recent.MOST_RECORDS + 6, 4, third), recent.MOST_RECORDS + 9)
-    assert kept.read(recent.MOST_RECORDS + 6, recent.MOST_RECORDS + 9) is None
-    assert kept.read(recent.MOST_RECORDS + 7, recent.MOST_RECORDS + 9) is not None
+    kept.add(rows(most + 6, most), 2 * most + 5)
+    assert kept.read(5, 10) is not None, "trimmed at twice the number"
+    kept.add(rows(2 * most + 6, 1), 2 * most + 6)
+    assert kept.read(most + 5, 2 * most + 6) is None
+    assert kept.read(most + 6, 2 * most + 6) is not None
+    third, end = recent.MOST_BYTES // 3, 2 * most + 6
+    kept.add(rows(end + 1, 8, third), end + 8)
+    assert kept.read(end + 5, end + 8) is None
+    assert kept.read(end + 6, end + 8) is not None
 
 
 async def test_consumers_that_keep_up_read_without_a_query(

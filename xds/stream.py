@@ -253,6 +253,7 @@ class Stream(ABC):
                 return Need.REFUSED
             if slot is None or slot.offered is None:
                 return Need.MISSING
+            subscription.poll()  # it may have come back while the types were gone through
             if subscription.lacks(key[1]):
                 return Need.COMING
         return Need.MET

@@ -73,8 +73,9 @@ class Proxy(ABC):
         elif self.outbox:
             self.deliver()
         else:
+            before = self.changes
             self.inbox.extend(self.pull())
-            return bool(self.inbox)
+            return bool(self.inbox) or self.changes != before
         return True
 
     def send(self) -> None:

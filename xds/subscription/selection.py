@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from gateways.entry import Entry
 from xds.subscription import NOTHING, Subscription
+from xds.subscription.rejections import UNKNOWN
 from xds.wire import Ready
 
 
@@ -95,5 +96,7 @@ def _sift_absent(subscription: Subscription, name: str, held: int, keeps: bool, 
     elif keeps:
         # quarantined, and the last good version is not known here: the client keeps what it has
         subscription.settle(name)
+        if held == UNKNOWN:
+            subscription.rejections.keeping[name] = held
     else:
         subscription.leaving.add(name)

@@ -81,7 +81,10 @@ def _counts(**described: str) -> Schema:
 
 
 _DESIRED = "Deployments in force on this gateway."
-_REFUSED = "Those of them that are refused, by a node or by the gateway as a whole."
+_REFUSED = (
+    "Those of them that are refused, by a node or by the gateway as a whole. The refusal of a node that has "
+    "left counts as long as no node took the deployment."
+)
 _WITHHELD = (
     "Those of them that no node is sent: they cannot be put on this kind of gateway, or were refused and "
     "taken back."
@@ -111,7 +114,7 @@ _NODE: Schema = {
 }
 _REFUSAL: Schema = {
     "type": "object",
-    "required": ["deployment", "api", "revision", "reason", "at", "nodes", "refused_by"],
+    "required": ["deployment", "api", "revision", "reason", "at", "nodes", "refused_by", "withheld"],
     "properties": {
         "deployment": {"type": "string"},
         "api": {"type": "string"},
@@ -120,14 +123,19 @@ _REFUSAL: Schema = {
         "at": {"type": "string", "format": "date-time"},
         "nodes": {
             "type": "integer",
-            "description": "How many connected nodes refuse it; 0 when none is asked: it cannot be put on "
-            "this kind of gateway, or was taken back.",
+            "description": "How many connected nodes refuse it; 0 when it is withheld, and while the node "
+            "that refused it has left and no other one has answered.",
         },
         "refused_by": {
             "type": "string",
             "description": "The node that refused it last; `*` when it was refused for the gateway as a "
             "whole, before any node was asked.",
             "examples": ["envoy-1"],
+        },
+        "withheld": {
+            "type": "boolean",
+            "description": "Whether no node is sent it: it cannot be put on this kind of gateway, or was "
+            "taken back, and no connected node refuses it any more.",
         },
     },
 }

@@ -23,7 +23,7 @@ _NODE = NodeReported.type()
 
 class Deliveries:
     name = "deliveries"
-    version = 3
+    version = 4
     topic = "status"
 
     def metadata(self, prefix: str) -> MetaData:

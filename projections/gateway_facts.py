@@ -28,10 +28,11 @@ class GatewayFacts:
     `{acknowledged, refused, pending, withheld}`, how many of those it has, refused, is asked to take and did
     not answer, or is not asked to take; together these are `desired`.
 
-    `refused`: how many of those a connected node, or the gateway as a whole, refuses. `refusals`: of the
-    newest `MOST_REFUSALS` of them `{deployment, api, revision, reason, at, nodes, refused_by}`, newest first;
-    `nodes` is how many connected nodes refuse it, 0 when no node is asked any more; `refused_by` is the node
-    that refused it last, or `*` when it was refused for the gateway as a whole.
+    `refused`: how many of those a connected node, or the gateway as a whole, refuses, or a node that has left
+    while no node took it. `refusals`: of the newest `MOST_REFUSALS` of them `{deployment, api, revision,
+    reason, at, nodes, refused_by, withheld}`, newest first; `nodes` is how many connected nodes refuse it;
+    `refused_by` is the node that refused it last, or `*` when it was refused for the gateway as a whole;
+    `withheld` says whether it is one of those above.
     """
 
     desired: int
@@ -55,18 +56,21 @@ def gateway_facts(
     desired = 0
     positions: list[int] = []
     refusals: dict[str, dict[str, Any]] = {}
-    rejected = 0
+    taken_back = 0
     for row in connection.execute(_deployments(resources, deliveries, gateway), asked):
         desired += 1
-        if _taken_back(row):
-            rejected += 1
+        back = _taken_back(row)
+        if row.rejected:  # also when the node that did so has left, before the verdict on it
             refusals[row.name] = {
                 **_what(row),
                 "reason": row.reason,
                 "at": row.refused_last or "",
                 "nodes": 0,
                 "refused_by": row.refused_by or WHOLE,
+                "withheld": back,
             }
+        if back:
+            taken_back += 1
         elif row.position is not None and row.configured in (None, "", row.name):
             positions.append(row.position)
     positions.sort()
@@ -75,7 +79,7 @@ def gateway_facts(
     if there is not None:
         for name, node in there.nodes.items():
             up_to = bisect_right(positions, node.acknowledged) if node.acknowledged else 0
-            nodes[name] = {"acknowledged": up_to, "refused": 0, "pending": desired - rejected - up_to}
+            nodes[name] = {"acknowledged": up_to, "refused": 0, "pending": desired - taken_back - up_to}
         for row in connection.execute(_reports(resources, deliveries, gateway), asked):
             node = there.nodes.get(row.node)
             if node is None:
@@ -88,14 +92,17 @@ def gateway_facts(
                 counts["pending"] += covered - (row.state in ("acknowledged", "refused"))
             if row.state == "refused":
                 counts["refused"] += 1
-                known = refusals.setdefault(row.name, {**_what(row), "reason": "", "at": "", "nodes": 0})
+                unknown = {**_what(row), "reason": "", "at": "", "nodes": 0, "withheld": False}
+                known = refusals.setdefault(row.name, unknown)
                 known["nodes"] += 1
-                if row.last_at >= known["at"]:
+                # What a connected node says outweighs what one said that has left.
+                if row.last_at >= known["at"] or (known["nodes"] == 1 and not back):
                     known.update(reason=row.reason, at=row.last_at, refused_by=row.node)
+                known["withheld"] = False
         for counts in nodes.values():
             counts["withheld"] = desired - sum(counts.values())
     newest = sorted(refusals.values(), key=lambda r: (r["at"], r["deployment"]), reverse=True)
-    withheld = sum(refusal["nodes"] == 0 for refusal in refusals.values())
+    withheld = sum(refusal["withheld"] for refusal in refusals.values())
     return GatewayFacts(desired, withheld, nodes, len(refusals), newest[:MOST_REFUSALS])
 
 

@@ -22,7 +22,7 @@ MOST_ABSENT = 100
 
 class Delivery(NamedTuple):
     """One deployment on one gateway, for ever. `taken`: some node acknowledged it since it was published
-    last. `rejected`: it was refused before any node took it; see `taken_back`."""
+    last. `rejected`: it was refused before any node took it, or as a whole; see `taken_back`."""
 
     organization: str
     deployment: str

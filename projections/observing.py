@@ -94,7 +94,7 @@ class Observed:
         at = data["at"]
         fact = data["fact"]
         if fact == "published":
-            if not _repeated(before, data):
+            if not _repeated(before, self._api(delivery), data):
                 self._published(delivery, at, data)
         elif fact == "acknowledged":
             self._acknowledged(delivery, node, position, at, data)
@@ -171,16 +171,18 @@ class Observed:
     def _taken(self, delivery: Delivery, position: int, at: str) -> None:
         """Some node has it: so it is live, unless what is live is newer and still what is configured.
 
-        What the gateway took back is not live for the answer that was on its way: a removal follows it.
+        What the gateway took back is not live for the answer that was on its way: a removal follows it. Where
+        the gateway went back to another deployment, it may be live until that one is, and stays rejected.
         """
-        if delivery.rejected and self._api(delivery).configured == TAKEN_BACK:
+        configured = self._api(delivery).configured
+        if delivery.rejected and configured == TAKEN_BACK:
             self.deliveries[delivery[:3]] = delivery
             return
         self.deliveries[delivery[:3]] = delivery._replace(
             acknowledged_at=delivery.acknowledged_at or at,
             acknowledged_last=at,
             taken=True,
-            rejected=False,
+            rejected=delivery.rejected and configured not in ("", delivery.deployment),
             withdrawn_at=None,
         )
         if not delivery.api:
@@ -388,11 +390,16 @@ class Observed:
             self.intervals[interval[:4]] = interval
 
 
-def _repeated(delivery: Delivery, data: Mapping[str, Any]) -> bool:
+def _repeated(delivery: Delivery, api: Carried, data: Mapping[str, Any]) -> bool:
     """Whether this was published already because of the same event: gateway sync reports it again when it
-    starts, since it cannot know whether its report was on the log."""
+    starts, since it cannot know whether its report was on the log. Such a report has no version.
+
+    What was rejected may be published again because of the same event, to be tried by itself.
+    """
     position = data.get("position") or 0
-    return delivery.published_at is not None and not delivery.rejected and 0 < position <= delivery.position
+    if delivery.published_at is None or not 0 < position <= delivery.position:
+        return False
+    return not delivery.rejected or (not data.get("version") and api.configured == delivery.deployment)
 
 
 def _other(node: Node, data: Mapping[str, Any]) -> bool:

@@ -256,6 +256,8 @@ def _refusers(refusal: Mapping[str, Any], connected: int, present: float) -> str
     """Who of the connected nodes refused it, and when. One that no node is asked to take any more is
     withheld."""
     nodes, node = refusal["nodes"], refusal.get("refused_by")
+    if nodes == 0 and not refusal.get("withheld", True):
+        return f"refused by {node}, no connected node has answered yet, {ago(refusal['at'], present)}"
     if nodes == 0 and node not in (None, "*"):
         return f"refused by {node}, withheld since {clock(refusal['at'])} UTC"
     if 0 < nodes < connected:

@@ -62,6 +62,7 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
         "at": reported["at"],
         "nodes": 1,
         "refused_by": "n1",
+        "withheld": False,
     }
 
     then = (await signalbox.client.get(f"{ORG}/gateways/local?as_of=4")).json()

@@ -86,7 +86,8 @@ class NaiveGateway:
         if proxy is not None and not proxy.connected:
             proxy = None
         known = self.known.setdefault(m.deployment, Known(m.api))
-        repeated = known.published and not known.rejected and 0 < m.position <= known.position
+        again = not m.version and self.configured.get(m.api) == m.deployment
+        repeated = known.published and 0 < m.position <= known.position and (not known.rejected or again)
         known.position = max(known.position, m.position)
         match m.fact:
             case "published" if not repeated:
@@ -126,7 +127,8 @@ class NaiveGateway:
         known = self.known[deployment]
         if known.rejected and self.configured.get(known.api) == TAKEN_BACK:
             return
-        known.taken, known.rejected = True, False
+        known.taken = True
+        known.rejected = known.rejected and self.configured.get(known.api) not in (None, deployment)
         configured = self.configured.get(known.api) == deployment
         if configured:
             self.waiting.discard(known.api)

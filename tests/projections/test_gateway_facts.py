@@ -1,7 +1,10 @@
 """What the nodes of a gateway run, compared with what is to run there."""
 
+from typing import Any
+
 from projections.gateway_facts import MOST_REFUSALS
 from projections.queries import ReadModels
+from schemas.message import Message
 from schemas.status import NodeReported
 from tests.projections.conftest import Happen
 from tests.projections.events import at, delivery, node, started, stopped, superseded
@@ -101,8 +104,17 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
             "at": at(5),
             "nodes": 0,
             "refused_by": "*",
+            "withheld": True,
         },
-        {"deployment": "d1", **known, "reason": "bad regex", "at": at(4), "nodes": 2, "refused_by": "n2"},
+        {
+            "deployment": "d1",
+            **known,
+            "reason": "bad regex",
+            "at": at(4),
+            "nodes": 2,
+            "refused_by": "n2",
+            "withheld": False,
+        },
     ]
 
     happen(delivery("d1", "acknowledged", 6, node="n1"), topic="status")
@@ -167,6 +179,118 @@ async def test_a_node_that_was_never_sent_what_another_rejected_has_not_refused_
     facts = await ask.deployment_facts("acme", "d1")
     assert facts is not None
     assert (facts["state"], [r["node"] for r in facts["refusals"]]) == ("refused", ["n1"])
+
+
+def rejected_once() -> list[Message]:
+    """`d1` serves; `d2`, published because of the event at 3, is rejected by the only node."""
+    return [
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "published", 1, position=1),
+        delivery("d1", "acknowledged", 1, position=1, node="n1", connection="c1"),
+        delivery("d2", "published", 2, revision=2, position=3, version="v2"),
+        delivery("d2", "refused", 3, revision=2, position=3, node="n1", connection="c1", reason="bad regex"),
+    ]
+
+
+async def refusal_and_state(ask: ReadModels) -> tuple[dict[str, Any], str]:
+    """The only refusal of the gateway, and the state of its deployment, which shows the same one."""
+    found = await ask.gateway_facts("acme", "local")
+    facts = await ask.deployment_facts("acme", "d2")
+    assert facts is not None
+    assert [r["deployment"] for r in found.refusals] == ["d2"]
+    (shown,) = found.refusals
+    assert [(r["node"], r["reason"], r["at"]) for r in facts["refusals"]] == [
+        (shown["refused_by"], shown["reason"], shown["at"])
+    ]
+    assert found.refused == 1
+    return dict(shown), facts["state"]
+
+
+async def test_given_a_rejection_without_a_verdict_when_the_node_leaves_then_it_is_still_shown(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
+    happen(*rejected_once(), topic="status")
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], state) == (1, False, "refused")
+
+    happen(node("n1", False, 4, connection="c1"), topic="status")
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], state) == (0, False, "refused")
+
+    pending = [{"deployment": "d2", "state": "pending", "reason": ""}]
+    again = node("n1", True, 5, connection="c2", acknowledged=3, exceptions=pending)
+    happen(again, topic="status")
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], state) == (0, False, "pending")
+    found = await ask.gateway_facts("acme", "local")
+    assert found.withheld == 0
+    assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 1, "withheld": 0}}
+
+    happen(
+        delivery("d2", "refused", 6, revision=2, position=3, reason="bad regex"),
+        delivery("d1", "published", 6, position=3, version="v1"),
+        topic="status",
+    )
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, True, "n1", "refused")
+    assert (await ask.gateway_facts("acme", "local")).withheld == 1
+
+
+async def test_a_rejection_by_a_connected_node_is_shown_before_one_by_a_node_that_left(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
+    happen(
+        *rejected_once(),
+        node("n2", True, 4, connection="c3"),
+        delivery("d2", "refused", 5, revision=2, position=3, node="n2", connection="c3", reason="no memory"),
+        node("n2", False, 6, connection="c3"),
+        topic="status",
+    )
+
+    shown, _ = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["refused_by"], shown["reason"]) == (1, "n1", "bad regex")
+
+
+async def test_given_a_rejection_when_gateway_sync_reports_it_as_published_again_then_it_is_still_shown(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
+    again = delivery("d2", "published", 5, revision=2, position=3)  # what a start reports has no version
+    happen(*rejected_once(), node("n1", False, 4, connection="c1"), again, topic="status")
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["refused_by"], state) == (0, "n1", "refused")
+
+    happen(delivery("d2", "refused", 6, revision=2, position=3, reason="bad regex"), topic="status")
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["withheld"], shown["refused_by"], state) == (True, "n1", "refused")
+
+
+async def test_given_a_gateway_that_went_back_when_an_acknowledgement_comes_late_then_it_is_still_refused(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
+    happen(
+        *rejected_once(),
+        node("n2", True, 3, connection="c3"),
+        delivery("d2", "refused", 4, revision=2, position=3, reason="bad regex"),
+        delivery("d1", "published", 4, position=3, version="v1"),
+        delivery("d2", "acknowledged", 5, revision=2, position=3, node="n2", connection="c3"),
+        delivery("d1", "acknowledged", 6, position=3, node="n1", connection="c1"),
+        delivery("d1", "acknowledged", 6, position=3, node="n2", connection="c3"),
+        topic="status",
+    )
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, True, "n1", "refused")
+    withheld = {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 1}
+    assert (await ask.gateway_facts("acme", "local")).nodes == {"n1": withheld, "n2": withheld}
 
 
 async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels):

@@ -33,11 +33,15 @@ EXCEPTION = st.fixed_dictionaries(
 )
 
 
-def of_deployment(name: str, fact: str, where: str, connection: str, later: bool) -> Message:
+def of_deployment(
+    name: str, fact: str, where: str, connection: str, later: bool, version: str = "v"
+) -> Message:
     api, position = DEPLOYMENTS[name]
     # What a gateway goes back to is published again, at a later position.
     position = 5 if later and fact == "published" else position
-    who = {"node": "*"} if fact == "published" else {"node": where, "connection": connection}
+    # Gateway sync reports without a version what it finds published when it starts.
+    said = {"node": "*", "version": version}
+    who = said if fact == "published" else {"node": where, "connection": connection}
     return delivery(name, fact, position, api=api, position=position, **who)
 
 
@@ -48,6 +52,7 @@ OF_DEPLOYMENT = st.builds(
     st.one_of(NODES, NODES, st.just("*")),
     CONNECTIONS,
     st.booleans(),
+    st.sampled_from(["", "v"]),
 )
 OF_NODE = st.builds(
     lambda name, connected, connection, acknowledged, exceptions: node(

@@ -443,6 +443,7 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
     node = {"connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
     counts = {"desired": 1200, "acknowledged": 1197, "refused": 1, "pending": 0, "withheld": 2}
     none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1198, "withheld": 2}
+    left, back = {"withheld": False}, {"withheld": True}
     refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
     stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
         {
@@ -452,11 +453,12 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
                 {**node, "node": "envoy-1", "deployments": counts},
                 {**node, "node": "envoy-2", "connected": False, "deployments": none_yet},
             ],
-            "deployments": {"desired": 1200, "refused": 3, "withheld": 2},
+            "deployments": {"desired": 1200, "refused": 4, "withheld": 2},
             "refusals": [
-                {**refusal, "deployment": "d-1", "nodes": 1, "refused_by": "envoy-1"},
-                {**refusal, "deployment": "d-2", "nodes": 0, "api": "pets", "refused_by": "*"},
-                {**refusal, "deployment": "d-3", "nodes": 0, "api": "carts", "refused_by": "envoy-1"},
+                {**refusal, **left, "deployment": "d-1", "nodes": 1, "refused_by": "envoy-1"},
+                {**refusal, **back, "deployment": "d-2", "nodes": 0, "api": "pets", "refused_by": "*"},
+                {**refusal, **back, "deployment": "d-3", "nodes": 0, "api": "carts", "refused_by": "envoy-1"},
+                {**refusal, **left, "deployment": "d-4", "nodes": 0, "api": "bills", "refused_by": "envoy-2"},
             ],
         }
     )
@@ -471,12 +473,13 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
         envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,198    2
 
         Deployments
-        1,200 in force, 3 of them refused
+        1,200 in force, 4 of them refused
 
         Refused
         orders revision 3, by 1 node, 8 s ago: bad regex
         pets revision 3, not sent to any node, 8 s ago: bad regex
         carts revision 3, refused by envoy-1, withheld since 2026-11-21 09:30:02.000 UTC: bad regex
+        bills revision 3, refused by envoy-2, no connected node has answered yet, 8 s ago: bad regex
 
         Live
         nothing

@@ -141,17 +141,20 @@ class Observed:
     # -- one deployment
 
     def _published(self, delivery: Delivery, at: str, data: Mapping[str, Any]) -> None:
+        # Nodes are reported by another process, so their answers may come before the first publication.
+        first = delivery.published_at is None
+        taken = first and delivery.taken
         self.deliveries[delivery[:3]] = delivery._replace(
             published_at=delivery.published_at or at,
             version=data.get("version") or "",
-            taken=False,
-            rejected=False,
+            taken=taken,
+            rejected=first and delivery.rejected and delivery.refused_by != WHOLE,
             withdrawn_at=None,
         )
         if delivery.api:
             self._set_carried(
                 self._api(delivery)._replace(
-                    configured=delivery.deployment, position=delivery.position, waiting=True
+                    configured=delivery.deployment, position=delivery.position, waiting=not taken
                 )
             )
 

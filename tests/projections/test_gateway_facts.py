@@ -256,6 +256,62 @@ async def test_a_rejection_by_a_connected_node_is_shown_before_one_by_a_node_tha
     assert (shown["nodes"], shown["refused_by"], shown["reason"]) == (1, "n1", "bad regex")
 
 
+async def test_a_rejection_that_was_reported_before_the_publication_is_still_shown_when_the_node_leaves(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
+    *before, published, rejected = rejected_once()
+    happen(*before, rejected, published, topic="status")
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], state) == (1, "refused")
+
+    happen(node("n1", False, 4, connection="c1"), topic="status")
+
+    shown, state = await refusal_and_state(ask)
+    assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, False, "n1", "refused")
+
+
+async def test_what_was_acknowledged_before_its_publication_was_reported_is_not_rejected(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1"),
+        node("n2", True, 1, connection="c2"),
+        delivery("d1", "acknowledged", 2, position=1, node="n1", connection="c1"),
+        delivery("d1", "published", 2, position=1, version="v1"),
+        delivery("d1", "refused", 3, position=1, node="n2", connection="c2", reason="no memory"),
+        topic="status",
+    )
+    facts = await ask.deployment_facts("acme", "d1")
+    assert facts is not None
+    assert facts["state"] == "partly-refused"
+
+    happen(node("n2", False, 4, connection="c2"), topic="status")
+
+    assert (await ask.gateway_facts("acme", "local")).refusals == []
+    facts = await ask.deployment_facts("acme", "d1")
+    assert facts is not None
+    assert (facts["state"], facts["refusals"]) == ("acknowledged", [])
+
+
+async def test_what_was_refused_for_the_gateway_and_is_published_later_is_pending(
+    happen: Happen, ask: ReadModels
+):
+    happen(started("d1"))
+    happen(
+        node("n1", True, 1, connection="c1"),
+        delivery("d1", "refused", 2, position=1, reason="not supported"),
+        delivery("d1", "published", 3, position=1, version="v1"),
+        topic="status",
+    )
+
+    assert (await ask.gateway_facts("acme", "local")).refusals == []
+    facts = await ask.deployment_facts("acme", "d1")
+    assert facts is not None
+    assert (facts["state"], facts["refusals"]) == ("pending", [])
+
+
 async def test_given_a_rejection_when_gateway_sync_reports_it_as_published_again_then_it_is_still_shown(
     happen: Happen, ask: ReadModels
 ):

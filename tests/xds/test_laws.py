@@ -222,6 +222,17 @@ def last_goods(house: House) -> list[Entry]:
     ],
     names_bad=False,
 ).via("a proxy keeps a version that nobody else knows, with its cluster")
+@example(
+    history=[
+        ("deploy", "a", 0, "broken", "good"),
+        ("settle",),
+        ("deploy", "a", 0, "one", "odd"),
+        ("steps", 2, 1),
+        ("steps", 2, 3),
+        ("deploy", "a", 0, "broken", "good"),
+    ],
+    names_bad=False,
+).via("who rejects the last good version as well has not acknowledged the one that is quarantined")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool

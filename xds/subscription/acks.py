@@ -105,7 +105,7 @@ def _refuse(subscription: Subscription, resource: Ready, reason: str) -> bool:
         # at once: the streams of nodes that are not sent it do not report it
         subscription.report_quarantine(slot, subscription.pending.get(name, NOTHING))
     elif slot.reason is not None:
-        subscription.facts.forget(name)  # it lacks the last good version, too
+        subscription.facts.try_again(name)  # it lacks the last good version, too
         subscription.report_quarantine(slot, subscription.pending.get(name, NOTHING))
     else:
         subscription.facts.refused(resource, reason, subscription.pending.get(name, NOTHING))

@@ -6,7 +6,9 @@ metadata services, what means "this host", and multicast. Signalbox's own ports 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 Network = IPv4Network | IPv6Network
 
@@ -32,8 +34,7 @@ DENIED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A network, or one port of all its addresses. `port` 0 is any."""
 
     network: str
@@ -59,11 +60,11 @@ class UpstreamAccess:
             address = ip_address(host)
         except ValueError:
             return None
-        if any(p.port in (0, port) and address in ip_network(p.network) for p in self.closed):
+        if any(p.port in (0, port) and address in _network(p.network) for p in self.closed):
             return f"the upstream {host}:{port} is Signalbox itself, or closed by its operator"
-        if any(address in ip_network(n) for n in self.allowed):
+        if any(address in _network(n) for n in self.allowed):
             return None
-        network = next((n for n in self.denied if address in ip_network(n)), None)
+        network = next((n for n in self.denied if address in _network(n)), None)
         if network is None:
             return None
         return (
@@ -84,6 +85,7 @@ def upstream_access(
     return UpstreamAccess(denied, tuple(allowed), tuple(dict.fromkeys(closed)))
 
 
+@lru_cache(1_000)
 def own_places(host: str, port: int) -> tuple[Place, ...]:
     """What reaches a server of this machine that listens on `host:port`; nothing for a host name."""
     if host == "localhost":
@@ -108,6 +110,12 @@ def place(text: str) -> Place:
         network, _, number = text.partition(":")
         port = _port(number)
     return Place(str(ip_network(network)), port)
+
+
+@lru_cache(1_000)
+def _network(text: str) -> Network:
+    """Parsed once: every change of an API asks for all of them."""
+    return ip_network(text)
 
 
 def _port(text: str) -> int:

@@ -96,4 +96,4 @@ def spanned(attributes: Mapping[str, str | int]) -> Attributes:
 
 
 def _said(attributes: Mapping[str, Any]) -> Attributes:
-    return {name: value for name, value in attributes.items() if isinstance(value, str | int) and value}
+    return {name: value for name, value in attributes.items() if isinstance(value, (str, int)) and value}

@@ -29,7 +29,9 @@ class Slot:
     removed before `current` came, so that what was accepted earlier is no good version to go back to;
     `before` is what `current` replaced before anybody was known to have accepted it. `left` are the
     deployments that went with the resource, or had left it before. `came` is the change by which `current`
-    came. `former` is what versions before it required, None when that is more than is remembered.
+    came. `withheld` is when a version was last quarantined; `late`: `good` became that after a
+    quarantine in which another one was offered instead.
+    `former` is what versions before it required, None when that is more than is remembered.
     """
 
     type: str
@@ -48,6 +50,8 @@ class Slot:
     before: Ready | None = None
     left: tuple[Arrival, ...] = ()
     came: int = 0
+    withheld: int = 0
+    late: bool = False
     former: Former | None = ()
 
     @property

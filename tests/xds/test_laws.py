@@ -233,6 +233,20 @@ def last_goods(house: House) -> list[Entry]:
     ],
     names_bad=False,
 ).via("who rejects the last good version as well has not acknowledged the one that is quarantined")
+@example(
+    history=[
+        ("deploy", "c", 0, "broken", "good"),
+        ("send", 1),
+        ("deploy", "b", 0, "three", "good"),
+        ("steps", 0, 6),
+        ("steps", 1, 4),
+        ("steps", 0, 3),
+        ("reconnect", 2),
+        ("deploy", "b", 2, "broken", "good"),
+        ("steps", 1, 1),
+    ],
+    names_bad=True,
+).via("what is accepted late is the last good version, which others do not have yet")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool

@@ -174,7 +174,7 @@ class Gateway:
             return False
         if slot.current is accepted:
             slot.older = slot.good
-            slot.good, slot.before, slot.anew = accepted, None, False
+            slot.good, slot.before, slot.anew, slot.late = accepted, None, False, False
             quarantined = slot.reason is not None
             self._forget_rejections(slot)
             if not quarantined:
@@ -188,6 +188,7 @@ class Gateway:
             visible = slot.reason is not None or (slot.current is None and bool(slot.pins))
             self._release_pins(slot)
             slot.good, slot.older = accepted, slot.good
+            slot.late = not visible and accepted.stamp < slot.withheld
             if visible:
                 self._pin(slot)
                 self._touch(slot)
@@ -313,6 +314,9 @@ class Gateway:
         self._doubted.pop(slot.key, None)
         self._quarantined[slot.key] = slot
         self._touch(slot)
+        if slot.good and slot.late:
+            slot.good.stamp, slot.late = slot.seq, False
+        slot.withheld = slot.seq
         self._pin(slot)
         for key in tuple(self.requirers(slot.key)):
             requirer = self.slot(key)

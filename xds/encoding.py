@@ -10,6 +10,8 @@ import dataclasses
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import compress
+from operator import is_not
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xds.types import type_url
@@ -59,8 +61,7 @@ def build(kind: type[M], /, **fields: Any) -> M:
     values = vars(message)
     values.update(shape.scalars)
     for name, make in shape.containers:
-        if name not in fields:
-            values[name] = make()
+        values[name] = make()
     values.update(fields)
     if len(values) != shape.size:
         raise TypeError(f"{kind.__name__} has no field {sorted(set(fields) - set(shape.names))}")
@@ -126,18 +127,25 @@ def _payload_of_message(message: object) -> bytes:
 
 def _compile(kind: type[Any]) -> Payload:
     """An encoder for one message class: per field, in the class's order, when to write it and how."""
-    steps: list[tuple[str, bool, Any, Write]] = []
+    names: list[str] = []
+    defaults: list[Any] = []
+    steps: list[tuple[bool, Any, Write]] = []
     for name, field, make in _fields(kind):
         default = make()
+        names.append(name)
+        defaults.append(default)
         # Fields with presence have None as default; the others are left out at their default.
-        steps.append((name, default is None, default, _writer(field)))
+        steps.append((default is None, default, _writer(field)))
 
     def encode_fields(message: object) -> bytes:
         values = message.__dict__
         parts: list[bytes] = []
         append = parts.append
-        for name, presence, default, write in steps:
-            value = values[name]
+        held = list(map(values.__getitem__, names))
+        # Most fields hold the very default object: those are passed over without a loop in Python.
+        for (presence, default, write), value in compress(
+            zip(steps, held, strict=True), map(is_not, held, defaults)
+        ):
             if value is None or (not presence and value == default):
                 continue
             write(append, value)

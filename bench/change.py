@@ -4,9 +4,9 @@ import time
 
 import orjson
 
-from bench.connection import HANG_SECONDS, Connection
 from bench.figure import Figure, median, percentile
-from bench.house import ORGANIZATION, House, definition, house
+from tests.support.connection import HANG_SECONDS, Connection
+from tests.support.running_signalbox import ORGANIZATION, House, definition, house
 
 ROUNDS = 200
 

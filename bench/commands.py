@@ -9,7 +9,6 @@ from pathlib import Path
 import orjson
 
 from bench.figure import Figure
-from bench.house import ORGANIZATION, House, house
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.organization import DefineOrganization
@@ -17,6 +16,7 @@ from schemas.project import DefineProject
 from streams.commanding import Commanding
 from streams.deciding import Decider
 from streams.sqlite.log import SqliteLog
+from tests.support.running_signalbox import ORGANIZATION, House, house
 
 CALLERS = 64
 

@@ -15,11 +15,7 @@ from typing import Any
 
 from sqlalchemy import MetaData, Table, inspect, select
 
-from bench.calls import CLOUDEVENT, Calls, Reply, event, specification, until
 from bench.figure import Figure, percentile
-from bench.house import House
-from bench.house import house as new_house
-from bench.rejected import rejected_by_envoy
 from projections.catalogue import READ_MODELS
 from projections.readmodel import ReadModel
 from projections.store import Store, live, open_store
@@ -28,6 +24,10 @@ from streams.chain import verify
 from streams.log import Log
 from streams.projecting import ProjectionRunner
 from streams.sqlite.log import SqliteLog
+from tests.support.calls import CLOUDEVENT, Calls, Reply, event, specification, until
+from tests.support.rejected import rejected_by_envoy
+from tests.support.running_signalbox import House
+from tests.support.running_signalbox import house as new_house
 
 CALLERS = 4
 LONGEST_LOAD = 0.6

@@ -18,12 +18,12 @@ import grpc.aio
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from bench.calls import Calls, specification
 from bench.figure import Figure
-from bench.house import free_port
 from signalbox.compose import Signalbox
 from signalbox.settings import Address, Settings
 from signalbox.up import EXPECTED
+from tests.support.calls import Calls, specification
+from tests.support.running_signalbox import free_port
 from xds.order import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 from xds.server import SERVICE
 

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from bench.change import until_answered
-from bench.connection import Connection
 from bench.figure import Figure
-from bench.house import House, definition, house
+from tests.support.connection import Connection
+from tests.support.running_signalbox import House, definition, house
 
 
 def run(count: int = 10_000) -> list[Figure]:

@@ -2,7 +2,7 @@
 
 from bench.change import existing, fresh
 from bench.figure import Figure, median, percentile
-from bench.scattered import Scattered, scattered
+from tests.support.multi_process import Scattered, scattered
 
 ROUNDS = 200
 APIS = 10_000

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.calls import Calls, until
 from bench.crash import (
     Caller,
     Register,
@@ -24,15 +23,16 @@ from bench.crash import (
     compared,
 )
 from bench.figure import Figure, percentile
-from bench.house import House
-from bench.scattered import ROLES, Scattered
-from bench.scattered import scattered as new_house
 from projections.store import open_store
 from schemas.outcome import BESIDES, Outcome
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.roles.projector import MODELS
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
+from tests.support.calls import Calls, until
+from tests.support.multi_process import ROLES, Scattered
+from tests.support.multi_process import scattered as new_house
+from tests.support.running_signalbox import House
 
 CALLERS = 3
 LONGEST_PAUSE = 0.5

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.figure import Figure, median, percentile
-from bench.scattered import Scattered, cpu_seconds, scattered
 from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
@@ -19,6 +18,7 @@ from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
 from streams.log import Record
 from streams.snapshots import OWNER
+from tests.support.multi_process import Scattered, cpu_seconds, scattered
 
 BATCH = 1_000
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from bench.calls import until
 from bench.figure import Figure, median, percentile
 from bench.kafka_deciding import BATCH, command, opened
 from bench.rebuild import envelopes, history
-from bench.scattered import Scattered, scattered
 from projections.catalogue import DERIVED, READ_MODELS
 from projections.store import CHECKPOINTS, Store, open_store
 from schemas.identity import unix_seconds
@@ -22,6 +20,8 @@ from streams.kafka.log import KafkaLog
 from streams.log import Append, Transaction
 from streams.projecting import ProjectionRunner
 from streams.projecting.checkpoints import CheckpointWaiter
+from tests.support.calls import until
+from tests.support.multi_process import Scattered, scattered
 
 RATE = 500
 TICK = 0.02

@@ -4,9 +4,9 @@ import threading
 import time
 
 from bench.change import Changing
-from bench.connection import Connection
 from bench.figure import Figure, median
-from bench.house import House, house
+from tests.support.connection import Connection
+from tests.support.running_signalbox import House, house
 
 OPERATIONS = 5_000
 ROUNDS = 5

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import orjson
 
-from bench.connection import HANG_SECONDS
 from bench.figure import Figure
-from bench.house import House
+from tests.support.connection import HANG_SECONDS
+from tests.support.running_signalbox import House
 
 COUNT = 100_000
 AT_ONCE = 20

@@ -2,9 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_envoy import real_envoy
+from tests.support.real_envoy import real_envoy
 
-pytest_plugins = ["tests.hang_guard", "tests.real_kafka", "tests.real_postgres", "tests.projections.stores"]
+pytest_plugins = [
+    "tests.support.hang_guard",
+    "tests.support.real_kafka",
+    "tests.support.real_postgres",
+    "tests.projections.stores",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -27,7 +27,7 @@ from streams.log import LogUnavailable
 from streams.projecting.runner import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 ADMIN = "admin-token"
 ACME = "acme-token"

@@ -12,7 +12,7 @@ from api.eventing import CHUNK
 from api.ports import Settings
 from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

@@ -15,12 +15,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from bench.free_ports import free_port
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
 from tests.api.house import ADMIN, house
 from tests.api.test_openapi import DOCUMENT
-from tests.hang_guard import HANG_SECONDS
+from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
 
 EXAMPLES = 12
 CHECKS = [

@@ -13,7 +13,7 @@ from streams.log import Fault, LogUnavailable, Record
 from streams.parking import parked
 from tests.api.house import ACME, House
 from tests.api.problem import problem
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 SUBJECT = "organizations/acme/projects/shop"
 OLD = "io.signalbox.project.outlined.v1"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
-from bench.free_ports import free_port
 from schemas.envelope import Envelope
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
@@ -20,6 +19,7 @@ from streams.kafka.keys import kept_text, signing_key
 from streams.kafka.log import KafkaLog
 from streams.log import Log
 from tests.api.house import ADMIN, house
+from tests.support.free_ports import free_port
 
 ORGANIZATION = "acme"
 

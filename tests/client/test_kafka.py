@@ -24,10 +24,10 @@ from streams.kafka import wire
 from streams.kafka.binding import authorization
 from streams.kafka.producing import started_producer, stopped
 from tests.client.served import ORGANIZATION, Served, over_kafka, service_token
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
 from tests.signalbox.server_stand_in import Said, StandIn, server
 from tests.streams.envelopes import envelope
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 
 SHOP = DefineProject(organization="acme", name="shop")
 

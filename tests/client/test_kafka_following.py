@@ -13,8 +13,8 @@ from streams.kafka.fetching import Fetched, Fetching
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from tests.client.test_answers import OURS, outcome
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import envelope
+from tests.support.hang_guard import HANG_SECONDS
 
 
 class Shrunken:

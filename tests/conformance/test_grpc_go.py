@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import ClusterLbPolicy
 
-from bench.house import ROOT
 from tests.conformance.grpc_resources import SERVICE, cluster, endpoints, listener, removal, routes
-from tests.hang_guard import HANG_SECONDS
-from tests.toolchains import build_go
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT
+from tests.support.toolchains import build_go
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.adapter import served
-from tests.toolchains import run
+from tests.support.toolchains import run
 
 VARIANTS = ("sotw non-aggregated", "sotw aggregated", "incremental non-aggregated", "incremental aggregated")
 TYPES = ("CDS", "LDS", "RDS", "EDS")

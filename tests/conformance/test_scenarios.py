@@ -13,7 +13,7 @@ import pytest
 
 from gateways.entry import Entry
 from tests.conformance.clients import DeltaClient, StateClient
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.proxies import GATEWAY, TOKEN, entry
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore

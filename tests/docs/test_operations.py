@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 import pytest
 
-from bench.house import ROOT, House
 from signalbox.cli.up import up
 from signalbox.settings import Settings, from_environment
+from tests.support.running_signalbox import ROOT, House
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 OPTIONS: list[tuple[str, str, str]] = re.findall(

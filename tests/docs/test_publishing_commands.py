@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench.house import ROOT
 from schemas.catalog import COMMANDS
 from signalbox.cli.root import VERBS
 from signalbox.client import KafkaSettings
 from streams.kafka.wire import AUTHORIZATION, PREFIX, TOLD
 from tests.client.served import over_kafka, service_token
+from tests.support.running_signalbox import ROOT
 
 PAGE = (ROOT / "docs" / "publishing-commands.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

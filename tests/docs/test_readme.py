@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import until
-from bench.house import ROOT, House
+from tests.support.calls import until
+from tests.support.running_signalbox import ROOT, House
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import Calls
-from bench.house import House
-from bench.house import upstream as serving_upstream
+from tests.support.calls import Calls
+from tests.support.running_signalbox import House
+from tests.support.running_signalbox import upstream as serving_upstream
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.calls import Calls
-from bench.connection import Connection
-from bench.house import ROOT, House, definition
-from tests.hang_guard import HANG_SECONDS
+from tests.support.calls import Calls
+from tests.support.connection import Connection
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT, House, definition
 
 PETSTORE = Path(__file__).parents[3] / "shared" / "data" / "wso2" / "petstore.v1.yaml"
 TIMES = (

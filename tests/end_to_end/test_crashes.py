@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.crash import crashes
-from bench.house import House
+from tests.support.running_signalbox import House
 
 
 def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.calls import Calls, specification
-from bench.house import House
 from signalbox.processes import process
 from tests.signalbox.held_upstream import listening_ports
+from tests.support.calls import Calls, specification
+from tests.support.running_signalbox import House
 
 
 @pytest.mark.parametrize("server", ["http", "xds", "gateway"])

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.calls import Calls, specification, until
 from bench.crash import Report
 from bench.kafka_crash import crashes, unharmed
-from bench.scattered import Scattered, scattered
 from schemas.envelope import GENESIS, from_structured
+from tests.support.calls import Calls, specification, until
+from tests.support.multi_process import Scattered, scattered
 
 pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.calls import Calls, specification, until
 from bench.kafka_crash import crashes
-from bench.rejected import rejected_by_envoy
-from bench.scattered import Scattered, scattered
+from tests.support.calls import Calls, specification, until
+from tests.support.multi_process import Scattered, scattered
+from tests.support.rejected import rejected_by_envoy
 
 pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.calls import Calls, Reply, event, specification, until
-from bench.house import House
-from bench.rejected import matching, rejected_by_envoy
+from tests.support.calls import Calls, Reply, event, specification, until
+from tests.support.rejected import matching, rejected_by_envoy
+from tests.support.running_signalbox import House
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from bench.calls import specification
-from bench.house import ROOT, House
 from projections.catalogue import READ_MODELS
 from projections.store import Store, live, open_store
 from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.projecting import ProjectionRunner
-from tests.hang_guard import HANG_SECONDS
+from tests.support.calls import specification
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT, House
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.house import ROOT
 from streams.kafka.settings import KafkaSettings
 from tests.end_to_end.test_roles import OnSharedServers
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT
 
 EXAMPLE = ROOT / "examples" / "publish_a_command.py"
 KNOWN = {"aiokafka", "cloudevents"}

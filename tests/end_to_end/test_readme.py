@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.calls import until
-from bench.house import ROOT, House
 from signalbox.processes import process
-from tests.hang_guard import HANG_SECONDS
+from tests.support.calls import until
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT, House
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("make", "curl", "signalbox")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import specification, until
-from bench.house import House
 from signalbox.processes import process
+from tests.support.calls import specification, until
+from tests.support.running_signalbox import House
 
 NAMES = ("one", "two", "three", "four")
 UPDATES = r"^(cluster_manager|listener_manager|http)\..*(update_success|config_reload)$"

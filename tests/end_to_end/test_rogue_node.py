@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.calls import Calls, specification, until
-from bench.house import House
-from bench.rejected import rejected_by_envoy
 from signalbox.local_gateway import LOCAL_GATEWAY
+from tests.support.calls import Calls, specification, until
+from tests.support.rejected import rejected_by_envoy
+from tests.support.running_signalbox import House
 from tests.xds.rogue import rogue
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import specification, until
-from bench.house import House
-from bench.scattered import ROLES, Scattered
 from signalbox.devservers.kafka_probe import probe
 from signalbox.settings import kafka_environment
 from streams.kafka.inspecting import describe
 from streams.kafka.settings import KafkaSettings
+from tests.support.calls import specification, until
+from tests.support.multi_process import ROLES, Scattered
+from tests.support.running_signalbox import House
 
 
 @dataclass

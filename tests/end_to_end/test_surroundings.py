@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import ORGANIZATION, Calls, Reply, specification, until
-from bench.connection import Connection
-from bench.house import ROOT, House, definition
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from streams.head import Head
 from streams.log import Append, Transaction
 from streams.sqlite.log import SqliteLog
-from tests.hang_guard import HANG_SECONDS
+from tests.support.calls import ORGANIZATION, Calls, Reply, specification, until
+from tests.support.connection import Connection
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.running_signalbox import ROOT, House, definition
 
 
 def refused(house: House) -> subprocess.CompletedProcess[str]:

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from bench.free_ports import free_port
-from bench.house import ROOT
-from tests.toolchains import run
+from tests.support.free_ports import free_port
+from tests.support.running_signalbox import ROOT
+from tests.support.toolchains import run
 
 EXAMPLE = ROOT / "examples" / "publish_a_command.py"
 

@@ -11,14 +11,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.house import ROOT
 from signalbox.devservers.kafka_jars import VERSION as KAFKA_VERSION
 from signalbox.settings import kafka_environment
 from streams.kafka.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, over_kafka, service_token
 from tests.streams.envelopes import envelope
-from tests.toolchains import BUILD_SECONDS, build_go, download, run, tool
+from tests.support.running_signalbox import ROOT
+from tests.support.toolchains import BUILD_SECONDS, build_go, download, run, tool
 
 EXAMPLES = ROOT / "examples"
 RUN_SECONDS = 90.0

@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
-from bench.calls import Calls, Reply, specification
-from bench.connection import Connection
-from bench.house import House
-from bench.house import upstream as serving_upstream
 from tests.extending.page import ROOT, examples, extended_copy
+from tests.support.calls import Calls, Reply, specification
+from tests.support.connection import Connection
+from tests.support.running_signalbox import House
+from tests.support.running_signalbox import upstream as serving_upstream
 
 TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
 MAKE = {"prefer": "wait=60", "if_none_match": "*"}

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from projections.catalogue import READ_MODELS
 from projections.store import Store, open_store
 from streams.projecting.writing import Writer
-from tests.real_postgres import execute
+from tests.support.real_postgres import execute
 
 _TEMPLATE = "signalbox_empty"
 

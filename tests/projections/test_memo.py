@@ -10,9 +10,9 @@ import pytest
 from projections import deliveries, liveness, operations, resource_tables, rollouts, windows
 from projections.queries import ReadModels
 from schemas.catalog import GATEWAY
-from tests.hang_guard import HANG_SECONDS
 from tests.projections.conftest import Happen
 from tests.projections.events import gateway
+from tests.support.hang_guard import HANG_SECONDS
 
 THREADS = 8
 ROUNDS = 30

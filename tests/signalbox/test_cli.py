@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bench.free_ports import free_port
 from signalbox.cli.connection import connection
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
@@ -21,6 +20,7 @@ from signalbox.settings import Address, Settings
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Said, StandIn, problem
+from tests.support.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.hang_guard import HANG_SECONDS
 from tests.signalbox.answers import ORG, REFUSED, SERVING, deployment, golden, page
 from tests.signalbox.conftest import Run
 from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
+from tests.support.hang_guard import HANG_SECONDS
 
 PENDING = {"state": "pending", "facts": {}, "gateways": {}, "refusals": []}
 

@@ -8,10 +8,10 @@ import click
 import pytest
 import yaml
 
-from bench.house import ROOT
 from signalbox.cli.root import signalbox
 from signalbox.roles import ROLES
 from signalbox.settings import from_environment, require_services
+from tests.support.running_signalbox import ROOT
 
 Services = dict[str, dict[str, Any]]
 OURS = ("decider", "gateway-sync", "projector", "xds", "envoy", "api")

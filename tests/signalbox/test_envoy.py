@@ -14,14 +14,14 @@ import orjson
 import pytest
 import uvloop
 
-from bench.free_ports import free_port
 from signalbox.envoy import EnvoyNotReady, EnvoySupervisor
 from signalbox.envoy_admin import EnvoyAdmin, admin_socket
 from signalbox.ports import PortUnusable
 from signalbox.processes import process
-from tests.hang_guard import HANG_SECONDS
 from tests.signalbox.envoy_bootstrap import static_bootstrap
 from tests.signalbox.held_upstream import held_upstream, listening_ports, until_refused
+from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from signalbox.http_connection import PIECE, BoundedConfig, BoundedConnection, B
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
 from tests.client.served import free_port
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 SHORT = Bounds(head_seconds=0.05, stalled_seconds=0.05)

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from bench.free_ports import free_port
 from schemas.identity import timestamp
 from signalbox.probing import Listener, Prober, Target
 from tests.signalbox.gateway_stand_in import Seen, gateway, refusing, serving
+from tests.support.free_ports import free_port
 
 Proved = tuple[str, str, str, str]
 

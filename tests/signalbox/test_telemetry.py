@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import Calls, specification, until
-from bench.house import House
-from bench.house import upstream as serving_upstream
 from signalbox import telemetry
 from tests.signalbox.collector import Collector, collector
+from tests.support.calls import Calls, specification, until
+from tests.support.running_signalbox import House
+from tests.support.running_signalbox import upstream as serving_upstream
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"

@@ -17,8 +17,8 @@ from streams.log import (
     Transaction,
     WrongExpectedPosition,
 )
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import chained, envelope, envelopes
+from tests.support.hang_guard import HANG_SECONDS
 
 OpenLog = Callable[[int], Awaitable[Log]]
 """Opens the log with a number of partitions; once more after `close`, the same log."""

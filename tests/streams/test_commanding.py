@@ -20,8 +20,8 @@ from streams.log import LogUnavailable, Record, Topic
 from streams.outcomes_following import outcomes_follower
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import envelope
+from tests.support.hang_guard import HANG_SECONDS
 
 FIRST = DefineOrganization(organization=ORG, name=ORG)
 

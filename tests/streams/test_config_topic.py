@@ -15,7 +15,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import LogUnavailable, MessageTooLarge
 from streams.sqlite.config import SqliteConfigTopic
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 EDGE = "organizations/acme/gateways/edge"
 INNER = "organizations/acme/gateways/inner"

@@ -20,8 +20,8 @@ from schemas.project import DefineProject, DeleteProject
 from streams.log import LogDamaged, LogUnavailable, Transaction
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import desk, envelope
+from tests.support.hang_guard import HANG_SECONDS
 
 HOUSE: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),

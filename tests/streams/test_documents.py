@@ -14,8 +14,8 @@ from streams.documents import DocumentDamaged, DocumentStore
 from streams.log import LogUnavailable
 from streams.postgres.documents import PostgresDocuments
 from streams.sqlite.documents import SqliteDocuments
-from tests.hang_guard import HANG_SECONDS
-from tests.real_postgres import execute
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_postgres import execute
 
 YAML = b"openapi: 3.1.0\ninfo:\n  title: Orders\n" * 50
 

@@ -15,9 +15,9 @@ from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import Fenced, LogDamaged, LogUnavailable, MessageTooLarge
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
 from tests.streams.scripted_kafka import ScriptedBroker
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 
 EDGE = "organizations/acme/gateways/edge"
 TYPE = "RouteConfiguration"

@@ -25,9 +25,9 @@ from streams.kafka.producing import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
 from tests.streams.kafka_deciders import command, decided, decider, everything
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from streams.kafka import index as bounds
 from streams.kafka import index_file
 from streams.kafka.index import LocalIndex
 from streams.log import Fault, LogUnavailable, Record, Topic
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import envelope, envelopes
 from tests.streams.memory_log import MemoryLog
+from tests.support.hang_guard import HANG_SECONDS
 
 SUBJECT = "organizations/acme/apis/orders"
 
@@ -30,14 +30,14 @@ class Source(MemoryLog):
         self.faults: dict[int, Fault] = {}
         self.reads: list[int] = []
         """Positions after which was read."""
-        self.readable = asyncio.Event()
-        self.readable.set()
+        self.may_be_read = asyncio.Event()
+        self.may_be_read.set()
 
     async def identity(self, topic: Topic) -> str:
         return self.is_
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
-        await self.readable.wait()
+        await self.may_be_read.wait()
         self.reads.append(after)
         records = await super().read(topic, partition, after, limit)
         return [replace(record, fault=self.faults.get(record.position)) for record in records]
@@ -187,11 +187,11 @@ async def test_a_question_is_not_kept_waiting_while_the_index_is_filled(
     monkeypatch.setattr(bounds, "FILL_SECONDS", 0.05)
     source = Source()
     await source.append("events", envelopes(2))
-    source.readable.clear()
+    source.may_be_read.clear()
     async with opened(tmp_path, source) as index:
         with pytest.raises(LogUnavailable, match="the index of events is being filled"):
             await subjects(index)
 
-        source.readable.set()
+        source.may_be_read.set()
         monkeypatch.setattr(bounds, "FILL_SECONDS", 30)
         assert await subjects(index) == [1, 2]

@@ -22,9 +22,9 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import encode
 from streams.log import LogUnavailable
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.test_kafka_config import entry, following
+from tests.support.hang_guard import HANG_SECONDS
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 Headers = list[tuple[str, bytes]]

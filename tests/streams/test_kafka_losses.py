@@ -16,9 +16,9 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Topic
 from streams.snapshots import OWNER
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.scripted_kafka import fetched
+from tests.support.hang_guard import HANG_SECONDS
 
 
 @pytest.fixture

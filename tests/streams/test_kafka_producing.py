@@ -15,8 +15,8 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.producing import REPEATED_SECONDS, TRANSACTION_BACKOFF_MS, Unrepeated
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Consumed, Transaction
-from tests.real_kafka import settings_for
 from tests.streams.envelopes import chained, envelope
+from tests.support.real_kafka import settings_for
 
 NOT_ENOUGH_REPLICAS = 19
 

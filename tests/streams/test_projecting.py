@@ -22,10 +22,10 @@ from streams.projecting import ProjectionRunner, RunnerStopped, SomebodyElseRuns
 from streams.projecting.building import Building
 from streams.projecting.writing import Writer
 from streams.sqlite.log import SqliteLog
-from tests.hang_guard import HANG_SECONDS
 from tests.projections.events import envelope, outcome, project, published
 from tests.projections.stores import postgres_store, sqlite_store
 from tests.streams.memory_log import MemoryLog
+from tests.support.hang_guard import HANG_SECONDS
 
 ORDERS = API.subject("acme", "orders")
 

@@ -22,7 +22,6 @@ from streams.projecting.checkpoints import CheckpointWaiter
 from streams.projecting.releasing import Parked
 from streams.projecting.slots import Batches
 from streams.projecting.writing import Writer
-from tests.hang_guard import HANG_SECONDS
 from tests.projections.events import (
     deleted,
     delivery,
@@ -38,6 +37,7 @@ from tests.projections.stores import postgres_copy, postgres_store
 from tests.streams.batches import batch
 from tests.streams.gapped_log import STEP, GappedLog
 from tests.streams.projectors import Tally, follow, projector, tallied
+from tests.support.hang_guard import HANG_SECONDS
 
 
 @pytest.mark.parametrize("host", [True, False], ids=["fed by a host", "feeding itself"])

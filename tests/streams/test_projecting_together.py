@@ -22,10 +22,10 @@ from streams.projecting.checkpoints import CheckpointWaiter
 from streams.projecting.releasing import Parked
 from streams.projecting.slots import Superseded, UnknownReadModel
 from streams.projecting.waiting import RunnerStopped
-from tests.hang_guard import HANG_SECONDS
 from tests.projections.events import envelope, project
 from tests.streams.gapped_log import STEP, GappedLog
 from tests.streams.projectors import Tally, follow, projector, tallied
+from tests.support.hang_guard import HANG_SECONDS
 
 
 @pytest.fixture

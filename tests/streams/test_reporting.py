@@ -12,7 +12,7 @@ from streams.log import LogUnavailable, Topic
 from streams.reporting import StatusReporter
 from streams.sqlite.log import SqliteLog
 from tests.commands.specification import AT
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 
 def report(deployment: str, fact: Fact = "acknowledged", reason: str = "") -> DeliveryReported:

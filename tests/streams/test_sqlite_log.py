@@ -19,8 +19,8 @@ from streams.log import Append, LogUnavailable, Transaction
 from streams.partitioner import murmur2, partition_of
 from streams.sqlite import DirectoryInUse, DirectoryLock, PartitionCountChanged, SqliteLog
 from streams.sqlite.writer import LogUnit
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.envelopes import envelope, envelopes
+from tests.support.hang_guard import HANG_SECONDS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.translate.inputs import SUBJECT
 from tests.xds.translate.proxy import envoy_binary, validate
 from xds.bootstrap import bootstrap

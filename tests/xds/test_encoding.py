@@ -39,7 +39,7 @@ from envoy_data_plane.google.protobuf import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.translate.inputs import DATA, parse_input
 from xds.encoding import Encoded, any_of, build, encode
 from xds.types import message_class, type_url

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 
 def eventually(holds: Callable[[], bool]) -> None:

@@ -14,9 +14,9 @@ from sqlalchemy import create_engine, text
 from signalbox.devservers import kafka_access
 from signalbox.devservers.kafka_probe import probe, serves
 from signalbox.devservers.postgres import DevPostgres
-from tests.hang_guard import HANG_SECONDS
-from tests.real_postgres import FAST, execute
 from tests.signalbox.conftest import Run
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_postgres import FAST, execute
 
 
 @contextmanager

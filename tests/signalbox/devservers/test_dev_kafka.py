@@ -23,8 +23,8 @@ from signalbox.devservers.kafka_probe import probe
 from signalbox.ports import PortUnusable
 from signalbox.settings import kafka_settings as kafka_settings_of
 from streams.kafka.settings import KafkaSettings
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 
 
 async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from bench.free_ports import free_port
 from signalbox.devservers import socket_directory
 from signalbox.devservers.account import server_account
 from signalbox.devservers.faults import AlreadyRunning, StartFailed, Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.devservers.postgres_files import program_files
 from signalbox.devservers.tied import DirectoryLock
+from tests.support.free_ports import free_port
 
 
 def rows(url: str, *statements: str) -> list[str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.free_ports import free_port
 from signalbox.devservers.faults import Unavailable
 from signalbox.devservers.kafka_jars import VERSION, jars, kafka_jars
+from tests.support.free_ports import free_port
 
 Mirror = Callable[[Path], None]
 

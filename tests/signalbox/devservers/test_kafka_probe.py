@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from bench.free_ports import free_port
 from signalbox.devservers.kafka_probe import live, serves
+from tests.support.free_ports import free_port
 
 
 def answer(brokers: int, controller: int, rack: str | None = None) -> bytes:

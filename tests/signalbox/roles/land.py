@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.free_ports import free_port
 from schemas.canonical import sha256_hex
 from schemas.environment import DefineEnvironment
 from schemas.gateway import RegisterGateway
@@ -22,8 +21,9 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.status_reading import status_of
 from tests.commands.shop import ORG
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.deciding_cases import envelope
+from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
 
 EAST = f"organizations/{ORG}/gateways/east"
 NODE = "east-1"

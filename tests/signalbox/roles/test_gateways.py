@@ -7,7 +7,6 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from bench.free_ports import free_port
 from gateways.entry import Entry, content_version
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
@@ -24,9 +23,10 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import Fenced
 from tests.commands.shop import ORG, deploy, publish, spec
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
 from tests.signalbox.roles.land import EAST, NODE, Land, land
+from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 from tests.xds.proxies import DeltaProxy
 from tests.xds.rogue import rogue
 from xds.observer import Connection

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.free_ports import free_port
 from gateways.entry import Entry, content_version
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
@@ -29,10 +28,11 @@ from streams.kafka.topics import TopicMismatch
 from streams.outcomes_following import outcomes_follower
 from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
-from tests.hang_guard import HANG_SECONDS
-from tests.real_kafka import settings_for
 from tests.signalbox.roles.land import EAST
 from tests.streams.deciding_cases import envelope
+from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_kafka import settings_for
 from xds.types import CLUSTER
 
 

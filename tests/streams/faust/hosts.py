@@ -22,7 +22,7 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Topic, Transaction
 from streams.projecting import ProjectionRunner
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 
 
 def envelope(message: Message, subject: str = "") -> Envelope:

@@ -16,8 +16,8 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
 from streams.projecting.slots import SomebodyElseRuns
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.memory_log import MemoryLog
+from tests.support.hang_guard import HANG_SECONDS
 
 SETTINGS = KafkaSettings()
 EVENTS = Place("signalbox.events", 0)

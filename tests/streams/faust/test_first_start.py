@@ -11,8 +11,8 @@ from projections.queries import NotReady, ReadModels
 from streams.faust import rollouts
 from streams.faust.liveness import LivenessTelling
 from streams.faust.rollouts import RolloutTelling
-from tests.hang_guard import HANG_SECONDS
 from tests.streams.memory_log import MemoryLog
+from tests.support.hang_guard import HANG_SECONDS
 
 
 class Failing:

@@ -20,8 +20,8 @@ from streams.kafka.inspecting import describe
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced, LogUnavailable
-from tests.real_kafka import settings_for
 from tests.streams.faust.hosts import House, Tally, projects, until
+from tests.support.real_kafka import settings_for
 
 PROJECT = BY_NAME["project"]
 Open = Callable[..., Awaitable[House]]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateways.entry import Entry
-from tests.hang_guard import HANG_SECONDS
-from tests.real_envoy import real_envoy
+from tests.support.hang_guard import HANG_SECONDS
+from tests.support.real_envoy import real_envoy
 from xds.bootstrap import RUNTIME, STATS
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE, message_class
 

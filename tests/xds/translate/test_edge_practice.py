@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from bench.calls import until
 from tests.signalbox.held_upstream import held_upstream
+from tests.support.calls import until
 from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateways.entry import Entry
-from tests.hang_guard import HANG_SECONDS
+from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.translate.proxy import envoy_binary, static_bootstrap
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 HANGING = """
 import asyncio, threading, pytest
@@ -37,7 +37,7 @@ def test_waits_for_its_fixture_to_stop(never_stops): ...
 
 def test_a_test_that_hangs_fails_and_says_where_and_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.hang_guard", "-o", "asyncio_mode=auto"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.support.hang_guard", "-o", "asyncio_mode=auto"]
     ran = subprocess.run(
         [*command, "-rfE", "--rootdir", tmp_path, "--hang-seconds", "0.5", tmp_path],
         cwd=ROOT,

@@ -1,8 +1,8 @@
-"""APIs that Envoy rejects, apart from `bench.calls` because the translator is slow to load."""
+"""APIs that Envoy rejects, apart from `tests.support.calls` because the translator is slow to load."""
 
 from typing import Any
 
-from bench.calls import specification
+from tests.support.calls import specification
 from xds.translate.regex import regex_problem
 
 NOT_RE2 = ("[[:nope:]]", r"[\b]")

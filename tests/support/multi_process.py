@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.calls import until
-from bench.connection import HANG_SECONDS, Connection
-from bench.free_ports import free_port
-from bench.house import ROOT, House, upstream
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.settings import kafka_environment
 from streams.kafka.settings import KafkaSettings
+from tests.support.calls import until
+from tests.support.connection import HANG_SECONDS, Connection
+from tests.support.free_ports import free_port
+from tests.support.running_signalbox import ROOT, House, upstream
 
 ROLES = ("decider", "gateway-sync", "projector", "xds", "envoy", "api")
 
@@ -203,7 +203,7 @@ def scattered(partitions: int = 1, session_timeout_ms: int = 10_000) -> Iterator
 
 
 def main() -> None:
-    """Tries it out: `python -m bench.scattered`."""
+    """Tries it out: `python -m tests.support.multi_process`."""
     with scattered() as (house, url):
         began = time.perf_counter()
         print(f"up in {house.up():.1f} s")

@@ -12,7 +12,7 @@ from types import FrameType
 
 import pytest
 
-from bench import connection
+from tests.support import connection
 
 HANG_SECONDS = connection.HANG_SECONDS
 

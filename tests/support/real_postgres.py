@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from signalbox.devservers.faults import Unavailable
 from signalbox.devservers.postgres import DevPostgres
-from tests.real_parts import missing
+from tests.support.real_parts import missing
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 """What a test kills is the server, never the machine: the kernel keeps what was written."""

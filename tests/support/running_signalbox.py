@@ -15,13 +15,13 @@ from typing import Any
 
 import orjson
 
-from bench.calls import LONGEST_WAIT, ORGANIZATION, Calls, until
-from bench.connection import HANG_SECONDS, Connection
-from bench.free_ports import free_port
 from signalbox.envoy_admin import admin_socket
 from signalbox.processes import process
+from tests.support.calls import LONGEST_WAIT, ORGANIZATION, Calls, until
+from tests.support.connection import HANG_SECONDS, Connection
+from tests.support.free_ports import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 LAG = b"signalbox_projection_lag_events{"
 
@@ -258,7 +258,7 @@ class House:
 def upstream() -> Iterator[str]:
     """The URL of a service that answers everything."""
     serving = subprocess.Popen(
-        [sys.executable, "-m", "bench.upstream", "0"], stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "tests.support.upstream", "0"], stdout=subprocess.PIPE, cwd=ROOT
     )
     assert serving.stdout is not None
     try:

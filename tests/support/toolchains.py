@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real_parts import missing
+from tests.support.real_parts import missing
 
 DOWNLOAD_SECONDS = 180.0
 BUILD_SECONDS = 420.0

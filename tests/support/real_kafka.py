@@ -12,7 +12,7 @@ from signalbox.devservers.faults import Unavailable
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.kafka_jars import kafka_jars
 from streams.kafka.settings import KafkaSettings
-from tests.real_parts import missing
+from tests.support.real_parts import missing
 
 DOWNLOAD_WITHIN = 180.0
 

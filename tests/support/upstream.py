@@ -1,4 +1,4 @@
-"""A service that answers everything at once, in a process of its own: `python -m bench.upstream PORT`."""
+"""A service that answers everything at once: `python -m tests.support.upstream PORT`."""
 
 import asyncio
 import sys

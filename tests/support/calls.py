@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import orjson
 
-from bench.connection import HANG_SECONDS, Answer, Connection
 from schemas.identity import uuid7
+from tests.support.connection import HANG_SECONDS, Answer, Connection
 
 T = TypeVar("T")
 ORGANIZATION = "/api/v1/organizations/default"

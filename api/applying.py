@@ -238,7 +238,7 @@ async def _recorded(call: Call, item: _Item) -> _Item:
 
 async def _publish(call: Call, items: Sequence[_Item]) -> None:
     good = [i for i in items if i.command is not None]
-    # In the order of the catalogue, in which nothing comes before what it refers to.
+    # In the order of the catalog, in which nothing comes before what it refers to.
     commands = sorted((i.command for i in good if i.command is not None), key=_rank)
     outcomes = await _outcomes(call, commands)
     for item in good:

@@ -1,4 +1,4 @@
-"""What one aggregate has over HTTP that the catalogue cannot say. Everything else is in `api.resources`."""
+"""What one aggregate has over HTTP that the catalog cannot say. Everything else is in `api.resources`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The endpoints of one aggregate, as the catalogue describes it."""
+"""The endpoints of one aggregate, as the catalog describes it."""
 
 from collections.abc import Awaitable, Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""All endpoints there are: those that follow from the catalogue, and the few that do not."""
+"""All endpoints there are: those that follow from the catalog, and the few that do not."""
 
 from collections.abc import Iterator
 

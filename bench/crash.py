@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import MetaData, Table, inspect, select
 
 from bench.figure import Figure, percentile
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.readmodel import ReadModel
 from projections.store import Store, live, open_store
 from schemas.identity import uuid7

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from bench.figure import Figure, median
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from xds.order import CLUSTER
 from xds.server import SERVICE, DiscoveryServer
 from xds.store import ResourceStore
@@ -40,9 +40,9 @@ def nonce(data: bytes) -> bytes:
     return data[at + 2 : at + 2 + data[at + 1]]
 
 
-def entry(index: int, content: int) -> Entry:
+def entry(index: int, content: int) -> ConfigResource:
     body = f"{content:08}".encode() * 60
-    return Entry(GATEWAY, "envoy", CLUSTER, f"clusters/{index:05}", content_version(body), 1, body)
+    return ConfigResource(GATEWAY, "envoy", CLUSTER, f"clusters/{index:05}", content_version(body), 1, body)
 
 
 class _Clients:

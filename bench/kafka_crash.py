@@ -24,7 +24,7 @@ from bench.crash import (
 )
 from bench.figure import Figure, percentile
 from projections.store import open_store
-from schemas.outcome import BESIDES, Outcome
+from schemas.outcome import NON_CONSUMING_RULES, Outcome
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.roles.projector import MODELS
 from streams.chain import verify
@@ -184,7 +184,7 @@ async def _outcomes(log: KafkaLog) -> dict[str, set[Outcome]]:
         while records := await log.read("outcomes", partition, after, 1000):
             after = records[-1].position
             for outcome in (Outcome.of(record.envelope.data) for record in records):
-                if outcome.rule not in BESIDES:
+                if outcome.rule not in NON_CONSUMING_RULES:
                     found[outcome.name].add(outcome)
     return found
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from bench.figure import Figure, median, percentile
 from bench.kafka_deciding import BATCH, command, opened
 from bench.rebuild import envelopes, history
-from projections.catalogue import DERIVED, READ_MODELS
+from projections.catalog import DERIVED, READ_MODELS
 from projections.store import CHECKPOINTS, Store, open_store
 from schemas.identity import unix_seconds
 from schemas.organization import DefineOrganization

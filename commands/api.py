@@ -10,7 +10,7 @@ from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, P
 from schemas.outcome import Complaint
 from schemas.upstream_urls import base_path_problem, user_info_problem
 
-ONCE = False
+NAMES_ARE_UNIQUE_FOREVER = False
 
 
 @dataclass(frozen=True, slots=True)

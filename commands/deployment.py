@@ -14,7 +14,7 @@ from schemas.limits import MOST_CLAIMS, MOST_ERRORS, MOST_PLACES
 from schemas.message import Event
 from schemas.outcome import Complaint
 
-ONCE = True
+NAMES_ARE_UNIQUE_FOREVER = True
 MOST_NAMED = 5
 """Operations that a rejection names; the rest is counted."""
 

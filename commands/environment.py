@@ -4,9 +4,9 @@ from commands.decision import Decision, Others, Request
 from commands.defined import State, define, delete, evolve
 from schemas.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined, EnvironmentDeleted
 
-__all__ = ["ONCE", "State", "decide", "evolve"]
+__all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 
-ONCE = False
+NAMES_ARE_UNIQUE_FOREVER = False
 
 
 def decide(

@@ -16,7 +16,7 @@ from schemas.gateway import (
     RemoveGateway,
 )
 
-ONCE = False
+NAMES_ARE_UNIQUE_FOREVER = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from commands.decision import Decision, Others, Request, rejected
 from commands.defined import State, define, evolve
 from schemas.organization import DefineOrganization, OrganizationDefined
 
-__all__ = ["ONCE", "State", "decide", "evolve"]
+__all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 
-ONCE = False
+NAMES_ARE_UNIQUE_FOREVER = False
 
 
 def decide(request: Request[DefineOrganization], state: State | None, others: Others) -> Decision:

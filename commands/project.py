@@ -4,9 +4,9 @@ from commands.decision import Decision, Others, Request
 from commands.defined import State, define, delete, evolve
 from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
 
-__all__ = ["ONCE", "State", "decide", "evolve"]
+__all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 
-ONCE = False
+NAMES_ARE_UNIQUE_FOREVER = False
 
 
 def decide(request: Request[DefineProject | DeleteProject], state: State | None, others: Others) -> Decision:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from commands import api, deployment, environment, gateway, organization, project
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
 from commands.decision import State as AnyState
-from commands.world import Before, World
+from commands.partition_state import Change, PartitionState
 from schemas.catalog import BY_NAME, subject_of
 from schemas.deployment import DeploymentStarted
 from schemas.identity import is_uuid
@@ -19,10 +19,10 @@ from schemas.message import Event
 
 
 class Rules(Protocol):
-    """What a module in `commands/` offers. `ONCE`: names of this aggregate never come again."""
+    """The rules of one aggregate: a module of `commands/`."""
 
     @property
-    def ONCE(self) -> bool: ...
+    def NAMES_ARE_UNIQUE_FOREVER(self) -> bool: ...
 
     @property
     def State(self) -> Any: ...
@@ -55,39 +55,39 @@ class Decided(NamedTuple):
     subject: str
     version: int
     events: tuple[tuple[str, Event], ...] = ()
-    changes: tuple[Before, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
-def evolve(world: World, event: Event) -> Before:
-    """Folds one event into the world.
+def evolve(partition_state: PartitionState, event: Event) -> Change:
+    """Folds one event into the state of its partition.
 
     Events that were decided by older rules are taken as they are, also where two resources claim the same.
     """
     if isinstance(event, DeploymentStarted):
-        event = deployment.completed(event, world)
+        event = deployment.completed(event, partition_state)
     rules = RULES[event.aggregate]
     subject = subject_of(event)
-    state = rules.evolve(world.state(subject), event)
+    state = rules.evolve(partition_state.state(subject), event)
     # What was named by its command's id never comes again anyway, and there are too many to remember.
-    forgotten = state is None and rules.ONCE and is_uuid(event.name)
-    version = 0 if forgotten else world.version(subject) + 1
-    return world.put(subject, state, version)
+    forgotten = state is None and rules.NAMES_ARE_UNIQUE_FOREVER and is_uuid(event.name)
+    version = 0 if forgotten else partition_state.version(subject) + 1
+    return partition_state.put(subject, state, version)
 
 
-def decide(request: Request[Any], world: World) -> Decided | Rejection:
-    """Decides one command and, when it is accepted, evolves the world by its events."""
+def decide(request: Request[Any], partition_state: PartitionState) -> Decided | Rejection:
+    """Decides one command and, when it is accepted, evolves the state of its partition by its events."""
     command = request.command
     subject = request.subject
     aggregate = BY_NAME[command.aggregate]
-    if not aggregate.top and world.state(f"organizations/{command.organization}") is None:
+    if not aggregate.top and partition_state.state(f"organizations/{command.organization}") is None:
         return rejected(
             "no-such-organization",
             f"There is no organization {command.organization!r}.",
             organization="does not exist",
         )
-    version = world.version(subject)
+    version = partition_state.version(subject)
     # A name that ended goes on counting, but is as free as one that never was.
-    current = version if world.state(subject) is not None else 0
+    current = version if partition_state.state(subject) is not None else 0
     stale: Rejection | None = None
     if command.expected_version is not None and command.expected_version != current:
         stale = rejected(
@@ -95,47 +95,47 @@ def decide(request: Request[Any], world: World) -> Decided | Rejection:
             f"{subject} is at version {current}, not {command.expected_version}.",
             expected_version=f"the current version is {current}",
         )
-    once = RULES[aggregate.name].ONCE
+    once = RULES[aggregate.name].NAMES_ARE_UNIQUE_FOREVER
     # Of what ended for good the version is forgotten: that it ended is the answer, whatever was expected.
-    if stale is not None and not (once and world.state(subject) is None):
+    if stale is not None and not (once and partition_state.state(subject) is None):
         return stale
-    decision = RULES[aggregate.name].decide(request, world.state(subject), world)
+    decision = RULES[aggregate.name].decide(request, partition_state.state(subject), partition_state)
     if isinstance(decision, Rejection):
         return decision
     if stale is not None:
         return stale
     if isinstance(decision, Unchanged):
-        return Decided(decision.subject, world.version(decision.subject))
-    if once and version and world.state(subject) is None:
+        return Decided(decision.subject, partition_state.version(decision.subject))
+    if once and version and partition_state.state(subject) is None:
         return rejected("already-exists", f"There was a {subject} before.", name="was used before")
-    changes: list[Before] = []
+    changes: list[Change] = []
     try:
         for event in decision:
-            changes.append(evolve(world, event))
-            world.require_exclusive(changes[-1].subject)
-            refusal = _dangling(world, event)
+            changes.append(evolve(partition_state, event))
+            partition_state.require_exclusive(changes[-1].subject)
+            refusal = _dangling(partition_state, event)
             if refusal is not None:
-                world.undo(changes)
+                partition_state.rollback(changes)
                 return refusal
     except Exception:
-        world.undo(changes)
+        partition_state.rollback(changes)
         raise
     events = tuple((subject_of(event), event) for event in decision)
     return Decided(subject, version + sum(1 for s, _ in events if s == subject), events, tuple(changes))
 
 
-def _dangling(world: World, event: Event) -> Rejection | None:
+def _dangling(partition_state: PartitionState, event: Event) -> Rejection | None:
     """The rejection for an event that leaves a reference without its target."""
     subject = subject_of(event)
-    state = world.state(subject)
+    state = partition_state.state(subject)
     if state is None:
-        users = sorted(world.referrers(subject))
+        users = sorted(partition_state.referrers(subject))
         if users:
             named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
             return rejected("in-use", f"{subject} is needed by {named}.", name=f"needed by {named}")
         return None
     for pointer, target in state.references.items():
-        if world.state(target) is None:
+        if partition_state.state(target) is None:
             field = pointer.removeprefix("/")
             return rejected("unknown-reference", f"{target} does not exist.", **{field: "does not exist"})
     return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from definitions.paper import Paper
+from definitions.document_reader import DocumentReader
 from schemas.api import ApiSpec
 
 DEFAULT_PROJECT = "default"
@@ -32,8 +32,8 @@ class Form(Protocol):
         """Whether a document is written in this form."""
         ...
 
-    def read(self, paper: Paper, name: str | None) -> Draft | None:
-        """What the document says; None, and an error on `paper`, when it does not hold together.
+    def read(self, reader: DocumentReader, name: str | None) -> Draft | None:
+        """What the document says; None, and an error on `reader`, when it does not hold together.
 
         `name` is for documents that carry none.
         """

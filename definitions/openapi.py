@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from definitions import openapi_validity
+from definitions.document_reader import DocumentReader, Node, entries, mapping
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, entries, mapping
 from definitions.pointers import tokens
 from definitions.shapes import record, translated
 from definitions.signalbox_api import KIND, THE_UPSTREAM, checked_spec, spec_fields
@@ -40,8 +40,8 @@ def claims(value: Mapping[str, Any]) -> bool:
     return "openapi" in value
 
 
-def read(paper: Paper, name: str | None) -> Draft | None:
-    root = paper.root
+def read(reader: DocumentReader, name: str | None) -> Draft | None:
+    root = reader.root
     form = root.at("openapi")
     version = form.required()
     match = _VERSION.fullmatch(version) if version is not None else None
@@ -49,10 +49,10 @@ def read(paper: Paper, name: str | None) -> Draft | None:
         if version is not None:
             form.error("unknown-form", f"OpenAPI {version} is not read; supported are 3.0.x and 3.1.x")
         return None
-    openapi_validity.check(paper, match[1])
-    reader = _Reader(root)
-    title, project = reader.read(name)
-    checked = checked_spec(paper, reader.data, reader.origins, root.at(EXTENSION).pointer)
+    openapi_validity.check(reader, match[1])
+    parsed = _Reader(root)
+    title, project = parsed.read(name)
+    checked = checked_spec(reader, parsed.data, parsed.origins, root.at(EXTENSION).pointer)
     if title is None or project is None or checked is None:
         return None
     return Draft(KIND, title, project, f"openapi-{match[1]}", checked)
@@ -128,7 +128,7 @@ class _Reader:
             )
             at.error("no-server", message)
             return
-        split = split_url(Node(at.paper, at.pointer, url))
+        split = split_url(Node(at.reader, at.pointer, url))
         if split is None:
             return
         for part in ("", "/0", "/0/endpoints", "/0/endpoints/0", "/0/endpoints/0/url", "/0/base_path"):
@@ -178,7 +178,7 @@ class _Reader:
             message = "the document has webhooks and no paths: there is nothing that a gateway could serve"
             webhooks.error("no-operations", message, key=True)
             self.origins["/operations"] = webhooks.pointer
-        elif not self._root.at("paths").paper.blamed("/paths"):
+        elif not self._root.at("paths").reader.blamed("/paths"):
             self._root.at("paths").error("no-operations", "the document has no operations", key=True)
 
     def _operation(self, node: Node, method: str, path: str, at: str) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class _Reader:
                 break
             item = self._root
             for step in tokens(ref[1:]):
-                item = item.at(step) if item.is_mapping else Node(item.paper, item.pointer, None)
+                item = item.at(step) if item.is_mapping else Node(item.reader, item.pointer, None)
         return item
 
     def _warn(self) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from definitions.paper import Node, Paper, mapping
+from definitions.document_reader import DocumentReader, Node, mapping
 from definitions.pointers import pointer, token, tokens
 
 _OPAQUE = frozenset(("example", "examples", "default", "enum", "const", "value"))
@@ -16,14 +16,14 @@ _OPERATION = re.compile(r"'(get|put|post|delete|options|head|patch|trace)' (?:op
 _LONGEST = 300
 
 
-def check(paper: Paper, version: str) -> None:
-    """Says on `paper` everything that is wrong; `version` is `3.0` or `3.1`."""
-    for at, rule, message in dict.fromkeys(_problems(paper, version)):
-        Node(paper, at, None).error(rule, message)
+def check(reader: DocumentReader, version: str) -> None:
+    """Says on `reader` everything that is wrong; `version` is `3.0` or `3.1`."""
+    for at, rule, message in dict.fromkeys(_problems(reader, version)):
+        Node(reader, at, None).error(rule, message)
 
 
-def _problems(paper: Paper, version: str) -> Iterator[tuple[str, str, str]]:
-    document = paper.written.value
+def _problems(reader: DocumentReader, version: str) -> Iterator[tuple[str, str, str]]:
+    document = reader.source_map.value
     references = list(_references(document))
     yield from references
     try:

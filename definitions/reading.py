@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from definitions import openapi, signalbox_v1, wso2, wso2_oldest
+from definitions.document_reader import DocumentReader, mapping
 from definitions.finding import Finding
 from definitions.form import Draft, Form
 from definitions.limits import DEFAULT, Limits
-from definitions.paper import Paper, mapping
+from definitions.source_map import SourceMap
 from definitions.streams import pieces
-from definitions.written import Written
 from definitions.yaml_source import parse
 from schemas.api import ApiSpec
 
@@ -60,63 +60,63 @@ def read(content: bytes, source: str = "", *, name: str | None = None, limits: L
         if isinstance(piece, Finding):
             findings.append(piece)
             continue
-        written = parse(piece, source, limits)
-        definition = _definition(written, name)
+        source_map = parse(piece, source, limits)
+        definition = _definition(source_map, name)
         if definition is not None:
             first = seen.setdefault((definition.kind, definition.name), definition.line)
             if first != definition.line:
                 text = f"{definition.kind} {definition.name!r} is already defined on line {first}"
-                written.add("error", "duplicate-definition", "", text)
+                source_map.add("error", "duplicate-definition", "", text)
             else:
                 definitions.append(definition)
-        findings += _listed(written, max(1, min(limits.findings, limits.file_findings - len(findings))))
+        findings += _listed(source_map, max(1, min(limits.findings, limits.file_findings - len(findings))))
     return Reading(tuple(definitions), tuple(findings))
 
 
-def _definition(written: Written, name: str | None) -> Definition | None:
-    if written.value is None:
+def _definition(source_map: SourceMap, name: str | None) -> Definition | None:
+    if source_map.value is None:
         return None
-    paper = Paper(written)
-    if not paper.root.is_mapping:
-        paper.root.error("unknown-form", f"this is no definition; supported are: {_supported()}")
+    reader = DocumentReader(source_map)
+    if not reader.root.is_mapping:
+        reader.root.error("unknown-form", f"this is no definition; supported are: {_supported()}")
         return None
-    form = next((f for f in FORMS if f.claims(mapping(written.value))), None)
+    form = next((f for f in FORMS if f.claims(mapping(source_map.value))), None)
     if form is None:
-        at = next((k for k in ("apiVersion", "version", "openapi", "swagger") if k in paper.root), None)
-        node = paper.root.at(at) if at else paper.root
+        at = next((k for k in ("apiVersion", "version", "openapi", "swagger") if k in reader.root), None)
+        node = reader.root.at(at) if at else reader.root
         node.error("unknown-form", f"this form of definition is not read; supported are: {_supported()}")
         return None
-    draft = form.read(paper, name)
-    if draft is None or paper.refused:
+    draft = form.read(reader, name)
+    if draft is None or reader.refused:
         return None
-    return _defined(draft, written)
+    return _defined(draft, source_map)
 
 
-def _defined(draft: Draft, written: Written) -> Definition:
-    json = written.text.lstrip()[:1] == "{"
+def _defined(draft: Draft, source_map: SourceMap) -> Definition:
+    json = source_map.text.lstrip()[:1] == "{"
     return Definition(
         kind=draft.kind,
         name=draft.name,
         project=draft.project,
         form=draft.form,
         spec=draft.spec,
-        content=written.piece.content,
+        content=source_map.piece.content,
         media_type="application/json" if json else "application/yaml",
-        source=written.source,
-        line=written.line,
+        source=source_map.source,
+        line=source_map.line,
         deployed=draft.deployed,
     )
 
 
-def _listed(written: Written, most: int) -> list[Finding]:
+def _listed(source_map: SourceMap, most: int) -> list[Finding]:
     """In the order of the file; of too many, the first, and how many more."""
-    found = sorted(written.findings, key=lambda f: (f.line, f.column))
+    found = sorted(source_map.findings, key=lambda f: (f.line, f.column))
     if len(found) <= most:
         return found
     kept = found[:most]
     severity = "error" if any(f.severity == "error" for f in found) else "warning"
     text = f"{len(found) - most} more findings in this document"
-    place = (written.source, kept[-1].line, kept[-1].column)
+    place = (source_map.source, kept[-1].line, kept[-1].column)
     return [*kept, Finding(severity, text, "", *place, "too-many-findings")]
 
 

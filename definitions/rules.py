@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from definitions.paper import Node, Paper
+from definitions.document_reader import DocumentReader, Node
 from definitions.validating import Origins, written_at
 from schemas.api import ApiSpec
 from schemas.upstream_urls import base_path_problem, user_info_problem
@@ -27,12 +27,12 @@ class Contradiction:
     message: str
 
 
-def check(data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) -> None:
-    """Says on `paper` what is contradictory in the data of an ApiSpec."""
+def check(data: Mapping[str, Any], reader: DocumentReader, origins: Origins, base: str) -> None:
+    """Says on `reader` what is contradictory in the data of an ApiSpec."""
     for found in contradictions(data):
         at = written_at(ApiSpec, found.path, origins, base)
-        if not paper.blamed(at):
-            Node(paper, at, None).error(found.rule, found.message)
+        if not reader.blamed(at):
+            Node(reader, at, None).error(found.rule, found.message)
 
 
 def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:

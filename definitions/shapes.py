@@ -9,8 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
+from definitions.document_reader import Node
 from definitions.durations import milliseconds
-from definitions.paper import Node
 from schemas.api import Milliseconds
 
 
@@ -104,7 +104,9 @@ def milliseconds_at(node: Node) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return 0
     try:
-        return milliseconds(value if isinstance(value, str) else node.paper.written.plain(node.pointer) or "")
+        return milliseconds(
+            value if isinstance(value, str) else node.reader.source_map.plain(node.pointer) or ""
+        )
     except ValueError as error:
         node.error("duration", str(error))
         return None

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from definitions import rules
+from definitions.document_reader import DocumentReader, Node, mapping
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, mapping
 from definitions.shapes import milliseconds_at, record, translated
 from definitions.urls import split_url
 from definitions.validating import name_at, validated
@@ -28,10 +28,10 @@ _MOVED = ("upstreams", "backends", "sandboxBackends")
 _FIELDS = (*(name for name in _SPEC.members if name not in ("labels", "annotations")), "upstream")
 
 
-def read(paper: Paper, name: str | None) -> Draft | None:
-    title, written = written_name(paper, name, _METADATA)
+def read(reader: DocumentReader, name: str | None) -> Draft | None:
+    title, written = written_name(reader, name, _METADATA)
     project = name_at(written["project"]) if "project" in written else DEFAULT_PROJECT
-    spec = paper.root.at("spec")
+    spec = reader.root.at("spec")
     if spec.value is None:
         spec.missing()
         return None
@@ -40,17 +40,17 @@ def read(paper: Paper, name: str | None) -> Draft | None:
         if key in written:
             data[key] = written[key].value
             origins[f"/{key}"] = written[key].pointer
-    checked = checked_spec(paper, data, origins, spec.pointer)
+    checked = checked_spec(reader, data, origins, spec.pointer)
     if title is None or project is None or checked is None:
         return None
     return Draft(KIND, title, project, FORM, checked)
 
 
 def written_name(
-    paper: Paper, name: str | None, known: tuple[str, ...]
+    reader: DocumentReader, name: str | None, known: tuple[str, ...]
 ) -> tuple[str | None, dict[str, Node]]:
     """The name in `metadata`, or `name` when there is none; and the fields of `metadata`."""
-    metadata = paper.root.at("metadata")
+    metadata = reader.root.at("metadata")
     if metadata.value is None:
         if name is None:
             metadata.missing()
@@ -61,10 +61,12 @@ def written_name(
     return name_at(metadata.at("name")), fields
 
 
-def checked_spec(paper: Paper, data: dict[str, Any], origins: dict[str, str], base: str) -> ApiSpec | None:
+def checked_spec(
+    reader: DocumentReader, data: dict[str, Any], origins: dict[str, str], base: str
+) -> ApiSpec | None:
     """The specification, or None and everything that is wrong with it."""
-    rules.check(data, paper, origins, base)
-    return validated(ApiSpec, data, paper, origins, base)
+    rules.check(data, reader, origins, base)
+    return validated(ApiSpec, data, reader, origins, base)
 
 
 def spec_fields(

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from definitions import signalbox_api
+from definitions.document_reader import DocumentReader
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Paper
 from definitions.shapes import record, translated
 from definitions.validating import validated
 from schemas.catalog import AGGREGATES
@@ -37,24 +37,24 @@ def claims(value: Mapping[str, Any]) -> bool:
     return value.get("apiVersion") == API_VERSION
 
 
-def read(paper: Paper, name: str | None) -> Draft | None:
-    fields = paper.root.fields(_TOP)
-    kind = paper.root.at("kind")
+def read(reader: DocumentReader, name: str | None) -> Draft | None:
+    fields = reader.root.fields(_TOP)
+    kind = reader.root.at("kind")
     model = KINDS.get(kind.value) if isinstance(kind.value, str) else None
     if kind.value == signalbox_api.KIND:
-        return signalbox_api.read(paper, name)
+        return signalbox_api.read(reader, name)
     if model is None:
         known = ", ".join(sorted((signalbox_api.KIND, *KINDS)))
         if kind.required() is not None:
             kind.error("unknown-kind", f"{kind.value!r} is not a kind; here are: {known}")
         return None
-    title, _ = signalbox_api.written_name(paper, name, ("name",))
-    spec = paper.root.at("spec")
+    title, _ = signalbox_api.written_name(reader, name, ("name",))
+    spec = reader.root.at("spec")
     data: Any = translated(spec, record(model)) if "spec" in fields else {}
     if not spec.is_mapping and "spec" in fields:
         spec.expected("a mapping")
         return None
-    values = validated(model, data, paper, {}, "/spec")
+    values = validated(model, data, reader, {}, "/spec")
     if title is None or values is None:
         return None
     kept = values.model_dump(mode="json", exclude_unset=True)

@@ -1,6 +1,6 @@
 """The addresses of upstreams: scheme, host and port on one side, the path on the other."""
 
-from definitions.paper import Node
+from definitions.document_reader import Node
 
 
 def split_url(node: Node) -> tuple[str, str] | None:

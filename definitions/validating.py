@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from definitions.paper import Node, Paper, described
+from definitions.document_reader import DocumentReader, Node, described
 from definitions.pointers import pointer
 from definitions.shapes import ListOf, Record, record
 from schemas.message import Name
@@ -46,7 +46,9 @@ _RULES = {
 }
 
 
-def validated(model: type[M], data: Mapping[str, Any], paper: Paper, origins: Origins, base: str) -> M | None:
+def validated(
+    model: type[M], data: Mapping[str, Any], reader: DocumentReader, origins: Origins, base: str
+) -> M | None:
     """`data` as a `model`, strictly: no text is taken for a number. None, and errors, when it does not fit.
 
     `base` is where the fields of the model are written, unless `origins` says otherwise.
@@ -55,8 +57,8 @@ def validated(model: type[M], data: Mapping[str, Any], paper: Paper, origins: Or
     for location, _, what in faults(data):
         found = True
         at = written_at(model, location, origins, base)
-        if not paper.blamed(at):
-            Node(paper, at, None).error("character", f"the text {what}")
+        if not reader.blamed(at):
+            Node(reader, at, None).error("character", f"the text {what}")
     if found:
         return None
     try:
@@ -64,8 +66,8 @@ def validated(model: type[M], data: Mapping[str, Any], paper: Paper, origins: Or
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             at = written_at(model, detail["loc"], origins, base)
-            if not paper.blamed(at):
-                _say(paper, at, detail, _hint(model, detail["loc"]))
+            if not reader.blamed(at):
+                _say(reader, at, detail, _hint(model, detail["loc"]))
         return None
 
 
@@ -124,10 +126,10 @@ def _hint(model: type[BaseModel], loc: Sequence[str | int]) -> str:
     return hint
 
 
-def _say(paper: Paper, at: str, detail: ErrorDetails, hint: str) -> None:
+def _say(reader: DocumentReader, at: str, detail: ErrorDetails, hint: str) -> None:
     kind = detail["type"]
     value: object = detail["input"]
-    node = Node(paper, at, value)
+    node = Node(reader, at, value)
     if kind == "missing":
         node.missing()
     elif kind in _TYPES:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from definitions.document_reader import DocumentReader, Node, described
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, described
 from definitions.shapes import milliseconds_at
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.urls import split_url
@@ -35,8 +35,8 @@ def claims(value: Mapping[str, Any]) -> bool:
     return isinstance(version, str) and version.startswith(GROUP)
 
 
-def read(paper: Paper, name: str | None) -> Draft | None:
-    root = paper.root
+def read(reader: DocumentReader, name: str | None) -> Draft | None:
+    root = reader.root
     root.fields(("apiVersion", "kind", "metadata", "spec", "status"), "warning")
     form = root.at("apiVersion")
     if form.value.removeprefix(GROUP) not in VERSIONS:
@@ -52,12 +52,12 @@ def read(paper: Paper, name: str | None) -> Draft | None:
     if spec.value is None:
         spec.missing()
         return None
-    reader = _Spec(spec, data, origins)
-    reader.read()
-    checked = checked_spec(paper, data, origins, spec.pointer)
+    parsed = _Spec(spec, data, origins)
+    parsed.read()
+    checked = checked_spec(reader, data, origins, spec.pointer)
     if title is None or checked is None:
         return None
-    return Draft(KIND, title, DEFAULT_PROJECT, form.value, checked, reader.deployed)
+    return Draft(KIND, title, DEFAULT_PROJECT, form.value, checked, parsed.deployed)
 
 
 def _metadata(node: Node, name: str | None) -> tuple[str | None, dict[str, Any], dict[str, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from definitions.paper import Node, mapping
+from definitions.document_reader import Node, mapping
 
 Side = Literal["request", "response"]
 _NAMED = Callable[[Node, str], list[Any]]

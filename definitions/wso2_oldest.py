@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from definitions import wso2_old_policies
+from definitions.document_reader import DocumentReader, Node, described, mapping
 from definitions.form import DEFAULT_PROJECT, Draft
-from definitions.paper import Node, Paper, described, mapping
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.slugs import slug
 from definitions.urls import split_url
@@ -38,8 +38,8 @@ def claims(value: Mapping[str, Any]) -> bool:
     return value.get("version") == FORM
 
 
-def read(paper: Paper, name: str | None) -> Draft | None:
-    root = paper.root
+def read(reader: DocumentReader, name: str | None) -> Draft | None:
+    root = reader.root
     root.fields(_TOP, "warning")
     kind = root.at("kind").required()
     if kind is not None and kind.lower() != "http/rest":
@@ -52,9 +52,9 @@ def read(paper: Paper, name: str | None) -> Draft | None:
     if body.value is None:
         body.error("required", "data or spec is missing")
         return None
-    reader = _Body(body)
-    title = reader.read(name)
-    checked = checked_spec(paper, reader.data, reader.origins, body.pointer)
+    parsed = _Body(body)
+    title = parsed.read(name)
+    checked = checked_spec(reader, parsed.data, parsed.origins, body.pointer)
     return Draft(KIND, title, DEFAULT_PROJECT, FORM, checked) if title and checked else None
 
 

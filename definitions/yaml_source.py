@@ -16,8 +16,8 @@ from definitions.finding import Finding
 from definitions.limits import Limits
 from definitions.pointers import pointer
 from definitions.scalars import NotInJson, resolve
+from definitions.source_map import Mark, SourceMap
 from definitions.streams import Piece, place_in, text_of
-from definitions.written import Mark, Written
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _BIDIRECTIONAL = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -38,38 +38,38 @@ class _Event(Protocol):
     implicit: tuple[bool, bool]
 
 
-def parse(piece: Piece, source: str, limits: Limits) -> Written:
+def parse(piece: Piece, source: str, limits: Limits) -> SourceMap:
     """The document in `piece`. Where it cannot be read at all its value is None and there is an error."""
-    written = Written(piece, source)
+    source_map = SourceMap(piece, source)
     text = text_of(piece, source, limits)
     if isinstance(text, Finding):
-        written.findings.append(text)
-        return written
-    written.text = text
+        source_map.findings.append(text)
+        return source_map
+    source_map.text = text
     bad = _UNPRINTABLE.search(text) or _BIDIRECTIONAL.search(text)
     if bad is not None:
         line, column = place_in(text[: bad.start()])
         message = f"the character U+{ord(bad[0]):04X} may not stand in a definition"
         place = (piece.line + line + 1, column + 1)
-        written.findings.append(Finding("error", message, "", source, *place, "control-character"))
-        return written
-    text, written.shortened = _one_escape_each(text)
-    builder = _Builder(written, limits)
+        source_map.findings.append(Finding("error", message, "", source, *place, "control-character"))
+        return source_map
+    text, source_map.shortened = _one_escape_each(text)
+    builder = _Builder(source_map, limits)
     try:
         builder.build(cast("Iterator[_Event]", yaml.parse(text, Loader=yaml.CSafeLoader)))
     except _Stop:
-        written.value = None
+        source_map.value = None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark is None or mark.index >= len(text):
             line, column = place_in(text.rstrip("\n"))
             place = (piece.line + line + 1, column + 1)
         else:
-            place = written.where(mark)
+            place = source_map.where(mark)
         message = _explained(error, text)
-        written.findings.append(Finding("error", message, "", source, *place, "syntax"))
-        written.value = None
-    return written
+        source_map.findings.append(Finding("error", message, "", source, *place, "syntax"))
+        source_map.value = None
+    return source_map
 
 
 def _one_escape_each(text: str) -> tuple[str, tuple[int, ...]]:
@@ -124,8 +124,8 @@ _OPEN = object()
 
 
 class _Builder:
-    def __init__(self, written: Written, limits: Limits) -> None:
-        self._written = written
+    def __init__(self, source_map: SourceMap, limits: Limits) -> None:
+        self._source_map = source_map
         self._limits = limits
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int, int]] = {}
@@ -157,8 +157,10 @@ class _Builder:
         path = [f.key if isinstance(f.value, dict) else len(f.value) for f in self._frames]
         steps = [p for p in path if p is not None]
         at = pointer([*steps, *([] if name is None else [name])])
-        line, column = self._written.where(mark)
-        self._written.findings.append(Finding("error", message, at, self._written.source, line, column, rule))
+        line, column = self._source_map.where(mark)
+        self._source_map.findings.append(
+            Finding("error", message, at, self._source_map.source, line, column, rule)
+        )
 
     def _stop(self, mark: Mark, rule: str, message: str) -> None:
         self._say(mark, rule, message)
@@ -224,7 +226,7 @@ class _Builder:
 
     def _named(self, frame: _Frame, text: str, mark: Mark) -> None:
         if text in frame.value:
-            first = self._written.where(frame.marks[text][0])[0]
+            first = self._source_map.where(frame.marks[text][0])[0]
             self._say(mark, "duplicate-key", f"the key {text!r} is already on line {first}", text)
         frame.key = text
 
@@ -239,7 +241,7 @@ class _Builder:
         is_key = top is not None and top.key is None and isinstance(top.value, dict)
         if is_key:
             self._say(mark, "key", "a key must be text, not a list or mapping")
-        marks = self._written.places[id(value)] = {}
+        marks = self._source_map.places[id(value)] = {}
         before = (self._nodes - 1, self._characters)
         self._frames.append(_Frame(value, mark, marks, event.anchor, *before, is_key=is_key))
         if event.anchor:
@@ -278,7 +280,7 @@ class _Builder:
 
     def _put(self, value: Any, mark: Mark) -> None:
         if not self._frames:
-            self._written.value, self._written.root = value, mark
+            self._source_map.value, self._source_map.root = value, mark
             return
         frame = self._frames[-1]
         container: Any = frame.value
@@ -306,7 +308,7 @@ class _Builder:
                 if not isinstance(one, dict):
                     self._say(mark, "merge", "<< takes a mapping, or a list of mappings")
                     return
-                marks = self._written.places[id(cast("object", one))]
+                marks = self._source_map.places[id(cast("object", one))]
                 for key, value in cast("dict[str, Any]", one).items():
                     if key not in frame.value:
                         frame.value[key] = value

@@ -16,7 +16,7 @@ def compile_api(
 ) -> model.DeployedApi:
     """One revision of one API, as any gateway shall serve it."""
     upstreams = {u.name: u for u in spec.upstreams}
-    default = _arms(spec.backends, upstreams)
+    default = _weighted_backends(spec.backends, upstreams)
     return model.DeployedApi(
         organization=organization,
         api=name,
@@ -26,15 +26,15 @@ def compile_api(
         hosts=spec.hosts,
         routes=_routes(spec, default, upstreams),
         sandbox_hosts=spec.sandbox_hosts,
-        sandbox_arms=_arms(spec.sandbox_backends, upstreams),
+        sandbox_backends=_weighted_backends(spec.sandbox_backends, upstreams),
     )
 
 
 def denied_upstreams(access: UpstreamAccess, api: model.DeployedApi) -> tuple[str, ...]:
     """What a gateway may not reach of what an API sends requests to, as far as addresses are written down."""
-    arms = [arm for route in api.routes for arm in route.arms if arm.weight > 0]
-    arms += api.sandbox_arms
-    endpoints = dict.fromkeys(e for arm in arms for e in arm.upstream.endpoints if e.weight > 0)
+    backends = [backend for route in api.routes for backend in route.backends if backend.weight > 0]
+    backends += api.sandbox_backends
+    endpoints = dict.fromkeys(e for backend in backends for e in backend.upstream.endpoints if e.weight > 0)
     problems = (access.problem(endpoint.host, endpoint.port) for endpoint in endpoints)
     return tuple(dict.fromkeys(problem for problem in problems if problem))
 
@@ -58,7 +58,7 @@ def group_of(context: str) -> str:
 
 
 def _routes(
-    spec: ApiSpec, default: tuple[model.Arm, ...], upstreams: dict[str, Upstream]
+    spec: ApiSpec, default: tuple[model.WeightedBackend, ...], upstreams: dict[str, Upstream]
 ) -> tuple[model.Route, ...]:
     policies = tuple(_policies(spec.policies, "/policies"))
     of_api = _over(spec.resilience, None)
@@ -72,7 +72,7 @@ def _route(
     index: int,
     operation: Operation,
     spec: ApiSpec,
-    default: tuple[model.Arm, ...],
+    default: tuple[model.WeightedBackend, ...],
     upstreams: dict[str, Upstream],
     policies: tuple[model.Policy, ...],
     of_api: Resilience,
@@ -82,7 +82,7 @@ def _route(
     return model.Route(
         method=operation.method,
         path=segments(operation.path),
-        arms=_arms(operation.backends, upstreams) or default,
+        backends=_weighted_backends(operation.backends, upstreams) or default,
         headers=tuple(
             model.HeaderMatch(h.name, h.value, h.type == "RegularExpression") for h in operation.headers
         ),
@@ -108,15 +108,17 @@ def _policies(policies: Iterable[Policy], pointer: str) -> Iterable[model.Policy
         yield model.Policy(policy.name, policy.params, policy.condition or "", f"{pointer}/{i}")
 
 
-def _arms(backends: Iterable[Backend], upstreams: dict[str, Upstream]) -> tuple[model.Arm, ...]:
-    return tuple(_arm(upstreams[b.upstream], b.weight) for b in backends)
+def _weighted_backends(
+    backends: Iterable[Backend], upstreams: dict[str, Upstream]
+) -> tuple[model.WeightedBackend, ...]:
+    return tuple(_weighted_backend(upstreams[b.upstream], b.weight) for b in backends)
 
 
-def _arm(upstream: Upstream, weight: int) -> model.Arm:
+def _weighted_backend(upstream: Upstream, weight: int) -> model.WeightedBackend:
     endpoints = tuple(_endpoint(e.url, e.weight) for e in upstream.endpoints)
     timeout = upstream.connect_timeout or DEFAULT_CONNECT_TIMEOUT_MS
     in_flight = upstream.max_in_flight or model.MAX_IN_FLIGHT
-    return model.Arm(model.Upstream(endpoints, timeout, in_flight), upstream.base_path, weight)
+    return model.WeightedBackend(model.Upstream(endpoints, timeout, in_flight), upstream.base_path, weight)
 
 
 def _endpoint(url: str, weight: int) -> model.Endpoint:

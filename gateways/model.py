@@ -42,7 +42,7 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class WeightedBackend:
     """A share of the traffic: to this upstream, below this path."""
 
     upstream: Upstream
@@ -73,7 +73,7 @@ class Route:
 
     method: str
     path: tuple[Segment, ...]
-    arms: tuple[Arm, ...]
+    backends: tuple[WeightedBackend, ...]
     headers: tuple[HeaderMatch, ...] = ()
     policies: tuple[Policy, ...] = ()
     timeout_ms: int | None = None
@@ -96,7 +96,7 @@ class DeployedApi:
     hosts: tuple[str, ...]
     routes: tuple[Route, ...]
     sandbox_hosts: tuple[str, ...] = ()
-    sandbox_arms: tuple[Arm, ...] = ()
+    sandbox_backends: tuple[WeightedBackend, ...] = ()
 
     @property
     def group(self) -> str:

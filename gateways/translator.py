@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
 
 
@@ -17,13 +17,13 @@ class Translator(Protocol):
         """Everything this kind of gateway cannot do for the API."""
         ...
 
-    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
         """What the gateway needs before any API."""
         ...
 
     def api_entries(
         self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[ConfigResource, ...]:
         """All that serves the APIs whose context begins with `group`; without APIs, its removal.
 
         Entries that groups share (upstreams) are named by others' `requires`, and never removed here.

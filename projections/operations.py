@@ -10,7 +10,7 @@ from projections.bulk import STAYS, Values, json_text, put
 from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked, shape_of
-from schemas.outcome import BESIDES, Outcome
+from schemas.outcome import NON_CONSUMING_RULES, Outcome
 
 _SHAPES = {Outcome.type(): shape_of(Outcome)}
 
@@ -58,7 +58,7 @@ class Operations:
             data = checked(_SHAPES.get(record.envelope.type), record.envelope)
             key = (data["name"], data["organization"])
             # A command is decided once: the first outcome of an id stands.
-            rows = besides if data.get("rule") in BESIDES else decided
+            rows = besides if data.get("rule") in NON_CONSUMING_RULES else decided
             rows.setdefault(key, (*key, json_text(data)))
         put(connection, tables(prefix).outcomes, list(decided.values()), STAYS)
         put(connection, tables(prefix).besides, list(besides.values()), STAYS)

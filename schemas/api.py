@@ -80,7 +80,7 @@ class Upstream(Value):
 
 
 class Backend(Value):
-    """One arm of the traffic: an upstream and its share."""
+    """One backend: an upstream and its share."""
 
     upstream: Name
     weight: int = Field(default=1, ge=0, le=10_000)

@@ -10,13 +10,13 @@ from schemas.message import Message, Value
 
 UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized", "too-large"})
 """Rules of commands that were not decided: the same id may come again, mended."""
-BESIDES = UNREADABLE | {"command-id-reused"}
+NON_CONSUMING_RULES = UNREADABLE | {"command-id-reused"}
 """Rules of rejections that do not stand for their id: what was decided under it before, or is later, does."""
 
 
 def decides(data: Mapping[str, Any]) -> bool:
     """Whether the outcome with this `data` decided its command, so that the id is used up."""
-    return data.get("rule", "") not in BESIDES
+    return data.get("rule", "") not in NON_CONSUMING_RULES
 
 
 def pointer(location: Iterable[str | int]) -> str:

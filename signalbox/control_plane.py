@@ -166,7 +166,7 @@ class ControlPlane:
     async def _proved(self, gateway: str) -> list[str]:
         """The deployments in force on a gateway that were proved to serve there."""
         entries = self._gateways.store.entries(gateway)
-        names = list({cause.deployment: None for entry in entries if entry.served for cause in entry.causes})
+        names = list({ref.deployment: None for entry in entries if entry.served for ref in entry.deployments})
         _, organization, _, name = gateway.split("/")
         reports = await self._read_models.reports(organization, names)
         return [r["deployment"] for r in reports if r["gateway"] == name and r["fact"] == "serving"]

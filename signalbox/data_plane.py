@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import Status
 from signalbox.delivery import Delivery, serving
 from signalbox.discovery import Discovery
@@ -188,9 +188,9 @@ class DataPlane:
     def remember(self, proved: Callable[[str], bool]) -> None:
         """Takes up which deployments were proved to serve before a restart of ours. The others are probed."""
         for entry in self._served(LOCAL_GATEWAY):
-            self._proved |= {c.api: c.deployment for c in entry.causes if proved(c.deployment)}
+            self._proved |= {c.api: c.deployment for c in entry.deployments if proved(c.deployment)}
 
-    def _served(self, gateway: str) -> list[Entry]:
+    def _served(self, gateway: str) -> list[ConfigResource]:
         return [entry for entry in self.store.entries(gateway) if entry.served]
 
     async def _progress(self) -> None:
@@ -212,20 +212,20 @@ class DataPlane:
             return
         lacking = {lack.deployment for lack in progress.lacking}
         for entry in self._served(connection.gateway):
-            for cause in entry.causes if entry.position <= progress.acknowledged else ():
-                proved = self._proved.get(cause.api) == cause.deployment
-                probed = self._probed.get(cause.api) == (cause.deployment, connection.id)
-                if not (proved or probed or cause.deployment in lacking):
-                    self._probe(connection.gateway, cause, entry.position)
+            for ref in entry.deployments if entry.position <= progress.acknowledged else ():
+                proved = self._proved.get(ref.api) == ref.deployment
+                probed = self._probed.get(ref.api) == (ref.deployment, connection.id)
+                if not (proved or probed or ref.deployment in lacking):
+                    self._probe(connection.gateway, ref, entry.position)
 
-    def _probe(self, gateway: str, cause: Cause, position: int) -> None:
+    def _probe(self, gateway: str, ref: DeploymentRef, position: int) -> None:
         """Only the listener of our own Envoy is within reach."""
         if gateway == LOCAL_GATEWAY and self._settings.envoy:
-            before, _ = self._probed.get(cause.api, ("", ""))
-            if before not in ("", cause.deployment):
+            before, _ = self._probed.get(ref.api, ("", ""))
+            if before not in ("", ref.deployment):
                 self._prober.forget(before)
-            self._probed[cause.api] = (cause.deployment, self.delivery.connection(gateway, NODE))
-            self._prober.submit(Target.of(cause, position))
+            self._probed[ref.api] = (ref.deployment, self.delivery.connection(gateway, NODE))
+            self._prober.submit(Target.of(ref, position))
 
     def _serving(self, target: Target, gateway: str, node: str, at: str) -> None:
         self._proved[target.api] = target.deployment

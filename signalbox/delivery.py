@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
 from signalbox.probing import Target
@@ -11,7 +11,7 @@ from xds.observer import Connection, Delivered, Progress
 from xds.order import LISTENER
 
 Report = Callable[[Sequence[Status]], None]
-Probe = Callable[[str, Cause, int], None]
+Probe = Callable[[str, DeploymentRef, int], None]
 """Asks for proof that a gateway (its subject) serves a deployment, which came by the event at a position."""
 
 
@@ -30,9 +30,9 @@ class Delivery:
 
     report: Report
     probe: Probe
-    taken: Callable[[Connection, Sequence[Entry]], None]
-    not_taken: Callable[[Connection, Sequence[Entry], str], None]
-    foundation_refused: Callable[[Connection, Entry, str], None]
+    taken: Callable[[Connection, Sequence[ConfigResource]], None]
+    not_taken: Callable[[Connection, Sequence[ConfigResource], str], None]
+    foundation_refused: Callable[[Connection, ConfigResource, str], None]
     caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
     present: Callable[[Connection, bool], None] = lambda connection, connected: None
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
@@ -95,11 +95,11 @@ class Delivery:
             if self._is_newest(connection):
                 self._node(connection, progress)
 
-    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
         """Sending is no fact of a deployment: only what the proxy answers is."""
 
     def acknowledged(
-        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+        self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
         """Reports the deployments that came, and has them probed."""
         if self._hold(lambda: self.acknowledged(connection, entries, came)):
@@ -109,10 +109,14 @@ class Delivery:
         self._deliveries(connection, "acknowledged", came)
         if self._is_newest(connection):
             for new in came:
-                self.probe(connection.gateway, new.cause, new.position)
+                self.probe(connection.gateway, new.ref, new.position)
 
     def refused(
-        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+        self,
+        connection: Connection,
+        entries: Sequence[ConfigResource],
+        reason: str,
+        lacking: Sequence[Delivered],
     ) -> None:
         if self._hold(lambda: self.refused(connection, entries, reason, lacking)):
             return
@@ -123,7 +127,9 @@ class Delivery:
             if entry.type == LISTENER:
                 self.foundation_refused(connection, entry, reason)
 
-    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
+    def withdrawn(
+        self, connection: Connection, entries: Sequence[ConfigResource], gone: Sequence[Delivered]
+    ) -> None:
         """A removed resource no longer serves the deployments it carried last."""
         if self._hold(lambda: self.withdrawn(connection, entries, gone)):
             return
@@ -151,11 +157,11 @@ class Delivery:
             [
                 delivery(
                     connection.gateway,
-                    one.cause.deployment,
+                    one.ref.deployment,
                     connection.node,
                     fact,
-                    api=one.cause.api,
-                    revision=one.cause.revision,
+                    api=one.ref.api,
+                    revision=one.ref.revision,
                     position=one.position,
                     connection=connection.id,
                     version=one.version,

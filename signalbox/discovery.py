@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from schemas.canonical import sha256_hex
 from signalbox.denials import Denials
 from signalbox.recurring import Recurring
@@ -41,7 +41,7 @@ class Discovery:
         self._not_listening = Recurring(RETRY_SECONDS, most=LOG_SECONDS)
         self._later: set[tuple[str, str, str]] = set()
 
-    def serve(self, entries: Sequence[Entry]) -> None:
+    def serve(self, entries: Sequence[ConfigResource]) -> None:
         """Takes over what is on the config topic, but for bodies that are not those that were compiled."""
         sound = [entry for entry in entries if not entry.gateway or _sound(entry)]
         for entry in sound:
@@ -54,7 +54,7 @@ class Discovery:
             if entry.type == CREDENTIALS and not entry.body:
                 self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
-    def offer_again_later(self, connection: Connection, listener: Entry, reason: str) -> None:
+    def offer_again_later(self, connection: Connection, listener: ConfigResource, reason: str) -> None:
         """A node rejected a listener for what passes: its port is taken by another process, say."""
         loop = asyncio.get_running_loop()
         if self._not_listening.is_due((listener.key, connection.node, reason), loop.time()):
@@ -70,7 +70,7 @@ class Discovery:
         self._later.add(listener.key)
         loop.call_later(RETRY_SECONDS, self._offer_again, listener)
 
-    def _offer_again(self, listener: Entry) -> None:
+    def _offer_again(self, listener: ConfigResource) -> None:
         self._later.discard(listener.key)
         self.server.offer_again(listener)
 
@@ -81,7 +81,7 @@ class Discovery:
         """How many versions proxies refused."""
         return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
 
-    def _know(self, credentials: Entry) -> None:
+    def _know(self, credentials: ConfigResource) -> None:
         """Takes over the digest of a gateway's token."""
         before = self._credentials.pop(credentials.gateway, b"")
         self._digests -= Counter([before])
@@ -102,7 +102,7 @@ def _digest(token: str) -> bytes:
     return sha256_hex(token.encode("utf-8", "surrogateescape")).encode()
 
 
-def _sound(entry: Entry) -> bool:
+def _sound(entry: ConfigResource) -> bool:
     """Whether the body is what its version says; a damaged one is not served."""
     if not entry.body or content_version(entry.body) == entry.version:
         return True

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateways.entry import Cause
+from gateways.config_resource import DeploymentRef
 from schemas.identity import timestamp
 from signalbox.probe_connection import ProbeConnection, ProbeFailed
 
@@ -32,8 +32,8 @@ class Target:
     position: int = 0
 
     @classmethod
-    def of(cls, cause: Cause, position: int) -> "Target":
-        return cls(cause.deployment, cause.api, cause.revision, cause.context, cause.host, position)
+    def of(cls, ref: DeploymentRef, position: int) -> "Target":
+        return cls(ref.deployment, ref.api, ref.revision, ref.context, ref.host, position)
 
 
 OnServing = Callable[[Target, str, str, str], None]

@@ -5,7 +5,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.probing import Prober, Target
 from streams.kafka.config import KafkaConfigTopic
@@ -30,8 +30,10 @@ class Proving:
         self._gateway = gateway
         self._node = node
         self._partition = config.partition_of(gateway)
-        self._causes: dict[str, tuple[Cause, int]] = {}  # by deployment, of what is in force; with positions
-        self._carried: dict[str, tuple[Cause, ...]] = {}  # by entry
+        self._refs: dict[
+            str, tuple[DeploymentRef, int]
+        ] = {}  # by deployment, of what is in force; with positions
+        self._carried: dict[str, tuple[DeploymentRef, ...]] = {}  # by entry
         self._taken: dict[str, None] = {}  # acknowledged, and not known to serve or probed in vain
         self._in_vain: dict[str, Target] = {}
         self._acknowledged: int | None = None
@@ -111,7 +113,7 @@ class Proving:
             return
         pending = {exception.deployment for exception in node.exceptions}
         if self._acknowledged is not None:
-            for deployment, (_, position) in self._causes.items():
+            for deployment, (_, position) in self._refs.items():
                 covered = self._acknowledged < position <= node.acknowledged or deployment in self._pending
                 if covered and deployment not in pending and deployment not in self._named:
                     self._taken[deployment] = None
@@ -121,25 +123,25 @@ class Proving:
 
     def _probe(self, deployments: Iterable[str]) -> None:
         for deployment in deployments:
-            known = self._causes.get(deployment)
+            known = self._refs.get(deployment)
             if known is not None:  # else it has been heard of sooner than its configuration
                 del self._taken[deployment]
                 self._prober.submit(Target.of(*known))
 
-    def _apply(self, entries: Sequence[Entry]) -> None:
+    def _apply(self, entries: Sequence[ConfigResource]) -> None:
         came: list[str] = []
         for entry in entries:
             if entry.gateway != self._gateway or not entry.served:
                 continue
             key = f"{entry.type} {entry.name}"
-            for cause in self._carried.pop(key, ()):
-                self._causes.pop(cause.deployment, None)
-                if cause not in entry.causes:
-                    self._prober.forget(cause.deployment)
-                    self._in_vain.pop(cause.deployment, None)
-            if entry.causes:
-                self._carried[key] = entry.causes
-                for cause in entry.causes:
-                    self._causes[cause.deployment] = (cause, entry.position)
-                    came.append(cause.deployment)
+            for ref in self._carried.pop(key, ()):
+                self._refs.pop(ref.deployment, None)
+                if ref not in entry.deployments:
+                    self._prober.forget(ref.deployment)
+                    self._in_vain.pop(ref.deployment, None)
+            if entry.deployments:
+                self._carried[key] = entry.deployments
+                for ref in entry.deployments:
+                    self._refs[ref.deployment] = (ref, entry.position)
+                    came.append(ref.deployment)
         self._probe(deployment for deployment in came if deployment in self._taken)

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from gateways.compiler import group_of
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 
 PENDING = "signalbox.io/pending"
-"""Entry type of a deployment that no node has acknowledged: its causes are the deployment, the good one when
+"""Entry type of a deployment that no node has acknowledged: its deployments are this one, the good one when
 `version` says `GOOD`, and those superseded unanswered; `version` says `TRIAL` of one that is tried again."""
 SUSPECT = "signalbox.io/suspect"
-"""Entry type of a deployment that is to be tried by itself: its causes are the deployment and those
+"""Entry type of a deployment that is to be tried by itself: its deployments are this one and those
 superseded unanswered."""
 GOOD = "good"
 NO_GOOD = "none"
@@ -41,9 +41,9 @@ class Pending:
     have acknowledged the position before it had the trial.
     """
 
-    cause: Cause
-    good: Cause | None
-    candidates: tuple[Cause, ...]
+    ref: DeploymentRef
+    good: DeploymentRef | None
+    candidates: tuple[DeploymentRef, ...]
     covered: int
     trial: bool = False
 
@@ -66,8 +66,8 @@ class Pending:
 class Suspect:
     """A deployment that was rejected together with others, and has to be tried by itself."""
 
-    cause: Cause
-    candidates: tuple[Cause, ...] = ()
+    ref: DeploymentRef
+    candidates: tuple[DeploymentRef, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,20 +105,20 @@ class Acceptance:
 
     # -- what is decided and put
 
-    def deployed(self, gateway: str, cause: Cause, before: Cause | None, position: int) -> None:
+    def deployed(self, gateway: str, ref: DeploymentRef, before: DeploymentRef | None, position: int) -> None:
         """An API's deployment is to replace `before`, because of the event at `position`."""
-        self.decided_anew(gateway, cause.api)
-        known = self.get(gateway, cause.api)
-        if cause == before:
+        self.decided_anew(gateway, ref.api)
+        known = self.get(gateway, ref.api)
+        if ref == before:
             return
         if known is None:
-            self.set(gateway, cause.api, Pending(cause, before, (), position))
-        elif cause == known.good:
-            self.set(gateway, cause.api, None)
+            self.set(gateway, ref.api, Pending(ref, before, (), position))
+        elif ref == known.good:
+            self.set(gateway, ref.api, None)
         else:
-            candidates = tuple(c for c in (*known.candidates, known.cause) if c != cause)
-            pending = Pending(cause, known.good, candidates[-CANDIDATES:], position)
-            self.set(gateway, cause.api, pending)
+            candidates = tuple(c for c in (*known.candidates, known.ref) if c != ref)
+            pending = Pending(ref, known.good, candidates[-CANDIDATES:], position)
+            self.set(gateway, ref.api, pending)
 
     def stopped(self, gateway: str, api: str) -> None:
         """An API was taken off a gateway: nothing goes back to it."""
@@ -154,34 +154,34 @@ class Acceptance:
 
     def suspect(self, gateway: str, pending: Pending) -> None:
         """A pending deployment was rejected together with others: it waits to be tried by itself."""
-        self.set(gateway, pending.cause.api, None)
-        group = (gateway, group_of(pending.cause.context))
+        self.set(gateway, pending.ref.api, None)
+        group = (gateway, group_of(pending.ref.context))
         suspects = self._suspects.setdefault(group, {})
-        suspects[pending.cause.api] = Suspect(pending.cause, pending.candidates)
-        self._changed[SUSPECT, gateway, pending.cause.api] = None
+        suspects[pending.ref.api] = Suspect(pending.ref, pending.candidates)
+        self._changed[SUSPECT, gateway, pending.ref.api] = None
 
     def due(self) -> Iterator[tuple[str, Suspect]]:
         """Takes from each group in which nothing is pending the next suspect, with its gateway."""
         for group, suspects in tuple(self._suspects.items()):
             if not self._in_group[group]:
                 suspect = suspects[next(iter(suspects))]
-                self.decided_anew(group[0], suspect.cause.api)
+                self.decided_anew(group[0], suspect.ref.api)
                 yield group[0], suspect
 
     # -- what nodes answer
 
-    def acknowledged(self, gateway: str, causes: Iterable[Cause]) -> None:
-        """A node acknowledged an entry with these causes, which may have been superseded."""
+    def acknowledged(self, gateway: str, refs: Iterable[DeploymentRef]) -> None:
+        """A node acknowledged a resource with these deployments, which may have been superseded."""
         if self.anything_pending(gateway):
-            for cause in causes:
-                self.acknowledged_one(gateway, cause.api, cause.deployment)
+            for ref in refs:
+                self.acknowledged_one(gateway, ref.api, ref.deployment)
 
     def acknowledged_one(self, gateway: str, api: str, deployment: str) -> None:
         """A node acknowledged a deployment of an API; older news than what is known changes nothing."""
         pending = self.get(gateway, api)
         if pending is None:
             return
-        if pending.cause.deployment == deployment:
+        if pending.ref.deployment == deployment:
             self.set(gateway, api, None)
         elif (left := pending.acknowledged(deployment)) is not pending:
             self._pending[gateway][api] = left
@@ -205,7 +205,7 @@ class Acceptance:
         for api, each in pending.items():
             if each.covered > position + 1:
                 break
-            if each.cause.deployment not in exceptions and (
+            if each.ref.deployment not in exceptions and (
                 each.covered <= position or self._seen_again(gateway, api, connection, at)
             ):
                 acknowledged.append(api)
@@ -230,12 +230,12 @@ class Acceptance:
             if trial.since is None:
                 trial.since = end
 
-    def to_blame(self, gateway: str, causes: Iterable[Cause]) -> list[Pending]:
-        """What of the causes of a rejected entry in force no node ever acknowledged."""
+    def to_blame(self, gateway: str, refs: Iterable[DeploymentRef]) -> list[Pending]:
+        """The pending deployments of a rejected entry in force that no node ever acknowledged."""
         if not self.anything_pending(gateway):
             return []
-        found = ((cause, self.get(gateway, cause.api)) for cause in causes)
-        return [pending for cause, pending in found if pending is not None and pending.cause == cause]
+        found = ((ref, self.get(gateway, ref.api)) for ref in refs)
+        return [pending for ref, pending in found if pending is not None and pending.ref == ref]
 
     # -- the config topic
 
@@ -244,11 +244,11 @@ class Acceptance:
         """Whether there are notes to be put."""
         return bool(self._changed)
 
-    def load(self, entry: Entry) -> None:
+    def load(self, entry: ConfigResource) -> None:
         """Takes up a note. Entries that are none are passed over."""
         gateway, _, _ = entry.name.partition("/apis/")
         if entry.type == PENDING:
-            first, *others = entry.causes
+            first, *others = entry.deployments
             said = entry.version.split()
             good = others.pop(0) if GOOD in said else None
             pending = Pending(first, good, tuple(others), entry.position, trial=TRIAL in said)
@@ -256,11 +256,11 @@ class Acceptance:
             self._unsorted.add(gateway)
             self._changed.pop((PENDING, gateway, first.api))
         elif entry.type == SUSPECT:
-            first, *others = entry.causes
+            first, *others = entry.deployments
             group = (gateway, group_of(first.context))
             self._suspects.setdefault(group, {})[first.api] = Suspect(first, tuple(others))
 
-    def notes(self, partition: int) -> list[Entry]:
+    def notes(self, partition: int) -> list[ConfigResource]:
         """The notes that are to be put; those that no longer hold without a body."""
         return [self._note(*key, partition) for key in self._changed]
 
@@ -268,22 +268,22 @@ class Acceptance:
         """All notes are on the config topic."""
         self._changed.clear()
 
-    def _note(self, type: str, gateway: str, api: str, partition: int) -> Entry:
+    def _note(self, type: str, gateway: str, api: str, partition: int) -> ConfigResource:
         name = f"{gateway}/apis/{api}/{partition}"
         if type == PENDING and (pending := self.get(gateway, api)) is not None:
             good = (pending.good,) if pending.good is not None else ()
             version = (GOOD if good else NO_GOOD) + (f" {TRIAL}" if pending.trial else "")
-            causes = (pending.cause, *good, *pending.candidates)
-            return Entry("", "", type, name, version, pending.covered, b"-", (), causes)
+            refs = (pending.ref, *good, *pending.candidates)
+            return ConfigResource("", "", type, name, version, pending.covered, b"-", (), refs)
         if type == SUSPECT and (suspect := self._suspected(gateway, api)) is not None:
-            causes = (suspect.cause, *suspect.candidates)
-            return Entry("", "", type, name, NO_GOOD, 0, b"-", (), causes)
-        return Entry("", "", type, name, "", 0, b"")
+            refs = (suspect.ref, *suspect.candidates)
+            return ConfigResource("", "", type, name, NO_GOOD, 0, b"-", (), refs)
+        return ConfigResource("", "", type, name, "", 0, b"")
 
     # -- inside
 
     def _count(self, gateway: str, pending: Pending, by: int) -> None:
-        group = (gateway, group_of(pending.cause.context))
+        group = (gateway, group_of(pending.ref.context))
         self._in_group[group] += by
         if not self._in_group[group]:
             del self._in_group[group]

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from schemas.envelope import Envelope, Key
-from schemas.outcome import BESIDES, Outcome
+from schemas.outcome import NON_CONSUMING_RULES, Outcome
 from streams.log import Log, LogUnavailable
 from streams.shared_timeout import SharedTimeout
 
@@ -85,7 +85,7 @@ class Commanding:
         waits is told of it unless the command is decided within `REFUSED_SECONDS`.
         """
         for outcome in outcomes:
-            if outcome.rule not in BESIDES:
+            if outcome.rule not in NON_CONSUMING_RULES:
                 _answer(self._waiting.pop(outcome.key, ()), outcome)
             elif waiters := tuple(self._waiting.get(outcome.key, ())):
                 # Only those of now: whoever asks later may have mended the command.

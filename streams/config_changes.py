@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from gateways.compiler import group_of
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import DeliveryReported
 from streams.acceptance import Acceptance, Group, Pending
 from streams.config_topic import Putting
@@ -34,7 +34,7 @@ BREATH_SECONDS = 0.005
 FOLLOWED = 2_000
 """Positions on the status topic after which ours is put, even when nothing else is."""
 
-Current = Callable[[str, str, str], Entry | None]
+Current = Callable[[str, str, str], ConfigResource | None]
 """The entry in force for a gateway, type and name."""
 
 
@@ -71,10 +71,12 @@ class ConfigChanges:
     # What is not on the config topic yet, all empty after each put:
     _dirty: dict[Group, int] = field(default_factory=dict[Group, int])
     """Groups that changed, with the position of the event."""
-    _ready: dict[Group, Sequence[Entry]] = field(default_factory=dict[Group, Sequence[Entry]])
+    _ready: dict[Group, Sequence[ConfigResource]] = field(
+        default_factory=dict[Group, Sequence[ConfigResource]]
+    )
     """What differs in those of them that are compiled."""
-    _before: dict[tuple[str, str], tuple[Cause | None, Pending | None]] = field(
-        default_factory=dict[tuple[str, str], tuple[Cause | None, Pending | None]]
+    _before: dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]] = field(
+        default_factory=dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]]
     )
     """By gateway and API that changed: what is in force."""
     _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
@@ -84,7 +86,7 @@ class ConfigChanges:
     )
     """By gateway and deployment."""
 
-    def load(self, entries: Iterable[Entry]) -> None:
+    def load(self, entries: Iterable[ConfigResource]) -> None:
         """Takes up the state from the config topic."""
         for entry in entries:
             if entry.gateway:
@@ -101,26 +103,26 @@ class ConfigChanges:
             else:
                 self.acceptance.load(entry)
 
-    def _load(self, entry: Entry) -> None:
-        for cause in entry.causes:
-            self.contributions.place(entry.gateway, group_of(cause.context), cause)
-        for group in {group_of(cause.context) for cause in entry.causes}:
+    def _load(self, entry: ConfigResource) -> None:
+        for ref in entry.deployments:
+            self.contributions.place(entry.gateway, group_of(ref.context), ref)
+        for group in {group_of(ref.context) for ref in entry.deployments}:
             needs = self._requirements.of(entry.gateway, group)
             self._requirements.set(entry.gateway, group, needs | frozenset(entry.requires))
 
     # -- what events change
 
-    def deploy(self, gateway: str, cause: Cause, position: int) -> None:
+    def deploy(self, gateway: str, ref: DeploymentRef, position: int) -> None:
         """A gateway is to serve a deployment."""
-        self._refused.pop((gateway, cause.deployment), None)
-        before = self.contributions.cause(gateway, cause.api)
-        self._place(gateway, cause, position)
-        self.acceptance.deployed(gateway, cause, before, position)
+        self._refused.pop((gateway, ref.deployment), None)
+        before = self.contributions.deployment(gateway, ref.api)
+        self._place(gateway, ref, position)
+        self.acceptance.deployed(gateway, ref, before, position)
 
-    def refuse(self, gateway: str, cause: Cause, reason: str, position: int) -> None:
+    def refuse(self, gateway: str, ref: DeploymentRef, reason: str, position: int) -> None:
         """A gateway is not to serve a deployment that was decided: reported with the next put."""
-        self.acceptance.decided_anew(gateway, cause.api)
-        self._refused[gateway, cause.deployment] = refused(gateway, cause, reason, position)
+        self.acceptance.decided_anew(gateway, ref.api)
+        self._refused[gateway, ref.deployment] = refused(gateway, ref, reason, position)
 
     def stop(self, gateway: str, api: str, position: int) -> None:
         """A gateway is to serve nothing of an API."""
@@ -149,12 +151,12 @@ class ConfigChanges:
         """The version of the translator that made the entries of this kind of gateway; empty when unknown."""
         return self._translated_by.get(kind, "")
 
-    def translation_marks(self, versions: Mapping[str, str]) -> Sequence[Entry]:
+    def translation_marks(self, versions: Mapping[str, str]) -> Sequence[ConfigResource]:
         """Notes, by kind, the versions of the translators from now on; what is to be put with the entries."""
         new = {kind: version for kind, version in versions.items() if self.translated_by(kind) != version}
         self._translated_by.update(new)
         return [
-            Entry("", "", TRANSLATION, f"{kind}/{self.partition}", version, self.position, b"-")
+            ConfigResource("", "", TRANSLATION, f"{kind}/{self.partition}", version, self.position, b"-")
             for kind, version in new.items()
         ]
 
@@ -163,13 +165,13 @@ class ConfigChanges:
         """Whether groups wait to be compiled."""
         return bool(self._dirty)
 
-    def differing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+    def differing(self, entries: Iterable[ConfigResource]) -> Sequence[ConfigResource]:
         """Those that are not in force as they are."""
         return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
 
     # -- what nodes answer
 
-    async def rejected(self, entry: Entry, node: str, reason: str, at: int = 0) -> None:
+    async def rejected(self, entry: ConfigResource, node: str, reason: str, at: int = 0) -> None:
         """A node rejected an entry; `at` is where that stands on the status topic.
 
         An entry that is not in force any more needs not be taken back: nodes answer its successor too.
@@ -180,8 +182,8 @@ class ConfigChanges:
         current = self.current(*entry.key)
         if current is None or current.version != entry.version:
             return
-        if pending := self.acceptance.to_blame(entry.gateway, current.causes):
-            deployments = [each.cause.deployment for each in pending]
+        if pending := self.acceptance.to_blame(entry.gateway, current.deployments):
+            deployments = [each.ref.deployment for each in pending]
             self.verdicts.rejected(current, node, reason, deployments, at)
         await self.decide()
 
@@ -208,7 +210,7 @@ class ConfigChanges:
 
     def _open(self, rejection: Rejection) -> bool:
         """Whether a deployment that was rejected is in force, and no node acknowledged it."""
-        return bool(self.acceptance.to_blame(rejection.entry.gateway, rejection.entry.causes))
+        return bool(self.acceptance.to_blame(rejection.entry.gateway, rejection.entry.deployments))
 
     def _in_force(self, rejection: Rejection) -> bool:
         current = self.current(*rejection.entry.key)
@@ -217,16 +219,16 @@ class ConfigChanges:
     def _withdraw(self, rejection: Rejection) -> None:
         """Takes back what no node acknowledged of an entry in force that is rejected for its gateway."""
         gateway, position = rejection.entry.gateway, self.position
-        pending = self.acceptance.to_blame(gateway, rejection.entry.causes)
+        pending = self.acceptance.to_blame(gateway, rejection.entry.deployments)
         if len(pending) == 1:
             (blamed,) = pending
-            self.refuse(gateway, blamed.cause, rejection.reason or "rejected by a node", position)
+            self.refuse(gateway, blamed.ref, rejection.reason or "rejected by a node", position)
             back = blamed.without(position)
-            self._go_back(gateway, blamed.cause.api, back.cause if back else blamed.good, position)
-            self.acceptance.set(gateway, blamed.cause.api, back)
+            self._go_back(gateway, blamed.ref.api, back.ref if back else blamed.good, position)
+            self.acceptance.set(gateway, blamed.ref.api, back)
         else:
             for each in pending:
-                self._go_back(gateway, each.cause.api, each.good, position)
+                self._go_back(gateway, each.ref.api, each.good, position)
                 self.acceptance.suspect(gateway, each)
 
     async def put_answers(self) -> None:
@@ -249,12 +251,12 @@ class ConfigChanges:
         self._ready.pop(group, None)
 
     def _note_before(self, gateway: str, api: str) -> None:
-        known = (self.contributions.cause(gateway, api), self.acceptance.get(gateway, api))
+        known = (self.contributions.deployment(gateway, api), self.acceptance.get(gateway, api))
         self._before.setdefault((gateway, api), known)
 
-    def _place(self, gateway: str, cause: Cause, position: int) -> None:
-        self._note_before(gateway, cause.api)
-        for group in self.contributions.place(gateway, group_of(cause.context), cause):
+    def _place(self, gateway: str, ref: DeploymentRef, position: int) -> None:
+        self._note_before(gateway, ref.api)
+        for group in self.contributions.place(gateway, group_of(ref.context), ref):
             self._touch((gateway, group), position)
 
     def _remove(self, gateway: str, api: str, position: int) -> None:
@@ -262,23 +264,23 @@ class ConfigChanges:
         for group in self.contributions.remove(gateway, api):
             self._touch((gateway, group), position)
 
-    def _go_back(self, gateway: str, api: str, cause: Cause | None, position: int) -> None:
-        if cause is None:
+    def _go_back(self, gateway: str, api: str, ref: DeploymentRef | None, position: int) -> None:
+        if ref is None:
             self._remove(gateway, api, position)
         else:
-            self._place(gateway, cause, position)
+            self._place(gateway, ref, position)
 
     def _try_suspects(self, position: int) -> None:
         for gateway, suspect in self.acceptance.due():
-            cause = suspect.cause
-            good = self.contributions.cause(gateway, cause.api)
-            self._place(gateway, cause, position)
-            pending = Pending(cause, good, suspect.candidates, position + 1, trial=True)
-            self.acceptance.set(gateway, cause.api, pending)
+            ref = suspect.ref
+            good = self.contributions.deployment(gateway, ref.api)
+            self._place(gateway, ref, position)
+            pending = Pending(ref, good, suspect.candidates, position + 1, trial=True)
+            self.acceptance.set(gateway, ref.api, pending)
 
     # -- compiling and putting
 
-    async def put(self, position: int, others: Sequence[Entry] = ()) -> int:
+    async def put(self, position: int, others: Sequence[ConfigResource] = ()) -> int:
         """Compiles the groups that changed and puts what differs; how many entries. Raises LogUnavailable."""
         began = perf_counter()
         self._try_suspects(position)
@@ -292,46 +294,46 @@ class ConfigChanges:
         await self._publish(changed, position)
         return len(changed)
 
-    async def _compiled(self, group: Group, position: int) -> Sequence[Entry]:
+    async def _compiled(self, group: Group, position: int) -> Sequence[ConfigResource]:
         """What differs in one group from what is in force, without what cannot be compiled."""
         gateway, name = group
         try:
-            entries = await self.compiler.group(*group, self._causes(group), position)
+            entries = await self.compiler.group(*group, self._deployments_of(group), position)
         except CannotCompile as error:
             await self._take_back(group, position)
             try:
-                entries = await self.compiler.group(*group, self._causes(group), position)
+                entries = await self.compiler.group(*group, self._deployments_of(group), position)
             except CannotCompile:
                 logger.error("%s: the APIs under /%s stay as they are: %s", gateway, name, error)
                 return ()
         needs = frozenset(resource for entry in entries for resource in entry.requires)
-        shared = [replace(e, causes=()) if (e.type, e.name) in needs else e for e in entries]
+        shared = [replace(e, deployments=()) if (e.type, e.name) in needs else e for e in entries]
         for resource in sorted(self._requirements.set(gateway, name, needs)):
             self._left[gateway, resource] = None
         return self.differing(shared)
 
-    def _causes(self, group: Group) -> Collection[Cause]:
+    def _deployments_of(self, group: Group) -> Collection[DeploymentRef]:
         return self.contributions.of(*group).values()
 
     async def _take_back(self, group: Group, position: int) -> None:
         """Refuses those changes of a group that cannot be compiled; what was in force before stays."""
         gateway, name = group
-        base = {cause.api: cause for cause in self._causes(group)}
-        suspects: list[Cause] = []
-        for cause in tuple(base.values()):
-            before, _ = self._before.get((gateway, cause.api), (cause, None))
-            if before != cause:
-                suspects.append(cause)
-                del base[cause.api]
+        base = {ref.api: ref for ref in self._deployments_of(group)}
+        suspects: list[DeploymentRef] = []
+        for ref in tuple(base.values()):
+            before, _ = self._before.get((gateway, ref.api), (ref, None))
+            if before != ref:
+                suspects.append(ref)
+                del base[ref.api]
                 if before is not None and group_of(before.context) == name:
-                    base[cause.api] = before
-        for cause, reason in await self.compiler.refused(*group, base, suspects, position):
-            before, pending = self._before[gateway, cause.api]
-            self._go_back(gateway, cause.api, before, position)
-            self.acceptance.set(gateway, cause.api, pending)
-            self.refuse(gateway, cause, reason, position)
+                    base[ref.api] = before
+        for ref, reason in await self.compiler.refused(*group, base, suspects, position):
+            before, pending = self._before[gateway, ref.api]
+            self._go_back(gateway, ref.api, before, position)
+            self.acceptance.set(gateway, ref.api, pending)
+            self.refuse(gateway, ref, reason, position)
 
-    async def _publish(self, changed: Sequence[Entry], position: int) -> None:
+    async def _publish(self, changed: Sequence[ConfigResource], position: int) -> None:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
         if self._refused:
             # After the put nobody would say so again: an event is not handled twice.
@@ -361,26 +363,26 @@ class ConfigChanges:
             return self.followed
         return max(min(self.followed, *(at - 1 for at in waiting)), self._followed or 0)
 
-    def _marks(self, position: int, followed: int | None) -> list[Entry]:
+    def _marks(self, position: int, followed: int | None) -> list[ConfigResource]:
         marks = [_mark("events", self.partition, position)]
         if followed is not None and followed != self._followed:
             marks.append(_mark("status", self.partition, followed))
         return marks
 
 
-def _mark(topic: str, partition: int, position: int) -> Entry:
-    return Entry("", "", POSITION, f"{topic}/{partition}", str(position), position, b"-")
+def _mark(topic: str, partition: int, position: int) -> ConfigResource:
+    return ConfigResource("", "", POSITION, f"{topic}/{partition}", str(position), position, b"-")
 
 
-def removal(entry: Entry, position: int) -> Entry:
+def removal(entry: ConfigResource, position: int) -> ConfigResource:
     """What takes an entry off the config topic."""
-    return replace(entry, version="", position=position, body=b"", requires=(), causes=())
+    return replace(entry, version="", position=position, body=b"", requires=(), deployments=())
 
 
-def _same(entry: Entry, current: Entry | None) -> bool:
+def _same(entry: ConfigResource, current: ConfigResource | None) -> bool:
     return (
         current is not None
         and entry.version == current.version
-        and entry.causes == current.causes
+        and entry.deployments == current.deployments
         and entry.requires == current.requires
     )

@@ -3,15 +3,15 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 
-Subscriber = Callable[[Sequence[Entry]], None]
+Subscriber = Callable[[Sequence[ConfigResource]], None]
 
 
 class Putting(Protocol):
     """What a writer needs of the config topic."""
 
-    async def put(self, entries: Sequence[Entry]) -> None:
+    async def put(self, entries: Sequence[ConfigResource]) -> None:
         """Makes these the newest entries of their keys, all or none; an empty body removes.
 
         A removal stays as an entry without a body, so that replicas learn of it. Durable against the
@@ -20,7 +20,7 @@ class Putting(Protocol):
         """
         ...
 
-    def require_size(self, entry: Entry) -> None:
+    def require_size(self, entry: ConfigResource) -> None:
         """Raises MessageTooLarge, with the size and the limit, for an entry that `put` would not take."""
         ...
 
@@ -28,7 +28,9 @@ class Putting(Protocol):
 class ConfigTopic(Putting, Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""
 
-    def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
+    def load(
+        self, gateway: str | None = None, *, removals: bool = False
+    ) -> AsyncIterator[list[ConfigResource]]:
         """All entries, of one gateway when given, in chunks; removals only when asked for.
 
         An entry that is put meanwhile may be missing: subscribe first. Raises LogUnavailable, LogDamaged.

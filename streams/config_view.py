@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from streams.config_topic import Putting
 from streams.register_reading import Recent
 
@@ -16,35 +16,39 @@ class ConfigView:
     """Puts to `topic`, and knows what it has put."""
 
     topic: Putting
-    _entries: dict[tuple[str, str, str], Entry] = field(default_factory=dict[tuple[str, str, str], Entry])
-    _carriers: dict[tuple[str, str], Entry] = field(default_factory=dict[tuple[str, str], Entry])
-    _superseded: Recent[Entry] = field(default_factory=lambda: Recent[Entry](LATELY))
+    _entries: dict[tuple[str, str, str], ConfigResource] = field(
+        default_factory=dict[tuple[str, str, str], ConfigResource]
+    )
+    _carriers: dict[tuple[str, str], ConfigResource] = field(
+        default_factory=dict[tuple[str, str], ConfigResource]
+    )
+    _superseded: Recent[ConfigResource] = field(default_factory=lambda: Recent[ConfigResource](LATELY))
 
-    async def put(self, entries: Sequence[Entry]) -> None:
+    async def put(self, entries: Sequence[ConfigResource]) -> None:
         """Raises what the topic's `put` raises."""
         await self.topic.put(entries)
         self.apply(entries)
 
-    def apply(self, entries: Iterable[Entry]) -> None:
+    def apply(self, entries: Iterable[ConfigResource]) -> None:
         """Takes over what is on the topic."""
         for entry in entries:
             before = self._entries.pop(entry.key, None)
-            if before is not None and before.causes and before.gateway:
+            if before is not None and before.deployments and before.gateway:
                 self._carriers.pop((before.gateway, before.version), None)
                 self._superseded.keep(f"{before.gateway} {before.version}", before)
             if entry.body:
                 self._entries[entry.key] = kept = replace(entry, body=BODILESS)
-                if kept.causes and kept.gateway:
+                if kept.deployments and kept.gateway:
                     self._carriers[kept.gateway, kept.version] = kept
 
-    def require_size(self, entry: Entry) -> None:
+    def require_size(self, entry: ConfigResource) -> None:
         """Raises MessageTooLarge."""
         self.topic.require_size(entry)
 
-    def entry(self, gateway: str, type: str, name: str) -> Entry | None:
+    def entry(self, gateway: str, type: str, name: str) -> ConfigResource | None:
         """The entry in force."""
         return self._entries.get((gateway, type, name))
 
-    def carrying(self, gateway: str, version: str) -> Entry | None:
+    def carrying(self, gateway: str, version: str) -> ConfigResource | None:
         """The entry of this version that carries deployments: in force, or superseded lately."""
         return self._carriers.get((gateway, version)) or self._superseded.get(f"{gateway} {version}")

@@ -3,24 +3,24 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gateways.entry import Cause
+from gateways.config_resource import DeploymentRef
 
 
 @dataclass(slots=True)
 class Contributions:
     """Per gateway subject and group (first path segment): API name -> what it contributes."""
 
-    groups: dict[str, dict[str, dict[str, Cause]]] = field(
-        default_factory=dict[str, dict[str, dict[str, Cause]]]
+    groups: dict[str, dict[str, dict[str, DeploymentRef]]] = field(
+        default_factory=dict[str, dict[str, dict[str, DeploymentRef]]]
     )
     placed: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """(gateway, API) -> the group it is in."""
 
-    def place(self, gateway: str, group: str, cause: Cause) -> set[str]:
+    def place(self, gateway: str, group: str, ref: DeploymentRef) -> set[str]:
         """Puts an API's contribution where it belongs now; the groups that changed."""
-        changed = self.remove(gateway, cause.api) if self.group(gateway, cause.api) != group else set[str]()
-        self.groups.setdefault(gateway, {}).setdefault(group, {})[cause.api] = cause
-        self.placed[gateway, cause.api] = group
+        changed = self.remove(gateway, ref.api) if self.group(gateway, ref.api) != group else set[str]()
+        self.groups.setdefault(gateway, {}).setdefault(group, {})[ref.api] = ref
+        self.placed[gateway, ref.api] = group
         return {*changed, group}
 
     def remove(self, gateway: str, api: str) -> set[str]:
@@ -36,12 +36,12 @@ class Contributions:
     def group(self, gateway: str, api: str) -> str | None:
         return self.placed.get((gateway, api))
 
-    def cause(self, gateway: str, api: str) -> Cause | None:
+    def deployment(self, gateway: str, api: str) -> DeploymentRef | None:
         """What an API contributes."""
         group = self.placed.get((gateway, api))
         return None if group is None else self.groups[gateway][group][api]
 
-    def of(self, gateway: str, group: str) -> Mapping[str, Cause]:
+    def of(self, gateway: str, group: str) -> Mapping[str, DeploymentRef]:
         return self.groups.get(gateway, {}).get(group, {})
 
     def drop(self, gateway: str) -> Iterable[str]:

@@ -15,8 +15,8 @@ from itertools import islice
 from time import perf_counter
 
 from commands.decision import rejected
+from commands.partition_state import PartitionState
 from commands.rules import evolve
-from commands.world import World
 from schemas.catalog import EVENTS
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
@@ -83,7 +83,7 @@ class Decider:
     snapshot_every: int = 2_000
     batch: int = 256
     """The most commands of a transaction; it takes what has come meanwhile, so it grows with the load."""
-    world: World = field(default_factory=World)
+    partition_state: PartitionState = field(default_factory=PartitionState)
     head: Head = field(default_factory=Head)
     finishing: bool = False
     """No further batch is begun."""
@@ -98,7 +98,7 @@ class Decider:
     _behind: bool = False
     """The clock is behind the last event."""
     _deciding: bool = False
-    """The world holds changes that may not be durable."""
+    """The partition state holds changes that may not be durable."""
 
     async def start(self) -> None:
         """Claims the partition and folds it to its end: in this order, or events of the writer before
@@ -107,11 +107,11 @@ class Decider:
         Raises LogDamaged when an event does not follow its predecessor, LogUnavailable.
         """
         await self.log.claim(self.partition)
-        self.world = World()
+        self.partition_state = PartitionState()
         self._dirty.clear()
         self._deciding = False
         at, kept = await self.log.snapshots(OWNER, self.partition)
-        restored = restore(self.world, at, kept)
+        restored = restore(self.partition_state, at, kept)
         self.head = self._kept = restored.head
         self._ahead = restored.ahead
         self._tried_at = self.head.position
@@ -160,7 +160,7 @@ class Decider:
             ) from error
         # A snapshot that is ahead of the others holds the event already.
         if record.position > self._ahead.get(envelope.subject, 0):
-            evolve(self.world, EVENTS[current.type].of(current.data))
+            evolve(self.partition_state, EVENTS[current.type].of(current.data))
         self._dirty[envelope.subject] = None
 
     @property
@@ -292,7 +292,7 @@ class Decider:
         refused: MessageTooLarge | None = None
         while True:
             at = await self.log.next_position(self.partition)
-            batch = Decisions(self.world, self.head, self.source, self._now(), at)
+            batch = Decisions(self.partition_state, self.head, self.source, self._now(), at)
             self._deciding = True
             count = 1
             if refused is None:
@@ -362,7 +362,7 @@ class Decider:
             self.listener_failed()
 
     def _take_back(self, batch: Decisions) -> None:
-        self.world.undo(batch.changes)
+        self.partition_state.rollback(batch.changes)
         self._deciding = False
 
     def _refuse(self, batch: Decisions, record: Record, fault: Fault, *, whole: bool = True) -> None:
@@ -381,7 +381,7 @@ class Decider:
         kept: list[Snapshot] = []
         size = 0
         for subject in islice(self._dirty, SUBJECTS):
-            kept.append(of_subject(self.world, self.partition, subject, head.position))
+            kept.append(of_subject(self.partition_state, self.partition, subject, head.position))
             size += len(kept[-1].state)
             if size > BATCH_BYTES:
                 break

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from commands.decision import Rejection, Request, bounded, rejected
+from commands.partition_state import Change, PartitionState
 from commands.rules import Decided, decide
-from commands.world import Before, World
 from schemas.api import Document
 from schemas.avro import dataschema
 from schemas.canonical import canonical, digest, sha256_hex
@@ -29,7 +29,7 @@ OUTCOME_BYTES = 1_000
 class Decisions:
     """Decides commands one after the other and gathers what is to be written."""
 
-    world: World
+    partition_state: PartitionState
     head: Head
     source: str
     now: str
@@ -37,7 +37,7 @@ class Decisions:
     first: int
     """Where the first event will stand."""
     events: list[Envelope] = field(default_factory=list[Envelope])
-    changes: list[Before] = field(default_factory=list[Before])
+    changes: list[Change] = field(default_factory=list[Change])
     outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
     refused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Rejections that do not stand for their id: it was decided before, or may come again mended."""
@@ -84,7 +84,7 @@ class Decisions:
         decided: Decided | Rejection | None = None
         head, events, size = self.head, len(self.events), self.size
         try:
-            decided = decide(request, self.world)
+            decided = decide(request, self.partition_state)
             if isinstance(decided, Decided):
                 for subject, event in decided.events:
                     self._append(envelope, subject, event)
@@ -94,7 +94,7 @@ class Decisions:
             # One command that a rule cannot take must not stop the partition: its sender is told.
             logger.exception("command %s (%s) could not be decided", request.id, request.command.type())
             if isinstance(decided, Decided):
-                self.world.undo(decided.changes)
+                self.partition_state.rollback(decided.changes)
             self.head, self.size = head, size
             del self.events[events:]
             return rejected("cannot-decide", "The command could not be decided; this is a defect.")

@@ -102,7 +102,7 @@ class GatewayAnswers:
         match report.fact:
             case "acknowledged":
                 # An entry that was superseded before a restart is not known any more.
-                changes.acceptance.acknowledged(gateway, entry.causes if entry else ())
+                changes.acceptance.acknowledged(gateway, entry.deployments if entry else ())
                 changes.acceptance.acknowledged_one(gateway, report.api, report.deployment)
             case "refused" if entry is not None:
                 await changes.rejected(entry, report.node, report.reason, at)

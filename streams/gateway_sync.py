@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from gateways.entry import Cause, Entry, content_version
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.translator import Translator
 from gateways.upstream_access import Place
 from schemas.catalog import GATEWAY
@@ -42,15 +42,15 @@ RETRY_SECONDS = 0.5
 NOTES_SECONDS = 1.0
 """After so long without answers what nodes acknowledged is put, if it did not go with something else."""
 
-Answer = tuple[str, str, Sequence[Entry], str | None]
+Answer = tuple[str, str, Sequence[ConfigResource], str | None]
 """A gateway's subject, a node's connection, the entries that it answered, and why it rejected them; None: it
 did not. Without entries the node has left."""
 
 
-def credentials_of(gateway: str, kind: str, event: GatewayRegistered, position: int) -> Entry:
+def credentials_of(gateway: str, kind: str, event: GatewayRegistered, position: int) -> ConfigResource:
     """What lets the nodes of a registered gateway in."""
     body = event.token_digest.encode()
-    return Entry(gateway, kind, CREDENTIALS, "token", content_version(body), position, body)
+    return ConfigResource(gateway, kind, CREDENTIALS, "token", content_version(body), position, body)
 
 
 async def _at_once() -> None:
@@ -95,7 +95,7 @@ class GatewaySync:
             self.config, self.current, self.compiler, self.report, self.reported, self.partition
         )
 
-    def load(self, entries: Iterable[Entry]) -> None:
+    def load(self, entries: Iterable[ConfigResource]) -> None:
         """Takes up the state from the config topic."""
         self.changes.load(entries)
 
@@ -143,7 +143,7 @@ class GatewaySync:
                 "%d entries were missing or out of date on the config topic and are put again", missing
             )
 
-    async def _own(self, gateway: str, kind: str) -> Sequence[Entry]:
+    async def _own(self, gateway: str, kind: str) -> Sequence[ConfigResource]:
         """What a gateway has beside its APIs."""
         entries = list(await self.compiler.listener(gateway, self.position))
         registered = await self._reading.registered(*organization_and_name(gateway))
@@ -158,7 +158,7 @@ class GatewaySync:
         """
         self.report(
             [
-                published_one(gateway, pending.cause, pending.covered - pending.trial)
+                published_one(gateway, pending.ref, pending.covered - pending.trial)
                 for gateway, pending in self.changes.acceptance.in_force()
             ]
         )
@@ -166,7 +166,7 @@ class GatewaySync:
     async def sync(self, records: Sequence[Record]) -> None:
         """Publishes what these events change. An event that cannot be handled keeps no other one waiting."""
         began = perf_counter()
-        listeners: list[Entry] = []
+        listeners: list[ConfigResource] = []
         for record in records:
             if record.fault is not None:
                 await self._park(record, record.fault)
@@ -204,7 +204,7 @@ class GatewaySync:
         except MessageTooLarge:
             await self.log.append("parked", (parked(record, fault, SOURCE, timestamp(), whole=False),))
 
-    async def _apply(self, event: Event, position: int) -> Sequence[Entry]:
+    async def _apply(self, event: Event, position: int) -> Sequence[ConfigResource]:
         """Notes which groups an event changes; what differs of a gateway's own entries.
 
         Raises CannotCompile, LogUnavailable, LogDamaged.
@@ -228,16 +228,16 @@ class GatewaySync:
 
     async def _start(self, event: DeploymentStarted, position: int) -> None:
         host = event.hosts[0] if event.hosts else ""
-        cause = Cause(event.name, event.api, event.revision, event.context, host)
+        ref = DeploymentRef(event.name, event.api, event.revision, event.context, host)
         for name in event.gateways:
             gateway = GATEWAY.subject(event.organization, name)
             self.compiler.forget(gateway, event.name)
             try:
-                await self.compiler.check(gateway, cause)
+                await self.compiler.check(gateway, ref)
             except CannotCompile as error:
-                self.changes.refuse(gateway, cause, str(error), position)
+                self.changes.refuse(gateway, ref, str(error), position)
             else:
-                self.changes.deploy(gateway, cause, position)
+                self.changes.deploy(gateway, ref, position)
 
     async def _stop(self, event: DeploymentStopped, position: int) -> None:
         for name in event.left:
@@ -253,17 +253,17 @@ class GatewaySync:
         except NotInLog as error:
             logger.error("%s; what %s has of it is taken away", error, gateway)
         groups = self.changes.contributions.groups.get(gateway, {}).values()
-        causes = (cause for group in groups for cause in group.values())
-        return next((cause.api for cause in causes if cause.deployment == event.name), None)
+        refs = (ref for group in groups for ref in group.values())
+        return next((ref.api for ref in refs if ref.deployment == event.name), None)
 
     async def _listener(
         self, event: GatewayRegistered | GatewayChanged | GatewayRemoved, position: int
-    ) -> Sequence[Entry]:
+    ) -> Sequence[ConfigResource]:
         gateway = GATEWAY.subject(event.organization, event.name)
         kind = (await self.compiler.settings(gateway)).kind
         entries = list(await self.compiler.listener(gateway, position))
         if isinstance(event, GatewayRemoved):
-            credentials = Entry(gateway, kind, CREDENTIALS, "token", "", position, b"")
+            credentials = ConfigResource(gateway, kind, CREDENTIALS, "token", "", position, b"")
             return [*(removal(entry, position) for entry in entries), credentials]
         if isinstance(event, GatewayRegistered):
             entries.append(credentials_of(gateway, kind, event, position))
@@ -280,12 +280,14 @@ class GatewaySync:
         self.changes.verdicts.left(gateway, connection)
         self._answers.put_nowait((gateway, connection, (), None))
 
-    def acknowledged(self, gateway: str, connection: str, entries: Sequence[Entry]) -> None:
+    def acknowledged(self, gateway: str, connection: str, entries: Sequence[ConfigResource]) -> None:
         """A node that is connected to this process acknowledged these entries."""
         if self.changes.acceptance.anything_pending(gateway):
             self._answers.put_nowait((gateway, connection, entries, None))
 
-    def refused(self, gateway: str, connection: str, entries: Sequence[Entry], reason: str = "") -> None:
+    def refused(
+        self, gateway: str, connection: str, entries: Sequence[ConfigResource], reason: str = ""
+    ) -> None:
         """A node that is connected to this process rejected these entries."""
         self._answers.put_nowait((gateway, connection, entries, reason))
 
@@ -338,7 +340,7 @@ class GatewaySync:
         async with self.turn:
             for entry in entries:
                 if reason is None:
-                    self.changes.acceptance.acknowledged(gateway, entry.causes)
-                elif entry.causes:
+                    self.changes.acceptance.acknowledged(gateway, entry.deployments)
+                elif entry.deployments:
                     await self.changes.rejected(entry, connection, reason)
             await self.changes.decide()

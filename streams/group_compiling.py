@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from gateways.compiler import compile_api, denied_upstreams
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, told
 from gateways.translator import Translator
 from gateways.upstream_access import Place, own_places, upstream_access
@@ -33,7 +33,7 @@ class CannotCompile(Exception):
     """A gateway cannot have what was asked for; the text tells users why. Trying again does not help."""
 
 
-Refused = tuple[Cause, str]
+Refused = tuple[DeploymentRef, str]
 """A deployment that cannot be compiled, and why."""
 
 
@@ -47,7 +47,7 @@ class GroupCompiler:
     reading: RegisterReading
     translators: Mapping[str, Translator]
     probe_secret: Callable[[str], str]
-    require_size: Callable[[Entry], None]
+    require_size: Callable[[ConfigResource], None]
     closed: tuple[Place, ...] = ()
     """What no gateway may send requests to, whatever it allows."""
     _compiled: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
@@ -80,11 +80,11 @@ class GroupCompiler:
         """Compiles a deployment anew when it is asked for next."""
         self._compiled.pop(f"{organization_and_name(gateway)[0]}/{deployment}", None)
 
-    async def check(self, gateway: str, cause: Cause) -> None:
+    async def check(self, gateway: str, ref: DeploymentRef) -> None:
         """Whether a gateway can serve a deployment by itself. Raises CannotCompile."""
-        where = f"{gateway}: deployment {cause.deployment}"
+        where = f"{gateway}: deployment {ref.deployment}"
         settings = await self.settings(gateway)
-        api = await self._deployed(gateway, cause)
+        api = await self._deployed(gateway, ref)
         with _explained(where):
             findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
         if findings:
@@ -92,22 +92,22 @@ class GroupCompiler:
         if denied := denied_upstreams(settings.access, api):
             raise CannotCompile("; ".join(denied))
 
-    async def listener(self, gateway: str, position: int) -> Sequence[Entry]:
+    async def listener(self, gateway: str, position: int) -> Sequence[ConfigResource]:
         """What a gateway needs before any API. Raises CannotCompile."""
         settings = await self.settings(gateway)
         with _explained(f"{gateway}: the listener"):
             return self.translators[settings.kind].listener_entries(settings, position)
 
     async def group(
-        self, gateway: str, group: str, causes: Iterable[Cause], position: int
-    ) -> tuple[Entry, ...]:
+        self, gateway: str, group: str, refs: Iterable[DeploymentRef], position: int
+    ) -> tuple[ConfigResource, ...]:
         """All entries of a group with these deployments, each small enough for the config topic.
 
         Raises CannotCompile.
         """
         where = f"{gateway}: the APIs under /{group}"
         settings = await self.settings(gateway)
-        apis = [await self._deployed(gateway, cause) for cause in sorted(causes, key=lambda c: c.api)]
+        apis = [await self._deployed(gateway, ref) for ref in sorted(refs, key=lambda c: c.api)]
         with _explained(where):
             translate = self.translators[settings.kind].api_entries
             size = max((len(api.routes) for api in apis), default=0)
@@ -120,8 +120,8 @@ class GroupCompiler:
         self,
         gateway: str,
         group: str,
-        base: Mapping[str, Cause],
-        suspects: Sequence[Cause],
+        base: Mapping[str, DeploymentRef],
+        suspects: Sequence[DeploymentRef],
         position: int,
     ) -> list[Refused]:
         """Which of the suspects cannot be compiled together with `base`, found by halving.
@@ -132,7 +132,7 @@ class GroupCompiler:
         try:
             await self.group(gateway, group, base.values(), position)
         except CannotCompile as error:
-            return [(cause, f"the other APIs under /{group}: {error}") for cause in suspects]
+            return [(ref, f"the other APIs under /{group}: {error}") for ref in suspects]
         refused: list[Refused] = []
         await self._admit(gateway, group, dict(base), suspects, position, refused)
         return refused
@@ -141,15 +141,15 @@ class GroupCompiler:
         self,
         gateway: str,
         group: str,
-        base: dict[str, Cause],
-        suspects: Sequence[Cause],
+        base: dict[str, DeploymentRef],
+        suspects: Sequence[DeploymentRef],
         position: int,
         refused: list[Refused],
     ) -> None:
         """Adds to `base` those of the suspects that can be compiled with it, to `refused` the others."""
         if not suspects:
             return
-        wanted = {**base, **{cause.api: cause for cause in suspects}}
+        wanted = {**base, **{ref.api: ref for ref in suspects}}
         await asyncio.sleep(0)
         try:
             await self.group(gateway, group, wanted.values(), position)
@@ -163,20 +163,20 @@ class GroupCompiler:
         else:
             base.update(wanted)
 
-    async def _deployed(self, gateway: str, cause: Cause) -> DeployedApi:
+    async def _deployed(self, gateway: str, ref: DeploymentRef) -> DeployedApi:
         """Raises CannotCompile."""
         organization, _ = organization_and_name(gateway)
-        key = f"{organization}/{cause.deployment}"
+        key = f"{organization}/{ref.deployment}"
         if key not in self._compiled:
             try:
-                spec = await self.reading.spec(organization, cause.api, cause.revision)
+                spec = await self.reading.spec(organization, ref.api, ref.revision)
             except NotInLog as error:
                 raise CannotCompile(str(error)) from error
-            with _explained(f"{gateway}: deployment {cause.deployment}"):
+            with _explained(f"{gateway}: deployment {ref.deployment}"):
                 api = await _computed(
                     len(spec.operations),
                     compile_api,
-                    *(organization, cause.api, cause.revision, cause.deployment, spec),
+                    *(organization, ref.api, ref.revision, ref.deployment, spec),
                 )
             self._compiled.keep(key, api)
             return api

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from streams.chain import ChainReport, verify
 from streams.documents import DocumentStore
 from streams.kafka.authority import Authority
@@ -236,12 +236,12 @@ async def _copy_documents(source: Embedded, target: DocumentStore, progress: Pro
 
 
 async def _copy_config(source: SqliteConfigTopic, target: Target, progress: Progress) -> int:
-    by_partition: dict[int, list[Entry]] = {}
+    by_partition: dict[int, list[ConfigResource]] = {}
     async for entries in source.load():
         for entry in entries:
             by_partition.setdefault(_partition(entry, target.config), []).append(entry)
     wanted = {entry.key: entry for entries in by_partition.values() for entry in entries}
-    present: dict[Key, Entry] = {}
+    present: dict[Key, ConfigResource] = {}
     async for entries in target.config.load():
         present.update((entry.key, entry) for entry in entries)
     if strange := [key for key in present if key not in wanted]:
@@ -260,9 +260,9 @@ async def _copy_config(source: SqliteConfigTopic, target: Target, progress: Prog
     return len(wanted)
 
 
-async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, Entry]) -> None:
+async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, ConfigResource]) -> None:
     """Raises NotTheSame."""
-    arrived: dict[Key, Entry] = {}
+    arrived: dict[Key, ConfigResource] = {}
     for _ in range(ATTEMPTS):
         arrived.clear()
         async for entries in config.load():
@@ -274,7 +274,7 @@ async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, Entry]
     raise NotTheSame("the configuration did not arrive as it was")
 
 
-def _partition(entry: Entry, config: KafkaConfigTopic) -> int:
+def _partition(entry: ConfigResource, config: KafkaConfigTopic) -> int:
     return config.partition_of(entry.gateway) if entry.gateway else int(entry.name.rpartition("/")[2])
 
 

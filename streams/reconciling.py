@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from gateways.compiler import group_of
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.translator import Translator
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
@@ -44,11 +44,11 @@ class Reconciling:
     changes: ConfigChanges
     compiler: GroupCompiler
     translators: Mapping[str, Translator]
-    own: Callable[[str, str], Awaitable[Sequence[Entry]]]
+    own: Callable[[str, str], Awaitable[Sequence[ConfigResource]]]
 
     async def run(self) -> int:
         """How many entries were missing or differed and are put again. Raises LogUnavailable, LogDamaged."""
-        changes, lacking = self.changes, list[Entry]()
+        changes, lacking = self.changes, list[ConfigResource]()
         put = 0
         lost: dict[str, tuple[frozenset[Resource], Named]] = {}
         began = perf_counter()
@@ -105,23 +105,23 @@ class Reconciling:
 
         What is not in force otherwise was refused, and stays so.
         """
-        for (gateway, api), causes in (await self._active(lost)).items():
-            if self.changes.contributions.cause(gateway, api) is not None:
+        for (gateway, api), refs in (await self._active(lost)).items():
+            if self.changes.contributions.deployment(gateway, api) is not None:
                 continue
             logger.error("%s: the configuration of the API %s is missing", gateway, api)
-            for cause in causes:
+            for ref in refs:
                 try:
-                    await self.compiler.check(gateway, cause)
+                    await self.compiler.check(gateway, ref)
                 except CannotCompile as error:
-                    logger.error("%s: deployment %s: %s", gateway, cause.deployment, error)
+                    logger.error("%s: deployment %s: %s", gateway, ref.deployment, error)
                 else:
-                    self.changes.deploy(gateway, cause, self.changes.position)
+                    self.changes.deploy(gateway, ref, self.changes.position)
 
     async def _active(
         self, lost: Mapping[str, tuple[frozenset[Resource], Named]]
-    ) -> dict[tuple[str, str], list[Cause]]:
+    ) -> dict[tuple[str, str], list[DeploymentRef]]:
         """By gateway and API: the deployments since it was stopped last, of those whose group is lost."""
-        active: dict[tuple[str, str], list[Cause]] = {}
+        active: dict[tuple[str, str], list[DeploymentRef]] = {}
         api_of: dict[tuple[str, str], str] = {}
         at = 0
         while at < self.changes.position:
@@ -139,13 +139,15 @@ class Reconciling:
                 match event:
                     case DeploymentStarted():
                         api_of[event.organization, event.name] = event.api
-                        cause = Cause(event.name, event.api, event.revision, event.context, event.hosts[0])
+                        ref = DeploymentRef(
+                            event.name, event.api, event.revision, event.context, event.hosts[0]
+                        )
                         for name in event.gateways:
                             gateway = GATEWAY.subject(event.organization, name)
                             if gateway in lost:
                                 before = active.get((gateway, event.api), [])
-                                same = [c for c in before if group_of(c.context) == group_of(cause.context)]
-                                active[gateway, event.api] = [*same, cause][-CANDIDATES:]
+                                same = [c for c in before if group_of(c.context) == group_of(ref.context)]
+                                active[gateway, event.api] = [*same, ref][-CANDIDATES:]
                     case DeploymentStopped():
                         api = api_of.get((event.organization, event.name), "")
                         for name in event.left:
@@ -153,7 +155,7 @@ class Reconciling:
                     case _:
                         pass
         return {
-            (gateway, api): causes
-            for (gateway, api), causes in active.items()
-            if lost[gateway][1](group_of(causes[-1].context)) & lost[gateway][0]
+            (gateway, api): refs
+            for (gateway, api), refs in active.items()
+            if lost[gateway][1](group_of(refs[-1].context)) & lost[gateway][0]
         }

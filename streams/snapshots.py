@@ -10,8 +10,8 @@ import orjson
 from pydantic import TypeAdapter
 
 from commands.decision import State
+from commands.partition_state import PartitionState
 from commands.rules import RULES
-from commands.world import World
 from schemas.catalog import BY_PLURAL
 from streams.head import Head
 from streams.log import Snapshot
@@ -38,13 +38,13 @@ def of_head(head: Head, partition: int) -> Snapshot:
     return Snapshot(OWNER, partition, HEAD, head.position, content)
 
 
-def of_subject(world: World, partition: int, subject: str, position: int) -> Snapshot:
+def of_subject(partition_state: PartitionState, partition: int, subject: str, position: int) -> Snapshot:
     """The subject as it is now, after the event at `position`; a subject that ended keeps its version, one
     that is forgotten is empty. It may be kept beside snapshots that stand for an earlier position."""
-    version = world.version(subject)
+    version = partition_state.version(subject)
     if not version:
         return Snapshot(OWNER, partition, subject, position, b"")
-    state = orjson.dumps({"version": version, "state": world.state(subject), "at": position})
+    state = orjson.dumps({"version": version, "state": partition_state.state(subject), "at": position})
     return Snapshot(OWNER, partition, subject, position, _packed(state))
 
 
@@ -56,8 +56,8 @@ class Restored:
     ahead: Mapping[str, int]
 
 
-def restore(world: World, position: int, kept: list[Snapshot]) -> Restored:
-    """Puts snapshots back into an empty world; of another form none, and the head is the first."""
+def restore(partition_state: PartitionState, position: int, kept: list[Snapshot]) -> Restored:
+    """Puts snapshots back into an empty partition state; of another form none, and the head is the first."""
     head = _head(position, kept)
     if head is None:
         return Restored(Head(), {})
@@ -70,7 +70,7 @@ def restore(world: World, position: int, kept: list[Snapshot]) -> Restored:
         if content["state"] is not None:
             plural = one.subject.split("/")[-2]
             state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
-        world.put(one.subject, state, content["version"])
+        partition_state.put(one.subject, state, content["version"])
         if (at := content.get("at", position)) > position:
             ahead[one.subject] = at
     return Restored(head, ahead)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from time import monotonic
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 
 VERDICT_SECONDS = 5.0
 """How long a rejection waits for the answers of the other nodes."""
@@ -30,7 +30,7 @@ class Rejection:
     `at` is where the first rejection stands on the status topic, 0 when it did not come from there.
     """
 
-    entry: Entry
+    entry: ConfigResource
     deployments: frozenset[str]
     nodes: frozenset[str]
     reason: str
@@ -84,7 +84,7 @@ class Verdicts:
                 del self._heard[gateway]
 
     def rejected(
-        self, entry: Entry, node: str, reason: str, deployments: Collection[str], at: int = 0
+        self, entry: ConfigResource, node: str, reason: str, deployments: Collection[str], at: int = 0
     ) -> None:
         """A node rejected an entry with these deployments that no node had acknowledged.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 
 DEPARTURES = 100
 """How many deployments that left a resource are known, the last ones."""
@@ -15,7 +15,7 @@ class Arrival:
 
     seq: int
     position: int
-    cause: Cause
+    ref: DeploymentRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +35,37 @@ class Carried:
 NOTHING_CARRIED = Carried()
 
 
-def carried(before: Carried, entry: Entry, seq: int) -> Carried:
+def carried(before: Carried, entry: ConfigResource, seq: int) -> Carried:
     """What `entry` carries after it replaced what carried `before`.
 
     A deployment whose API is carried on by another one has not left: it is superseded.
     """
-    if not (entry.causes or before.here or before.left):
+    if not (entry.deployments or before.here or before.left):
         return NOTHING_CARRIED
-    now = {cause.deployment for cause in entry.causes}
-    apis = {cause.api for cause in entry.causes}
-    known = {arrival.cause.deployment for arrival in before.here}
-    here = [arrival for arrival in before.here if arrival.cause.deployment in now]
-    here += [Arrival(seq, entry.position, cause) for cause in entry.causes if cause.deployment not in known]
-    left = [arrival for arrival in before.left if arrival.cause.deployment not in now]
+    now = {ref.deployment for ref in entry.deployments}
+    apis = {ref.api for ref in entry.deployments}
+    known = {arrival.ref.deployment for arrival in before.here}
+    here = [arrival for arrival in before.here if arrival.ref.deployment in now]
+    here += [Arrival(seq, entry.position, ref) for ref in entry.deployments if ref.deployment not in known]
+    left = [arrival for arrival in before.left if arrival.ref.deployment not in now]
     left += [
-        Arrival(seq, entry.position, arrival.cause)
+        Arrival(seq, entry.position, arrival.ref)
         for arrival in before.here
-        if arrival.cause.deployment not in now and arrival.cause.api not in apis
+        if arrival.ref.deployment not in now and arrival.ref.api not in apis
     ]
     return Carried(tuple(here), tuple(left[-DEPARTURES:]))
 
 
 def without(arrivals: Iterable[Arrival], others: Iterable[Arrival]) -> tuple[Arrival, ...]:
     """Those whose deployments are not among the others'."""
-    known = {other.cause.deployment for other in others}
-    return tuple(arrival for arrival in arrivals if arrival.cause.deployment not in known)
+    known = {other.ref.deployment for other in others}
+    return tuple(arrival for arrival in arrivals if arrival.ref.deployment not in known)
 
 
 def among(arrivals: Iterable[Arrival], others: Iterable[Arrival]) -> tuple[Arrival, ...]:
     """Those whose deployments are among the others'."""
-    known = {other.cause.deployment for other in others}
-    return tuple(arrival for arrival in arrivals if arrival.cause.deployment in known)
+    known = {other.ref.deployment for other in others}
+    return tuple(arrival for arrival in arrivals if arrival.ref.deployment in known)
 
 
 def _since(arrivals: tuple[Arrival, ...], seq: int, upto: int) -> list[Arrival]:

@@ -7,7 +7,7 @@ its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.slot import Slot
 from xds.wire import Ready
 
@@ -29,7 +29,7 @@ class Chunk:
     stop: int
     slots: tuple[Slot, ...]
     resources: tuple[Ready, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[ConfigResource, ...]
     requires: frozenset[str]
     newest: int
     plain: bool

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.arrivals import Arrival, among, without
 from xds.observer import Connection, Delivered, Lack, Observer
 from xds.slot import Slot
@@ -17,7 +17,7 @@ class Rejected:
     """`lacking` are the deployments that the proxy does not have since it rejected `entry`; without an entry
     it is being tried again. `withheld`: the proxy was not sent it, since another one rejected it."""
 
-    entry: Entry | None
+    entry: ConfigResource | None
     reason: str
     lacking: tuple[Arrival, ...]
     withheld: bool = False
@@ -85,7 +85,7 @@ class Facts:
         rejected = () if withheld else _delivered(lacking, entry.version)
         self.observer.refused(self.connection, [entry], reason, rejected)
 
-    def removal_refused(self, removal: Entry, reason: str) -> None:
+    def removal_refused(self, removal: ConfigResource, reason: str) -> None:
         """The proxy rejected a response that also removed something: it still has what it had."""
         known = self.rejected.get(removal.name)
         if known is None or known.entry is not removal:
@@ -95,17 +95,17 @@ class Facts:
     def withdrawn(self, slots: Iterable[tuple[Slot | None, int]]) -> None:
         """The proxy no longer has what went with these; each with the change up to which it had what was
         offered."""
-        entries: list[Entry] = []
+        entries: list[ConfigResource] = []
         gone: list[Delivered] = []
         for slot, held in slots:
             if slot and slot.gone and (removal := slot.removal):
                 entries.append(removal)
-                gone += [Delivered(cause, "", removal.position) for cause in removal.causes]
-                known = {cause.deployment for cause in removal.causes}
+                gone += [Delivered(ref, "", removal.position) for ref in removal.deployments]
+                known = {ref.deployment for ref in removal.deployments}
                 gone += [
-                    Delivered(left.cause, "", left.position)
+                    Delivered(left.ref, "", left.position)
                     for left in slot.left
-                    if left.seq > max(held, self.began) and left.cause.deployment not in known
+                    if left.seq > max(held, self.began) and left.ref.deployment not in known
                 ]
         if entries:
             self.observer.withdrawn(self.connection, entries, gone)
@@ -125,7 +125,7 @@ class Facts:
         if rejected and slot and slot.current:
             for arrival in among(rejected.lacking, slot.current.carried.here):
                 reason = None if rejected.withheld else rejected.reason
-                yield Lack(arrival.cause.deployment, arrival.position, reason)
+                yield Lack(arrival.ref.deployment, arrival.position, reason)
 
 
 def pending(slot: Slot | None, held: int) -> Iterator[Lack]:
@@ -137,8 +137,8 @@ def pending(slot: Slot | None, held: int) -> Iterator[Lack]:
     left = offered.carried.left if offered else slot.left
     for arrival in (*here, *(left if held >= 0 else ())):
         if arrival.seq > held:
-            yield Lack(arrival.cause.deployment, arrival.position)
+            yield Lack(arrival.ref.deployment, arrival.position)
 
 
 def _delivered(arrivals: Iterable[Arrival], version: str) -> list[Delivered]:
-    return [Delivered(arrival.cause, version, arrival.position) for arrival in arrivals]
+    return [Delivered(arrival.ref, version, arrival.position) for arrival in arrivals]

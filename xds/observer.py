@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 
 MOST_EXCEPTIONS = 100
 
@@ -28,7 +28,7 @@ class Delivered:
     `position` is that of the event that brought the deployment into the resource, or took it out.
     """
 
-    cause: Cause
+    ref: DeploymentRef
     version: str
     position: int
 
@@ -73,7 +73,7 @@ def together(several: Sequence[Progress]) -> Progress:
 class Observer(Protocol):
     """Called on the event loop, in the middle of serving: note it down and return.
 
-    `entries` carry their `causes`, which map back to deployments. `reason` is redacted.
+    `entries` carry their `deployments`, which map back to deployments. `reason` is redacted.
     """
 
     def connected(self, connection: Connection) -> None:
@@ -82,15 +82,15 @@ class Observer(Protocol):
 
     def disconnected(self, connection: Connection) -> None: ...
 
-    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
         """Handed to the proxy; again for those it rejected together with another one."""
         ...
 
     def acknowledged(
-        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+        self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
         """The proxy runs these: it accepted them, proved it when it reconnected, or ran this very
-        version before the entry got other causes.
+        version before the entry got other deployments.
 
         `came` are the deployments that are new to it and changed since it connected: what had changed before
         is part of its progress.
@@ -98,14 +98,20 @@ class Observer(Protocol):
         ...
 
     def refused(
-        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+        self,
+        connection: Connection,
+        entries: Sequence[ConfigResource],
+        reason: str,
+        lacking: Sequence[Delivered],
     ) -> None:
         """The proxy does not run these and will not be offered these versions again. `lacking` are the
         deployments it does not have because it rejected them itself: none when the entry is withheld from it,
         since another proxy rejected it."""
         ...
 
-    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
+    def withdrawn(
+        self, connection: Connection, entries: Sequence[ConfigResource], gone: Sequence[Delivered]
+    ) -> None:
         """The proxy no longer has these deployments: it acknowledged the removal, or never had them.
 
         `entries` are the removals (their body is empty); a deployment can also leave a resource that stays.
@@ -124,18 +130,22 @@ class Silent:
 
     def disconnected(self, connection: Connection) -> None: ...
 
-    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None: ...
+    def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None: ...
 
     def acknowledged(
-        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+        self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None: ...
 
     def refused(
-        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+        self,
+        connection: Connection,
+        entries: Sequence[ConfigResource],
+        reason: str,
+        lacking: Sequence[Delivered],
     ) -> None: ...
 
     def withdrawn(
-        self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]
+        self, connection: Connection, entries: Sequence[ConfigResource], gone: Sequence[Delivered]
     ) -> None: ...
 
     def progressed(self, connection: Connection, progress: Progress) -> None: ...

@@ -1,6 +1,6 @@
 """Which route configuration a scope names."""
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.order import ROUTES, SCOPED_ROUTES
 
 Key = tuple[str, str]
@@ -11,7 +11,7 @@ _NAME, _ROUTES = 1, 2
 _VARINT, _LENGTH = 0, 2
 
 
-def routes_of(entry: Entry) -> Key | None:
+def routes_of(entry: ConfigResource) -> Key | None:
     """The route configuration without which a scope keeps a whole listener of Envoy warming; None for
     anything that is not a scope by the entry's name."""
     if entry.type != SCOPED_ROUTES or not entry.body:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import grpc
 import grpc.aio
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from schemas.identity import uuid7
 from xds import rpc
 from xds.limits import LARGEST_FIRST_REQUEST, LIMITS, Limits
@@ -167,7 +167,7 @@ class DiscoveryServer:
                 self._ending.add(wake)
                 wake.set()
 
-    def offer_again(self, entry: Entry) -> None:
+    def offer_again(self, entry: ConfigResource) -> None:
         """Has those of the gateway's proxies that rejected a version try it once more, on their streams."""
         key = (entry.type, entry.name)
         gateway = self._store.gateway(entry.gateway)
@@ -195,7 +195,7 @@ class DiscoveryServer:
         connections = (stream.connection for stream in self._streams.values())
         return list(dict.fromkeys(c.node for c in connections if c.gateway == gateway))
 
-    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
+    def quarantined(self, gateway: str) -> list[tuple[ConfigResource, str]]:
         """Versions that all connected proxies of the gateway rejected, with the redacted reason."""
         return self._store.quarantined(gateway)
 

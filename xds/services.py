@@ -7,7 +7,7 @@ any other service carries one.
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gateways.entry import PRIVATE
+from gateways.config_resource import PRIVATE
 from xds.limits import LONGEST_TYPE
 from xds.order import (
     CLUSTER,

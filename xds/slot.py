@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.arrivals import Arrival
 from xds.observer import Connection
 from xds.wire import Ready
@@ -41,7 +41,7 @@ class Slot:
     current: Ready | None = None
     good: Ready | None = None
     older: Ready | None = None
-    removal: Entry | None = None
+    removal: ConfigResource | None = None
     reason: str | None = None
     because: Key | None = None
     rejected_by: frozenset[Connection] = frozenset()

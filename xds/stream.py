@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from operator import attrgetter
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.backlog import Chunk
 from xds.facts import Facts, pending
 from xds.limits import MOST_TYPES
@@ -239,7 +239,7 @@ class Stream(ABC):
             self._held_back.append((type, OPENING_SECONDS))
         return self._opening[type]
 
-    def _need(self, entry: Entry) -> Need:
+    def _need(self, entry: ConfigResource) -> Need:
         for key in entry.requires:
             subscription = self._subscriptions.get(key[0])
             if subscription is None or not subscription.covers(key[1]):

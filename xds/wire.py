@@ -8,7 +8,7 @@ encoded once per resource and are shared by all clients.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.arrivals import NOTHING_CARRIED, Carried
 from xds.limits import LONGEST_REASON
 
@@ -227,7 +227,7 @@ class Ready:
     is what clients shall have. `carried` are the deployments that come with it.
     """
 
-    entry: Entry
+    entry: ConfigResource
     head: bytes
     packed_at: int
     stamp: int
@@ -238,7 +238,7 @@ class Ready:
         return self.entry.version
 
 
-def ready(entry: Entry, stamp: int) -> Ready:
+def ready(entry: ConfigResource, stamp: int) -> Ready:
     packed = _field(1, entry.type.encode()) + b"\x12" + _length(len(entry.body))
     packed = b"\x12" + _length(len(packed) + len(entry.body)) + packed
     named = _field(1, entry.version.encode()) + _field(3, entry.name.encode())

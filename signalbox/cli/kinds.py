@@ -1,4 +1,4 @@
-"""The kinds a user may name, from the catalogue of aggregates."""
+"""The kinds a user may name, from the catalog of aggregates."""
 
 import difflib
 

@@ -29,6 +29,6 @@ def rebuild(where: Connection, read_model: str | None) -> int:
 
 
 def _all() -> list[str]:
-    from projections.catalogue import READ_MODELS
+    from projections.catalog import READ_MODELS
 
     return [model.name for model in READ_MODELS]

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
-from projections.catalogue import DERIVED, READ_MODELS
+from projections.catalog import DERIVED, READ_MODELS
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi

@@ -5,7 +5,7 @@ import asyncio
 
 from sqlalchemy.exc import DBAPIError
 
-from projections.catalogue import DERIVED, READ_MODELS
+from projections.catalog import DERIVED, READ_MODELS
 from projections.queries import ReadModels
 from projections.store import Store, open_store
 from signalbox.parts import Parts

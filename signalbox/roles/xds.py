@@ -39,7 +39,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     parts.run("status", reporter.run())
     delivery = Delivery(
         runtime.change_log.reporting(reporter.report),
-        lambda gateway, cause, position: None,  # whoever runs beside the gateway probes it
+        lambda gateway, ref, position: None,  # whoever runs beside the gateway probes it
         lambda connection, entries: None,  # gateway sync reads it on the status topic
         lambda connection, entries, reason: None,
         lambda of, listener, reason: discovery.offer_again_later(of, listener, reason),

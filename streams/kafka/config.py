@@ -7,7 +7,7 @@ from itertools import islice
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from streams.config_topic import Subscriber
 from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetching import Fetching
@@ -85,7 +85,7 @@ class KafkaConfigTopic:
             if writer := self._writers.pop(partition, None):
                 await writer.close()
 
-    async def put(self, entries: Sequence[Entry]) -> None:
+    async def put(self, entries: Sequence[ConfigResource]) -> None:
         """The entries of one partition, which this has claimed.
 
         Raises LogUnavailable, MessageTooLarge, Fenced.
@@ -99,10 +99,10 @@ class KafkaConfigTopic:
         # A put that was begun ends, whether or not anybody waits for it.
         await asyncio.shield(asyncio.ensure_future(self._put(places.pop(), tuple(entries))))
 
-    def require_size(self, entry: Entry) -> None:
+    def require_size(self, entry: ConfigResource) -> None:
         near = self._largest // 4
-        # What is far from the limit is not measured. A cause is well below 1 kB.
-        if len(entry.body) > near or len(entry.causes) * 1000 > near:
+        # What is far from the limit is not measured. A reference is well below 1 kB.
+        if len(entry.body) > near or len(entry.deployments) * 1000 > near:
             message = self._message(entry, True, 0, 0)
             require_size(self._topic, message.size(), self._largest)
 
@@ -113,7 +113,7 @@ class KafkaConfigTopic:
         removals: bool = False,
         partitions: Iterable[int] | None = None,
         bodies: bool = True,
-    ) -> AsyncIterator[list[Entry]]:
+    ) -> AsyncIterator[list[ConfigResource]]:
         """`partitions` are all when none are named; without `bodies` they are a stand-in.
 
         `follow` goes on where this ended. Raises LogUnavailable.
@@ -185,7 +185,7 @@ class KafkaConfigTopic:
         """Of a gateway's subject."""
         return partition_of(gateway.split("/")[1], self._settings.partitions)
 
-    def _partition(self, entry: Entry) -> int:
+    def _partition(self, entry: ConfigResource) -> int:
         return self.partition_of(entry.gateway) if entry.gateway else int(entry.name.rpartition("/")[2])
 
     def _require_open(self) -> None:
@@ -194,7 +194,7 @@ class KafkaConfigTopic:
 
     # -- putting
 
-    async def _put(self, partition: int, entries: tuple[Entry, ...]) -> None:
+    async def _put(self, partition: int, entries: tuple[ConfigResource, ...]) -> None:
         end = len(entries) - 1
         place = TopicPartition(self._topic, partition)
         async with self._turns[partition]:
@@ -214,14 +214,14 @@ class KafkaConfigTopic:
             self._tell(entries)
             await asyncio.sleep(0)  # subscribers hear of it before we return
 
-    def _message(self, entry: Entry, last: bool, partition: int, offset: int) -> Message:
+    def _message(self, entry: ConfigResource, last: bool, partition: int, offset: int) -> Message:
         key, body, headers = encode(entry, last=last)
         if self._integrity is not None:
             mac = self._integrity.mac(self._topic, partition, *_parts(offset, key, body, headers))
             headers.append((HEADER, mac))
         return Message(key, body, headers)
 
-    def _uncovered(self, key: bytes | None, newest: Mapping[bytes | None, Kept]) -> Iterator[Entry]:
+    def _uncovered(self, key: bytes | None, newest: Mapping[bytes | None, Kept]) -> Iterator[ConfigResource]:
         """Our entry under a key, or its removal; nothing for a key that is none of ours."""
         if key in newest:
             yield from (entry for entry, _ in self._decoded(key, *newest[key]))
@@ -231,9 +231,9 @@ class KafkaConfigTopic:
         except ValueError:
             return
         logger.error("%s: the entry %s of %s is lost: deploy anew what needs it", self._topic, name, gateway)
-        yield Entry(gateway, "", type, name, "", 0, b"")
+        yield ConfigResource(gateway, "", type, name, "", 0, b"")
 
-    def _stands_in(self, entry: Entry, partition: int) -> bool:
+    def _stands_in(self, entry: ConfigResource, partition: int) -> bool:
         try:
             return self._partition(entry) == partition
         except (ValueError, IndexError):
@@ -247,7 +247,7 @@ class KafkaConfigTopic:
         else:
             own.append(offsets)
 
-    def _tell(self, entries: Sequence[Entry]) -> None:
+    def _tell(self, entries: Sequence[ConfigResource]) -> None:
         loop = asyncio.get_running_loop()
         for subscriber in tuple(self._subscribers.values()):
             # A callback of its own, so that one that raises is reported and hinders nobody.
@@ -290,7 +290,7 @@ class KafkaConfigTopic:
 
     def _decoded(
         self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-    ) -> Iterator[tuple[Entry, bool]]:
+    ) -> Iterator[tuple[ConfigResource, bool]]:
         """An entry and whether it is the last of its put; nothing when it is none."""
         try:
             yield decode(key, value, headers)
@@ -299,7 +299,7 @@ class KafkaConfigTopic:
 
     async def _follow(self, partition: int) -> None:
         place = TopicPartition(self._topic, partition)
-        put: list[Entry] = []
+        put: list[ConfigResource] = []
         while True:
             try:
                 if partition not in self._next:

@@ -6,14 +6,14 @@ from sys import intern
 
 import orjson
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 
 HEADER = "entry"
 Encoded = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 """Key, value and headers."""
 
 
-def encode(entry: Entry, *, last: bool) -> Encoded:
+def encode(entry: ConfigResource, *, last: bool) -> Encoded:
     """`last` is on the last entry of a put: readers take the entries of a put together.
 
     Raises UnicodeEncodeError for text that is none.
@@ -25,7 +25,7 @@ def encode(entry: Entry, *, last: bool) -> Encoded:
             entry.version,
             entry.position,
             entry.requires,
-            [(c.deployment, c.api, c.revision, c.context, c.host) for c in entry.causes],
+            [(c.deployment, c.api, c.revision, c.context, c.host) for c in entry.deployments],
         )
     )
     key = f"{entry.gateway}\n{entry.type}\n{entry.name}".encode()
@@ -34,13 +34,13 @@ def encode(entry: Entry, *, last: bool) -> Encoded:
 
 def decode(
     key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> tuple[Entry, bool]:
+) -> tuple[ConfigResource, bool]:
     """The entry, and whether it is the last of its put. Raises ValueError when it is none of ours."""
     try:
         gateway, type, name = (key or b"").decode().split("\n", 2)
         header = next((content for given, content in headers if given == HEADER), b"")
-        last, kind, version, position, requires, causes = orjson.loads(header)
-        entry = Entry(
+        last, kind, version, position, requires, refs = orjson.loads(header)
+        entry = ConfigResource(
             intern(gateway),
             intern(kind),
             intern(type),
@@ -49,7 +49,7 @@ def decode(
             position,
             value or b"",
             tuple((type, name) for type, name in requires),
-            tuple(Cause(*cause) for cause in causes),
+            tuple(DeploymentRef(*ref) for ref in refs),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"no entry: {error}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.failures import ReadModelsUnavailable, told, unavailable
 from projections.postgres_engines import REACHED_BY
 from projections.readmodel import ReadModel

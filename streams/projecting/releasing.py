@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.failures import ReadModelsUnavailable, unavailable
 from projections.readmodel import ReadModel
 from projections.store import CHECKPOINTS, PARKED, Store, live

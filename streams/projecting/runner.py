@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.failures import unavailable
 from projections.readmodel import ReadModel
 from projections.store import Store

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import orjson
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from streams.config_topic import Subscriber
 from streams.log import LogDamaged, MessageTooLarge
 from streams.sqlite.database import (
@@ -67,9 +67,9 @@ _LOAD = (
 _PRUNE = "DELETE FROM entries WHERE body = x'' AND position < ?"
 
 _EMPTY = b"[]"
-_cause_values = attrgetter(*(field.name for field in fields(Cause)))
+_ref_values = attrgetter(*(field.name for field in fields(DeploymentRef)))
 
-Put = Sequence[Entry]
+Put = Sequence[ConfigResource]
 
 
 class _Unit:
@@ -132,11 +132,11 @@ class SqliteConfigTopic:
         """Why writes are refused at the moment, without a file's name; empty when they are not."""
         return self._writer.refusing
 
-    async def put(self, entries: Sequence[Entry]) -> None:
+    async def put(self, entries: Sequence[ConfigResource]) -> None:
         if entries:
             await self._writer.submit(tuple(entries))
 
-    def require_size(self, entry: Entry) -> None:
+    def require_size(self, entry: ConfigResource) -> None:
         if len(entry.body) > LARGEST:
             size = f"An entry of {len(entry.body):,} bytes is too large for the config file"
             raise MessageTooLarge(f"{size}, which takes {LARGEST:,}.")
@@ -144,7 +144,9 @@ class SqliteConfigTopic:
     async def prune(self, before: int) -> int:
         return sum(await self._writer.submit(before))
 
-    async def load(self, gateway: str | None = None, *, removals: bool = False) -> AsyncIterator[list[Entry]]:
+    async def load(
+        self, gateway: str | None = None, *, removals: bool = False
+    ) -> AsyncIterator[list[ConfigResource]]:
         statement = load_statement(gateway, removals=removals)
         after = 0
         while True:
@@ -200,7 +202,7 @@ def _require_sound(db: sqlite3.Connection, path: Path) -> None:
         entry_of_row(path, row)
 
 
-def _row(entry: Entry) -> Sequence[Any]:
+def _row(entry: ConfigResource) -> Sequence[Any]:
     values = (
         entry.gateway,
         entry.type,
@@ -210,7 +212,7 @@ def _row(entry: Entry) -> Sequence[Any]:
         entry.position,
         entry.body,
         orjson.dumps(entry.requires) if entry.requires else _EMPTY,
-        orjson.dumps([_cause_values(cause) for cause in entry.causes]) if entry.causes else _EMPTY,
+        orjson.dumps([_ref_values(ref) for ref in entry.deployments]) if entry.deployments else _EMPTY,
     )
     return (*values, _checksum(*values))
 
@@ -231,13 +233,13 @@ def _checksum(
     return crc32(causes, crc32(requires, crc32(body, crc32(told))))
 
 
-def entry_of_row(path: Path, row: Sequence[Any]) -> Entry:
+def entry_of_row(path: Path, row: Sequence[Any]) -> ConfigResource:
     """The entry of a row of `load_statement`. Raises LogDamaged when it is not as it was put."""
     _, gateway, kind, type, name, version, position, body, requires, causes, checksum = row
     try:
         if checksum != _checksum(gateway, type, name, kind, version, position, body, requires, causes):
             raise ValueError("it is not what was written")
-        return Entry(
+        return ConfigResource(
             gateway,
             kind,
             type,
@@ -246,7 +248,7 @@ def entry_of_row(path: Path, row: Sequence[Any]) -> Entry:
             position,
             body,
             () if requires == _EMPTY else tuple((t, n) for t, n in orjson.loads(requires)),
-            () if causes == _EMPTY else tuple(Cause(*cause) for cause in orjson.loads(causes)),
+            () if causes == _EMPTY else tuple(DeploymentRef(*ref) for ref in orjson.loads(causes)),
         )
     except (ValueError, TypeError) as error:
         raise damaged(path, f"the entry {type} {name} of {gateway}: {error}") from None

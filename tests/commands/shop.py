@@ -1,4 +1,4 @@
-"""A small world the rules are tried in: organization acme with a project, an environment and two gateways."""
+"""Resources for tests of the rules: organization acme with a project, an environment and two gateways."""
 
 from typing import Any
 

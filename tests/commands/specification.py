@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from commands.decision import Rejection, Request
+from commands.partition_state import PartitionState
 from commands.rules import Decided, decide, evolve
-from commands.world import World
 from schemas.message import Command, Event
 
 AT = "2026-11-21T02:12:00.000000Z"
@@ -13,16 +13,16 @@ AT = "2026-11-21T02:12:00.000000Z"
 
 @dataclass
 class Specification:
-    world: World = field(default_factory=World)
+    partition_state: PartitionState = field(default_factory=PartitionState)
     result: Decided | Rejection | None = None
 
     def given(self, *events: Event) -> Self:
         for event in events:
-            evolve(self.world, event)
+            evolve(self.partition_state, event)
         return self
 
     def when(self, command: Command, id: str = "cmd-1") -> Self:
-        self.result = decide(Request(id, command, AT, "tester"), self.world)
+        self.result = decide(Request(id, command, AT, "tester"), self.partition_state)
         return self
 
     def then(self, *events: Event) -> Decided:

@@ -107,8 +107,8 @@ def test_what_is_in_force_no_more_is_not_there_whatever_version_is_expected():
 def test_a_deployment_that_ended_and_is_named_by_its_command_is_not_remembered():
     id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
     stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
-    world = given(*HOUSE, published(), started(id), stopped).world
-    assert f"organizations/acme/deployments/{id}" not in world.versions
+    partition_state = given(*HOUSE, published(), started(id), stopped).partition_state
+    assert f"organizations/acme/deployments/{id}" not in partition_state.versions
 
 
 def test_a_new_deployment_supersedes_the_one_before():

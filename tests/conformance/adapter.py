@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY, KEEPALIVE_TYPE, TOKEN, DeltaProxy
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
@@ -166,13 +166,13 @@ def _newest(bodies: Iterator[bytes]) -> str:
     return max((_text(body, _LABEL) for body in bodies), default="")
 
 
-def _resource(type: str, name: str, label: str) -> Entry:
+def _resource(type: str, name: str, label: str) -> ConfigResource:
     body = _field(_NAME, name.encode()) + _field(_LABEL, label.encode())
-    return Entry(GATEWAY, "envoy", type, name, content_version(body), 1, body)
+    return ConfigResource(GATEWAY, "envoy", type, name, content_version(body), 1, body)
 
 
-def _removal(type: str, name: str) -> Entry:
-    return Entry(GATEWAY, "envoy", type, name, "", 1, b"")
+def _removal(type: str, name: str) -> ConfigResource:
+    return ConfigResource(GATEWAY, "envoy", type, name, "", 1, b"")
 
 
 def _text(data: bytes, number: int) -> str:

@@ -37,7 +37,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     Rds,
 )
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY
 from xds.encoding import any_of, encode
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES
@@ -51,7 +51,7 @@ SERVICE = "shop"
 _OURS = ConfigSource(ads=AggregatedConfigSource())
 
 
-def listener() -> Entry:
+def listener() -> ConfigResource:
     manager = HttpConnectionManager(
         rds=Rds(config_source=_OURS, route_config_name="routes"),
         http_filters=[HttpFilter(name="router", typed_config=any_of(Router()))],
@@ -59,7 +59,7 @@ def listener() -> Entry:
     return _entry(LISTENER, SERVICE, Listener(name=SERVICE, api_listener=ApiListener(any_of(manager))))
 
 
-def routes(clusters: Mapping[str, str]) -> Entry:
+def routes(clusters: Mapping[str, str]) -> ConfigResource:
     """Which cluster is called, by prefix of the method's full name."""
     made = [
         Route(match=RouteMatch(prefix=prefix), route=RouteAction(cluster=cluster))
@@ -69,7 +69,7 @@ def routes(clusters: Mapping[str, str]) -> Entry:
     return _entry(ROUTES, "routes", RouteConfiguration(name="routes", virtual_hosts=[host]))
 
 
-def cluster(name: str, policy: ClusterLbPolicy = ClusterLbPolicy.ROUND_ROBIN) -> Entry:
+def cluster(name: str, policy: ClusterLbPolicy = ClusterLbPolicy.ROUND_ROBIN) -> ConfigResource:
     """Its endpoints have the cluster's name."""
     made = Cluster(
         name=name,
@@ -80,7 +80,7 @@ def cluster(name: str, policy: ClusterLbPolicy = ClusterLbPolicy.ROUND_ROBIN) ->
     return _entry(CLUSTER, name, made)
 
 
-def endpoints(name: str, port: int) -> Entry:
+def endpoints(name: str, port: int) -> ConfigResource:
     address = Address(socket_address=SocketAddress(address="127.0.0.1", port_value=port))
     group = LocalityLbEndpoints(
         locality=Locality(region="here"),
@@ -90,10 +90,10 @@ def endpoints(name: str, port: int) -> Entry:
     return _entry(ENDPOINTS, name, ClusterLoadAssignment(cluster_name=name, endpoints=[group]))
 
 
-def removal(entry: Entry) -> Entry:
-    return Entry(entry.gateway, entry.kind, entry.type, entry.name, "", entry.position, b"")
+def removal(entry: ConfigResource) -> ConfigResource:
+    return ConfigResource(entry.gateway, entry.kind, entry.type, entry.name, "", entry.position, b"")
 
 
-def _entry(type: str, name: str, message: "Message") -> Entry:
+def _entry(type: str, name: str, message: "Message") -> ConfigResource:
     body = encode(message)
-    return Entry(GATEWAY, "envoy", type, name, content_version(body), 1, body)
+    return ConfigResource(GATEWAY, "envoy", type, name, content_version(body), 1, body)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc.aio
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.conformance.clients import DeltaClient, StateClient
 from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.proxies import GATEWAY, TOKEN, entry
@@ -32,11 +32,11 @@ whole_types = pytest.mark.parametrize("type", WHOLE)
 pairs = pytest.mark.parametrize(("type", "other"), PAIRS, ids=["+".join(pair) for pair in PAIRS])
 
 
-def at(version: str, type: str, names: str) -> list[Entry]:
+def at(version: str, type: str, names: str) -> list[ConfigResource]:
     return [entry(type, name, f"{name}={version}") for name in names]
 
 
-def gone(type: str, name: str) -> list[Entry]:
+def gone(type: str, name: str) -> list[ConfigResource]:
     return [entry(type, name, "")]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.store import Store, live, open_store
 from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog

@@ -3,7 +3,7 @@
 import pytest
 
 from gateways.compiler import compile_api, group_of, segments
-from gateways.model import Arm, Endpoint, HeaderMatch, Segment, Unsupported, Upstream, told
+from gateways.model import Endpoint, HeaderMatch, Segment, Unsupported, Upstream, WeightedBackend, told
 from schemas.api import ApiSpec
 from tests.commands.shop import spec
 
@@ -38,7 +38,7 @@ def test_the_group_is_the_first_segment_of_the_context():
 )
 def test_urls_become_endpoints(url: str, expected: Endpoint):
     (route,) = compile_api("acme", "orders", 1, "d1", spec(url=url)).routes
-    assert route.arms == (Arm(Upstream((expected,))),)
+    assert route.backends == (WeightedBackend(Upstream((expected,))),)
 
 
 def rich() -> ApiSpec:
@@ -71,10 +71,10 @@ def rich() -> ApiSpec:
 
 def test_an_operation_inherits_what_it_does_not_say_itself():
     first, second = compile_api("acme", "orders", 1, "d1", rich()).routes
-    main = Arm(Upstream((Endpoint("http", "a", 1),), 100), "/v2", 9)
-    assert (first.arms, first.timeout_ms, first.retries) == ((main,), 1000, 2)
+    main = WeightedBackend(Upstream((Endpoint("http", "a", 1),), 100), "/v2", 9)
+    assert (first.backends, first.timeout_ms, first.retries) == ((main,), 1000, 2)
     assert (second.timeout_ms, second.retries) == (5, 2)
-    assert second.arms == (Arm(Upstream((Endpoint("http", "b", 1),))),)
+    assert second.backends == (WeightedBackend(Upstream((Endpoint("http", "b", 1),))),)
     assert second.headers == (HeaderMatch("x-v", "1.*", regex=True),)
 
 

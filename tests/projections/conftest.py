@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.store import Store
 from schemas.message import Message

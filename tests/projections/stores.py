@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
 from streams.projecting.writing import Writer
 from tests.support.real_postgres import execute

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, select
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.resources import Resources
 from projections.store import Generation, Store

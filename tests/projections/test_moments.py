@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.store import Store
 from schemas.project import PROJECT, DefineProject

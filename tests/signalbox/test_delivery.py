@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from projections.observing import Observed
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.delivery import Delivery
@@ -18,12 +18,12 @@ SECOND = Connection(EAST, "node-1", "second", "envoy 1.40.0")
 
 
 def came(*deployments: str, position: int = 7) -> list[Delivered]:
-    return [Delivered(Cause(name, f"api-of-{name}", 3, "/x"), "v1", position) for name in deployments]
+    return [Delivered(DeploymentRef(name, f"api-of-{name}", 3, "/x"), "v1", position) for name in deployments]
 
 
-def carrying(*deployments: str) -> Entry:
-    causes = tuple(one.cause for one in came(*deployments))
-    return Entry(EAST, "envoy", "routes", "x", "v1", 7, b"x", causes=causes)
+def carrying(*deployments: str) -> ConfigResource:
+    refs = tuple(one.ref for one in came(*deployments))
+    return ConfigResource(EAST, "envoy", "routes", "x", "v1", 7, b"x", deployments=refs)
 
 
 @dataclass
@@ -31,14 +31,14 @@ class Heard:
     said: list[Status] = field(default_factory=list[Status])
     probed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     caught_up: list[str] = field(default_factory=list[str])
-    taken: list[Entry] = field(default_factory=list[Entry])
+    taken: list[ConfigResource] = field(default_factory=list[ConfigResource])
     not_taken: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     present: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
 
     def delivery(self) -> Delivery:
         made = Delivery(
             self.said.extend,
-            lambda gateway, cause, position: self.probed.append((cause.deployment, position)),
+            lambda gateway, ref, position: self.probed.append((ref.deployment, position)),
             lambda connection, entries: self.taken.extend(entries),
             lambda connection, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
             lambda connection, entry, reason: None,

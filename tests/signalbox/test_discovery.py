@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from schemas.canonical import sha256_hex
 from signalbox.discovery import Discovery
 from streams.gateway_sync import CREDENTIALS
@@ -18,7 +18,7 @@ EAST, WEST = "organizations/acme/gateways/east", "organizations/acme/gateways/we
 SECONDS = 20
 
 
-def credentials(gateway: str, token: str) -> Entry:
+def credentials(gateway: str, token: str) -> ConfigResource:
     digest = sha256_hex(token.encode()) if token else ""
     return entry(CREDENTIALS, "token", digest, gateway=gateway)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from streams.config_topic import ConfigTopic
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
@@ -21,11 +21,11 @@ EDGE = "organizations/acme/gateways/edge"
 INNER = "organizations/acme/gateways/inner"
 
 
-def entry(name: str, *, gateway: str = EDGE, position: int = 1, body: bytes = b"body") -> Entry:
-    return Entry(gateway, "envoy", "RouteConfiguration", name, f"v{position}", position, body)
+def entry(name: str, *, gateway: str = EDGE, position: int = 1, body: bytes = b"body") -> ConfigResource:
+    return ConfigResource(gateway, "envoy", "RouteConfiguration", name, f"v{position}", position, body)
 
 
-FULL = Entry(
+FULL = ConfigResource(
     gateway=EDGE,
     kind="envoy",
     type="RouteConfiguration",
@@ -34,7 +34,10 @@ FULL = Entry(
     position=42,
     body=bytes(range(256)),
     requires=(("Cluster", "a"), ("Cluster", "ü")),
-    causes=(Cause("d1", "orders", 3, "/orders/v1"), Cause("d2", "users", 1, "/users", "api.example.com")),
+    deployments=(
+        DeploymentRef("d1", "orders", 3, "/orders/v1"),
+        DeploymentRef("d2", "users", 1, "/users", "api.example.com"),
+    ),
 )
 
 
@@ -72,7 +75,9 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[ConfigTopic]:
     await topic.close()
 
 
-async def loaded(topic: ConfigTopic, gateway: str | None = None, *, removals: bool = False) -> set[Entry]:
+async def loaded(
+    topic: ConfigTopic, gateway: str | None = None, *, removals: bool = False
+) -> set[ConfigResource]:
     return {each async for chunk in topic.load(gateway, removals=removals) for each in chunk}
 
 
@@ -131,7 +136,7 @@ async def test_a_removed_entry_can_come_back(topic: ConfigTopic):
 
 
 async def test_subscribers_hear_of_puts_in_order(topic: ConfigTopic):
-    heard: list[Sequence[Entry]] = []
+    heard: list[Sequence[ConfigResource]] = []
     topic.subscribe(heard.append)
     puts = [(entry("a"),), (entry("b"), entry("c")), (entry("a", position=2, body=b""),)]
     await asyncio.gather(*(topic.put(put) for put in puts))
@@ -141,7 +146,7 @@ async def test_subscribers_hear_of_puts_in_order(topic: ConfigTopic):
 async def test_subscribers_hear_of_what_is_durable(sqlite: ConfigTopic, tmp_path: Path):
     stored: list[int] = []
 
-    def subscriber(_: Sequence[Entry]) -> None:
+    def subscriber(_: Sequence[ConfigResource]) -> None:
         with sqlite3.connect(f"file:{tmp_path / 'config.db'}?mode=ro", uri=True) as db:
             stored.extend(db.execute("SELECT count(*) FROM entries").fetchone())
 
@@ -152,15 +157,15 @@ async def test_subscribers_hear_of_what_is_durable(sqlite: ConfigTopic, tmp_path
 
 
 async def test_a_subscriber_that_raises_or_has_left_hinders_nobody(topic: ConfigTopic):
-    heard: list[Sequence[Entry]] = []
+    heard: list[Sequence[ConfigResource]] = []
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     done = asyncio.Event()
 
-    def fails(_: Sequence[Entry]) -> None:
+    def fails(_: Sequence[ConfigResource]) -> None:
         raise RuntimeError("subscriber")
 
-    def last(_: Sequence[Entry]) -> None:
+    def last(_: Sequence[ConfigResource]) -> None:
         done.set()
 
     topic.subscribe(fails)
@@ -187,7 +192,7 @@ async def test_all_is_there_when_it_is_opened_again(opening: Open):
 
 
 async def test_putting_nothing_is_nothing(topic: ConfigTopic):
-    heard: list[Sequence[Entry]] = []
+    heard: list[Sequence[ConfigResource]] = []
     topic.subscribe(heard.append)
     await topic.put([])
     await topic.put([FULL])

@@ -147,7 +147,7 @@ async def test_a_refused_transaction_leaves_the_state_as_it_was(
 
         monkeypatch.setattr(at.log, "commit", full)
         assert not await at.decider.decide(records, records[-1].position)
-        assert at.decider.world.states == {} and at.told == []
+        assert at.decider.partition_state.states == {} and at.told == []
         monkeypatch.setattr(at.log, "commit", commit)
         assert await at.decider.decide(records, records[-1].position)
         assert len(await at.events()) == len(HOUSE) == len(at.told)
@@ -214,14 +214,14 @@ async def test_replay_and_snapshots_give_the_live_state(
     async with desk(directory, every) as at:
         for number, command in enumerate((*HOUSE, *commands)):
             await at.decide(envelope(command, f"c{number}"))
-        live, head = at.decider.world, at.decider.head
+        live, head = at.decider.partition_state, at.decider.head
     async with desk(directory) as again:
-        assert (again.decider.world, again.decider.head) == (live, head)
+        assert (again.decider.partition_state, again.decider.head) == (live, head)
     async with desk(directory) as stopped:
         await stopped.decider.stop()
     async with desk(directory) as restored:
-        assert (restored.decider.world.states, restored.decider.head) == (live.states, head)
-        assert restored.decider.world.versions == live.versions
+        assert (restored.decider.partition_state.states, restored.decider.head) == (live.states, head)
+        assert restored.decider.partition_state.versions == live.versions
 
 
 async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_path: Path):
@@ -229,13 +229,13 @@ async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_p
     async with desk(tmp_path) as at:
         await at.decide(*(envelope(c) for c in HOUSE), envelope(publish(of=sandboxed)), envelope(deploy()))
         await at.decider.stop()
-        live = at.decider.world
+        live = at.decider.partition_state
         position, kept = await at.log.snapshots("decider", 0)
         older = [replace(s, state=_of_form_1(s.state)) for s in kept]
         await at.log.commit(Transaction(snapshots=older))
         assert (await at.log.snapshots("decider", 0))[0] == position
     async with desk(tmp_path) as again:
-        assert again.decider.world == live
+        assert again.decider.partition_state == live
         assert again.decider.head.position == position
         await again.decider.stop()
         assert {s.subject: s.state for s in (await again.log.snapshots("decider", 0))[1]} == {
@@ -297,8 +297,8 @@ async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_hav
         await at.decider.stop()
     async with desk(tmp_path) as again:
         events = await again.events()
-        world = again.decider.world
-        assert world.version(f"organizations/{ORG}/apis/orders") == len(events) - len(HOUSE)
+        partition_state = again.decider.partition_state
+        assert partition_state.version(f"organizations/{ORG}/apis/orders") == len(events) - len(HOUSE)
         assert again.decider.head.sequence == len(events)
 
 

@@ -119,7 +119,7 @@ async def test_what_was_too_large_leaves_no_state_behind(tmp_path: Path, monkeyp
         await take(at, ORGANIZATION)
         refusing(at, monkeypatch, with_an_event_above(1_500))
         await take(at, project("large", "x" * 1_500))
-        assert at.decider.world.state("organizations/acme/projects/large") is None
+        assert at.decider.partition_state.state("organizations/acme/projects/large") is None
     async with desk(tmp_path) as again:
         assert len(await again.events()) == 1
 
@@ -182,7 +182,7 @@ async def test_an_event_that_cannot_be_written_is_the_commands_rejection(
     monkeypatch.setattr("streams.decisions.canonical", failing)
     async with desk(tmp_path) as at:
         found = await take(at, ORGANIZATION, project("unlucky"), SHOP)
-        assert at.decider.world.state("organizations/acme/projects/unlucky") is None
+        assert at.decider.partition_state.state("organizations/acme/projects/unlucky") is None
         events = await at.events()
     assert found["unlucky"].rule == "cannot-decide"
     assert found["shop"].accepted
@@ -199,9 +199,9 @@ async def test_the_state_of_an_api_with_many_revisions_comes_back_from_its_snaps
             await take(
                 at, envelope(PublishApi(organization="acme", name="orders", project="shop", spec=wide))
             )
-        live = at.decider.world.states
+        live = at.decider.partition_state.states
         await at.decider.stop()
         _, kept = await at.log.snapshots("decider", 0)
     assert max(len(snapshot.state) for snapshot in kept) < 20_000
     async with desk(tmp_path) as again:
-        assert again.decider.world.states == live
+        assert again.decider.partition_state.states == live

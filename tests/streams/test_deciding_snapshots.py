@@ -35,7 +35,7 @@ async def test_a_snapshot_of_many_subjects_is_kept_over_several_transactions(
         # then no transaction holds more, and after some of them all are kept
         assert max(sizes) == 1 + 10
         position, kept = await at.log.snapshots("decider", 0)
-        assert len(kept) == 1 + len(at.decider.world.versions)
+        assert len(kept) == 1 + len(at.decider.partition_state.versions)
         assert position == at.decider.head.position
 
 
@@ -57,12 +57,12 @@ async def test_a_snapshot_that_is_not_kept_to_its_end_loses_and_doubles_nothing(
         at.decider.snapshot_every = 1
         for number in range(transactions):
             await at.decide(envelope(publish(of=spec(f"/again/{number}"))))
-        live, head = at.decider.world, at.decider.head
+        live, head = at.decider.partition_state, at.decider.head
         position, _ = await at.log.snapshots("decider", 0)
         assert (position > before) == (transactions == 5)
     # then the next one is where it was
     async with desk(tmp_path) as again:
-        assert (again.decider.world.states, again.decider.head) == (live.states, head)
-        assert again.decider.world.versions == live.versions
+        assert (again.decider.partition_state.states, again.decider.head) == (live.states, head)
+        assert again.decider.partition_state.versions == live.versions
         await again.decider.stop()
         assert (await again.log.snapshots("decider", 0))[0] == head.position

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
@@ -86,14 +86,14 @@ class Apart:
         assert followed is not None
         await self.answers.take(await self.at.log.read("status", 0, followed, 1000))
 
-    def routes(self, group: str) -> Entry:
+    def routes(self, group: str) -> ConfigResource:
         entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
         assert entry is not None
         return entry
 
-    def causes(self, group: str) -> list[tuple[str, int]]:
+    def deployments(self, group: str) -> list[tuple[str, int]]:
         entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
-        return [(cause.api, cause.revision) for cause in entry.causes] if entry else []
+        return [(ref.api, ref.revision) for ref in entry.deployments] if entry else []
 
 
 def _status(report: Status) -> Envelope:
@@ -119,8 +119,10 @@ async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
         await config.close()
 
 
-def _delivery(fact: Fact, entry: Entry, deployment: str, node: str, reason: str = "") -> DeliveryReported:
-    cause = next(cause for cause in entry.causes if cause.deployment == deployment)
+def _delivery(
+    fact: Fact, entry: ConfigResource, deployment: str, node: str, reason: str = ""
+) -> DeliveryReported:
+    ref = next(ref for ref in entry.deployments if ref.deployment == deployment)
     return DeliveryReported(
         organization="acme",
         name="east",
@@ -130,18 +132,18 @@ def _delivery(fact: Fact, entry: Entry, deployment: str, node: str, reason: str 
         fact=fact,
         version=entry.version,
         reason=reason,
-        api=cause.api,
-        revision=cause.revision,
+        api=ref.api,
+        revision=ref.revision,
         position=entry.position,
         connection="c",
     )
 
 
-def acknowledged(entry: Entry, deployment: str, node: str = "n") -> DeliveryReported:
+def acknowledged(entry: ConfigResource, deployment: str, node: str = "n") -> DeliveryReported:
     return _delivery("acknowledged", entry, deployment, node)
 
 
-def refused(entry: Entry, deployment: str, node: str = "n") -> DeliveryReported:
+def refused(entry: ConfigResource, deployment: str, node: str = "n") -> DeliveryReported:
     return _delivery("refused", entry, deployment, node, "no")
 
 
@@ -179,7 +181,7 @@ async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):
     await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
     await apart.say(refused(apart.routes("orders"), "d2"))
     assert apart.routes("orders").version == good.version
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_what_nodes_answered_is_heard_by_whoever_logs_it_once(apart: Apart):
@@ -194,7 +196,7 @@ async def test_an_acknowledgement_counts_that_comes_when_the_next_version_is_out
     good = apart.routes("orders")
     await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
     await apart.say(acknowledged(good, "d1"), refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_of_several_new_ones_each_is_tried_without_waiting_for_what_is_known_to_be_good(apart: Apart):
@@ -205,11 +207,11 @@ async def test_of_several_new_ones_each_is_tried_without_waiting_for_what_is_kno
     both = apart.routes("shop")
     # Every server that a proxy is connected to says so.
     await apart.say(*(refused(both, deployment) for deployment in ("db", "dc", "db", "dc")))
-    assert apart.causes("shop") == [("a", 1), ("b", 1)]
+    assert apart.deployments("shop") == [("a", 1), ("b", 1)]
     await apart.say(refused(both, "db"), refused(apart.routes("shop"), "db"))
-    assert apart.causes("shop") == [("a", 1), ("c", 1)]
+    assert apart.deployments("shop") == [("a", 1), ("c", 1)]
     await apart.say(acknowledged(apart.routes("shop"), "dc"))
-    assert apart.causes("shop") == [("a", 1), ("c", 1)]
+    assert apart.deployments("shop") == [("a", 1), ("c", 1)]
 
 
 async def test_after_a_restart_what_is_in_force_counts_as_taken(apart: Apart):
@@ -218,7 +220,7 @@ async def test_after_a_restart_what_is_in_force_counts_as_taken(apart: Apart):
     await apart.start()
     await apart.do(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("p2", "d2"))
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_restart_changes_nothing(apart: Apart):
@@ -234,5 +236,5 @@ async def test_an_event_that_cannot_be_read_is_parked_and_the_next_one_done(apar
     *_, last = records = await apart.at.log.read("events", 0, apart.position, 1000)
     broken = Record("events", 0, last.position - 1, last.envelope, Fault("malformed", "it is not Avro"))
     await apart.sync.sync([records[0], broken, last])
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
     assert len(await apart.at.log.read("parked", 0, 0, 10)) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import api
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
 from gateways.upstream_access import own_places
@@ -47,7 +47,7 @@ class House:
     sync: GatewaySync
     store: ResourceStore
     config: SqliteConfigTopic
-    put: list[Entry] = field(default_factory=list[Entry])
+    put: list[ConfigResource] = field(default_factory=list[ConfigResource])
     reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
     position: int = 0
 
@@ -74,11 +74,11 @@ class House:
     def facts(self) -> list[tuple[str, str]]:
         return [(r.deployment, r.fact) for r in self.reports]
 
-    def causes(self, group: str) -> list[tuple[str, int]]:
+    def deployments(self, group: str) -> list[tuple[str, int]]:
         entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
-        return [(c.api, c.revision) for c in entry.causes] if entry else []
+        return [(c.api, c.revision) for c in entry.deployments] if entry else []
 
-    def routes(self, group: str) -> Entry:
+    def routes(self, group: str) -> ConfigResource:
         entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
         assert entry is not None
         return entry
@@ -170,7 +170,7 @@ async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: p
         await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         put = at.sync.config.put
 
-        async def full(entries: Sequence[Entry]) -> None:
+        async def full(entries: Sequence[ConfigResource]) -> None:
             raise LogUnavailable("disk full")
 
         monkeypatch.setattr(at.sync.config, "put", full)
@@ -185,9 +185,9 @@ async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish("a", spec("/shop/a")), publish("b", spec("/shop/b")))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1)]
         await at.do(StopDeployment(organization=ORG, name="d1"))
-        assert at.causes("shop") == [("b", 1)]
+        assert at.deployments("shop") == [("b", 1)]
 
 
 async def test_an_api_that_moves_leaves_nothing_behind(tmp_path: Path):
@@ -204,7 +204,7 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
         assert at.facts() == [("d2", "refused")]
         assert at.reports[0].reason.startswith("unsupported: the policy api-key-auth")
         assert at.reports[0].reason.endswith("(/policies/0)")
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254", "http://127.0.0.1:18000", "http://0.0.0.0:9000"])
@@ -213,7 +213,7 @@ async def test_an_upstream_that_the_gateway_may_not_reach_is_refused(tmp_path: P
         await at.do(*HOUSE, publish(of=spec(url=url)), deploy(), ids=(*"abcd", "p", "d1"))
         assert at.facts() == [("d1", "refused")]
         assert "the upstream" in at.reports[0].reason
-        assert at.causes("orders") == []
+        assert at.deployments("orders") == []
 
 
 async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
@@ -229,7 +229,7 @@ async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
             ids=(*"abcdef", "p", "d1"),
         )
         assert at.facts() == [("d1", "published")]
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
 
 
 async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_nobody(
@@ -254,7 +254,7 @@ async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
         await at.do(*HOUSE, publish(), publish("bad", spec("/bad", "http://127.0.0.1:99999")))
         await at.do(deploy("bad"), deploy(), ids=("d1", "d2"))
         assert at.facts() == [("d1", "refused"), ("d2", "published")]
-        assert at.causes("bad") == []
+        assert at.deployments("bad") == []
 
 
 @pytest.mark.parametrize("host", ["*", "orders.example.com"])
@@ -266,7 +266,7 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
         await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
         at.sync.refused(EAST, "n", [at.routes("orders")])
         await at.sync.repaired()
-        assert at.routes("orders").version == good.version and at.causes("orders") == [("orders", 1)]
+        assert at.routes("orders").version == good.version and at.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
@@ -275,7 +275,7 @@ async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
         at.sync.refused(EAST, "n", [at.routes("orders")], "bad regex")
         at.reports.clear()
         await at.sync.repaired()
-        assert at.causes("orders") == []
+        assert at.deployments("orders") == []
         assert [(r.node, r.fact, r.reason) for r in at.reports] == [("*", "refused", "bad regex")]
 
 
@@ -287,10 +287,10 @@ async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
         await at.do(deploy("b"), deploy("c"))
         at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1)]
         at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("c", 1)]
+        assert at.deployments("shop") == [("a", 1), ("c", 1)]
 
 
 async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
@@ -299,11 +299,11 @@ async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
         at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1)]
+        assert at.deployments("shop") == [("a", 1)]
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d2"))
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1)]
+        assert at.deployments("shop") == [("a", 1)]
 
 
 async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
@@ -314,7 +314,7 @@ async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
         await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
         at.sync.refused(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("b", 1)]
+        assert at.deployments("shop") == [("b", 1)]
 
 
 class Stumbling:
@@ -329,7 +329,7 @@ class Stumbling:
 
     def api_entries(
         self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[ConfigResource, ...]:
         if any(api.api == "a" for api in apis):
             raise RuntimeError("a defect")
         return self._translator.api_entries(settings, group, apis, position)
@@ -345,7 +345,7 @@ async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_pat
             await at.sync.repaired()
             at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("b", 1), ("c", 1), ("d", 1)]
+        assert at.deployments("shop") == [("b", 1), ("c", 1), ("d", 1)]
 
 
 async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
@@ -355,7 +355,7 @@ async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
     async with house(tmp_path) as again:
         again.position = position
         assert again.sync.position == position
-        assert again.causes("orders") == [("orders", 1)]
+        assert again.deployments("orders") == [("orders", 1)]
         records = await again.at.log.read("events", 0, 0, 1000)
         await again.sync.sync(records)
         assert again.changed() == set()
@@ -419,4 +419,4 @@ async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
     async with house(tmp_path) as again:
         again.sync.refused(EAST, "n", [again.routes("orders")])
         await again.sync.repaired()
-        assert again.causes("orders") == [("orders", 1)]
+        assert again.deployments("orders") == [("orders", 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
 from gateways.translator import Translator
 from streams.config_changes import POSITION, TRANSLATION
@@ -98,7 +98,7 @@ async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_agai
         assert served == right
 
 
-def damaged(entry: Entry) -> Entry:
+def damaged(entry: ConfigResource) -> ConfigResource:
     from dataclasses import replace
 
     return replace(entry, body=entry.body[:-1] + bytes([entry.body[-1] ^ 0xFF]))
@@ -114,17 +114,17 @@ class Later:
     def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
         return self.of.check(api)
 
-    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
         return tuple(map(changed, self.of.listener_entries(settings, position)))
 
     def api_entries(
         self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[ConfigResource, ...]:
         entries = self.of.api_entries(settings, group, apis, position)
         return tuple(changed(entry) if entry.type == ROUTE and entry.body else entry for entry in entries)
 
 
-def changed(entry: Entry) -> Entry:
+def changed(entry: ConfigResource) -> ConfigResource:
     body = entry.body + b"later"
     return replace(entry, body=body, version=content_version(body))
 

@@ -17,7 +17,7 @@ async def test_a_rejection_that_comes_after_a_restart_takes_the_deployment_back(
     bad = apart.routes("orders")
     await apart.start()
     await apart.say(refused(bad, "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_rejection_that_came_while_nobody_read_takes_the_deployment_back(apart: Apart):
@@ -27,7 +27,7 @@ async def test_a_rejection_that_came_while_nobody_read_takes_the_deployment_back
     await apart.report(refused(apart.routes("orders"), "d2"))
     await apart.start()
     await apart.read()
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_an_acknowledgement_that_came_while_nobody_read_counts(apart: Apart):
@@ -37,7 +37,7 @@ async def test_an_acknowledgement_that_came_while_nobody_read_counts(apart: Apar
     await apart.read()
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_an_acknowledgement_counts_whose_entry_was_superseded_before_a_restart(apart: Apart):
@@ -49,26 +49,26 @@ async def test_an_acknowledgement_counts_whose_entry_was_superseded_before_a_res
     await apart.do(publish(of=THIRD), deploy(), ids=("p3", "d3"))
     await apart.say(refused(apart.routes("orders"), "d3"))
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_what_no_node_ever_acknowledged_is_not_taken_for_acknowledged_by_a_restart(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.start()
     await apart.say(refused(apart.routes("orders"), "d1"))
-    assert apart.causes("orders") == []
+    assert apart.deployments("orders") == []
 
 
 async def test_suspects_that_were_not_tried_yet_are_tried_after_a_restart(apart: Apart):
     await apart.do(*(publish(n, spec(f"/shop/{n}")) for n in "abc"))
     await apart.do(*(deploy(n) for n in "abc"), ids=("da", "db", "dc"))
     await apart.say(refused(apart.routes("shop"), "da"))
-    assert apart.causes("shop") == [("a", 1)]
+    assert apart.deployments("shop") == [("a", 1)]
     await apart.start()
     await apart.say(acknowledged(apart.routes("shop"), "da"))
     await apart.start()
     await apart.say(refused(apart.routes("shop"), "db"))
-    assert apart.causes("shop") == [("a", 1), ("c", 1)]
+    assert apart.deployments("shop") == [("a", 1), ("c", 1)]
 
 
 async def test_a_late_acknowledgement_of_an_older_revision_is_not_gone_back_to(apart: Apart):
@@ -78,7 +78,7 @@ async def test_a_late_acknowledgement_of_an_older_revision_is_not_gone_back_to(a
     await apart.say(acknowledged(apart.routes("orders"), "d2"), acknowledged(first, "d1"))
     await apart.do(publish(of=THIRD), deploy(), ids=("p3", "d3"))
     await apart.say(acknowledged(first, "d1"), refused(apart.routes("orders"), "d3"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
 
 
 async def test_a_revision_that_nobody_answered_is_tried_before_the_last_good_one(apart: Apart):
@@ -87,9 +87,9 @@ async def test_a_revision_that_nobody_answered_is_tried_before_the_last_good_one
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
     await apart.do(publish(of=THIRD), deploy(), ids=("p3", "d3"))
     await apart.say(refused(apart.routes("orders"), "d3"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_an_api_that_moved_and_is_rejected_comes_back_where_it_was(apart: Apart):
@@ -97,8 +97,8 @@ async def test_an_api_that_moved_and_is_rejected_comes_back_where_it_was(apart: 
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=spec("/sales")), deploy(), ids=("p2", "d2"))
     await apart.say(refused(apart.routes("sales"), "d2"))
-    assert apart.causes("sales") == []
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("sales") == []
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_node_acknowledges_all_up_to_a_position_but_for_what_it_excepts(apart: Apart):
@@ -106,7 +106,7 @@ async def test_a_node_acknowledges_all_up_to_a_position_but_for_what_it_excepts(
     await apart.do(*(deploy(n) for n in "abc"), ids=("da", "db", "dc"))
     await apart.say(node(apart.routes("b").position, "da"))
     await apart.say(*(refused(apart.routes(n), f"d{n}") for n in "abc"))
-    assert [apart.causes(n) for n in "abc"] == [[], [("b", 1)], []]
+    assert [apart.deployments(n) for n in "abc"] == [[], [("b", 1)], []]
 
 
 async def test_a_node_that_had_not_seen_the_trial_of_a_suspect_says_nothing_of_it(apart: Apart):
@@ -116,7 +116,7 @@ async def test_a_node_that_had_not_seen_the_trial_of_a_suspect_says_nothing_of_i
     await apart.say(refused(both, "da"), node(both.position))
     await apart.start()
     await apart.say(node(both.position), refused(apart.routes("shop"), "da"))
-    assert apart.causes("shop") == [("b", 1)]
+    assert apart.deployments("shop") == [("b", 1)]
 
 
 async def test_a_node_that_says_so_again_after_the_trial_of_a_suspect_acknowledged_it(apart: Apart):
@@ -124,14 +124,14 @@ async def test_a_node_that_says_so_again_after_the_trial_of_a_suspect_acknowledg
     await apart.do(*(deploy(n) for n in "ab"), ids=("da", "db"))
     both = apart.routes("shop")
     await apart.say(refused(both, "da"), node(both.position), node(both.position))
-    assert apart.causes("shop") == [("a", 1)]
+    assert apart.deployments("shop") == [("a", 1)]
     await apart.start()
     await apart.say(node(both.position, "da"), node(both.position, "da"))
-    assert apart.causes("shop") == [("a", 1)]
+    assert apart.deployments("shop") == [("a", 1)]
     await apart.say(node(both.position))
-    assert apart.causes("shop") == [("a", 1)]
+    assert apart.deployments("shop") == [("a", 1)]
     await apart.say(node(both.position))
-    assert apart.causes("shop") == [("a", 1), ("b", 1)]
+    assert apart.deployments("shop") == [("a", 1), ("b", 1)]
 
 
 async def test_what_gateway_sync_takes_back_is_reported_refused_for_the_gateway(apart: Apart):
@@ -171,7 +171,7 @@ async def test_a_status_topic_that_lost_its_end_is_followed_from_where_it_ends(a
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
     await apart.start()
     await apart.say(refused(apart.routes("orders"), "d2"), refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_what_was_put_and_not_reported_before_a_kill_is_reported_as_published(apart: Apart):

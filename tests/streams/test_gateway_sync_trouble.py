@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from schemas.deployment import StopDeployment
 from schemas.envelope import Envelope
 from streams.config_topic import Putting
@@ -65,7 +65,7 @@ async def test_a_gateway_that_could_not_be_read_once_is_read_again(
                 await again.do(deploy(), ids=("d1",))
         await again.sync.sync(await again.at.log.read("events", 0, position, 10))
         assert again.facts() == [("d1", "published")]
-        assert again.causes("orders") == [("orders", 1)]
+        assert again.deployments("orders") == [("orders", 1)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_an_api_whose_revision_is_lost_keeps_serving_beside_changes_that_a
         again.position = position
         without(again, monkeypatch, "organizations/acme/apis/a")
         await again.do(deploy("b"), ids=("db",))
-        assert again.causes("shop") == [("a", 1)]
+        assert again.deployments("shop") == [("a", 1)]
         assert [(r.deployment, r.fact) for r in again.reports] == [("db", "refused")]
         assert "revision 1 of the API a is not in the event log" in again.reports[0].reason
 
@@ -119,7 +119,7 @@ async def test_what_is_stopped_goes_even_when_its_start_is_not_in_the_log(
         again.position = position
         without(again, monkeypatch, "organizations/acme/deployments/d1")
         await again.do(StopDeployment(organization=ORG, name="d1"))
-        assert again.causes("orders") == []
+        assert again.deployments("orders") == []
 
 
 async def test_a_refusal_is_on_the_log_before_the_event_counts_as_handled(
@@ -149,14 +149,14 @@ class Small:
         self._topic = topic
         self._most = most
 
-    async def put(self, entries: Sequence[Entry]) -> None:
+    async def put(self, entries: Sequence[ConfigResource]) -> None:
         for entry in entries:
             self.require_size(entry)
         await self._topic.put(entries)
 
-    def require_size(self, entry: Entry) -> None:
-        if entry.type == ROUTE and len(entry.causes) > self._most:
-            raise MessageTooLarge(f"It has {len(entry.causes)} bytes, the topic takes {self._most}.")
+    def require_size(self, entry: ConfigResource) -> None:
+        if entry.type == ROUTE and len(entry.deployments) > self._most:
+            raise MessageTooLarge(f"It has {len(entry.deployments)} bytes, the topic takes {self._most}.")
 
 
 def small(at: House, most: int) -> None:
@@ -171,13 +171,13 @@ async def test_what_makes_a_group_too_large_is_refused_and_all_others_go_on(tmp_
         small(at, 2)
         await at.do(deploy("a"), ids=("da",))
         await at.do(deploy("b"), deploy("c"), deploy(), ids=("db", "dc", "do"))
-        assert at.causes("shop") == [("a", 1), ("b", 1)]
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
         assert set(at.facts()) == {("db", "published"), ("dc", "refused"), ("do", "published")}
         reason = next(r.reason for r in at.reports if r.deployment == "dc")
         assert reason == "the configuration would be too large: It has 3 bytes, the topic takes 2."
         await at.do(StopDeployment(organization=ORG, name="da"), deploy("d"), ids=("s", "dd"))
-        assert at.causes("shop") == [("b", 1), ("d", 1)]
+        assert at.deployments("shop") == [("b", 1), ("d", 1)]
 
 
 async def test_a_revision_that_makes_a_group_too_large_leaves_the_one_before_in_force(tmp_path: Path):
@@ -187,7 +187,7 @@ async def test_a_revision_that_makes_a_group_too_large_leaves_the_one_before_in_
         await at.do(deploy("a"), deploy("b"), deploy("c"))
         await at.do(publish("c", spec("/shop/c")), deploy("c"), ids=("p", "dc"))
         assert at.facts() == [("dc", "refused")]
-        assert (at.causes("shop"), at.causes("other")) == ([("a", 1), ("b", 1)], [("c", 1)])
+        assert (at.deployments("shop"), at.deployments("other")) == ([("a", 1), ("b", 1)], [("c", 1)])
 
 
 async def test_a_family_of_a_newer_version_that_concerns_no_gateway_is_passed_over(tmp_path: Path):

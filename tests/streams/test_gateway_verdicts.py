@@ -32,12 +32,12 @@ async def test_given_a_rejection_when_another_node_acknowledges_then_the_deploym
         await second_revision(at)
         at.sync.refused(EAST, "rogue", [at.routes("orders")])
         await at.sync.repaired()
-        assert at.causes("orders") == [("orders", 2)]
+        assert at.deployments("orders") == [("orders", 2)]
         at.sync.acknowledged(EAST, "good", [at.routes("orders")])
         await at.sync.repaired()
         at.sync.refused(EAST, "rogue", [at.routes("orders")])
         await at.sync.repaired()
-        assert at.causes("orders") == [("orders", 2)]
+        assert at.deployments("orders") == [("orders", 2)]
         assert at.sync.changes.seconds_left() is None
 
 
@@ -49,7 +49,7 @@ async def test_given_two_nodes_when_both_reject_then_the_last_good_revision_is_b
         at.sync.refused(EAST, "good", [bad], "second")
         at.reports.clear()
         await at.sync.repaired()
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
         assert [(r.fact, r.node, r.reason) for r in at.reports if r.fact == "refused"] == [
             ("refused", "*", "first")
         ]
@@ -62,7 +62,7 @@ async def test_given_a_rejection_when_the_only_other_node_leaves_then_it_is_take
         await at.sync.repaired()
         at.sync.disconnected(EAST, "good")
         await at.sync.repaired()
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
 
 
 async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_taken_back(
@@ -80,7 +80,7 @@ async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_t
         await back.wait()
         settling.cancel()
         await asyncio.gather(settling, return_exceptions=True)
-        assert at.causes("orders") == [("orders", 1)]
+        assert at.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_node_that_rejects_everything_stops_no_change(tmp_path: Path):
@@ -93,7 +93,7 @@ async def test_a_node_that_rejects_everything_stops_no_change(tmp_path: Path):
             at.sync.refused(EAST, "rogue", [at.routes("shop")])
             at.sync.acknowledged(EAST, "good", [at.routes("shop")])
             await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("b", 1), ("c", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1), ("c", 1)]
         assert "refused" not in {report.fact for report in at.reports}
 
 
@@ -109,15 +109,15 @@ async def test_of_several_new_deployments_only_the_one_that_all_nodes_reject_is_
         for name in ("rogue", "good"):
             at.sync.refused(EAST, name, [both])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1)]
         at.sync.refused(EAST, "rogue", [at.routes("shop")])
         at.sync.acknowledged(EAST, "good", [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("b", 1), ("c", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1), ("c", 1)]
         for name in ("rogue", "good"):
             at.sync.refused(EAST, name, [at.routes("shop")])
         await at.sync.repaired()
-        assert at.causes("shop") == [("a", 1), ("b", 1)]
+        assert at.deployments("shop") == [("a", 1), ("b", 1)]
 
 
 # -- nodes that are known from the status topic
@@ -135,10 +135,10 @@ async def test_a_rejection_that_is_followed_by_an_acknowledgement_changes_nothin
     await deployed_twice(apart)
     new = apart.routes("orders")
     await apart.say(refused(new, "d2"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.say(acknowledged(new, "d2", "m"), refused(new, "d2"))
     await apart.wait(VERDICT_SECONDS)
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
 
 
 async def test_a_node_that_says_how_far_it_came_may_decide_for_a_deployment(apart: Apart):
@@ -146,28 +146,28 @@ async def test_a_node_that_says_how_far_it_came_may_decide_for_a_deployment(apar
     new = apart.routes("orders")
     await apart.say(refused(new, "d2"), node(new.position))
     await apart.wait(VERDICT_SECONDS)
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
 
 
 async def test_what_all_connected_nodes_rejected_is_taken_back_at_once(apart: Apart):
     await deployed_twice(apart)
     bad = apart.routes("orders")
     await apart.say(refused(bad, "d2"), refused(bad, "d2", "m"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 @pytest.mark.parametrize("id", ["c", "d"])
 async def test_a_node_that_left_on_its_latest_connection_is_not_waited_for(apart: Apart, id: str):
     await deployed_twice(apart)
     await apart.say(refused(apart.routes("orders"), "d2"), connection("m", connected=False, id=id))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_node_that_left_on_an_earlier_connection_is_waited_for(apart: Apart):
     await deployed_twice(apart)
     await apart.say(connection("m", id="d"), connection("m", connected=False, id="c"))
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
 
 
 async def test_two_processes_under_one_node_id_are_asked_both(apart: Apart):
@@ -177,9 +177,9 @@ async def test_two_processes_under_one_node_id_are_asked_both(apart: Apart):
     await apart.say(connection("n", id="d", connections=2))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.wait(VERDICT_SECONDS)
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_process_that_rejects_under_the_id_of_another_node_and_leaves_decides_nothing(apart: Apart):
@@ -191,25 +191,25 @@ async def test_a_process_that_rejects_under_the_id_of_another_node_and_leaves_de
     bad = apart.routes("orders")
     await apart.say(refused(bad, "d2"))
     await apart.say(connection("n", id="c"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.say(refused(bad, "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_node_that_does_not_answer_is_not_waited_for_long(apart: Apart):
     await deployed_twice(apart)
     await apart.say(refused(apart.routes("orders"), "d2"))
     await apart.wait(VERDICT_SECONDS - 1)
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.wait(1)
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_node_without_heartbeats_is_not_waited_for(apart: Apart):
     await deployed_twice(apart)
     await apart.wait(HEARD_SECONDS + 1)
     await apart.say(refused(apart.routes("orders"), "d2"))
-    assert apart.causes("orders") == [("orders", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
 
 
 async def test_changes_that_follow_each_other_do_not_put_a_verdict_off(apart: Apart):
@@ -221,7 +221,7 @@ async def test_changes_that_follow_each_other_do_not_put_a_verdict_off(apart: Ap
     await apart.do(deploy("b"), ids=("db",))
     await apart.say(refused(apart.routes("shop"), "db"))
     await apart.wait(1)
-    assert apart.causes("shop") == [("a", 1)]
+    assert apart.deployments("shop") == [("a", 1)]
 
 
 async def test_given_a_restart_before_all_nodes_are_known_a_rejection_waits_for_their_answers(apart: Apart):
@@ -229,10 +229,10 @@ async def test_given_a_restart_before_all_nodes_are_known_a_rejection_waits_for_
     new = apart.routes("orders")
     await apart.start(learned=False)
     await apart.say(refused(new, "d2"))
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.say(acknowledged(new, "d2", "m"))
     await apart.wait(VERDICT_SECONDS)
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
 
 
 async def test_a_rejection_that_was_not_decided_before_a_restart_is_decided_after_it(apart: Apart):
@@ -242,10 +242,10 @@ async def test_a_rejection_that_was_not_decided_before_a_restart_is_decided_afte
     await apart.do(deploy("carts"), ids=("d3",))  # puts how far the status topic was read
     await apart.start(learned=False)
     await apart.read()
-    assert apart.causes("orders") == [("orders", 2)]
+    assert apart.deployments("orders") == [("orders", 2)]
     await apart.wait(VERDICT_SECONDS)
-    assert apart.causes("orders") == [("orders", 1)]
-    assert apart.causes("carts") == [("carts", 1)]
+    assert apart.deployments("orders") == [("orders", 1)]
+    assert apart.deployments("carts") == [("carts", 1)]
 
 
 async def test_a_decided_rejection_does_not_hold_back_how_far_the_status_topic_was_read(apart: Apart):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
 from gateways.translator import Translator
 from streams.group_compiling import MOST_INLINE
@@ -29,12 +29,12 @@ class Recording:
         self.threads.add(threading.current_thread())
         return self.of.check(api)
 
-    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
         return self.of.listener_entries(settings, position)
 
     def api_entries(
         self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-    ) -> tuple[Entry, ...]:
+    ) -> tuple[ConfigResource, ...]:
         self.threads.add(threading.current_thread())
         return self.of.api_entries(settings, group, apis, position)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from aiokafka import TopicPartition
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from signalbox.devservers.kafka import DevKafka
 from streams.kafka import writing
 from streams.kafka.config import KafkaConfigTopic, Unclaimed
@@ -23,14 +23,14 @@ EDGE = "organizations/acme/gateways/edge"
 TYPE = "RouteConfiguration"
 
 
-def entry(name: str, body: bytes = b"body", gateway: str = EDGE) -> Entry:
-    return Entry(
-        gateway, "envoy", TYPE, name, "v1", 1, body, (("Cluster", "a"),), (Cause("d", "a", 1, "/a"),)
+def entry(name: str, body: bytes = b"body", gateway: str = EDGE) -> ConfigResource:
+    return ConfigResource(
+        gateway, "envoy", TYPE, name, "v1", 1, body, (("Cluster", "a"),), (DeploymentRef("d", "a", 1, "/a"),)
     )
 
 
-def mark(partition: int) -> Entry:
-    return Entry("", "", "position", f"events/{partition}", "7", 7, b"-")
+def mark(partition: int) -> ConfigResource:
+    return ConfigResource("", "", "position", f"events/{partition}", "7", 7, b"-")
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Heard:
     puts: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, entries: Sequence[Entry]) -> None:
+    def __call__(self, entries: Sequence[ConfigResource]) -> None:
         self.puts.append(tuple(entry.name for entry in entries))
         self.more.set()
 
@@ -203,8 +203,8 @@ async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(o
 
 async def test_an_entry_is_measured_before_it_is_put_with_all_that_it_carries(opening: Open):
     topic = await opening()
-    causes = tuple(Cause(f"d{n}", f"a{n}", 1, f"/a/{'x' * 190}{n}") for n in range(40_000))
-    for large in (entry("body", bytes(8_000_000)), replace(entry("causes"), causes=causes)):
+    refs = tuple(DeploymentRef(f"d{n}", f"a{n}", 1, f"/a/{'x' * 190}{n}") for n in range(40_000))
+    for large in (entry("body", bytes(8_000_000)), replace(entry("refs"), deployments=refs)):
         with pytest.raises(MessageTooLarge, match=r"\d,\d\d\d,\d\d\d bytes .* 8,000,000"):
             topic.require_size(large)
     topic.require_size(entry("just so", bytes(7_900_000)))

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
-from commands.world import World
+from commands.partition_state import PartitionState
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.limits import MOST_ERRORS
@@ -341,7 +341,7 @@ async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
     try:
         # given outcomes that were migrated: no decider has kept their ids
         old = command("old-0", "old")
-        batch = Decisions(World(), Head(), "/tests", timestamp(), 1)
+        batch = Decisions(PartitionState(), Head(), "/tests", timestamp(), 1)
         for n in range(1_500):
             batch.take(replace(old, id=f"old-{n}"), None)
         producer = await started_producer(settings)

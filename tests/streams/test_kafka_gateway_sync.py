@@ -54,7 +54,9 @@ async def test_what_no_message_can_hold_is_refused_and_the_rest_is_put(
 
         async def on_the_topic() -> dict[str, list[str]]:
             routes = [e async for entries in config.load() for e in entries if e.type == ROUTE]
-            return {e.name.removeprefix(f"{EAST}/routes/"): [c.deployment for c in e.causes] for e in routes}
+            return {
+                e.name.removeprefix(f"{EAST}/routes/"): [c.deployment for c in e.deployments] for e in routes
+            }
 
         await do(*HOUSE, publish("a", large("/shop/a")), deploy("a"), ids=(*"1234", "pa", "da"))
         await do(

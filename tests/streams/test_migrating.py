@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Cause, Entry, content_version
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from schemas.api import DeleteApi
 from schemas.envelope import Envelope
 from schemas.environment import DefineEnvironment
@@ -50,11 +50,11 @@ async def embedded(directory: Path) -> None:
         await at.log.append("commands", [envelope(DefineProject(organization=ORG, name="late"), "late-1")])
     config = await SqliteConfigTopic.open(directory)
     body = b"a route"
-    cause = Cause("d1", "orders", 1, "/orders")
+    ref = DeploymentRef("d1", "orders", 1, "/orders")
     await config.put(
         [
-            Entry(GATEWAY, "envoy", "route", "orders", content_version(body), 4, body, (), (cause,)),
-            Entry("", "", "position", "events/0", "4", 4, b"-"),
+            ConfigResource(GATEWAY, "envoy", "route", "orders", content_version(body), 4, body, (), (ref,)),
+            ConfigResource("", "", "position", "events/0", "4", 4, b"-"),
         ]
     )
     await config.close()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import OperationalError
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.readmodel import Recorded
 from projections.resources import Resources

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, event, select
 
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
 from schemas.message import Message
 from streams.log import Record, Topic

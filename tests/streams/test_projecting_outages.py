@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, MetaData, event, select, text
 
 from projections import postgres_engines, queries
-from projections.catalogue import READ_MODELS
+from projections.catalog import READ_MODELS
 from projections.failures import ReadModelsUnavailable
 from projections.queries import ReadModels
 from projections.readmodel import Recorded

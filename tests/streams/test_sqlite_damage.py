@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from streams.config_changes import POSITION
 from streams.log import Append, Consumed, LogDamaged, Transaction
 from streams.sqlite import SqliteLog
@@ -17,7 +17,7 @@ from streams.sqlite.documents import SqliteDocuments
 from tests.streams.envelopes import chained, envelopes
 
 EVENTS = 400
-ENTRY = Entry("organizations/o/gateways/g", "envoy", "route", "r", "v", EVENTS, b"body")
+ENTRY = ConfigResource("organizations/o/gateways/g", "envoy", "route", "r", "v", EVENTS, b"body")
 
 
 async def fill(directory: Path) -> None:
@@ -30,7 +30,7 @@ async def fill(directory: Path) -> None:
         )
     )
     config = await SqliteConfigTopic.open(directory)
-    await config.put([ENTRY, Entry("", "", POSITION, "events/0", str(EVENTS), EVENTS, b"-")])
+    await config.put([ENTRY, ConfigResource("", "", POSITION, "events/0", str(EVENTS), EVENTS, b"-")])
     documents = await SqliteDocuments.open(directory)
     await documents.put(b"openapi: 3.1.0\n" * 100, "application/yaml")
     await documents.close()
@@ -204,7 +204,7 @@ async def test_doctor_finds_damage_beside_the_log(data: Path):
 
 async def test_doctor_finds_configuration_from_events_that_are_not_there(data: Path):
     config = await SqliteConfigTopic.open(data)
-    await config.put([Entry("", "", POSITION, "events/0", "401", 401, b"-")])
+    await config.put([ConfigResource("", "", POSITION, "events/0", "401", 401, b"-")])
     await config.close()
     (finding,) = check(data)
     assert finding.file == "log.db"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from projections.store import open_store
 from signalbox.control_plane import open_read_models
 from signalbox.data_directory import DataDirectory
@@ -28,7 +28,7 @@ async def log_of(directory: Path, events: int) -> SqliteLog:
 
 async def configured_up_to(directory: Path, position: int) -> None:
     config = await SqliteConfigTopic.open(directory)
-    await config.put([Entry("", "", POSITION, "events/0", str(position), position, b"-")])
+    await config.put([ConfigResource("", "", POSITION, "events/0", str(position), position, b"-")])
     await config.close()
 
 

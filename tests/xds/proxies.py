@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 )
 from envoy_data_plane.google.rpc import Status
 
-from gateways.entry import Cause, Entry, content_version
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from tests.support.hang_guard import HANG_SECONDS
 from xds.observer import Connection, Delivered, Progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
@@ -31,14 +31,14 @@ def entry(
     name: str,
     body: str,
     requires: Sequence[tuple[str, str]] = (),
-    cause: str = "",
+    deployment: str = "",
     gateway: str = "",
-) -> Entry:
+) -> ConfigResource:
     """A resource with a body that only these tests understand; an empty body removes."""
     data = body.encode()
-    causes = (Cause(cause, "api", 1, "/x"),) if cause else ()
+    refs = (DeploymentRef(deployment, "api", 1, "/x"),) if deployment else ()
     needed = tuple((SHORT.get(kind, kind), needed) for kind, needed in requires)
-    return Entry(
+    return ConfigResource(
         gateway or GATEWAY,
         "envoy",
         SHORT.get(type, type),
@@ -47,7 +47,7 @@ def entry(
         1,
         data,
         needed,
-        causes,
+        refs,
     )
 
 
@@ -56,7 +56,7 @@ class Remembering:
     """Everything the server said, as (what, node, names, reason)."""
 
     said: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
-    entries: list[tuple[str, Entry]] = field(default_factory=list)
+    entries: list[tuple[str, ConfigResource]] = field(default_factory=list)
     deployments: list[tuple[str, str, str]] = field(default_factory=list)
     """What came to a node, what it lacks since it rejected it, and what is gone from it."""
     progress: list[tuple[str, Progress]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Remembering:
                 self.more.clear()
                 await self.more.wait()
 
-    def _note(self, what: str, node: str, entries: Sequence[Entry], reason: str = "") -> None:
+    def _note(self, what: str, node: str, entries: Sequence[ConfigResource], reason: str = "") -> None:
         self.said.append((what, node, tuple(sorted(e.name for e in entries)), reason))
         self.entries += [(what, e) for e in entries]
         self.more.set()
@@ -82,23 +82,29 @@ class Remembering:
         self.said.append(("disconnected", connection.node, (connection.gateway,), ""))
         self.more.set()
 
-    def sent(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
         self._note("sent", connection.node, entries)
 
     def acknowledged(
-        self, connection: Connection, entries: Sequence[Entry], came: Sequence[Delivered]
+        self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
-        self.deployments += [("came", connection.node, new.cause.deployment) for new in came]
+        self.deployments += [("came", connection.node, new.ref.deployment) for new in came]
         self._note("acknowledged", connection.node, entries)
 
     def refused(
-        self, connection: Connection, entries: Sequence[Entry], reason: str, lacking: Sequence[Delivered]
+        self,
+        connection: Connection,
+        entries: Sequence[ConfigResource],
+        reason: str,
+        lacking: Sequence[Delivered],
     ) -> None:
-        self.deployments += [("lacks", connection.node, new.cause.deployment) for new in lacking]
+        self.deployments += [("lacks", connection.node, new.ref.deployment) for new in lacking]
         self._note("refused", connection.node, entries, reason)
 
-    def withdrawn(self, connection: Connection, entries: Sequence[Entry], gone: Sequence[Delivered]) -> None:
-        self.deployments += [("gone", connection.node, left.cause.deployment) for left in gone]
+    def withdrawn(
+        self, connection: Connection, entries: Sequence[ConfigResource], gone: Sequence[Delivered]
+    ) -> None:
+        self.deployments += [("gone", connection.node, left.ref.deployment) for left in gone]
         if entries:
             self._note("withdrawn", connection.node, entries)
 
@@ -111,8 +117,8 @@ class Remembering:
             name for said, who, names, _ in self.said for name in names if said == what and node in ("", who)
         ]
 
-    def causes(self, what: str) -> set[str]:
-        return {cause.deployment for said, e in self.entries if said == what for cause in e.causes}
+    def deployments_that(self, what: str) -> set[str]:
+        return {ref.deployment for said, e in self.entries if said == what for ref in e.deployments}
 
 
 class _Stream:

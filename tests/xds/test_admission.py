@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import grpc.aio
 import pytest
 
-from gateways.entry import PRIVATE
+from gateways.config_resource import PRIVATE
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, Remembering, StateProxy, entry
 from xds.limits import LARGEST_FIRST_REQUEST, LARGEST_REQUEST, LONGEST_NODE_ID, MOST_TYPES, Limits
 from xds.server import SERVICE, DiscoveryServer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.isolation import trials
@@ -30,7 +30,7 @@ class Search:
         self.store.apply([self.cluster(number, 0) for number in range(self.count)])
         self.proxy = DeltaModel(self.store, "node-1", self.seen, names_bad=self.names_bad)
 
-    def cluster(self, number: int, content: int) -> Entry:
+    def cluster(self, number: int, content: int) -> ConfigResource:
         kind = "bad" if number in self.bad else "good"
         return entry("CDS", f"c{number}", f"{kind} {content}")
 

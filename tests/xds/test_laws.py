@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds import backlog
@@ -43,13 +43,13 @@ class House:
 
     def deploy(self, api: str, content: int, cluster: str, state: str) -> None:
         used = {used for used, _ in self.deployed.values()}
-        changes: list[Entry] = []
+        changes: list[ConfigResource] = []
         if cluster not in used:
-            changes.append(entry("CDS", cluster, f"{KINDS.get(cluster, 'good')} 0 {cluster}", cause=api))
+            changes.append(entry("CDS", cluster, f"{KINDS.get(cluster, 'good')} 0 {cluster}", deployment=api))
         body = f"{state} {content} {api} {cluster}"
         self.count += 1
         self.deployments[api] = f"{api}-{self.count}"
-        changes.append(entry("RDS", api, body, requires=[("CDS", cluster)], cause=self.deployments[api]))
+        changes.append(entry("RDS", api, body, requires=[("CDS", cluster)], deployment=self.deployments[api]))
         self.deployed[api] = (cluster, body)
         self.store.apply([*changes, *self._unused(used)])
 
@@ -58,7 +58,7 @@ class House:
         if self.deployed.pop(api, None):
             self.store.apply([entry("RDS", api, ""), *self._unused(used)])
 
-    def _unused(self, used: set[str]) -> list[Entry]:
+    def _unused(self, used: set[str]) -> list[ConfigResource]:
         still = {used for used, _ in self.deployed.values()}
         return [entry("CDS", cluster, "") for cluster in sorted(used - still)]
 
@@ -136,7 +136,7 @@ def has_unknown(house: House, proxy: Proxy) -> bool:
     return any(slots[api].reason and not slots[api].good for api in proxy.held[ROUTES])
 
 
-def last_goods(house: House) -> list[Entry]:
+def last_goods(house: House) -> list[ConfigResource]:
     slots = house.store.gateway(GATEWAY).table(ROUTES).slots.values()
     return [slot.good.entry for slot in slots if slot.reason and slot.good]
 

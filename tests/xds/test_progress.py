@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
-from gateways.entry import Cause, Entry
+from gateways.config_resource import ConfigResource, DeploymentRef
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.observer import MOST_EXCEPTIONS, Connection, Lack, Progress, progress, together
@@ -17,11 +17,13 @@ from xds.wire import DeltaRequest, Refusal
 NODE = "node-1"
 
 
-def route(group: str, state: str, position: int, *causes: tuple[str, str]) -> Entry:
-    """`causes` are deployments and their APIs; without any the route is removed."""
-    body = f"{state} {position} c" if causes else ""
+def route(group: str, state: str, position: int, *refs: tuple[str, str]) -> ConfigResource:
+    """`deployments` are deployments and their APIs; without any the route is removed."""
+    body = f"{state} {position} c" if refs else ""
     made = replace(entry("RDS", group, body, [("CDS", "c")]), position=position)
-    return replace(made, causes=tuple(Cause(deployment, api, 1, "/x") for deployment, api in causes))
+    return replace(
+        made, deployments=tuple(DeploymentRef(deployment, api, 1, "/x") for deployment, api in refs)
+    )
 
 
 @dataclass

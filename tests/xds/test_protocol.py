@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.xds.proxies import (
     GATEWAY,
     KEEPALIVE_TYPE,
@@ -41,7 +41,7 @@ class Table:
 Step = Callable[[Table], Awaitable[None]]
 
 
-def put(*entries: Entry) -> Step:
+def put(*entries: ConfigResource) -> Step:
     async def step(table: Table) -> None:
         await silent(table)  # what was asked before has been taken in
         table.store.apply(entries)
@@ -246,9 +246,9 @@ RULES: list[tuple[str, list[Step]]] = [
         put(A, ROUTE), ask("CDS"), ask("RDS", ["r"]), gets("CDS", "a=1"), nack("CDS", "bad"),
         gets("RDS", removed="r"), told("refused", "a", "r"),
     ]),
-    ("other causes of what runs are acknowledged at once", [
+    ("other deployments of a version that runs are acknowledged at once", [
         put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent,
-        put(entry("CDS", "a", "1", cause="second")), silent, told("acknowledged", "a", "a"),
+        put(entry("CDS", "a", "1", deployment="second")), silent, told("acknowledged", "a", "a"),
     ]),
 ]  # fmt: skip
 

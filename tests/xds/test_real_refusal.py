@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from xds.order import CLUSTER
 from xds.server import DiscoveryServer
@@ -21,14 +21,14 @@ BAD = "clusters/617"
 ENVOY = Path(__file__).parents[2] / ".venv" / "bin" / "envoy"
 
 
-def cluster(name: str, seconds: int = 1) -> Entry:
+def cluster(name: str, seconds: int = 1) -> ConfigResource:
     """A negative timeout does not decode."""
     body = bytes(Cluster(name=name, connect_timeout=timedelta(seconds=seconds)))
-    return Entry(GATEWAY, "envoy", CLUSTER, name, content_version(body), 1, body)
+    return ConfigResource(GATEWAY, "envoy", CLUSTER, name, content_version(body), 1, body)
 
 
-def removal(name: str) -> Entry:
-    return Entry(GATEWAY, "envoy", CLUSTER, name, "", 2, b"")
+def removal(name: str) -> ConfigResource:
+    return ConfigResource(GATEWAY, "envoy", CLUSTER, name, "", 2, b"")
 
 
 def bootstrap(port: int, api: str) -> str:

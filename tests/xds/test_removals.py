@@ -3,7 +3,7 @@
 import grpc.aio
 import pytest
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy
 from tests.xds.proxies import DeltaProxy, Remembering, entry
 from xds import stream
@@ -19,15 +19,15 @@ def rest(*proxies: Proxy) -> None:
         moved = any(tuple(proxy.step() for proxy in proxies))
 
 
-def cluster(name: str) -> Entry:
+def cluster(name: str) -> ConfigResource:
     return entry("CDS", name, f"good 0 {name}")
 
 
-def gone(name: str) -> Entry:
+def gone(name: str) -> ConfigResource:
     return entry("CDS", name, "")
 
 
-def route(name: str, body: str) -> Entry:
+def route(name: str, body: str) -> ConfigResource:
     return entry("RDS", name, body, requires=[("CDS", body.rsplit(" ", 1)[1])])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from xds.order import ROUTES, SCOPED_ROUTES
 from xds.scopes import routes_of
 from xds.store import ResourceStore
@@ -12,17 +12,19 @@ from xds.translate.scopes import scope_body
 GATEWAY = "organizations/acme/gateways/edge"
 
 
-def scope(group: str) -> Entry:
+def scope(group: str) -> ConfigResource:
     body = scope_body(GATEWAY, group)
-    return Entry(GATEWAY, "envoy", SCOPED_ROUTES, scope_name(GATEWAY, group), content_version(body), 1, body)
+    return ConfigResource(
+        GATEWAY, "envoy", SCOPED_ROUTES, scope_name(GATEWAY, group), content_version(body), 1, body
+    )
 
 
-def routes(group: str) -> Entry:
-    return Entry(GATEWAY, "envoy", ROUTES, route_name(GATEWAY, group), "v1", 1, b"routes")
+def routes(group: str) -> ConfigResource:
+    return ConfigResource(GATEWAY, "envoy", ROUTES, route_name(GATEWAY, group), "v1", 1, b"routes")
 
 
-def removed(entry: Entry) -> Entry:
-    return Entry(entry.gateway, entry.kind, entry.type, entry.name, "", 2, b"")
+def removed(entry: ConfigResource) -> ConfigResource:
+    return ConfigResource(entry.gateway, entry.kind, entry.type, entry.name, "", 2, b"")
 
 
 def offered(store: ResourceStore) -> list[str]:
@@ -37,7 +39,7 @@ def test_a_scope_names_its_route_configuration():
 
 @pytest.mark.parametrize("body", [b"", b"\x0a", b"\x0a\xff", b"text", b"\xff" * 20])
 def test_a_body_that_is_no_scope_names_nothing(body: bytes):
-    entry = Entry(GATEWAY, "envoy", SCOPED_ROUTES, "s", "v", 1, body)
+    entry = ConfigResource(GATEWAY, "envoy", SCOPED_ROUTES, "s", "v", 1, body)
     assert routes_of(entry) is None
 
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field, replace
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.xds.proxies import GATEWAY, entry
 from xds.observer import Connection, Silent
 from xds.order import CLUSTER, ROUTES
@@ -58,7 +58,7 @@ def test_a_cursor_finds_what_changed_since_in_order() -> None:
     assert [slot.name for slot in table.since(cursor)] == ["c/3", "c/7", "c/5"]
 
 
-def calls_of(store: ResourceStore, change: list[Entry], stream: DeltaStream) -> int:
+def calls_of(store: ResourceStore, change: list[ConfigResource], stream: DeltaStream) -> int:
     """Function calls made to take `change` and to say what is to be sent."""
     calls = 0
 
@@ -90,13 +90,13 @@ def test_a_change_costs_the_same_whatever_exists() -> None:
     assert costs[0] == costs[1]
 
 
-def test_the_same_version_changes_nothing_but_causes() -> None:
+def test_the_same_version_changes_nothing_but_deployments() -> None:
     store = filled(3)
     gateway = store.gateway(GATEWAY)
     before = gateway.seq
     store.apply([entry("CDS", "c/1", "1")])
     assert gateway.seq == before
-    caused = entry("CDS", "c/1", "1", cause="deployment-2")
+    caused = entry("CDS", "c/1", "1", deployment="deployment-2")
     store.apply([caused])
     assert store.entry(GATEWAY, CLUSTER, "c/1") == caused
 
@@ -127,10 +127,10 @@ def test_removed_names_are_remembered_until_every_stream_has_seen_them() -> None
     assert len(table.slots) <= TOMBSTONES
 
 
-def test_causes_of_a_removal_are_those_of_what_was_removed() -> None:
+def test_a_removal_has_the_deployments_of_the_removed_resource() -> None:
     store = ResourceStore()
-    store.apply([entry("CDS", "a", "1", cause="deployment-1")])
+    store.apply([entry("CDS", "a", "1", deployment="deployment-1")])
     store.apply([entry("CDS", "a", "")])
     removal = store.gateway(GATEWAY).table(CLUSTER).slots["a"].removal
     assert removal is not None
-    assert [cause.deployment for cause in removal.causes] == ["deployment-1"]
+    assert [ref.deployment for ref in removal.deployments] == ["deployment-1"]

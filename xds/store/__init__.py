@@ -6,7 +6,7 @@ seen and finds what changed since in time proportional to the changes.
 
 from collections.abc import Callable, Sequence
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.frames import Frames
 from xds.order import SCOPED_ROUTES
 from xds.scopes import routes_of
@@ -24,7 +24,7 @@ class ResourceStore:
         self._reached = reached
         self._frames = Frames()
         self._gateways: dict[str, Gateway] = {}
-        self._waiting: dict[tuple[str, Key], Entry] = {}
+        self._waiting: dict[tuple[str, Key], ConfigResource] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)
@@ -36,11 +36,11 @@ class ResourceStore:
         """The subjects of all gateways there is something for."""
         return list(self._gateways)
 
-    def apply(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: Sequence[ConfigResource]) -> None:
         """Takes changes over, and wakes the streams of the gateways concerned once.
 
         An entry without a body removes. The version that is already there is not sent again; its
-        causes are taken over, and nodes that run it are reported as having acknowledged it.
+        deployments are taken over, and nodes that run it are reported as having acknowledged it.
         Entries that belong together go into one call, whatever their order.
         """
         changed: dict[str, Gateway] = {}
@@ -52,7 +52,7 @@ class ResourceStore:
         for gateway in changed.values():
             gateway.wake()
 
-    def _complete(self, gateway: Gateway, entry: Entry) -> Sequence[Entry]:
+    def _complete(self, gateway: Gateway, entry: ConfigResource) -> Sequence[ConfigResource]:
         """What can be taken over now that this entry is here.
 
         A scope waits for the route configuration it names: with a scope whose routes nobody has, the whole
@@ -69,17 +69,17 @@ class ResourceStore:
         scope = self._waiting.pop((entry.gateway, (entry.type, entry.name)), None) if entry.body else None
         return (entry,) if scope is None else (entry, scope)
 
-    def waiting(self) -> list[Entry]:
+    def waiting(self) -> list[ConfigResource]:
         """The scopes whose route configuration is not here."""
         return list(self._waiting.values())
 
-    def entry(self, gateway: str, type: str, name: str) -> Entry | None:
+    def entry(self, gateway: str, type: str, name: str) -> ConfigResource | None:
         """The latest version, whether or not proxies accept it."""
         known = self._gateways.get(gateway)
         slot = known.slot((type, name)) if known else None
         return slot.current.entry if slot and slot.current else None
 
-    def entries(self, gateway: str) -> list[Entry]:
+    def entries(self, gateway: str) -> list[ConfigResource]:
         known = self._gateways.get(gateway)
         tables = known.tables.values() if known else ()
         return [slot.current.entry for table in tables for slot in table.slots.values() if slot.current]
@@ -89,7 +89,7 @@ class ResourceStore:
         table = known.tables.get(type) if known else None
         return [slot.name for slot in table.slots.values() if slot.current] if table else []
 
-    def quarantined(self, gateway: str) -> list[tuple[Entry, str]]:
+    def quarantined(self, gateway: str) -> list[tuple[ConfigResource, str]]:
         """Versions that all connected proxies rejected, with the redacted reason."""
         known = self._gateways.get(gateway)
         return known.quarantined() if known else []

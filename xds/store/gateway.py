@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gateways.entry import PRIVATE, Entry, content_version
+from gateways.config_resource import PRIVATE, ConfigResource, content_version
 from xds.arrivals import NOTHING_CARRIED, Carried, carried
 from xds.frames import Content, Frames
 from xds.observer import Connection
@@ -79,7 +79,7 @@ class Gateway:
         """The resources whose latest version requires this one."""
         return self._requirers.get(key, set())
 
-    def quarantined(self) -> list[tuple[Entry, str]]:
+    def quarantined(self) -> list[tuple[ConfigResource, str]]:
         return [
             (slot.current.entry, slot.reason)
             for slot in self._quarantined.values()
@@ -135,7 +135,7 @@ class Gateway:
 
     # -- changes
 
-    def apply(self, entry: Entry) -> bool:
+    def apply(self, entry: ConfigResource) -> bool:
         """Whether streams have to look; the caller wakes them."""
         self._position = max(self._position, entry.position)
         slot = self.slot((entry.type, entry.name))
@@ -144,7 +144,7 @@ class Gateway:
         if slot is None:
             slot = Slot(entry.type, entry.name, born=self.seq + 1)
         elif slot.current and slot.current.version == entry.version:
-            return self._recause(slot, slot.current, entry)
+            return self._redeploy(slot, slot.current, entry)
         elif slot.current is None and slot.removal is not None:
             self.table(entry.type).removed -= 1
         self._require(slot, slot.current, entry)
@@ -152,7 +152,7 @@ class Gateway:
         self._touch(slot)
         slot.came = slot.seq
         before = slot.current.carried if slot.current else NOTHING_CARRIED
-        self._count(slot, before.here, entry.causes)
+        self._count(slot, before.here, entry.deployments)
         removed, slot.removal = slot.removal is not None, None
         if slot.current is not slot.good:
             slot.before = slot.current
@@ -255,23 +255,23 @@ class Gateway:
         table.slots.pop(slot.name, None)
         table.slots[slot.name] = slot
 
-    def _remove(self, slot: Slot | None, entry: Entry) -> bool:
+    def _remove(self, slot: Slot | None, entry: ConfigResource) -> bool:
         table = self.table(entry.type)
         if slot is None:
             slot = Slot(entry.type, entry.name, born=self.seq + 1)
         if slot.removal is None:
             table.removed += 1
         before = slot.current
-        if not entry.causes:
+        if not entry.deployments:
             last = before.entry if before else slot.removal
-            entry = replace(entry, causes=last.causes) if last else entry
+            entry = replace(entry, deployments=last.deployments) if last else entry
         offered = slot.offered
         self._require(slot, before, None)
         self._forget_rejections(slot)
         slot.current, slot.removal, slot.anew = None, entry, False
         self._touch(slot)
         last = before.carried if before else Carried(left=slot.left)
-        slot.left = carried(last, replace(entry, causes=()), slot.seq).left
+        slot.left = carried(last, replace(entry, deployments=()), slot.seq).left
         self._count(slot, last.here, ())
         if slot.offered is not None and slot.offered is not offered:
             slot.offered.stamp = slot.seq
@@ -281,15 +281,15 @@ class Gateway:
             table.prune(min((viewer.cursor(entry.type) for viewer in viewers), default=self.seq))
         return True
 
-    def _recause(self, slot: Slot, current: Ready, entry: Entry) -> bool:
+    def _redeploy(self, slot: Slot, current: Ready, entry: ConfigResource) -> bool:
         before = current.entry
         if entry.requires != before.requires:
             self._require(slot, current, entry)
         current.entry = entry
-        if entry.causes == before.causes and entry.requires == before.requires:
+        if entry.deployments == before.deployments and entry.requires == before.requires:
             return False
         self._touch(slot)
-        self._count(slot, before.causes, entry.causes)
+        self._count(slot, before.deployments, entry.deployments)
         current.carried = carried(current.carried, entry, slot.seq)
         return True
 
@@ -297,7 +297,7 @@ class Gateway:
         if not slot.type.startswith(PRIVATE):
             self.table(slot.type).carrying += bool(after) - bool(before)
 
-    def _require(self, slot: Slot, before: Ready | None, after: Entry | None) -> None:
+    def _require(self, slot: Slot, before: Ready | None, after: ConfigResource | None) -> None:
         if before:
             slot.remember(before.entry.requires)
         for key in before.entry.requires if before else ():

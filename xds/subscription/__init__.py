@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.backlog import Chunk
 from xds.facts import Facts, pending
 from xds.observer import Lack
@@ -137,7 +137,7 @@ class Subscription:
 
     def _uncover_one(self, name: str) -> None:
         slot = self.slot(name)
-        if slot and slot.current and slot.current.entry.causes:
+        if slot and slot.current and slot.current.entry.deployments:
             self.uncovered.add(name)
         else:
             self.uncovered.discard(name)
@@ -327,7 +327,7 @@ class Subscription:
             self.held = False
             self.send_again(name)
 
-    def refuse_for(self, entry: Entry, reason: str) -> None:
+    def refuse_for(self, entry: ConfigResource, reason: str) -> None:
         """Reports once that the proxy does not get this entry, because of another one."""
         slot = self.slot(entry.name)
         if slot and slot.reason is None and slot.offered and slot.offered.entry is entry:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from xds.subscription import NOTHING, Subscription
 from xds.subscription.rejections import UNKNOWN
 from xds.wire import Ready
@@ -18,7 +18,9 @@ class Need(Enum):
     REFUSED = auto()
 
 
-def choose(subscription: Subscription, need: Callable[[Entry], Need]) -> tuple[list[Ready], list[str], bool]:
+def choose(
+    subscription: Subscription, need: Callable[[ConfigResource], Need]
+) -> tuple[list[Ready], list[str], bool]:
     """What can be sent, names to be answered with their absence, and whether more is coming."""
     subscription.first_sync.chunk_next = True
     while subscription.trials:
@@ -31,7 +33,7 @@ def choose(subscription: Subscription, need: Callable[[Entry], Need]) -> tuple[l
 
 
 def _sift(
-    subscription: Subscription, names: Iterable[str], need: Callable[[Entry], Need]
+    subscription: Subscription, names: Iterable[str], need: Callable[[ConfigResource], Need]
 ) -> tuple[list[Ready], list[str], bool]:
     resources: list[Ready] = []
     absent: list[str] = []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
 
-from gateways.entry import Cause, Entry, content_version
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, Upstream
 from xds.translate.check import check
 from xds.translate.clusters import cluster_entries, upstream_cluster, upstreams_of
@@ -44,34 +44,38 @@ _kept: "OrderedDict[tuple[int, GatewaySettings], tuple[DeployedApi, ApiRoutes]]"
 
 def api_entries(
     settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-) -> tuple[Entry, ...]:
+) -> tuple[ConfigResource, ...]:
     """Clusters, route configuration and scope of the APIs whose contexts begin with `group`.
 
     No APIs: the removals of scope and route configuration. Raises UnsupportedError with everything
     `check` finds in any of them.
     """
     entries = group_entries(settings, group, apis, position)
-    users: dict[Upstream, list[Cause]] = {}
+    users: dict[Upstream, list[DeploymentRef]] = {}
     for api in apis:
         for upstream in upstreams_of(api):
-            users.setdefault(upstream, []).append(_cause(api))
+            users.setdefault(upstream, []).append(_ref(api))
     clusters = [
         entry
-        for upstream, causes in users.items()
-        for entry in cluster_entries(settings, (upstream,), position, tuple(causes))
+        for upstream, refs in users.items()
+        for entry in cluster_entries(settings, (upstream,), position, tuple(refs))
     ]
     return (*clusters, *entries)
 
 
 def group_entries(
     settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-) -> tuple[Entry, ...]:
+) -> tuple[ConfigResource, ...]:
     """`api_entries` without the clusters."""
-    causes = tuple(_cause(api) for api in apis)
+    refs = tuple(_ref(api) for api in apis)
 
-    def entry(type: str, name: str, body: bytes, requires: tuple[tuple[str, str], ...] = ()) -> Entry:
+    def entry(
+        type: str, name: str, body: bytes, requires: tuple[tuple[str, str], ...] = ()
+    ) -> ConfigResource:
         version = content_version(body)
-        return Entry(settings.subject, settings.kind, type, name, version, position, body, requires, causes)
+        return ConfigResource(
+            settings.subject, settings.kind, type, name, version, position, body, requires, refs
+        )
 
     routes, scope = route_name(settings.subject, group), scope_name(settings.subject, group)
     if not apis:
@@ -81,17 +85,17 @@ def group_entries(
     return (
         # Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not
         # asked for. Until it has it the new scope answers 404 like before, the other scopes as they did.
-        # It carries no causes: it never changes, and having it says nothing about any deployment.
-        replace(entry(SCOPE, scope, scope_body(settings.subject, group)), causes=()),
+        # It carries no deployments: it never changes, and having it says nothing about any deployment.
+        replace(entry(SCOPE, scope, scope_body(settings.subject, group)), deployments=()),
         entry(ROUTE, routes, body, tuple((CLUSTER, name) for name in clusters)),
     )
 
 
-def clusters_of(settings: GatewaySettings, api: DeployedApi, position: int) -> tuple[Entry, ...]:
+def clusters_of(settings: GatewaySettings, api: DeployedApi, position: int) -> tuple[ConfigResource, ...]:
     """The clusters one API uses. Raises UnsupportedError as `api_entries` does."""
     if findings := check(api):
         raise UnsupportedError(findings)
-    return cluster_entries(settings, upstreams_of(api), position, (_cause(api),))
+    return cluster_entries(settings, upstreams_of(api), position, (_ref(api),))
 
 
 def cluster_names(settings: GatewaySettings, api: DeployedApi) -> tuple[str, ...]:
@@ -99,9 +103,9 @@ def cluster_names(settings: GatewaySettings, api: DeployedApi) -> tuple[str, ...
     return tuple(upstream_cluster(settings, upstream) for upstream in upstreams_of(api))
 
 
-def _cause(api: DeployedApi) -> Cause:
+def _ref(api: DeployedApi) -> DeploymentRef:
     context = "".join(f"/{segment.text}" for segment in api.context)
-    return Cause(api.deployment, api.api, api.revision, context, api.hosts[0])
+    return DeploymentRef(api.deployment, api.api, api.revision, context, api.hosts[0])
 
 
 def _translated(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from gateways.model import Arm, DeployedApi, Route, Unsupported
+from gateways.model import DeployedApi, Route, Unsupported, WeightedBackend
 from xds.translate.clusters import upstream_problems
 from xds.translate.headers import match_problem, value_problem
 from xds.translate.paths import segment_problem
@@ -44,13 +44,13 @@ def _findings(api: DeployedApi) -> Iterable[Unsupported]:
     if not api.routes:
         yield Unsupported("/operations", "an API without operations")
     if api.sandbox_hosts:
-        yield from (Unsupported("/sandbox_backends", p) for p in _arm_problems(api.sandbox_arms))
-    arm_problems: dict[int, tuple[str, ...]] = {}
+        yield from (Unsupported("/sandbox_backends", p) for p in _backend_problems(api.sandbox_backends))
+    backend_problems: dict[int, tuple[str, ...]] = {}
     for route in api.routes:
-        # Operations without backends of their own have the same tuple of arms.
-        if id(route.arms) not in arm_problems:
-            arm_problems[id(route.arms)] = tuple(_arm_problems(route.arms))
-        for problem in dict.fromkeys((*_route_problems(route), *arm_problems[id(route.arms)])):
+        # Operations without backends of their own have the same tuple of backends.
+        if id(route.backends) not in backend_problems:
+            backend_problems[id(route.backends)] = tuple(_backend_problems(route.backends))
+        for problem in dict.fromkeys((*_route_problems(route), *backend_problems[id(route.backends)])):
             yield Unsupported(route.pointer, problem)
         for policy, problem in effects_of(route.policies)[1]:
             yield Unsupported(policy.pointer or route.pointer, problem)
@@ -74,12 +74,14 @@ def _route_problems(route: Route) -> Iterable[str]:
     yield from resilience_problems(route)
 
 
-def _arm_problems(arms: Sequence[Arm]) -> Iterable[str]:
-    if not any(arm.weight > 0 for arm in arms):
+def _backend_problems(backends: Sequence[WeightedBackend]) -> Iterable[str]:
+    if not any(backend.weight > 0 for backend in backends):
         yield "no backend with a weight above 0"
-    if sum(arm.weight for arm in arms) > 2**32 - 1 or any(arm.weight < 0 for arm in arms):
+    if sum(backend.weight for backend in backends) > 2**32 - 1 or any(
+        backend.weight < 0 for backend in backends
+    ):
         yield "backend weights below 0, or above 4294967295 together"
-    for arm in arms:
-        if arm.base_path and not re.fullmatch(r"(/[^?#\s\x00-\x1f\x7f]*)?", arm.base_path):
-            yield f"the base path {arm.base_path!r}"
-        yield from upstream_problems(arm.upstream)
+    for backend in backends:
+        if backend.base_path and not re.fullmatch(r"(/[^?#\s\x00-\x1f\x7f]*)?", backend.base_path):
+            yield f"the base path {backend.base_path!r}"
+        yield from upstream_problems(backend.upstream)

@@ -52,7 +52,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from gateways import model
-from gateways.entry import Cause, Entry, content_version
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings, Upstream
 from xds.encoding import Encoded, any_of, build, encode
 from xds.translate.names import PROTOCOL_OPTIONS, cluster_name
@@ -71,23 +71,28 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
 
 
 def cluster_entries(
-    settings: GatewaySettings, upstreams: Iterable[Upstream], position: int, causes: tuple[Cause, ...] = ()
-) -> tuple[Entry, ...]:
+    settings: GatewaySettings,
+    upstreams: Iterable[Upstream],
+    position: int,
+    refs: tuple[DeploymentRef, ...] = (),
+) -> tuple[ConfigResource, ...]:
     """One entry per upstream."""
-    entries: list[Entry] = []
+    entries: list[ConfigResource] = []
     for upstream in dict.fromkeys(upstreams):
         name, version, body = _cluster(settings.subject, upstream, CA_BUNDLE)
         entries.append(
-            Entry(settings.subject, settings.kind, CLUSTER, name, version, position, body, causes=causes)
+            ConfigResource(
+                settings.subject, settings.kind, CLUSTER, name, version, position, body, deployments=refs
+            )
         )
     return tuple(entries)
 
 
 def upstreams_of(api: DeployedApi) -> tuple[Upstream, ...]:
     """The upstreams an API sends requests to, each once, in the order of their first use."""
-    arms = [arm for route in api.routes for arm in route.arms]
-    arms += api.sandbox_arms if api.sandbox_hosts else ()
-    return tuple(dict.fromkeys(arm.upstream for arm in arms if arm.weight > 0))
+    backends = [backend for route in api.routes for backend in route.backends]
+    backends += api.sandbox_backends if api.sandbox_hosts else ()
+    return tuple(dict.fromkeys(backend.upstream for backend in backends if backend.weight > 0))
 
 
 def upstream_cluster(settings: GatewaySettings, upstream: Upstream) -> str:

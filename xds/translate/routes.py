@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentD
 from envoy_data_plane.google.protobuf import Any as PackedAny
 
 from gateways import model
-from gateways.model import Arm, DeployedApi, GatewaySettings, Segment
+from gateways.model import DeployedApi, GatewaySettings, Segment, WeightedBackend
 from xds.encoding import Encoded, any_of, build, encode
 from xds.translate import answers
 from xds.translate.clusters import rewrites_host, upstream_cluster
@@ -52,7 +52,7 @@ def routes_of(settings: GatewaySettings, api: DeployedApi) -> ApiRoutes:
     main = _routes(settings, api, api.routes)
     if not api.sandbox_hosts:
         return ApiRoutes(main, ())
-    sandboxed = [replace(route, arms=api.sandbox_arms) for route in api.routes]
+    sandboxed = [replace(route, backends=api.sandbox_backends) for route in api.routes]
     return ApiRoutes(main, _routes(settings, api, sandboxed))
 
 
@@ -86,8 +86,8 @@ class _Actions:
         self._known: dict[tuple[object, ...], list[Action]] = {}
 
     def of(self, route: model.Route) -> list[Action]:
-        # Operations without backends of their own have the same tuple of arms, which is costly to hash.
-        key = (id(route.arms), replaced_path(route.path), *resilience_key(route))
+        # Operations without backends of their own have the same tuple of backends, which is costly to hash.
+        key = (id(route.backends), replaced_path(route.path), *resilience_key(route))
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = list(self._built(route))
@@ -95,9 +95,9 @@ class _Actions:
 
     def _built(self, route: model.Route) -> Iterable[Action]:
         resilience = resilience_fields(route)
-        for arms, fraction in _by_base_path(route.arms):
-            rewrite = path_rewrite(self._context, route.path, arms[0].base_path)
-            action = build(RouteAction, **_destination(self._settings, arms), **rewrite, **resilience)
+        for backends, fraction in _by_base_path(route.backends):
+            rewrite = path_rewrite(self._context, route.path, backends[0].base_path)
+            action = build(RouteAction, **_destination(self._settings, backends), **rewrite, **resilience)
             yield Encoded(encode(action)), fraction
 
 
@@ -122,21 +122,23 @@ def _operation(
         yield build(Route, match=match, route=action, **common)
 
 
-def _by_base_path(arms: Sequence[Arm]) -> Iterable[tuple[list[Arm], RuntimeFractionalPercent | None]]:
+def _by_base_path(
+    backends: Sequence[WeightedBackend],
+) -> Iterable[tuple[list[WeightedBackend], RuntimeFractionalPercent | None]]:
     """Arms that one route can hold, and which share of the requests that reach the route it takes.
 
-    A rewrite belongs to the route, not to the weighted cluster, so arms with other base paths are other
+    A rewrite belongs to the route, not to the weighted cluster, so backends with other base paths are other
     routes. Envoy draws one random number per request and compares it with each route's fraction in
     turn: fractions are cumulative, and the last route takes what is left.
     """
-    groups: dict[str, list[Arm]] = {}
-    for arm in arms:
-        if arm.weight > 0:
-            groups.setdefault(arm.base_path.rstrip("/"), []).append(arm)
-    total = sum(arm.weight for arms in groups.values() for arm in arms)
+    groups: dict[str, list[WeightedBackend]] = {}
+    for backend in backends:
+        if backend.weight > 0:
+            groups.setdefault(backend.base_path.rstrip("/"), []).append(backend)
+    total = sum(backend.weight for backends in groups.values() for backend in backends)
     taken = 0
     for group in groups.values():
-        taken += sum(arm.weight for arm in group)
+        taken += sum(backend.weight for backend in group)
         if taken == total:
             yield group, None
             return
@@ -148,14 +150,14 @@ def _by_base_path(arms: Sequence[Arm]) -> Iterable[tuple[list[Arm], RuntimeFract
         yield group, build(RuntimeFractionalPercent, default_value=share)
 
 
-def _destination(settings: GatewaySettings, arms: Sequence[Arm]) -> dict[str, object]:
+def _destination(settings: GatewaySettings, backends: Sequence[WeightedBackend]) -> dict[str, object]:
     fields: dict[str, object] = {}
-    if any(rewrites_host(arm.upstream) for arm in arms):
+    if any(rewrites_host(backend.upstream) for backend in backends):
         fields = {"auto_host_rewrite": True, "append_x_forwarded_host": True}
     weights: dict[str, int] = {}
-    for arm in arms:
-        name = upstream_cluster(settings, arm.upstream)
-        weights[name] = weights.get(name, 0) + arm.weight
+    for backend in backends:
+        name = upstream_cluster(settings, backend.upstream)
+        weights[name] = weights.get(name, 0) + backend.weight
     if len(weights) == 1:
         return fields | {"cluster": next(iter(weights))}
     clusters = [build(WeightedClusterClusterWeight, name=n, weight=w) for n, w in weights.items()]
@@ -188,11 +190,11 @@ def _preflights(
                 build(HeaderMatcher, name="access-control-request-method", string_match=asked),
             ]
             match = build(RouteMatch, **path_match(api.context, path), headers=headers)
-            arm = next(arm for arm in operation.arms if arm.weight > 0)
+            backend = next(backend for backend in operation.backends if backend.weight > 0)
             yield build(
                 Route,
                 match=match,
-                route=build(RouteAction, **_destination(settings, [arm])),
+                route=build(RouteAction, **_destination(settings, [backend])),
                 response_headers_to_add=revision,
                 typed_per_filter_config=_filters(effect),
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
 from signalbox.delivery import Delivery
@@ -48,7 +48,7 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
 ):
     sent: list[tuple[str, str]] = []
 
-    def note(delivery: Delivery, connection: Connection, entries: Sequence[Entry]) -> None:
+    def note(delivery: Delivery, connection: Connection, entries: Sequence[ConfigResource]) -> None:
         sent.extend((entry.type, entry.name.rpartition("/")[2]) for entry in entries)
 
     monkeypatch.setattr(Delivery, "sent", note)
@@ -104,13 +104,13 @@ async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(ac
     # As another one does that takes over while this one stands still.
     other = await KafkaConfigTopic.open(acme.log.settings)
     await other.claim(0)
-    newer = Entry(EAST, "envoy", ROUTE, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
+    newer = ConfigResource(EAST, "envoy", ROUTE, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
     await other.put([newer])
     await acme.command(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("b", "d2"))
     # It leaves its group, is given the partition anew, and begins with what the other one has put.
     await acme.delivered("d2", "published")
     heard = [e async for entries in other.load() for e in entries if e.type == ROUTE]
-    assert [cause.deployment for entry in heard for cause in entry.causes] == ["d2"]
+    assert [ref.deployment for entry in heard for ref in entry.deployments] == ["d2"]
     with pytest.raises(Fenced):
         await other.put([newer])
     await other.close()
@@ -123,7 +123,10 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
     await config.claim(0)
     bodies = ((CREDENTIALS, "token", sha256_hex(b"token").encode()), (CLUSTER, "a", b"\x0a\x01a"))
     await config.put(
-        [Entry(EAST, "envoy", type, name, content_version(body), 1, body) for type, name, body in bodies]
+        [
+            ConfigResource(EAST, "envoy", type, name, content_version(body), 1, body)
+            for type, name, body in bodies
+        ]
     )
     port = free_port()
     process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from signalbox.devservers.kafka import DevKafka
@@ -205,7 +205,7 @@ async def test_messages_that_signalbox_did_not_write_are_counted_by_topic(
     log = await KafkaLog.open(kafka_settings, tmp_path / "log", integrity_key=settings.integrity_key)
     config = await KafkaConfigTopic.open(kafka_settings, log.integrity)
     await config.claim(0)
-    await config.put([Entry(EAST, "envoy", CLUSTER, "a", content_version(b"a"), 1, b"a")])
+    await config.put([ConfigResource(EAST, "envoy", CLUSTER, "a", content_version(b"a"), 1, b"a")])
     producer = await started_producer(kafka_settings)
     await producer.send_and_wait(kafka_settings.topic("config"), b"forged", b"some key", 0)
     await stopped(producer)

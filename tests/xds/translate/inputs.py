@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from gateways.model import (
     MAX_IN_FLIGHT,
-    Arm,
     DeployedApi,
     Endpoint,
     GatewaySettings,
@@ -20,6 +19,7 @@ from gateways.model import (
     Route,
     Segment,
     Upstream,
+    WeightedBackend,
 )
 from xds.translate import api_entries, listener_entries
 
@@ -40,7 +40,7 @@ class Input:
         return groups
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[ConfigResource, ...]:
         """All entries, one per resource."""
         made = list(listener_entries(self.settings, 1))
         for group, apis in self.groups.items():
@@ -87,9 +87,9 @@ def upstream(*urls: str, connect_timeout_ms: int = 5000, max_in_flight: int = MA
     return Upstream(tuple(endpoint(url) for url in urls), connect_timeout_ms, max_in_flight)
 
 
-def arms(*written: Mapping[str, Any]) -> tuple[Arm, ...]:
+def weighted_backends(*written: Mapping[str, Any]) -> tuple[WeightedBackend, ...]:
     return tuple(
-        Arm(upstream(*w["urls"], connect_timeout_ms=w.get("connect_timeout_ms", 5000),
+        WeightedBackend(upstream(*w["urls"], connect_timeout_ms=w.get("connect_timeout_ms", 5000),
                      max_in_flight=w.get("max_in_flight", MAX_IN_FLIGHT)),
             w.get("base_path", ""), w.get("weight", 1))
         for w in written
@@ -98,7 +98,7 @@ def arms(*written: Mapping[str, Any]) -> tuple[Arm, ...]:
 
 def api(**fields: Any) -> DeployedApi:
     """An API of `{api, context, backends, operations}` and what a `DeployedApi` has besides."""
-    backends = arms(*fields["backends"])
+    backends = weighted_backends(*fields["backends"])
     policies = fields.get("policies", [])
     return DeployedApi(
         organization="default",
@@ -111,16 +111,18 @@ def api(**fields: Any) -> DeployedApi:
             route(i, operation, backends, policies) for i, operation in enumerate(fields["operations"])
         ),
         sandbox_hosts=tuple(fields.get("sandbox_hosts", [])),
-        sandbox_arms=arms(*fields.get("sandbox_backends", [])),
+        sandbox_backends=weighted_backends(*fields.get("sandbox_backends", [])),
     )
 
 
-def route(index: int, operation: Mapping[str, Any], backends: tuple[Arm, ...], policies: list[Any]) -> Route:
+def route(
+    index: int, operation: Mapping[str, Any], backends: tuple[WeightedBackend, ...], policies: list[Any]
+) -> Route:
     rest = dict(operation)
     return Route(
         method=rest.pop("method"),
         path=segments(rest.pop("path")),
-        arms=arms(*rest.pop("backends", [])) or backends,
+        backends=weighted_backends(*rest.pop("backends", [])) or backends,
         headers=tuple(HeaderMatch(**h) for h in rest.pop("headers", [])),
         policies=tuple(
             Policy(p["name"], p.get("params", {})) for p in [*policies, *rest.pop("policies", [])]

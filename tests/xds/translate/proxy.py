@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_envoy import real_envoy
 from xds.bootstrap import RUNTIME, STATS
@@ -17,11 +17,11 @@ def envoy_binary() -> str:
     return str(real_envoy())
 
 
-def resource(entry: Entry) -> dict[str, Any]:
+def resource(entry: ConfigResource) -> dict[str, Any]:
     return message_class(entry.type).parse(entry.body).to_dict()
 
 
-def static_bootstrap(entries: Iterable[Entry], *, port: int = 0) -> dict[str, Any]:
+def static_bootstrap(entries: Iterable[ConfigResource], *, port: int = 0) -> dict[str, Any]:
     """A bootstrap that holds the entries; scopes hold their routes, listening is on `port`."""
     by_type: dict[str, dict[str, dict[str, Any]]] = {}
     for entry in entries:

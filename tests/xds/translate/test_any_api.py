@@ -5,7 +5,16 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gateways.model import Arm, DeployedApi, Endpoint, HeaderMatch, Policy, Route, Segment, Upstream
+from gateways.model import (
+    DeployedApi,
+    Endpoint,
+    HeaderMatch,
+    Policy,
+    Route,
+    Segment,
+    Upstream,
+    WeightedBackend,
+)
 from tests.xds.translate import inputs
 from tests.xds.translate.proxy import static_bootstrap, validate
 from xds.translate import api_entries, check, listener_entries
@@ -28,7 +37,7 @@ _endpoints = st.lists(
 )  # fmt: skip
 _upstream = st.builds(Upstream, _endpoints.map(tuple), st.integers(0, 9000))
 _base = st.one_of(st.just(""), _text.map(lambda t: "/" + t))
-_arms = st.lists(st.builds(Arm, _upstream, _base, st.integers(0, 5)), max_size=3).map(tuple)
+_arms = st.lists(st.builds(WeightedBackend, _upstream, _base, st.integers(0, 5)), max_size=3).map(tuple)
 _item = st.fixed_dictionaries({"name": _text, "value": _text})
 _headers = st.fixed_dictionaries({"headers": st.lists(_item, max_size=2)})
 _origins = st.lists(
@@ -58,7 +67,7 @@ _route = st.builds(
 
 def _small(route: Route, upstream: Upstream) -> Route:
     """An operation with only one odd part is more often one there is nothing against."""
-    return Route(route.method, route.path, (Arm(upstream),), headers=route.headers)
+    return Route(route.method, route.path, (WeightedBackend(upstream),), headers=route.headers)
 
 
 _plain = Upstream((Endpoint("http", "10.0.0.1", 80),))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateways.entry import Cause, content_version
+from gateways.config_resource import DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings
 from tests.xds.translate.inputs import SUBJECT, api, settings
 from tests.xds.translate.proxy import resource
@@ -79,14 +79,20 @@ def test_routes_need_their_clusters_and_nothing_else_needs_anything() -> None:
 def test_apis_with_the_same_upstream_share_a_cluster_that_names_both() -> None:
     apis = [_api("a", "/x/a", revision=4), _api("b", "/x/b"), _api("c", "/x/c", OTHER)]
     entries = api_entries(settings(), "x", apis, 1)
-    a, b, c = Cause("d-a", "a", 4, "/x/a"), Cause("d-b", "b", 1, "/x/b"), Cause("d-c", "c", 1, "/x/c")
+    a, b, c = (
+        DeploymentRef("d-a", "a", 4, "/x/a"),
+        DeploymentRef("d-b", "b", 1, "/x/b"),
+        DeploymentRef("d-c", "c", 1, "/x/c"),
+    )
 
-    assert [e.causes for e in entries if e.type == CLUSTER] == [(a, b), (c,)]
-    assert [e.causes for e in entries if e.type == ROUTE] == [(a, b, c)]
+    assert [e.deployments for e in entries if e.type == CLUSTER] == [(a, b), (c,)]
+    assert [e.deployments for e in entries if e.type == ROUTE] == [(a, b, c)]
 
 
 def test_having_the_scope_says_nothing_about_a_deployment() -> None:
-    assert [e.causes for e in api_entries(settings(), "x", [_api("a", "/x/a")], 1) if e.type == SCOPE] == [()]
+    assert [
+        e.deployments for e in api_entries(settings(), "x", [_api("a", "/x/a")], 1) if e.type == SCOPE
+    ] == [()]
 
 
 def test_a_changed_upstream_is_another_cluster() -> None:
@@ -105,14 +111,14 @@ def test_one_apis_clusters_can_be_had_alone() -> None:
     assert [e.name for e in entries] == list(cluster_names(settings(), one))
     assert len(entries) == 2
     assert (*entries, *group_entries(settings(), "x", [one], 3)) == api_entries(settings(), "x", [one], 3)
-    upstream = one.routes[0].arms[0].upstream
+    upstream = one.routes[0].backends[0].upstream
     assert cluster_entries(settings(), [upstream], 3)[0].body == entries[0].body
 
 
 def test_a_group_without_apis_is_gone() -> None:
     entries = api_entries(settings(), "x", [], 9)
 
-    assert [(e.type, e.body, e.causes) for e in entries] == [(SCOPE, b"", ()), (ROUTE, b"", ())]
+    assert [(e.type, e.body, e.deployments) for e in entries] == [(SCOPE, b"", ()), (ROUTE, b"", ())]
 
 
 def test_the_listener_knows_nothing_of_apis_and_follows_the_settings() -> None:

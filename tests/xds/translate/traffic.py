@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gateways.entry import Entry
+from gateways.config_resource import ConfigResource
 from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.translate.proxy import envoy_binary, static_bootstrap
 
@@ -99,7 +99,7 @@ def echo(name: str) -> Iterator[int]:
 
 
 @contextmanager
-def envoy(entries: Iterable[Entry], directory: Path) -> Iterator[Gateway]:
+def envoy(entries: Iterable[ConfigResource], directory: Path) -> Iterator[Gateway]:
     """An Envoy that serves the entries."""
     file, admin = directory / "envoy.json", directory / "admin"
     file.write_text(json.dumps(static_bootstrap(entries)), encoding="utf-8")

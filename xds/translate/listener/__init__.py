@@ -40,7 +40,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction as EscapedSlashesAction,
 )
 
-from gateways.entry import Entry, content_version
+from gateways.config_resource import ConfigResource, content_version
 from gateways.model import GatewaySettings
 from gateways.upstream_access import UpstreamAccess
 from xds.encoding import any_of, build, encode
@@ -76,11 +76,15 @@ _UNDERSCORE_HEADERS = {
 }
 
 
-def listener_entries(settings: GatewaySettings, position: int) -> tuple[Entry, ...]:
+def listener_entries(settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
     """The gateway's listener: the same whatever APIs there are."""
     name = listener_name(settings.subject)
     body = _listener(settings)
-    return (Entry(settings.subject, settings.kind, LISTENER, name, content_version(body), position, body),)
+    return (
+        ConfigResource(
+            settings.subject, settings.kind, LISTENER, name, content_version(body), position, body
+        ),
+    )
 
 
 @lru_cache(maxsize=1024)

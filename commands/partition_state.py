@@ -7,7 +7,7 @@ from typing import NamedTuple
 from commands.decision import State
 
 
-class Before(NamedTuple):
+class Change(NamedTuple):
     """What a subject was before a change, to take it back."""
 
     subject: str
@@ -16,7 +16,7 @@ class Before(NamedTuple):
 
 
 @dataclass(slots=True)
-class World:
+class PartitionState:
     """All live states by subject. Mutable, owned by one decider; changes can be taken back.
 
     `versions` counts the events of each subject, and stays when a resource ends so that a later one
@@ -57,10 +57,10 @@ class World:
     def referrers(self, subject: str) -> Iterable[str]:
         return self._referrers.get(subject, {}).keys()
 
-    def put(self, subject: str, state: State | None, version: int) -> Before:
+    def put(self, subject: str, state: State | None, version: int) -> Change:
         """Sets a subject's state (None: it ended) and version (0: forget it); answers what was."""
         old = self.states.get(subject)
-        before = Before(subject, old, self.version(subject))
+        before = Change(subject, old, self.version(subject))
         if old is not None:
             self._withdraw(subject, old)
         if state is None:
@@ -80,7 +80,7 @@ class World:
             self.versions.pop(subject, None)
         return before
 
-    def undo(self, changes: Iterable[Before]) -> None:
+    def rollback(self, changes: Iterable[Change]) -> None:
         """Takes changes back, given in the order they were made."""
         for before in reversed(tuple(changes)):
             self.put(before.subject, before.state, before.version)

@@ -8,7 +8,7 @@ PRIVATE = "signalbox.io/"
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class DeploymentRef:
     """A deployment that an entry carries out; a request to `host` and `context` reaches it."""
 
     deployment: str
@@ -19,7 +19,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConfigResource:
     """One resource of one gateway, ready to serve.
 
     `gateway` is its subject (`organizations/<org>/gateways/<name>`); `kind` the product (`envoy`);
@@ -37,7 +37,7 @@ class Entry:
     position: int
     body: bytes
     requires: tuple[tuple[str, str], ...] = ()
-    causes: tuple[Cause, ...] = ()
+    deployments: tuple[DeploymentRef, ...] = ()
 
     @property
     def served(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from definitions.finding import Finding, Severity
 from definitions.pointers import token
-from definitions.written import Written
+from definitions.source_map import SourceMap
 
 
 def described(value: object) -> str:
@@ -24,33 +24,33 @@ def described(value: object) -> str:
 
 
 @dataclass(slots=True)
-class Paper:
+class DocumentReader:
     """What forms read from and write their findings on."""
 
-    written: Written
+    source_map: SourceMap
     _blamed: set[str] = field(default_factory=set[str])
     _around: set[str] = field(default_factory=set[str])
     _counted: int = 0
 
     @property
     def root(self) -> "Node":
-        return Node(self, "", self.written.value)
+        return Node(self, "", self.source_map.value)
 
     @property
     def findings(self) -> list[Finding]:
-        return self.written.findings
+        return self.source_map.findings
 
     @property
     def refused(self) -> bool:
-        return any(f.severity == "error" for f in self.written.findings)
+        return any(f.severity == "error" for f in self.source_map.findings)
 
     def blamed(self, at: str) -> bool:
         """Whether there is an error already at `at`, around it or in it."""
-        for finding in self.written.findings[self._counted :]:
+        for finding in self.source_map.findings[self._counted :]:
             if finding.severity == "error":
                 self._blamed.add(finding.pointer)
                 self._around.update(_above(finding.pointer))
-        self._counted = len(self.written.findings)
+        self._counted = len(self.source_map.findings)
         return at in self._blamed or at in self._around or not self._blamed.isdisjoint(_above(at))
 
 
@@ -63,15 +63,15 @@ def _above(at: str) -> list[str]:
 class Node:
     """One value, where it stands. What is not there has the value None."""
 
-    paper: Paper
+    reader: DocumentReader
     pointer: str
     value: Any
 
     def error(self, rule: str, message: str, key: bool = False) -> None:
-        self.paper.written.add("error", rule, self.pointer, message, key)
+        self.reader.source_map.add("error", rule, self.pointer, message, key)
 
     def warning(self, rule: str, message: str, key: bool = True) -> None:
-        self.paper.written.add("warning", rule, self.pointer, message, key)
+        self.reader.source_map.add("warning", rule, self.pointer, message, key)
 
     def not_used(self, why: str = "it has no meaning here") -> None:
         self.warning("not-used", f"{self.name} is not used: {why}")
@@ -93,7 +93,7 @@ class Node:
             found = cast("list[Any]", value)[key]
         else:
             found = None
-        return Node(self.paper, f"{self.pointer}/{token(key)}", found)
+        return Node(self.reader, f"{self.pointer}/{token(key)}", found)
 
     def __contains__(self, key: str) -> bool:
         return key in mapping(self.value)
@@ -122,7 +122,7 @@ class Node:
         close = get_close_matches(self.name.lower(), names, 1, 0.7) if len(self.name) < 40 else []
         hint = f"; did you mean {names[close[0]]!r}?" if close else ""
         message = f"{self.name!r} is not known here{hint}"
-        self.paper.written.add(severity, "unknown-field", self.pointer, message, True)
+        self.reader.source_map.add(severity, "unknown-field", self.pointer, message, True)
 
     def items(self) -> list["Node"]:
         """The entries of a list; none when there is nothing, and an error when it is something else."""
@@ -153,7 +153,7 @@ class Node:
 
     def expected(self, what: str) -> None:
         """The error that `what` should stand here."""
-        plain = self.paper.written.plain(self.pointer)
+        plain = self.reader.source_map.plain(self.pointer)
         if what == "text" and isinstance(self.value, int | float) and plain is not None:
             said = f'{plain} is read as {described(self.value)}; put it in quotes: "{plain}"'
             self.error("needs-quotes", said)
@@ -161,7 +161,7 @@ class Node:
             self.error("type", f"{self.name or 'the document'} must be {what}, not {described(self.value)}")
 
     def _is_written(self) -> bool:
-        return self.paper.written.holds(self.pointer)
+        return self.reader.source_map.holds(self.pointer)
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ Places = dict[int, dict[str | int, tuple[Mark, Mark]]]
 
 
 @dataclass(slots=True)
-class Written:
+class SourceMap:
     """One document: its root value, and places that are looked up when something is to be said of them."""
 
     piece: Piece

@@ -31,6 +31,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	cd clients/python && $(CURDIR)/$(BIN)/lint-imports
 	$(BIN)/pyright
 
 fmt: $(READY)

@@ -2,21 +2,23 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import time
 
 from schemas.envelope import Envelope
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from signalbox.client import Client, KafkaSettings
 from signalbox.roles.decider import Deciding
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
+from signalbox_client import Client
+from signalbox_client import KafkaSettings as ClientSettings
 from streams.kafka.authority import issued, open_authority
 from streams.kafka.binding import TOKEN_KEY, with_secret
 from streams.kafka.keys import kept_text, signing_key
 from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
 from streams.log import Log
 from tests.api.house import ADMIN, house
 from tests.support.free_ports import free_port
@@ -28,13 +30,14 @@ ORGANIZATION = "acme"
 class Served:
     """`client` makes clients of the organization `acme`, which exists.
 
-    No command is decided between `pause` and `resume`.
+    No command is decided between `pause` and `resume`. `url` is the API's address, empty over Kafka.
     """
 
     client: Callable[[], Client]
     log: Log
     pause: Callable[[], Awaitable[None]]
     resume: Callable[[], Awaitable[None]]
+    url: str = ""
 
     async def events(self) -> list[Envelope]:
         return [r.envelope for r in await self.log.read("events", 0, 0, 1000)]
@@ -56,7 +59,7 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
         stack.push_async_callback(deciding.revoked, 0)
         token = service_token(directory)
         served = Served(
-            lambda: Client.kafka(settings, token=token, organization=ORGANIZATION),
+            lambda: Client.kafka(client_settings(settings), token=token, organization=ORGANIZATION),
             log,
             lambda: deciding.revoked(0),
             lambda: deciding.assigned(0),
@@ -64,6 +67,11 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
         async with served.client() as client:
             await client.execute(DefineOrganization(organization=ORGANIZATION, name=ORGANIZATION))
         yield served
+
+
+def client_settings(settings: KafkaSettings) -> ClientSettings:
+    """How a client reaches the same broker and topics."""
+    return ClientSettings(**{f.name: getattr(settings, f.name) for f in fields(ClientSettings)})
 
 
 def service_token(directory: Path, *, organization: str = ORGANIZATION, seconds: float = 600.0) -> str:
@@ -89,6 +97,7 @@ async def over_http(directory: Path) -> AsyncIterator[Served]:
                 made.log,
                 made.pause,
                 resume,
+                address.url,
             )
         finally:
             await server.stop()

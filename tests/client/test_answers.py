@@ -4,7 +4,7 @@ import pytest
 
 from schemas.canonical import digest
 from schemas.outcome import UNREADABLE, Outcome
-from signalbox.client.answers import REFUSALS, answering
+from signalbox_client.answers import REFUSALS, answering
 
 OURS, OTHER = digest({"name": "shop"}), digest({"name": "other"})
 UNREAD = digest({})

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.identity import uuid7
 from schemas.project import DefineProject, DeleteProject
-from signalbox.client import MessageTooLarge, NoAnswer, Rejected
+from signalbox_client import MessageTooLarge, NoAnswer, Rejected
 from tests.client.served import Served, over_http, over_kafka
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from signalbox.client import Client, KafkaSettings
-from signalbox.client import kafka as kafka_module
+from signalbox_client import Client, KafkaSettings
+from signalbox_client import kafka as kafka_module
 
 SASL = {"MECHANISM": "PLAIN", "USERNAME": "billing", "PASSWORD": "hush", "PREFIX": "shop"}
 

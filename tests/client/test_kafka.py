@@ -18,12 +18,13 @@ from schemas.canonical import canonical
 from schemas.identity import uuid7
 from schemas.outcome import Outcome
 from schemas.project import DefineProject
-from signalbox.client import Client, ClientError, KafkaSettings, Rejected
 from signalbox.devservers.kafka import DevKafka
+from signalbox_client import Client, ClientError, Rejected
 from streams.kafka import wire
 from streams.kafka.binding import authorization
 from streams.kafka.producing import started_producer, stopped
-from tests.client.served import ORGANIZATION, Served, over_kafka, service_token
+from streams.kafka.settings import KafkaSettings
+from tests.client.served import ORGANIZATION, Served, client_settings, over_kafka, service_token
 from tests.signalbox.server_stand_in import Said, StandIn, server
 from tests.streams.envelopes import envelope
 from tests.support.hang_guard import HANG_SECONDS
@@ -39,7 +40,7 @@ async def served(kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator
 
 
 def client(settings: KafkaSettings, token: str, schemas: str = "") -> Client:
-    return Client.kafka(settings, token=token, organization=ORGANIZATION, schemas=schemas)
+    return Client.kafka(client_settings(settings), token=token, organization=ORGANIZATION, schemas=schemas)
 
 
 async def test_the_register_names_the_service_that_the_token_is_for(served: Served) -> None:

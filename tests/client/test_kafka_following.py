@@ -3,14 +3,14 @@
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from aiokafka import TopicPartition
 
 from schemas.outcome import Outcome
-from signalbox.client.kafka import KafkaTransport
-from streams.kafka.fetching import Fetched, Fetching
-from streams.kafka.settings import KafkaSettings
+from signalbox_client import KafkaSettings
+from signalbox_client.kafka import KafkaTransport
+from signalbox_client.reading import Fetched, Reader
 from streams.kafka.wire import encode
 from tests.client.test_answers import OURS, outcome
 from tests.streams.envelopes import envelope
@@ -23,20 +23,23 @@ class Shrunken:
     def __init__(self, messages: list[Any]) -> None:
         self.messages = messages
 
-    async def fetch(self, place: TopicPartition, offset: int, *, wait_ms: int = 0) -> Fetched:
+    async def fetch(self, offset: int, seconds: float) -> Fetched:
         end = len(self.messages)
-        if wait_ms and offset == end:
+        if offset == end:
             await asyncio.Event().wait()
         await asyncio.sleep(0)
         if offset > end:
-            return Fetched((), offset, end, truncated=True)
-        return Fetched(self.messages[offset:], end, end)
+            return Fetched((), end, truncated=True)
+        return Fetched(self.messages[offset:], end)
 
-    async def beginning(self, place: TopicPartition) -> int:
+    async def since(self, time: int) -> int:
         return 0
 
-    async def end(self, place: TopicPartition) -> int:
+    async def end(self) -> int:
         return len(self.messages)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def message(offset: int, outcome: Outcome) -> Any:
@@ -47,9 +50,12 @@ def message(offset: int, outcome: Outcome) -> Any:
 
 async def test_outcomes_written_after_the_broker_lost_some_are_found() -> None:
     # given a client that had read up to offset 10, and a broker that lost all but the first records
-    transport = KafkaTransport(KafkaSettings(), "token", "acme", "")
-    shrunken = cast("Fetching", Shrunken([message(0, outcome("", OURS))]))
-    transport._fetching = shrunken
+    shrunken = Shrunken([message(0, outcome("", OURS))])
+
+    async def reader(settings: KafkaSettings, place: TopicPartition) -> Reader:
+        return shrunken
+
+    transport = KafkaTransport(KafkaSettings(), "token", "acme", "", reader=reader)
     answer = asyncio.create_task(asyncio.wait_for(transport._expect("id", OURS), HANG_SECONDS))
     await asyncio.sleep(0)
     # when it goes on

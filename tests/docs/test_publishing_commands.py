@@ -8,9 +8,10 @@ import pytest
 
 from schemas.catalog import COMMANDS
 from signalbox.cli.root import VERBS
-from signalbox.client import KafkaSettings
+from signalbox_client import KafkaSettings as ClientSettings
+from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import AUTHORIZATION, PREFIX, TOLD
-from tests.client.served import over_kafka, service_token
+from tests.client.served import client_settings, over_kafka, service_token
 from tests.support.running_signalbox import ROOT
 
 PAGE = (ROOT / "docs" / "publishing-commands.md").read_text(encoding="utf-8")
@@ -27,7 +28,7 @@ HEADERS = {PREFIX + name for name in ("specversion", "id", "type", "source")} | 
 async def test_the_python_client_is_used_as_it_shows(
     kafka_settings: KafkaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names: dict[str, Any] = {"settings": kafka_settings}
+    names: dict[str, Any] = {"settings": client_settings(kafka_settings)}
     exec(PYTHON[0].replace("Client.kafka(bootstrap,", "Client.kafka(settings,"), names)
     async with over_kafka(kafka_settings, tmp_path):
         await names["define"](kafka_settings.bootstrap, service_token(tmp_path))
@@ -38,7 +39,7 @@ def test_the_settings_it_shows_are_taken() -> None:
     names: dict[str, object] = {}
     exec(PYTHON[1], names)
     settings = names["settings"]
-    assert isinstance(settings, KafkaSettings)
+    assert isinstance(settings, ClientSettings)
     assert (settings.mechanism, settings.tls) == ("SCRAM-SHA-512", True)
 
 

@@ -43,3 +43,7 @@ class ConsumerRecord:
     serialized_key_size: int
     serialized_value_size: int
     headers: tuple[tuple[str, bytes], ...]
+
+class OffsetAndTimestamp(NamedTuple):
+    offset: int
+    timestamp: int | None

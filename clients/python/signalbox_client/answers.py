@@ -1,4 +1,4 @@
-"""What can come of a command besides its acceptance, and which outcome is the answer to which command."""
+"""Errors of commands that were not accepted, and the check that an outcome belongs to a command."""
 
 from schemas.canonical import digest as digest_of
 from schemas.outcome import UNREADABLE, Complaint, Outcome
@@ -6,14 +6,18 @@ from schemas.outcome import UNREADABLE, Complaint, Outcome
 REUSED = "command-id-reused"
 
 REFUSALS = UNREADABLE
-"""Rules of rejections that do not stand for their id: mended, the command may be sent again under it."""
+"""Rules of rejections that do not use up the id: the corrected command may be sent again with it."""
 
 _UNREAD = digest_of({})
 """The digest in the outcome of a command whose data the decider did not read."""
 
 
+class MessageTooLarge(Exception):
+    """The command is larger than Signalbox accepts; it was not sent. Names the size and the limit."""
+
+
 class ClientError(Exception):
-    """A command was not accepted, or nobody knows whether it was. `id` is the command's."""
+    """A command was not accepted, or its outcome is not known. `id` is the command's."""
 
     def __init__(self, id: str, text: str) -> None:
         super().__init__(text)
@@ -21,9 +25,9 @@ class ClientError(Exception):
 
 
 class Rejected(ClientError):
-    """The command was rejected: the same sent again changes nothing.
+    """The command was rejected: sending it again unchanged changes nothing.
 
-    `rule` never changes its name, `message` is a sentence, `errors` say where (JSON pointers).
+    `rule` is a name that never changes, `message` a sentence; `errors` locate faults by JSON pointers.
     """
 
     def __init__(self, id: str, rule: str, message: str, errors: tuple[Complaint, ...] = ()) -> None:
@@ -35,8 +39,8 @@ class Rejected(ClientError):
 
 
 class NoAnswer(ClientError):
-    """Nobody said in time what became of the command. It may have been decided: send it again with the same
-    id, and it is decided once."""
+    """No outcome came in time. The command may have been decided: send it again with the same id, and it
+    is decided once."""
 
     def __init__(self, id: str, reason: str) -> None:
         super().__init__(
@@ -46,16 +50,16 @@ class NoAnswer(ClientError):
 
 
 def accepted(outcome: Outcome) -> Outcome:
-    """The outcome, when the command was accepted. Raises Rejected."""
+    """Returns the outcome of an accepted command. Raises Rejected."""
     if not outcome.accepted:
         raise Rejected(outcome.name, outcome.rule, outcome.message, outcome.errors)
     return outcome
 
 
 def answering(outcome: Outcome, digest: str) -> Outcome | None:
-    """The answer that `outcome` is to a command whose data has this digest (empty when not known).
+    """The outcome of our command, whose data has this digest (empty when not known).
 
-    None when it answers somebody else, who used the same id for something else.
+    None when `outcome` belongs to another sender's command with the same id.
     """
     if outcome.rule in REFUSALS:
         same = {"", digest} if outcome.rule == "malformed" else {"", digest, _UNREAD}

@@ -1,7 +1,6 @@
-"""The client: commands out, outcomes in, whichever way they go."""
+"""The client: publishes commands and awaits outcomes over either transport."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,22 +9,22 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from schemas.outcome import Outcome
-from signalbox.client.answers import NoAnswer, accepted
-from signalbox.client.transport import Transport, Unreachable
-from streams.kafka.settings import KafkaSettings
+from signalbox_client.answers import NoAnswer, accepted
+from signalbox_client.kafka_settings import KafkaSettings, from_environment
+from signalbox_client.transport import Transport, Unreachable
 
 T = TypeVar("T")
 
 SECONDS = 30.0
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Seconds between attempts while Signalbox is out of reach; the last one repeats."""
+"""Seconds between attempts while Signalbox is unreachable; the last one repeats."""
 
 
 class Client:
     """Commands of one organization. Use it as `async with`, from one event loop, concurrently.
 
-    What passes (a broker that restarts, a server that is busy) is waited for and tried again, always with
-    the command's id, so that nothing is done twice.
+    Failures that pass (a broker that restarts, a busy server) are retried, always with the command's id, so
+    that nothing is done twice.
     """
 
     def __init__(self, transport: Transport, organization: str, source: str) -> None:
@@ -44,22 +43,26 @@ class Client:
         source: str = "/signalbox/client",
         schemas: str = "",
     ) -> "Client":
-        """Over Kafka. `kafka` is the bootstrap servers: TLS, SASL and the topics' prefix are then taken from
-        the environment (`SIGNALBOX_KAFKA_*`). Or it is settings, and nothing is taken from there.
+        """Over Kafka; needs the extra `kafka`.
 
-        Raises ValueError, in one sentence, for variables that do not go together.
-        `token` is one of `signalbox token create`. `schemas` is the HTTP address of a Signalbox: outcomes of
-        a version that this client does not know yet are then read too. Needs the extra `kafka`.
+        `kafka` is the bootstrap servers: TLS, SASL and the topics' prefix are then taken from the environment
+        (`SIGNALBOX_KAFKA_*`), and ValueError is raised for variables that do not go together. Or it is
+        settings, and the environment is not read. `token` is printed by `signalbox token create`. `schemas`
+        is the HTTP address of a Signalbox: outcomes of a version that this client does not know yet are then
+        read too.
         """
-        from signalbox.client.kafka import KafkaTransport
+        from signalbox_client.kafka import KafkaTransport
 
-        settings = _from_environment(kafka) if isinstance(kafka, str) else kafka
+        settings = from_environment(kafka) if isinstance(kafka, str) else kafka
         return cls(KafkaTransport(settings, token, organization, schemas), organization, source)
 
     @classmethod
     def http(cls, url: str, *, token: str, organization: str, source: str = "/signalbox/client") -> "Client":
-        """Over HTTP; `token` is one of the API's."""
-        from signalbox.client.http import HttpTransport
+        """Over HTTP; needs the extra `http`. `token` is a token of the API.
+
+        Raises ValueError for a URL that is not an HTTP address.
+        """
+        from signalbox_client.http import HttpTransport
 
         return cls(HttpTransport(url, token, organization), organization, source)
 
@@ -79,18 +82,18 @@ class Client:
         await self._transport.close()
 
     async def execute(self, command: Command, *, id: str | None = None, seconds: float = SECONDS) -> Outcome:
-        """Publishes a command and awaits its outcome, which is that it was accepted.
+        """Publishes a command and returns the outcome of its acceptance.
 
         Raises Rejected, NoAnswer (then send it again with the error's `id`), MessageTooLarge; ValueError
         for a command of another organization.
         """
         envelope = self._envelope(command, id or uuid7())
         deadline = asyncio.get_running_loop().time() + seconds
-        outcome = await self._insisting(
+        outcome = await self._retrying(
             envelope.id, deadline, lambda left: self._transport.send(envelope, left, again=id is not None)
         )
         if outcome is None:
-            outcome = await self._insisting(
+            outcome = await self._retrying(
                 envelope.id, deadline, lambda left: self._transport.answer(envelope.id, left)
             )
         if outcome is None:
@@ -98,22 +101,22 @@ class Client:
         return accepted(outcome)
 
     async def publish(self, command: Command, *, id: str | None = None, seconds: float = SECONDS) -> str:
-        """Publishes a command; its id, as soon as it is durable. `outcome` tells what becomes of it.
+        """Publishes a command and returns its id as soon as it is durable. `outcome` returns its outcome.
 
-        Raises NoAnswer, MessageTooLarge, Rejected when it cannot even be handed in; ValueError for a command
-        of another organization.
+        Raises NoAnswer, MessageTooLarge, Rejected when it is refused before it is durable; ValueError for a
+        command of another organization.
         """
         envelope = self._envelope(command, id or uuid7())
         deadline = asyncio.get_running_loop().time() + seconds
-        await self._insisting(
+        await self._retrying(
             envelope.id, deadline, lambda _: self._transport.send(envelope, 0.0, again=id is not None)
         )
         return envelope.id
 
     async def outcome(self, id: str, *, seconds: float = SECONDS) -> Outcome:
-        """What became of a command that was published, by whomever. Raises Rejected, NoAnswer."""
+        """The outcome of a command that was published, by any sender. Raises Rejected, NoAnswer."""
         deadline = asyncio.get_running_loop().time() + seconds
-        outcome = await self._insisting(id, deadline, lambda left: self._transport.answer(id, left))
+        outcome = await self._retrying(id, deadline, lambda left: self._transport.answer(id, left))
         if outcome is None:
             raise NoAnswer(id, f"not decided within {seconds:g} s")
         return accepted(outcome)
@@ -135,8 +138,8 @@ class Client:
             correlationid=id,
         )
 
-    async def _insisting(self, id: str, deadline: float, attempt: Callable[[float], Awaitable[T]]) -> T:
-        """`attempt`, with the seconds that are left, again and again while Signalbox is out of reach."""
+    async def _retrying(self, id: str, deadline: float, attempt: Callable[[float], Awaitable[T]]) -> T:
+        """Calls `attempt` with the seconds that are left, again while Signalbox is unreachable."""
         loop = asyncio.get_running_loop()
         pauses = iter(_PAUSES)
         while True:
@@ -153,14 +156,4 @@ class Client:
 
 
 _GRACE = 1.0
-"""Seconds after its time that an answer under way may still take: it is worth more than none."""
-
-
-def _from_environment(servers: str) -> KafkaSettings:
-    """How these servers are reached, as every process of Signalbox is told. Raises ValueError."""
-    from signalbox.settings import SettingsError, kafka_settings
-
-    try:
-        return kafka_settings({**os.environ, "SIGNALBOX_KAFKA": servers})
-    except SettingsError as error:
-        raise ValueError(str(error)) from error
+"""Seconds that an answer in flight may take after the deadline."""

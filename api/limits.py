@@ -14,7 +14,7 @@ from projections.queries import NotReady
 from schemas.identity import uuid7
 from streams.documents import DocumentDamaged
 from streams.log import LogDamaged, LogUnavailable, MessageTooLarge
-from streams.projecting.waiting import RunnerStopped
+from streams.projection.waiters import RunnerStopped
 
 logger = logging.getLogger("signalbox.api")
 

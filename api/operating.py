@@ -7,7 +7,7 @@ from api.problems import Problem, not_found
 from api.responses import POSITION, json_answer
 from api.submission import operation, pending
 from schemas.outcome import Outcome
-from streams.finding import stands
+from streams.find_results import stands
 from streams.log import Record
 
 

@@ -27,8 +27,8 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.parked import PARKED, Parked, ParkedEventSkipped, ParkedEventsRetried
 from streams.log import TOPICS
-from streams.projecting import UnknownReadModel
-from streams.projecting.slots import Superseded
+from streams.projection import UnknownReadModel
+from streams.projection.progress import Superseded
 
 A = TypeVar("A", bound=BaseModel)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CommandPort(Protocol):
-    """Where commands are handed in (`streams.commanding`)."""
+    """Where commands are handed in (`streams.command_port`)."""
 
     async def submit(self, envelopes: Sequence[Envelope], /) -> None:
         """Returns when all are durable. Raises LogUnavailable: none of them is."""

@@ -5,7 +5,7 @@ from starlette.types import ASGIApp
 from api.endpoint import Call, Schema
 from api.problems import Problem, not_found
 from api.responses import json_answer
-from streams.projecting import UnknownReadModel
+from streams.projection import UnknownReadModel
 
 ANSWER: Schema = {
     "type": "object",

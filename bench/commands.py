@@ -13,8 +13,8 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
-from streams.commanding import Commanding
-from streams.deciding import Decider
+from streams.command_port import CommandPort
+from streams.decider import Decider
 from streams.sqlite.log import SqliteLog
 from tests.support.running_signalbox import ORGANIZATION, House, house
 
@@ -54,7 +54,7 @@ async def in_process(count: int) -> float:
     """Commands a second."""
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
         log = await SqliteLog.open(Path(work))
-        commands = Commanding(log)
+        commands = CommandPort(log)
         decider = Decider(log, 0, "/bench", lambda done, _: commands.decided(o for _, o in done))
         await decider.start()
         running = asyncio.create_task(decider.run())

@@ -22,7 +22,7 @@ from projections.store import Store, live, open_store
 from schemas.identity import uuid7
 from streams.chain import verify
 from streams.log import Log
-from streams.projecting import ProjectionRunner
+from streams.projection import ProjectionRunner
 from streams.sqlite.log import SqliteLog
 from tests.support.calls import CLOUDEVENT, Calls, Reply, event, specification, until
 from tests.support.rejected import rejected_by_envoy

@@ -13,7 +13,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
-from streams.deciding import Decider
+from streams.decider import Decider
 from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
 from streams.log import Record

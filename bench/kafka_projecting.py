@@ -18,8 +18,8 @@ from schemas.project import DefineProject
 from signalbox.up import settle
 from streams.kafka.log import KafkaLog
 from streams.log import Append, Transaction
-from streams.projecting import ProjectionRunner
-from streams.projecting.checkpoints import CheckpointWaiter
+from streams.projection import ProjectionRunner
+from streams.projection.checkpoints import CheckpointWaiter
 from tests.support.calls import until
 from tests.support.multi_process import Scattered, scattered
 

@@ -15,9 +15,9 @@ from schemas.identity import timestamp, uuid7
 from schemas.message import Event
 from schemas.organization import OrganizationDefined
 from signalbox.up import settle
-from streams.head import Head
+from streams.head import ChainHead
 from streams.log import Append, Transaction
-from streams.projecting import ProjectionRunner
+from streams.projection import ProjectionRunner
 from streams.sqlite.log import SqliteLog
 
 APIS = 10_000
@@ -55,7 +55,7 @@ def history(count: int) -> list[Event]:
 
 
 def envelopes(events: list[Event]) -> list[Envelope]:
-    head = Head()
+    head = ChainHead()
     chained: list[Envelope] = []
     for event in events:
         plural = "apis" if event.aggregate == "api" else f"{event.aggregate}s"

@@ -14,7 +14,7 @@ from signalbox.ports import require_free
 from signalbox.settings import Settings
 from signalbox.tokens import kept_secret
 from signalbox.xds_tls import identity
-from streams.sqlite.beyond import CONFIG, READ_MODELS, require_reached
+from streams.sqlite.ahead_of_log import CONFIG, READ_MODELS, require_reached
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog

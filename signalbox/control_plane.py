@@ -31,13 +31,13 @@ from signalbox.serving import HttpServer
 from signalbox.settings import Settings
 from signalbox.telemetry import Telemetry
 from signalbox.tracing import Changes, traceparent_of_request
-from streams.commanding import Commanding
-from streams.deciding import Decider
+from streams.command_port import CommandPort
+from streams.decider import Decider
 from streams.documents import DocumentStore
-from streams.projecting import ProjectionRunner
-from streams.reporting import StatusReporter
+from streams.projection import ProjectionRunner
 from streams.sqlite.log import SqliteLog
 from streams.sqlite.set_aside import computed_fault, set_aside
+from streams.status_reporter import StatusReporter
 
 SOURCE = "/signalbox"
 
@@ -82,7 +82,7 @@ class ControlPlane:
         self._changes = Changes(self._telemetry)
         self._change_log = ChangeLog(self._telemetry.refused, soon())
         parts.callback(self._change_log.flush)
-        self._commanding = Commanding(log)
+        self._commanding = CommandPort(log)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
         self._refusing = refusing

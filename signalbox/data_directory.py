@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streams.log import LogDamaged, LogUnavailable
-from streams.sqlite.beyond import CONFIG, READ_MODELS
+from streams.sqlite.ahead_of_log import CONFIG, READ_MODELS
 from streams.sqlite.database import make_directory
 from streams.sqlite.documents import DOCUMENTS
 from streams.sqlite.lock import DirectoryLock

@@ -63,7 +63,7 @@ class DataPlane:
             lambda messages: self.report(messages),
             self._probe,
             lambda of, entries: self.sync.acknowledged(of.gateway, of.id, entries),
-            lambda of, entries, reason: self.sync.refused(of.gateway, of.id, entries, reason),
+            lambda of, entries, reason: self.sync.rejected(of.gateway, of.id, entries, reason),
             lambda of, listener, reason: self._discovery.offer_again_later(of, listener, reason),
             self._caught_up,
             self._present,
@@ -178,8 +178,8 @@ class DataPlane:
         self.delivery.begin()
         self._parts.run("progress of gateways", self._progress())
         self._parts.run("gateway sync", self.sync.run())
-        self._parts.run("gateway sync's repairs", self.sync.repair())
-        self._parts.run("gateway sync's verdicts", self.sync.settle())
+        self._parts.run("gateway sync's repairs", self.sync.run_responses())
+        self._parts.run("gateway sync's verdicts", self.sync.run_verdict_deadlines())
 
     async def load_translators(self) -> None:
         """Loading them is slow: not to be on the way of the first change."""

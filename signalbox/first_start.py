@@ -21,7 +21,7 @@ from schemas.outcome import Outcome
 from schemas.project import DefineProject
 from signalbox.sample import NAME, sample
 from signalbox.settings import Settings
-from streams.commanding import Commanding
+from streams.command_port import CommandPort
 from streams.documents import DocumentStore
 from streams.log import Log
 
@@ -59,7 +59,7 @@ class FirstStartFailed(Exception):
     """What every Signalbox begins with could not be made."""
 
 
-async def make_house(commanding: Commanding, settings: Settings, gateway_token: str) -> None:
+async def make_house(commanding: CommandPort, settings: Settings, gateway_token: str) -> None:
     """Organization, project, environment and gateway; does nothing when they were made before.
 
     Raises FirstStartFailed, LogUnavailable.
@@ -88,7 +88,7 @@ async def make_house(commanding: Commanding, settings: Settings, gateway_token: 
     await _execute(commanding, envelopes)
 
 
-async def move_gateway(commanding: Commanding, read_models: ReadModels, settings: Settings) -> None:
+async def move_gateway(commanding: CommandPort, read_models: ReadModels, settings: Settings) -> None:
     """Has our own gateway listen where this process was told, when that is not where it did.
 
     Raises FirstStartFailed, LogUnavailable.
@@ -114,7 +114,7 @@ async def move_gateway(commanding: Commanding, read_models: ReadModels, settings
 
 
 async def deploy_sample(
-    commanding: Commanding, log: Log, read_models: ReadModels, documents: DocumentStore, upstream: str
+    commanding: CommandPort, log: Log, read_models: ReadModels, documents: DocumentStore, upstream: str
 ) -> bool:
     """Publishes the sample API and deploys it, once; whether it is deployed as it was published here.
 
@@ -185,7 +185,7 @@ async def _sample(documents: DocumentStore, upstream: str) -> PublishApi:
     )
 
 
-async def _execute(commanding: Commanding, envelopes: Sequence[Envelope]) -> None:
+async def _execute(commanding: CommandPort, envelopes: Sequence[Envelope]) -> None:
     outcomes = await commanding.execute(envelopes, DECIDE_SECONDS)
     for envelope in envelopes:
         _require(envelope, outcomes.get(envelope.key))

@@ -10,7 +10,7 @@ from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.probing import Prober, Target
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import Log, LogUnavailable, Record
-from streams.status_reading import status_of
+from streams.status_messages import status_of
 
 BATCH = 500
 LOOK_BACK = 5_000

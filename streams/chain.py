@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from schemas.envelope import GENESIS, Envelope
 from streams.log import Log
-from streams.skips import skipped
+from streams.skip_decisions import skipped
 
 BATCH = 1000
 

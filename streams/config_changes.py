@@ -15,11 +15,11 @@ from gateways.compiler import group_of
 from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import DeliveryReported
 from streams.acceptance import Acceptance, Group, Pending
-from streams.config_topic import Putting
-from streams.contributions import Contributions
-from streams.delivery_reports import published, refused
-from streams.group_compiling import CannotCompile, GroupCompiler
-from streams.requirements import Requirements, Resource
+from streams.config_topic import ConfigWriter
+from streams.delivery_reports import published, rejected
+from streams.group_compiler import CannotCompile, GroupCompiler
+from streams.group_membership import GroupMembership
+from streams.resource_refs import Resource, ResourceRefs
 from streams.verdicts import Rejection, Verdicts
 
 logger = logging.getLogger("signalbox.gateway-sync")
@@ -47,7 +47,7 @@ class ConfigChanges:
     the log.
     """
 
-    config: Putting
+    config: ConfigWriter
     current: Current
     compiler: GroupCompiler
     report: Callable[[Sequence[DeliveryReported]], None]
@@ -55,14 +55,14 @@ class ConfigChanges:
     partition: int
     followed: int | None = None
     position: int = 0
-    contributions: Contributions = field(default_factory=Contributions)
+    membership: GroupMembership = field(default_factory=GroupMembership)
     acceptance: Acceptance = field(default_factory=Acceptance)
     verdicts: Verdicts = field(default_factory=Verdicts)
     provisional: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a rejection waits for the answers of other nodes."""
     loaded: dict[str, set[Resource]] = field(default_factory=dict[str, set[Resource]])
     """By gateway: what was loaded, until that is compared with what should be there."""
-    _requirements: Requirements = field(default_factory=Requirements)
+    _resource_refs: ResourceRefs = field(default_factory=ResourceRefs)
     _translated_by: dict[str, str] = field(default_factory=dict[str, str])
     """By kind of gateway."""
     _followed: int | None = None
@@ -105,24 +105,24 @@ class ConfigChanges:
 
     def _load(self, entry: ConfigResource) -> None:
         for ref in entry.deployments:
-            self.contributions.place(entry.gateway, group_of(ref.context), ref)
+            self.membership.place(entry.gateway, group_of(ref.context), ref)
         for group in {group_of(ref.context) for ref in entry.deployments}:
-            needs = self._requirements.of(entry.gateway, group)
-            self._requirements.set(entry.gateway, group, needs | frozenset(entry.requires))
+            needs = self._resource_refs.of(entry.gateway, group)
+            self._resource_refs.set(entry.gateway, group, needs | frozenset(entry.requires))
 
     # -- what events change
 
     def deploy(self, gateway: str, ref: DeploymentRef, position: int) -> None:
         """A gateway is to serve a deployment."""
         self._refused.pop((gateway, ref.deployment), None)
-        before = self.contributions.deployment(gateway, ref.api)
+        before = self.membership.deployment(gateway, ref.api)
         self._place(gateway, ref, position)
         self.acceptance.deployed(gateway, ref, before, position)
 
-    def refuse(self, gateway: str, ref: DeploymentRef, reason: str, position: int) -> None:
+    def reject(self, gateway: str, ref: DeploymentRef, reason: str, position: int) -> None:
         """A gateway is not to serve a deployment that was decided: reported with the next put."""
         self.acceptance.decided_anew(gateway, ref.api)
-        self._refused[gateway, ref.deployment] = refused(gateway, ref, reason, position)
+        self._refused[gateway, ref.deployment] = rejected(gateway, ref, reason, position)
 
     def stop(self, gateway: str, api: str, position: int) -> None:
         """A gateway is to serve nothing of an API."""
@@ -131,7 +131,7 @@ class ConfigChanges:
 
     def settings_changed(self, gateway: str, position: int) -> None:
         """All groups of a gateway are to be compiled anew."""
-        for group in tuple(self.contributions.groups.get(gateway, ())):
+        for group in tuple(self.membership.groups.get(gateway, ())):
             self._touch((gateway, group), position)
 
     def touch(self, gateway: str, group: str) -> None:
@@ -141,7 +141,7 @@ class ConfigChanges:
     def touch_incomplete(self, gateway: str, group: str, named: frozenset[Resource]) -> frozenset[Resource]:
         """Has a group compiled anew when a resource is missing: one that is `named`, or that an entry of the
         group requires. All these resources."""
-        wanted = named | self._requirements.of(gateway, group)
+        wanted = named | self._resource_refs.of(gateway, group)
         if any(self.current(gateway, *resource) is None for resource in wanted):
             logger.error("%s: the configuration of the APIs under /%s is incomplete", gateway, group)
             self._touch((gateway, group), self.position)
@@ -222,7 +222,7 @@ class ConfigChanges:
         pending = self.acceptance.to_blame(gateway, rejection.entry.deployments)
         if len(pending) == 1:
             (blamed,) = pending
-            self.refuse(gateway, blamed.ref, rejection.reason or "rejected by a node", position)
+            self.reject(gateway, blamed.ref, rejection.reason or "rejected by a node", position)
             back = blamed.without(position)
             self._go_back(gateway, blamed.ref.api, back.ref if back else blamed.good, position)
             self.acceptance.set(gateway, blamed.ref.api, back)
@@ -251,17 +251,17 @@ class ConfigChanges:
         self._ready.pop(group, None)
 
     def _note_before(self, gateway: str, api: str) -> None:
-        known = (self.contributions.deployment(gateway, api), self.acceptance.get(gateway, api))
+        known = (self.membership.deployment(gateway, api), self.acceptance.get(gateway, api))
         self._before.setdefault((gateway, api), known)
 
     def _place(self, gateway: str, ref: DeploymentRef, position: int) -> None:
         self._note_before(gateway, ref.api)
-        for group in self.contributions.place(gateway, group_of(ref.context), ref):
+        for group in self.membership.place(gateway, group_of(ref.context), ref):
             self._touch((gateway, group), position)
 
     def _remove(self, gateway: str, api: str, position: int) -> None:
         self._note_before(gateway, api)
-        for group in self.contributions.remove(gateway, api):
+        for group in self.membership.remove(gateway, api):
             self._touch((gateway, group), position)
 
     def _go_back(self, gateway: str, api: str, ref: DeploymentRef | None, position: int) -> None:
@@ -273,7 +273,7 @@ class ConfigChanges:
     def _try_suspects(self, position: int) -> None:
         for gateway, suspect in self.acceptance.due():
             ref = suspect.ref
-            good = self.contributions.deployment(gateway, ref.api)
+            good = self.membership.deployment(gateway, ref.api)
             self._place(gateway, ref, position)
             pending = Pending(ref, good, suspect.candidates, position + 1, trial=True)
             self.acceptance.set(gateway, ref.api, pending)
@@ -308,12 +308,12 @@ class ConfigChanges:
                 return ()
         needs = frozenset(resource for entry in entries for resource in entry.requires)
         shared = [replace(e, deployments=()) if (e.type, e.name) in needs else e for e in entries]
-        for resource in sorted(self._requirements.set(gateway, name, needs)):
+        for resource in sorted(self._resource_refs.set(gateway, name, needs)):
             self._left[gateway, resource] = None
         return self.differing(shared)
 
     def _deployments_of(self, group: Group) -> Collection[DeploymentRef]:
-        return self.contributions.of(*group).values()
+        return self.membership.of(*group).values()
 
     async def _take_back(self, group: Group, position: int) -> None:
         """Refuses those changes of a group that cannot be compiled; what was in force before stays."""
@@ -331,7 +331,7 @@ class ConfigChanges:
             before, pending = self._before[gateway, ref.api]
             self._go_back(gateway, ref.api, before, position)
             self.acceptance.set(gateway, ref.api, pending)
-            self.refuse(gateway, ref, reason, position)
+            self.reject(gateway, ref, reason, position)
 
     async def _publish(self, changed: Sequence[ConfigResource], position: int) -> None:
         """Puts entries, and the removal of what nobody needs any more. Raises LogUnavailable."""
@@ -343,7 +343,7 @@ class ConfigChanges:
         removals = [
             removal(current, position)
             for gateway, resource in self._left
-            if not self._requirements.needed(gateway, resource)
+            if not self._resource_refs.needed(gateway, resource)
             and (current := self.current(gateway, *resource)) is not None
         ]
         followed = self._resumable()

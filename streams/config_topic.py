@@ -8,7 +8,7 @@ from gateways.config_resource import ConfigResource
 Subscriber = Callable[[Sequence[ConfigResource]], None]
 
 
-class Putting(Protocol):
+class ConfigWriter(Protocol):
     """What a writer needs of the config topic."""
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:
@@ -25,7 +25,7 @@ class Putting(Protocol):
         ...
 
 
-class ConfigTopic(Putting, Protocol):
+class ConfigTopic(ConfigWriter, Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""
 
     def load(

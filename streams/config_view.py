@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateways.config_resource import ConfigResource
-from streams.config_topic import Putting
-from streams.register_reading import Recent
+from streams.config_topic import ConfigWriter
+from streams.event_history import Recent
 
 BODILESS = b"-"
 LATELY = 4096
@@ -15,7 +15,7 @@ LATELY = 4096
 class ConfigView:
     """Puts to `topic`, and knows what it has put."""
 
-    topic: Putting
+    topic: ConfigWriter
     _entries: dict[tuple[str, str, str], ConfigResource] = field(
         default_factory=dict[tuple[str, str, str], ConfigResource]
     )

@@ -17,7 +17,7 @@ from schemas.identity import uuid7
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome, pointer
 from schemas.upcasting import UnknownSchema, upcast
-from streams.head import Head
+from streams.head import ChainHead
 
 logger = logging.getLogger("signalbox.decider")
 
@@ -30,7 +30,7 @@ class Decisions:
     """Decides commands one after the other and gathers what is to be written."""
 
     partition_state: PartitionState
-    head: Head
+    head: ChainHead
     source: str
     now: str
     """When this batch is decided."""
@@ -39,11 +39,11 @@ class Decisions:
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Change] = field(default_factory=list[Change])
     outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
-    refused: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
+    rejected: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Rejections that do not stand for their id: it was decided before, or may come again mended."""
     again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Commands that came again, and their first outcome."""
-    parked: list[Envelope] = field(default_factory=list[Envelope])
+    dead_letters: list[Envelope] = field(default_factory=list[Envelope])
     """What nobody can be told of."""
     size: int = 0
     """Bytes of what is to be written, about."""
@@ -57,18 +57,18 @@ class Decisions:
         elif before.digest == digest(envelope.data):
             self.again.append((envelope, before))
         else:
-            self.refuse(
+            self.reject(
                 envelope,
                 rejected("command-id-reused", "A command of this id and another content was decided before."),
             )
 
-    def refuse(self, envelope: Envelope, why: Rejection) -> None:
+    def reject(self, envelope: Envelope, why: Rejection) -> None:
         """Tells the sender, and leaves the id as it is."""
-        self.refused.append((envelope, self._outcome(envelope, why)))
+        self.rejected.append((envelope, self._outcome(envelope, why)))
 
-    def park(self, message: Envelope) -> None:
+    def dead_letter(self, message: Envelope) -> None:
         """Keeps a message nobody can be told of."""
-        self.parked.append(message)
+        self.dead_letters.append(message)
         self.size += len(message.data["value"]) + OUTCOME_BYTES
 
     def add(self, envelope: Envelope) -> None:
@@ -120,7 +120,7 @@ class Decisions:
         )
         content = canonical(chained.structured())
         position = self.first + len(self.events)
-        self.head = Head(position, self.head.sequence + 1, sha256_hex(content), self.now)
+        self.head = ChainHead(position, self.head.sequence + 1, sha256_hex(content), self.now)
         self.size += len(content)
         self.events.append(chained)
 
@@ -164,7 +164,7 @@ class Decisions:
                 causationid=command.id,
                 traceparent=command.traceparent,
             )
-            for command, outcome in (*self.outcomes.values(), *self.refused, *repeated)
+            for command, outcome in (*self.outcomes.values(), *self.rejected, *repeated)
         ]
 
 

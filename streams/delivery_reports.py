@@ -41,7 +41,7 @@ def published_one(gateway: str, ref: DeploymentRef, position: int, version: str 
     )
 
 
-def refused(gateway: str, ref: DeploymentRef, reason: str, position: int) -> DeliveryReported:
+def rejected(gateway: str, ref: DeploymentRef, reason: str, position: int) -> DeliveryReported:
     """A deployment that a gateway (its subject) is not to serve; `position` is the event's."""
     return DeliveryReported(
         organization=gateway.split("/")[1],

@@ -22,13 +22,13 @@ from schemas.message import Event
 from schemas.status import DeliveryReported
 from schemas.upcasting import UnknownSchema
 from streams.config_changes import ConfigChanges, Current, removal
-from streams.config_topic import Putting
+from streams.config_topic import ConfigWriter
+from streams.dead_letters import dead_letter
 from streams.delivery_reports import published_one
-from streams.group_compiling import CannotCompile, GroupCompiler, organization_and_name
+from streams.event_history import EventHistory, NotInLog, Unreadable, event_of
+from streams.group_compiler import CannotCompile, GroupCompiler, organization_and_name
 from streams.log import Fault, Log, LogUnavailable, MessageTooLarge, Record
-from streams.parking import parked
-from streams.reconciling import Reconciling
-from streams.register_reading import NotInLog, RegisterReading, Unreadable, event_of
+from streams.reconciler import Reconciler
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -42,7 +42,7 @@ RETRY_SECONDS = 0.5
 NOTES_SECONDS = 1.0
 """After so long without answers what nodes acknowledged is put, if it did not go with something else."""
 
-Answer = tuple[str, str, Sequence[ConfigResource], str | None]
+NodeResponse = tuple[str, str, Sequence[ConfigResource], str | None]
 """A gateway's subject, a node's connection, the entries that it answered, and why it rejected them; None: it
 did not. Without entries the node has left."""
 
@@ -65,11 +65,11 @@ class GatewaySync:
     status messages, `reported` returns when all that it took is on the log, and `compiled` is called with
     how many entries a batch changed and how many seconds it took. What nodes answer comes by `acknowledged`
     and `refused` where they are connected to this process; else from the status topic
-    (`streams.gateway_answers`). Whoever awaits anything of `changes` holds `turn`.
+    (`streams.gateway_status`). Whoever awaits anything of `changes` holds `turn`.
     """
 
     log: Log
-    config: Putting
+    config: ConfigWriter
     translators: Mapping[str, Translator]
     current: Current
     report: Callable[[Sequence[DeliveryReported]], None]
@@ -81,15 +81,15 @@ class GatewaySync:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: ConfigChanges = field(init=False)
     compiler: GroupCompiler = field(init=False)
-    _reading: RegisterReading = field(init=False)
-    _answers: asyncio.Queue[Answer] = field(default_factory=lambda: asyncio.Queue[Answer]())
+    _history: EventHistory = field(init=False)
+    _responses: asyncio.Queue[NodeResponse] = field(default_factory=lambda: asyncio.Queue[NodeResponse]())
     _unknown: set[str] = field(default_factory=set[str])
     """Types that were logged as unknown."""
 
     def __post_init__(self) -> None:
-        self._reading = RegisterReading(self.log)
+        self._history = EventHistory(self.log)
         self.compiler = GroupCompiler(
-            self._reading, self.translators, self.probe_secret, self.config.require_size, self.closed
+            self._history, self.translators, self.probe_secret, self.config.require_size, self.closed
         )
         self.changes = ConfigChanges(
             self.config, self.current, self.compiler, self.report, self.reported, self.partition
@@ -129,11 +129,11 @@ class GatewaySync:
                 await self.sync(records)
 
     async def reconcile(self) -> None:
-        """Has compiled again what the config topic lacks of what it should have (`streams.reconciling`).
+        """Has compiled again what the config topic lacks of what it should have (`streams.reconciler`).
 
         Raises LogUnavailable, LogDamaged.
         """
-        reconciling = Reconciling(
+        reconciling = Reconciler(
             self.log, self.partition, self.changes, self.compiler, self.translators, self._own
         )
         async with self.turn:
@@ -146,7 +146,7 @@ class GatewaySync:
     async def _own(self, gateway: str, kind: str) -> Sequence[ConfigResource]:
         """What a gateway has beside its APIs."""
         entries = list(await self.compiler.listener(gateway, self.position))
-        registered = await self._reading.registered(*organization_and_name(gateway))
+        registered = await self._history.registered(*organization_and_name(gateway))
         if registered is not None:
             entries.append(credentials_of(gateway, kind, registered, self.position))
         return entries
@@ -169,7 +169,7 @@ class GatewaySync:
         listeners: list[ConfigResource] = []
         for record in records:
             if record.fault is not None:
-                await self._park(record, record.fault)
+                await self._dead_letter(record, record.fault)
                 continue
             try:
                 event = event_of(record.envelope)
@@ -177,9 +177,9 @@ class GatewaySync:
             except UnknownSchema as error:
                 await self._pass_over(record, error)
             except Unreadable as error:
-                await self._park(record, Fault("malformed", str(error)))
+                await self._dead_letter(record, Fault("malformed", str(error)))
             except CannotCompile as error:
-                await self._park(record, Fault("cannot-compile", str(error)))
+                await self._dead_letter(record, Fault("cannot-compile", str(error)))
         changed = await self.changes.put(records[-1].position, listeners)
         self.compiled(changed, perf_counter() - began)
 
@@ -191,18 +191,18 @@ class GatewaySync:
         version compiles; the one that does begins with reading them from the first.
         """
         if OF_GATEWAYS.intersection(record.envelope.type.split(".")):
-            await self._park(record, Fault("unknown-schema", str(error)))
+            await self._dead_letter(record, Fault("unknown-schema", str(error)))
         elif error.type not in self._unknown:
             self._unknown.add(error.type)
             logger.warning("%s (at %d, and all others of it) changes no gateway", error, record.position)
 
-    async def _park(self, record: Record, fault: Fault) -> None:
+    async def _dead_letter(self, record: Record, fault: Fault) -> None:
         where = f"{record.topic}/{record.partition} at {record.position}"
         logger.error("%s is %s and changes no gateway: %s", where, fault.rule, fault.reason)
         try:
-            await self.log.append("parked", (parked(record, fault, SOURCE, timestamp()),))
+            await self.log.append("parked", (dead_letter(record, fault, SOURCE, timestamp()),))
         except MessageTooLarge:
-            await self.log.append("parked", (parked(record, fault, SOURCE, timestamp(), whole=False),))
+            await self.log.append("parked", (dead_letter(record, fault, SOURCE, timestamp(), whole=False),))
 
     async def _apply(self, event: Event, position: int) -> Sequence[ConfigResource]:
         """Notes which groups an event changes; what differs of a gateway's own entries.
@@ -210,11 +210,11 @@ class GatewaySync:
         Raises CannotCompile, LogUnavailable, LogDamaged.
         """
         if isinstance(event, GatewayChanged):
-            before = await self._reading.gateway_before(event.organization, event.name, position)
+            before = await self._history.gateway_before(event.organization, event.name, position)
             if before is None or before.revision_header != event.revision_header:
                 gateway = GATEWAY.subject(event.organization, event.name)
                 self.changes.settings_changed(gateway, position)
-        self._reading.notice(event)
+        self._history.notice(event)
         match event:
             case DeploymentStarted():
                 await self._start(event, position)
@@ -235,7 +235,7 @@ class GatewaySync:
             try:
                 await self.compiler.check(gateway, ref)
             except CannotCompile as error:
-                self.changes.refuse(gateway, ref, str(error), position)
+                self.changes.reject(gateway, ref, str(error), position)
             else:
                 self.changes.deploy(gateway, ref, position)
 
@@ -249,10 +249,10 @@ class GatewaySync:
     async def _api_of(self, gateway: str, event: DeploymentStopped) -> str | None:
         """The API of a stopped deployment; None when the gateway has nothing of it."""
         try:
-            return (await self._reading.started(event.organization, event.name)).api
+            return (await self._history.started(event.organization, event.name)).api
         except NotInLog as error:
             logger.error("%s; what %s has of it is taken away", error, gateway)
-        groups = self.changes.contributions.groups.get(gateway, {}).values()
+        groups = self.changes.membership.groups.get(gateway, {}).values()
         refs = (ref for group in groups for ref in group.values())
         return next((ref.api for ref in refs if ref.deployment == event.name), None)
 
@@ -278,20 +278,20 @@ class GatewaySync:
     def disconnected(self, gateway: str, connection: str) -> None:
         """A node that was connected to this process has left: nothing waits for its answer."""
         self.changes.verdicts.left(gateway, connection)
-        self._answers.put_nowait((gateway, connection, (), None))
+        self._responses.put_nowait((gateway, connection, (), None))
 
     def acknowledged(self, gateway: str, connection: str, entries: Sequence[ConfigResource]) -> None:
         """A node that is connected to this process acknowledged these entries."""
         if self.changes.acceptance.anything_pending(gateway):
-            self._answers.put_nowait((gateway, connection, entries, None))
+            self._responses.put_nowait((gateway, connection, entries, None))
 
-    def refused(
+    def rejected(
         self, gateway: str, connection: str, entries: Sequence[ConfigResource], reason: str = ""
     ) -> None:
         """A node that is connected to this process rejected these entries."""
-        self._answers.put_nowait((gateway, connection, entries, reason))
+        self._responses.put_nowait((gateway, connection, entries, reason))
 
-    async def settle(self) -> None:
+    async def run_verdict_deadlines(self) -> None:
         """Decides what some nodes rejected and others do not answer in time, until cancelled."""
         while True:
             await self.changes.provisional.wait()
@@ -305,37 +305,37 @@ class GatewaySync:
                     logger.error("a verdict on what nodes rejected waits for the log: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)
 
-    async def repair(self) -> None:
+    async def run_responses(self) -> None:
         """Handles what nodes answered, until cancelled."""
         while True:
             changed = self.changes.acceptance.changed
             try:
                 async with asyncio.timeout(NOTES_SECONDS if changed else None):
-                    answer = await self._answers.get()
+                    answer = await self._responses.get()
             except TimeoutError:
                 answer = None
-            await self._patiently(answer)
+            await self._retry_response(answer)
 
-    async def repaired(self) -> None:
+    async def drain_responses(self) -> None:
         """Handles what nodes have answered so far. Raises LogUnavailable."""
-        while not self._answers.empty():
-            await self._take_answer(self._answers.get_nowait())
+        while not self._responses.empty():
+            await self._handle_response(self._responses.get_nowait())
 
-    async def _patiently(self, answer: Answer | None) -> None:
+    async def _retry_response(self, answer: NodeResponse | None) -> None:
         while True:
             try:
                 if answer is None:
                     async with self.turn:
                         await self.changes.put_notes()
                 else:
-                    await self._take_answer(answer)
+                    await self._handle_response(answer)
             except LogUnavailable as error:
                 logger.error("what nodes answered waits for the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
 
-    async def _take_answer(self, answer: Answer) -> None:
+    async def _handle_response(self, answer: NodeResponse) -> None:
         gateway, connection, entries, reason = answer
         async with self.turn:
             for entry in entries:

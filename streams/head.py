@@ -5,7 +5,7 @@ from typing import NamedTuple
 from schemas.envelope import GENESIS, Envelope
 
 
-class Head(NamedTuple):
+class ChainHead(NamedTuple):
     """`position` on the log, `sequence` counted from 1, `hash` of the last event; `time` of the latest."""
 
     position: int = 0
@@ -17,6 +17,6 @@ class Head(NamedTuple):
         """`envelope` as the event after this head."""
         return envelope.chained(self.sequence + 1, self.hash)
 
-    def after(self, chained: Envelope, position: int) -> "Head":
+    def after(self, chained: Envelope, position: int) -> "ChainHead":
         """The head once `chained` stands at `position`."""
-        return Head(position, int(chained.sequence), chained.hash(), max(self.time, chained.time))
+        return ChainHead(position, int(chained.sequence), chained.hash(), max(self.time, chained.time))

@@ -69,11 +69,11 @@ class Transaction:
 
     appends: Sequence[Append] = ()
     consumed: Sequence[Consumed] = ()
-    snapshots: Sequence["Snapshot"] = field(default=())
+    snapshots: Sequence["StateSnapshot"] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class StateSnapshot:
     """State of one subject as of a position: `state` is opaque bytes, empty when the subject is gone."""
 
     owner: str
@@ -222,7 +222,7 @@ class Log(Protocol):
         """How far a consumer has committed, 0 at first."""
         ...
 
-    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         """The position all snapshots of `owner` together stand for, and the snapshots that are not empty."""
         ...
 

@@ -13,8 +13,8 @@ from commands.decision import State
 from commands.partition_state import PartitionState
 from commands.rules import RULES
 from schemas.catalog import BY_PLURAL
-from streams.head import Head
-from streams.log import Snapshot
+from streams.head import ChainHead
+from streams.log import StateSnapshot
 
 OWNER = "decider"
 PACKED_FROM = 100_000
@@ -33,34 +33,34 @@ def _adapter(aggregate: str) -> TypeAdapter[Any]:
     return TypeAdapter(RULES[aggregate].State)
 
 
-def of_head(head: Head, partition: int) -> Snapshot:
+def of_head(head: ChainHead, partition: int) -> StateSnapshot:
     content = orjson.dumps({"sequence": head.sequence, "hash": head.hash, "time": head.time, "form": FORM})
-    return Snapshot(OWNER, partition, HEAD, head.position, content)
+    return StateSnapshot(OWNER, partition, HEAD, head.position, content)
 
 
-def of_subject(partition_state: PartitionState, partition: int, subject: str, position: int) -> Snapshot:
+def of_subject(partition_state: PartitionState, partition: int, subject: str, position: int) -> StateSnapshot:
     """The subject as it is now, after the event at `position`; a subject that ended keeps its version, one
     that is forgotten is empty. It may be kept beside snapshots that stand for an earlier position."""
     version = partition_state.version(subject)
     if not version:
-        return Snapshot(OWNER, partition, subject, position, b"")
+        return StateSnapshot(OWNER, partition, subject, position, b"")
     state = orjson.dumps({"version": version, "state": partition_state.state(subject), "at": position})
-    return Snapshot(OWNER, partition, subject, position, _packed(state))
+    return StateSnapshot(OWNER, partition, subject, position, _packed(state))
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
     """The head that snapshots stand for, and the position of the last event in those that are ahead of it."""
 
-    head: Head
+    head: ChainHead
     ahead: Mapping[str, int]
 
 
-def restore(partition_state: PartitionState, position: int, kept: list[Snapshot]) -> Restored:
+def restore(partition_state: PartitionState, position: int, kept: list[StateSnapshot]) -> Restored:
     """Puts snapshots back into an empty partition state; of another form none, and the head is the first."""
     head = _head(position, kept)
     if head is None:
-        return Restored(Head(), {})
+        return Restored(ChainHead(), {})
     ahead: dict[str, int] = {}
     for one in kept:
         if one.subject == HEAD:
@@ -76,12 +76,12 @@ def restore(partition_state: PartitionState, position: int, kept: list[Snapshot]
     return Restored(head, ahead)
 
 
-def _head(position: int, kept: list[Snapshot]) -> Head | None:
+def _head(position: int, kept: list[StateSnapshot]) -> ChainHead | None:
     for one in kept:
         if one.subject == HEAD:
             content = orjson.loads(_unpacked(one.state))
             if content.get("form", 1) in (2, FORM):
-                return Head(position, content["sequence"], content["hash"], content.get("time", ""))
+                return ChainHead(position, content["sequence"], content["hash"], content.get("time", ""))
     return None
 
 

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from signalbox.cli.check import Check
 from signalbox.settings import Settings
 from streams.kafka.config import genuine
-from streams.kafka.fetching import Fetching
+from streams.kafka.fetcher import Fetcher
 from streams.kafka.integrity import Integrity
 from streams.kafka.integrity_key import IntegrityKeyError, read_integrity
 from streams.log import LogError
@@ -59,7 +59,7 @@ async def _looked_through(settings: Settings, integrity: Integrity) -> list[tupl
     """What, how many messages there are, and which are forged: a key, or partition and offset."""
     kafka = settings.kafka
     config, outcomes = kafka.topic("config"), kafka.topic("outcomes")
-    fetching = await Fetching.open(kafka, [config, outcomes])
+    fetching = await Fetcher.open(kafka, [config, outcomes])
     counts = {config: 0, outcomes: 0}
     forged: dict[str, list[str]] = {config: [], outcomes: []}
     try:

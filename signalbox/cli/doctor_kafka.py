@@ -15,8 +15,8 @@ from signalbox.cli.check import Check
 from signalbox.cli.doctor_integrity import integrity
 from signalbox.devservers.kafka_access import PASSWORD, with_access
 from signalbox.settings import Settings
-from streams.kafka.fetching import Fetching
-from streams.kafka.inspecting import Cluster, Group, describe
+from streams.kafka.fetcher import Fetcher
+from streams.kafka.inspection import Cluster, Group, describe
 from streams.kafka.keys import KeyFileError, read_trusted, signing_key
 from streams.kafka.topics import specs, topic_problems
 from streams.log import LogError
@@ -90,7 +90,7 @@ def _address(directory: Path) -> str:
 async def _ends(settings: Settings) -> Ends:
     kafka = settings.kafka
     names = {kafka.topic(name): name for name in ("commands", "events", "status")}
-    fetching = await Fetching.open(kafka, list(names))
+    fetching = await Fetcher.open(kafka, list(names))
     try:
         return {
             (name, partition): await fetching.last(TopicPartition(topic, partition))

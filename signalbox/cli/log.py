@@ -57,7 +57,7 @@ def skip(data: str | None, engine: str | None, partition: int, position: int, re
 
 
 async def _skip(settings: "Settings", partition: int, position: int, reason: str) -> "RecordSkipped":
-    from streams.skipping import skip as skip_record
+    from streams.skip import skip as skip_record
 
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     if settings.engine == "embedded":
@@ -79,7 +79,7 @@ async def _skip(settings: "Settings", partition: int, position: int, reason: str
 
 async def _require_no_decider(settings: "Settings") -> None:
     """Raises Failure, LogUnavailable."""
-    from streams.kafka.inspecting import describe
+    from streams.kafka.inspection import describe
 
     for group in (await describe(settings.kafka, [settings.kafka.group("decider")]))[1]:
         if group.members:

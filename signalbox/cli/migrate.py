@@ -14,7 +14,7 @@ from signalbox.cli.output import Form, emit, formed, note, on_terminal
 
 if TYPE_CHECKING:
     from signalbox.settings import Settings
-    from streams.migrating import Proof
+    from streams.migration import Proof
 
 SECRETS = ("admin.token", "gateway.token", "probe.key")
 
@@ -57,7 +57,7 @@ async def _migrate(settings: "Settings") -> "Proof":
     from streams.kafka.authority import open_authority
     from streams.kafka.config import KafkaConfigTopic
     from streams.kafka.log import KafkaLog
-    from streams.migrating import Embedded, Target, migrate
+    from streams.migration import Embedded, Target, migrate
     from streams.postgres.documents import PostgresDocuments
     from streams.sqlite.config import SqliteConfigTopic
     from streams.sqlite.documents import SqliteDocuments
@@ -95,8 +95,8 @@ async def _migrate(settings: "Settings") -> "Proof":
 
 async def _require_nobody(settings: "Settings") -> None:
     """Raises MigrationRefused while a role works on these topics."""
-    from streams.kafka.inspecting import describe
-    from streams.migrating import MigrationRefused
+    from streams.kafka.inspection import describe
+    from streams.migration import MigrationRefused
 
     names = [settings.kafka.group(name) for name in ("decider", "gateway-sync", "projector")]
     for group in (await describe(settings.kafka, names))[1]:
@@ -130,7 +130,7 @@ def _tell(settings: "Settings", proof: "Proof", form: Form) -> None:
                         "last": s.last,
                         "digest": s.digest,
                     }
-                    for s in proof.stretches
+                    for s in proof.digests
                 ],
                 "chains": [
                     {"partition": c.partition, "events": c.events, "last": c.last, "head": c.head}
@@ -146,7 +146,7 @@ def _tell(settings: "Settings", proof: "Proof", form: Form) -> None:
     if on_terminal():
         click.echo("\r\033[K", nl=False, err=True)
     click.echo("The same on both sides, read again from Kafka:\n")
-    for stretch in proof.stretches:
+    for stretch in proof.digests:
         place = f"{stretch.topic}/{stretch.partition}"
         click.echo(
             f"  {place:12} {stretch.records:>10,} records to position {stretch.last:,}, "

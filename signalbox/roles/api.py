@@ -22,13 +22,13 @@ from signalbox.ports import remembered_port
 from signalbox.roles.runtime import Runtime
 from signalbox.tokens import kept_secret, shared_gateway_token
 from signalbox.tracing import traceparent_of_request
-from streams.commanding import Commanding
+from streams.command_port import CommandPort
 from streams.documents import DocumentStore
 from streams.kafka.log import KafkaLog
 from streams.log import LogUnavailable
 from streams.outcomes_following import outcomes_follower
 from streams.postgres.documents import PostgresDocuments
-from streams.projecting.checkpoints import CheckpointWaiter
+from streams.projection.checkpoints import CheckpointWaiter
 
 POSTGRES = "PostgreSQL (SIGNALBOX_POSTGRES)"
 HOUSE_SECONDS = 30.0
@@ -42,7 +42,7 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     from api.app import create_app
 
     log = await runtime.log()
-    commanding = Commanding(log)
+    commanding = CommandPort(log)
     follower = outcomes_follower(log, commanding.decided)
     await runtime.patiently("the topic of outcomes", follower.start, LogUnavailable)
     parts.run("outcomes", follower.run())
@@ -87,7 +87,7 @@ async def _first_start(
     runtime: Runtime,
     parts: Parts,
     log: KafkaLog,
-    commanding: Commanding,
+    commanding: CommandPort,
     read_models: ReadModels,
     documents: DocumentStore,
     waiter: CheckpointWaiter,

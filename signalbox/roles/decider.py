@@ -14,7 +14,7 @@ from schemas.status import DeliveryReported
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.tracing import Changes
-from streams.deciding import Decider
+from streams.decider import Decider
 from streams.following import Follower
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership

@@ -18,7 +18,7 @@ from signalbox.tokens import kept_secret, probe_secret, shared_gateway_token
 from signalbox.xds_tls import trust
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
-from streams.reporting import StatusReporter
+from streams.status_reporter import StatusReporter
 from xds.bootstrap import bootstrap
 
 

@@ -14,12 +14,12 @@ from signalbox.roles.runtime import SOURCE, Runtime, first_line
 from signalbox.tokens import kept_secret, probe_secret
 from signalbox.translators import Translators
 from streams.config_view import ConfigView
-from streams.gateway_answers import GatewayAnswers
+from streams.gateway_status import GatewayStatusConsumer
 from streams.gateway_sync import GatewaySync
 from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.membership import Membership
 from streams.log import Fenced, Log, LogUnavailable
-from streams.reporting import StatusReporter
+from streams.status_reporter import StatusReporter
 
 GROUP = "gateway-sync"
 RETRY_SECONDS = 0.5
@@ -150,12 +150,12 @@ class Syncing:
             logger.warning(
                 "partition %d: %d entries of the configuration were put again", partition, repaired
             )
-        answers = GatewayAnswers(of.log, sync, view, of.heard)
+        answers = GatewayStatusConsumer(of.log, sync, view, of.heard)
         answers.begin(end)
         await sync.reconcile()
         logger.info("partition %d is synced here from %d", partition, sync.position)
         self._troubles.pop(partition, None)
-        await _until_one_ends(sync.run(), answers.follow(), sync.settle())
+        await _until_one_ends(sync.run(), answers.follow(), sync.run_verdict_deadlines())
 
 
 async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:

@@ -10,10 +10,10 @@ from projections.queries import ReadModels
 from projections.store import Store, open_store
 from signalbox.parts import Parts
 from signalbox.roles.runtime import SOURCE, Runtime
-from streams.faust.hosting import FaustHost
-from streams.faust.liveness import LivenessTelling
-from streams.faust.rollouts import RolloutTelling
-from streams.projecting import ProjectionRunner
+from streams.faust.host import FaustHost
+from streams.faust.liveness import LivenessPublisher
+from streams.faust.rollouts import RolloutPublisher
+from streams.projection import ProjectionRunner
 
 MODELS = (*READ_MODELS, *DERIVED)
 
@@ -30,8 +30,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     read_models = ReadModels(store, partition_of=log.partition_of)
     parts.callback(read_models.close)
     runner = ProjectionRunner(log, store, MODELS)
-    rollouts = RolloutTelling(log, read_models, SOURCE)
-    liveness = LivenessTelling(log, read_models, SOURCE)
+    rollouts = RolloutPublisher(log, read_models, SOURCE)
+    liveness = LivenessPublisher(log, read_models, SOURCE)
     host = FaustHost(runtime.kafka, log, runner, (rollouts, liveness), log.integrity)
     runtime.tell_trouble(lambda: host.trouble or runner.trouble or None)
     parts.run("rollouts", rollouts.run())

@@ -11,7 +11,7 @@ from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.xds_tls import identity
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
-from streams.reporting import StatusReporter
+from streams.status_reporter import StatusReporter
 from xds.server import DiscoveryServer
 
 STOP_SECONDS = 2.0

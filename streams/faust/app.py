@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from streams.faust.chunks import Chunk, Place
+from streams.faust.chunks import Chunk, TopicPartition
 from streams.faust.transport import Bookkeeping, Transport, Untouched
 from streams.kafka.settings import KafkaSettings
 from streams.log import Topic
@@ -19,18 +19,18 @@ GROUP = "projector"
 WITHIN_SECONDS = 0.05
 REQUEST_SECONDS = 30.0
 
-Take = Callable[[Place, Chunk], None]
+Take = Callable[[TopicPartition, Chunk], None]
 """Takes what was fetched. Never raises; not too much comes, by `Bookkeeping.durable`."""
-Heard = Callable[[frozenset[Place]], Awaitable[None]]
+PartitionsCallback = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class RebalanceCallbacks:
     """Hears of partitions: those that are `assigned`, and those that are about to be somebody else's, which
     are given up when `revoked` returns."""
 
-    assigned: Heard
-    revoked: Heard
+    assigned: PartitionsCallback
+    revoked: PartitionsCallback
 
 
 class Service(Protocol):
@@ -45,7 +45,11 @@ class Service(Protocol):
 
 
 def build_app(
-    settings: KafkaSettings, books: Bookkeeping, topics: Sequence[Topic], take: Take, moved: Moved
+    settings: KafkaSettings,
+    books: Bookkeeping,
+    topics: Sequence[Topic],
+    take: Take,
+    moved: RebalanceCallbacks,
 ) -> Service:
     """An app that hands all messages of `topics` to `take`, in batches.
 
@@ -87,9 +91,9 @@ def build_app(
     return app
 
 
-def _hearing(heard: Heard) -> Any:
+def _hearing(heard: PartitionsCallback) -> Any:
     async def hear(app: Any, places: Any, **more: Any) -> None:
-        await heard(frozenset(Place(*place) for place in places))
+        await heard(frozenset(TopicPartition(*place) for place in places))
 
     return hear
 
@@ -98,7 +102,7 @@ def _agent(app: Any, topic: str, take: Take) -> None:
     async def follow(stream: Any) -> None:
         async for events in stream.noack_take(1, within=WITHIN_SECONDS):
             for event in events:
-                take(Place(topic, event.message.partition), event.value)
+                take(TopicPartition(topic, event.message.partition), event.value)
 
     channel = app.topic(topic, schema=Untouched(), acks=False)
     app.agent(channel, name=f"follow-{topic}")(follow)

@@ -7,7 +7,7 @@ CHUNK = 500
 """The most messages that are handed on, and written, together."""
 
 
-class Place(NamedTuple):
+class TopicPartition(NamedTuple):
     """A topic's partition, by Kafka's name of the topic. Equal to Faust's and aiokafka's own."""
 
     topic: str

@@ -12,13 +12,13 @@ from itertools import chain, repeat
 from typing import Protocol, TypeVar
 
 from projections.failures import unavailable
-from streams.faust.chunks import CHUNK, Chunk, Place, Raw, together
-from streams.faust.following import Follower
+from streams.faust.chunks import CHUNK, Chunk, Raw, TopicPartition, together
+from streams.faust.listener import ProjectionListener
 from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode, forged
 from streams.log import Log, LogUnavailable, Record, Topic
-from streams.projecting.slots import SomebodyElseRuns
+from streams.projection.progress import WriterConflict
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ SETTLE_SECONDS = 5.0
 
 
 class ReadModelSink(Protocol):
-    """Who writes the read models (`streams.projecting.ProjectionRunner`)."""
+    """Who writes the read models (`streams.projection.ProjectionRunner`)."""
 
     async def assigned(self, topic: Topic, partition: int) -> int:
         """The read models of `topic` are advanced here from now on: after which position they go on."""
@@ -42,7 +42,7 @@ class ReadModelSink(Protocol):
     async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
         """Returns when `records` are durable in all live read models of `topic`, parked ones included.
 
-        Raises SomebodyElseRuns when another process has advanced them.
+        Raises WriterConflict when another process has advanced them.
         """
         ...
 
@@ -58,7 +58,7 @@ class Feed:
         settings: KafkaSettings,
         log: Log,
         sink: ReadModelSink,
-        followers: Sequence[Follower],
+        followers: Sequence[ProjectionListener],
         integrity: Integrity | None = None,
     ) -> None:
         self._integrity = integrity
@@ -66,21 +66,21 @@ class Feed:
         self._log = log
         self._sink = sink
         self._followers = followers
-        self._assigned: set[Place] = set()
-        self._waiting: dict[Place, list[Chunk]] = {}
-        self._writing: dict[Place, asyncio.Task[None]] = {}
-        self.durable: dict[Place, int] = {}
+        self._assigned: set[TopicPartition] = set()
+        self._waiting: dict[TopicPartition, list[Chunk]] = {}
+        self._writing: dict[TopicPartition, asyncio.Task[None]] = {}
+        self.durable: dict[TopicPartition, int] = {}
         self.trouble = ""
 
     @property
-    def assigned(self) -> frozenset[Place]:
+    def assigned(self) -> frozenset[TopicPartition]:
         return frozenset(self._assigned)
 
-    def idle(self) -> Mapping[Place, int]:
+    def idle(self) -> Mapping[TopicPartition, int]:
         """Up to which position the partitions are durable that nothing is being written of."""
         return {place: at for place, at in self.durable.items() if place not in self._writing}
 
-    async def begin(self, places: Iterable[Place]) -> Mapping[Place, int]:
+    async def begin(self, places: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """These partitions, and no others, are fed from here from now on; after which position each.
 
         Raises what the sink does, and may be cancelled: then it is found out with the first message.
@@ -99,36 +99,36 @@ class Feed:
             for follower in self._followers:
                 follower.assigned(known)
 
-    async def _start(self, place: Place) -> int:
+    async def _start(self, place: TopicPartition) -> int:
         at = await self._sink.assigned(self._topics[place.topic], place.partition)
         self.durable[place] = at
         return at
 
-    async def settle(self, places: Iterable[Place], seconds: float = SETTLE_SECONDS) -> None:
+    async def settle(self, places: Iterable[TopicPartition], seconds: float = SETTLE_SECONDS) -> None:
         """Takes nothing more of these partitions, and waits, bounded, for what is being written."""
         self._assigned.difference_update(places)
         if self._writing:
             await asyncio.wait(self._writing.values(), timeout=seconds)
 
-    async def leave(self, places: Iterable[Place]) -> None:
+    async def leave(self, places: Iterable[TopicPartition]) -> None:
         for place in places:
             self.durable.pop(place, None)
             self._waiting.pop(place, None)
             await self._sink.revoked(self._topics[place.topic], place.partition)
 
-    def take(self, place: Place, chunk: Chunk) -> None:
+    def take(self, place: TopicPartition, chunk: Chunk) -> None:
         """Has `chunk` written after all that came before it; with what comes meanwhile, together."""
         if place in self._assigned:
             self._waiting.setdefault(place, []).append(chunk)
             if place not in self._writing:
                 self._writing[place] = asyncio.create_task(self._drain(place))
 
-    def catch_up(self, place: Place, to: int) -> None:
+    def catch_up(self, place: TopicPartition, to: int) -> None:
         """Has what the log has up to `to` written, whoever has lost it on the way."""
         _LOG.warning("%s/%d: reading %d to %d again", *place, self.durable.get(place, 0), to)
         self.take(place, Chunk(to, ()))
 
-    async def _drain(self, place: Place) -> None:
+    async def _drain(self, place: TopicPartition) -> None:
         """Never raises, but when it is cancelled."""
         try:
             while waiting := self._waiting.pop(place, None):
@@ -139,7 +139,7 @@ class Feed:
         finally:
             del self._writing[place]
 
-    async def _fed(self, place: Place, chunk: Chunk) -> None:
+    async def _fed(self, place: TopicPartition, chunk: Chunk) -> None:
         topic = self._topics[place.topic]
         if place not in self._assigned:
             return
@@ -151,7 +151,7 @@ class Feed:
         records = [self._record(topic, place, raw) for raw in chunk.records if raw.offset >= at]
         await self._write(place, records)
 
-    def _record(self, topic: Topic, place: Place, raw: Raw) -> Record:
+    def _record(self, topic: Topic, place: TopicPartition, raw: Raw) -> Record:
         if topic == "outcomes" and self._integrity is not None:
             at = (place.topic, place.partition, raw.offset)
             if not self._integrity.genuine_sealed(*at, raw.value, raw.headers):
@@ -159,7 +159,7 @@ class Feed:
                 return forged(topic, place.partition, raw.offset + 1)
         return decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
 
-    async def _fill(self, place: Place, to: int) -> None:
+    async def _fill(self, place: TopicPartition, to: int) -> None:
         """Takes in what the log has after what is durable, up to `to`."""
         topic = self._topics[place.topic]
         while (at := self.durable.get(place)) is not None and at < to:
@@ -169,14 +169,14 @@ class Feed:
                 return
             await self._write(place, records)
 
-    async def _write(self, place: Place, records: Sequence[Record]) -> None:
+    async def _write(self, place: TopicPartition, records: Sequence[Record]) -> None:
         """Has `records` written for as long as the partition is ours, whatever it takes."""
         topic = self._topics[place.topic]
         left: Sequence[Record] = records
         while left and place in self._assigned:
             try:
                 await self._patiently(partial(self._sink.take, topic, place.partition, left))
-            except SomebodyElseRuns as error:
+            except WriterConflict as error:
                 _LOG.info("%s", error)
                 at = await self._patiently(partial(self._start, place))
                 left = _after(left, at)
@@ -191,7 +191,7 @@ class Feed:
         for pause in chain(_BACK_OFF, repeat(_BACK_OFF[-1])):
             try:
                 result = await attempt()
-            except SomebodyElseRuns:
+            except WriterConflict:
                 raise
             except Exception as error:  # a partition may stand still, but nothing is left out
                 expected = isinstance(error, LogUnavailable) or unavailable(error)

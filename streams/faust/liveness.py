@@ -18,8 +18,8 @@ from projections.queries import NotReady, ReadModels
 from schemas.gateway import GATEWAY
 from schemas.identity import timestamp
 from schemas.status import LivenessReported
-from streams.faust.following import status_envelope
-from streams.faust.telling import tell
+from streams.faust.listener import status_envelope
+from streams.faust.publication import publish
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _LATER = (LogUnavailable, NotReady, ReadModelsUnavailable)
 EVERY_SECONDS = 2.0
 
 
-class LivenessTelling:
+class LivenessPublisher:
     """A Follower. Belongs to one event loop. `clock` is seconds since 1970."""
 
     def __init__(
@@ -123,7 +123,7 @@ class LivenessTelling:
             )
             for (organization, name), current in new.items()
         ]
-        await tell(self._log, envelopes, self._said, new)
+        await publish(self._log, envelopes, self._said, new)
 
 
 def _better(current: Liveness, told: Liveness | None) -> bool:

@@ -26,8 +26,8 @@ from projections.rollouts import Key, active, differs, in_force, rollout, told_o
 from schemas.deployment import DEPLOYMENT
 from schemas.identity import timestamp, unix_seconds
 from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
-from streams.faust.following import status_envelope
-from streams.faust.telling import tell
+from streams.faust.listener import status_envelope
+from streams.faust.publication import publish
 from streams.log import Log, LogUnavailable, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ Told = Mapping[str, Any]
 """The fields of RolloutReported that `projections.rollouts.rollout` gives."""
 
 
-class RolloutTelling:
+class RolloutPublisher:
     """A Follower. Belongs to one event loop."""
 
     def __init__(self, log: Log, read_models: ReadModels, source: str) -> None:
@@ -175,7 +175,7 @@ class RolloutTelling:
             )
             for (organization, name), now in new.items()
         ]
-        await tell(self._log, envelopes, self._said, new)
+        await publish(self._log, envelopes, self._said, new)
 
 
 def _in_force(s: Snapshot) -> list[Key]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiokafka
 
-from streams.faust.chunks import CHUNK, Chunk, Place, Raw
+from streams.faust.chunks import CHUNK, Chunk, Raw, TopicPartition
 from streams.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ FETCH_WAIT_MS = 500
 FETCH_BYTES = 4 * 1024 * 1024
 
 
-Starts = Callable[[frozenset[Place]], Awaitable[Mapping[Place, int] | None]]
+Starts = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPartition, int] | None]]
 """Offsets to read partitions from, None when it cannot be known now."""
 
 
@@ -51,11 +51,11 @@ class Bookkeeping:
 
     settings: KafkaSettings
     starts: Starts
-    durable: dict[Place, int] = field(default_factory=dict[Place, int])
-    fetched: dict[Place, int] = field(default_factory=dict[Place, int])
-    began: dict[Place, int] = field(default_factory=dict[Place, int])
+    durable: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    fetched: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    began: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
-    def crowded(self, place: Place) -> bool:
+    def crowded(self, place: TopicPartition) -> bool:
         """Whether enough is on its way."""
         durable = self.durable.get(place, self.began.get(place, 0))
         return self.fetched.get(place, 0) - durable > MOST_UNDER_WAY
@@ -84,7 +84,7 @@ class _Thread(_BaseThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
         )
 
-    async def commit_now(self, offsets: Mapping[Place, int]) -> None:
+    async def commit_now(self, offsets: Mapping[TopicPartition, int]) -> None:
         consumer: aiokafka.AIOKafkaConsumer = self._ensure_consumer()
         await consumer.commit({aiokafka.TopicPartition(*place): at for place, at in offsets.items()})
 
@@ -93,18 +93,18 @@ class _Consumer(_BaseConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _BaseConsumer.__init__(self, *args, **kwargs)
         self._books: Bookkeeping = self.transport.books
-        self._told: dict[Place, int] = {}
+        self._told: dict[TopicPartition, int] = {}
         self._seeks = 0
 
     def _new_consumer_thread(self) -> Any:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[Any, int]:
-        assigned = frozenset(Place(*tp) for tp in self.assignment())
+        assigned = frozenset(TopicPartition(*tp) for tp in self.assignment())
         starts = await self._books.starts(assigned)
         if starts is None:
             committed: Mapping[Any, int | None] = await _BaseConsumer.seek_to_committed(self)
-            starts = {Place(*tp): at or 0 for tp, at in committed.items()}
+            starts = {TopicPartition(*tp): at or 0 for tp, at in committed.items()}
         else:
             await self.seek_wait({_tp(place): at for place, at in starts.items()})
         self._seeks += 1
@@ -113,7 +113,7 @@ class _Consumer(_BaseConsumer):
 
     async def _getmany(self, active_partitions: Any, **more: Any) -> Mapping[Any, Sequence[Chunk]]:
         # Faust's own way of holding partitions back is to sleep for a second when it has held back all.
-        wanted = {tp for tp in active_partitions if not self._books.crowded(Place(*tp))}
+        wanted = {tp for tp in active_partitions if not self._books.crowded(TopicPartition(*tp))}
         if not wanted:
             await asyncio.sleep(CROWDED_SECONDS)
             return {}
@@ -127,7 +127,7 @@ class _Consumer(_BaseConsumer):
         chunks: dict[Any, Sequence[Chunk]] = {}
         for tp, records in found.items():
             if records:
-                fetched, place = self._books.fetched, Place(*tp)
+                fetched, place = self._books.fetched, TopicPartition(*tp)
                 chunks[tp] = (Chunk(fetched.get(place, 0), records),)
                 fetched[place] = records[-1].offset + 1
         # What was under way during a seek may be from before it: whoever follows finds the gap.
@@ -140,7 +140,7 @@ class _Consumer(_BaseConsumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commits what is durable and still ours. No failure of it does harm."""
-        assigned = {Place(*tp) for tp in self.assignment()}
+        assigned = {TopicPartition(*tp) for tp in self.assignment()}
         news = {p: at for p, at in self._books.durable.items() if p in assigned and self._told.get(p) != at}
         if not news:
             return False
@@ -153,7 +153,7 @@ class _Consumer(_BaseConsumer):
         return True
 
 
-def _tp(place: Place) -> Any:
+def _tp(place: TopicPartition) -> Any:
     return _DRIVER["TP"](*place)
 
 

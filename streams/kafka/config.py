@@ -10,11 +10,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 from gateways.config_resource import ConfigResource
 from streams.config_topic import Subscriber
 from streams.kafka.config_wire import decode, encode
-from streams.kafka.fetching import Fetching
+from streams.kafka.fetcher import Fetcher
 from streams.kafka.integrity import HEADER, Integrity
-from streams.kafka.producing import ROOM, require_size
+from streams.kafka.partition_writer import Message, PartitionWriter, Write
+from streams.kafka.producer import ROOM, require_size
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.writing import Message, PartitionWriter, Write
 from streams.log import Fenced, LogDamaged, LogUnavailable
 from streams.partitioner import partition_of
 
@@ -45,7 +45,7 @@ class KafkaConfigTopic:
     """
 
     def __init__(
-        self, settings: KafkaSettings, fetching: Fetching, integrity: Integrity | None = None
+        self, settings: KafkaSettings, fetching: Fetcher, integrity: Integrity | None = None
     ) -> None:
         """Use `open`."""
         self._settings = settings
@@ -65,7 +65,7 @@ class KafkaConfigTopic:
     @classmethod
     async def open(cls, settings: KafkaSettings, integrity: Integrity | None = None) -> "KafkaConfigTopic":
         """Raises LogUnavailable."""
-        return cls(settings, await Fetching.open(settings, [settings.topic("config")]), integrity)
+        return cls(settings, await Fetcher.open(settings, [settings.topic("config")]), integrity)
 
     async def claim(self, partition: int) -> None:
         """Makes this the one that puts to a partition; whoever was it is fenced. Claim first, load then.

@@ -72,7 +72,7 @@ class LocalIndex:
         return await self._records(topic, found, LARGEST_READ)
 
     async def of_keys(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
-        """The first record of each organization and id that stands (`streams.finding`)."""
+        """The first record of each organization and id that stands (`streams.find_results`)."""
         found = await self._ask(topic, lambda file: file.of_keys(topic, keys))
         return {record.envelope.key: record for record in await self._records(topic, found)}
 

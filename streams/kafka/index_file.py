@@ -13,7 +13,7 @@ from typing import TypeVar
 import orjson
 
 from schemas.envelope import Envelope, Key
-from streams.finding import stands
+from streams.find_results import stands
 from streams.log import LogUnavailable, Record, Topic
 from streams.sqlite.database import make_private
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 from aiokafka import TopicPartition
 
-from streams.kafka.fetching import Fetching
+from streams.kafka.fetcher import Fetcher
 from streams.kafka.integrity import KEY_BYTES, PROTECTED, Integrity
 from streams.kafka.settings import KafkaSettings
 
@@ -19,7 +19,7 @@ class IntegrityKeyError(Exception):
     """A key file that cannot be used; the sentence says which and why."""
 
 
-async def open_integrity(file: Path, settings: KafkaSettings, fetching: Fetching) -> Integrity:
+async def open_integrity(file: Path, settings: KafkaSettings, fetching: Fetcher) -> Integrity:
     """With the key in `file`. It is made when missing, for what comes after all that is on the topics now.
 
     Raises LogUnavailable, IntegrityKeyError.

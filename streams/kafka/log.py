@@ -1,7 +1,7 @@
 """The log on Kafka (`streams.log.Log`).
 
 A position is Kafka's offset and one. Commands, status and what is parked are written as they come; events,
-outcomes and snapshots only by the partition's one writer, in transactions (`streams.kafka.writing`).
+outcomes and snapshots only by the partition's one writer, in transactions (`streams.kafka.partition_writer`).
 """
 
 import asyncio
@@ -17,23 +17,23 @@ from aiokafka.structs import RecordMetadata
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.outcome import decides
-from streams.finding import by_organization, events_named
-from streams.kafka.answered import OWNER as ANSWERED
-from streams.kafka.answered import Answered
+from streams.find_results import by_organization, events_named
 from streams.kafka.authority import Unauthorized
-from streams.kafka.fetching import Fetching
+from streams.kafka.fetcher import Fetcher
+from streams.kafka.idempotency_index import OWNER as ANSWERED
+from streams.kafka.idempotency_index import IdempotencyIndex
 from streams.kafka.index import LocalIndex
 from streams.kafka.integrity import Integrity
 from streams.kafka.integrity_key import open_integrity
 from streams.kafka.lookup import records_at
-from streams.kafka.producing import PRODUCE_SECONDS, ROOM, not_written, retrieved, started_producer, stopped
+from streams.kafka.partition_reader import PartitionReaders
+from streams.kafka.partition_writer import Message, PartitionWriter, Write, require_sizes
+from streams.kafka.producer import PRODUCE_SECONDS, ROOM, not_written, retrieved, started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.snapshots import read_snapshots, snapshot_messages
-from streams.kafka.tails import Tails
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import AUTHORIZATION, decode, encode, forged, signed_body, too_large
-from streams.kafka.writing import Message, PartitionWriter, Write, require_sizes
-from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, Snapshot, Topic, Transaction
+from streams.log import TOPICS, Append, Fault, LogUnavailable, Record, StateSnapshot, Topic, Transaction
 from streams.partitioner import partition_of
 
 WRITER = "decider"
@@ -73,7 +73,7 @@ class KafkaLog:
         self,
         settings: KafkaSettings,
         directory: Path,
-        fetching: Fetching,
+        fetching: Fetcher,
         authority: Authority | None,
         integrity: Integrity | None,
     ) -> None:
@@ -82,10 +82,10 @@ class KafkaLog:
         self.settings = settings
         self._fetching = fetching
         self._authority = authority
-        self._tails = Tails(fetching, self._decoded)
+        self._tails = PartitionReaders(fetching, self._decoded)
         self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in TOPICS}
         self._writers: dict[int, PartitionWriter] = {}
-        self._answered: dict[int, Answered] = {}
+        self._answered: dict[int, IdempotencyIndex] = {}
         self._claiming = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._producing = asyncio.Lock()
@@ -109,7 +109,7 @@ class KafkaLog:
         """
         await ensure_topics(settings)
         names = [settings.topic(name) for name in (*TOPICS, "snapshots", "config")]
-        fetching = await Fetching.open(settings, names)
+        fetching = await Fetcher.open(settings, names)
         try:
             integrity = (
                 None if integrity_key is None else await open_integrity(integrity_key, settings, fetching)
@@ -183,7 +183,7 @@ class KafkaLog:
         answered = self._answered[partition]
         segments = answered.segments()
         snapshots = list(transaction.snapshots)
-        snapshots += [Snapshot(ANSWERED, partition, number, 0, content) for number, content in segments]
+        snapshots += [StateSnapshot(ANSWERED, partition, number, 0, content) for number, content in segments]
         if snapshots:
             writes.append(Write(self._place("snapshots", partition), snapshot_messages(snapshots)))
         offsets: dict[str, dict[TopicPartition, int]] = {}
@@ -265,7 +265,7 @@ class KafkaLog:
         ours = writer.consumed.get((group, place)) if writer is not None else None
         return await self._fetching.committed(group, place) if ours is None else ours
 
-    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         self._require("events", partition)
         place = self._place("snapshots", partition)
         return await read_snapshots(self._fetching, place, owner, self._written(place))
@@ -401,8 +401,8 @@ class KafkaLog:
                 name = self.settings.topic("events")
                 raise LogUnavailable(f"{name}/{partition} shows nothing at position {end} yet") from error
 
-    async def _read_answered(self, partition: int) -> Answered:
-        answered = Answered()
+    async def _read_answered(self, partition: int) -> IdempotencyIndex:
+        answered = IdempotencyIndex()
         _, segments = await self.snapshots(ANSWERED, partition)
         for segment in sorted(segments, key=lambda s: s.subject):
             answered.load(segment.state)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.kafka.fetching import FETCH_BYTES, Fetching
-from streams.kafka.tails import Decode
+from streams.kafka.fetcher import FETCH_BYTES, Fetcher
+from streams.kafka.partition_reader import Decode
 from streams.log import LogDamaged, Record
 
 NEAR = 500
@@ -15,18 +15,18 @@ FEW_BYTES = 1 << 16
 
 
 async def records_at(
-    fetching: Fetching, place: TopicPartition, positions: Sequence[int], decode: Decode
+    fetching: Fetcher, place: TopicPartition, positions: Sequence[int], decode: Decode
 ) -> dict[int, Record]:
     """The record at each position. All of them were there once.
 
     It reads past the tails, whose kept records serve those who follow the topic. Raises LogUnavailable, and
     LogDamaged when the broker has lost a record.
     """
-    read = await asyncio.gather(*(_read(fetching, place, some, decode) for some in stretches(positions)))
+    read = await asyncio.gather(*(_read(fetching, place, some, decode) for some in ranges(positions)))
     return {position: record for some in read for position, record in some.items()}
 
 
-def stretches(positions: Sequence[int]) -> list[list[int]]:
+def ranges(positions: Sequence[int]) -> list[list[int]]:
     """The positions in order, in groups that had better be read together."""
     groups: list[list[int]] = []
     for position in sorted(set(positions)):
@@ -38,7 +38,7 @@ def stretches(positions: Sequence[int]) -> list[list[int]]:
 
 
 async def _read(
-    fetching: Fetching, place: TopicPartition, positions: Sequence[int], decode: Decode
+    fetching: Fetcher, place: TopicPartition, positions: Sequence[int], decode: Decode
 ) -> dict[int, Record]:
     wanted = set(positions)
     found: dict[int, Record] = {}

@@ -1,7 +1,7 @@
 """Membership of a consumer group: which partitions are this process's to work on.
 
 Only the assignment comes from the group. What is read, and from where, is for whoever is told; two who
-believe they have a partition at the same time are kept apart by fencing (`streams.kafka.writing`).
+believe they have a partition at the same time are kept apart by fencing (`streams.kafka.partition_writer`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from streams.kafka.settings import KafkaSettings
 
 logger = logging.getLogger("signalbox.kafka")
 
-Told = Callable[[int], Awaitable[None]]
+PartitionCallback = Callable[[int], Awaitable[None]]
 POLL_MS = 200
 RETRY_SECONDS = 1.0
 LONGEST_PAUSE_MS = 24 * 3600 * 1000
@@ -31,7 +31,12 @@ class Membership:
     """
 
     def __init__(
-        self, settings: KafkaSettings, group: str, topic: str, assigned: Told, revoked: Told
+        self,
+        settings: KafkaSettings,
+        group: str,
+        topic: str,
+        assigned: PartitionCallback,
+        revoked: PartitionCallback,
     ) -> None:
         self._settings = settings
         self._group = settings.group(group)
@@ -84,15 +89,15 @@ class Membership:
             await consumer.stop()
 
     async def _give_up(self) -> None:
-        await self.lost(set(self.partitions))
+        await self.on_revoked(set(self.partitions))
 
-    async def won(self, partitions: set[int]) -> None:
+    async def on_assigned(self, partitions: set[int]) -> None:
         for partition in sorted(partitions - self.partitions):
             self.partitions.add(partition)
             await self._assigned(partition)
         self.joined.set()
 
-    async def lost(self, partitions: set[int]) -> None:
+    async def on_revoked(self, partitions: set[int]) -> None:
         for partition in sorted(partitions & self.partitions):
             self.partitions.discard(partition)
             await self._revoked(partition)
@@ -104,8 +109,8 @@ class _Listener(ConsumerRebalanceListener):
         self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        await self._membership.lost({place.partition for place in revoked})
+        await self._membership.on_revoked({place.partition for place in revoked})
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._consumer.pause(*assigned)
-        await self._membership.won({place.partition for place in assigned})
+        await self._membership.on_assigned({place.partition for place in assigned})

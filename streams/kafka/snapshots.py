@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.kafka.fetching import Fetching
-from streams.kafka.writing import Message
-from streams.log import Snapshot
+from streams.kafka.fetcher import Fetcher
+from streams.kafka.partition_writer import Message
+from streams.log import StateSnapshot
 
 POSITION = "position"
 SEPARATOR = "\n"
 
 
-def snapshot_messages(snapshots: Sequence[Snapshot]) -> list[Message]:
+def snapshot_messages(snapshots: Sequence[StateSnapshot]) -> list[Message]:
     """The messages of snapshots that are written together, and of the positions they stand for."""
     owners = {snapshot.owner: snapshot.position for snapshot in snapshots}
     return [
@@ -22,7 +22,7 @@ def snapshot_messages(snapshots: Sequence[Snapshot]) -> list[Message]:
     ]
 
 
-def snapshot_message(snapshot: Snapshot) -> Message:
+def snapshot_message(snapshot: StateSnapshot) -> Message:
     """Without state it is a tombstone: the subject is gone."""
     key = f"{snapshot.owner}{SEPARATOR}{snapshot.subject}".encode()
     return Message(key, snapshot.state or None, [(POSITION, str(snapshot.position).encode())])
@@ -33,15 +33,15 @@ def position_message(owner: str, position: int) -> Message:
 
 
 async def read_snapshots(
-    fetching: Fetching, place: TopicPartition, owner: str, written: int
-) -> tuple[int, list[Snapshot]]:
+    fetching: Fetcher, place: TopicPartition, owner: str, written: int
+) -> tuple[int, list[StateSnapshot]]:
     """The position all snapshots of `owner` stand for, and those that are not empty.
 
     Reads at least up to the position `written`. Raises LogUnavailable.
     """
     wanted = f"{owner}{SEPARATOR}"
     position = 0
-    found: dict[str, Snapshot] = {}
+    found: dict[str, StateSnapshot] = {}
     end = max(written, await fetching.end(place))
     async for fetched in fetching.through(place, 0, end, compacted=True):
         for message in fetched.messages:
@@ -53,5 +53,5 @@ async def read_snapshots(
                 found.pop(subject, None)
                 if message.value is not None:
                     of = int(dict(message.headers)[POSITION])
-                    found[subject] = Snapshot(owner, place.partition, subject, of, message.value)
+                    found[subject] = StateSnapshot(owner, place.partition, subject, of, message.value)
     return position, list(found.values())

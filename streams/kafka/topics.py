@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.kafka.producing import ROOM, unavailable
+from streams.kafka.producer import ROOM, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogError
 

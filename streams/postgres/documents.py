@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from projections.failures import unavailable
 from projections.postgres_engines import engine
 from projections.store import one_at_a_time
-from streams.document_packing import INLINE, StoredDocument, pack, unpack
 from streams.log import LogUnavailable
+from streams.stored_documents import INLINE, StoredDocument, pack, unpack
 
 T = TypeVar("T")
 THREADS = 2

@@ -10,7 +10,7 @@ from typing import Any
 from streams.chain import START, Link, fault
 from streams.documents import DocumentDamaged
 from streams.log import TOPICS, LogDamaged, Topic
-from streams.sqlite.beyond import beyond, reached
+from streams.sqlite.ahead_of_log import beyond, computed_positions
 from streams.sqlite.config import CONFIG, entry_of_row, load_statement
 from streams.sqlite.database import (
     Kind,
@@ -75,7 +75,7 @@ def _ahead_of_the_log(directory: Path) -> Iterator[Finding]:
     if not log.exists():
         return
     # The log last: what it gained meanwhile does no harm.
-    computed = list(reached(directory))
+    computed = list(computed_positions(directory))
     with closing(connect(LOG, log, write=False)) as db:
         fault = beyond(stored_ends(db), computed)
     if fault is not None:

@@ -24,7 +24,7 @@ from streams.sqlite.database import (
 )
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
-from streams.sqlite.reading import ReadingConnection
+from streams.sqlite.read_connection import ReadConnection
 from streams.sqlite.set_aside import set_aside
 
 CHUNK = 200
@@ -110,7 +110,7 @@ class SqliteConfigTopic:
     def __init__(self, path: Path) -> None:
         """Use `open`."""
         self._path = path
-        self._reading = ReadingConnection(CONFIG, path)
+        self._reading = ReadConnection(CONFIG, path)
         self._subscribers: dict[object, Subscriber] = {}
         self._loop = asyncio.get_running_loop()
         self._writer: GroupCommit[Put | int, list[int]] = GroupCommit(

@@ -5,11 +5,11 @@ import hashlib
 import sqlite3
 from pathlib import Path
 
-from streams.document_packing import INLINE, StoredDocument, pack, unpack
 from streams.sqlite.database import Kind, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
-from streams.sqlite.reading import ReadingConnection
+from streams.sqlite.read_connection import ReadConnection
+from streams.stored_documents import INLINE, StoredDocument, pack, unpack
 
 DOCUMENTS = Kind(
     file="documents.db",
@@ -55,7 +55,7 @@ class SqliteDocuments:
     def __init__(self, path: Path) -> None:
         """Use `open`."""
         self._path = path
-        self._reading = ReadingConnection(DOCUMENTS, path)
+        self._reading = ReadConnection(DOCUMENTS, path)
         self._writer: GroupCommit[StoredDocument, None] = GroupCommit(
             DOCUMENTS, path, _Unit, "signalbox-documents"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.envelope import Envelope, Key
 from schemas.limits import LARGEST_COMMAND
-from streams.finding import by_organization, stands
+from streams.find_results import by_organization, stands
 from streams.log import (
     TOPICS,
     Append,
@@ -16,7 +16,7 @@ from streams.log import (
     LogUnavailable,
     MessageTooLarge,
     Record,
-    Snapshot,
+    StateSnapshot,
     Topic,
     Transaction,
 )
@@ -213,7 +213,7 @@ class SqliteLog:
         rows = self._reader.query(CONSUMED, (consumer, topic, partition))
         return rows[0][0] if rows else 0
 
-    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         return await self._reader.snapshots(owner, partition)
 
     async def close(self) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from schemas.limits import LARGEST_READ
 from schemas.parked import RecordSkipped
-from streams.log import LogDamaged, Record, Snapshot, Topic
-from streams.skips import way_out
+from streams.log import LogDamaged, Record, StateSnapshot, Topic
+from streams.skip_decisions import remedy
 from streams.sqlite.database import connect, damaged, explained
-from streams.sqlite.reading import ReadingConnection
+from streams.sqlite.read_connection import ReadConnection
 from streams.sqlite.rows import Row, decode, unreadable
 from streams.sqlite.schema import (
     LOG,
@@ -38,7 +38,7 @@ class Reader:
         """`skipped` are the keys of events that come with a fault when they cannot be decoded."""
         self._path = path
         self._skipped = skipped
-        self._connection = ReadingConnection(LOG, path)
+        self._connection = ReadConnection(LOG, path)
         self.query = self._connection.query
         self._query_up_to = self._connection.query_up_to
         self.close = self._connection.close
@@ -98,7 +98,7 @@ class Reader:
                 await asyncio.sleep(0)
         return found
 
-    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         """On a thread: all at once, as of one moment, and only asked for at start."""
         return await asyncio.to_thread(_snapshots, self._path, owner, partition)
 
@@ -144,12 +144,12 @@ def undecodable(
             if row[0] in skipped and topic == "events":
                 continue
             partition, position = row[0] >> POSITION_BITS, row[0] & MAX_POSITION
-            more = f". {way_out(partition, position)}" if topic == "events" else ""
+            more = f". {remedy(partition, position)}" if topic == "events" else ""
             return damaged(path, f"the record at {topic}/{partition} position {position}: {error}{more}")
     return damaged(path, f"records of {topic}")
 
 
-def _snapshots(path: Path, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+def _snapshots(path: Path, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
     try:
         db = connect(LOG, path, write=False)
         try:
@@ -160,5 +160,7 @@ def _snapshots(path: Path, owner: str, partition: int) -> tuple[int, list[Snapsh
             db.close()
     except sqlite3.Error as error:
         raise explained(error, path) from error
-    snapshots = [Snapshot(owner, partition, subject, position, state) for subject, position, state in rows]
+    snapshots = [
+        StateSnapshot(owner, partition, subject, position, state) for subject, position, state in rows
+    ]
     return (known[0] if known else 0, snapshots)

@@ -21,10 +21,10 @@ from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.outcome import Outcome
 from schemas.status import Status
-from streams.commanding import Commanding
-from streams.deciding import Decider
+from streams.command_port import CommandPort
+from streams.decider import Decider
 from streams.log import LogUnavailable
-from streams.projecting.runner import ProjectionRunner
+from streams.projection.runner import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
 from tests.support.hang_guard import HANG_SECONDS
@@ -71,7 +71,7 @@ def spec(context: str) -> dict[str, Any]:
     }
 
 
-class Switched(Commanding):
+class Switched(CommandPort):
     """Commands that can be refused, as a full disk does."""
 
     refuse: str = ""

@@ -9,8 +9,8 @@ import pytest
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.project import ProjectDefined
+from streams.dead_letters import dead_letter
 from streams.log import Fault, LogUnavailable, Record
-from streams.parking import parked
 from tests.api.house import ACME, House
 from tests.api.problem import problem
 from tests.support.hang_guard import HANG_SECONDS
@@ -127,7 +127,7 @@ async def test_nothing_is_done_that_could_not_be_recorded(
 async def test_messages_that_deciders_parked_are_listed_with_reason_and_size(signalbox: House) -> None:
     nameless = Envelope(id="", type="", source="", subject="", time="", partitionkey="", data={})
     fault = Fault("malformed", "id: Missing required attribute: 'id'", b"{}")
-    message = parked(Record("commands", 0, 7, nameless, fault), fault, "/decider", timestamp())
+    message = dead_letter(Record("commands", 0, 7, nameless, fault), fault, "/decider", timestamp())
     await signalbox.log.append("parked", [message])
     [entry] = await items(signalbox, "/api/v1/parked/topic")
     assert (entry["kind"], entry["topic"], entry["position"], entry["size"]) == ("parked", "commands", 7, 2)

@@ -22,7 +22,7 @@ from signalbox.devservers.kafka import DevKafka
 from signalbox_client import Client, ClientError, Rejected
 from streams.kafka import wire
 from streams.kafka.binding import authorization
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, Served, client_settings, over_kafka, service_token
 from tests.signalbox.server_stand_in import Said, StandIn, server

@@ -17,7 +17,7 @@ from projections.store import Store, live, open_store
 from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
-from streams.projecting import ProjectionRunner
+from streams.projection import ProjectionRunner
 from tests.support.calls import specification
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.running_signalbox import ROOT, House

@@ -12,7 +12,7 @@ import pytest
 
 from signalbox.devservers.kafka_probe import probe
 from signalbox.settings import kafka_environment
-from streams.kafka.inspecting import describe
+from streams.kafka.inspection import describe
 from streams.kafka.settings import KafkaSettings
 from tests.support.calls import specification, until
 from tests.support.multi_process import ROLES, Scattered

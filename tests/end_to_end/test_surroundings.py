@@ -16,7 +16,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
-from streams.head import Head
+from streams.head import ChainHead
 from streams.log import Append, Transaction
 from streams.sqlite.log import SqliteLog
 from tests.support.calls import ORGANIZATION, Calls, Reply, specification, until
@@ -99,7 +99,7 @@ async def _of_a_later_version(data: Path) -> None:
         data={"organization": "default", "name": "local"},
     )
     log = await SqliteLog.open(data)
-    await log.commit(Transaction([Append("events", 0, [Head().chain(event)])]))
+    await log.commit(Transaction([Append("events", 0, [ChainHead().chain(event)])]))
     await log.close()
 
 

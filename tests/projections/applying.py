@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from streams.log import Record, Topic
-from streams.projecting.slots import Batch
-from streams.projecting.writing import Writer
+from streams.projection.progress import Batch
+from streams.projection.writer import Writer
 
 
 def apply(writer: Writer, topic: Topic, records: Sequence[Record]) -> None:

@@ -8,7 +8,7 @@ from projections.queries import ReadModels
 from projections.store import Store
 from schemas.message import Message
 from streams.log import Record, Topic
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.events import placed
 from tests.projections.stores import postgres_store, sqlite_store
 from tests.streams.batches import batch

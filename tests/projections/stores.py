@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.support.real_postgres import execute
 
 _TEMPLATE = "signalbox_empty"

@@ -16,8 +16,8 @@ from projections.presence import Present, Reports, present
 from projections.store import Store
 from schemas.message import Message
 from streams.log import Record
-from streams.projecting.building import Building
-from streams.projecting.writing import Writer
+from streams.projection.generation_builder import GenerationBuilder
+from streams.projection.writer import Writer
 from tests.projections.events import delivery, node, placed
 from tests.projections.naive_gateways import NaiveGateway, replay
 from tests.projections.test_laws import StoreMaker, a_store, contents
@@ -88,7 +88,7 @@ def test_the_rows_are_what_a_naive_replay_says_whatever_the_batches(
     everything = known_before(history)
     with a_store() as store:
         writer = filled(store, everything, size)
-        generation = writer.slots["deliveries"].generation
+        generation = writer.progress["deliveries"].generation
         expected = replay((p.position, m) for p, m in zip(placed(*everything), everything, strict=True))
         assert shown(store, generation.prefix) == said(expected)
 
@@ -101,14 +101,14 @@ def test_what_is_built_anew_equals_what_is_live(
     everything = known_before(history)
     with a_store() as store:
         writer = filled(store, everything, live)
-        building = Building(store, Deliveries(), 1)
+        building = GenerationBuilder(store, Deliveries(), 1)
         assert building.begin()
         records = recorded(everything)
         for i in range(0, len(records), rebuilt):
             building.take(0, batch(records[i : i + rebuilt])[0])
         building.index()
-        before = contents(store, writer.slots["deliveries"].generation)
-        after = contents(store, building.slot.generation)
+        before = contents(store, writer.progress["deliveries"].generation)
+        after = contents(store, building.progress.generation)
         assert after == before
 
 

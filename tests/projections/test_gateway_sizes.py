@@ -8,7 +8,7 @@ from projections.delivery_tables import tables
 from projections.observed import MOST_ABSENT
 from projections.store import Store
 from schemas.message import Message
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.conftest import Happen
 from tests.projections.events import delivery, node
 
@@ -70,7 +70,7 @@ def test_what_nodes_reported_of_each_deployment_goes_when_they_have_caught_up(
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_a_batch_finds_what_it_needs_by_index(store: Store, writer: Writer):
-    of = tables(writer.slots["deliveries"].generation.prefix)
+    of = tables(writer.progress["deliveries"].generation.prefix)
     with store.reader.begin() as connection:
         statement, parameters = lookup(of, connection.dialect.name)
         plan = connection.execute(text(f"EXPLAIN QUERY PLAN {statement}"), parameters)
@@ -86,7 +86,7 @@ def of_deployment(i: int, fact: str, n: int | None = None) -> Message:
 
 
 def rows(store: Store, writer: Writer) -> dict[str, int]:
-    of = tables(writer.slots["deliveries"].generation.prefix)
+    of = tables(writer.progress["deliveries"].generation.prefix)
     named = {"deliveries": of.deliveries, "apis": of.apis, "live": of.live}
     named |= {"nodes": of.nodes, "reports": of.reports}
     with store.reader.begin() as connection:

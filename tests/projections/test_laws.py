@@ -18,8 +18,8 @@ from projections.store import Generation, Store
 from schemas.catalog import AGGREGATES, EVENTS
 from schemas.message import Message
 from streams.log import Record
-from streams.projecting.building import Building
-from streams.projecting.writing import Writer
+from streams.projection.generation_builder import GenerationBuilder
+from streams.projection.writer import Writer
 from tests.projections.events import (
     deleted,
     gateway,
@@ -142,20 +142,20 @@ def test_rebuilt_tables_equal_the_live_ones(
         writer.open()
         for i in range(0, len(everything), live):
             writer.apply({"events": batch(everything[i : i + live])})
-        building = Building(store, Resources(), 1)
+        building = GenerationBuilder(store, Resources(), 1)
         assert building.begin()
         for i in range(0, len(everything), rebuilt):
             building.take(0, batch(everything[i : i + rebuilt])[0])
         building.index()
-        assert len(contents(store, building.slot.generation)) > len(AGGREGATES)
-        assert contents(store, building.slot.generation) == contents(
-            store, writer.slots["resources"].generation
+        assert len(contents(store, building.progress.generation)) > len(AGGREGATES)
+        assert contents(store, building.progress.generation) == contents(
+            store, writer.progress["resources"].generation
         )
         assert building.swap()
         building.end()
         writer.reload()
-        assert writer.slots["resources"].generation == building.slot.generation
-        assert writer.slots["resources"].positions == {0: len(history)}
+        assert writer.progress["resources"].generation == building.progress.generation
+        assert writer.progress["resources"].positions == {0: len(history)}
 
 
 async def shown(ask: ReadModels, as_of: int | None) -> dict[tuple[str, str, str], tuple[int, dict[str, Any]]]:

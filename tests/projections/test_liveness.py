@@ -8,7 +8,7 @@ from projections.store import Store
 from schemas.message import Message
 from schemas.status import LivenessReported, LivenessState
 from streams.log import Record
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.applying import apply
 from tests.projections.events import START, at, node, placed
 
@@ -41,7 +41,7 @@ class House:
             return told_of(connection, self._prefix("liveness"), *LOCAL)
 
     def _prefix(self, name: str) -> str:
-        return self.writer.slots[name].generation.prefix
+        return self.writer.progress[name].generation.prefix
 
 
 def told(state: LivenessState, nodes: int, heard: int, seconds: float) -> LivenessReported:

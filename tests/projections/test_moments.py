@@ -7,11 +7,11 @@ from projections.queries import ReadModels
 from projections.store import Store
 from schemas.project import PROJECT, DefineProject
 from streams.log import Record
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.commands.shop import ORG
 from tests.streams.batches import batch
-from tests.streams.deciding_cases import desk, envelope
-from tests.streams.test_deciding import HOUSE
+from tests.streams.decider_cases import desk, envelope
+from tests.streams.test_decider import HOUSE
 
 CLOCK = (10, 12, 11, 5, 12, 13, 1, 14)
 

@@ -11,8 +11,8 @@ from projections.queries import NotReady, ReadModels
 from projections.resources import Resources
 from projections.store import Store
 from streams.log import Record
-from streams.projecting.building import Building
-from streams.projecting.writing import Writer
+from streams.projection.generation_builder import GenerationBuilder
+from streams.projection.writer import Writer
 from tests.projections.events import delivery, node, placed
 from tests.streams.batches import batch
 
@@ -37,7 +37,7 @@ async def test_it_is_answered_from_once_it_is_built_anew_and_not_before(store: S
     with pytest.raises(NotReady):
         await ask.nodes("acme", "local")
 
-    building = Building(store, Deliveries(), 1)
+    building = GenerationBuilder(store, Deliveries(), 1)
     assert building.begin()
     said = [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1", api="", revision=0)]
     building.take(0, batch([Record("status", 0, p.position, p.envelope) for p in placed(*said)])[0])

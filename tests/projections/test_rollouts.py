@@ -15,7 +15,7 @@ from projections.store import Store
 from projections.windows import lags_between, minute_of
 from schemas.status import RolloutReported, RolloutState
 from streams.log import Record
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.applying import apply
 from tests.projections.events import at, placed, started
 
@@ -100,7 +100,7 @@ class TestWhatWasTold:
 
     @property
     def prefix(self) -> str:
-        return self.writer.slots["rollouts"].generation.prefix
+        return self.writer.progress["rollouts"].generation.prefix
 
     def test_each_stage_is_counted_once_by_when_it_was_first_reached(self):
         self.told("d1", "rolling-out", 3, decided_at=at(1), published_at=at(2), reached=1, nodes=2)
@@ -133,7 +133,7 @@ class TestWhatWasTold:
         self.told("offline", "offline", 1)
         self.told("serving", "serving", 1)
         self.told("ended", "stopped", 1)
-        resources = self.writer.slots["resources"].generation.prefix
+        resources = self.writer.progress["resources"].generation.prefix
         with self.store.reader.begin() as connection:
             found = unsettled(connection, self.prefix, resources, ["acme"])
             assert sorted(name for _, name in found) == ["new", "offline", "rolling"]

@@ -13,7 +13,7 @@ from projections.windows import Windows, minute_of
 from schemas.message import Message
 from schemas.status import LivenessReported, RolloutReported
 from streams.log import Record, Topic
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.applying import apply
 from tests.projections.events import at, outcome, placed
 

@@ -16,7 +16,7 @@ from projections.windows import (
     percentile,
 )
 from streams.log import Record
-from streams.projecting.writing import Writer
+from streams.projection.writer import Writer
 from tests.projections.applying import apply
 from tests.projections.events import at, outcome, placed
 
@@ -45,7 +45,7 @@ def test_commands_are_counted_in_the_minute_they_were_decided_in_also_when_they_
     apply(writer, "outcomes", _records(4, 3.0, accepted=False))
 
     with store.reader.begin() as connection:
-        prefix = writer.slots["windows"].generation.prefix
+        prefix = writer.progress["windows"].generation.prefix
         found = changes_between(connection, prefix, "acme", *EVER)
         lags = lags_between(connection, prefix, "acme", *EVER)
 
@@ -60,7 +60,7 @@ def test_what_comes_again_is_not_counted_again(store: Store, writer: Writer):
     apply(writer, "outcomes", records)
 
     with store.reader.begin() as connection:
-        found = changes_between(connection, writer.slots["windows"].generation.prefix, "acme", *EVER)
+        found = changes_between(connection, writer.progress["windows"].generation.prefix, "acme", *EVER)
     assert [w["accepted"] for w in found] == [2]
 
 
@@ -98,7 +98,7 @@ def test_a_command_that_does_not_say_when_it_was_requested_is_counted_without_a_
     (recorded,) = placed(outcome("c1", decided_at=at(1.0), requested_at=requested))
     apply(writer, "outcomes", [Record("outcomes", 0, recorded.position, recorded.envelope)])
     with store.reader.begin() as connection:
-        prefix = writer.slots["windows"].generation.prefix
+        prefix = writer.progress["windows"].generation.prefix
         assert [w["accepted"] for w in changes_between(connection, prefix, "acme", *EVER)] == [1]
         assert lags_between(connection, prefix, "acme", *EVER) == {}
 
@@ -108,6 +108,6 @@ def test_durations_from_the_year_one_add_up(store: Store, writer: Writer):
     records = [Record("outcomes", 0, p.position, p.envelope) for p in placed(*old)]
     apply(writer, "outcomes", records)
     with store.reader.begin() as connection:
-        prefix = writer.slots["windows"].generation.prefix
+        prefix = writer.progress["windows"].generation.prefix
         (lag,) = lags_between(connection, prefix, "acme", *EVER).values()
         assert lag.count == 200

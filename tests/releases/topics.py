@@ -10,10 +10,10 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from streams.kafka.inspecting import describe
+from streams.kafka.inspection import describe
+from streams.kafka.partition_writer import MARKER
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics, specs
-from streams.kafka.writing import MARKER
 
 GROUPS = ("decider", "gateway-sync", "projector")
 LARGEST = 2**20

@@ -8,8 +8,8 @@ from gateways.config_resource import ConfigResource, DeploymentRef
 from projections.observing import Observed
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.delivery import Delivery
-from streams.reporting import StatusReporter
 from streams.sqlite.log import SqliteLog
+from streams.status_reporter import StatusReporter
 from xds.observer import Connection, Delivered, Lack, Progress
 
 EAST = "organizations/acme/gateways/east"

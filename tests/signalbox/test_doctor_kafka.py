@@ -13,10 +13,10 @@ from signalbox.cli.doctor_kafka import checks, clock
 from signalbox.settings import Settings
 from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from tests.commands.shop import ORG
-from tests.streams.deciding_cases import envelope
+from tests.streams.decider_cases import envelope
 
 
 def found(settings: Settings) -> dict[str, Check]:

@@ -19,9 +19,9 @@ from schemas.message import Command
 from signalbox.first_start import FirstStartFailed, deploy_sample, make_house
 from signalbox.sample import sample
 from signalbox.settings import Address, Settings
-from streams.commanding import Commanding
-from streams.deciding import Decider
-from streams.projecting import ProjectionRunner
+from streams.command_port import CommandPort
+from streams.decider import Decider
+from streams.projection import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
 
@@ -29,9 +29,9 @@ Start = Callable[..., Awaitable[bool]]
 
 
 @asynccontextmanager
-async def commanding(directory: Path) -> AsyncIterator[tuple[SqliteLog, Commanding]]:
+async def commanding(directory: Path) -> AsyncIterator[tuple[SqliteLog, CommandPort]]:
     log = await SqliteLog.open(directory)
-    commands = Commanding(log)
+    commands = CommandPort(log)
     decider = Decider(log, 0, "/test", lambda done, _: commands.decided(outcome for _, outcome in done))
     await decider.start()
     deciding = asyncio.create_task(decider.run())
@@ -75,7 +75,7 @@ HELLO = API.subject("default", "hello")
 
 
 @asynccontextmanager
-async def signalbox(directory: Path) -> AsyncIterator[tuple[SqliteLog, Commanding, Start]]:
+async def signalbox(directory: Path) -> AsyncIterator[tuple[SqliteLog, CommandPort, Start]]:
     """As `commanding`, with the house, and a `start` that deploys the sample."""
     async with commanding(directory) as (log, commands):
         await make_house(commands, Settings(), "token")
@@ -98,7 +98,7 @@ async def signalbox(directory: Path) -> AsyncIterator[tuple[SqliteLog, Commandin
             store.close()
 
 
-async def carry_out(commands: Commanding, command: Command, subject: str, authid: str = "ann") -> None:
+async def carry_out(commands: CommandPort, command: Command, subject: str, authid: str = "ann") -> None:
     id = uuid7()
     envelope = Envelope(
         id=id,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from streams.log import Record
-from streams.projecting.slots import Batch, Batches
+from streams.projection.progress import Batch, Batches
 
 
 def batch(records: Sequence[Record]) -> Batches:

@@ -5,7 +5,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
-from streams.deciding import Decider
+from streams.decider import Decider
 from streams.kafka.log import KafkaLog
 from streams.log import Record, Topic
 

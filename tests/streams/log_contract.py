@@ -12,7 +12,7 @@ from streams.log import (
     Consumed,
     Log,
     MessageTooLarge,
-    Snapshot,
+    StateSnapshot,
     Topic,
     Transaction,
     WrongExpectedPosition,
@@ -159,7 +159,7 @@ class LogContract:
                 Transaction(
                     [Append("outcomes", 0, envelopes(1)), Append("events", 0, envelopes(1), expected=9)],
                     [Consumed("decider", "commands", 0, 1)],
-                    [Snapshot("decider", 0, "s", 1, b"state")],
+                    [StateSnapshot("decider", 0, "s", 1, b"state")],
                 )
             )
         assert await log.end("outcomes", 0) == 0
@@ -194,7 +194,7 @@ class LogContract:
             Transaction(
                 [Append("events", 0, chained(2), expected=0), Append("outcomes", 0, envelopes(1))],
                 [Consumed("decider", "commands", 0, 3)],
-                [Snapshot("decider", 0, "a", 2, b"A"), Snapshot("decider", 0, "b", 2, b"B")],
+                [StateSnapshot("decider", 0, "a", 2, b"A"), StateSnapshot("decider", 0, "b", 2, b"B")],
             )
         )
         assert [len(each) for each in positions] == [2, 1]
@@ -209,14 +209,14 @@ class LogContract:
 
     async def test_a_snapshot_replaces_the_one_before_and_an_empty_one_removes_it(self, log: Log):
         await log.commit(
-            Transaction(snapshots=[Snapshot("d", 0, "a", 2, b"A"), Snapshot("d", 0, "b", 2, b"B")])
+            Transaction(snapshots=[StateSnapshot("d", 0, "a", 2, b"A"), StateSnapshot("d", 0, "b", 2, b"B")])
         )
         await log.commit(
-            Transaction(snapshots=[Snapshot("d", 0, "a", 5, b"A2"), Snapshot("d", 0, "b", 5, b"")])
+            Transaction(snapshots=[StateSnapshot("d", 0, "a", 5, b"A2"), StateSnapshot("d", 0, "b", 5, b"")])
         )
         position, snapshots = await log.snapshots("d", 0)
         assert position == 5
-        assert snapshots == [Snapshot("d", 0, "a", 5, b"A2")]
+        assert snapshots == [StateSnapshot("d", 0, "a", 5, b"A2")]
         assert await log.snapshots("other", 0) == (0, [])
 
     async def test_whoever_waits_is_woken_by_an_append(self, log: Log):
@@ -331,7 +331,7 @@ class LogContract:
             assert [r.position for r in records] == positions[partition::4]
         await log.commit(
             Transaction(
-                consumed=[Consumed("d", "commands", 2, 7)], snapshots=[Snapshot("d", 2, "s", 7, b"S")]
+                consumed=[Consumed("d", "commands", 2, 7)], snapshots=[StateSnapshot("d", 2, "s", 7, b"S")]
             )
         )
         assert await log.consumed("d", "commands", 1) == 0
@@ -353,7 +353,7 @@ class LogContract:
         transaction = Transaction(
             [Append("events", 1, chained(300), expected=0)],
             [Consumed("decider", "commands", 1, 1)],
-            [Snapshot("decider", 1, "a", 300, b"A")],
+            [StateSnapshot("decider", 1, "a", 300, b"A")],
         )
         await log.commit(transaction)
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from schemas.envelope import Envelope, Key
-from streams.finding import by_organization, stands
-from streams.log import Record, Snapshot, Topic, Transaction
+from streams.find_results import by_organization, stands
+from streams.log import Record, StateSnapshot, Topic, Transaction
 
 
 class MemoryLog:
@@ -82,7 +82,7 @@ class MemoryLog:
     async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
         return 0
 
-    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[Snapshot]]:
+    async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         return 0, []
 
     async def close(self) -> None:

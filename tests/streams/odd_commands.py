@@ -9,7 +9,7 @@ from schemas.catalog import COMMANDS
 from schemas.envelope import Data, Envelope
 from schemas.examples import example
 from streams.kafka.wire import encode
-from tests.streams.deciding_cases import envelope
+from tests.streams.decider_cases import envelope
 
 LARGEST = 900_000
 """Bytes of a command. Topics take 1,000,000."""

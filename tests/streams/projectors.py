@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 from projections.readmodel import ReadModel, Recorded
 from projections.store import Store, live, open_store
 from streams.log import Log
-from streams.projecting import ProjectionRunner
+from streams.projection import ProjectionRunner
 
 
 class Tally:

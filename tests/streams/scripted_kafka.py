@@ -11,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from streams.kafka.fetching import EARLIEST, Fetching
+from streams.kafka.fetcher import EARLIEST, Fetcher
 from streams.kafka.settings import KafkaSettings
 
 PLACE = TopicPartition("t", 0)
@@ -67,8 +67,8 @@ class ScriptedBroker:
         async with self._asked:
             await self._asked.wait_for(lambda: len(self.requests) >= wanted)
 
-    def fetching(self) -> Fetching:
-        return Fetching(KafkaSettings(), cast("AIOKafkaClient", self))
+    def fetching(self) -> Fetcher:
+        return Fetcher(KafkaSettings(), cast("AIOKafkaClient", self))
 
     @property
     def cluster(self) -> "ScriptedBroker":

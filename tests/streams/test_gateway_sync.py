@@ -25,7 +25,7 @@ from streams.gateway_sync import CREDENTIALS, GatewaySync
 from streams.log import LogUnavailable
 from streams.sqlite.config import SqliteConfigTopic
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
-from tests.streams.deciding_cases import Desk, desk, envelope
+from tests.streams.decider_cases import Desk, desk, envelope
 from xds.store import ResourceStore
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
 
@@ -264,17 +264,17 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
         good = at.routes("orders")
         at.sync.acknowledged(EAST, "n", [good])
         await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
-        at.sync.refused(EAST, "n", [at.routes("orders")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "n", [at.routes("orders")])
+        await at.sync.drain_responses()
         assert at.routes("orders").version == good.version and at.deployments("orders") == [("orders", 1)]
 
 
 async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
-        at.sync.refused(EAST, "n", [at.routes("orders")], "bad regex")
+        at.sync.rejected(EAST, "n", [at.routes("orders")], "bad regex")
         at.reports.clear()
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("orders") == []
         assert [(r.node, r.fact, r.reason) for r in at.reports] == [("*", "refused", "bad regex")]
 
@@ -285,11 +285,11 @@ async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
         await at.do(deploy("a"))
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(deploy("b"), deploy("c"))
-        at.sync.refused(EAST, "n", [at.routes("shop")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "n", [at.routes("shop")])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("b", 1)]
-        at.sync.refused(EAST, "n", [at.routes("shop")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "n", [at.routes("shop")])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("c", 1)]
 
 
@@ -297,12 +297,12 @@ async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        at.sync.refused(EAST, "n", [at.routes("shop")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "n", [at.routes("shop")])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1)]
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d2"))
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1)]
 
 
@@ -312,8 +312,8 @@ async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
-        at.sync.refused(EAST, "n", [at.routes("shop")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "n", [at.routes("shop")])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("b", 1)]
 
 
@@ -342,9 +342,9 @@ async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_pat
         at.sync.compiler.translators = {"envoy": Stumbling(at.sync.translators["envoy"])}
         await at.do(deploy("a"), deploy("b"), deploy("c"), ids=("da", "db", "dc"))
         for _ in "bc":
-            await at.sync.repaired()
+            await at.sync.drain_responses()
             at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("b", 1), ("c", 1), ("d", 1)]
 
 
@@ -412,11 +412,11 @@ async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
         kept = asyncio.Event()
         at.config.subscribe(lambda entries: kept.set())
         at.sync.acknowledged(EAST, "n", [at.routes("orders")])
-        repairing = asyncio.create_task(at.sync.repair())
+        repairing = asyncio.create_task(at.sync.run_responses())
         await kept.wait()
         repairing.cancel()
         await asyncio.gather(repairing, return_exceptions=True)
     async with house(tmp_path) as again:
-        again.sync.refused(EAST, "n", [again.routes("orders")])
-        await again.sync.repaired()
+        again.sync.rejected(EAST, "n", [again.routes("orders")])
+        await again.sync.drain_responses()
         assert again.deployments("orders") == [("orders", 1)]

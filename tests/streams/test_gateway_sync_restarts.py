@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.commands.shop import deploy, publish, spec
-from tests.streams.test_gateway_answers import Apart, acknowledged, apart, node, refused
+from tests.streams.test_gateway_status import Apart, acknowledged, apart, node, refused
 
 __all__ = ["apart"]
 OTHER = spec(url="http://127.0.0.1:9001")

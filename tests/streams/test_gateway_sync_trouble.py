@@ -10,7 +10,7 @@ import pytest
 from gateways.config_resource import ConfigResource
 from schemas.deployment import StopDeployment
 from schemas.envelope import Envelope
-from streams.config_topic import Putting
+from streams.config_topic import ConfigWriter
 from streams.log import LogUnavailable, MessageTooLarge, Record
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
@@ -145,7 +145,7 @@ async def test_a_refusal_is_on_the_log_before_the_event_counts_as_handled(
 class Small:
     """A config topic that takes route configurations of so many APIs."""
 
-    def __init__(self, topic: Putting, most: int) -> None:
+    def __init__(self, topic: ConfigWriter, most: int) -> None:
         self._topic = topic
         self._most = most
 

@@ -7,7 +7,7 @@ import pytest
 
 from streams.verdicts import HEARD_SECONDS, VERDICT_SECONDS
 from tests.commands.shop import deploy, publish, spec
-from tests.streams.test_gateway_answers import Apart, acknowledged, apart, connection, node, refused
+from tests.streams.test_gateway_status import Apart, acknowledged, apart, connection, node, refused
 from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
 
 __all__ = ["apart"]
@@ -30,13 +30,13 @@ async def second_revision(at: House) -> None:
 async def test_given_a_rejection_when_another_node_acknowledges_then_the_deployment_stays(tmp_path: Path):
     async with house(tmp_path) as at:
         await second_revision(at)
-        at.sync.refused(EAST, "rogue", [at.routes("orders")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "rogue", [at.routes("orders")])
+        await at.sync.drain_responses()
         assert at.deployments("orders") == [("orders", 2)]
         at.sync.acknowledged(EAST, "good", [at.routes("orders")])
-        await at.sync.repaired()
-        at.sync.refused(EAST, "rogue", [at.routes("orders")])
-        await at.sync.repaired()
+        await at.sync.drain_responses()
+        at.sync.rejected(EAST, "rogue", [at.routes("orders")])
+        await at.sync.drain_responses()
         assert at.deployments("orders") == [("orders", 2)]
         assert at.sync.changes.seconds_left() is None
 
@@ -45,10 +45,10 @@ async def test_given_two_nodes_when_both_reject_then_the_last_good_revision_is_b
     async with house(tmp_path) as at:
         await second_revision(at)
         bad = at.routes("orders")
-        at.sync.refused(EAST, "rogue", [bad], "first")
-        at.sync.refused(EAST, "good", [bad], "second")
+        at.sync.rejected(EAST, "rogue", [bad], "first")
+        at.sync.rejected(EAST, "good", [bad], "second")
         at.reports.clear()
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("orders") == [("orders", 1)]
         assert [(r.fact, r.node, r.reason) for r in at.reports if r.fact == "refused"] == [
             ("refused", "*", "first")
@@ -58,10 +58,10 @@ async def test_given_two_nodes_when_both_reject_then_the_last_good_revision_is_b
 async def test_given_a_rejection_when_the_only_other_node_leaves_then_it_is_taken_back(tmp_path: Path):
     async with house(tmp_path) as at:
         await second_revision(at)
-        at.sync.refused(EAST, "rogue", [at.routes("orders")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "rogue", [at.routes("orders")])
+        await at.sync.drain_responses()
         at.sync.disconnected(EAST, "good")
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("orders") == [("orders", 1)]
 
 
@@ -73,10 +73,10 @@ async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_t
         await second_revision(at)
         back = asyncio.Event()
         at.config.subscribe(lambda entries: back.set())
-        settling = asyncio.create_task(at.sync.settle())
+        settling = asyncio.create_task(at.sync.run_verdict_deadlines())
         at.sync.changes.verdicts.clock = iter(range(100)).__next__
-        at.sync.refused(EAST, "rogue", [at.routes("orders")])
-        await at.sync.repaired()
+        at.sync.rejected(EAST, "rogue", [at.routes("orders")])
+        await at.sync.drain_responses()
         await back.wait()
         settling.cancel()
         await asyncio.gather(settling, return_exceptions=True)
@@ -90,9 +90,9 @@ async def test_a_node_that_rejects_everything_stops_no_change(tmp_path: Path):
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
         for name in "abc":
             await at.do(deploy(name))
-            at.sync.refused(EAST, "rogue", [at.routes("shop")])
+            at.sync.rejected(EAST, "rogue", [at.routes("shop")])
             at.sync.acknowledged(EAST, "good", [at.routes("shop")])
-            await at.sync.repaired()
+            await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("b", 1), ("c", 1)]
         assert "refused" not in {report.fact for report in at.reports}
 
@@ -103,20 +103,20 @@ async def test_of_several_new_deployments_only_the_one_that_all_nodes_reject_is_
         at.sync.connected(EAST, "rogue")
         await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"), deploy("a"))
         at.sync.acknowledged(EAST, "good", [at.routes("shop")])
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         await at.do(deploy("b"), deploy("c"))
         both = at.routes("shop")
         for name in ("rogue", "good"):
-            at.sync.refused(EAST, name, [both])
-        await at.sync.repaired()
+            at.sync.rejected(EAST, name, [both])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("b", 1)]
-        at.sync.refused(EAST, "rogue", [at.routes("shop")])
+        at.sync.rejected(EAST, "rogue", [at.routes("shop")])
         at.sync.acknowledged(EAST, "good", [at.routes("shop")])
-        await at.sync.repaired()
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("b", 1), ("c", 1)]
         for name in ("rogue", "good"):
-            at.sync.refused(EAST, name, [at.routes("shop")])
-        await at.sync.repaired()
+            at.sync.rejected(EAST, name, [at.routes("shop")])
+        await at.sync.drain_responses()
         assert at.deployments("shop") == [("a", 1), ("b", 1)]
 
 

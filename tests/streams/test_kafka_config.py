@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from signalbox.devservers.kafka import DevKafka
-from streams.kafka import writing
+from streams.kafka import partition_writer
 from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
@@ -167,7 +167,7 @@ async def test_who_puts_and_follows_hears_of_each_put_once(opening: Open):
 
 
 async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(writing, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(partition_writer, "REQUEST_SECONDS", 1.0)
     writer, reader, next_writer = await opening(), await opening(), await opening()
     partition = writer.partition_of(EDGE)
     await writer.claim(partition)
@@ -226,7 +226,7 @@ async def test_a_follower_does_not_take_a_topic_that_lost_entries_for_one_withou
 async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(
     own_kafka: DevKafka, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(writing, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(partition_writer, "REQUEST_SECONDS", 1.0)
     settings = settings_for(own_kafka)
     await ensure_topics(settings)
     writer, reader = await KafkaConfigTopic.open(settings), await KafkaConfigTopic.open(settings)

@@ -15,7 +15,7 @@ from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from tests.commands.shop import ORG, deploy, publish, spec
-from tests.streams.deciding_cases import desk, envelope
+from tests.streams.decider_cases import desk, envelope
 from tests.streams.test_gateway_sync import EAST, HOUSE
 from xds.types import ROUTE
 

@@ -13,11 +13,11 @@ from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.config_wire import encode as encode_entry
-from streams.kafka.fetching import Fetching
+from streams.kafka.fetcher import Fetcher
 from streams.kafka.integrity import HEADER, Integrity
 from streams.kafka.integrity_key import IntegrityKeyError, make_integrity, open_integrity, read_integrity
 from streams.kafka.log import KafkaLog
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import encode
@@ -121,7 +121,7 @@ async def write(
 
 
 async def on_the_topic(settings: KafkaSettings) -> list[tuple[bytes, bytes | None, Headers]]:
-    fetching = await Fetching.open(settings, [settings.topic("config")])
+    fetching = await Fetcher.open(settings, [settings.topic("config")])
     try:
         place = TopicPartition(settings.topic("config"), 0)
         end = await fetching.end(place)
@@ -179,7 +179,7 @@ async def test_entries_of_an_earlier_version_are_served_and_forged_ones_after_th
     await earlier.claim(0)
     await earlier.put([entry("orders", b"old"), entry("products", b"old")])
     assert len(await bodies(earlier)) == 2
-    fetching = await Fetching.open(kafka_settings, [kafka_settings.topic(t) for t in ("config", "outcomes")])
+    fetching = await Fetcher.open(kafka_settings, [kafka_settings.topic(t) for t in ("config", "outcomes")])
     integrity = await open_integrity(tmp_path / "integrity.key", kafka_settings, fetching)
     await fetching.close()
     await forge(kafka_settings, "without-mac")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams import commanding
-from streams.kafka import producing
+from streams import command_port
+from streams.kafka import producer
 from streams.kafka.log import KafkaLog
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import LogUnavailable, MessageTooLarge, Record, Topic
@@ -91,11 +91,11 @@ async def test_a_parked_message_may_be_larger_than_the_batches_of_its_producer(
 async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_give_up(
     kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert producing.PRODUCE_SECONDS < commanding.APPEND_SECONDS
+    assert producer.PRODUCE_SECONDS < command_port.APPEND_SECONDS
     monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", 0.2)
     log = await KafkaLog.open(kafka_settings, tmp_path)
     try:
-        submitting = commanding.Commanding(log)
+        submitting = command_port.CommandPort(log)
         await submitting.submit([envelope("before")])
         stuck = asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_giv
         with pytest.raises(LogUnavailable):
             await submitting.submit([envelope("meanwhile")])
         assert stuck.is_set()
-        monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", producing.PRODUCE_SECONDS)
+        monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", producer.PRODUCE_SECONDS)
         await submitting.submit([envelope("after")])
         assert [r.envelope.id for r in await everything(log, "commands")] == ["before", "after"]
     finally:

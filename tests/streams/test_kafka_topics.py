@@ -13,7 +13,7 @@ from streams.kafka import keys
 from streams.kafka.authority import Authority, issued
 from streams.kafka.keys import SigningKey, own_trusted
 from streams.kafka.log import KafkaLog
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch, ensure_topics, specs
 from streams.kafka.wire import AUTHORIZATION, encode

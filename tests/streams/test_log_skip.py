@@ -13,12 +13,12 @@ from schemas.parked import RecordSkipped
 from schemas.project import DefineProject
 from signalbox.cli import main
 from streams.chain import verify
-from streams.deciding import Decider
+from streams.decider import Decider
 from streams.log import LogDamaged
-from streams.skipping import CannotSkip, skip
+from streams.skip import CannotSkip, skip
 from streams.sqlite.check import check
 from streams.sqlite.log import SqliteLog
-from tests.streams.deciding_cases import desk, envelope
+from tests.streams.decider_cases import desk, envelope
 
 FIRST: tuple[Command, ...] = (
     DefineOrganization(organization="acme", name="acme"),

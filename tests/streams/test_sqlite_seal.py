@@ -12,7 +12,7 @@ from signalbox.control_plane import open_read_models
 from signalbox.data_directory import DataDirectory
 from streams.config_changes import POSITION
 from streams.log import Append, LogDamaged, Transaction
-from streams.sqlite.beyond import require_reached
+from streams.sqlite.ahead_of_log import require_reached
 from streams.sqlite.check import check
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.log import SqliteLog

@@ -16,12 +16,12 @@ from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings
 from signalbox.tokens import kept_secret
-from streams.deciding import Decider
+from streams.decider import Decider
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
-from streams.status_reading import status_of
+from streams.status_messages import status_of
 from tests.commands.shop import ORG
-from tests.streams.deciding_cases import envelope
+from tests.streams.decider_cases import envelope
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 

@@ -17,19 +17,19 @@ from schemas.project import DefineProject
 from signalbox.devservers.kafka import DevKafka
 from signalbox.roles.running import Roles
 from signalbox.settings import Address, Settings
-from streams.commanding import Commanding
+from streams.command_port import CommandPort
 from streams.kafka.authority import open_authority
 from streams.kafka.config import KafkaConfigTopic
-from streams.kafka.inspecting import describe
+from streams.kafka.inspection import describe
 from streams.kafka.log import KafkaLog
-from streams.kafka.producing import started_producer, stopped
+from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch
 from streams.outcomes_following import outcomes_follower
 from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
 from tests.signalbox.roles.land import EAST
-from tests.streams.deciding_cases import envelope
+from tests.streams.decider_cases import envelope
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
@@ -47,12 +47,12 @@ def settings_of(kafka: KafkaSettings, directory: Path) -> Settings:
 
 
 @asynccontextmanager
-async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Commanding]:
+async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[CommandPort]:
     """What role api does to have a command decided."""
     secrets = directory / "secrets"
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
     log = await KafkaLog.open(kafka, directory / "caller", authority=authority)
-    commanding = Commanding(log)
+    commanding = CommandPort(log)
     follower = outcomes_follower(log, commanding.decided)
     await follower.start()
     following = asyncio.create_task(follower.run())
@@ -64,7 +64,7 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
         await log.close()
 
 
-async def decided(commanding: Commanding, id: str, name: str = "") -> bool:
+async def decided(commanding: CommandPort, id: str, name: str = "") -> bool:
     command = DefineProject(organization=ORG, name=name) if name else None
     asked = envelope(command or DefineOrganization(organization=ORG, name=ORG), id)
     return (await commanding.execute([asked], HANG_SECONDS))[asked.key].accepted

@@ -16,12 +16,12 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Message
 from schemas.project import ProjectDefined
-from streams.faust.following import Follower
-from streams.faust.hosting import FaustHost
+from streams.faust.host import FaustHost
+from streams.faust.listener import ProjectionListener
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Topic, Transaction
-from streams.projecting import ProjectionRunner
+from streams.projection import ProjectionRunner
 from tests.support.hang_guard import HANG_SECONDS
 
 
@@ -105,7 +105,7 @@ class House:
         self.read_models = ReadModels(self.store, partition_of=self.log.partition_of)
         self.parts.callback(self.read_models.close)
 
-    async def host(self, *followers: Follower) -> "Running":
+    async def host(self, *followers: ProjectionListener) -> "Running":
         store = open_store(self.url)
         self.parts.callback(store.close)
         runner = ProjectionRunner(self.log, store, self.models)

@@ -9,18 +9,18 @@ from sqlalchemy.exc import OperationalError
 
 from schemas.envelope import Envelope
 from streams.faust import feed as feeding
-from streams.faust.chunks import CHUNK, Chunk, Place, together
+from streams.faust.chunks import CHUNK, Chunk, TopicPartition, together
 from streams.faust.feed import Feed
 from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
-from streams.projecting.slots import SomebodyElseRuns
+from streams.projection.progress import WriterConflict
 from tests.streams.memory_log import MemoryLog
 from tests.support.hang_guard import HANG_SECONDS
 
 SETTINGS = KafkaSettings()
-EVENTS = Place("signalbox.events", 0)
+EVENTS = TopicPartition("signalbox.events", 0)
 
 
 def envelope(position: int) -> Envelope:
@@ -71,7 +71,7 @@ class Database:
             self.failed.set()
             raise self.failures.pop(0)
         if records[0].position <= self.at:
-            raise SomebodyElseRuns("not here any more")
+            raise WriterConflict("not here any more")
         self.batches.append([record.position for record in records])
         self.faults += [record.fault.rule if record.fault else "" for record in records]
         self.written += self.batches[-1]
@@ -213,7 +213,7 @@ def test_only_what_follows_at_once_is_put_together():
 async def test_an_outcome_that_signalbox_did_not_write_says_nothing(house: House):
     value, headers = encode(envelope(1))
     sealed = house.integrity.sealed("signalbox.outcomes", 0, value, headers)
-    outcomes = Place("signalbox.outcomes", 0)
+    outcomes = TopicPartition("signalbox.outcomes", 0)
     await house.feed.begin([outcomes])
     house.feed.take(outcomes, Chunk(0, [Raw(0, value, sealed), Raw(1, value, headers)]))
     await house.feed.settle([], 5)

@@ -9,8 +9,8 @@ import pytest
 from projections.failures import ReadModelsUnavailable
 from projections.queries import NotReady, ReadModels
 from streams.faust import rollouts
-from streams.faust.liveness import LivenessTelling
-from streams.faust.rollouts import RolloutTelling
+from streams.faust.liveness import LivenessPublisher
+from streams.faust.rollouts import RolloutPublisher
 from tests.streams.memory_log import MemoryLog
 from tests.support.hang_guard import HANG_SECONDS
 
@@ -27,10 +27,10 @@ class Failing:
         raise self.error
 
 
-def derived(kind: str, read_models: ReadModels) -> LivenessTelling | RolloutTelling:
+def derived(kind: str, read_models: ReadModels) -> LivenessPublisher | RolloutPublisher:
     if kind == "liveness":
-        return LivenessTelling(MemoryLog(), read_models, "/test", every=0.01)
-    return RolloutTelling(MemoryLog(), read_models, "/test")
+        return LivenessPublisher(MemoryLog(), read_models, "/test", every=0.01)
+    return RolloutPublisher(MemoryLog(), read_models, "/test")
 
 
 @pytest.mark.parametrize("kind", ["liveness", "rollouts"])

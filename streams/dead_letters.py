@@ -1,0 +1,64 @@
+"""Messages that cannot be taken, as they are kept on the parked topic."""
+
+from base64 import b64encode
+from dataclasses import replace
+
+import orjson
+
+from schemas.avro import dataschema
+from schemas.envelope import ATTRIBUTES, Envelope
+from schemas.identity import uuid7
+from schemas.parked import MessageParked
+from streams.admission import LONGEST_ATTRIBUTE
+from streams.log import Fault, Record, Topic
+
+
+def dead_letter(record: Record, fault: Fault, source: str, now: str, *, whole: bool = True) -> Envelope:
+    """The CloudEvent that tells of a parked message: its attributes up to LONGEST_ATTRIBUTE characters, and,
+    with `whole`, its body."""
+    cut = {name: getattr(record.envelope, name)[:LONGEST_ATTRIBUTE] for name in ATTRIBUTES}
+    envelope = replace(record.envelope, **cut)
+    body = fault.value or (orjson.dumps(envelope.data) if envelope.data else b"")
+    message = MessageParked(
+        organization=envelope.partitionkey,
+        name=envelope.id,
+        topic=record.topic,
+        partition=record.partition,
+        position=record.position,
+        of_type=envelope.type,
+        about=envelope.subject,
+        rule=fault.rule,
+        reason=fault.reason[:LONGEST_ATTRIBUTE],
+        size=len(body),
+        value=b64encode(body).decode() if whole else "",
+    )
+    return Envelope(
+        id=uuid7(),
+        type=message.type(),
+        source=source,
+        subject=f"{record.topic}/{record.partition}/{record.position}",
+        time=now,
+        partitionkey=envelope.partitionkey,
+        dataschema=dataschema(MessageParked),
+        correlationid=envelope.correlationid or envelope.id,
+        causationid=envelope.id,
+        traceparent=envelope.traceparent,
+        data=message.data(),
+    )
+
+
+REMOVED = "removed"
+"""The rule of messages that the topic's retention removed before they were read."""
+
+
+def removed_messages(topic: Topic, partition: int, read: int, last: int, source: str, now: str) -> Envelope:
+    """The CloudEvent that tells of messages of which nothing is left but their positions: those after `read`,
+    up to which the topic was read (0 when that is not known), to `last`."""
+    known = "" if read else "How far they had been read is not known, so some may have been decided before. "
+    reason = (
+        f"What stood at the positions {read + 1} to {last} of {topic}/{partition} was removed by the topic's "
+        f"retention before it was read: commands among it are not decided and have to be sent again. {known}"
+        "Give the topic a retention.ms longer than deciders are ever away."
+    )
+    nothing = Envelope(id="", type="", source="", subject="", time="", partitionkey="", data={})
+    return dead_letter(Record(topic, partition, read + 1, nothing), Fault(REMOVED, reason), source, now)

@@ -1,0 +1,335 @@
+"""Reading partitions of Kafka at any offset, each request when it is wanted.
+
+aiokafka's consumer keeps fetching from one place in the background; a log is read from many places, and
+a reader that jumps would wait for the fetch that is under way. So requests are sent one by one here, on
+aiokafka's connections, and its parser leaves out what was aborted.
+"""
+
+import asyncio
+import logging
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    StaleMetadata,
+    for_code,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from streams.kafka.identity import identity
+from streams.kafka.producer import unavailable
+from streams.kafka.settings import KafkaSettings
+from streams.log import LogDamaged, LogUnavailable
+
+logger = logging.getLogger("signalbox.kafka")
+
+T = TypeVar("T")
+
+LATEST, EARLIEST = -1, -2
+GROUP_COORDINATOR = 0
+NOW = "now"
+"""The connection for what is answered at once; what waits at the broker has a connection of its own,
+because a broker answers the requests of one connection in turn."""
+
+PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 0.05
+WAIT_MS = 200
+FETCH_BYTES = 1 << 20
+LAST_IN = 16
+"""How many offsets before the end are looked through first for the last record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`following` is the offset to go on from; `stable` the offset up to which all is decided.
+
+    There are more messages while `following < stable`. After a change of leaders `stable` may lag behind what
+    was read before. `truncated`: the log ends before the offset that was asked for, records were lost.
+    """
+
+    messages: Sequence[ConsumerRecord]
+    following: int
+    stable: int
+    truncated: bool = False
+
+
+class Throttled(Exception):
+    """The broker answered without content, because a quota of this client is used up."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"a quota holds this client back for {seconds:g} s")
+        self.seconds = seconds
+
+
+class NotYetVisible(KafkaError):
+    """The broker shows nothing at an offset, and has named an end beyond it."""
+
+    def __init__(self, place: TopicPartition, offset: int) -> None:
+        super().__init__(f"{place.topic}/{place.partition} shows nothing at offset {offset}, and has more")
+
+
+class Fetcher:
+    """One process's reads. Raises LogUnavailable when no answer is had for some seconds."""
+
+    def __init__(self, settings: KafkaSettings, client: AIOKafkaClient) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._client = client
+
+    @classmethod
+    async def open(cls, settings: KafkaSettings, topics: Sequence[str]) -> "Fetcher":
+        """Raises LogUnavailable."""
+        client = AIOKafkaClient(**settings.client(), connections_max_idle_ms=None)
+        try:
+            await client.bootstrap()
+            await client.set_topics(topics)
+        except (KafkaError, OSError) as error:
+            await client.close()
+            raise unavailable(settings, error) from error
+        return cls(settings, client)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def fetch(
+        self,
+        place: TopicPartition,
+        offset: int,
+        *,
+        wait_ms: int = 0,
+        at_once: int = FETCH_BYTES,
+        compacted: bool = False,
+    ) -> Fetched:
+        """What stands at `offset` and after it; with `wait_ms`, as soon as there is anything;
+        `at_once` bytes, or one batch.
+
+        An answer without messages goes on at a later offset, or nothing is decided beyond `offset` as far as
+        the leader knows. Of a topic that is `compacted`, all from `offset` on may be gone: then it goes on at
+        the end. Raises LogUnavailable.
+        """
+        connection = f"{place.topic}/{place.partition}" if wait_ms else NOW
+        suspected = False
+
+        async def once() -> Fetched:
+            nonlocal suspected
+            request = FetchRequest(
+                wait_ms,
+                1,
+                4 * FETCH_BYTES,
+                READ_COMMITTED,
+                [(place.topic, [(place.partition, offset, at_once)])],
+            )
+            response = await self._client.send(self._leader(place), request, group=connection)
+            _check_throttled(response)
+            ((_, ((_, code, _, stable, *_rest, aborted, found),)),) = _versioned(response)
+            if for_code(code) is OffsetOutOfRangeError:
+                fetched = await self._out_of_range(place, offset)
+                if fetched.truncated and not suspected:
+                    # A replica that has just stopped being the leader answers too, and may lack records.
+                    suspected = True
+                    raise NotLeaderForPartitionError()
+                return fetched
+            _check(code)
+            messages, following = parsed(place, found, aborted, offset)
+            if not messages and following == offset < stable:
+                if not compacted:
+                    raise NotYetVisible(place, offset)
+                following = stable
+            return Fetched(messages, following, stable)
+
+        return await self._retry(once)
+
+    async def through(
+        self,
+        place: TopicPartition,
+        start: int,
+        end: int,
+        *,
+        at_once: int = FETCH_BYTES,
+        compacted: bool = False,
+    ) -> AsyncIterator[Fetched]:
+        """All that stands from offset `start` up to `end`, which the broker has named as an end.
+
+        After a change of leaders the broker may show it a moment later. `at_once` and `compacted` as for
+        `fetch`. Raises LogUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        at, until = start, loop.time() + PATIENCE_SECONDS
+        wait_ms = 0
+        while at < end:
+            fetched = await self.fetch(place, at, wait_ms=wait_ms, at_once=at_once, compacted=compacted)
+            yield fetched
+            if fetched.following > at:
+                at, until, wait_ms = fetched.following, loop.time() + PATIENCE_SECONDS, 0
+            elif loop.time() >= until:
+                raise self._gave_up(NotYetVisible(place, at))
+            else:
+                wait_ms = WAIT_MS
+
+    async def end(self, place: TopicPartition) -> int:
+        """The offset after the last record that is decided."""
+        return await self._offset(place, LATEST)
+
+    async def last(self, place: TopicPartition) -> int:
+        """The position of the last record, 0 when there is none: what ends transactions comes after it."""
+        end, back = await self.end(place), LAST_IN
+        while end > 0:
+            found = 0
+            async for fetched in self.through(place, max(0, end - back), end):
+                if fetched.messages:
+                    found = fetched.messages[-1].offset + 1
+            if found or back >= end:
+                return found
+            back *= 16
+        return 0
+
+    async def beginning(self, place: TopicPartition) -> int:
+        """The offset of the first record that is kept."""
+        return await self._offset(place, EARLIEST)
+
+    async def identity(self, topic: str) -> str:
+        """What no other topic has (`streams.kafka.identity`). Raises LogUnavailable."""
+
+        async def once() -> str:
+            try:
+                return await identity(self._client, topic, NOW)
+            except NotImplementedError:  # a broker that does not tell topics' ids
+                return f"{self._settings.bootstrap} {topic}"
+
+        return await self._retry(once)
+
+    async def committed(self, group: str, place: TopicPartition) -> int:
+        """The offset a consumer group goes on from, 0 at first."""
+
+        async def once() -> int:
+            node = await self._client.coordinator_lookup(GROUP_COORDINATOR, group)
+            request = OffsetFetchRequest(group, [(place.topic, [place.partition])])
+            response = await self._client.send(node, request, group=NOW)
+            _check(response.error_code)
+            ((_, ((_, offset, _, code),)),) = response.topics
+            _check(code)
+            return max(0, offset)
+
+        return await self._retry(once)
+
+    async def _out_of_range(self, place: TopicPartition, offset: int) -> Fetched:
+        """What retention removed is skipped."""
+        beginning, end = await self.beginning(place), await self.end(place)
+        if beginning <= offset <= end:
+            raise NotLeaderForPartitionError()
+        return Fetched((), max(offset, beginning), end, truncated=offset > end)
+
+    async def _offset(self, place: TopicPartition, which: int) -> int:
+        async def once() -> int:
+            request = OffsetRequest(-1, READ_COMMITTED, [(place.topic, [(place.partition, which)])])
+            response = await self._client.send(self._leader(place), request, group=NOW)
+            ((_, ((_, code, _, offset),)),) = response.topics
+            _check(code)
+            return offset
+
+        return await self._retry(once)
+
+    def _leader(self, place: TopicPartition) -> int:
+        node = self._client.cluster.leader_for_partition(place)
+        if node is None:
+            raise StaleMetadata(f"{place.topic}/{place.partition} is not known")
+        if node == -1:
+            raise LeaderNotAvailableError()
+        return node
+
+    def _gave_up(self, error: KafkaError | OSError) -> LogUnavailable:
+        if isinstance(error, NotYetVisible):
+            message = f"Kafka at {self._settings.bootstrap}: {error.args[0]}"
+            return LogUnavailable(message, "Kafka does not answer")
+        return unavailable(self._settings, error)
+
+    async def _retry(self, once: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await once()
+            except Throttled as throttled:
+                logger.warning("Kafka at %s: %s", self._settings.bootstrap, throttled)
+                # It answers and says when it will go on: that is no outage.
+                until += throttled.seconds
+                await asyncio.sleep(throttled.seconds)
+            except (KafkaError, OSError) as error:
+                if loop.time() >= until:
+                    raise self._gave_up(error) from error
+                self._client.force_metadata_update()
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def parsed(
+    place: TopicPartition, found: bytes, aborted: Sequence[tuple[int, int]], offset: int
+) -> tuple[list[ConsumerRecord], int]:
+    """The messages in a fetch's record batches from `offset` on, and the offset to go on from.
+
+    aiokafka gives up at a message whose header names are no UTF-8. What its batch holds from there on comes
+    without contents, so that whoever reads can say which messages these were, and go on.
+    """
+    messages: list[ConsumerRecord] = []
+    records = PartitionRecords(
+        place, MemoryRecords(found), aborted, offset, None, None, False, READ_COMMITTED
+    )
+    if not found:
+        return messages, records.next_fetch_offset
+    try:
+        messages.extend(records)
+    except (UnicodeDecodeError, CorruptRecordException):
+        at = records.next_fetch_offset
+        following = _after_batch(found, at)
+        unreadable = (
+            ConsumerRecord(*place, o, 0, 0, None, None, None, -1, -1, ()) for o in range(at, following)
+        )
+        messages.extend(unreadable)
+        return messages, following
+    return messages, records.next_fetch_offset
+
+
+_BATCH = struct.Struct(">qi11xi")
+"""Of a record batch (Kafka protocol, magic 2): base offset, length of the rest, delta of the last offset."""
+
+
+def _after_batch(found: bytes, offset: int) -> int:
+    """The offset after the batch that `offset` is in. Raises LogDamaged when there is none."""
+    at = 0
+    while at + _BATCH.size <= len(found):
+        base, length, last = _BATCH.unpack_from(found, at)
+        if base <= offset <= base + last:
+            return base + last + 1
+        at += 12 + length
+    raise LogDamaged(f"the broker sent no batch that holds offset {offset}")
+
+
+def _versioned(response: Any) -> Any:
+    if response.API_VERSION >= 11:  # before the records comes the replica to prefer
+        return [
+            (topic, [(*p[:-3], p[-3], p[-1]) for p in partitions]) for topic, partitions in response.topics
+        ]
+    return response.topics
+
+
+def _check_throttled(response: Any) -> None:
+    """Raises Throttled. Such an answer names no topic (KIP-219), and says nothing about ends."""
+    if not response.topics:
+        raise Throttled(response.throttle_time_ms / 1000)
+
+
+def _check(code: int) -> None:
+    if code:
+        raise for_code(code)()

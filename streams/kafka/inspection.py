@@ -1,0 +1,77 @@
+"""What a cluster says of itself and of our groups; nothing here changes anything."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+
+from streams.kafka.producer import unavailable
+from streams.kafka.settings import KafkaSettings
+
+COORDINATOR_ATTEMPTS = 25
+COORDINATOR_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`brokers` are `HOST:PORT` by node id."""
+
+    id: str
+    brokers: dict[int, str]
+    controller: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group: its state as Kafka names it, its members' hosts, and committed offsets."""
+
+    name: str
+    state: str
+    members: tuple[str, ...]
+    offsets: dict[TopicPartition, int]
+
+
+async def describe(settings: KafkaSettings, groups: list[str]) -> tuple[Cluster, list[Group]]:
+    """The cluster, and those of the named groups that exist. Raises LogUnavailable."""
+    admin = AIOKafkaAdminClient(**settings.client())
+    try:
+        await admin.start()
+        try:
+            said = await admin.describe_cluster()
+            cluster = Cluster(
+                id=str(said.get("cluster_id") or ""),
+                brokers={b["node_id"]: f"{b['host']}:{b['port']}" for b in said["brokers"]},
+                controller=int(said.get("controller_id", -1)),
+            )
+            return cluster, [group for name in groups if (group := await _group(admin, name)) is not None]
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise unavailable(settings, error) from error
+
+
+async def _group(admin: AIOKafkaAdminClient, name: str) -> Group | None:
+    (response,) = await _described(admin, name)
+    described: tuple[Any, ...] = response.groups[0]
+    _, _, state, _, _, members = described[:6]
+    offsets = {
+        place: kept.offset
+        for place, kept in (await admin.list_consumer_group_offsets(name)).items()
+        if kept.offset >= 0
+    }
+    if state == "Dead" and not offsets:
+        return None
+    return Group(name, str(state), tuple(str(member[2]).lstrip("/") for member in members), offsets)
+
+
+async def _described(admin: AIOKafkaAdminClient, name: str) -> list[Any]:
+    """The first to ask a new cluster for a group has it make the topic that groups are kept in."""
+    for _ in range(COORDINATOR_ATTEMPTS):
+        try:
+            return await admin.describe_consumer_groups([name])
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(COORDINATOR_PAUSE)
+    return await admin.describe_consumer_groups([name])

@@ -1,0 +1,206 @@
+"""Partitions as they are read: what was read last is kept, and one request waits for what comes next,
+however many wait for it."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from schemas.limits import LARGEST_READ
+from streams.kafka.fetcher import Fetched, Fetcher
+from streams.log import LogDamaged, LogUnavailable, Record
+
+WAIT_MS = 500
+LAG_SECONDS = 0.05
+KEPT = 4_000
+"""Records kept of what was read last, for others who read the same."""
+KEPT_BYTES = 4 << 20
+"""Of a partition, at most, or the records of one fetch: a process has a tail for each it reads."""
+FRAME = 200
+"""Bytes that a kept record takes beside its contents, about."""
+
+Decode = Callable[[TopicPartition, ConsumerRecord], Record]
+
+
+class PartitionReader:
+    """One partition. Positions are one more than Kafka's offsets, so what is above position `p` begins at
+    offset `p`.
+
+    Kept are all records from the offset `_start` up to `_next`, decoded when they are first asked for.
+    Apart from that it is known that the last record from `_from` up to `_frontier` is at `_last`.
+    """
+
+    def __init__(self, place: TopicPartition, fetching: Fetcher, decode: Decode) -> None:
+        self._place = place
+        self._fetching = fetching
+        self._decode = decode
+        self._offsets: list[int] = []
+        self._kept: list[ConsumerRecord | Record] = []
+        self._sizes: list[int] = []
+        self._bytes = 0
+        self._start = self._next = 0
+        self._from: int | None = None
+        self._frontier = 0
+        self._last = -1
+        self._polling: asyncio.Task[None] | None = None
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records, and `LARGEST_READ` bytes, above position `after`. Raises LogUnavailable."""
+        records = self._held(after, limit)
+        if not records and await self._fetch(after):
+            records = self._held(after, limit)
+        return records
+
+    async def wait(self, after: int) -> None:
+        """Returns once there is a record above position `after`. Raises LogUnavailable, LogDamaged."""
+        if self._last >= after:
+            return
+        if self._from is None or after < self._from:
+            if await self._fetch(after):
+                return
+            self._from = after
+        while self._last < after:
+            if self._polling is None or self._polling.done():
+                self._polling = asyncio.create_task(self._poll())
+            # Whoever gives up must not end it for the others.
+            await asyncio.shield(self._polling)
+
+    @property
+    def known(self) -> int:
+        """The highest position seen at which there is a record, 0 at first."""
+        return self._last + 1
+
+    async def close(self) -> None:
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+
+    def _held(self, after: int, limit: int) -> list[Record]:
+        if not self._start <= after < self._next:
+            return []
+        first = bisect_left(self._offsets, after)
+        last, left = first, LARGEST_READ
+        while last < min(first + limit, len(self._kept)) and left > 0:
+            left -= self._sizes[last]
+            last += 1
+        return [self._decoded(i) for i in range(first, last)]
+
+    async def _fetch(self, after: int) -> bool:
+        """Takes up what follows `after`, waiting for nothing; False when nothing does."""
+        at = after
+        while True:
+            fetched = await self._fetching.fetch(self._place, at)
+            if fetched.messages:
+                self._take(after, fetched)
+                return True
+            if fetched.following >= fetched.stable:
+                if self._from is None:
+                    self._frontier = fetched.stable
+                return False
+            at = fetched.following
+
+    async def _poll(self) -> None:
+        at = self._frontier
+        fetched = await self._fetching.fetch(self._place, at, wait_ms=WAIT_MS)
+        if fetched.truncated:
+            raise LogDamaged(
+                f"{self._place.topic}/{self._place.partition} ends at {fetched.stable} and had been read up "
+                f"to {at}: the broker lost records. Restore its data, or the whole log from a backup."
+            )
+        if fetched.stable < at:
+            # A new leader learns a moment later how far all replicas are. It may not wait for more to come.
+            await asyncio.sleep(LAG_SECONDS)
+        self._take(at, fetched)
+
+    def _take(self, start: int, fetched: Fetched) -> None:
+        """Keeps what was fetched from offset `start`, joined to what is kept where it follows."""
+        if not self._start <= start <= self._next:
+            self._forget(len(self._kept))
+            self._start = self._next = start
+        last = self._offsets[-1] if self._offsets else -1
+        new = [m for m in fetched.messages if m.offset > last]
+        self._offsets.extend(m.offset for m in new)
+        self._kept.extend(new)
+        sizes = [_size(message) for message in new]
+        self._sizes.extend(sizes)
+        self._bytes += sum(sizes)
+        self._next = max(self._next, fetched.following)
+        if surplus := self._surplus(len(self._kept) - len(new)):
+            self._start = self._offsets[surplus - 1] + 1
+            self._forget(surplus)
+        if fetched.messages:
+            self._last = max(self._last, fetched.messages[-1].offset)
+        if start <= self._frontier <= fetched.following:
+            self._frontier = fetched.following
+
+    def _surplus(self, old: int) -> int:
+        """How many of the `old` records are to be forgotten, the oldest first."""
+        surplus = max(0, min(old, len(self._kept) - KEPT))
+        over = self._bytes - KEPT_BYTES - sum(self._sizes[:surplus])
+        while over > 0 and surplus < old:
+            over -= self._sizes[surplus]
+            surplus += 1
+        return surplus
+
+    def _forget(self, records: int) -> None:
+        self._bytes -= sum(self._sizes[:records])
+        del self._offsets[:records]
+        del self._kept[:records]
+        del self._sizes[:records]
+
+    def _decoded(self, index: int) -> Record:
+        kept = self._kept[index]
+        if isinstance(kept, Record):
+            return kept
+        record = self._decode(self._place, kept)
+        self._kept[index] = record
+        return record
+
+
+def _size(message: ConsumerRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
+    return len(message.key or b"") + len(message.value or b"") + headers + FRAME
+
+
+class PartitionReaders:
+    """The partitions this process reads."""
+
+    def __init__(self, fetching: Fetcher, decode: Decode) -> None:
+        self._fetching = fetching
+        self._decode = decode
+        self._tails: dict[TopicPartition, PartitionReader] = {}
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def read(self, place: TopicPartition, after: int, limit: int) -> list[Record]:
+        """Up to `limit` records above position `after`. Raises LogUnavailable."""
+        return await self._of(place).read(after, limit)
+
+    async def wait(self, place: TopicPartition, after: int) -> None:
+        """Returns once there is a record above position `after`.
+
+        Raises LogUnavailable, also when this is closed meanwhile, and LogDamaged.
+        """
+        waiting = asyncio.ensure_future(self._of(place).wait(after))
+        try:
+            await asyncio.wait([waiting, self._closed], return_when=asyncio.FIRST_COMPLETED)
+            if self._closed.done():
+                raise LogUnavailable("the log is closed")
+            await waiting
+        finally:
+            waiting.cancel()
+
+    def known(self, place: TopicPartition) -> int:
+        """The highest position of a partition at which a record was seen, 0 at first."""
+        tail = self._tails.get(place)
+        return 0 if tail is None else tail.known
+
+    async def close(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+        await asyncio.gather(*(tail.close() for tail in self._tails.values()))
+
+    def _of(self, place: TopicPartition) -> PartitionReader:
+        if place not in self._tails:
+            self._tails[place] = PartitionReader(place, self._fetching, self._decode)
+        return self._tails[place]

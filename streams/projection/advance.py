@@ -1,0 +1,161 @@
+"""A generation brought up to date: rows, parked records and checkpoint in the caller's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import itemgetter
+
+from sqlalchemy import Connection, insert, update
+from sqlalchemy.exc import DBAPIError
+
+from projections.failures import unavailable
+from projections.store import CHECKPOINTS, PARKED
+from schemas.identity import timestamp
+from schemas.upcasting import upcast
+from streams.log import Record
+from streams.projection.progress import Batches, Gap, GenerationProgress, StaleProgress
+
+
+class Unreadable(Exception):
+    """A record that came with a fault."""
+
+
+def advance(connection: Connection, slot: GenerationProgress, batches: Batches) -> GenerationProgress:
+    """The slot after `batches`. Raises Gap, StaleProgress, and what `unavailable` says yes to."""
+    after = replace(slot, positions=dict(slot.positions), blocked=dict(slot.blocked))
+    for partition, batch in sorted(
+        batches.items(), key=itemgetter(0)
+    ):  # whoever else locks several, in the same order
+        before = slot.positions[partition]
+        if before < batch.after:
+            raise Gap(slot, partition, batch.after)
+        records = batch.records
+        if records and records[0].position <= before:
+            records = [r for r in records if r.position > before]
+        if not records:
+            continue
+        _move(connection, slot, partition, records[-1].position)
+        after.positions[partition] = records[-1].position
+        _take(connection, after, records)
+    return after
+
+
+def project_one(connection: Connection, slot: GenerationProgress, record: Record) -> str | None:
+    """Projects `record`, or says why it cannot be."""
+    try:
+        with connection.begin_nested():
+            slot.model.project(connection, slot.generation.prefix, [_current_form(record)])
+    except Exception as error:  # parked with its reason, whatever it is
+        if unavailable(error):
+            raise
+        return _reason(error)
+    return None
+
+
+def subject_of(record: Record) -> str:
+    """As it can be kept: PostgreSQL's text has no NUL."""
+    return record.envelope.subject.replace("\0", "\ufffd")
+
+
+def _move(connection: Connection, slot: GenerationProgress, partition: int, position: int) -> None:
+    c = CHECKPOINTS.c
+    moved = connection.execute(
+        update(CHECKPOINTS)
+        .where(
+            c.read_model == slot.model.name,
+            c.generation == slot.generation.number,
+            c.topic == slot.model.topic,
+            c.partition == partition,
+            c.position == slot.positions[partition],
+            c.releases == slot.epochs[partition],
+        )
+        .values(position=position)
+    )
+    if moved.rowcount != 1:
+        raise StaleProgress(slot, partition)
+
+
+def _take(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> None:
+    """Projects or parks each of `records`: together when all are well, else one by one."""
+    parked: list[tuple[Record, str]] = []
+    ready: list[Record] = []
+    for record in records:
+        reason = _waits(slot, record) if slot.blocked else None
+        if reason is None:
+            try:
+                ready.append(_current_form(record))
+                continue
+            except Exception as error:  # whatever an upcaster meets in a record is that record's fault
+                reason = _reason(error)
+        _hold(slot, record)
+        parked.append((record, reason))
+    if ready and not _projected(connection, slot, ready):
+        for record in ready:
+            reason = _waits(slot, record) or project_one(connection, slot, record)
+            if reason is not None:
+                _hold(slot, record)
+                parked.append((record, reason))
+    if parked:
+        _park(connection, slot, parked)
+
+
+def _waits(slot: GenerationProgress, record: Record) -> str | None:
+    first = slot.blocked.get((record.partition, subject_of(record)))
+    return None if first is None or first >= record.position else f"waits behind position {first}"
+
+
+def _hold(slot: GenerationProgress, record: Record) -> None:
+    subject = subject_of(record)
+    if subject:  # nobody waits behind what does not say what it is about
+        key = (record.partition, subject)
+        slot.blocked[key] = min(record.position, slot.blocked.get(key, record.position))
+
+
+def _projected(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> bool:
+    """Whether `records` could be projected together; if not, nothing of them stays."""
+    try:
+        with connection.begin_nested():
+            slot.model.project(connection, slot.generation.prefix, records)
+    except Exception as error:
+        if unavailable(error):
+            raise
+        return False  # one of them cannot be handled: one by one, the reason comes to light
+    return True
+
+
+def _current_form(record: Record) -> Record:
+    if record.fault is not None:
+        raise Unreadable(f"{record.fault.rule}: {record.fault.reason}")
+    envelope = upcast(record.envelope)
+    return record if envelope is record.envelope else replace(record, envelope=envelope)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Unreadable):
+        text = str(error)
+    else:
+        # The text of a failed statement would carry the record's contents.
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        text = f"{type(cause).__name__}: {cause}"
+    return text[:1000].replace("\0", "\ufffd")
+
+
+def _park(connection: Connection, slot: GenerationProgress, parked: Sequence[tuple[Record, str]]) -> None:
+    now = timestamp()
+    connection.execute(
+        insert(PARKED),
+        [
+            {
+                "read_model": slot.model.name,
+                "generation": slot.generation.number,
+                "topic": record.topic,
+                "partition": record.partition,
+                "position": record.position,
+                "subject": subject_of(record),
+                "type": record.envelope.type.replace("\0", "\ufffd"),
+                "id": record.envelope.id.replace("\0", "\ufffd"),
+                "reason": reason,
+                "time": now,
+            }
+            for record, reason in parked
+        ],
+    )

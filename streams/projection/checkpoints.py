@@ -1,0 +1,150 @@
+"""How far the read models are, for processes that ask them and do not keep them."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import AsyncConnection, InterfaceError, OperationalError
+
+from projections.catalog import READ_MODELS
+from projections.failures import ReadModelsUnavailable, told, unavailable
+from projections.postgres_engines import REACHED_BY
+from projections.readmodel import ReadModel
+from projections.store import Store
+from streams.log import Log, LogUnavailable, Topic
+from streams.projection.dead_letters import DeadLetters, known
+from streams.projection.generation_builder import GenerationBuilder
+from streams.projection.notifications import CHANNEL, ReadModelPartition, notified
+from streams.projection.rebuilder import Rebuilder, topic_of
+from streams.projection.store_thread import StoreThread
+from streams.projection.waiters import Waiters, lag
+
+_LOG = logging.getLogger(__name__)
+POLL_SECONDS = 1.0
+LOOK_SECONDS = 3.0
+AGAIN_SECONDS = 0.5
+BATCH = 1000
+
+_POSITIONS = """
+SELECT g.read_model, c.partition, c.position
+FROM generations g JOIN checkpoints c ON c.read_model = g.read_model AND c.generation = g.generation
+WHERE g.state = 'live'
+"""
+
+
+class CheckpointWaiter:
+    """`api.ports.Waiter` and `api.ports.Parking` on a store in PostgreSQL that projectors keep.
+
+    It hears of every checkpoint as it is committed, looks each second besides, and reconnects for as long as
+    it runs. `trouble` says why nothing is heard at the moment, and is empty otherwise.
+    """
+
+    def __init__(self, log: Log, store: Store, models: Sequence[ReadModel] = READ_MODELS) -> None:
+        self._log = log
+        self._store = store
+        self._models = {m.name: m for m in models}
+        self._topics: dict[str, Topic] = {m.name: topic_of(m) for m in models}
+        self._waiters = Waiters()
+        self._reached: dict[ReadModelPartition, int] = {}
+        self._behind: dict[str, int] = {}
+        self._thread = StoreThread("rebuild")
+        self._rebuilding = Rebuilder(log, store, self._thread, asyncio.Lock(), BATCH)
+        self._rebuilds: dict[str, asyncio.Task[None]] = {}
+        self._parked = DeadLetters(log, store, models)
+        self.trouble = "the database of the read models was not asked yet"
+
+    async def run(self) -> None:
+        """Listens until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except (OperationalError, InterfaceError, OSError) as error:  # TimeoutError is an OSError
+                    if not self.trouble:
+                        _LOG.warning("positions of read models are not heard: %s", told(error))
+                    self.trouble = f"the database of the read models does not answer: {told(error)}"
+                await self._count_lag()
+                await asyncio.sleep(AGAIN_SECONDS)
+        finally:
+            for task in self._rebuilds.values():
+                task.cancel()
+            await asyncio.gather(*self._rebuilds.values(), return_exceptions=True)
+            self._waiters.stop()
+            self._thread.close()
+            await self._parked.close()
+
+    async def wait_for(self, read_model: str, partition: int, position: int, /) -> None:
+        """Returns once `read_model` has taken in `position`; bound it with `asyncio.timeout`.
+
+        Raises UnknownReadModel, and RunnerStopped when `run` ends.
+        """
+        known(self._models, read_model)
+        await self._waiters.wait_for(read_model, partition, position)
+
+    def positions(self) -> dict[str, dict[int, int]]:
+        """How far each read model is, by partition."""
+        found: dict[str, dict[int, int]] = {}
+        for (name, partition), at in sorted(self._reached.items()):
+            found.setdefault(name, {})[partition] = at
+        return found
+
+    async def lag(self) -> dict[str, int]:
+        """How many positions each read model is behind its topic, if known. Raises LogUnavailable."""
+        here = {name: at for name, at in self.positions().items() if name in self._topics}
+        return await lag(self._log, self._topics, here)
+
+    def behind(self) -> Mapping[str, int]:
+        """The lag when the database was last found not to answer."""
+        return self._behind
+
+    async def rebuild(self, read_model: str, /) -> None:
+        """Fills new tables from the log and swaps them in, while projectors go on; returns after the swap.
+
+        Raises UnknownReadModel, ReadModelsUnavailable.
+        """
+        model = known(self._models, read_model)
+        task = self._rebuilds.get(read_model)
+        if task is None or task.done():
+            await self._reachable(model)
+            task = asyncio.create_task(self._rebuilding.rebuild(model))
+            self._rebuilds[read_model] = task
+        await asyncio.shield(task)
+
+    async def retry(self, read_model: str, subject: str, /) -> int:
+        """See `DeadLetters.retry`."""
+        return await self._parked.retry(read_model, subject)
+
+    async def skip(self, read_model: str, subject: str, /) -> int:
+        """See `DeadLetters.skip`."""
+        return await self._parked.skip(read_model, subject)
+
+    async def _reachable(self, model: ReadModel) -> None:
+        try:
+            await self._thread.run(GenerationBuilder(self._store, model, self._log.partitions).live)
+        except Exception as error:
+            if unavailable(error):
+                raise ReadModelsUnavailable(dict(self._behind)) from error
+            raise
+
+    async def _listen(self) -> None:
+        url = self._store.reader.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with await AsyncConnection[Any].connect(url, autocommit=True, **REACHED_BY) as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            while True:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    rows = await (await connection.execute(_POSITIONS)).fetchall()
+                self._hear({(name, partition): at for name, partition, at in rows})
+                self.trouble = ""
+                async for notice in connection.notifies(timeout=POLL_SECONDS):
+                    self._hear(notified(notice.payload))
+
+    def _hear(self, places: Mapping[ReadModelPartition, int]) -> None:
+        self._reached.update(places)
+        self._waiters.reached(places)
+
+    async def _count_lag(self) -> None:
+        try:
+            self._behind = await self.lag()
+        except LogUnavailable:
+            self._behind = {}

@@ -1,0 +1,175 @@
+"""Parked records taken up again, or given up, by any process while projectors run.
+
+The checkpoint's row is locked meanwhile and its `releases` counted up: the projector of the partition waits,
+and then learns anew what is parked.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, update
+
+from projections.catalog import READ_MODELS
+from projections.failures import ReadModelsUnavailable, unavailable
+from projections.readmodel import ReadModel
+from projections.store import CHECKPOINTS, PARKED, Store, live
+from schemas.identity import timestamp
+from streams.log import Log, Record
+from streams.projection import generations
+from streams.projection.advance import project_one
+from streams.projection.progress import GenerationProgress, Superseded, UnknownReadModel
+from streams.projection.rebuilder import topic_of
+from streams.projection.store_thread import StoreThread
+
+T = TypeVar("T")
+Place = tuple[int, int]
+"""Partition and position."""
+_AT_ONCE = 1000
+
+
+class DeadLetterTransactions:
+    """Blocks. Each of these is one transaction."""
+
+    def __init__(self, store: Store, model: ReadModel) -> None:
+        self._store = store
+        self._model = model
+
+    def waiting(self, subject: str) -> list[Place]:
+        """The records about `subject` that wait, in order."""
+        with self._store.reader.begin() as connection:
+            return _waiting(connection, self._slot(connection), subject)
+
+    def retry(self, subject: str, records: Mapping[Place, Record]) -> int:
+        """Projects the parked records about `subject` in order, up to the first that fails; how many did.
+
+        `records` are those that `waiting` named; later ones stay for the next call.
+        """
+        done = 0
+        with self._store.writer.begin() as connection:
+            slot = self._hold(connection, subject)
+            for place in _waiting(connection, slot, subject):
+                record = records.get(place)
+                if record is None:
+                    break
+                reason = project_one(connection, slot, record)
+                if reason is not None:
+                    connection.execute(update(PARKED).where(_at(slot, place)).values(reason=reason))
+                    break
+                connection.execute(delete(PARKED).where(_at(slot, place)))
+                done += 1
+        return done
+
+    def skip(self, subject: str) -> bool:
+        """Gives up the first parked record about `subject`: kept in the table, never projected."""
+        with self._store.writer.begin() as connection:
+            slot = self._hold(connection, subject)
+            place = next(iter(_waiting(connection, slot, subject)), None)
+            if place is None:
+                return False
+            connection.execute(update(PARKED).where(_at(slot, place)).values(skipped_at=timestamp()))
+        return True
+
+    def _hold(self, connection: Connection, subject: str) -> GenerationProgress:
+        """The live generation; until the transaction ends nobody advances the partitions where `subject`
+        waits."""
+        slot, c = self._slot(connection), CHECKPOINTS.c
+        for partition in sorted({partition for partition, _ in _waiting(connection, slot, subject)}):
+            connection.execute(
+                update(CHECKPOINTS)
+                .where(c.read_model == self._model.name, c.generation == slot.generation.number)
+                .where(c.topic == self._model.topic, c.partition == partition)
+                .values(releases=c.releases + 1)
+            )
+        return slot
+
+    def _slot(self, connection: Connection) -> GenerationProgress:
+        generation = live(connection)[self._model.name]
+        if generation.version != self._model.version:
+            raise Superseded(generation, self._model.version)
+        return generations.load(connection, self._model, generation)
+
+
+class DeadLetters:
+    """Takes up or gives up what the live read models could not take in; for one event loop.
+
+    Every call may raise UnknownReadModel, ReadModelsUnavailable, LogUnavailable.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        models: Sequence[ReadModel] = READ_MODELS,
+        worker: StoreThread | None = None,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._models = {m.name: m for m in models}
+        self._worker = worker or StoreThread("parked")
+
+    async def retry(self, read_model: str, subject: str) -> int:
+        """Projects the parked records about `subject` in order, up to the first that still fails.
+
+        Returns how many were taken in.
+        """
+        model = known(self._models, read_model)
+        release = DeadLetterTransactions(self._store, model)
+        total = 0
+        while True:
+            waiting = await self._do(partial(release.waiting, subject))
+            records = await self._records(model, waiting[:_AT_ONCE])
+            done = await self._do(partial(release.retry, subject, records))
+            total += done
+            if done == 0 or done < len(records):
+                return total
+
+    async def skip(self, read_model: str, subject: str) -> int:
+        """Gives up the first parked record about `subject` and retries those behind it.
+
+        Returns how many were taken in.
+        """
+        release = DeadLetterTransactions(self._store, known(self._models, read_model))
+        if not await self._do(partial(release.skip, subject)):
+            return 0
+        return await self.retry(read_model, subject)
+
+    async def close(self) -> None:
+        self._worker.close()
+
+    async def _records(self, model: ReadModel, places: Iterable[Place]) -> dict[Place, Record]:
+        found: dict[Place, Record] = {}
+        for partition, position in places:
+            for record in await self._log.read(topic_of(model), partition, position - 1, 1):
+                found[partition, record.position] = record
+        return found
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._worker.run(work)
+        except Exception as error:
+            if unavailable(error):
+                raise ReadModelsUnavailable from error
+            raise
+
+
+def known(models: Mapping[str, ReadModel], read_model: str) -> ReadModel:
+    """Raises UnknownReadModel."""
+    if read_model not in models:
+        raise UnknownReadModel(f"no read model {read_model!r}; there are {', '.join(models)}")
+    return models[read_model]
+
+
+def _waiting(connection: Connection, slot: GenerationProgress, subject: str) -> list[Place]:
+    p = PARKED.c
+    wanted = select(p.partition, p.position).where(_in(slot), p.subject == subject, p.skipped_at.is_(None))
+    return [(r.partition, r.position) for r in connection.execute(wanted.order_by(p.partition, p.position))]
+
+
+def _in(slot: GenerationProgress) -> ColumnElement[bool]:
+    return and_(PARKED.c.read_model == slot.model.name, PARKED.c.generation == slot.generation.number)
+
+
+def _at(slot: GenerationProgress, place: Place) -> ColumnElement[bool]:
+    partition, position = place
+    return and_(_in(slot), PARKED.c.partition == partition, PARKED.c.position == position)

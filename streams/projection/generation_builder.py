@@ -1,0 +1,184 @@
+"""A generation filled beside the live one, until it takes its place. Blocks; belongs to one thread.
+
+On PostgreSQL one process at a time builds a read model: it holds a lock as long as its connection, on which
+it does everything, so that whoever lost the lock cannot write either.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, select, text
+
+from projections.readmodel import ReadModel
+from projections.store import (
+    CHECKPOINTS,
+    GENERATIONS,
+    Generation,
+    Store,
+    create_indexes,
+    drop_table,
+    live,
+    tables_of,
+)
+from streams.projection import generations
+from streams.projection.advance import advance
+from streams.projection.notifications import notify
+from streams.projection.progress import Batch, GenerationProgress, WriterConflict
+
+
+class GenerationBuilder:
+    """`slot` is what is being filled, once `begin` has said yes."""
+
+    def __init__(self, store: Store, model: ReadModel, partitions: int) -> None:
+        self._store = store
+        self._model = model
+        self._partitions = partitions
+        self._connection: Connection | None = None
+        self._slot: GenerationProgress | None = None
+
+    @property
+    def progress(self) -> GenerationProgress:
+        if self._slot is None:
+            raise AssertionError("nothing is being built")
+        return self._slot
+
+    def live(self) -> Generation | None:
+        """Which generation answers queries."""
+        with self._store.reader.begin() as connection:
+            return live(connection).get(self._model.name)
+
+    def begin(self) -> bool:
+        """Makes a new, empty generation and drops what earlier ones left; False while another process
+        builds one."""
+        if not self._locked():
+            return False
+        with self._transaction() as connection:
+            for generation in generations.left_over(connection, self._model.name):
+                generations.forget(connection, generation)
+            slot = generations.create(connection, self._model, "building", self._partitions)
+        self._slot = slot
+        return True
+
+    def take(self, partition: int, batch: Batch) -> None:
+        """Raises WriterConflict when the generation was dropped by another process."""
+        with self._transaction(durable=False) as connection:
+            slot = advance(connection, self.progress, {partition: batch})
+        self._slot = slot
+
+    def resume(self) -> None:
+        """Finds out how far it is, after a transaction of which it is not known whether it was committed.
+
+        Raises WriterConflict when another process builds meanwhile.
+        """
+        if not self._locked():
+            raise WriterConflict(f"another process builds the read model {self._model.name!r}")
+        with self._transaction() as connection:
+            slot = generations.load(connection, self._model, self.progress.generation)
+            present = generations.left_over(connection, self._model.name, "building")
+        if slot.generation not in present:
+            raise WriterConflict(f"{slot.generation.prefix} was dropped by another process")
+        self._slot = slot
+
+    def index(self) -> None:
+        with self._transaction() as connection:
+            create_indexes(connection, self._model, self.progress.generation)
+
+    def index_again(self) -> None:
+        """As `index`, after a transaction of which it is not known whether it was committed."""
+        self.resume()
+        self.index()
+
+    def swap(self) -> bool:
+        """Puts it in the place of the live generation, unless that one is further.
+
+        Until the transaction ends nobody advances the live one.
+        """
+        slot, g, c = self.progress, GENERATIONS.c, CHECKPOINTS.c
+        with self._transaction() as connection:
+            old = connection.execute(
+                select(GENERATIONS)
+                .where(g.read_model == self._model.name, g.state == "live")
+                .with_for_update()
+            ).first()
+            if old is not None:
+                reached = connection.execute(
+                    select(c.partition, c.position)
+                    .where(c.read_model == old.read_model, c.generation == old.generation)
+                    .order_by(c.partition)
+                    .with_for_update()
+                ).all()
+                if any(at > slot.positions.get(partition, 0) for partition, at in reached):
+                    return False
+                generations.retire(connection, Generation(old.read_model, old.generation, old.version))
+            generations.set_state(connection, slot.generation, "live")
+            notify(connection, {(self._model.name, p): at for p, at in slot.positions.items()})
+        return True
+
+    def swap_again(self) -> bool:
+        """As `swap`, after a transaction of which it is not known whether it was committed."""
+        now = self.live()
+        if now is not None and now.number == self.progress.generation.number:
+            return True
+        self.resume()
+        return self.swap()
+
+    def clear(self) -> None:
+        """Drops what is not live of this read model.
+
+        A table at a time: who still reads some of them would wait for us and we for them.
+        """
+        if self._slot is None or not self._locked():
+            return
+        with self._transaction() as connection:
+            left = generations.left_over(connection, self._model.name)
+        for generation in left:
+            with self._transaction() as connection:
+                names = tables_of(connection, generation)
+            for name in names:
+                with self._transaction() as connection:
+                    drop_table(connection, name)
+            with self._transaction() as connection:
+                generations.forget(connection, generation)
+
+    def end(self) -> None:
+        """Lets others build."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()  # closing it is what gives the lock up, whatever state it is in
+            connection.close()
+
+    def _locked(self) -> bool:
+        """Whether this is the one that builds, from now on."""
+        if not self._store.shared or self._connection is not None:
+            return True
+        connection = self._store.writer.connect()
+        try:
+            with connection.begin():
+                alone = generations.builds_alone(connection, self._model.name, session=True)
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        if alone:
+            self._connection = connection
+        else:
+            connection.close()
+        return alone
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = True) -> Generator[Connection]:
+        if not self._store.shared:
+            with self._store.writer.begin() as connection:
+                yield connection
+            return
+        connection = self._connection
+        if connection is None:
+            raise WriterConflict(f"the lock on building {self._model.name!r} is lost")
+        try:
+            with connection.begin():
+                if not durable:  # a crash takes the rows and the checkpoint behind them alike
+                    connection.execute(text("SET LOCAL synchronous_commit = off"))
+                yield connection
+        finally:
+            if connection.invalidated:  # it would connect anew by itself, and not have the lock
+                self.end()

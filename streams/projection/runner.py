@@ -1,0 +1,356 @@
+"""The runner that keeps the read models: it feeds itself from the log, or a host feeds it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from projections.catalog import READ_MODELS
+from projections.failures import unavailable
+from projections.readmodel import ReadModel
+from projections.store import Store
+from streams.log import Log, Record, Topic
+from streams.projection.dead_letters import DeadLetters, known
+from streams.projection.progress import Batch, Gap, StaleProgress
+from streams.projection.rebuilder import Rebuilder, topic_of
+from streams.projection.store_thread import StoreThread
+from streams.projection.waiters import RunnerStopped, Waiters, lag
+from streams.projection.writer import Writer
+
+_LOG = logging.getLogger(__name__)
+_WATCH_SECONDS = 1.0
+
+TopicPartition = tuple[Topic, int]
+"""A topic and a partition."""
+_Works = list[Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class _Submitted:
+    """A batch that waits to be written."""
+
+    place: TopicPartition
+    batch: Batch
+    done: asyncio.Future[None]
+
+
+class ProjectionRunner:
+    """Keeps read models up to date until cancelled; `run` or `host` may be called once.
+
+    Rows and checkpoints change in one transaction, so a restart goes on exactly where the last one
+    stopped. `ready` is set once every read model has taken in all that was on the log when the run began,
+    or, with a host, can be fed. `trouble` says why nothing can be read or written at the moment, and is
+    empty otherwise.
+    """
+
+    def __init__(
+        self, log: Log, store: Store, models: Sequence[ReadModel] = READ_MODELS, *, batch: int = 1000
+    ) -> None:
+        self._log = log
+        self._batch = batch
+        self._shared = store.shared
+        self._models: dict[str, ReadModel] = {m.name: m for m in models}
+        self._topics: dict[str, Topic] = {m.name: topic_of(m) for m in models}
+        self._writer = Writer(store, models, log.partitions)
+        self._thread = StoreThread("projector")
+        # SQLite has one writer; for PostgreSQL a rebuild need not make live batches wait.
+        self._builder = StoreThread("rebuild") if store.shared else self._thread
+        self._turn = asyncio.Lock()  # live batches and swaps take turns
+        self._rebuilding = Rebuilder(log, store, self._builder, self._turn, batch)
+        self._parked = DeadLetters(log, store, models, self._thread)
+        self._waiters = Waiters()
+        self._given: list[_Submitted] = []
+        self._news = asyncio.Event()
+        self._fed: dict[TopicPartition, int] = {}
+        self._opened = asyncio.Event()
+        self._over = False
+        self._alone = False
+        self._rebuilds: dict[str, asyncio.Task[None]] = {}
+        self.ready = asyncio.Event()
+
+    @property
+    def trouble(self) -> str:
+        return self._thread.trouble or self._builder.trouble
+
+    async def run(self) -> None:
+        """Feeds all partitions from the log until cancelled.
+
+        Raises WriterConflict, LogDamaged, Superseded.
+        """
+        self._alone = True
+        await self._until_cancelled(self._follow_all)
+
+    async def host(self) -> None:
+        """Until cancelled, writes what a host gives by `take`; other processes may feed other partitions.
+
+        Raises Superseded.
+        """
+        await self._until_cancelled(self._be_fed)
+
+    async def assigned(self, topic: Topic, partition: int) -> int:
+        """The host feeds this partition from now on: after which position its read models go on.
+
+        One attempt; raises what `projections.failures.unavailable` says yes to, Superseded, RunnerStopped.
+        """
+        await self._open()
+        await self._thread.run(self._writer.reload)
+        self._fed[topic, partition] = await self._start(topic, partition)
+        return self._fed[topic, partition]
+
+    async def revoked(self, topic: Topic, partition: int) -> None:
+        """The host does not feed this partition any more."""
+        self._fed.pop((topic, partition), None)
+
+    async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        """Returns when `records`, in order, are durable in all read models of `topic`, parked ones included.
+
+        Those that are taken in are skipped. What is missing before the first records after `assigned`, or
+        after another process fed the partition, is read from the log. Waits while the store is unavailable.
+        Raises RunnerStopped.
+        """
+        await self._open()
+        if not records:
+            return
+        after = min(self._fed.get((topic, partition), records[0].position - 1), records[-1].position)
+        await self._give(topic, partition, Batch(after, records))
+
+    async def wait_for(self, read_model: str, partition: int, position: int) -> None:
+        """Returns as soon as `read_model` has taken in `position`; bound it with `asyncio.timeout`.
+
+        Raises UnknownReadModel, and RunnerStopped when the runner does.
+        """
+        known(self._models, read_model)
+        await self._waiters.wait_for(read_model, partition, position)
+
+    def positions(self) -> dict[str, dict[int, int]]:
+        """How far each read model is, by partition; with a host those that it feeds."""
+        fed = {(n, p) for n, topic in self._topics.items() for t, p in self._fed if t == topic}
+        return {
+            name: {p: at for p, at in slot.positions.items() if self._alone or (name, p) in fed}
+            for name, slot in self._writer.progress.items()
+        }
+
+    async def lag(self) -> dict[str, int]:
+        """How many positions each read model is behind its topic. Raises LogUnavailable."""
+        return await lag(self._log, self._topics, self.positions())
+
+    async def rebuild(self, read_model: str) -> None:
+        """Fills new tables from the first record on and swaps them in; queries see the old ones until then.
+
+        Returns after the swap; joins a rebuild that is under way. Raises UnknownReadModel.
+        """
+        known(self._models, read_model)
+        await self._open()
+        task = self._rebuilds.get(read_model)
+        if task is None or task.done():
+            task = asyncio.create_task(self._rebuild(read_model))
+            self._rebuilds[read_model] = task
+        await asyncio.shield(task)
+
+    async def retry(self, read_model: str, subject: str) -> int:
+        """See `DeadLetters.retry`."""
+        await self._open()
+        return await self._parked.retry(read_model, subject)
+
+    async def skip(self, read_model: str, subject: str) -> int:
+        """See `DeadLetters.skip`."""
+        await self._open()
+        return await self._parked.skip(read_model, subject)
+
+    async def _until_cancelled(self, begin: Callable[[], Awaitable[_Works]]) -> None:
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._thread.run_with_retry(self._writer.open)
+            tasks += [asyncio.create_task(work) for work in await begin()]
+            self._announce()
+            self._opened.set()
+            tasks.append(asyncio.create_task(self._advance()))
+            if self._shared:
+                tasks.append(asyncio.create_task(self._watch()))
+            await _first_failure(tasks)
+        finally:
+            self._over = True
+            self._opened.set()
+            await _cancelled([*tasks, *self._rebuilds.values()])
+            self._waiters.stop()
+            for given in self._given:
+                if not given.done.done():
+                    given.done.set_exception(RunnerStopped("the projection runner has stopped"))
+            self._thread.close()
+            self._builder.close()
+
+    async def _follow_all(self) -> _Works:
+        work: _Works = []
+        for topic in dict.fromkeys(self._topics.values()):
+            for partition in range(self._log.partitions):
+                start = await self._thread.retry(partial(self._start, topic, partition))
+                self._fed[topic, partition] = start
+                work.append(self._feed(topic, partition, start))
+        return [*work, self._replace_outdated(), self._become_ready()]
+
+    async def _be_fed(self) -> _Works:
+        async def replace_outdated() -> None:
+            await self._replace_outdated()
+            self.ready.set()
+
+        return [replace_outdated()]
+
+    async def _open(self) -> None:
+        """Waits until the read models can be fed. Raises RunnerStopped."""
+        await self._opened.wait()
+        if self._over:
+            raise RunnerStopped("the projection runner has stopped")
+
+    async def _start(self, topic: Topic, partition: int) -> int:
+        """After which position the live read models of `topic` go on."""
+        slots = self._writer.progress
+        current = [
+            slots[n].positions[partition]
+            for n, t in self._topics.items()
+            if t == topic and n not in self._writer.outdated
+        ]
+        return min(current) if current else await self._log.end(topic, partition)
+
+    async def _feed(self, topic: Topic, partition: int, position: int) -> None:
+        """Reads a batch whenever the one before is written.
+
+        Not while: a thread that writes to SQLite gives the interpreter up at every statement, and gets it
+        back from a busy one milliseconds later.
+        """
+        while True:
+            records = await self._read(topic, partition, position, follow=True)
+            await self._give(topic, partition, Batch(position, records))
+            position = records[-1].position
+
+    async def _give(self, topic: Topic, partition: int, batch: Batch) -> None:
+        given = _Submitted((topic, partition), batch, asyncio.get_running_loop().create_future())
+        self._given.append(given)
+        self._news.set()
+        await given.done
+
+    async def _advance(self) -> None:
+        """Writes what was given, one batch of each partition at a time."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._given:
+                taken = {given.place: given for given in reversed(self._given)}
+                async with self._turn:
+                    await self._write({place: given.batch for place, given in taken.items()})
+                for place, given in taken.items():
+                    self._given.remove(given)
+                    if place in self._fed:
+                        self._fed[place] = max(self._fed[place], given.batch.records[-1].position)
+                    if not given.done.done():
+                        given.done.set_result(None)
+
+    async def _write(self, given: Mapping[TopicPartition, Batch]) -> None:
+        """Has all of `given` in all live read models, whoever else has advanced them meanwhile."""
+        batches = dict(given)
+        while True:
+            now = _by_topic(batches)
+            try:
+                await self._thread.run_with_retry(
+                    partial(self._writer.apply, now), partial(self._writer.apply_again, now)
+                )
+                break
+            except Gap as gap:
+                place, missing = await self._missing(gap)
+                if missing.records:
+                    await self._write({place: missing})
+                else:  # there is nothing in between
+                    batches[place] = replace(batches[place], after=missing.after)
+            except StaleProgress as moved:
+                await self._reload(moved)
+                for place, at in self._fed.items():
+                    batches.setdefault(place, Batch(at, ()))
+        self._announce()
+
+    async def _missing(self, gap: Gap) -> tuple[TopicPartition, Batch]:
+        topic = self._topics[gap.read_model]
+        read = await self._read(topic, gap.partition, gap.position)
+        return (topic, gap.partition), Batch(gap.position, [r for r in read if r.position <= gap.until])
+
+    async def _reload(self, moved: StaleProgress) -> None:
+        before = self._writer.progress[moved.read_model]
+        await self._thread.run_with_retry(self._writer.reload)
+        now = self._writer.progress[moved.read_model]
+        same = now.generation == before.generation
+        if self._alone and same and now.positions[moved.partition] != before.positions[moved.partition]:
+            raise moved
+
+    async def _watch(self) -> None:
+        """Notices what other processes have swapped in, also where nothing happens."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                if not await self._thread.run(self._writer.swapped):
+                    continue
+            except Exception as error:
+                if unavailable(error):
+                    continue
+                raise
+            async with self._turn:
+                await self._thread.run_with_retry(self._writer.reload)
+                await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
+            await self._replace_outdated()
+
+    async def _become_ready(self) -> None:
+        for name, topic in self._topics.items():
+            for partition in range(self._log.partitions):
+                end = await self._thread.retry(partial(self._log.end, topic, partition))
+                await self._waiters.wait_for(name, partition, end)
+        self.ready.set()
+
+    async def _replace_outdated(self) -> None:
+        for name in sorted(self._writer.outdated):
+            _LOG.info("the read model %s has another version: filling it anew", name)
+            await self.rebuild(name)
+
+    async def _rebuild(self, name: str) -> None:
+        await self._rebuilding.rebuild(self._models[name])
+        async with self._turn:
+            await self._thread.run_with_retry(self._writer.reload)
+            await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
+
+    async def _read(
+        self, topic: Topic, partition: int, after: int, *, follow: bool = False
+    ) -> Sequence[Record]:
+        """The next batch; with `follow` waits until there is one."""
+
+        async def read() -> Sequence[Record]:
+            while True:
+                records = await self._log.read(topic, partition, after, self._batch)
+                if records or not follow:
+                    return records
+                await self._log.wait(topic, partition, after)
+
+        return await self._thread.retry(read)
+
+    def _announce(self) -> None:
+        for name, slot in self._writer.progress.items():
+            if name not in self._writer.outdated:
+                self._waiters.reached({(name, p): at for p, at in slot.positions.items()})
+
+
+def _by_topic(batches: Mapping[TopicPartition, Batch]) -> dict[str, dict[int, Batch]]:
+    result: dict[str, dict[int, Batch]] = {}
+    for (topic, partition), batch in batches.items():
+        result.setdefault(topic, {})[partition] = batch
+    return result
+
+
+async def _first_failure(tasks: Iterable[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        await task
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    running = [t for t in tasks if not t.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)

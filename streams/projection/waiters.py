@@ -1,0 +1,60 @@
+"""In-process wake-ups: who waits for which read model to reach which position."""
+
+import asyncio
+import heapq
+from collections.abc import Mapping
+from itertools import count
+
+from streams.log import Log, Topic
+from streams.projection.notifications import ReadModelPartition
+
+
+class RunnerStopped(Exception):
+    """The read models do not advance any more."""
+
+
+class Waiters:
+    """Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._reached: dict[ReadModelPartition, int] = {}
+        self._waiting: dict[ReadModelPartition, list[tuple[int, int, asyncio.Future[None]]]] = {}
+        self._ticket = count()
+
+    async def wait_for(self, read_model: str, partition: int, position: int) -> None:
+        """Returns once `read_model` has taken in `position`; bound it with `asyncio.timeout`."""
+        place = (read_model, partition)
+        if self._reached.get(place, 0) >= position:
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting.setdefault(place, []), (position, next(self._ticket), future))
+        await future
+
+    def reached(self, places: Mapping[ReadModelPartition, int]) -> None:
+        """Wakes everybody who waits for no more than these positions."""
+        self._reached.update(places)
+        for place, at in places.items():
+            waiting = self._waiting.get(place)
+            while waiting and waiting[0][0] <= at:
+                _, _, future = heapq.heappop(waiting)
+                if not future.done():
+                    future.set_result(None)
+
+    def stop(self) -> None:
+        """Tells everybody who still waits that it is in vain."""
+        for waiting in self._waiting.values():
+            for _, _, future in waiting:
+                if not future.done():
+                    future.set_exception(RunnerStopped("the projection runner has stopped"))
+            waiting.clear()
+
+
+async def lag(
+    log: Log, topics: Mapping[str, Topic], positions: Mapping[str, Mapping[int, int]]
+) -> dict[str, int]:
+    """How many positions each read model is behind its topic. Raises LogUnavailable."""
+    behind: dict[str, int] = {}
+    for name, reached in positions.items():
+        ends = [await log.end(topics[name], p) for p in reached]
+        behind[name] = sum(max(0, end - at) for end, at in zip(ends, reached.values(), strict=True))
+    return behind

@@ -1,0 +1,98 @@
+"""Records on the event log that cannot be read: passed over when somebody decided so, on the log itself.
+
+A record may only be passed over when the chain of hashes goes on without it: then it never was one of the
+events. What a later event was chained to cannot be left out of the history.
+"""
+
+from collections.abc import Sequence
+
+from schemas.avro import dataschema
+from schemas.envelope import Envelope
+from schemas.identity import timestamp, uuid7
+from schemas.parked import RecordSkipped
+from streams.chain import START, Link, link_of
+from streams.log import Log, LogError, Record
+from streams.skip_decisions import record_subject, skipped
+
+SOURCE = "/signalbox/log-skip"
+BATCH = 1000
+
+
+class CannotSkip(LogError):
+    """The record is not one that can be passed over. Says why."""
+
+
+async def skip(log: Log, partition: int, position: int, reason: str, who: str) -> RecordSkipped:
+    """Has a record on the event log passed over from now on, and says so on the log.
+
+    No decider may be at work on the partition. Raises CannotSkip, LogUnavailable, LogDamaged.
+    """
+    record = await _record(log, partition, position)
+    if record.fault is None:
+        raise CannotSkip(
+            f"the record at events/{partition} position {position} can be read; nothing stops there"
+        )
+    if await skipped(log, partition, position):
+        raise CannotSkip(f"the record at events/{partition} position {position} is skipped already")
+    before = await _link_before(log, partition, position)
+    following = await _next_readable(log, partition, position)
+    if following is not None and following.envelope.previoushash != before.hash:
+        raise CannotSkip(
+            f"the event at events/{partition} position {following.position} follows from the record at "
+            f"{position}: it is one of the events, and damaged. Restore the log from a backup"
+        )
+    message = RecordSkipped(
+        name=record.envelope.id,
+        topic="events",
+        partition=partition,
+        position=position,
+        reason=reason,
+        fault=record.fault.reason[:1000],
+        size=len(record.fault.value),
+    )
+    await log.append("parked", [_envelope(message, who)])
+    return message
+
+
+def _envelope(message: RecordSkipped, who: str) -> Envelope:
+    return Envelope(
+        id=uuid7(),
+        type=message.type(),
+        source=SOURCE,
+        subject=record_subject(message.partition, message.position),
+        time=timestamp(),
+        partitionkey="",
+        dataschema=dataschema(RecordSkipped),
+        authtype="user",
+        authid=who,
+        data=message.data(),
+    )
+
+
+async def _record(log: Log, partition: int, position: int) -> Record:
+    end = await log.end("events", partition)
+    found = await log.read("events", partition, position - 1, 1) if 0 < position <= end else []
+    if not found or found[0].position != position:
+        raise CannotSkip(f"there is no record at events/{partition} position {position}, which ends at {end}")
+    return found[0]
+
+
+async def _link_before(log: Log, partition: int, position: int) -> Link:
+    """Where the chain stands before a position."""
+    upto = position - 1
+    while upto > 0:
+        records = await log.read("events", partition, max(upto - BATCH, 0), BATCH)
+        for record in reversed([one for one in records if one.position <= upto]):
+            if record.fault is None and record.envelope.previoushash:
+                return link_of(record.envelope)
+        upto -= BATCH
+    return START
+
+
+async def _next_readable(log: Log, partition: int, position: int) -> Record | None:
+    while records := await log.read("events", partition, position, BATCH):
+        readable: Sequence[Record] = [one for one in records if one.fault is None]
+        if readable:
+            return readable[0]
+        position = records[-1].position
+    return None

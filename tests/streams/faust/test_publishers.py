@@ -1,0 +1,262 @@
+"""Rollouts and liveness, derived from what nodes report, on a real Kafka and a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from projections.deliveries import Deliveries
+from projections.liveness import LivenessOfGateways
+from projections.liveness import told_of as liveness_told
+from projections.resources import Resources
+from projections.rollouts import Rollouts
+from projections.rollouts import told_of as rollouts_told
+from projections.windows import lags_between
+from schemas.identity import timestamp
+from schemas.message import Message
+from schemas.status import LivenessReported, RolloutReported
+from streams.faust.liveness import LivenessPublisher
+from streams.faust.rollouts import RolloutPublisher
+from streams.kafka.settings import KafkaSettings
+from streams.log import Record
+from tests.projections.events import START, delivery, node, started, stopped
+from tests.streams.faust.hosts import House, envelope, until
+
+MODELS = (Resources(), Deliveries(), Rollouts(), LivenessOfGateways())
+
+
+class Telling(House):
+    """A house whose host tells; `now` is the clock of liveness, which reads it once whenever it looks."""
+
+    now = START
+    looks = 0
+
+    def clock(self) -> float:
+        self.looks += 1
+        return self.now
+
+    async def looked(self) -> None:
+        """Returns when liveness has looked at what is so now."""
+        begun = self.looks + 1
+        await until(lambda: self.looks > begun)
+
+    async def begin(self) -> None:
+        rollouts = RolloutPublisher(self.log, self.read_models, "/test")
+        liveness = LivenessPublisher(self.log, self.read_models, "/test", clock=self.clock, every=0.05)
+        await self.host(rollouts, liveness)
+        for telling in (rollouts, liveness):
+            task = asyncio.create_task(telling.run())
+            self.parts.push_async_callback(_end, task)
+
+    async def filled(self) -> None:
+        """The read models hold all there is, and nobody has told of it."""
+        silent = await self.host()
+        ends = {topic: await self.log.end(topic, 0) for topic in ("events", "status")}
+
+        async def durable() -> bool:
+            at = {model.name: ends[model.topic] for model in MODELS}
+            return all([await self.read_models.position(name) == end for name, end in at.items()])
+
+        await until(durable)
+        await silent.stop()
+
+    async def happen(self, *messages: Message, topic: Any = "status") -> None:
+        await self.append(topic, *(envelope(m, f"{topic}/{m.name}") for m in messages))
+
+    async def rollout(self, name: str) -> dict[str, Any]:
+        found = await self.read_models.ask(
+            lambda s: rollouts_told(s.connection, s.prefix("rollouts"), "acme", [name])
+        )
+        return found.get(name, {})
+
+    async def liveness(self) -> dict[str, Any]:
+        return (
+            await self.read_models.ask(
+                lambda s: liveness_told(s.connection, s.prefix("liveness"), "acme", "local")
+            )
+            or {}
+        )
+
+    async def becomes(self, name: str, state: str, reached: int = 0, nodes: int = 0) -> None:
+        async def is_so() -> bool:
+            found = await self.rollout(name)
+            return (found.get("state"), found.get("reached"), found.get("nodes")) == (state, reached, nodes)
+
+        await until(is_so)
+
+    async def lives(self, state: str, heard: int) -> None:
+        async def is_so() -> bool:
+            found = await self.liveness()
+            return (found.get("state"), found.get("heard")) == (state, heard)
+
+        await until(is_so)
+
+    async def told(self, message: type[Message]) -> list[dict[str, Any]]:
+        records: list[Record] = []
+        while more := await self.log.read("status", 0, records[-1].position if records else 0, 1000):
+            records += more
+        return [r.envelope.data for r in records if r.envelope.type == message.type()]
+
+    async def states(self, message: type[Message]) -> list[str]:
+        """The states that were told, each once in a row: it is told with each number of nodes."""
+        return [state for state, _ in groupby(data["state"] for data in await self.told(message))]
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def house(kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path) -> AsyncIterator[Telling]:
+    async with AsyncExitStack() as parts:
+        house = Telling(kafka_settings, postgres_url, tmp_path, MODELS, parts)
+        await house.open()
+        await house.log.claim(0)
+        yield house
+
+
+async def test_acknowledgements_of_many_nodes_are_told_as_one_state(house: Telling):
+    await house.begin()
+    await house.happen(node("n1", True, 0), node("n2", True, 0))
+    await house.happen(started("d1"), topic="events")
+    await house.happen(delivery("d1", "published", 2), delivery("d1", "acknowledged", 3, node="n1"))
+    await house.becomes("d1", "rolling-out", 1, 2)
+    await house.happen(delivery("d1", "acknowledged", 4, node="n2"))
+    await house.becomes("d1", "acknowledged", 2, 2)
+    await house.happen(delivery("d1", "serving", 5, node="n1"), delivery("d1", "serving", 5, node="n2"))
+    await house.becomes("d1", "serving", 2, 2)
+    await house.happen(stopped("d1"), topic="events")
+    await house.becomes("d1", "stopping")
+    await house.happen(*(delivery("d1", "withdrawn", 6, node=name) for name in ("n1", "n2")))
+    await house.becomes("d1", "stopped")
+
+    assert await house.states(RolloutReported) == [
+        "rolling-out",
+        "acknowledged",
+        "serving",
+        "stopping",
+        "stopped",
+    ]
+    lags = await house.read_models.ask(
+        lambda s: lags_between(s.connection, s.prefix("rollouts"), "acme", "0", "9")
+    )
+    assert {stage: lag.count for (_, stage), lag in lags.items()} == {
+        "published": 1,
+        "acknowledged": 1,
+        "serving": 1,
+        "total": 1,
+    }
+
+
+async def test_a_node_that_left_is_not_waited_for(house: Telling):
+    await house.begin()
+    await house.happen(node("n1", True, 0), node("n2", True, 0))
+    await house.happen(started("d1"), topic="events")
+    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await house.becomes("d1", "rolling-out", 1, 2)
+    await house.happen(node("n2", False, 4))
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+
+async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offline(house: Telling):
+    await house.begin()
+    await house.happen(started("d1"), topic="events")
+    await house.happen(delivery("d1", "published", 2, position=1))
+    await house.happen(node("n1", True, 3, connection="c1", acknowledged=0))
+    await house.happen(node("n1", True, 4, connection="c1", acknowledged=1))
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+    house.now = START + 60
+    await house.becomes("d1", "offline")
+    await house.happen(node("n1", True, 60, connection="c2", acknowledged=1))
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+
+async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(house: Telling):
+    await house.happen(node("n1", True, 0))
+    await house.happen(started("d1"), started("d2"), topic="events")
+    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await house.filled()
+
+    await house.begin()
+    await house.becomes("d1", "acknowledged", 1, 1)
+    assert await house.rollout("d2") == {}
+
+
+async def test_a_state_that_is_not_right_is_told_anew(house: Telling):
+    await house.begin()
+    await house.happen(node("n1", True, 0))
+    await house.happen(started("d1"), topic="events")
+    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await house.becomes("d1", "acknowledged", 1, 1)
+    # As another process does that had not seen all yet.
+    wrong = RolloutReported(organization="acme", name="d1", at=timestamp(), state="refused", nodes=1)
+    await house.happen(wrong)
+
+    async def answered() -> bool:
+        return len(await house.told(RolloutReported)) == 3
+
+    await until(answered)
+    assert [t["state"] for t in await house.told(RolloutReported)] == [
+        "acknowledged",
+        "refused",
+        "acknowledged",
+    ]
+    await house.becomes("d1", "acknowledged", 1, 1)
+
+
+async def test_a_gateway_is_healthy_degraded_offline_and_back(house: Telling):
+    await house.begin()
+    await house.happen(node("n1", True, 0), node("n2", True, 0))
+    await house.lives("healthy", 2)
+    house.now = START + 20
+    await house.happen(node("n1", True, 20))
+    house.now = START + 40
+    await house.lives("degraded", 1)
+    house.now = START + 60
+    await house.lives("offline", 0)
+    await house.happen(node("n1", True, 60), node("n2", True, 60))
+    await house.lives("healthy", 2)
+    assert await house.states(LivenessReported) == ["healthy", "degraded", "offline", "healthy"]
+    assert (await house.liveness())["since"] == timestamp(START + 60)
+
+
+async def test_silence_counts_only_after_having_listened(house: Telling):
+    house.now = START + 1_000
+    await house.happen(node("n1", True, 990), node("n2", True, 900))
+    await house.filled()
+    await house.begin()
+    for _ in range(20):
+        house.now += 1
+        await house.looked()
+    assert await house.told(LivenessReported) == []
+    house.now += 30
+    await house.lives("offline", 0)
+
+
+async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_read(
+    house: Telling, monkeypatch: pytest.MonkeyPatch
+):
+    # Given a node that has been silent for long, in read models that hold all of the topic
+    house.now = START + 1_000
+    await house.happen(node("n1", True, 990), node("n2", True, 900))
+    await house.filled()
+    at, records = await house.log.end("status", 0), await house.log.read("status", 0, 0, 1000)
+    # When a look begins before the consumer has noted that, and goes on afterwards
+    liveness = LivenessPublisher(house.log, house.read_models, "/test", clock=house.clock, every=0.05)
+    liveness.assigned({("status", 0): 0})
+
+    async def end(topic: str, partition: int) -> int:
+        liveness.taken("status", 0, records)
+        return at
+
+    monkeypatch.setattr(house.log, "end", end)
+    house.parts.push_async_callback(_end, asyncio.create_task(liveness.run()))
+    await house.looked()
+    # Then it is not told as of the node's last report
+    assert await house.told(LivenessReported) == []

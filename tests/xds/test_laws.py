@@ -247,6 +247,35 @@ def last_goods(house: House) -> list[ConfigResource]:
     ],
     names_bad=True,
 ).via("what is accepted late is the last good version, which others do not have yet")
+@example(
+    history=[
+        ("deploy", "e", 0, "broken", "good"),
+        ("steps", 0, 2),
+        ("steps", 2, 3),
+        ("reconnect", 1),
+        ("undeploy", "b"),
+        ("steps", 1, 6),
+        ("deploy", "b", 0, "broken", "good"),
+        ("steps", 0, 1),
+        ("send", 1),
+    ],
+    names_bad=False,
+).via("what is quarantined while its removal is acknowledged is not acknowledged")
+@example(
+    history=[
+        ("deploy", "a", 1, "two", "bad"),
+        ("deploy", "b", 0, "two", "bad"),
+        ("settle",),
+        ("deploy", "b", 1, "one", "good"),
+        ("steps", 0, 4),
+        ("steps", 2, 4),
+        ("deploy", "b", 0, "two", "bad"),
+        ("steps", 0, 2),
+        ("steps", 1, 1),
+        ("send", 2),
+    ],
+    names_bad=False,
+).via("nor is what is quarantined while the version before it is acknowledged")
 @given(histories, st.booleans())
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool

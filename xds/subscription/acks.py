@@ -36,17 +36,18 @@ def accept(subscription: Subscription, flight: Flight) -> bool:
             subscription.pending.pop(name, None)
             if slot.reason is None:
                 subscription.facts.forget(name)
+            else:
+                subscription.report_quarantine(slot, resource.stamp)
     gone = [(subscription.slot(name), subscription.pending.get(name, NOTHING)) for name in flight.removed]
     for name in flight.removed:
         subscription.leaving.discard(name)
         if subscription.running is not None:
             subscription.running.pop(name, None)
         slot = subscription.slot(name)
-        if (slot is None or slot.offered is None) and name not in subscription.asked:
+        if (slot is None or slot.gone) and name not in subscription.asked:
             subscription.pending.pop(name, None)
-            if slot is None or slot.gone:
-                subscription.rejections.forget(name)
-                subscription.facts.forget(name)  # else it was rejected, and the proxy lacks it
+            subscription.rejections.forget(name)
+            subscription.facts.forget(name)
         elif subscription.covers(name):
             subscription.pending[name] = NOTHING
             subscription.look_at(name)

@@ -20,7 +20,8 @@ class HttpServer:
 
     def __init__(self, app: ASGIApp, address: Address, bounds: Bounds | None = None) -> None:
         """Without `bounds` the usual ones, and half of the descriptors that the process may open."""
-        self._address = address
+        self.address = address
+        """The port is known after `start` when it was 0."""
         self._server = _Server(
             BoundedConfig(
                 app,
@@ -37,7 +38,8 @@ class HttpServer:
 
     async def start(self) -> None:
         """Raises OSError when the address cannot be had."""
-        listening = socket.create_server((self._address.host, self._address.port), backlog=1024)
+        listening = socket.create_server((self.address.host, self.address.port), backlog=1024)
+        self.address = Address(self.address.host, listening.getsockname()[1])
         listening.setblocking(False)
         self._serving = asyncio.create_task(self._server.serve([listening]), name="http")
         up = asyncio.create_task(self._server.up.wait())

@@ -57,7 +57,7 @@ async def test_refuses_what_is_not_http(said: bytes) -> None:
     async with Demo() as demo:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(demo.url.rpartition(":")[2]))
         writer.write(said)
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
 
 

@@ -10,11 +10,11 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from api.authentication import Authentication
-from api.endpoint import JSON, Call, Documented, Endpoint, Resource, Schema, nothing_here
+from api.endpoint import JSON, Call, Endpoint, Resource, ResponseDoc, Schema, nothing_here
 from api.limits import BodyLimit, Failures
 from api.openapi import document
 from api.ports import Services
-from api.responses import Answer
+from api.responses import RawResponse
 from api.routes import endpoints
 
 
@@ -72,8 +72,8 @@ class _Fixed(Route):
 
 
 def _static(path: str, id: str, summary: str, body: bytes) -> Endpoint:
-    async def handle(call: Call) -> Answer:
-        return Answer(200, body)
+    async def handle(call: Call) -> RawResponse:
+        return RawResponse(200, body)
 
     return Endpoint(
         method="GET",
@@ -82,7 +82,7 @@ def _static(path: str, id: str, summary: str, body: bytes) -> Endpoint:
         tag="process",
         summary=summary,
         handle=handle,
-        answers={200: Documented(description="The document.", content={JSON: ({"type": "object"}, {})})},
+        responses={200: ResponseDoc(description="The document.", content={JSON: ({"type": "object"}, {})})},
         public=True,
     )
 

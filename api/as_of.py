@@ -5,37 +5,37 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from api.endpoint import Call
-from api.preconditions import elsewhere, moment, partition_given
+from api.preconditions import other_partition, parse_as_of, partition_of_position
 from api.problems import Problem
-from api.submission import caught_up
+from api.submission import wait_for_read_model
 from projections.asking import AsOf
 
 READ_MODEL = "resources"
 
 
-async def moment_asked(call: Call, partitions: Iterable[int]) -> AsOf:
+async def resolve_as_of(call: Call, partitions: Iterable[int]) -> AsOf:
     """The moment asked for, once the read model of resources knows it in these partitions.
 
     Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
     another partition and for one in the future; 503 when the read model does not get there in time.
     """
     text = call.query("as_of")
-    at = moment(text)
+    at = parse_as_of(text)
     if at is None or text is None:
         return None
     partitions = tuple(partitions)
-    given = partition_given(text)
+    given = partition_of_position(text)
     if given is not None and len(partitions) == 1 and given != partitions[0]:
-        raise elsewhere("as_of", given, partitions[0])
+        raise other_partition("as_of", given, partitions[0])
     seconds = call.services.settings.position_seconds
     if isinstance(at, str):
-        await _passed(at, seconds)
+        await _wait_for_time(at, seconds)
     for partition in partitions:
-        await _known(call, partition, at, seconds, alone=len(partitions) == 1)
+        await _wait_for_position(call, partition, at, seconds, alone=len(partitions) == 1)
     return at
 
 
-async def _passed(time: str, seconds: float) -> None:
+async def _wait_for_time(time: str, seconds: float) -> None:
     """Clocks differ: a time that is a little ahead of ours is waited for."""
     ahead = (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
     if ahead > seconds:
@@ -44,14 +44,16 @@ async def _passed(time: str, seconds: float) -> None:
         await asyncio.sleep(ahead)
 
 
-async def _known(call: Call, partition: int, at: int | str, seconds: float, *, alone: bool) -> None:
+async def _wait_for_position(
+    call: Call, partition: int, at: int | str, seconds: float, *, alone: bool
+) -> None:
     """What is on the log by now is all there is up to a time that has passed.
 
     A position is waited for beyond the end in the one partition it can be of only.
     """
     end = await call.services.log.end("events", partition)
     wanted = end if isinstance(at, str) else at if alone else min(at, end)
-    if await caught_up(call, partition, wanted, seconds, READ_MODEL):
+    if await wait_for_read_model(call, partition, wanted, seconds, READ_MODEL):
         return
     end = await call.services.log.end("events", partition)
     if wanted > end:

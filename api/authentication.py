@@ -26,7 +26,7 @@ class Principal:
     organizations: frozenset[str] | None = None
     roles: frozenset[str] = frozenset()
 
-    def may_enter(self, organization: str) -> bool:
+    def may_access(self, organization: str) -> bool:
         return self.organizations is None or organization in self.organizations
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.authentication import SCOPE_KEY, Principal
 from api.ports import Services
 from api.preconditions import acceptable, media_type
-from api.problems import MEDIA_TYPE, Problem, not_found, of_status
+from api.problems import MEDIA_TYPE, Problem, not_found, problem_of_status
 from schemas.limits import MOST_PARAMETERS
 from schemas.text import fault_in, visible
 
@@ -55,7 +55,7 @@ class Call:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
     name: str
-    where: str
+    location: str
     description: str
     schema: Schema = field(default_factory=lambda: {"type": "string"})
     example: Any = None
@@ -80,7 +80,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Documented:
+class ResponseDoc:
     """An answer as documented: schema and example per media type (none: no body)."""
 
     description: str
@@ -99,7 +99,7 @@ class Endpoint:
     summary: str
     description: str = ""
     handle: Callable[[Call], Awaitable[ASGIApp]]
-    answers: Mapping[int, Documented]
+    responses: Mapping[int, ResponseDoc]
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     problems: tuple[int, ...] = ()
@@ -107,7 +107,9 @@ class Endpoint:
 
     @property
     def produces(self) -> tuple[str, ...]:
-        return tuple({media: None for answer in self.answers.values() for media in answer.content}) or (JSON,)
+        return tuple({media: None for answer in self.responses.values() for media in answer.content}) or (
+            JSON,
+        )
 
 
 class Resource:
@@ -119,7 +121,7 @@ class Resource:
         self._by_method = {
             e.method: (
                 e,
-                {p.name: p.allowed for p in e.parameters if p.where == "query"},
+                {p.name: p.allowed for p in e.parameters if p.location == "query"},
                 (*e.produces, MEDIA_TYPE),
             )
             for e in endpoints
@@ -132,7 +134,7 @@ class Resource:
         scope[ROUTE_KEY] = self.path
         found = self._by_method.get(scope["method"])
         if found is None:
-            raise of_status(405, f"Allowed here: {self._allow['Allow']}.", self._allow)
+            raise problem_of_status(405, f"Allowed here: {self._allow['Allow']}.", self._allow)
         endpoint, known, produces = found
         call = Call(Request(scope, receive), self._services)
         _check(call, endpoint, known, produces)
@@ -145,10 +147,10 @@ def _check(
 ) -> None:
     request = call.request
     organization = request.path_params.get("org")
-    if organization is not None and not endpoint.public and not call.principal.may_enter(organization):
+    if organization is not None and not endpoint.public and not call.principal.may_access(organization):
         raise Problem(403, "forbidden", f"The token is not good for the organization {organization!r}.")
     if not acceptable(request.headers.get("accept"), produces):
-        raise of_status(406, f"Answers here are {', '.join(endpoint.produces)}.")
+        raise problem_of_status(406, f"Answers here are {', '.join(endpoint.produces)}.")
     given = request.scope["query_string"]
     if given.count(b"&") >= MOST_PARAMETERS:
         detail = f"Up to {MOST_PARAMETERS} query parameters are taken."
@@ -167,10 +169,10 @@ def _check(
         _check_values(call, known)
     if endpoint.body is not None:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise of_status(415, "Send the body without Content-Encoding.")
+            raise problem_of_status(415, "Send the body without Content-Encoding.")
         media = media_type(request.headers.get("content-type"))
         if not endpoint.body.takes(media):
-            raise of_status(
+            raise problem_of_status(
                 415,
                 f"Send one of: {', '.join(endpoint.body.content)}.",
                 {"Accept": ", ".join(endpoint.body.content)},

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem, of_status, unavailable
+from api.problems import Problem, problem_of_status, unavailable
 from projections.failures import ReadModelsUnavailable, told
 from projections.queries import NotReady
 from schemas.identity import uuid7
@@ -47,7 +47,7 @@ class Failures:
             problem = _problem(error, scope)
             if started:
                 raise
-            await problem.answer()(scope, receive, send)
+            await problem.response()(scope, receive, send)
 
 
 def _problem(error: Exception, scope: Scope) -> Problem:
@@ -61,7 +61,7 @@ def _problem(error: Exception, scope: Scope) -> Problem:
             return unavailable(str(error), **({"behind": error.behind} if error.behind else {}))
         case LogUnavailable():
             logger.warning("%s %s: %s", scope["method"], scope["path"], error)
-            return unavailable(refused(error))
+            return unavailable(log_failure(error))
         case LogDamaged() | DocumentDamaged():
             logger.error("%s %s: %s", scope["method"], scope["path"], error)
             return Problem(
@@ -72,7 +72,7 @@ def _problem(error: Exception, scope: Scope) -> Problem:
         case MessageTooLarge():
             return Problem(413, "command-too-large", str(error))
         case HTTPException():
-            return of_status(error.status_code, headers=error.headers)
+            return problem_of_status(error.status_code, headers=error.headers)
         case _:
             id = uuid7()
             logger.error("%s %s failed, error %s", scope["method"], scope["path"], id, exc_info=error)
@@ -81,7 +81,7 @@ def _problem(error: Exception, scope: Scope) -> Problem:
             )
 
 
-def refused(error: LogUnavailable) -> str:
+def log_failure(error: LogUnavailable) -> str:
     """What a caller reads of a log that cannot be used: nothing of this machine."""
     said = error.reason
     return f"The log refuses writes: {said}." if said else "The log does not answer; its own log says why."
@@ -103,7 +103,7 @@ class BodyLimit:
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
                 raise self._too_large()
-        await self._app(scope, _Metered(receive, self), send)
+        await self._app(scope, _BoundedReceive(receive, self), send)
 
     @property
     def limit(self) -> int:
@@ -123,7 +123,7 @@ def too_large(limit: int) -> Problem:
     )
 
 
-class _Metered:
+class _BoundedReceive:
     """A `receive` that counts bytes, and time until the body is complete."""
 
     def __init__(self, receive: Receive, bounds: BodyLimit) -> None:

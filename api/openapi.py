@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from api.endpoint import Body, Documented, Endpoint, Parameter, Schema
+from api.endpoint import Body, Endpoint, Parameter, ResponseDoc, Schema
+from api.json_schemas import REF
 from api.problems import MEDIA_TYPE, TYPE, title
-from api.shapes import REF
 
 _HEADERS: Mapping[str, Schema] = {
     "Location": {"description": "The operation, or the resource.", "schema": {"type": "string"}},
@@ -78,13 +78,13 @@ def document(endpoints: Iterable[Endpoint], schemas: Mapping[str, Schema], versi
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     problems = {406, 500, *endpoint.problems}
-    if any(parameter.where in ("path", "query") for parameter in endpoint.parameters):
+    if any(parameter.location in ("path", "query") for parameter in endpoint.parameters):
         problems.add(400)
     if not endpoint.public:
         problems.add(401)
         if "{org}" in endpoint.path:
             problems.add(403)
-    responses = {str(status): _response(answer) for status, answer in endpoint.answers.items()}
+    responses = {str(status): _response(answer) for status, answer in endpoint.responses.items()}
     for status in sorted(problems):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
     operation: dict[str, Any] = {
@@ -107,7 +107,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     described: dict[str, Any] = {
         "name": parameter.name,
-        "in": parameter.where,
+        "in": parameter.location,
         "description": parameter.description,
         "schema": parameter.schema,
     }
@@ -126,7 +126,7 @@ def _body(body: Body) -> dict[str, Any]:
     return {"required": body.required, "content": _content(body.content)}
 
 
-def _response(answer: Documented) -> dict[str, Any]:
+def _response(answer: ResponseDoc) -> dict[str, Any]:
     response: dict[str, Any] = {"description": answer.description}
     if answer.content:
         response["content"] = _content(answer.content)

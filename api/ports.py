@@ -37,7 +37,7 @@ class CommandPort(Protocol):
         ...
 
 
-class Waiter(Protocol):
+class ReadModelRunner(Protocol):
     """Who feeds the read models, and knows how far they are (the projection runner)."""
 
     async def wait_for(self, read_model: str, partition: int, position: int, /) -> object:
@@ -53,7 +53,7 @@ class Waiter(Protocol):
         ...
 
 
-class Parking(Protocol):
+class DeadLetterPort(Protocol):
     """Who keeps the read models, and can take in again what they could not (the projection runner)."""
 
     async def retry(self, read_model: str, subject: str, /) -> int:
@@ -102,13 +102,13 @@ class Services:
 
     commands: CommandPort
     read_models: "ReadModels"
-    waiter: Waiter
+    read_model_runner: ReadModelRunner
     log: Log
     documents: DocumentStore
     authenticator: Authenticator
     ready: Callable[[], str | None]
     metrics: Callable[[], bytes]
     stopping: asyncio.Event
-    parking: Parking | None = None
+    dead_letters: DeadLetterPort | None = None
     settings: Settings = field(default_factory=Settings)
     traceparent: Callable[[str], str] = _same

@@ -76,7 +76,7 @@ def wait_seconds(prefer: str | None, most: float) -> float | None:
     return min(float(found[1]), most) if found else None
 
 
-def moment(as_of: str | None) -> AsOf:
+def parse_as_of(as_of: str | None) -> AsOf:
     """The value of `?as_of=`: a position, or an RFC 3339 time. Raises Problem 400."""
     if as_of is None:
         return None
@@ -99,13 +99,13 @@ def moment(as_of: str | None) -> AsOf:
     )
 
 
-def partition_given(position: str) -> int | None:
+def partition_of_position(position: str) -> int | None:
     """The partition before the colon of a position, where there is one."""
     found = _POSITION.fullmatch(position)
     return int(found[1]) if found and found[1] else None
 
 
-def position(text: str, parameter: str, partition: int) -> int:
+def parse_position(text: str, parameter: str, partition: int) -> int:
     """A position, perhaps with its partition before a colon. Raises Problem 400, also for a position of
     another partition than `partition`."""
     found = _POSITION.fullmatch(text)
@@ -117,11 +117,11 @@ def position(text: str, parameter: str, partition: int) -> int:
             errors=[{"parameter": parameter, "detail": f"not a position: {text[:50]!r}"}],
         )
     if found[1] and int(found[1]) != partition:
-        raise elsewhere(parameter, int(found[1]), partition)
+        raise other_partition(parameter, int(found[1]), partition)
     return int(found[2])
 
 
-def elsewhere(parameter: str, given: int, partition: int) -> Problem:
+def other_partition(parameter: str, given: int, partition: int) -> Problem:
     """A position of another partition was given."""
     detail = f"names partition {given}; what is asked for is in partition {partition}"
     return Problem(
@@ -132,7 +132,7 @@ def elsewhere(parameter: str, given: int, partition: int) -> Problem:
     )
 
 
-def whole(text: str | None, parameter: str, default: int, least: int, most: int) -> int:
+def parse_whole_number(text: str | None, parameter: str, default: int, least: int, most: int) -> int:
     """A whole number in bounds. Raises Problem 400."""
     if text is None:
         return default

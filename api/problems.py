@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.responses import Answer, json_answer
+from api.responses import RawResponse, json_response
 from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_COUNTED, MOST_LISTED
 from schemas.outcome import Outcome, pointer
 
@@ -67,15 +67,15 @@ class Problem(Exception):
             document["errors"] = listed
         return document
 
-    def answer(self) -> Answer:
-        return json_answer(self.status, self.document(), self.headers, MEDIA_TYPE)
+    def response(self) -> RawResponse:
+        return json_response(self.status, self.document(), self.headers, MEDIA_TYPE)
 
 
 def title(rule: str) -> str:
     return rule.replace("-", " ").capitalize()
 
 
-def of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
+def problem_of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
     """A problem that says no more than its HTTP status."""
     phrase = HTTPStatus(status).phrase
     return Problem(status, phrase.lower().replace(" ", "-"), detail or f"{phrase}.", headers=headers)
@@ -95,7 +95,7 @@ def _cut(error: Error) -> Error:
     return {**error, **cut} if cut else error
 
 
-def of_validation(error: ValidationError) -> Problem:
+def problem_of_validation(error: ValidationError) -> Problem:
     """Every complaint of pydantic, each with its JSON pointer into the body; of very many, how many."""
     if (count := error.error_count()) > MOST_COUNTED:
         more = {"pointer": "", "detail": f"{count:,} errors are not listed"}
@@ -107,7 +107,7 @@ def of_validation(error: ValidationError) -> Problem:
     return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
 
 
-def of_outcome(outcome: Outcome, **members: Any) -> Problem:
+def problem_of_outcome(outcome: Outcome, **members: Any) -> Problem:
     """The problem of a command that was rejected."""
     return Problem(
         STATUS_OF_RULE.get(outcome.rule, REJECTED),

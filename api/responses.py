@@ -11,7 +11,7 @@ NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
 """Of answers that hold a secret, or may."""
 
 
-class Answer:
+class RawResponse:
     """A complete answer. Cheaper than Starlette's `Response`, which it stands in for in ASGI."""
 
     __slots__ = ("body", "headers", "media_type", "status")
@@ -38,7 +38,7 @@ class Answer:
         await send({"type": "http.response.body", "body": body})
 
 
-def json_answer(
+def json_response(
     status: int, content: Any, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
-) -> Answer:
-    return Answer(status, orjson.dumps(content), headers, media_type)
+) -> RawResponse:
+    return RawResponse(status, orjson.dumps(content), headers, media_type)

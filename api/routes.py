@@ -2,22 +2,16 @@
 
 from collections.abc import Iterator
 
-from api import (
-    applying,
-    applying_shapes,
-    commanding,
-    counting,
-    documenting,
-    eventing,
-    health,
-    living,
-    operating,
-    parking,
-    progressing,
-    rebuilding,
-    schemas,
+from api.definition_reader import YAML
+from api.endpoint import JSON, Body, Endpoint, Parameter, ResponseDoc, Schema
+from api.json_schemas import (
+    CLOUDEVENT,
+    METADATA,
+    OPERATION,
+    PROBLEM,
+    REF,
+    shown,
 )
-from api.endpoint import JSON, Body, Documented, Endpoint, Parameter, Schema
 from api.parameters import (
     AS_OF,
     CURSOR,
@@ -30,17 +24,23 @@ from api.parameters import (
     PREFIX,
     in_path,
 )
-from api.presenter import PLAIN
-from api.presenters import PRESENTERS
-from api.reading import YAML
-from api.resource_routes import of_aggregate
-from api.shapes import (
-    CLOUDEVENT,
-    METADATA,
-    OPERATION,
-    PROBLEM,
-    REF,
-    shown,
+from api.resources.factory import aggregate_endpoints
+from api.resources.presenter import DEFAULT_PRESENTER
+from api.resources.presenters import PRESENTERS
+from api.routers import (
+    bulk_apply,
+    bulk_apply_schemas,
+    commands,
+    dead_letters,
+    deployment_status,
+    documents,
+    event_stream,
+    health,
+    live,
+    operations,
+    published_schemas,
+    rebuild,
+    statistics,
 )
 from schemas.boundary import BATCH, STRUCTURED
 from schemas.catalog import AGGREGATES, EVENTS
@@ -51,7 +51,7 @@ def endpoints(found: dict[str, Schema]) -> list[Endpoint]:
     found.update(Metadata=METADATA, Problem=PROBLEM, OperationStatus=OPERATION, CloudEvent=CLOUDEVENT)
     result: list[Endpoint] = []
     for aggregate in AGGREGATES:
-        result += of_aggregate(aggregate, PRESENTERS.get(aggregate.name, PLAIN), found)
+        result += aggregate_endpoints(aggregate, PRESENTERS.get(aggregate.name, DEFAULT_PRESENTER), found)
     return [*result, *_fixed(found)]
 
 
@@ -72,25 +72,25 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="commands",
         summary="Any command, as a CloudEvent",
         description="Structured, batched, or binary (`ce-` headers). The event's id is the command's.",
-        handle=commanding.post,
+        handle=commands.post,
         parameters=(ORG, PREFER),
         body=Body(
             content={
                 STRUCTURED: (event, event_example),
-                BATCH: ({"type": "array", "items": event, "maxItems": commanding.MOST}, [event_example]),
+                BATCH: ({"type": "array", "items": event, "maxItems": commands.MOST}, [event_example]),
                 JSON: ({"type": "object"}, event_example["data"]),
             },
             optional_type=False,
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="Decided (`Prefer: wait`).",
                 content={
                     JSON: ({"anyOf": [operation[0], _items({"$ref": REF + "OperationStatus"})]}, operation[1])
                 },
                 headers=("Signalbox-Position",),
             ),
-            202: Documented(
+            202: ResponseDoc(
                 description="Handed in; durable.",
                 content={
                     JSON: ({"anyOf": [operation[0], _items({"$ref": REF + "OperationStatus"})]}, operation[1])
@@ -107,36 +107,36 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="apply",
         summary="Publish, and deploy, any number of definitions",
         description="The good ones are handed in together, the bad ones reported. Waits for all outcomes.",
-        handle=applying.post,
+        handle=bulk_apply.post,
         parameters=(
             ORG,
             Parameter(
                 name="deploy",
-                where="query",
+                location="query",
                 description="Deploy what is published, where the body does not say it.",
                 schema={"type": "boolean", "default": False},
             ),
             Parameter(
                 name="to",
-                where="query",
+                location="query",
                 description="The gateway to deploy to; `local` when left out.",
             ),
             Parameter(
                 name="source",
-                where="query",
+                location="query",
                 description="What findings call a definition sent as YAML.",
             ),
         ),
         body=Body(
             content={
-                JSON: (applying_shapes.BODY, applying_shapes.BODY["examples"][0]),
+                JSON: (bulk_apply_schemas.BODY, bulk_apply_schemas.BODY["examples"][0]),
                 **{media: ({"type": "string"}, "kind: API\n") for media in sorted(YAML)},
             }
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="One item per document, in order.",
-                content={JSON: (applying_shapes.ANSWER, applying_shapes.ANSWER["examples"][0])},
+                content={JSON: (bulk_apply_schemas.ANSWER, bulk_apply_schemas.ANSWER["examples"][0])},
                 headers=("Signalbox-Position",),
             )
         },
@@ -148,20 +148,20 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         id="get_operation",
         tag="commands",
         summary="What became of a command",
-        handle=operating.get,
+        handle=operations.get,
         parameters=(
             in_path("id", "The command's id.", "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21", {"type": "string"}),
             Parameter(
                 name="organization",
-                where="query",
+                location="query",
                 description="Whose command is meant, for callers who may see several organizations: ids are "
                 "unique within one. Without it all that the caller may see are searched, and an id that "
                 "several of them have used is answered with 409 and their names.",
                 schema={"type": "string"},
             ),
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="Pending, accepted or rejected.",
                 content={JSON: operation},
                 headers=("Signalbox-Position",),
@@ -176,42 +176,45 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="events",
         summary="History, as CloudEvents; live as server-sent events",
         description="With `Accept: text/event-stream` events come as they happen.",
-        handle=eventing.get,
+        handle=event_stream.get,
         parameters=(
             ORG,
             Parameter(
                 name="after",
-                where="query",
+                location="query",
                 description="Only events after this position.",
                 schema=MIN_POSITION.schema,
             ),
             Parameter(
                 name="type",
-                where="query",
+                location="query",
                 description="Only events of this CloudEvents type.",
                 schema={"type": "string", "enum": sorted(EVENTS)},
             ),
-            Parameter(name="subject", where="query", description="Only events about this subject."),
+            Parameter(name="subject", location="query", description="Only events about this subject."),
             LIMITED,
             Parameter(
                 name="follow",
-                where="query",
+                location="query",
                 description="False ends the stream at the register's end.",
                 schema={"type": "boolean", "default": True},
             ),
             Parameter(
                 name="Last-Event-ID",
-                where="header",
+                location="header",
                 description="Go on after this position (stream).",
                 schema=MIN_POSITION.schema,
             ),
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="In the register's order.",
                 content={
                     BATCH: ({"type": "array", "items": event}, [event_example]),
-                    eventing.EVENT_STREAM: ({"type": "string"}, 'id: 17\ndata: {"specversion": "1.0"}\n\n'),
+                    event_stream.EVENT_STREAM: (
+                        {"type": "string"},
+                        'id: 17\ndata: {"specversion": "1.0"}\n\n',
+                    ),
                 },
                 headers=("Signalbox-Position", "Link"),
             )
@@ -225,7 +228,7 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="documents",
         summary="A definition as it was written",
         description="Of a revision of one of the organization's APIs.",
-        handle=documenting.get,
+        handle=documents.get,
         parameters=(
             ORG,
             in_path(
@@ -236,13 +239,13 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
             ),
             IF_NONE_MATCH,
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="Unchanged, byte for byte.",
                 content={"*/*": ({}, "kind: API\n")},
                 headers=("ETag",),
             ),
-            304: Documented(description="Not changed.", headers=("ETag",)),
+            304: ResponseDoc(description="Not changed.", headers=("ETag",)),
         },
         problems=(404, 503),
     )
@@ -253,18 +256,18 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="deployments",
         summary="How far many deployments have come",
         description="Waits, when asked to, until none of them is pending.",
-        handle=progressing.post,
+        handle=deployment_status.post,
         parameters=(ORG,),
-        body=Body(content={JSON: (progressing.BODY, progressing.BODY["examples"][0])}),
-        answers={
-            200: Documented(
+        body=Body(content={JSON: (deployment_status.BODY, deployment_status.BODY["examples"][0])}),
+        responses={
+            200: ResponseDoc(
                 description="By name.",
-                content={JSON: (progressing.ANSWER, progressing.ANSWER["examples"][0])},
+                content={JSON: (deployment_status.ANSWER, deployment_status.ANSWER["examples"][0])},
             )
         },
         problems=(400, 408, 413, 415, 422, 503),
     )
-    found["LiveList"] = living.LIST
+    found["LiveList"] = live.LIST
     yield Endpoint(
         method="GET",
         path=f"{ORGANIZATION}/live",
@@ -273,10 +276,10 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         summary="What is live: the revision of each API on each gateway",
         description="The revision that a gateway's nodes acknowledged last and did not withdraw since, "
         "whatever was asked for later: a deployment that is refused leaves what was live before.",
-        handle=living.get,
-        parameters=(ORG, LIMITED, CURSOR, AS_OF, MIN_POSITION, living.GATEWAY, living.API),
-        answers={
-            200: Documented(
+        handle=live.get,
+        parameters=(ORG, LIMITED, CURSOR, AS_OF, MIN_POSITION, live.GATEWAY, live.API),
+        responses={
+            200: ResponseDoc(
                 description="A page.",
                 content={JSON: shown("LiveList", found)},
                 headers=("Signalbox-Position", "Link"),
@@ -291,12 +294,12 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         tag="process",
         summary="What happened per minute",
         description="Kept where Signalbox runs on Kafka.",
-        handle=counting.get,
-        parameters=(ORG, counting.MINUTES),
-        answers={
-            200: Documented(
+        handle=statistics.get,
+        parameters=(ORG, statistics.MINUTES),
+        responses={
+            200: ResponseDoc(
                 description="By minute.",
-                content={JSON: (counting.ANSWER, counting.ANSWER["examples"][0])},
+                content={JSON: (statistics.ANSWER, statistics.ANSWER["examples"][0])},
             )
         },
         problems=(400, 404),
@@ -307,18 +310,18 @@ def _fixed(found: dict[str, Schema]) -> Iterator[Endpoint]:
         id="rebuild_read_model",
         tag="process",
         summary="Fill a read model anew from the log, beside the live one",
-        handle=rebuilding.post,
+        handle=rebuild.post,
         parameters=(in_path("name", "The read model.", "resources", {"type": "string"}),),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="Swapped in.",
-                content={JSON: (rebuilding.ANSWER, rebuilding.ANSWER["examples"][0])},
+                content={JSON: (rebuild.ANSWER, rebuild.ANSWER["examples"][0])},
             )
         },
         problems=(403, 404, 408, 413, 503),
     )
-    yield from parking.endpoints()
-    yield from schemas.endpoints()
+    yield from dead_letters.endpoints()
+    yield from published_schemas.endpoints()
     yield from _of_process()
 
 
@@ -339,7 +342,7 @@ def _of_process() -> Iterator[Endpoint]:
         tag="process",
         summary="Whether the process lives",
         handle=health.live,
-        answers={200: Documented(description="It does.", content={JSON: (status, {"status": "live"})})},
+        responses={200: ResponseDoc(description="It does.", content={JSON: (status, {"status": "live"})})},
         public=True,
     )
     yield Endpoint(
@@ -349,7 +352,7 @@ def _of_process() -> Iterator[Endpoint]:
         tag="process",
         summary="Whether the process is ready",
         handle=health.ready,
-        answers={200: Documented(description="It is.", content={JSON: (status, {"status": "ready"})})},
+        responses={200: ResponseDoc(description="It is.", content={JSON: (status, {"status": "ready"})})},
         problems=(503,),
         public=True,
     )
@@ -361,8 +364,8 @@ def _of_process() -> Iterator[Endpoint]:
         summary="Metrics for Prometheus",
         description="Of all organizations together: for callers who may see all of them.",
         handle=health.metrics,
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="In the text format.",
                 content={"text/plain": ({"type": "string"}, "signalbox_up 1\n")},
             )
@@ -376,8 +379,8 @@ def _of_process() -> Iterator[Endpoint]:
         tag="process",
         summary="Where to go from here",
         handle=health.root,
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="A page.", content={"text/html": ({"type": "string"}, "<!doctype html>")}
             )
         },

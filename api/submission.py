@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.endpoint import Call
 from api.preconditions import wait_seconds
-from api.problems import Problem, of_outcome, of_validation
+from api.problems import Problem, problem_of_outcome, problem_of_validation
 from api.responses import POSITION
 from projections.asking import Row
 from schemas.aggregate import Aggregate
@@ -30,7 +30,7 @@ _NESTED = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CommandDraft:
     """The fields of a command as the client gave them, and what the server added.
 
     `chosen`: fields the server picked itself, which a repetition takes from the first command;
@@ -43,7 +43,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class Submission:
     """A command that was handed in: now (`envelope`), or before and decided (no `envelope`)."""
 
     id: str
@@ -76,7 +76,7 @@ def validated(model: type[Command], fields: Mapping[str, Any]) -> Data:
     try:
         command = model.of(fields)
     except ValidationError as error:
-        raise of_validation(error) from error
+        raise problem_of_validation(error) from error
     data = command.data()
     if not command.name:
         data.pop("name", None)
@@ -121,11 +121,11 @@ def traceparent(call: Call) -> str:
     return call.services.traceparent(given if is_traceparent(given) else "")
 
 
-def wanted_wait(call: Call) -> float | None:
+def preferred_wait(call: Call) -> float | None:
     return wait_seconds(call.header("prefer"), call.services.settings.max_wait)
 
 
-async def repetition(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Handed | None:
+async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Submission | None:
     """What became of this command id of the organization before; None when it is new.
 
     Raises Problem 409 while it runs, 422 when it was used with another body.
@@ -152,27 +152,27 @@ async def repetition(call: Call, id: str, data: Data, chosen: frozenset[str]) ->
             if field_ in kept:
                 same[field_] = kept[field_]
     _check_same(outcome, same)
-    return Handed(id, outcome)
+    return Submission(id, outcome)
 
 
-async def hand_in(call: Call, model: type[Command], data: Data, id: str | None) -> Handed:
+async def submit(call: Call, model: type[Command], data: Data, id: str | None) -> Submission:
     """Submits a command under `id` (a new one when None) and waits as long as the client prefers."""
-    seconds = wanted_wait(call)
+    seconds = preferred_wait(call)
     envelope_ = envelope(call, model, data, id or uuid7())
     commands = call.services.commands
     if seconds is None:
         await commands.submit([envelope_])
-        return Handed(envelope_.id, None, envelope_)
+        return Submission(envelope_.id, None, envelope_)
     outcome = (await commands.execute([envelope_], seconds)).get(envelope_.key)
     if id is not None:
         # A twin that came at the same time may have been decided instead of this one.
         outcome = outcome or await commands.outcome(envelope_.key)
         if outcome is not None:
             _check_same(outcome, data)
-    return Handed(envelope_.id, outcome, envelope_)
+    return Submission(envelope_.id, outcome, envelope_)
 
 
-def reused(outcome: Outcome, data: Data) -> Problem | None:
+def key_reused(outcome: Outcome, data: Data) -> Problem | None:
     """The problem when `outcome` is another command's than that with `data`."""
     if digest(data) == outcome.digest:
         return None
@@ -184,17 +184,17 @@ def reused(outcome: Outcome, data: Data) -> Problem | None:
 
 
 def _check_same(outcome: Outcome, data: Data) -> None:
-    if (problem := reused(outcome, data)) is not None:
+    if (problem := key_reused(outcome, data)) is not None:
         raise problem
 
 
-async def caught_up(
+async def wait_for_read_model(
     call: Call, partition: int, position: int, seconds: float, read_model: str = "resources"
 ) -> bool:
     """Waits until a read model has seen `position`; False when `seconds` did not suffice."""
     try:
         async with asyncio.timeout(seconds):
-            await call.services.waiter.wait_for(read_model, partition, position)
+            await call.services.read_model_runner.wait_for(read_model, partition, position)
     except TimeoutError:
         return False
     return True
@@ -204,7 +204,7 @@ async def row_after(call: Call, outcome: Outcome, seconds: float) -> Row | None:
     """The resource an outcome is about, as the read models have it once they know of the outcome."""
     aggregate, name = resource_of(outcome)
     partition = call.services.log.partition_of(outcome.organization)
-    if aggregate is None or not await caught_up(call, partition, outcome.position, seconds):
+    if aggregate is None or not await wait_for_read_model(call, partition, outcome.position, seconds):
         return None
     return await call.services.read_models.get(aggregate, outcome.organization, name)
 
@@ -220,9 +220,9 @@ def resource_of(outcome: Outcome) -> tuple[Aggregate | None, str]:
 async def rejection(call: Call, outcome: Outcome) -> Problem:
     """The problem for a rejected command; for a stale version with the current one."""
     if outcome.rule != "stale-version":
-        return of_outcome(outcome)
+        return problem_of_outcome(outcome)
     row = await row_after(call, outcome, call.services.settings.position_seconds)
-    problem = of_outcome(outcome, current_version=row.version if row else 0)
+    problem = problem_of_outcome(outcome, current_version=row.version if row else 0)
     if row:
         problem.headers["ETag"] = f'"{row.version}"'
     return problem
@@ -244,7 +244,7 @@ def operation(outcome: Outcome) -> dict[str, Any]:
         "version": outcome.version,
     }
     if not outcome.accepted:
-        shown["problem"] = of_outcome(outcome).document()
+        shown["problem"] = problem_of_outcome(outcome).document()
     return shown
 
 

@@ -180,8 +180,8 @@ class ControlPlane:
         services = Services(
             commands=self._commanding,
             read_models=self._read_models,
-            waiter=self._runner,
-            parking=self._runner,
+            read_model_runner=self._runner,
+            dead_letters=self._runner,
             log=self._log,
             documents=self._documents,
             authenticator=FileTokenAuthenticator(self._settings.admin_token),

@@ -65,8 +65,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     services = Services(
         commands=commanding,
         read_models=read_models,
-        waiter=waiter,
-        parking=waiter,
+        read_model_runner=waiter,
+        dead_letters=waiter,
         log=log,
         documents=documents,
         authenticator=FileTokenAuthenticator(settings.admin_token),

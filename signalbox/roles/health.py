@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.health import PROMETHEUS, public
 from api.problems import Problem, not_found
-from api.responses import Answer, json_answer
+from api.responses import RawResponse, json_response
+from api.routers.health import PROMETHEUS, without_paths
 
 Trouble = Callable[[], str | None]
 
@@ -25,17 +25,17 @@ class HealthApp:
         if scope["type"] == "http":
             await self._answer(scope["path"])(scope, receive, send)
 
-    def _answer(self, path: str) -> Answer:
+    def _answer(self, path: str) -> RawResponse:
         trouble = self._trouble()
         if path == "/healthz/live":
-            return json_answer(200, {"status": "live"})
+            return json_response(200, {"status": "live"})
         if path == "/healthz/ready" and trouble is None:
-            return json_answer(200, {"status": "ready"})
+            return json_response(200, {"status": "ready"})
         if path == "/metrics" and self._metrics is not None:
-            return Answer(200, self._metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
+            return RawResponse(200, self._metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
         if trouble is not None:
-            return Problem(503, "not-ready", public(trouble), headers={"Retry-After": "1"}).answer()
-        return not_found("such page; there are /healthz/live, /healthz/ready and /metrics").answer()
+            return Problem(503, "not-ready", without_paths(trouble), headers={"Retry-After": "1"}).response()
+        return not_found("such page; there are /healthz/live, /healthz/ready and /metrics").response()
 
 
 class Door:

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.house import House, house
+from tests.api.running_api import RunningApi, running_api
 
 
 @pytest.fixture
-async def signalbox(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as made:
+async def signalbox(tmp_path: Path) -> AsyncIterator[RunningApi]:
+    async with running_api(tmp_path) as made:
         yield made

@@ -4,12 +4,12 @@ from typing import Any
 
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported, Status
-from tests.api.house import ORG, House
 from tests.api.problem import problem
+from tests.api.running_api import ORG, RunningApi
 
 
 async def test_registering_a_gateway_answers_its_token_once_and_keeps_its_digest_alone(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     made = await signalbox.post(f"{ORG}/gateways", {"name": "edge", "port": 8001})
     assert made.status_code == 201
@@ -28,7 +28,9 @@ async def test_registering_a_gateway_answers_its_token_once_and_keeps_its_digest
     assert problem(own, 422, "invalid-command")["errors"][0]["pointer"] == "/token_digest"
 
 
-async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force(signalbox: House) -> None:
+async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force(
+    signalbox: RunningApi,
+) -> None:
     for name in ("orders", "pets"):
         await signalbox.publish(name)
         made = await signalbox.post(
@@ -69,13 +71,13 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
     assert "refusals" not in then
 
 
-async def test_a_gateway_is_changed_by_put(signalbox: House) -> None:
+async def test_a_gateway_is_changed_by_put(signalbox: RunningApi) -> None:
     changed = await signalbox.put(f"{ORG}/gateways/local", {"port": 9000}, If_Match="*")
     assert (changed.status_code, changed.json()["port"]) == (200, 9000)
     problem(await signalbox.put(f"{ORG}/gateways/none", {"port": 9000}), 404, "not-found")
 
 
-async def test_a_deployment_shows_its_facts(signalbox: House) -> None:
+async def test_a_deployment_shows_its_facts(signalbox: RunningApi) -> None:
     await signalbox.publish("orders")
     made = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
     assert made.status_code == 201, made.text
@@ -92,7 +94,7 @@ async def test_a_deployment_shows_its_facts(signalbox: House) -> None:
     assert none.json()["items"] == []
 
 
-async def test_deploying_what_runs_answers_the_deployment_that_runs_it(signalbox: House) -> None:
+async def test_deploying_what_runs_answers_the_deployment_that_runs_it(signalbox: RunningApi) -> None:
     await signalbox.publish("orders")
     first = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
     again = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
@@ -101,7 +103,7 @@ async def test_deploying_what_runs_answers_the_deployment_that_runs_it(signalbox
     assert again.json()["name"] == first.json()["name"]
 
 
-async def test_a_deployment_is_stopped_by_delete(signalbox: House) -> None:
+async def test_a_deployment_is_stopped_by_delete(signalbox: RunningApi) -> None:
     await signalbox.publish("orders")
     made = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
     where = made.headers["location"]
@@ -111,7 +113,7 @@ async def test_a_deployment_is_stopped_by_delete(signalbox: House) -> None:
     problem(await signalbox.delete(where, If_Match="*"), 404, "not-found")
 
 
-async def test_a_deployment_needs_one_target_that_exists(signalbox: House) -> None:
+async def test_a_deployment_needs_one_target_that_exists(signalbox: RunningApi) -> None:
     await signalbox.publish("orders")
     both = await signalbox.post(
         f"{ORG}/deployments", {"api": "orders", "gateway": "local", "environment": "development"}
@@ -123,7 +125,7 @@ async def test_a_deployment_needs_one_target_that_exists(signalbox: House) -> No
     ]
 
 
-async def test_a_taken_context_names_the_api_that_has_it(signalbox: House) -> None:
+async def test_a_taken_context_names_the_api_that_has_it(signalbox: RunningApi) -> None:
     await signalbox.publish("orders", "/same")
     await signalbox.publish("shop", "/same")
     await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
@@ -131,7 +133,7 @@ async def test_a_taken_context_names_the_api_that_has_it(signalbox: House) -> No
     assert "orders" in problem(refused, 409, "context-taken")["detail"]
 
 
-async def test_revisions_are_listed_and_never_change(signalbox: House) -> None:
+async def test_revisions_are_listed_and_never_change(signalbox: RunningApi) -> None:
     await signalbox.publish("orders", "/one")
     second = await signalbox.publish("orders", "/two")
     seen = {"min_position": second.headers["signalbox-position"]}

@@ -15,8 +15,8 @@ import pytest
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator, Principal
 from api.ports import Settings
-from tests.api.house import ACME, ADMIN, ORG, House, spec
 from tests.api.problem import problem
+from tests.api.running_api import ACME, ADMIN, ORG, RunningApi, spec
 
 PROJECT = f"{ORG}/projects/shop"
 
@@ -25,7 +25,9 @@ PROJECT = f"{ORG}/projects/shop"
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", f"Token {ADMIN}", "Bearer ü"],
 )
-async def test_without_a_valid_token_nothing_is_said(signalbox: House, authorization: str | None) -> None:
+async def test_without_a_valid_token_nothing_is_said(
+    signalbox: RunningApi, authorization: str | None
+) -> None:
     headers = [] if authorization is None else [(b"authorization", authorization.encode())]
     client = httpx.AsyncClient(transport=httpx.ASGITransport(signalbox.app), base_url="http://signalbox")
     for path in (PROJECT, f"{ORG}/events", "/metrics", "/nowhere", "/api/v1/operations/x"):
@@ -34,13 +36,13 @@ async def test_without_a_valid_token_nothing_is_said(signalbox: House, authoriza
         assert answer.headers["www-authenticate"].startswith('Bearer realm="signalbox"')
 
 
-async def test_what_needs_no_token(signalbox: House) -> None:
+async def test_what_needs_no_token(signalbox: RunningApi) -> None:
     client = httpx.AsyncClient(transport=httpx.ASGITransport(signalbox.app), base_url="http://signalbox")
     for path in ("/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json"):
         assert (await client.get(path)).status_code == 200, path
 
 
-async def test_a_token_is_good_for_its_organizations_alone(signalbox: House) -> None:
+async def test_a_token_is_good_for_its_organizations_alone(signalbox: RunningApi) -> None:
     mine = {"Authorization": f"Bearer {ACME}"}
     assert (await signalbox.client.get("/api/v1/organizations/acme", headers=mine)).status_code == 200
     for method, path in (
@@ -86,7 +88,7 @@ def test_the_administrators_token_comes_from_a_file(tmp_path: Path) -> None:
     ],
 )
 async def test_errors(
-    signalbox: House,
+    signalbox: RunningApi,
     method: str,
     path: str,
     headers: dict[str, str],
@@ -100,13 +102,13 @@ async def test_errors(
         assert answer.headers["allow"] == "DELETE, GET, HEAD, PUT"
 
 
-async def test_head_answers_as_get_without_a_body(signalbox: House) -> None:
+async def test_head_answers_as_get_without_a_body(signalbox: RunningApi) -> None:
     answer = await signalbox.client.head(f"{ORG}/projects/default")
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["etag"] == '"1"'
 
 
-async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox: House) -> None:
+async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox: RunningApi) -> None:
     signalbox.commands.refuse = "the disk is full"
     refused = await signalbox.put(PROJECT)
     assert problem(refused, 503, "unavailable")["detail"] == "The log refuses writes: the disk is full."
@@ -117,7 +119,7 @@ async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox:
 
 
 async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
-    signalbox: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:
         raise RuntimeError("secret detail of the inside")
@@ -144,8 +146,8 @@ class Stuck:
         return {}
 
 
-async def test_a_read_model_that_does_not_get_there_is_503(signalbox: House) -> None:
-    client = signalbox.with_settings(Settings(position_seconds=0.01), waiter=Stuck())
+async def test_a_read_model_that_does_not_get_there_is_503(signalbox: RunningApi) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01), runner=Stuck())
     end = await signalbox.log.end("events", 0)
     late = await client.get(f"{ORG}/projects/default?min_position=0:{end}")
     problem(late, 503, "position-not-reached")
@@ -154,15 +156,17 @@ async def test_a_read_model_that_does_not_get_there_is_503(signalbox: House) -> 
     problem(beyond, 400, "invalid-parameter")
 
 
-async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome(signalbox: House) -> None:
-    client = signalbox.with_settings(Settings(position_seconds=0.01), waiter=Stuck())
+async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome(
+    signalbox: RunningApi,
+) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01), runner=Stuck())
     answer = await client.put(PROJECT, json={}, headers={"Prefer": "wait=10"})
     assert answer.status_code == 202
     assert answer.json()["state"] == "accepted"
     assert answer.headers["location"] == f"/api/v1/operations/{answer.json()['id']}"
 
 
-async def test_readiness_says_why_not(signalbox: House) -> None:
+async def test_readiness_says_why_not(signalbox: RunningApi) -> None:
     assert (await signalbox.client.get("/healthz/ready")).json() == {"status": "ready"}
     signalbox.reasons.append("The read model is being rebuilt.")
     said = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
@@ -170,7 +174,7 @@ async def test_readiness_says_why_not(signalbox: House) -> None:
     assert (await signalbox.client.get("/healthz/live")).status_code == 200
 
 
-async def test_readiness_names_files_without_their_directories(signalbox: House) -> None:
+async def test_readiness_names_files_without_their_directories(signalbox: RunningApi) -> None:
     signalbox.reasons.append(
         "the index /var/lib/signalbox/index.db cannot be used: see http://a/b, events/0."
     )
@@ -178,7 +182,7 @@ async def test_readiness_names_files_without_their_directories(signalbox: House)
     assert said["detail"] == "the index index.db cannot be used: see http://a/b, events/0."
 
 
-async def test_metrics_are_for_prometheus(signalbox: House) -> None:
+async def test_metrics_are_for_prometheus(signalbox: RunningApi) -> None:
     answer = await signalbox.client.get(
         "/metrics", headers={"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
     )
@@ -186,20 +190,20 @@ async def test_metrics_are_for_prometheus(signalbox: House) -> None:
     assert answer.headers["content-type"].startswith("text/plain")
 
 
-async def test_metrics_of_all_organizations_are_not_for_the_callers_of_some(signalbox: House) -> None:
+async def test_metrics_of_all_organizations_are_not_for_the_callers_of_some(signalbox: RunningApi) -> None:
     answer = await signalbox.client.get("/metrics", headers={"Authorization": f"Bearer {ACME}"})
     problem(answer, 403, "forbidden")
     assert "signalbox_up" not in answer.text
 
 
-async def test_the_number_of_query_parameters_is_bounded(signalbox: House) -> None:
+async def test_the_number_of_query_parameters_is_bounded(signalbox: RunningApi) -> None:
     answer = await signalbox.client.get(f"{ORG}/projects?" + "limit=&" * 9_000)
     problem(answer, 400, "too-many-parameters")
 
 
 @pytest.mark.parametrize("type_", ["application/json", "application/cloudevents+json"])
 async def test_a_command_larger_than_the_log_takes_is_refused_before_it_is_decoded(
-    signalbox: House, type_: str
+    signalbox: RunningApi, type_: str
 ) -> None:
     end = await signalbox.log.end("commands", 0)
     path = PROJECT if type_ == "application/json" else f"{ORG}/commands"
@@ -211,20 +215,20 @@ async def test_a_command_larger_than_the_log_takes_is_refused_before_it_is_decod
     assert await signalbox.log.end("commands", 0) == end
 
 
-async def test_of_a_body_with_very_many_errors_their_number_is_told(signalbox: House) -> None:
+async def test_of_a_body_with_very_many_errors_their_number_is_told(signalbox: RunningApi) -> None:
     unknown = {f"k{i}": 0 for i in range(20_000)}
     said = problem(await signalbox.put(PROJECT, unknown), 422, "invalid-command")
     assert said["errors"] == [{"pointer": "", "detail": "20,000 errors are not listed"}]
 
 
-async def test_the_names_of_unknown_members_are_cut_in_the_answer(signalbox: House) -> None:
+async def test_the_names_of_unknown_members_are_cut_in_the_answer(signalbox: RunningApi) -> None:
     unknown = {"k" * 200_000 + str(i): 0 for i in range(4)}
     answer = await signalbox.put(PROJECT, unknown)
     problem(answer, 422, "invalid-command")
     assert len(answer.content) < 4_000
 
 
-async def test_of_a_batch_with_very_many_errors_the_rest_is_not_looked_at(signalbox: House) -> None:
+async def test_of_a_batch_with_very_many_errors_the_rest_is_not_looked_at(signalbox: RunningApi) -> None:
     event = {"specversion": "1.0", "id": "a", "source": "/t", "type": "io.signalbox.none.v1", "data": {}}
     wrong = {
         **event,
@@ -241,7 +245,7 @@ async def test_of_a_batch_with_very_many_errors_the_rest_is_not_looked_at(signal
     assert int(listed[-1]["detail"].split()[0].replace(",", "")) < 1_000
 
 
-async def test_pages_end_after_some_bytes_and_go_on_at_the_next(signalbox: House) -> None:
+async def test_pages_end_after_some_bytes_and_go_on_at_the_next(signalbox: RunningApi) -> None:
     """Of resources, of their parts, and of events."""
     large = {"labels": {}, "annotations": {f"a{i}": "x" * 90_000 for i in range(10)}}
     for i in range(7):
@@ -266,7 +270,7 @@ async def test_pages_end_after_some_bytes_and_go_on_at_the_next(signalbox: House
         assert len([name for name in names if path.endswith("events") or name.startswith("api-")]) >= 7
 
 
-async def test_answers_with_a_token_are_not_kept_by_caches(signalbox: House) -> None:
+async def test_answers_with_a_token_are_not_kept_by_caches(signalbox: RunningApi) -> None:
     made = await signalbox.post(f"{ORG}/gateways", {"name": "edge"})
     assert made.json()["token"]
     assert made.headers["cache-control"] == "no-store"
@@ -282,7 +286,7 @@ async def test_answers_with_a_token_are_not_kept_by_caches(signalbox: House) -> 
     assert applied.headers["cache-control"] == "no-store"
 
 
-async def test_an_announced_huge_body_is_refused_unread(signalbox: House) -> None:
+async def test_an_announced_huge_body_is_refused_unread(signalbox: RunningApi) -> None:
     async def unread() -> AsyncIterator[bytes]:
         raise AssertionError("the body was read")
         yield b""
@@ -293,7 +297,7 @@ async def test_an_announced_huge_body_is_refused_unread(signalbox: House) -> Non
 
 
 async def test_a_huge_body_that_is_not_announced_is_cut_off_and_memory_stays_bounded(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     """Straight into ASGI: a client that never stops sending."""
     sent = 0
@@ -318,7 +322,7 @@ async def test_a_huge_body_that_is_not_announced_is_cut_off_and_memory_stays_bou
     assert peak < 32 * 1024 * 1024
 
 
-async def test_a_slow_body_is_timed_out(signalbox: House) -> None:
+async def test_a_slow_body_is_timed_out(signalbox: RunningApi) -> None:
     async def receive() -> dict[str, Any]:
         await asyncio.Event().wait()
         raise AssertionError
@@ -333,7 +337,7 @@ async def test_a_slow_body_is_timed_out(signalbox: House) -> None:
     assert answered[0]["status"] == 408
 
 
-async def test_a_client_that_leaves_gets_no_answer_and_causes_no_command(signalbox: House) -> None:
+async def test_a_client_that_leaves_gets_no_answer_and_causes_no_command(signalbox: RunningApi) -> None:
     end = await signalbox.log.end("commands", 0)
 
     async def receive() -> dict[str, Any]:

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.eventing import CHUNK
 from api.ports import Settings
-from tests.api.house import ACME, ORG, House
+from api.routers.event_stream import CHUNK
 from tests.api.problem import problem
+from tests.api.running_api import ACME, ORG, RunningApi
 from tests.support.hang_guard import HANG_SECONDS
 
 STRUCTURED = "application/cloudevents+json"
@@ -29,13 +29,13 @@ def define(name: str, **attributes: Any) -> dict[str, Any]:
     }
 
 
-async def post(signalbox: House, event: Any, media: str = STRUCTURED, **headers: str) -> httpx.Response:
+async def post(signalbox: RunningApi, event: Any, media: str = STRUCTURED, **headers: str) -> httpx.Response:
     return await signalbox.client.post(
         f"{ORG}/commands", json=event, headers={"Content-Type": media, "Prefer": "wait=10", **headers}
     )
 
 
-async def test_a_structured_event_is_decided_and_signed_with_the_callers_name(signalbox: House) -> None:
+async def test_a_structured_event_is_decided_and_signed_with_the_callers_name(signalbox: RunningApi) -> None:
     answer = await post(signalbox, define("shop"))
     assert answer.status_code == 200
     assert answer.json()["state"] == "accepted"
@@ -48,7 +48,7 @@ async def test_a_structured_event_is_decided_and_signed_with_the_callers_name(si
     assert (event.causationid, event.authid) == ("define-shop", "admin")
 
 
-async def test_an_event_keeps_its_own_trace_unless_the_request_names_one(signalbox: House) -> None:
+async def test_an_event_keeps_its_own_trace_unless_the_request_names_one(signalbox: RunningApi) -> None:
     own, other = (f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")
     await post(signalbox, define("shop", traceparent=own))
     await post(signalbox, define("sales", traceparent=own), traceparent=other)
@@ -57,14 +57,14 @@ async def test_an_event_keeps_its_own_trace_unless_the_request_names_one(signalb
         assert record is not None and record.envelope.traceparent == trace
 
 
-async def test_nobody_signs_for_somebody_else(signalbox: House) -> None:
+async def test_nobody_signs_for_somebody_else(signalbox: RunningApi) -> None:
     await post(signalbox, define("shop", authid="root", authtype="system", sequence="7", previoushash="0"))
     record = await signalbox.log.find("commands", ("default", "define-shop"))
     assert record is not None
     assert (record.envelope.authid, record.envelope.sequence) == ("admin", "")
 
 
-async def test_a_binary_event(signalbox: House) -> None:
+async def test_a_binary_event(signalbox: RunningApi) -> None:
     answer = await signalbox.client.post(
         f"{ORG}/commands",
         json={"organization": "default", "name": "shop"},
@@ -81,7 +81,7 @@ async def test_a_binary_event(signalbox: House) -> None:
     assert (await signalbox.client.get(f"{ORG}/projects/shop", params=params)).status_code == 200
 
 
-async def test_a_batch_is_handed_in_together(signalbox: House) -> None:
+async def test_a_batch_is_handed_in_together(signalbox: RunningApi) -> None:
     answer = await post(signalbox, [define("a"), define("b")], BATCH)
     assert answer.status_code == 200
     assert [i["state"] for i in answer.json()["items"]] == ["accepted", "accepted"]
@@ -89,7 +89,7 @@ async def test_a_batch_is_handed_in_together(signalbox: House) -> None:
     assert empty.json() == {"items": []}
 
 
-async def test_a_batch_with_one_wrong_command_is_refused_whole(signalbox: House) -> None:
+async def test_a_batch_with_one_wrong_command_is_refused_whole(signalbox: RunningApi) -> None:
     end = await signalbox.log.end("commands", 0)
     wrong = define("b", data={"organization": "default", "name": "b", "colour": "red"})
     answer = await post(signalbox, [define("a"), wrong, define("a")], BATCH)
@@ -98,7 +98,7 @@ async def test_a_batch_with_one_wrong_command_is_refused_whole(signalbox: House)
     assert await signalbox.log.end("commands", 0) == end
 
 
-async def test_the_same_event_again_gets_the_first_answer(signalbox: House) -> None:
+async def test_the_same_event_again_gets_the_first_answer(signalbox: RunningApi) -> None:
     first = await post(signalbox, define("shop"))
     again = await post(signalbox, define("shop"))
     assert again.json() == first.json()
@@ -106,7 +106,7 @@ async def test_the_same_event_again_gets_the_first_answer(signalbox: House) -> N
     problem(await post(signalbox, other), 422, "idempotency-key-reused")
 
 
-async def test_a_rejected_command_is_a_problem(signalbox: House) -> None:
+async def test_a_rejected_command_is_a_problem(signalbox: RunningApi) -> None:
     stale = define("shop", data={"organization": "default", "name": "shop", "expected_version": 3})
     problem(await post(signalbox, stale), 412, "stale-version")
 
@@ -128,18 +128,18 @@ async def test_a_rejected_command_is_a_problem(signalbox: House) -> None:
     ],
 )
 async def test_events_that_are_no_commands(
-    signalbox: House, event: Any, status: int, rule: str, pointer: str
+    signalbox: RunningApi, event: Any, status: int, rule: str, pointer: str
 ) -> None:
     said = problem(await post(signalbox, event), status, rule)
     assert said["errors"][0]["pointer"] == pointer
 
 
-async def test_other_media_types_are_refused(signalbox: House) -> None:
+async def test_other_media_types_are_refused(signalbox: RunningApi) -> None:
     problem(await post(signalbox, define("a"), "application/avro"), 415, "unsupported-media-type")
     problem(await post(signalbox, define("a"), "application/json"), 415, "not-a-cloudevent")
 
 
-async def test_history_is_a_batch_of_cloudevents_in_order(signalbox: House) -> None:
+async def test_history_is_a_batch_of_cloudevents_in_order(signalbox: RunningApi) -> None:
     answer = await signalbox.client.get(f"{ORG}/events")
     assert answer.headers["content-type"] == BATCH
     events = answer.json()
@@ -152,7 +152,7 @@ async def test_history_is_a_batch_of_cloudevents_in_order(signalbox: House) -> N
     assert all(e["partitionkey"] == "default" for e in events)
 
 
-async def test_history_is_filtered_and_paged(signalbox: House) -> None:
+async def test_history_is_filtered_and_paged(signalbox: RunningApi) -> None:
     first = await signalbox.client.get(f"{ORG}/events?limit=3")
     assert len(first.json()) == 3
     rest = await signalbox.client.get(first.links["next"]["url"])
@@ -167,7 +167,7 @@ async def test_history_is_filtered_and_paged(signalbox: House) -> None:
     assert (await signalbox.client.get(f"{ORG}/events", params={"after": f"0:{end}"})).json() == []
 
 
-async def test_history_shows_no_other_tenants_events(signalbox: House) -> None:
+async def test_history_shows_no_other_tenants_events(signalbox: RunningApi) -> None:
     mine = {"Authorization": f"Bearer {ACME}"}
     answer = await signalbox.client.get("/api/v1/organizations/acme/events", headers=mine)
     assert [e["partitionkey"] for e in answer.json()] == ["acme"]
@@ -186,7 +186,7 @@ def events_of(text: str) -> list[tuple[int, str]]:
     return found
 
 
-async def test_a_stream_that_does_not_follow_ends_at_the_end(signalbox: House) -> None:
+async def test_a_stream_that_does_not_follow_ends_at_the_end(signalbox: RunningApi) -> None:
     answer = await signalbox.client.get(f"{ORG}/events?follow=false", headers={"Accept": "text/event-stream"})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     events = events_of(answer.text)
@@ -221,7 +221,7 @@ class Listener:
         return seen
 
 
-def _stream(signalbox: House, listener: Listener, after: int) -> "asyncio.Task[None]":
+def _stream(signalbox: RunningApi, listener: Listener, after: int) -> "asyncio.Task[None]":
     scope: dict[str, Any] = {
         "type": "http",
         "method": "GET",
@@ -237,7 +237,7 @@ def _stream(signalbox: House, listener: Listener, after: int) -> "asyncio.Task[N
     return asyncio.create_task(listen())
 
 
-async def test_a_live_stream_shows_what_happens_and_ends_with_the_process(signalbox: House) -> None:
+async def test_a_live_stream_shows_what_happens_and_ends_with_the_process(signalbox: RunningApi) -> None:
     listener = Listener()
     stream = _stream(signalbox, listener, await signalbox.log.end("events", 0))
     await listener.until(b"retry:")
@@ -249,7 +249,7 @@ async def test_a_live_stream_shows_what_happens_and_ends_with_the_process(signal
         await stream
 
 
-async def test_a_live_stream_ends_when_its_client_leaves(signalbox: House) -> None:
+async def test_a_live_stream_ends_when_its_client_leaves(signalbox: RunningApi) -> None:
     listener = Listener()
     stream = _stream(signalbox, listener, 0)
     await listener.until(b"gateways/local")
@@ -258,7 +258,9 @@ async def test_a_live_stream_ends_when_its_client_leaves(signalbox: House) -> No
         await stream
 
 
-async def test_a_slow_reader_slows_the_reading(signalbox: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_reader_slows_the_reading(
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is gathered for a client that does not read: the stream waits in `send`."""
     reads = 0
     read = signalbox.log.read
@@ -289,7 +291,7 @@ async def test_a_slow_reader_slows_the_reading(signalbox: House, monkeypatch: py
     assert reads == before
 
 
-async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signalbox: House) -> None:
+async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signalbox: RunningApi) -> None:
     signalbox.app = create_app(replace(signalbox.services, settings=Settings(heartbeat_seconds=0.01)))
     listener = Listener()
     end = await signalbox.log.end("events", 0)
@@ -300,7 +302,7 @@ async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signal
         await stream
 
 
-async def test_a_batch_knows_nothing_of_another_organizations_command(signalbox: House) -> None:
+async def test_a_batch_knows_nothing_of_another_organizations_command(signalbox: RunningApi) -> None:
     await post(signalbox, define("secret"))
     mine = {**define("mine"), "id": "define-secret", "data": {"organization": "acme", "name": "mine"}}
     answer = await signalbox.client.post(
@@ -313,7 +315,9 @@ async def test_a_batch_knows_nothing_of_another_organizations_command(signalbox:
 
 
 @pytest.mark.parametrize("value", ["x" * 5_000, "line\nbreak"])
-async def test_a_correlation_id_that_history_cannot_carry_is_refused(signalbox: House, value: str) -> None:
+async def test_a_correlation_id_that_history_cannot_carry_is_refused(
+    signalbox: RunningApi, value: str
+) -> None:
     answer = await post(signalbox, define("shop", correlationid=value))
     refused = problem(answer, 422, "invalid-command")
     assert [e["pointer"] for e in refused["errors"]] == ["/correlationid"]

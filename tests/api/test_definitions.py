@@ -13,8 +13,8 @@ from schemas.canonical import sha256_hex
 from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
-from tests.api.house import ACME, ORG, House, definition
 from tests.api.problem import problem
+from tests.api.running_api import ACME, ORG, RunningApi, definition
 
 WSO2 = Path(__file__).parents[3] / "shared" / "data" / "wso2"
 
@@ -31,7 +31,7 @@ paths:
 """
 
 
-async def put(signalbox: House, name: str, content: str, **headers: str) -> httpx.Response:
+async def put(signalbox: RunningApi, name: str, content: str, **headers: str) -> httpx.Response:
     return await signalbox.client.put(
         f"{ORG}/apis/{name}",
         content=content.encode(),
@@ -39,14 +39,14 @@ async def put(signalbox: House, name: str, content: str, **headers: str) -> http
     )
 
 
-async def apply(signalbox: House, *contents: str, deploy: Any = None) -> Any:
+async def apply(signalbox: RunningApi, *contents: str, deploy: Any = None) -> Any:
     documents = [{"source": f"{i}.yaml", "content": c} for i, c in enumerate(contents)]
     answer = await signalbox.client.post(f"{ORG}/apply", json={"documents": documents, "deploy": deploy})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: House) -> None:
+async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: RunningApi) -> None:
     text = "# with a comment\n" + definition("orders")
     answer = await put(signalbox, "orders", text)
     assert answer.status_code == 201, answer.text
@@ -60,7 +60,7 @@ async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: H
     problem(await signalbox.client.get(f"{ORG}/documents/x"), 404, "not-found")
 
 
-async def test_a_document_is_read_in_the_organizations_that_refer_to_it(signalbox: House) -> None:
+async def test_a_document_is_read_in_the_organizations_that_refer_to_it(signalbox: RunningApi) -> None:
     await put(signalbox, "orders", definition("orders"))
     mine, theirs = (
         f"/api/v1/organizations/{name}/documents/{sha256_hex(definition('orders').encode())}"
@@ -73,7 +73,7 @@ async def test_a_document_is_read_in_the_organizations_that_refer_to_it(signalbo
     problem(await signalbox.client.get(theirs, headers=etag), 404, "not-found")
 
 
-async def test_publishing_the_same_again_changes_nothing(signalbox: House) -> None:
+async def test_publishing_the_same_again_changes_nothing(signalbox: RunningApi) -> None:
     first = await put(signalbox, "orders", definition("orders"))
     again = await put(signalbox, "orders", definition("orders"), **{"If-Match": "*"})
     assert again.status_code == 200
@@ -81,14 +81,14 @@ async def test_publishing_the_same_again_changes_nothing(signalbox: House) -> No
     assert again.json()["revision"] == 1
 
 
-async def test_openapi_takes_its_name_from_the_path(signalbox: House) -> None:
+async def test_openapi_takes_its_name_from_the_path(signalbox: RunningApi) -> None:
     answer = await put(signalbox, "shop", OPENAPI)
     assert answer.status_code == 201, answer.text
     assert answer.json()["spec"]["operations"][0]["operation_id"] == "getThing"
 
 
 async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_written(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     end = await signalbox.log.end("commands", 0)
     text = definition("orders").replace("method: GET", "method: FETCH").replace("context: ", "kontext: ")
@@ -111,12 +111,12 @@ async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_wr
         ("just text", "unknown-form"),
     ],
 )
-async def test_what_is_no_definition_of_this_api(signalbox: House, content: str, rule: str) -> None:
+async def test_what_is_no_definition_of_this_api(signalbox: RunningApi, content: str, rule: str) -> None:
     said = problem(await put(signalbox, "orders", content), 422, "invalid-definition")
     assert rule in {e["rule"] for e in said["errors"]}
 
 
-async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: House) -> None:
+async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: RunningApi) -> None:
     bad = definition("bad").replace("method: GET", "method: FETCH")
     both = bad + "---\n" + bad.replace("name: bad", "name: worse") + "---\n" + definition("b")
     said = await apply(signalbox, definition("a"), both, "")
@@ -142,7 +142,7 @@ async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: House) ->
     assert read.status_code == 200
 
 
-async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signalbox: House) -> None:
+async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signalbox: RunningApi) -> None:
     await apply(signalbox, definition("a"), definition("b"))
     said = await apply(signalbox, definition("a"), definition("b", "/other"))
     assert [(i["result"], i["revision"], i["version"]) for i in said["items"]] == [
@@ -151,7 +151,7 @@ async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signal
     ]
 
 
-async def test_apply_deploys_what_it_published(signalbox: House) -> None:
+async def test_apply_deploys_what_it_published(signalbox: RunningApi) -> None:
     said = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
     for item in said["items"]:
         read = await signalbox.client.get(
@@ -164,7 +164,7 @@ async def test_apply_deploys_what_it_published(signalbox: House) -> None:
     assert [i["deployment_result"] for i in again["items"]] == ["unchanged", "unchanged"]
 
 
-async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: House) -> None:
+async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: RunningApi) -> None:
     said = await apply(
         signalbox, definition("a", "/same"), definition("b", "/same"), deploy={"gateway": "local"}
     )
@@ -176,7 +176,7 @@ async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: Hous
 
 
 async def test_two_definitions_of_one_api_are_two_revisions_and_the_last_is_deployed(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     said = await apply(
         signalbox, definition("a", "/one"), definition("a", "/two"), deploy={"gateway": "local"}
@@ -186,13 +186,13 @@ async def test_two_definitions_of_one_api_are_two_revisions_and_the_last_is_depl
     assert (first["deployment"], bool(second["deployment"])) == (None, True)
 
 
-async def test_other_kinds_are_applied_too(signalbox: House) -> None:
+async def test_other_kinds_are_applied_too(signalbox: RunningApi) -> None:
     text = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {displayName: Shop}\n"
     said = await apply(signalbox, text, deploy={"gateway": "local"})
     assert [(i["kind"], i["name"], i["result"]) for i in said["items"]] == [("Project", "shop", "created")]
 
 
-async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: House) -> None:
+async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: RunningApi) -> None:
     api = definition("a").replace("metadata:\n", "metadata:\n  project: shop\n", 1)
     assert "project: shop" in api
     project = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
@@ -200,7 +200,7 @@ async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: 
     assert [(i["kind"], i["result"]) for i in said["items"]] == [("API", "created"), ("Project", "created")]
 
 
-async def test_apply_takes_one_definition_as_it_is_written(signalbox: House) -> None:
+async def test_apply_takes_one_definition_as_it_is_written(signalbox: RunningApi) -> None:
     answer = await signalbox.client.post(
         f"{ORG}/apply?deploy=true&to=local&source=a.yaml",
         content=definition("a").encode(),
@@ -210,7 +210,7 @@ async def test_apply_takes_one_definition_as_it_is_written(signalbox: House) -> 
     assert (item["source"], item["result"], bool(item["deployment"])) == ("a.yaml", "created", True)
 
 
-async def test_what_apply_does_not_take(signalbox: House) -> None:
+async def test_what_apply_does_not_take(signalbox: RunningApi) -> None:
     async def post(body: Any) -> httpx.Response:
         return await signalbox.client.post(f"{ORG}/apply", json=body)
 
@@ -221,7 +221,9 @@ async def test_what_apply_does_not_take(signalbox: House) -> None:
     problem(await post(both), 422, "invalid-command")
 
 
-async def test_a_target_that_is_no_name_is_refused_before_anything_is_published(signalbox: House) -> None:
+async def test_a_target_that_is_no_name_is_refused_before_anything_is_published(
+    signalbox: RunningApi,
+) -> None:
     end = await signalbox.log.end("commands", 0)
     body = {"documents": [{"content": definition("orders")}], "deploy": {"gateway": "no such!"}}
     problem(await signalbox.post(f"{ORG}/apply", body), 422, "invalid-command")
@@ -234,7 +236,7 @@ async def test_a_target_that_is_no_name_is_refused_before_anything_is_published(
     assert await signalbox.log.end("commands", 0) == end
 
 
-async def test_an_organization_that_does_not_exist_rejects_each(signalbox: House) -> None:
+async def test_an_organization_that_does_not_exist_rejects_each(signalbox: RunningApi) -> None:
     body = {"documents": [{"source": "a", "content": definition("a")}]}
     answer = await signalbox.client.post("/api/v1/organizations/none/apply", json=body)
     (item,) = answer.json()["items"]
@@ -245,7 +247,7 @@ async def test_an_organization_that_does_not_exist_rejects_each(signalbox: House
 
 
 async def test_apply_says_when_the_log_is_unavailable(
-    signalbox: House, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*_: object) -> None:
         raise LogUnavailable("disk full")
@@ -255,7 +257,7 @@ async def test_apply_says_when_the_log_is_unavailable(
     problem(await signalbox.client.post(f"{ORG}/apply", json=body), 503, "unavailable")
 
 
-async def test_real_definitions_of_another_product(signalbox: House) -> None:
+async def test_real_definitions_of_another_product(signalbox: RunningApi) -> None:
     if not WSO2.is_dir() and os.environ.get("SIGNALBOX_REQUIRE_REAL") != "1":
         pytest.skip("the shared data is not here")
     said = await apply(signalbox, (WSO2 / "petstore.v1.yaml").read_text(), deploy={"gateway": "local"})
@@ -284,7 +286,7 @@ def _always(answer: bool) -> Any:
     return is_new
 
 
-async def test_a_new_gateway_is_registered_and_its_token_told_once(signalbox: House) -> None:
+async def test_a_new_gateway_is_registered_and_its_token_told_once(signalbox: RunningApi) -> None:
     gateway, environment = (await apply(signalbox, GATEWAY))["items"]
     assert (gateway["result"], environment["result"]) == ("created", "created")
     token = gateway["token"]
@@ -302,25 +304,25 @@ async def test_a_new_gateway_is_registered_and_its_token_told_once(signalbox: Ho
 
 
 async def test_a_gateway_that_read_models_do_not_know_yet_is_changed_and_one_they_still_know_is_made(
-    signalbox: House, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await apply(signalbox, GATEWAY)
-    monkeypatch.setattr("api.applying._is_new", _always(True))
+    monkeypatch.setattr("api.routers.bulk_apply._is_new", _always(True))
     (changed, _) = (await apply(signalbox, GATEWAY.replace("8443", "9443")))["items"]
     assert (changed["result"], "token" in changed) == ("changed", False)
     await signalbox.delete(f"{ORG}/gateways/edge", If_Match="*")
-    monkeypatch.setattr("api.applying._is_new", _always(False))
+    monkeypatch.setattr("api.routers.bulk_apply._is_new", _always(False))
     (made, _) = (await apply(signalbox, GATEWAY))["items"]
     assert (made["result"], made["token"].startswith("sbg_")) == ("created", True)
 
 
-async def test_a_gateway_that_is_rejected_has_no_token(signalbox: House) -> None:
+async def test_a_gateway_that_is_rejected_has_no_token(signalbox: RunningApi) -> None:
     (gateway,) = (await apply(signalbox, GATEWAY.partition("---")[0]))["items"]
     assert (gateway["result"], "token" in gateway) == ("rejected", False)
     assert gateway["problem"]["detail"]
 
 
-async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(signalbox: House) -> None:
+async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(signalbox: RunningApi) -> None:
     await signalbox.pause()
     async with signalbox.with_settings(Settings(apply_seconds=0.01)) as client:
         answer = await client.post(f"{ORG}/apply", json={"documents": [{"content": GATEWAY}]})
@@ -329,7 +331,7 @@ async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(sign
 
 
 async def test_tokens_are_told_when_the_log_fails_before_the_deployments(
-    signalbox: House, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute = signalbox.commands.execute
 

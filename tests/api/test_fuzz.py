@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
-from tests.api.house import ADMIN, house
+from tests.api.running_api import ADMIN, running_api
 from tests.api.test_openapi import DOCUMENT
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
@@ -42,7 +42,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     started, ended = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with house(directory) as made:
+        async with running_api(directory) as made:
             server = HttpServer(made.app, where)
             await server.start()
             started.set()

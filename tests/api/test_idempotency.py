@@ -2,14 +2,14 @@
 
 import asyncio
 
-from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
+from tests.api.running_api import ACME, ORG, RunningApi
 
 PROJECT = f"{ORG}/projects/shop"
 THEIRS = "/api/v1/organizations/acme"
 
 
-async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: House) -> None:
+async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: RunningApi) -> None:
     first = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
     again = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key='"k-1"')
     assert (first.status_code, again.status_code) == (201, 201)
@@ -17,14 +17,14 @@ async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: House
     assert again.headers["signalbox-position"] == first.headers["signalbox-position"]
 
 
-async def test_a_rejection_is_repeated_too(signalbox: House) -> None:
+async def test_a_rejection_is_repeated_too(signalbox: RunningApi) -> None:
     first = await signalbox.put(PROJECT, If_Match='"4"', Idempotency_Key="k-1")
     again = await signalbox.put(PROJECT, If_Match='"4"', Idempotency_Key="k-1")
     problem(first, 412, "stale-version")
     assert again.json() == first.json()
 
 
-async def test_the_same_key_with_another_body_is_refused(signalbox: House) -> None:
+async def test_the_same_key_with_another_body_is_refused(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
     other = await signalbox.put(PROJECT, {"display_name": "Store"}, Idempotency_Key="k-1")
     problem(other, 422, "idempotency-key-reused")
@@ -34,7 +34,7 @@ async def test_the_same_key_with_another_body_is_refused(signalbox: House) -> No
     problem(another, 422, "idempotency-key-reused")
 
 
-async def test_a_key_that_is_still_running_is_a_conflict(signalbox: House) -> None:
+async def test_a_key_that_is_still_running_is_a_conflict(signalbox: RunningApi) -> None:
     await signalbox.pause()
     first = await signalbox.client.put(PROJECT, json={}, headers={"Idempotency-Key": "k-1"})
     again = await signalbox.client.put(PROJECT, json={}, headers={"Idempotency-Key": "k-1"})
@@ -42,7 +42,7 @@ async def test_a_key_that_is_still_running_is_a_conflict(signalbox: House) -> No
     assert again.headers["location"] == first.headers["location"] == "/api/v1/operations/k-1"
 
 
-async def test_twins_at_the_same_time_cause_one_event(signalbox: House) -> None:
+async def test_twins_at_the_same_time_cause_one_event(signalbox: RunningApi) -> None:
     before = await signalbox.log.end("events", 0)
     answers = await asyncio.gather(
         *(signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1") for _ in range(4))
@@ -51,7 +51,7 @@ async def test_twins_at_the_same_time_cause_one_event(signalbox: House) -> None:
     assert await signalbox.log.end("events", 0) == before + 1
 
 
-async def test_a_gateways_token_is_shown_to_the_first_caller_alone(signalbox: House) -> None:
+async def test_a_gateways_token_is_shown_to_the_first_caller_alone(signalbox: RunningApi) -> None:
     first = await signalbox.post(f"{ORG}/gateways", {"name": "edge"}, Idempotency_Key="k-1")
     again = await signalbox.post(f"{ORG}/gateways", {"name": "edge"}, Idempotency_Key="k-1")
     assert (first.status_code, again.status_code) == (201, 201)
@@ -59,13 +59,13 @@ async def test_a_gateways_token_is_shown_to_the_first_caller_alone(signalbox: Ho
     assert "token" not in again.json()
 
 
-async def test_a_key_that_cannot_be_an_id_is_refused(signalbox: House) -> None:
+async def test_a_key_that_cannot_be_an_id_is_refused(signalbox: RunningApi) -> None:
     for key in ("", "a b", "x" * 101, "-a", "a/b", '"'):
         answer = await signalbox.put(PROJECT, Idempotency_Key=key)
         problem(answer, 400, "invalid-idempotency-key")
 
 
-async def test_another_tenants_operation_does_not_exist_for_others(signalbox: House) -> None:
+async def test_another_tenants_operation_does_not_exist_for_others(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT, Idempotency_Key="k-1")
     mine = await signalbox.client.get("/api/v1/operations/k-1")
     assert mine.json()["state"] == "accepted"
@@ -74,7 +74,7 @@ async def test_another_tenants_operation_does_not_exist_for_others(signalbox: Ho
     problem(await signalbox.client.get("/api/v1/operations/none"), 404, "not-found")
 
 
-async def test_organizations_may_use_the_same_key(signalbox: House) -> None:
+async def test_organizations_may_use_the_same_key(signalbox: RunningApi) -> None:
     mine = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
     theirs = await signalbox.put(f"{THEIRS}/projects/shop", {"display_name": "Store"}, Idempotency_Key="k-1")
     again = await signalbox.put(PROJECT, {"display_name": "Shop"}, Idempotency_Key="k-1")
@@ -83,7 +83,7 @@ async def test_organizations_may_use_the_same_key(signalbox: House) -> None:
     assert again.json() == mine.json()
 
 
-async def test_while_another_organizations_command_runs_the_same_key_is_free(signalbox: House) -> None:
+async def test_while_another_organizations_command_runs_the_same_key_is_free(signalbox: RunningApi) -> None:
     await signalbox.pause()
     theirs = await signalbox.client.put(
         f"{THEIRS}/projects/shop", json={}, headers={"Idempotency-Key": "k-1"}
@@ -97,7 +97,7 @@ async def test_while_another_organizations_command_runs_the_same_key_is_free(sig
 
 
 async def test_an_operation_is_the_callers_own_when_another_organization_used_its_id(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     await signalbox.put(PROJECT, Idempotency_Key="k-1")
     await signalbox.put(f"{THEIRS}/projects/shop", Idempotency_Key="k-1")

@@ -4,8 +4,8 @@ from typing import Any
 
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeReported
-from tests.api.house import ORG, House
 from tests.api.problem import problem
+from tests.api.running_api import ORG, RunningApi
 
 NODE: dict[str, Any] = {"organization": "default", "name": "local", "node": "n1", "connection": "c1"}
 
@@ -28,13 +28,13 @@ def said(deployment: str, fact: Fact, api: str, revision: int, position: int) ->
     )
 
 
-async def deploy(signalbox: House, name: str, api: str) -> str:
+async def deploy(signalbox: RunningApi, name: str, api: str) -> str:
     made = await signalbox.post(f"{ORG}/deployments", {"name": name, "api": api, "gateway": "local"})
     assert made.status_code == 201, made.text
     return made.headers["signalbox-position"].rpartition(":")[2]
 
 
-async def a_refused_successor(signalbox: House) -> str:
+async def a_refused_successor(signalbox: RunningApi) -> str:
     """orders@1 is live on `local`; orders@2, which was deployed after it, is refused. The time between."""
     await signalbox.publish("orders")
     first = int(await deploy(signalbox, "d1", "orders"))
@@ -54,7 +54,7 @@ async def a_refused_successor(signalbox: House) -> str:
     return between
 
 
-async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: House) -> None:
+async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: RunningApi) -> None:
     await a_refused_successor(signalbox)
 
     answer = await signalbox.client.get(f"{ORG}/live")
@@ -79,7 +79,7 @@ async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: House
     assert [(e["gateway"], e["revision"]) for e in api["live"]] == [("local", 1)]
 
 
-async def test_one_api_says_what_is_live_as_the_list_does(signalbox: House) -> None:
+async def test_one_api_says_what_is_live_as_the_list_does(signalbox: RunningApi) -> None:
     between = await a_refused_successor(signalbox)
 
     (listed,) = (await signalbox.client.get(f"{ORG}/apis")).json()["items"]
@@ -91,7 +91,7 @@ async def test_one_api_says_what_is_live_as_the_list_does(signalbox: House) -> N
     assert [(e["gateway"], e["revision"]) for e in then["live"]] == [("local", 1)]
 
 
-async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signalbox: House) -> None:
+async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signalbox: RunningApi) -> None:
     await signalbox.publish("orders")
     position = int(await deploy(signalbox, "d1", "orders"))
     known = (await signalbox.client.get(f"{ORG}/apis/orders")).headers["etag"]
@@ -103,7 +103,7 @@ async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signal
     assert [e["revision"] for e in again.json()["live"]] == [1]
 
 
-async def test_what_was_live_then(signalbox: House) -> None:
+async def test_what_was_live_then(signalbox: RunningApi) -> None:
     between = await a_refused_successor(signalbox)
     await signalbox.delete(f"{ORG}/deployments/d2", If_Match="*")
     await signalbox.report(said("d1", "withdrawn", "orders", 1, 99))
@@ -118,7 +118,7 @@ async def test_what_was_live_then(signalbox: House) -> None:
     assert [(d["name"], d["status"]["state"]) for d in states] == [("d1", "acknowledged")]
 
 
-async def test_it_comes_in_pages_of_one_gateway_or_api(signalbox: House) -> None:
+async def test_it_comes_in_pages_of_one_gateway_or_api(signalbox: RunningApi) -> None:
     names = ["a", "b", "c"]
     reports: list[DeliveryReported] = []
     for name in names:
@@ -139,7 +139,7 @@ async def test_it_comes_in_pages_of_one_gateway_or_api(signalbox: House) -> None
     problem(await signalbox.client.get(f"{ORG}/live", params={"cursor": "x"}), 400, "invalid-parameter")
 
 
-async def test_a_gateway_or_an_api_that_does_not_exist_is_not_found(signalbox: House) -> None:
+async def test_a_gateway_or_an_api_that_does_not_exist_is_not_found(signalbox: RunningApi) -> None:
     async def asked(**query: Any) -> Any:
         return await signalbox.client.get(f"{ORG}/live", params=query)
 
@@ -155,7 +155,7 @@ async def test_a_gateway_or_an_api_that_does_not_exist_is_not_found(signalbox: H
     problem(await asked(api="orders", as_of=before), 404, "not-found")
 
 
-async def test_gateways_tell_how_many_nodes_are_connected(signalbox: House) -> None:
+async def test_gateways_tell_how_many_nodes_are_connected(signalbox: RunningApi) -> None:
     assert [g["connected"] for g in (await signalbox.client.get(f"{ORG}/gateways")).json()["items"]] == [0]
 
     refused = NodeReported(**NODE, at=timestamp(), connected=True, listener_refused="address in use")
@@ -170,7 +170,7 @@ async def test_gateways_tell_how_many_nodes_are_connected(signalbox: House) -> N
 
 
 async def test_waiting_for_a_gateway_without_nodes_does_not_end_as_if_one_had_answered(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     await signalbox.publish("orders")
     position = int(await deploy(signalbox, "d1", "orders"))

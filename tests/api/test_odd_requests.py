@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.odd_requests import MARKER, Caller, attack, paths_of
 from signalbox.serving import HttpServer
 from signalbox.settings import Address
-from tests.api.house import ACME, ADMIN, ORG, house
+from tests.api.running_api import ACME, ADMIN, ORG, running_api
 from tests.api.test_openapi import DOCUMENT
 from tests.client.served import free_port
 
@@ -13,7 +13,7 @@ COUNT = 1_500
 
 
 async def test_no_odd_request_fails_or_reads_what_is_another_organizations(tmp_path: Path):
-    async with house(tmp_path) as made:
+    async with running_api(tmp_path) as made:
         assert (await made.put(f"{ORG}/projects/secret", {"display_name": MARKER})).status_code == 201
         address = Address("127.0.0.1", free_port())
         server = HttpServer(made.app, address)

@@ -10,7 +10,7 @@ from api.endpoint import Schema
 from api.openapi import document
 from api.routes import endpoints
 from schemas.catalog import AGGREGATES
-from tests.api.house import House
+from tests.api.running_api import RunningApi
 
 FOUND: dict[str, Schema] = {}
 ENDPOINTS = endpoints(FOUND)
@@ -58,7 +58,7 @@ def test_errors_are_documented(operation: dict[str, Any]) -> None:
     assert ("401" in statuses) == (operation.get("security") != [])
 
 
-async def test_it_is_served(signalbox: House) -> None:
+async def test_it_is_served(signalbox: RunningApi) -> None:
     served = (await signalbox.client.get("/openapi.json")).json()
     assert served["openapi"] == "3.1.0"
     assert set(DOCUMENT["paths"]) <= set(served["paths"])

@@ -9,13 +9,13 @@ from api.ports import Settings
 from projections.asking import Row
 from schemas.identity import timestamp
 from schemas.project import PROJECT as PROJECTS
-from tests.api.house import ACME, ORG, House
 from tests.api.problem import problem
+from tests.api.running_api import ACME, ORG, RunningApi
 
 PROJECT = f"{ORG}/projects/shop"
 
 
-async def test_a_put_makes_a_resource_and_answers_it_with_its_version(signalbox: House) -> None:
+async def test_a_put_makes_a_resource_and_answers_it_with_its_version(signalbox: RunningApi) -> None:
     answer = await signalbox.put(PROJECT, {"display_name": "Shop"})
     assert answer.status_code == 201
     assert answer.headers["etag"] == '"1"'
@@ -29,7 +29,7 @@ async def test_a_put_makes_a_resource_and_answers_it_with_its_version(signalbox:
     assert read.headers["etag"] == '"1"'
 
 
-async def test_no_name_has_a_control_character(signalbox: House) -> None:
+async def test_no_name_has_a_control_character(signalbox: RunningApi) -> None:
     for method, path in (
         ("GET", f"{ORG}/projects/a%00b"),
         ("DELETE", f"{ORG}/projects/%0a"),
@@ -41,7 +41,7 @@ async def test_no_name_has_a_control_character(signalbox: House) -> None:
     assert refused["errors"][0]["parameter"] == "cursor"
 
 
-async def test_text_that_cannot_be_shown_is_refused_where_it_stands(signalbox: House) -> None:
+async def test_text_that_cannot_be_shown_is_refused_where_it_stands(signalbox: RunningApi) -> None:
     body = {"display_name": "a\0b", "description": "one\ntwo\tthree \u202e"}
     refused = problem(await signalbox.put(PROJECT, body), 422, "invalid-command")
     assert [(e["pointer"], e["detail"]) for e in refused["errors"]] == [
@@ -51,7 +51,7 @@ async def test_text_that_cannot_be_shown_is_refused_where_it_stands(signalbox: H
 
 
 async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_rest(
-    signalbox: House,
+    signalbox: RunningApi,
 ) -> None:
     await signalbox.pause()
     answer = await signalbox.client.put(PROJECT, json={})
@@ -68,14 +68,14 @@ async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_
     assert operation.json()["href"] == PROJECT
 
 
-async def test_a_wait_that_is_too_short_is_a_202(signalbox: House) -> None:
+async def test_a_wait_that_is_too_short_is_a_202(signalbox: RunningApi) -> None:
     await signalbox.pause()
     answer = await signalbox.put(PROJECT, wait=0)
     assert answer.status_code == 202
     assert answer.json()["state"] == "pending"
 
 
-async def test_changing_what_exists_needs_its_version(signalbox: House) -> None:
+async def test_changing_what_exists_needs_its_version(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT, {"display_name": "Shop"})
     missing = await signalbox.put(PROJECT, {"display_name": "Store"})
     assert problem(missing, 428, "precondition-required")["current_version"] == 1
@@ -90,7 +90,7 @@ async def test_changing_what_exists_needs_its_version(signalbox: House) -> None:
 
 @pytest.mark.parametrize(("tag", "exists"), [('"7"', True), ('"1"', True), ('"1"', False)])
 async def test_without_waiting_a_stale_version_is_refused_at_once(
-    signalbox: House, tag: str, exists: bool
+    signalbox: RunningApi, tag: str, exists: bool
 ) -> None:
     if exists:
         await signalbox.put(PROJECT, {"display_name": "Shop"})
@@ -106,7 +106,7 @@ async def test_without_waiting_a_stale_version_is_refused_at_once(
 
 
 async def test_without_waiting_a_version_that_read_models_do_not_know_yet_is_accepted(
-    signalbox: House, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await signalbox.put(PROJECT, {"display_name": "Shop"})
     behind = await signalbox.services.read_models.get(PROJECTS, "default", "shop")
@@ -123,7 +123,7 @@ async def test_without_waiting_a_version_that_read_models_do_not_know_yet_is_acc
     assert (await signalbox.commands.outcomes([("default", "k-1")], 5))[("default", "k-1")].version == 3
 
 
-async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: House) -> None:
+async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT, {"display_name": "Shop"})
     headers = {"If-Match": '"1"', "Idempotency-Key": "k-1"}
     first = await signalbox.client.put(PROJECT, json={"display_name": "Store"}, headers=headers)
@@ -133,7 +133,7 @@ async def test_without_waiting_a_repetition_is_answered_as_before(signalbox: Hou
     assert (again.status_code, again.headers["etag"]) == (200, '"2"')
 
 
-async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: House) -> None:
+async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT)
     answers = await asyncio.gather(
         *(signalbox.put(PROJECT, {"display_name": n}, If_Match='"1"') for n in ("one", "two"))
@@ -141,7 +141,7 @@ async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: Hous
     assert sorted(a.status_code for a in answers) == [200, 412]
 
 
-async def test_of_two_callers_who_make_the_same_one_is_told_that_it_exists(signalbox: House) -> None:
+async def test_of_two_callers_who_make_the_same_one_is_told_that_it_exists(signalbox: RunningApi) -> None:
     answers = await asyncio.gather(
         *(signalbox.put(PROJECT, {"display_name": n}, If_None_Match="*") for n in ("one", "two"))
     )
@@ -163,14 +163,16 @@ async def test_of_two_callers_who_make_the_same_one_is_told_that_it_exists(signa
         ({"If_Match": '"1"', "If_None_Match": "*"}, True, 400),
     ],
 )
-async def test_preconditions(signalbox: House, header: dict[str, Any], exists: bool, status: int) -> None:
+async def test_preconditions(
+    signalbox: RunningApi, header: dict[str, Any], exists: bool, status: int
+) -> None:
     if exists:
         await signalbox.put(PROJECT)
     answer = await signalbox.put(PROJECT, {"display_name": "Store"}, **header)
     assert answer.status_code == status, answer.text
 
 
-async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(signalbox: House) -> None:
+async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT)
     problem(await signalbox.delete(PROJECT), 428, "precondition-required")
     gone = await signalbox.delete(PROJECT, If_Match='"1"')
@@ -183,12 +185,12 @@ async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(s
     assert again.headers["etag"] == '"3"'
 
 
-async def test_what_is_needed_cannot_be_deleted(signalbox: House) -> None:
+async def test_what_is_needed_cannot_be_deleted(signalbox: RunningApi) -> None:
     refused = await signalbox.delete(f"{ORG}/environments/development", If_Match="*")
     assert problem(refused, 409, "in-use")["errors"]
 
 
-async def test_a_get_with_the_right_etag_is_not_modified(signalbox: House) -> None:
+async def test_a_get_with_the_right_etag_is_not_modified(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT)
     for tag in ('"1"', 'W/"1"', '"7", "1"', "*"):
         answer = await signalbox.client.get(PROJECT, headers={"If-None-Match": tag})
@@ -198,7 +200,7 @@ async def test_a_get_with_the_right_etag_is_not_modified(signalbox: House) -> No
     assert answer.status_code == 200
 
 
-async def test_as_of_shows_what_was(signalbox: House) -> None:
+async def test_as_of_shows_what_was(signalbox: RunningApi) -> None:
     first = await signalbox.put(PROJECT, {"display_name": "Shop"})
     between = timestamp()
     await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match="*")
@@ -213,7 +215,7 @@ async def test_as_of_shows_what_was(signalbox: House) -> None:
     problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
 
 
-async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: House) -> None:
+async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: RunningApi) -> None:
     end = await signalbox.log.end("events", 0)
     asked = asyncio.create_task(signalbox.client.get(PROJECT, params={"as_of": f"0:{end + 1}"}))
     await signalbox.put(PROJECT, {"display_name": "Shop"})
@@ -231,14 +233,14 @@ async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: H
     ],
 )
 async def test_as_of_what_cannot_be_known_is_refused(
-    signalbox: House, path: str, moment: str, detail: str
+    signalbox: RunningApi, path: str, moment: str, detail: str
 ) -> None:
     client = signalbox.with_settings(Settings(position_seconds=0.01))
     answer = await client.get(f"{ORG}/{path}", params={"as_of": moment})
     assert problem(answer, 400, "invalid-parameter")["detail"] == detail
 
 
-async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: House) -> None:
+async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: RunningApi) -> None:
     class Behind:
         async def wait_for(self, read_model: str, partition: int, position: int) -> None:
             await asyncio.Event().wait()
@@ -256,7 +258,7 @@ async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: Hous
         assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:
+async def test_min_position_waits_for_the_read_model(signalbox: RunningApi) -> None:
     made = await signalbox.client.put(PROJECT, json={})
     key = ("default", made.json()["id"])
     outcome = (await signalbox.commands.outcomes([key], 5))[key]
@@ -274,7 +276,7 @@ async def test_min_position_waits_for_the_read_model(signalbox: House) -> None:
     ],
 )
 async def test_a_position_of_another_partition_is_refused(
-    signalbox: House, path: str, parameter: str
+    signalbox: RunningApi, path: str, parameter: str
 ) -> None:
     answer = await signalbox.client.get(f"{ORG}/{path}", params={parameter: "5:1"})
     said = problem(answer, 400, "invalid-parameter")
@@ -284,13 +286,13 @@ async def test_a_position_of_another_partition_is_refused(
     assert "partition 5" in error["detail"] and "partition 0" in error["detail"]
 
 
-async def test_a_live_stream_from_a_position_of_another_partition_is_refused(signalbox: House) -> None:
+async def test_a_live_stream_from_a_position_of_another_partition_is_refused(signalbox: RunningApi) -> None:
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "5:1"}
     answer = await signalbox.client.get(f"{ORG}/events", headers=headers)
     assert problem(answer, 400, "invalid-parameter")["errors"][0]["parameter"] == "Last-Event-ID"
 
 
-async def test_lists_come_in_pages_that_link_to_the_next(signalbox: House) -> None:
+async def test_lists_come_in_pages_that_link_to_the_next(signalbox: RunningApi) -> None:
     for name in ("a", "b", "c"):
         await signalbox.put(f"{ORG}/projects/{name}")
     names: list[str] = []
@@ -306,7 +308,7 @@ async def test_lists_come_in_pages_that_link_to_the_next(signalbox: House) -> No
     assert (names, pages) == (["a", "b", "c", "default"], 2)
 
 
-async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: House) -> None:
+async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: RunningApi) -> None:
     await signalbox.put(f"{ORG}/environments/production")
     await signalbox.post(f"{ORG}/gateways", {"name": "edge", "environment": "production"})
     page = await signalbox.client.get(f"{ORG}/gateways", params={"environment": "production"})
@@ -324,7 +326,7 @@ async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: Ho
     ],
 )
 async def test_a_filter_by_a_value_that_cannot_be_is_refused_and_the_values_are_named(
-    signalbox: House, query: str, allowed: str
+    signalbox: RunningApi, query: str, allowed: str
 ) -> None:
     said = problem(await signalbox.client.get(f"{ORG}/{query}"), 400, "invalid-parameter")
     parameter = query.partition("?")[2].partition("=")[0]
@@ -333,11 +335,11 @@ async def test_a_filter_by_a_value_that_cannot_be_is_refused_and_the_values_are_
 
 
 @pytest.mark.parametrize("query", ["deployments?state=active", "gateways?kind=envoy"])
-async def test_a_filter_by_a_value_that_can_be_is_answered(signalbox: House, query: str) -> None:
+async def test_a_filter_by_a_value_that_can_be_is_answered(signalbox: RunningApi, query: str) -> None:
     assert (await signalbox.client.get(f"{ORG}/{query}")).status_code == 200
 
 
-async def test_a_token_lists_its_own_organizations_only(signalbox: House) -> None:
+async def test_a_token_lists_its_own_organizations_only(signalbox: RunningApi) -> None:
     everything = await signalbox.client.get("/api/v1/organizations")
     assert [o["name"] for o in everything.json()["items"]] == ["acme", "default"]
     mine = await signalbox.client.get("/api/v1/organizations", headers={"Authorization": f"Bearer {ACME}"})
@@ -355,13 +357,15 @@ async def test_a_token_lists_its_own_organizations_only(signalbox: House) -> Non
         ([], [""]),
     ],
 )
-async def test_every_wrong_field_is_pointed_at(signalbox: House, body: object, pointers: list[str]) -> None:
+async def test_every_wrong_field_is_pointed_at(
+    signalbox: RunningApi, body: object, pointers: list[str]
+) -> None:
     answer = await signalbox.put(PROJECT, body)
     said = problem(answer, 422, "invalid-command")
     assert [e["pointer"] for e in said["errors"]] == pointers
 
 
-async def test_data_too_deep_for_the_log_is_refused(signalbox: House) -> None:
+async def test_data_too_deep_for_the_log_is_refused(signalbox: RunningApi) -> None:
     deep: object = 1
     for _ in range(400):
         deep = [deep]

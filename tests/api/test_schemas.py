@@ -9,14 +9,14 @@ import pytest
 
 from schemas.avro import PUBLISHED, URN, dataschema, published, writer_schema
 from schemas.deployment import DeploymentStarted
-from tests.api.house import House
 from tests.api.problem import problem
+from tests.api.running_api import RunningApi
 
 ONE = "/schemas/io.signalbox.deployment.started.v1/1"
 
 
 @pytest.fixture
-async def anybody(signalbox: House) -> AsyncIterator[httpx.AsyncClient]:
+async def anybody(signalbox: RunningApi) -> AsyncIterator[httpx.AsyncClient]:
     """Who has no token."""
     transport = httpx.ASGITransport(signalbox.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://signalbox") as client:

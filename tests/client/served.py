@@ -20,7 +20,7 @@ from streams.kafka.keys import kept_text, signing_key
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
-from tests.api.house import ADMIN, house
+from tests.api.running_api import ADMIN, running_api
 from tests.support.free_ports import free_port
 
 ORGANIZATION = "acme"
@@ -83,7 +83,7 @@ def service_token(directory: Path, *, organization: str = ORGANIZATION, seconds:
 
 @asynccontextmanager
 async def over_http(directory: Path) -> AsyncIterator[Served]:
-    async with house(directory) as made:
+    async with running_api(directory) as made:
         address = Address("127.0.0.1", free_port())
         server = HttpServer(made.app, address)
         await server.start()

@@ -15,7 +15,7 @@ from schemas.catalog import COMMANDS
 from signalbox.settings import kafka_environment
 from signalbox_client import commands
 from streams.kafka.settings import KafkaSettings
-from tests.api.house import ADMIN
+from tests.api.running_api import ADMIN
 from tests.client.served import ORGANIZATION, over_http, over_kafka, service_token
 from tests.support.running_signalbox import ROOT
 from tests.support.toolchains import download, run

@@ -14,14 +14,14 @@ from schemas.catalog import MESSAGES
 from schemas.envelope import Envelope
 from schemas.examples import example
 from streams.kafka.wire import encode
-from tests.api.house import house
+from tests.api.running_api import running_api
 
 PAGE = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text("utf-8")
 
 
 async def test_the_readers_example_reads_every_message(tmp_path: Path) -> None:
     [source] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    async with house(tmp_path) as made:
+    async with running_api(tmp_path) as made:
         server = uvicorn.Server(uvicorn.Config(made.app, log_level="warning", lifespan="off"))
         listening = socket.create_server(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve([listening]))

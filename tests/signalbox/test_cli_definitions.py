@@ -12,7 +12,7 @@ from schemas.api import API
 from schemas.catalog import AGGREGATES, DEPLOYMENT, ENVIRONMENT, GATEWAY, ORGANIZATION, PROJECT
 from signalbox.cli.definitions import definition, stream
 from signalbox.cli.failure import Failure
-from tests.api.house import ORG, House, house
+from tests.api.running_api import ORG, RunningApi, running_api
 from tests.signalbox.answers import api
 
 RICH = """\
@@ -35,9 +35,9 @@ spec:
 
 
 @pytest.fixture
-async def signalbox(tmp_path: Path) -> AsyncIterator[House]:
+async def signalbox(tmp_path: Path) -> AsyncIterator[RunningApi]:
     """One resource of every kind, with more than the least that it needs."""
-    async with house(tmp_path) as made:
+    async with running_api(tmp_path) as made:
         await made.put("/api/v1/organizations/default", {"display_name": "yes"}, If_Match="*")
         await made.put(f"{ORG}/projects/shop", {"display_name": "Shop", "description": "1\n2\n"})
         await made.put(f"{ORG}/environments/test", {"display_name": "null"})
@@ -51,7 +51,7 @@ async def signalbox(tmp_path: Path) -> AsyncIterator[House]:
         yield made
 
 
-async def applied(signalbox: House, content: str) -> list[dict[str, Any]]:
+async def applied(signalbox: RunningApi, content: str) -> list[dict[str, Any]]:
     answer = await signalbox.client.post(f"{ORG}/apply", json={"documents": [{"content": content}]})
     assert answer.status_code == 200, answer.text
     items: list[dict[str, Any]] = answer.json()["items"]
@@ -67,7 +67,7 @@ def test_every_kind_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("aggregate", AGGREGATES, ids=lambda a: a.name)
 async def test_what_is_printed_as_yaml_can_be_applied_and_changes_nothing(
-    signalbox: House, aggregate: Aggregate
+    signalbox: RunningApi, aggregate: Aggregate
 ) -> None:
     where = "/api/v1/organizations" if aggregate.top else f"{ORG}/{aggregate.plural}"
     listed = (await signalbox.client.get(where)).json()["items"]
@@ -82,7 +82,7 @@ async def test_what_is_printed_as_yaml_can_be_applied_and_changes_nothing(
     assert await signalbox.log.end("events", 0) == before
 
 
-async def test_what_is_not_part_of_the_definition_is_its_status(signalbox: House) -> None:
+async def test_what_is_not_part_of_the_definition_is_its_status(signalbox: RunningApi) -> None:
     shown = (await signalbox.client.get(f"{ORG}/gateways/edge")).json()
     document = yaml.safe_load(definition(GATEWAY, shown) or b"")
     assert (document["kind"], document["metadata"]) == ("Gateway", {"name": "edge"})
@@ -102,7 +102,7 @@ async def test_what_is_not_part_of_the_definition_is_its_status(signalbox: House
     assert document["status"]["nodes"] == []
 
 
-async def test_a_status_that_was_edited_is_ignored(signalbox: House) -> None:
+async def test_a_status_that_was_edited_is_ignored(signalbox: RunningApi) -> None:
     shown = (await signalbox.client.get(f"{ORG}/projects/shop")).json()
     document = yaml.safe_load(definition(PROJECT, shown) or b"")
     document["status"] = ["anything"]
@@ -110,7 +110,7 @@ async def test_a_status_that_was_edited_is_ignored(signalbox: House) -> None:
     assert (item["result"], item["findings"]) == ("unchanged", [])
 
 
-async def test_a_deployment_is_not_made_from_a_file(signalbox: House) -> None:
+async def test_a_deployment_is_not_made_from_a_file(signalbox: RunningApi) -> None:
     shown = (await signalbox.client.get(f"{ORG}/deployments/d-2")).json()
     document = yaml.safe_load(definition(DEPLOYMENT, shown) or b"")
     document["metadata"]["name"] = "d-3"
@@ -119,7 +119,7 @@ async def test_a_deployment_is_not_made_from_a_file(signalbox: House) -> None:
     assert item["findings"][0]["detail"].startswith("there is no deployment 'd-3', and a file makes none")
 
 
-async def test_an_organization_that_the_token_is_not_for_cannot_be_applied(signalbox: House) -> None:
+async def test_an_organization_that_the_token_is_not_for_cannot_be_applied(signalbox: RunningApi) -> None:
     content = "apiVersion: signalbox.io/v1\nkind: Organization\nmetadata: {name: default}\nspec: {}\n"
     answer = await signalbox.client.post(
         "/api/v1/organizations/acme/apply",

@@ -7,15 +7,15 @@ import httpx
 import pytest
 
 from signalbox.http_telemetry import Measured
-from tests.api.house import ADMIN, ORG, House, house
+from tests.api.running_api import ADMIN, ORG, RunningApi, running_api
 
 PROJECT = "/api/v1/organizations/{org}/projects/{name}"
 Recorded = list[dict[str, str | int]]
 
 
 @pytest.fixture
-async def signalbox(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as made:
+async def signalbox(tmp_path: Path) -> AsyncIterator[RunningApi]:
+    async with running_api(tmp_path) as made:
         yield made
 
 
@@ -37,7 +37,7 @@ async def signalbox(tmp_path: Path) -> AsyncIterator[House]:
     ],
 )
 async def test_a_request_is_recorded_by_method_status_and_route_template(
-    signalbox: House,
+    signalbox: RunningApi,
     method: str,
     path: str,
     headers: dict[str, str],

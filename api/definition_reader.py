@@ -35,7 +35,7 @@ CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class SourceFile:
     """A file as it came."""
 
     source: str
@@ -43,7 +43,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Defined:
+class ParsedDefinition:
     """One definition: the command it stands for, with its fields but for the organization.
 
     Without a command it is about something that files do not make (a deployment).
@@ -61,7 +61,7 @@ class Defined:
 
 
 @dataclass(frozen=True, slots=True)
-class Invalid:
+class InvalidDefinition:
     """A definition that cannot be used, and everything that is wrong with it."""
 
     kind: str
@@ -70,14 +70,14 @@ class Invalid:
     findings: tuple[Error, ...]
 
 
-async def read_one(text: Text, name: str) -> Defined | Invalid:
+async def read_one(text: SourceFile, name: str) -> ParsedDefinition | InvalidDefinition:
     """The one definition in `text`, about the API `name`."""
     return await asyncio.to_thread(_one, text, name)
 
 
 async def read_all(
-    texts: Sequence[Text],
-) -> AsyncIterator[tuple[Text, Sequence[Defined | Invalid]]]:
+    texts: Sequence[SourceFile],
+) -> AsyncIterator[tuple[SourceFile, Sequence[ParsedDefinition | InvalidDefinition]]]:
     """The definitions of every text, in order."""
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
@@ -85,20 +85,20 @@ async def read_all(
             yield text, found
 
 
-async def stored(call: Call, one: Defined) -> dict[str, Any]:
+async def store_document(call: Call, one: ParsedDefinition) -> dict[str, Any]:
     """Keeps a definition as it was written; the fields of `schemas.api.Document`."""
     sha256 = await call.services.documents.put(one.content, one.media_type)
     return {"sha256": sha256, "media_type": one.media_type, "size": len(one.content), "form": one.form}
 
 
-def _each(texts: Sequence[Text]) -> list[Sequence[Defined | Invalid]]:
+def _each(texts: Sequence[SourceFile]) -> list[Sequence[ParsedDefinition | InvalidDefinition]]:
     return [_read(text, None) for text in texts]
 
 
-def _one(text: Text, name: str) -> Defined | Invalid:
+def _one(text: SourceFile, name: str) -> ParsedDefinition | InvalidDefinition:
     read = _read(text, name)
-    wrong = [error for one in read if isinstance(one, Invalid) for error in one.findings]
-    defined = [one for one in read if isinstance(one, Defined)]
+    wrong = [error for one in read if isinstance(one, InvalidDefinition) for error in one.findings]
+    defined = [one for one in read if isinstance(one, ParsedDefinition)]
     for one in defined[1:]:
         wrong.append(_wrong(one, "several-documents", "", "one definition belongs here"))
     for one in defined:
@@ -108,11 +108,11 @@ def _one(text: Text, name: str) -> Defined | Invalid:
             detail = f"the path says {name!r}, not {one.name!r}"
             wrong.append(_wrong(one, "differs-from-path", "/metadata/name", detail))
     if wrong:
-        return Invalid("API", name, 1, tuple(wrong))
+        return InvalidDefinition("API", name, 1, tuple(wrong))
     return defined[0]
 
 
-def _wrong(one: Defined, rule: str, pointer: str, detail: str) -> Error:
+def _wrong(one: ParsedDefinition, rule: str, pointer: str, detail: str) -> Error:
     return {
         "pointer": pointer,
         "detail": detail,
@@ -123,7 +123,7 @@ def _wrong(one: Defined, rule: str, pointer: str, detail: str) -> Error:
     }
 
 
-def _read(text: Text, name: str | None) -> Sequence[Defined | Invalid]:
+def _read(text: SourceFile, name: str | None) -> Sequence[ParsedDefinition | InvalidDefinition]:
     """One entry per document of the file, in its order; at least one."""
     reading = read(text.content, text.source, name=name)
     starts = [p.line + 1 for p in pieces(text.content, text.source, DEFAULT) if isinstance(p, Piece)]
@@ -132,13 +132,13 @@ def _read(text: Text, name: str | None) -> Sequence[Defined | Invalid]:
         found.setdefault(bisect(starts, definition.line), ([], []))[0].append(definition)
     for finding in reading.findings:
         found.setdefault(bisect(starts, finding.line), ([], []))[1].append(finding)
-    result: list[Defined | Invalid] = []
+    result: list[ParsedDefinition | InvalidDefinition] = []
     for place in sorted(found):
         definitions, findings = found[place]
         errors = tuple(_error(f) for f in findings)
         result += [_defined(d, errors) for d in definitions]
         if not definitions:
-            result.append(Invalid("", "", starts[place - 1] if place else 1, errors))
+            result.append(InvalidDefinition("", "", starts[place - 1] if place else 1, errors))
     if not result:
         detail = "there is no definition in it"
         empty = {
@@ -149,19 +149,19 @@ def _read(text: Text, name: str | None) -> Sequence[Defined | Invalid]:
             "line": 1,
             "column": 1,
         }
-        result.append(Invalid("", "", 1, (empty,)))
+        result.append(InvalidDefinition("", "", 1, (empty,)))
     return result
 
 
-def _defined(definition: Definition, findings: tuple[Error, ...]) -> Defined | Invalid:
+def _defined(definition: Definition, findings: tuple[Error, ...]) -> ParsedDefinition | InvalidDefinition:
     spec = definition.spec
     command = COMMAND_OF_KIND.get(definition.kind)
     if command is None and definition.kind != RECORD:
         detail = f"{definition.kind} is not applied from a file"
         error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": definition.line}
-        return Invalid(definition.kind, definition.name, definition.line, (*findings, error))
+        return InvalidDefinition(definition.kind, definition.name, definition.line, (*findings, error))
     fields = {"project": definition.project, "spec": spec} if isinstance(spec, ApiSpec) else spec
-    return Defined(
+    return ParsedDefinition(
         kind=definition.kind,
         name=definition.name,
         form=definition.form,

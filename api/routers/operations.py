@@ -4,7 +4,7 @@ from starlette.types import ASGIApp
 
 from api.endpoint import Call
 from api.problems import Problem, not_found
-from api.responses import POSITION, json_answer
+from api.responses import POSITION, json_response
 from api.submission import operation, pending
 from schemas.outcome import Outcome
 from streams.find_results import stands
@@ -20,10 +20,10 @@ async def get(call: Call) -> ASGIApp:
     if record.topic == "outcomes":
         outcome = Outcome.of(record.envelope.data)
         headers = {POSITION: f"{record.partition}:{outcome.position}"}
-        return json_answer(200, operation(outcome), headers)
+        return json_response(200, operation(outcome), headers)
     position = await call.services.log.end("events", record.partition)
     headers = {POSITION: f"{record.partition}:{position}", "Retry-After": "1"}
-    return json_answer(200, pending(record.envelope), headers)
+    return json_response(200, pending(record.envelope), headers)
 
 
 async def _record(call: Call, id: str) -> Record:
@@ -37,7 +37,7 @@ async def _record(call: Call, id: str) -> Record:
     for record in (*refused, *await log.find_by_id("commands", id), *decided):
         organization = record.envelope.partitionkey
         # Another tenant's operation is no different from one that does not exist.
-        if call.principal.may_enter(organization) and wanted in (None, organization):
+        if call.principal.may_access(organization) and wanted in (None, organization):
             found[organization] = record
     if not found:
         raise not_found(f"operation {id[:100]!r}")

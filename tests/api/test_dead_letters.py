@@ -11,8 +11,8 @@ from schemas.identity import timestamp, uuid7
 from schemas.project import ProjectDefined
 from streams.dead_letters import dead_letter
 from streams.log import Fault, LogUnavailable, Record
-from tests.api.house import ACME, House
 from tests.api.problem import problem
+from tests.api.running_api import ACME, RunningApi
 from tests.support.hang_guard import HANG_SECONDS
 
 SUBJECT = "organizations/acme/projects/shop"
@@ -34,31 +34,31 @@ def event(description: str, type: str = ProjectDefined.type()) -> Envelope:
 
 
 @pytest.fixture
-async def poison(signalbox: House) -> int:
+async def poison(signalbox: RunningApi) -> int:
     """The position of an event that cannot be taken in; one about the same project waits behind it."""
     positions = await signalbox.log.append("events", [event("one", OLD), event("two")])
     async with asyncio.timeout(HANG_SECONDS):
-        await signalbox.services.waiter.wait_for("resources", 0, positions[-1])
+        await signalbox.services.read_model_runner.wait_for("resources", 0, positions[-1])
     return positions[0]
 
 
-async def items(signalbox: House, path: str = "/api/v1/parked") -> list[dict[str, Any]]:
+async def items(signalbox: RunningApi, path: str = "/api/v1/parked") -> list[dict[str, Any]]:
     answer = await signalbox.client.get(path)
     assert answer.status_code == 200, answer.text
     return answer.json()["items"]
 
 
-async def resources(signalbox: House) -> list[dict[str, Any]]:
+async def resources(signalbox: RunningApi) -> list[dict[str, Any]]:
     return [item for item in await items(signalbox) if item["read_model"] == "resources"]
 
 
-async def ask(signalbox: House, verb: str, **asked: Any) -> Any:
+async def ask(signalbox: RunningApi, verb: str, **asked: Any) -> Any:
     return await signalbox.client.post(
         f"/api/v1/readmodels/resources/parked/{verb}", json={"subject": SUBJECT, **asked}
     )
 
 
-async def project(signalbox: House) -> str | None:
+async def project(signalbox: RunningApi) -> str | None:
     answer = await signalbox.client.get("/api/v1/organizations/acme/projects/shop")
     return answer.json()["description"] if answer.status_code == 200 else None
 
@@ -68,7 +68,7 @@ def known(old: Envelope) -> Envelope:
 
 
 async def test_what_is_parked_is_listed_with_its_reason_and_what_waits_behind(
-    signalbox: House, poison: int
+    signalbox: RunningApi, poison: int
 ) -> None:
     [item] = await resources(signalbox)
     assert (item["subject"], item["position"], item["waiting"]) == (SUBJECT, poison, 2)
@@ -77,7 +77,7 @@ async def test_what_is_parked_is_listed_with_its_reason_and_what_waits_behind(
 
 
 async def test_a_retry_takes_in_everything_once_the_cause_is_gone(
-    signalbox: House, poison: int, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, poison: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = (await ask(signalbox, "retry")).json()
     assert (told["taken"], told["waiting"], told["first"]["position"]) == (0, 2, poison)
@@ -88,19 +88,21 @@ async def test_a_retry_takes_in_everything_once_the_cause_is_gone(
     assert await project(signalbox) == "two"
 
 
-async def test_a_skip_gives_up_one_event_and_lets_the_others_through(signalbox: House, poison: int) -> None:
+async def test_a_skip_gives_up_one_event_and_lets_the_others_through(
+    signalbox: RunningApi, poison: int
+) -> None:
     told = (await ask(signalbox, "skip", partition=0, position=poison)).json()
     assert (told["taken"], told["waiting"]) == (1, 0)
     assert await project(signalbox) == "two"
 
 
-async def test_only_the_event_that_was_seen_is_given_up(signalbox: House, poison: int) -> None:
+async def test_only_the_event_that_was_seen_is_given_up(signalbox: RunningApi, poison: int) -> None:
     problem(await ask(signalbox, "skip", partition=0, position=poison + 1), 409, "not-the-first")
     assert [i["waiting"] for i in await resources(signalbox)] == [2]
     assert await items(signalbox, "/api/v1/parked/topic") == []
 
 
-async def test_who_did_what_and_when_is_on_the_parked_topic(signalbox: House, poison: int) -> None:
+async def test_who_did_what_and_when_is_on_the_parked_topic(signalbox: RunningApi, poison: int) -> None:
     await ask(signalbox, "retry")
     await ask(signalbox, "skip", partition=0, position=poison)
     skipped, retried = await items(signalbox, "/api/v1/parked/topic")
@@ -114,7 +116,7 @@ async def test_who_did_what_and_when_is_on_the_parked_topic(signalbox: House, po
 
 
 async def test_nothing_is_done_that_could_not_be_recorded(
-    signalbox: House, poison: int, monkeypatch: pytest.MonkeyPatch
+    signalbox: RunningApi, poison: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*_: object) -> list[int]:
         raise LogUnavailable("the disk is full")
@@ -124,7 +126,7 @@ async def test_nothing_is_done_that_could_not_be_recorded(
     assert [i["waiting"] for i in await resources(signalbox)] == [2]
 
 
-async def test_messages_that_deciders_parked_are_listed_with_reason_and_size(signalbox: House) -> None:
+async def test_messages_that_deciders_parked_are_listed_with_reason_and_size(signalbox: RunningApi) -> None:
     nameless = Envelope(id="", type="", source="", subject="", time="", partitionkey="", data={})
     fault = Fault("malformed", "id: Missing required attribute: 'id'", b"{}")
     message = dead_letter(Record("commands", 0, 7, nameless, fault), fault, "/decider", timestamp())
@@ -135,17 +137,17 @@ async def test_messages_that_deciders_parked_are_listed_with_reason_and_size(sig
     assert "value" not in entry
 
 
-async def test_what_is_not_parked_cannot_be_retried(signalbox: House) -> None:
+async def test_what_is_not_parked_cannot_be_retried(signalbox: RunningApi) -> None:
     problem(await ask(signalbox, "retry"), 404, "not-found")
     problem(await ask(signalbox, "skip", partition=0, position=1), 404, "not-found")
     problem(await ask(signalbox, "skip"), 422, "invalid-command")
 
 
-async def test_a_list_goes_on_where_the_page_before_ended(signalbox: House, poison: int) -> None:
+async def test_a_list_goes_on_where_the_page_before_ended(signalbox: RunningApi, poison: int) -> None:
     other = replace(event("one", OLD), subject="organizations/acme/projects/other")
     [position] = await signalbox.log.append("events", [other])
     async with asyncio.timeout(HANG_SECONDS):
-        await signalbox.services.waiter.wait_for("resources", 0, position)
+        await signalbox.services.read_model_runner.wait_for("resources", 0, position)
     everything = await items(signalbox)
     assert [item["subject"] for item in everything] == [other.subject, SUBJECT]
     first = (await signalbox.client.get("/api/v1/parked?limit=1")).json()
@@ -154,7 +156,9 @@ async def test_a_list_goes_on_where_the_page_before_ended(signalbox: House, pois
     assert rest["next_cursor"] is None
 
 
-async def test_a_token_for_one_organization_sees_and_changes_nothing(signalbox: House, poison: int) -> None:
+async def test_a_token_for_one_organization_sees_and_changes_nothing(
+    signalbox: RunningApi, poison: int
+) -> None:
     headers = {"Authorization": f"Bearer {ACME}"}
     for method, path in (
         ("GET", "/api/v1/parked"),

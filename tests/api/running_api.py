@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.authentication import DigestAuthenticator, Principal
-from api.ports import Services, Settings, Waiter
+from api.ports import ReadModelRunner, Services, Settings
 from projections.queries import ReadModels
 from projections.store import open_store
 from schemas import asyncapi
@@ -71,7 +71,7 @@ def spec(context: str) -> dict[str, Any]:
     }
 
 
-class Switched(CommandPort):
+class RefusableCommands(CommandPort):
     """Commands that can be refused, as a full disk does."""
 
     refuse: str = ""
@@ -83,12 +83,12 @@ class Switched(CommandPort):
 
 
 @dataclass
-class House:
+class RunningApi:
     app: FastAPI
     client: httpx.AsyncClient
     services: Services
     log: SqliteLog
-    commands: Switched
+    commands: RefusableCommands
     decider: Decider
     deciding: "asyncio.Task[None]"
     reasons: list[str] = field(default_factory=list[str])
@@ -124,9 +124,11 @@ class House:
             headers={"Prefer": "wait=10", "Content-Type": "application/cloudevents+json"},
         )
 
-    def with_settings(self, settings: Settings, waiter: Waiter | None = None) -> httpx.AsyncClient:
-        """A client of the same house with other bounds."""
-        services = replace(self.services, settings=settings, waiter=waiter or self.services.waiter)
+    def with_settings(self, settings: Settings, runner: ReadModelRunner | None = None) -> httpx.AsyncClient:
+        """A client of the same services with other bounds."""
+        services = replace(
+            self.services, settings=settings, read_model_runner=runner or self.services.read_model_runner
+        )
         app = create_app(services)
         return httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://signalbox", headers=self.client.headers
@@ -149,7 +151,7 @@ class House:
         positions = await self.log.append("status", envelopes)
         partition = self.log.partition_of(messages[0].organization)
         async with asyncio.timeout(HANG_SECONDS):
-            await self.services.waiter.wait_for("deliveries", partition, positions[-1])
+            await self.services.read_model_runner.wait_for("deliveries", partition, positions[-1])
 
     async def pause(self) -> None:
         """No command is decided from here on."""
@@ -166,7 +168,7 @@ def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def house(directory: Path) -> AsyncIterator[House]:
+async def running_api(directory: Path) -> AsyncIterator[RunningApi]:
     """Organizations `default` and `acme`; in `default` an environment, a project and a gateway."""
     async with AsyncExitStack() as stack:
         log = await SqliteLog.open(directory / "log")
@@ -177,7 +179,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
         stack.callback(store.close)
         models = ReadModels(store, partition_of=log.partition_of)
         stack.callback(models.close)
-        commands = Switched(log)
+        commands = RefusableCommands(log)
 
         def decided(results: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
             commands.decided(outcome for _, outcome in results)
@@ -189,8 +191,8 @@ async def house(directory: Path) -> AsyncIterator[House]:
         services = Services(
             commands=commands,
             read_models=models,
-            waiter=runner,
-            parking=runner,
+            read_model_runner=runner,
+            dead_letters=runner,
             log=log,
             documents=documents,
             authenticator=DigestAuthenticator({sha256_hex(t.encode()): p for t, p in TOKENS.items()}),
@@ -208,11 +210,11 @@ async def house(directory: Path) -> AsyncIterator[House]:
         )
         deciding = asyncio.create_task(decider.run())
         running = asyncio.create_task(runner.run())
-        made = House(app, client, services, log, commands, decider, deciding, reasons)
+        made = RunningApi(app, client, services, log, commands, decider, deciding, reasons)
         stack.push_async_callback(_stop, running)
         stack.push_async_callback(made.pause)
         await runner.ready.wait()
-        await _furnish(made)
+        await _create_default_resources(made)
         yield made
 
 
@@ -222,7 +224,7 @@ async def _stop(task: "asyncio.Task[None]") -> None:
         await task
 
 
-async def _furnish(made: House) -> None:
+async def _create_default_resources(made: RunningApi) -> None:
     for organization in ("default", "acme"):
         answer = await made.put(f"/api/v1/organizations/{organization}")
         assert answer.status_code == 201, answer.text

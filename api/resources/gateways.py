@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.endpoint import Call, Schema
-from api.presenter import Presenter, command_body, json_object
 from api.problems import Problem
-from api.submission import Draft
+from api.resources.presenter import Presenter, command_body, json_object
+from api.submission import CommandDraft
 from projections.asking import AsOf
 from projections.gateway_facts import MOST_REFUSALS
 from projections.statistics import liveness_in
@@ -16,7 +16,7 @@ from schemas.gateway import TOKEN_PREFIX, RegisterGateway
 from schemas.message import Command
 
 
-async def _register(call: Call, model: type[Command], name: str | None) -> Draft:
+async def _register(call: Call, model: type[Command], name: str | None) -> CommandDraft:
     fields = json_object(await command_body(call))
     if "token_digest" in fields:
         raise Problem(
@@ -30,10 +30,10 @@ async def _register(call: Call, model: type[Command], name: str | None) -> Draft
     return registration(fields)
 
 
-def registration(fields: Mapping[str, Any]) -> Draft:
+def registration(fields: Mapping[str, Any]) -> CommandDraft:
     """The fields of a RegisterGateway with the digest of a new token, which is shown once."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    return Draft(
+    return CommandDraft(
         {**fields, "token_digest": sha256_hex(token.encode())},
         chosen=frozenset({"token_digest"}),
         secret={"token": token},
@@ -142,8 +142,8 @@ _REFUSAL: Schema = {
 
 PRESENTER = Presenter(
     filters=("environment", "kind"),
-    one=_running,
-    many=_connected,
+    extend_item=_running,
+    extend_list=_connected,
     additions={
         "connected": {
             "type": "integer",

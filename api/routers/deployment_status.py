@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import ASGIApp
 
 from api.endpoint import Call, Schema
-from api.presenter import command_body, json_object
-from api.problems import of_validation
-from api.responses import json_answer
+from api.problems import problem_of_validation
+from api.resources.presenter import command_body, json_object
+from api.responses import json_response
 
 MOST = 1000
 READ_MODEL = "deliveries"
@@ -17,7 +17,7 @@ OPEN = ("pending", "offline")
 """States that end when a node answers."""
 
 
-class Asked(BaseModel):
+class StatusQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...] = Field(min_length=1, max_length=MOST)
@@ -49,28 +49,28 @@ ANSWER: Schema = {
 
 async def post(call: Call) -> ASGIApp:
     try:
-        asked = Asked.model_validate(json_object(await command_body(call)))
+        asked = StatusQuery.model_validate(json_object(await command_body(call)))
     except ValidationError as error:
-        raise of_validation(error) from error
-    return json_answer(200, await _settled(call, asked))
+        raise problem_of_validation(error) from error
+    return json_response(200, await _settled(call, asked))
 
 
-async def _settled(call: Call, asked: Asked) -> dict[str, Any]:
+async def _settled(call: Call, asked: StatusQuery) -> dict[str, Any]:
     """The facts, once none is open or the time is up: at least as they are now."""
-    waiter = call.services.waiter
+    waiter = call.services.read_model_runner
     facts: dict[str, Any] = {}
-    position, waiting = await _asked(call, list(asked.names), facts)
+    position, waiting = await _update(call, list(asked.names), facts)
     try:
         async with asyncio.timeout(asked.wait):
             while waiting and asked.wait:
                 await waiter.wait_for(READ_MODEL, call.partition, position + 1)
-                position, waiting = await _asked(call, waiting, facts)
+                position, waiting = await _update(call, waiting, facts)
     except TimeoutError:
         pass
     return facts
 
 
-async def _asked(call: Call, names: list[str], facts: dict[str, Any]) -> tuple[int, list[str]]:
+async def _update(call: Call, names: list[str], facts: dict[str, Any]) -> tuple[int, list[str]]:
     """Adds to `facts`; answers a position of before, and the names of those that are open."""
     position = await call.services.read_models.position(READ_MODEL, call.partition)
     facts |= await call.services.read_models.facts_of(call.organization, names)

@@ -8,21 +8,21 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.endpoint import Call
-from api.presenter import command_body
-from api.problems import Error, Problem, of_outcome
-from api.responses import POSITION, json_answer
+from api.problems import Error, Problem, problem_of_outcome
+from api.resources.presenter import command_body
+from api.responses import POSITION, json_response
 from api.submission import (
     accepted_headers,
     check_depth,
+    earlier_submission,
+    key_reused,
     operation,
     pending,
+    preferred_wait,
     rejection,
-    repetition,
-    reused,
     traceparent,
     valid_id,
     validated,
-    wanted_wait,
 )
 from schemas.avro import dataschema
 from schemas.boundary import BATCH, Malformed, from_http
@@ -55,8 +55,8 @@ async def post(call: Call) -> ASGIApp:
 
 async def _single(call: Call, envelope: Envelope) -> ASGIApp:
     commands, partition = call.services.commands, call.partition
-    seconds = wanted_wait(call)
-    again = await repetition(call, envelope.id, envelope.data, frozenset())
+    seconds = preferred_wait(call)
+    again = await earlier_submission(call, envelope.id, envelope.data, frozenset())
     outcome: Outcome | None
     if again is not None:
         outcome = again.outcome
@@ -67,19 +67,19 @@ async def _single(call: Call, envelope: Envelope) -> ASGIApp:
         outcome = (await commands.execute([envelope], seconds)).get(envelope.key)
     if outcome is None:
         position = await call.services.log.end("events", partition)
-        return json_answer(202, pending(envelope), accepted_headers(partition, position, envelope.id))
-    if (problem := reused(outcome, envelope.data)) is not None:
+        return json_response(202, pending(envelope), accepted_headers(partition, position, envelope.id))
+    if (problem := key_reused(outcome, envelope.data)) is not None:
         raise problem  # a twin that came at the same time was decided instead of this one
     if not outcome.accepted:
         raise await rejection(call, outcome)
     headers = accepted_headers(partition, outcome.position, envelope.id)
-    return json_answer(200, operation(outcome), {**headers, "Preference-Applied": "wait"})
+    return json_response(200, operation(outcome), {**headers, "Preference-Applied": "wait"})
 
 
 async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
     """Ids decided before keep their first outcome: handing them in again changes nothing."""
     commands, partition = call.services.commands, call.partition
-    seconds = wanted_wait(call)
+    seconds = preferred_wait(call)
     outcomes: Mapping[Key, Outcome] = {}
     headers: dict[str, str] = {}
     if envelopes:
@@ -93,18 +93,18 @@ async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
     position = position or await call.services.log.end("events", partition)
     headers[POSITION] = f"{partition}:{position}"
     complete = len(outcomes) == len(envelopes)
-    return json_answer(200 if seconds is not None and complete else 202, {"items": items}, headers)
+    return json_response(200 if seconds is not None and complete else 202, {"items": items}, headers)
 
 
 def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return pending(envelope)
-    if (problem := reused(outcome, envelope.data)) is not None:
+    if (problem := key_reused(outcome, envelope.data)) is not None:
         # The outcome is another command's: nothing of it is told.
         return {**pending(envelope), "state": "rejected", "problem": problem.document()}
     shown = operation(outcome)
     if not outcome.accepted:
-        shown["problem"] = of_outcome(outcome).document()
+        shown["problem"] = problem_of_outcome(outcome).document()
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What one aggregate has over HTTP that the catalog cannot say. Everything else is in `api.resources`."""
+"""Additions of one aggregate to its HTTP resources, besides those of the catalog."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ import orjson
 
 from api.endpoint import Body, Call, Schema
 from api.problems import Problem
-from api.submission import Draft
+from api.submission import CommandDraft
 from projections.asking import AsOf
 from schemas.message import Command
 
-Drafted = Callable[[Call, type[Command], str | None], Awaitable[Draft]]
-One = Callable[[Call, str, dict[str, Any], AsOf], Awaitable[None]]
-Many = Callable[[Call, str, Sequence[dict[str, Any]], AsOf], Awaitable[None]]
+DraftReader = Callable[[Call, type[Command], str | None], Awaitable[CommandDraft]]
+ItemExtension = Callable[[Call, str, dict[str, Any], AsOf], Awaitable[None]]
+ListExtension = Callable[[Call, str, Sequence[dict[str, Any]], AsOf], Awaitable[None]]
 
 
-async def json_fields(call: Call, model: type[Command], name: str | None) -> Draft:
+async def json_fields(call: Call, model: type[Command], name: str | None) -> CommandDraft:
     """The body as a JSON object. Raises Problem 400 when it is none."""
-    return Draft(json_object(await command_body(call)))
+    return CommandDraft(json_object(await command_body(call)))
 
 
 async def command_body(call: Call) -> bytes:
@@ -67,18 +67,18 @@ class Presenter:
     """
 
     filters: tuple[str, ...] = ()
-    one: One | None = None
-    many: Many | None = None
+    extend_item: ItemExtension | None = None
+    extend_list: ListExtension | None = None
     additions: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
-    drafts: Mapping[type[Command], Drafted] = field(default_factory=dict[type[Command], Drafted])
+    drafts: Mapping[type[Command], DraftReader] = field(default_factory=dict[type[Command], DraftReader])
     bodies: Mapping[type[Command], Body] = field(default_factory=dict[type[Command], Body])
     omitted: frozenset[str] = frozenset()
     secrets: Mapping[type[Command], Mapping[str, Schema]] = field(
         default_factory=dict[type[Command], Mapping[str, Schema]]
     )
 
-    def drafted(self, model: type[Command]) -> Drafted:
+    def draft_reader(self, model: type[Command]) -> DraftReader:
         return self.drafts.get(model, json_fields)
 
 
-PLAIN = Presenter()
+DEFAULT_PRESENTER = Presenter()

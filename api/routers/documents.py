@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from api.endpoint import Call
 from api.preconditions import matches
 from api.problems import not_found
-from api.responses import Answer
+from api.responses import RawResponse
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -27,5 +27,5 @@ async def get(call: Call) -> ASGIApp:
         "Content-Security-Policy": "sandbox",
     }
     if matches(call.header("if-none-match"), headers["ETag"]):
-        return Answer(304, headers=headers)
-    return Answer(200, content, headers, media_type)
+        return RawResponse(304, headers=headers)
+    return RawResponse(200, content, headers, media_type)

@@ -7,29 +7,29 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
 
-from api import history
-from api.as_of import moment_asked
+from api.as_of import resolve_as_of
 from api.endpoint import JSON, Call
-from api.preconditions import Precondition, matches, precondition, whole
-from api.preconditions import position as parse_position
-from api.presenter import Presenter
+from api.preconditions import Precondition, matches, parse_whole_number, precondition
+from api.preconditions import parse_position as parse_position
 from api.problems import Problem, not_found
-from api.responses import NO_STORE, POSITION, Answer, json_answer
+from api.resources import history
+from api.resources.presenter import Presenter
+from api.responses import NO_STORE, POSITION, RawResponse, json_response
 from api.submission import (
-    Draft,
-    Handed,
+    CommandDraft,
+    Submission,
     accepted_headers,
-    caught_up,
     command_id,
-    hand_in,
+    earlier_submission,
     operation,
     pending,
+    preferred_wait,
     rejection,
-    repetition,
     resource_of,
     row_after,
+    submit,
     validated,
-    wanted_wait,
+    wait_for_read_model,
 )
 from projections.asking import AsOf, K, Page, Row, read_cursor
 from schemas.aggregate import Aggregate, Part, Route
@@ -40,7 +40,7 @@ MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class ResourceHandlers:
     """The handlers of one aggregate."""
 
     aggregate: Aggregate
@@ -50,29 +50,29 @@ class Resources:
 
     async def list(self, call: Call) -> ASGIApp:
         organization = call.path("org") if not self.aggregate.top else ""
-        limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+        limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
         partition_of = call.services.log.partition_of
         if self.aggregate.top and call.principal.organizations is not None:
             own = sorted(call.principal.organizations)
             return await self._own(
-                call, own, limit, await moment_asked(call, sorted(set(map(partition_of, own))))
+                call, own, limit, await resolve_as_of(call, sorted(set(map(partition_of, own))))
             )
-        await reached(call, partition_of(organization))
+        await wait_for_min_position(call, partition_of(organization))
         everywhere = range(call.services.log.partitions)
-        as_of = await moment_asked(call, everywhere if self.aggregate.top else [partition_of(organization)])
+        as_of = await resolve_as_of(call, everywhere if self.aggregate.top else [partition_of(organization)])
         where = {f: v for f in self.presenter.filters if (v := call.query(f)) is not None}
         page = await call.services.read_models.list(
             self.aggregate,
             organization,
             limit=limit,
-            cursor=cursor(call, ""),
+            cursor=parse_cursor(call, ""),
             as_of=as_of,
             where=where,
         )
         items = [resource(self.aggregate.view, row) for row in page.rows]
-        if self.presenter.many is not None:
-            await self.presenter.many(call, organization, items, as_of)
-        return listed(call, items, page, call.services.log.partition_of(organization))
+        if self.presenter.extend_list is not None:
+            await self.presenter.extend_list(call, organization, items, as_of)
+        return list_response(call, items, page, call.services.log.partition_of(organization))
 
     async def _own(self, call: Call, names: Sequence[str], limit: int, as_of: AsOf) -> ASGIApp:
         """The organizations a token is good for: few, and in any partition."""
@@ -88,7 +88,7 @@ class Resources:
             if row is not None:
                 items.append(resource(self.aggregate.view, row))
         more = last is not None and last != chosen[-1]
-        return json_answer(
+        return json_response(
             200,
             {"items": items, "next_cursor": last if more else None},
             next_link(call, last if more else None),
@@ -97,40 +97,40 @@ class Resources:
     async def get(self, call: Call) -> ASGIApp:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        await reached(call, partition)
-        as_of = await moment_asked(call, [partition])
+        await wait_for_min_position(call, partition)
+        as_of = await resolve_as_of(call, [partition])
         position = await call.services.read_models.position("resources", partition)
         row = await call.services.read_models.get(self.aggregate, organization, name, as_of)
         if row is None:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
         headers = {POSITION: f"{partition}:{position}", "ETag": etag(row)}
-        if self.presenter.one is None and matches(call.header("if-none-match"), headers["ETag"]):
-            return Answer(304, headers=headers)
+        if self.presenter.extend_item is None and matches(call.header("if-none-match"), headers["ETag"]):
+            return RawResponse(304, headers=headers)
         shown = resource(self.aggregate.view, row)
-        if self.presenter.one is not None:
-            await self.presenter.one(call, organization, shown, as_of)
-        return json_answer(200, shown, headers)
+        if self.presenter.extend_item is not None:
+            await self.presenter.extend_item(call, organization, shown, as_of)
+        return json_response(200, shown, headers)
 
     async def parts(self, call: Call, part: Part) -> ASGIApp:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
-        await reached(call, partition)
-        as_of = await moment_asked(call, [partition])
+        limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
+        await wait_for_min_position(call, partition)
+        as_of = await resolve_as_of(call, [partition])
         models = call.services.read_models
         if await models.get(self.aggregate, organization, name, as_of) is None:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
         page = await models.parts(
-            self.aggregate, part, organization, name, limit=limit, cursor=cursor(call, 0), as_of=as_of
+            self.aggregate, part, organization, name, limit=limit, cursor=parse_cursor(call, 0), as_of=as_of
         )
-        return listed(call, [entry(part, row) for row in page.rows], page, partition)
+        return list_response(call, [entry(part, row) for row in page.rows], page, partition)
 
     async def part(self, call: Call, part: Part) -> ASGIApp:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
         key = call.path("key")
-        await reached(call, partition)
-        as_of = await moment_asked(call, [partition])
+        await wait_for_min_position(call, partition)
+        as_of = await resolve_as_of(call, [partition])
         models = call.services.read_models
         position = await models.position("resources", partition)
         row = await models.part(self.aggregate, part, organization, name, key, as_of)
@@ -140,8 +140,8 @@ class Resources:
             )
         headers = {POSITION: f"{partition}:{position}", "ETag": f'"{key}"'}
         if matches(call.header("if-none-match"), headers["ETag"]):
-            return Answer(304, headers=headers)
-        return json_answer(200, entry(part, row), headers)
+            return RawResponse(304, headers=headers)
+        return json_response(200, entry(part, row), headers)
 
     def _names(self, call: Call) -> tuple[str, str]:
         organization = call.path("org")
@@ -152,21 +152,21 @@ class Resources:
     async def command(self, call: Call, route: Route) -> ASGIApp:
         id = command_id(call)
         condition = Precondition("none")
-        draft = Draft({})
+        draft = CommandDraft({})
         fields: dict[str, Any] = {"organization": call.path("org")}
         if route.method != "POST":
             fields["name"] = self._names(call)[1]
             condition = precondition(call.header("if-match"), call.header("if-none-match"))
         if route.method != "DELETE":
-            draft = await self.presenter.drafted(route.command)(call, route.command, fields.get("name"))
-            given = _mine(fields, draft.fields)
+            draft = await self.presenter.draft_reader(route.command)(call, route.command, fields.get("name"))
+            given = _body_fields(fields, draft.fields)
             fields = {**given, **fields}
         data = validated(route.command, fields)
         chosen = draft.chosen if condition.kind == "version" else draft.chosen | {"expected_version"}
         if condition.kind == "version":
             data["expected_version"] = await self._version(call, condition, data)
-        handed = await repetition(call, id, data, chosen) if id is not None else None
-        waits = bool(wanted_wait(call))
+        handed = await earlier_submission(call, id, data, chosen) if id is not None else None
+        waits = bool(preferred_wait(call))
         if route.method == "PUT" and condition.kind in ("none", "new") and waits:
             data["expected_version"] = 0  # who waits is told by the decider whether there is one
         elif handed is None and route.method != "POST" and not (condition.kind == "version" and waits):
@@ -174,14 +174,14 @@ class Resources:
                 expected = await self._expected(call, route.method, condition, data)
             except Problem:
                 # A twin that came at the same time may have been decided in between.
-                handed = await repetition(call, id, data, chosen) if id is not None else None
+                handed = await earlier_submission(call, id, data, chosen) if id is not None else None
                 if handed is None:
                     raise
             else:
                 if expected is not None:
                     data["expected_version"] = expected
         if handed is None:
-            handed = await hand_in(call, route.command, data, id)
+            handed = await submit(call, route.command, data, id)
         made = route.method == "POST" or condition.kind in ("none", "new")
         try:
             return await self._answer(call, route, handed, made, draft.secret)
@@ -223,7 +223,7 @@ class Resources:
         row = await call.services.read_models.get(self.aggregate, organization, name)
         if row is None or (wanted is not None and row.version < wanted):
             # Read models follow the log: a version they do not know yet may be the present one.
-            exists, version = await history.of(call, self.aggregate, name)
+            exists, version = await history.exists_and_version(call, self.aggregate, name)
         else:
             exists, version = True, row.version
         if exists and condition.kind == "none":
@@ -247,7 +247,7 @@ class Resources:
         return 0
 
     async def _answer(
-        self, call: Call, route: Route, handed: Handed, made: bool, secret: Mapping[str, Any]
+        self, call: Call, route: Route, handed: Submission, made: bool, secret: Mapping[str, Any]
     ) -> ASGIApp:
         partition = call.partition
         outcome = handed.outcome
@@ -257,29 +257,31 @@ class Resources:
         if handed.envelope is not None and outcome is None:
             position = await call.services.log.end("events", partition)
             headers = {**accepted_headers(partition, position, handed.id), **kept_from_caches}
-            return json_answer(202, {**pending(handed.envelope), **secret}, headers)
+            return json_response(202, {**pending(handed.envelope), **secret}, headers)
         assert outcome is not None
         if not outcome.accepted:
             raise await rejection(call, outcome)
         headers = {POSITION: f"{partition}:{outcome.position}", "Preference-Applied": "wait"}
         headers |= kept_from_caches
         if route.method == "DELETE":
-            await caught_up(call, partition, outcome.position, call.services.settings.position_seconds)
-            return json_answer(200, operation(outcome), headers)
+            await wait_for_read_model(
+                call, partition, outcome.position, call.services.settings.position_seconds
+            )
+            return json_response(200, operation(outcome), headers)
         row = await row_after(call, outcome, call.services.settings.position_seconds)
         if row is None:
             headers["Location"] = accepted_headers(partition, outcome.position, handed.id)["Location"]
-            return json_answer(202, {**operation(outcome), **secret}, headers)
+            return json_response(202, {**operation(outcome), **secret}, headers)
         found, _ = resource_of(outcome)
         shown = resource((found or self.aggregate).view, row)
         headers["ETag"] = etag(row)
         new = made and outcome.events > 0
         if route.method == "POST" or new:
             headers["Location"] = "/api/v1/" + outcome.subject
-        return json_answer(201 if new else 200, {**shown, **secret}, headers)
+        return json_response(201 if new else 200, {**shown, **secret}, headers)
 
 
-def _mine(path: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+def _body_fields(path: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the body. What the path or a header says is not said again otherwise."""
     errors = [
         {"pointer": f"/{field}", "detail": f"the path says {path[field]!r}", "rule": "differs-from-path"}
@@ -298,7 +300,7 @@ def stale(detail: str, version: int = 0) -> Problem:
     return Problem(412, "stale-version", detail, headers=headers, current_version=version)
 
 
-def cursor(call: Call, first: K) -> str | None:
+def parse_cursor(call: Call, first: K) -> str | None:
     """The cursor, when it is one of such a list. Raises Problem 400."""
     given = call.query("cursor")
     try:
@@ -313,7 +315,7 @@ def cursor(call: Call, first: K) -> str | None:
     return given
 
 
-async def reached(call: Call, partition: int) -> None:
+async def wait_for_min_position(call: Call, partition: int) -> None:
     """Waits, bounded, for `?min_position=`. Raises Problem 400, and 503 when it is not reached."""
     wanted = call.query("min_position")
     if wanted is None:
@@ -326,7 +328,7 @@ async def reached(call: Call, partition: int) -> None:
             "No answer named this position yet.",
             errors=[{"parameter": "min_position", "detail": "is beyond the end of the register"}],
         )
-    if not await caught_up(call, partition, position, call.services.settings.position_seconds):
+    if not await wait_for_read_model(call, partition, position, call.services.settings.position_seconds):
         raise Problem(
             503,
             "position-not-reached",
@@ -373,6 +375,6 @@ def next_link(call: Call, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{call.request.scope["path"]}?{query}>; rel="next"'}
 
 
-def listed(call: Call, items: Sequence[Mapping[str, Any]], page: Page, partition: int) -> ASGIApp:
+def list_response(call: Call, items: Sequence[Mapping[str, Any]], page: Page, partition: int) -> ASGIApp:
     headers = {POSITION: f"{partition}:{page.position}", **next_link(call, page.next_cursor)}
-    return json_answer(200, {"items": items, "next_cursor": page.next_cursor}, headers, JSON)
+    return json_response(200, {"items": items, "next_cursor": page.next_cursor}, headers, JSON)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from api.definition_reader import YAML, InvalidDefinition, SourceFile, read_one, store_document
 from api.endpoint import JSON, Body, Call
-from api.living import LIVE
-from api.presenter import Presenter
 from api.problems import Problem
-from api.reading import YAML, Invalid, Text, read_one, stored
-from api.submission import Draft
+from api.resources.presenter import Presenter
+from api.routers.live import LIVE
+from api.submission import CommandDraft
 from projections.asking import AsOf
 from schemas.api import PublishApi
 from schemas.message import Command
@@ -32,12 +32,12 @@ spec:
 """
 
 
-async def _published(call: Call, model: type[Command], name: str | None) -> Draft:
-    one = await read_one(Text("", await call.request.body()), name or "")
-    if isinstance(one, Invalid):
+async def _published(call: Call, model: type[Command], name: str | None) -> CommandDraft:
+    one = await read_one(SourceFile("", await call.request.body()), name or "")
+    if isinstance(one, InvalidDefinition):
         raise Problem(422, "invalid-definition", "The definition is not valid.", errors=one.findings)
-    fields: dict[str, Any] = {**one.fields, "name": one.name, "document": await stored(call, one)}
-    return Draft(fields)
+    fields: dict[str, Any] = {**one.fields, "name": one.name, "document": await store_document(call, one)}
+    return CommandDraft(fields)
 
 
 async def _live(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
@@ -61,8 +61,8 @@ _YAML_TYPES = (*sorted(YAML), "application/openapi+yaml")
 
 PRESENTER = Presenter(
     filters=("project",),
-    one=_live_of,
-    many=_live,
+    extend_item=_live_of,
+    extend_list=_live,
     additions={
         "live": {
             "type": "array",

@@ -5,7 +5,7 @@ from schemas.aggregate import Aggregate
 from schemas.catalog import EVENTS
 
 
-async def of(call: Call, aggregate: Aggregate, name: str) -> tuple[bool, int]:
+async def exists_and_version(call: Call, aggregate: Aggregate, name: str) -> tuple[bool, int]:
     """Whether the resource exists, and how many events it has seen: its version, also after its end."""
     subject = aggregate.subject(call.organization, name)
     count, last, after = 0, None, 0

@@ -8,15 +8,22 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.types import ASGIApp
 
+from api.definition_reader import (
+    YAML,
+    InvalidDefinition,
+    ParsedDefinition,
+    SourceFile,
+    read_all,
+    store_document,
+)
 from api.endpoint import Call
-from api.limits import refused
-from api.of_gateways import registration
+from api.limits import log_failure
 from api.preconditions import media_type
-from api.presenter import json_object
-from api.problems import Error, Problem, of_outcome, of_validation, unavailable
-from api.reading import YAML, Defined, Invalid, Text, read_all, stored
-from api.responses import NO_STORE, POSITION, json_answer
-from api.submission import Draft, caught_up, envelope, resource_of, validated
+from api.problems import Error, Problem, problem_of_outcome, problem_of_validation, unavailable
+from api.resources.gateways import registration
+from api.resources.presenter import json_object
+from api.responses import NO_STORE, POSITION, json_response
+from api.submission import CommandDraft, envelope, resource_of, validated, wait_for_read_model
 from projections.failures import ReadModelsUnavailable
 from schemas.aggregate import Aggregate
 from schemas.api import API, PublishApi
@@ -29,7 +36,7 @@ from schemas.message import Command, Name
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
 
-_OTHER: Mapping[tuple[str, str], type[Command]] = {
+_COUNTERPARTS: Mapping[tuple[str, str], type[Command]] = {
     (ChangeGateway.type(), "not-found"): RegisterGateway,
     (RegisterGateway.type(), "already-exists"): ChangeGateway,
 }
@@ -42,29 +49,29 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Strict):
+class ApplyDocument(_Strict):
     """One file: its text, and what to call it in findings."""
 
     source: str = Field(default="", max_length=1000)
     content: str
 
 
-class Target(_Strict):
+class DeployTarget(_Strict):
     """Where to deploy: one of them."""
 
     gateway: Name | None = None
     environment: Name | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> "Target":
+    def _one(self) -> "DeployTarget":
         if (self.gateway is None) == (self.environment is None):
             raise ValueError("give exactly one of gateway and environment")
         return self
 
 
-class Apply(_Strict):
-    documents: tuple[Source, ...] = Field(min_length=1)
-    deploy: Target | None = None
+class ApplyRequest(_Strict):
+    documents: tuple[ApplyDocument, ...] = Field(min_length=1)
+    deploy: DeployTarget | None = None
 
 
 @dataclass(slots=True)
@@ -78,7 +85,7 @@ class _Item:
     findings: Sequence[Error] = ()
     command: Envelope | None = None
     kept: bool = False
-    draft: Draft = field(default_factory=lambda: Draft({}))
+    draft: CommandDraft = field(default_factory=lambda: CommandDraft({}))
     outcome: Outcome | None = None
     revision: int | None = None
     deploy: Envelope | None = None
@@ -128,7 +135,7 @@ class _Item:
         problem = self.problem
         for decided in (outcome, deployed):
             if decided is not None and not decided.accepted:
-                problem = of_outcome(decided)
+                problem = problem_of_outcome(decided)
         if problem is not None:
             shown["problem"] = problem.document()
         return shown
@@ -136,7 +143,7 @@ class _Item:
 
 async def post(call: Call) -> ASGIApp:
     """Good definitions go on the log in one append, their deployments in a second."""
-    texts, target = await _asked(call)
+    texts, target = await _parse_request(call)
     read = [(text, one) async for text, found in read_all(texts) for one in found]
     # Together, so that their documents share a commit.
     items = await asyncio.gather(*(_item(call, text, one) for text, one in read))
@@ -151,10 +158,10 @@ async def post(call: Call) -> ASGIApp:
     position = max((o.position for o in outcomes), default=0)
     position = position or await call.services.log.end("events", call.partition)
     answer = {"items": [item.shown() for item in items], "position": position}
-    return json_answer(200, answer, {POSITION: f"{call.partition}:{position}", **NO_STORE})
+    return json_response(200, answer, {POSITION: f"{call.partition}:{position}", **NO_STORE})
 
 
-async def _asked(call: Call) -> tuple[list[Text], Target | None]:
+async def _parse_request(call: Call) -> tuple[list[SourceFile], DeployTarget | None]:
     """What to read and where to deploy it: all in the body, or a definition and query parameters."""
     body = await call.request.body()
     wanted, to = call.query("deploy"), call.query("to")
@@ -167,22 +174,22 @@ async def _asked(call: Call) -> tuple[list[Text], Target | None]:
         )
     target = _target(to or "local") if wanted == "true" else None
     if media_type(call.header("content-type")) in YAML:
-        return [Text(call.query("source") or "", body)], target
+        return [SourceFile(call.query("source") or "", body)], target
     try:
-        asked = Apply.model_validate(json_object(body))
+        asked = ApplyRequest.model_validate(json_object(body))
     except ValidationError as error:
-        raise of_validation(error) from error
+        raise problem_of_validation(error) from error
     most = call.services.settings.apply_documents
     if len(asked.documents) > most:
         raise Problem(422, "too-many-documents", f"One request takes up to {most} documents.", limit=most)
-    texts = [Text(d.source, d.content.encode()) for d in asked.documents]
+    texts = [SourceFile(d.source, d.content.encode()) for d in asked.documents]
     return texts, asked.deploy or target
 
 
-def _target(gateway: str) -> Target:
+def _target(gateway: str) -> DeployTarget:
     """Raises Problem 400: before anything is published."""
     try:
-        return Target(gateway=gateway)
+        return DeployTarget(gateway=gateway)
     except ValidationError as error:
         raise Problem(
             400,
@@ -192,26 +199,26 @@ def _target(gateway: str) -> Target:
         ) from error
 
 
-async def _item(call: Call, text: Text, one: Defined | Invalid) -> _Item:
+async def _item(call: Call, text: SourceFile, one: ParsedDefinition | InvalidDefinition) -> _Item:
     item = _Item(text.source, one.line, one.kind, one.name, one.findings)
-    if isinstance(one, Invalid):
+    if isinstance(one, InvalidDefinition):
         return item
     if one.command is None:
-        return await _recorded(call, item)
+        return await _existing_deployment(call, item)
     top = BY_NAME[one.command.aggregate].top
     organization = one.name if top else call.organization
-    if not call.principal.may_enter(organization):
+    if not call.principal.may_access(organization):
         item.problem = Problem(403, "forbidden", f"The token is not good for the {one.kind} {one.name!r}.")
         item.findings = [*item.findings, {"pointer": "/metadata/name", "detail": item.problem.detail}]
         return item
-    item.draft = Draft({**one.fields, "organization": organization, "name": one.name})
+    item.draft = CommandDraft({**one.fields, "organization": organization, "name": one.name})
     if one.command is PublishApi:
-        item.draft = Draft({**item.draft.fields, "document": await stored(call, one)})
+        item.draft = CommandDraft({**item.draft.fields, "document": await store_document(call, one)})
     command = one.command
     if command is ChangeGateway and await _is_new(call, GATEWAY, one.name):
         command, item.draft = RegisterGateway, registration(item.draft.fields)
     try:
-        item.command = _started(call, command, item.draft.fields)
+        item.command = _envelope(call, command, item.draft.fields)
     except Problem as problem:
         item.findings = [*item.findings, *problem.errors]
         item.problem = problem
@@ -222,7 +229,7 @@ async def _is_new(call: Call, aggregate: Aggregate, name: str) -> bool:
     return await call.services.read_models.get(aggregate, call.organization, name) is None
 
 
-async def _recorded(call: Call, item: _Item) -> _Item:
+async def _existing_deployment(call: Call, item: _Item) -> _Item:
     """A document about a deployment: one that exists is as it was made, and stays so."""
     if await _is_new(call, DEPLOYMENT, item.name):
         detail = (
@@ -244,21 +251,21 @@ async def _publish(call: Call, items: Sequence[_Item]) -> None:
     for item in good:
         if item.command is not None:
             item.outcome = outcomes.get(item.command.key)
-    await _again(call, good)
-    await _number(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
+    await _retry_with_counterpart(call, good)
+    await _add_revisions(call, [i for i in good if i.outcome is not None and i.outcome.accepted])
 
 
-async def _again(call: Call, items: Sequence[_Item]) -> None:
+async def _retry_with_counterpart(call: Call, items: Sequence[_Item]) -> None:
     """Gateways that came or went since the read models were asked: the other command is the right one."""
     mistaken: list[_Item] = []
     for item in items:
         rule = item.outcome.rule if item.outcome is not None else ""
-        if item.command is None or (item.command.type, rule) not in _OTHER:
+        if item.command is None or (item.command.type, rule) not in _COUNTERPARTS:
             continue
         given = {k: v for k, v in item.draft.fields.items() if k != "token_digest"}
-        command = _OTHER[item.command.type, rule]
-        item.draft = registration(given) if command is RegisterGateway else Draft(given)
-        item.command = _started(call, command, item.draft.fields)
+        command = _COUNTERPARTS[item.command.type, rule]
+        item.draft = registration(given) if command is RegisterGateway else CommandDraft(given)
+        item.command = _envelope(call, command, item.draft.fields)
         mistaken.append(item)
     outcomes = await _outcomes(call, [i.command for i in mistaken if i.command is not None])
     for item in mistaken:
@@ -275,7 +282,7 @@ async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[Key, Ou
     return await call.services.commands.execute(commands, call.services.settings.apply_seconds)
 
 
-async def _number(call: Call, items: Sequence[_Item]) -> None:
+async def _add_revisions(call: Call, items: Sequence[_Item]) -> None:
     """The revision each API is at: the first for a first event, else what the read models say."""
     asked: list[tuple[_Item, Outcome]] = []
     for item in items:
@@ -289,7 +296,9 @@ async def _number(call: Call, items: Sequence[_Item]) -> None:
     if not asked:
         return
     settings = call.services.settings
-    if not await caught_up(call, call.partition, max(o.position for _, o in asked), settings.apply_seconds):
+    if not await wait_for_read_model(
+        call, call.partition, max(o.position for _, o in asked), settings.apply_seconds
+    ):
         return
     for item, outcome in asked:
         row = await call.services.read_models.get(API, call.organization, item.name)
@@ -297,7 +306,7 @@ async def _number(call: Call, items: Sequence[_Item]) -> None:
             item.revision = row.document.get("revision")
 
 
-async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
+async def _deploy(call: Call, items: Sequence[_Item], target: DeployTarget) -> None:
     """One deployment for each API that was accepted: of its last definition in the request."""
     last = {i.name: i for i in items if i.outcome and i.outcome.accepted and resource_of(i.outcome)[0] is API}
     where: dict[str, Any] = target.model_dump(exclude_none=True)
@@ -306,7 +315,7 @@ async def _deploy(call: Call, items: Sequence[_Item], target: Target) -> None:
         fields = {"organization": call.organization, "api": item.name, **where}
         if item.revision is not None:
             fields["revision"] = item.revision
-        item.deploy = _started(call, StartDeployment, fields)
+        item.deploy = _envelope(call, StartDeployment, fields)
         wave.append(item)
     outcomes = await _outcomes(call, [i.deploy for i in wave if i.deploy is not None])
     for item in wave:
@@ -318,9 +327,9 @@ def _not_deployed(items: Sequence[_Item], error: Exception) -> None:
     """What was published stays so, and is answered, with the tokens that are shown once."""
     for item in items:
         if item.outcome is not None and item.outcome.accepted and resource_of(item.outcome)[0] is API:
-            why = refused(error) if isinstance(error, LogUnavailable) else str(error)
+            why = log_failure(error) if isinstance(error, LogUnavailable) else str(error)
             item.problem = unavailable(f"Published, and not deployed: {why}")
 
 
-def _started(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:
+def _envelope(call: Call, model: type[Command], fields: Mapping[str, Any]) -> Envelope:
     return envelope(call, model, validated(model, fields), uuid7())

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from api import of_apis, of_deployments, of_gateways
-from api.presenter import Presenter
+from api.resources import apis, deployments, gateways
+from api.resources.presenter import Presenter
 
 PRESENTERS: Mapping[str, Presenter] = MappingProxyType(
-    {"api": of_apis.PRESENTER, "gateway": of_gateways.PRESENTER, "deployment": of_deployments.PRESENTER}
+    {"api": apis.PRESENTER, "gateway": gateways.PRESENTER, "deployment": deployments.PRESENTER}
 )
 """By name of the aggregate."""

@@ -5,11 +5,11 @@ from functools import cache
 
 from starlette.types import ASGIApp
 
-from api.endpoint import JSON, Call, Documented, Endpoint, Schema
+from api.endpoint import JSON, Call, Endpoint, ResponseDoc, Schema
 from api.parameters import IF_NONE_MATCH, in_path
 from api.preconditions import matches
 from api.problems import not_found
-from api.responses import Answer, json_answer
+from api.responses import RawResponse, json_response
 from schemas.avro import PUBLISHED, URN, published
 from schemas.canonical import digest, sha256_hex
 
@@ -71,12 +71,12 @@ def _listed() -> list[dict[str, object]]:
     ]
 
 
-async def get_all(call: Call) -> ASGIApp:
+async def list_schemas(call: Call) -> ASGIApp:
     """Every version of every message."""
     headers = {"ETag": f'"{digest(_listed())}"', "Cache-Control": "public, no-cache"}
     if matches(call.header("if-none-match"), headers["ETag"]):
-        return Answer(304, headers=headers)
-    return json_answer(200, {"items": _listed()}, headers)
+        return RawResponse(304, headers=headers)
+    return json_response(200, {"items": _listed()}, headers)
 
 
 async def get(call: Call) -> ASGIApp:
@@ -87,12 +87,12 @@ async def get(call: Call) -> ASGIApp:
         raise not_found(f"version {version[:20]!r} of a schema {name[:100]!r}")
     headers = {"ETag": f'"{sha256_hex(content)}"', "Cache-Control": "public, max-age=31536000, immutable"}
     if matches(call.header("if-none-match"), headers["ETag"]):
-        return Answer(304, headers=headers)
-    return Answer(200, content, headers)
+        return RawResponse(304, headers=headers)
+    return RawResponse(200, content, headers)
 
 
 def endpoints() -> Iterator[Endpoint]:
-    unchanged = Documented(description="Not changed.", headers=("ETag",))
+    unchanged = ResponseDoc(description="Not changed.", headers=("ETag",))
     [shown] = [item for item in _listed() if (item["name"], item["version"]) == (_EXAMPLE, 1)]
     yield Endpoint(
         method="GET",
@@ -100,10 +100,10 @@ def endpoints() -> Iterator[Endpoint]:
         id="list_schemas",
         tag="schemas",
         summary="All published versions of all messages' Avro schemas",
-        handle=get_all,
+        handle=list_schemas,
         parameters=(IF_NONE_MATCH,),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="By name and version.",
                 content={JSON: (_LISTED, {"items": [shown]})},
                 headers=("ETag",),
@@ -126,8 +126,8 @@ def endpoints() -> Iterator[Endpoint]:
             in_path("version", "Its version, from 1.", 1, {"type": "integer", "minimum": 1}),
             IF_NONE_MATCH,
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="It never changes.", content={JSON: (_AVRO, example)}, headers=("ETag",)
             ),
             304: unchanged,

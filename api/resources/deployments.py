@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from api.endpoint import Call
-from api.presenter import Presenter
+from api.resources.presenter import Presenter
 from projections.asking import AsOf
 from projections.deployment_facts import State
 from projections.statistics import rollouts_in
@@ -102,7 +102,7 @@ _STATUS = {
 
 PRESENTER = Presenter(
     filters=("api", "state", "environment"),
-    one=_facts,
-    many=_all_facts,
+    extend_item=_facts,
+    extend_list=_all_facts,
     additions=_STATUS,
 )

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from starlette.types import ASGIApp
 
-from api.endpoint import JSON, Body, Call, Documented, Endpoint, Parameter, Schema
+from api.endpoint import JSON, Body, Call, Endpoint, Parameter, ResponseDoc, Schema
+from api.json_schemas import REF, body_schema, part_schema, shown, view_schema
 from api.parameters import (
     AS_OF,
     CREATE_ONLY,
@@ -20,17 +21,18 @@ from api.parameters import (
     PREFIX,
     in_path,
 )
-from api.presenter import Presenter
-from api.resources import Resources
-from api.shapes import REF, body_schema, part_schema, shown, view_schema
+from api.resources.handlers import ResourceHandlers
+from api.resources.presenter import Presenter
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Command
 
 _CHANGES = ("Location", "Signalbox-Position")
 
 
-def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]) -> Iterator[Endpoint]:
-    resources = Resources(aggregate, presenter)
+def aggregate_endpoints(
+    aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]
+) -> Iterator[Endpoint]:
+    resources = ResourceHandlers(aggregate, presenter)
     collection = f"{PREFIX}/{aggregate.plural}" if aggregate.top else f"{ORGANIZATION}/{aggregate.plural}"
     one = collection + ("/{org}" if aggregate.top else "/{name}")
     outer = () if aggregate.top else (ORG,)
@@ -41,7 +43,7 @@ def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sc
     filters = tuple(
         Parameter(
             name=f,
-            where="query",
+            location="query",
             description=f"Only those with this `{f}`.",
             schema=_allowed(found[view]["properties"][f]),
         )
@@ -56,8 +58,8 @@ def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sc
         description=aggregate.summary,
         handle=resources.list,
         parameters=(*outer, LIMITED, CURSOR, AS_OF, MIN_POSITION, *filters),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="A page.",
                 content={JSON: shown(f"{view}List", found)},
                 headers=("Signalbox-Position", "Link"),
@@ -74,21 +76,23 @@ def of_aggregate(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sc
         description=aggregate.summary,
         handle=resources.get,
         parameters=(*named, AS_OF, MIN_POSITION, IF_NONE_MATCH),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="As it is, or was.",
                 content={JSON: shown(view, found)},
                 headers=("ETag", "Signalbox-Position"),
             ),
-            304: Documented(description="Not changed.", headers=("ETag",)),
+            304: ResponseDoc(description="Not changed.", headers=("ETag",)),
         },
         problems=(400, 404, 503),
     )
     for part in aggregate.parts:
-        yield from _of_part(resources, part, one, named, found)
+        yield from _part_endpoints(resources, part, one, named, found)
     for route in aggregate.routes:
         post = route.method == "POST"
-        yield _of_route(resources, route, collection if post else one, outer if post else named, found)
+        yield _command_endpoint(
+            resources, route, collection if post else one, outer if post else named, found
+        )
 
 
 def _allowed(field: Schema) -> Schema:
@@ -115,8 +119,8 @@ def _list_schema(view: str, found: dict[str, Schema]) -> Schema:
     }
 
 
-def _of_part(
-    resources: Resources, part: Part, one: str, named: tuple[Parameter, ...], found: dict[str, Schema]
+def _part_endpoints(
+    resources: ResourceHandlers, part: Part, one: str, named: tuple[Parameter, ...], found: dict[str, Schema]
 ) -> Iterator[Endpoint]:
     aggregate = resources.aggregate
     entry = f"{aggregate.view.__name__}{part.plural.removesuffix('s').capitalize()}"
@@ -130,8 +134,8 @@ def _of_part(
         summary=f"The {part.plural} of one {aggregate.name}",
         handle=_bound(resources.parts, part),
         parameters=(*named, LIMITED, CURSOR, AS_OF, MIN_POSITION),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="A page.",
                 content={JSON: shown(f"{entry}List", found)},
                 headers=("Signalbox-Position", "Link"),
@@ -153,11 +157,11 @@ def _of_part(
             MIN_POSITION,
             IF_NONE_MATCH,
         ),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="As it was made.", content={JSON: shown(entry, found)}, headers=("ETag",)
             ),
-            304: Documented(description="Not changed.", headers=("ETag",)),
+            304: ResponseDoc(description="Not changed.", headers=("ETag",)),
         },
         problems=(400, 404, 503),
     )
@@ -169,8 +173,8 @@ def _bound(
     return lambda call: handle(call, part)
 
 
-def _of_route(
-    resources: Resources,
+def _command_endpoint(
+    resources: ResourceHandlers,
     route: Route,
     path: str,
     parameters: tuple[Parameter, ...],
@@ -191,19 +195,19 @@ def _of_route(
         }
         answer = shown(command.__name__ + "Answer", found)
     answers = {
-        202: Documented(description="Handed in; durable.", content={JSON: operation}, headers=_CHANGES)
+        202: ResponseDoc(description="Handed in; durable.", content={JSON: operation}, headers=_CHANGES)
     }
     if delete:
-        answers[200] = Documented(
+        answers[200] = ResponseDoc(
             description="Done (`Prefer: wait`).", content={JSON: operation}, headers=("Signalbox-Position",)
         )
     else:
-        answers[200] = Documented(
+        answers[200] = ResponseDoc(
             description="Changed, or as it was already (`Prefer: wait`).",
             content={JSON: answer},
             headers=("ETag", "Signalbox-Position"),
         )
-        answers[201] = Documented(
+        answers[201] = ResponseDoc(
             description="Made (`Prefer: wait`).", content={JSON: answer}, headers=("ETag", *_CHANGES)
         )
     return Endpoint(
@@ -218,14 +222,14 @@ def _of_route(
         handle=_commanded(resources, route),
         parameters=(*parameters, *conditions, PREFER, IDEMPOTENCY_KEY),
         body=None if delete else _body(presenter, command, not post, found),
-        answers=dict(sorted(answers.items())),
+        responses=dict(sorted(answers.items())),
         problems=(400, 404, 408, 409, 412, 413, 415, 422, 503)
         if post
         else (400, 404, 408, 409, 412, 413, 415, 422, 428, 503),
     )
 
 
-def _commanded(resources: Resources, route: Route) -> Callable[[Call], Awaitable[ASGIApp]]:
+def _commanded(resources: ResourceHandlers, route: Route) -> Callable[[Call], Awaitable[ASGIApp]]:
     return lambda call: resources.command(call, route)
 
 

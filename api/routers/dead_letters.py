@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import ASGIApp
 
-from api.endpoint import JSON, Body, Call, Documented, Endpoint, Schema
+from api.endpoint import JSON, Body, Call, Endpoint, ResponseDoc, Schema
 from api.parameters import CURSOR, LIMITED, PREFIX, in_path
-from api.ports import Parking
-from api.preconditions import whole
-from api.presenter import command_body, json_object
-from api.problems import Problem, not_found, of_validation, unavailable
-from api.resources import LIMIT, MOST, cursor
-from api.responses import json_answer
+from api.ports import DeadLetterPort
+from api.preconditions import parse_whole_number
+from api.problems import Problem, not_found, problem_of_validation, unavailable
+from api.resources.handlers import LIMIT, MOST, parse_cursor
+from api.resources.presenter import command_body, json_object
+from api.responses import json_response
 from api.submission import traceparent
 from projections.asking import cursor_after, read_cursor
 from projections.failures import ReadModelsUnavailable
@@ -51,7 +51,7 @@ class Skip(Retry):
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class BlockedSubject:
     """The events about one subject that wait at a read model: the first of them, and how many there are."""
 
     first: dict[str, Any]
@@ -61,22 +61,22 @@ class Waiting:
         return {**self.first, "waiting": self.count}
 
 
-async def waiting(call: Call) -> ASGIApp:
+async def list_blocked(call: Call) -> ASGIApp:
     """What waits at read models, by read model and subject."""
-    _require_all(call)
-    limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
-    after = read_cursor(cursor(call, ""), "")
-    found = {"\n".join(_key(w)): w for w in await _waiting(call)}
+    _require_all_organizations(call)
+    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
+    after = read_cursor(parse_cursor(call, ""), "")
+    found = {"\n".join(_key(w)): w for w in await _blocked(call)}
     keys = sorted(key for key in found if key > after)
     items = [found[key].document() for key in keys[:limit]]
     more = cursor_after(keys[limit - 1]) if len(keys) > limit else None
-    return json_answer(200, {"items": items, "next_cursor": more})
+    return json_response(200, {"items": items, "next_cursor": more})
 
 
-async def topic(call: Call) -> ASGIApp:
+async def list_topic(call: Call) -> ASGIApp:
     """The newest entries of the parked topic, the newest first."""
-    _require_all(call)
-    limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+    _require_all_organizations(call)
+    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
     log = call.services.log
     entries: list[dict[str, Any]] = []
     for partition in range(log.partitions):
@@ -86,14 +86,14 @@ async def topic(call: Call) -> ASGIApp:
             entries += [_entry(record.envelope) for record in records]
             after = records[-1].position
     entries.sort(key=lambda entry: str(entry["time"]), reverse=True)
-    return json_answer(200, {"items": entries[:limit]})
+    return json_response(200, {"items": entries[:limit]})
 
 
 async def retry(call: Call) -> ASGIApp:
     """Answers when what could be taken in was."""
-    _require_all(call)
-    name, subject = call.path("name"), (await _asked(call, Retry)).subject
-    first = _first(await _waiting(call), name, subject).first
+    _require_all_organizations(call)
+    name, subject = call.path("name"), (await _parse_body(call, Retry)).subject
+    first = _first(await _blocked(call), name, subject).first
     await _record(
         call,
         ParkedEventsRetried(
@@ -106,14 +106,14 @@ async def retry(call: Call) -> ASGIApp:
             reason=first["reason"],
         ),
     )
-    return await _done(call, name, subject, _parking(call).retry(name, subject))
+    return await _done(call, name, subject, _port(call).retry(name, subject))
 
 
 async def skip(call: Call) -> ASGIApp:
     """Answers when the event is given up, and what could be taken in behind it was."""
-    _require_all(call)
-    name, asked = call.path("name"), await _asked(call, Skip)
-    first = _first(await _waiting(call), name, asked.subject).first
+    _require_all_organizations(call)
+    name, asked = call.path("name"), await _parse_body(call, Skip)
+    first = _first(await _blocked(call), name, asked.subject).first
     if (first["partition"], first["position"]) != (asked.partition, asked.position):
         raise Problem(
             409,
@@ -134,7 +134,7 @@ async def skip(call: Call) -> ASGIApp:
             of_type=first["type"],
         ),
     )
-    return await _done(call, name, asked.subject, _parking(call).skip(name, asked.subject))
+    return await _done(call, name, asked.subject, _port(call).skip(name, asked.subject))
 
 
 async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> ASGIApp:
@@ -144,11 +144,11 @@ async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> AS
         raise not_found(f"read model {name[:100]!r}") from error
     except (ReadModelsUnavailable, Superseded) as error:
         raise unavailable(f"The read model {name!r} cannot be written at the moment.") from error
-    left = next((w for w in await _waiting(call) if _key(w) == (name, subject)), None)
+    left = next((w for w in await _blocked(call) if _key(w) == (name, subject)), None)
     answer: dict[str, Any] = {"read_model": name, "subject": subject, "taken": taken, "waiting": 0}
     if left is not None:
         answer |= {"waiting": left.count, "first": left.first}
-    return json_answer(200, answer)
+    return json_response(200, answer)
 
 
 async def _record(call: Call, message: Parked) -> None:
@@ -176,21 +176,21 @@ async def _organization(call: Call, row: Mapping[str, Any]) -> str:
     return records[0].envelope.partitionkey if records else ""
 
 
-async def _waiting(call: Call) -> list[Waiting]:
+async def _blocked(call: Call) -> list[BlockedSubject]:
     first: dict[tuple[str, str], dict[str, Any]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for row in await call.services.read_models.parked():
         key = (row["read_model"], row["subject"])
         first.setdefault(key, row)
         counts[key] += 1
-    return [Waiting(row, counts[key]) for key, row in first.items()]
+    return [BlockedSubject(row, counts[key]) for key, row in first.items()]
 
 
-def _key(waiting_: Waiting) -> tuple[str, str]:
+def _key(waiting_: BlockedSubject) -> tuple[str, str]:
     return waiting_.first["read_model"], waiting_.first["subject"]
 
 
-def _first(found: Sequence[Waiting], name: str, subject: str) -> Waiting:
+def _first(found: Sequence[BlockedSubject], name: str, subject: str) -> BlockedSubject:
     """Raises Problem 404."""
     for one in found:
         if _key(one) == (name, subject):
@@ -209,25 +209,25 @@ def _entry(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def _parking(call: Call) -> Parking:
-    parking = call.services.parking
+def _port(call: Call) -> DeadLetterPort:
+    parking = call.services.dead_letters
     if parking is None:
         raise unavailable("Nobody who keeps read models can be reached from here.")
     return parking
 
 
-def _require_all(call: Call) -> None:
+def _require_all_organizations(call: Call) -> None:
     """Raises Problem 403."""
     if call.principal.organizations is not None:
         raise Problem(403, "forbidden", "What is parked concerns every organization; this token is for some.")
 
 
-async def _asked(call: Call, model: type[A]) -> A:
+async def _parse_body(call: Call, model: type[A]) -> A:
     """Raises Problem 422."""
     try:
         return model.model_validate(json_object(await command_body(call)))
     except ValidationError as error:
-        raise of_validation(error) from error
+        raise problem_of_validation(error) from error
 
 
 _WAITING: Schema = {
@@ -288,10 +288,10 @@ def endpoints() -> Iterator[Endpoint]:
         id="list_parked",
         tag="process",
         summary="Events that read models could not take in, and those waiting behind them",
-        handle=waiting,
+        handle=list_blocked,
         parameters=(LIMITED, CURSOR),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="By read model and subject.",
                 content={
                     JSON: (
@@ -309,10 +309,10 @@ def endpoints() -> Iterator[Endpoint]:
         id="list_parked_topic",
         tag="process",
         summary="Messages nobody could take, and what was done about parked events, the newest first",
-        handle=topic,
+        handle=list_topic,
         parameters=(LIMITED,),
-        answers={
-            200: Documented(
+        responses={
+            200: ResponseDoc(
                 description="Without the messages' bodies, which are on the topic.",
                 content={JSON: (_items(_ENTRY), {"items": [_ENTRY_EXAMPLE]})},
             )
@@ -340,8 +340,8 @@ def endpoints() -> Iterator[Endpoint]:
             handle=handle,
             parameters=(in_path("name", "The read model.", "resources", {"type": "string"}),),
             body=Body(content={JSON: (model.model_json_schema(), example)}),
-            answers={
-                200: Documented(
+            responses={
+                200: ResponseDoc(
                     description="What came of it.",
                     content={
                         JSON: (

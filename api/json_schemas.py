@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.endpoint import Schema
-from api.presenter import Presenter
+from api.resources.presenter import Presenter
 from schemas.aggregate import Aggregate, Part
 from schemas.examples import example
 from schemas.message import Command

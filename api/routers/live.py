@@ -4,21 +4,21 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from api.as_of import moment_asked
+from api.as_of import resolve_as_of
 from api.endpoint import JSON, Call, Parameter, Schema
-from api.preconditions import whole
+from api.preconditions import parse_whole_number
 from api.problems import Problem, not_found
-from api.resources import LIMIT, MOST, cursor, next_link, reached
-from api.responses import POSITION, json_answer
-from api.submission import caught_up
+from api.resources.handlers import LIMIT, MOST, next_link, parse_cursor, wait_for_min_position
+from api.responses import POSITION, json_response
+from api.submission import wait_for_read_model
 from projections.asking import cursor_after, read_cursor
 from schemas.api import API as API_KIND
 from schemas.gateway import GATEWAY as GATEWAY_KIND
 
 READ_MODEL = "deliveries"
 
-GATEWAY = Parameter(name="gateway", where="query", description="Only on this gateway.")
-API = Parameter(name="api", where="query", description="Only of this API.")
+GATEWAY = Parameter(name="gateway", location="query", description="Only on this gateway.")
+API = Parameter(name="api", location="query", description="Only of this API.")
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 LIVE: Schema = {
@@ -61,12 +61,12 @@ LIST: Schema = {
 async def get(call: Call) -> ASGIApp:
     organization, partition = call.organization, call.partition
     """Raises Problem 404 for a gateway or an API that is asked for and does not exist (then)."""
-    limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
-    gateway, _, api = read_cursor(cursor(call, ""), "").partition("/")
-    await reached(call, partition)
-    as_of = await moment_asked(call, [partition])
+    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
+    gateway, _, api = read_cursor(parse_cursor(call, ""), "").partition("/")
+    await wait_for_min_position(call, partition)
+    as_of = await resolve_as_of(call, [partition])
     if as_of is not None:
-        await _reported(call, partition)
+        await _wait_for_reports(call, partition)
     models = call.services.read_models
     position = await models.position("resources", partition)
     asked = ((GATEWAY_KIND, call.query(GATEWAY.name)), (API_KIND, call.query(API.name)))
@@ -86,15 +86,17 @@ async def get(call: Call) -> ASGIApp:
     items = found[:limit]
     more = cursor_after(f"{items[-1]['gateway']}/{items[-1]['api']}") if len(found) > limit else None
     headers = {POSITION: f"{partition}:{position}", **next_link(call, more)}
-    return json_answer(200, {"items": items, "next_cursor": more}, headers, JSON)
+    return json_response(200, {"items": items, "next_cursor": more}, headers, JSON)
 
 
-async def _reported(call: Call, partition: int) -> None:
+async def _wait_for_reports(call: Call, partition: int) -> None:
     """Waits, bounded, until what was reported by now is known: a moment that has passed gets no news later.
 
     Raises Problem 503."""
     end = await call.services.log.end("status", partition)
-    if not await caught_up(call, partition, end, call.services.settings.position_seconds, READ_MODEL):
+    if not await wait_for_read_model(
+        call, partition, end, call.services.settings.position_seconds, READ_MODEL
+    ):
         raise Problem(
             503,
             "position-not-reached",

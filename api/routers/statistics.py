@@ -6,14 +6,14 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from api.endpoint import Call, Parameter, Schema
-from api.preconditions import whole
+from api.preconditions import parse_whole_number
 from api.problems import not_found
-from api.responses import json_answer
+from api.responses import json_response
 from projections.statistics import last_minutes, statistics_in
 
 MINUTES = Parameter(
     name="minutes",
-    where="query",
+    location="query",
     description="How many minutes back.",
     schema={"type": "integer", "minimum": 1, "maximum": 1440, "default": 60},
 )
@@ -62,9 +62,11 @@ ANSWER: Schema = {
 
 
 async def get(call: Call) -> ASGIApp:
-    first, last = last_minutes(whole(call.query("minutes"), "minutes", 60, 1, 1440), datetime.now(UTC))
+    first, last = last_minutes(
+        parse_whole_number(call.query("minutes"), "minutes", 60, 1, 1440), datetime.now(UTC)
+    )
     organization = call.organization
     items = await call.services.read_models.ask(lambda s: statistics_in(s, organization, first, last))
     if items is None:
         raise not_found("statistics here: they are kept where Signalbox runs on Kafka")
-    return json_answer(200, {"items": items})
+    return json_response(200, {"items": items})

@@ -10,9 +10,9 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.endpoint import Call
-from api.preconditions import position, whole
+from api.preconditions import parse_position, parse_whole_number
 from api.problems import Problem
-from api.responses import POSITION, Answer
+from api.responses import POSITION, RawResponse
 from schemas.boundary import BATCH
 from schemas.envelope import Envelope
 from schemas.limits import LARGEST_PAGE
@@ -21,7 +21,7 @@ from streams.log import Record
 LIMIT = 100
 MOST = 1000
 CHUNK = 500
-SCANNED = 20_000
+MOST_SCANNED = 20_000
 """Records one request looks at: a filter that nothing passes must not read the whole register."""
 
 EVENT_STREAM = "text/event-stream"
@@ -34,20 +34,20 @@ async def get(call: Call) -> ASGIApp:
         raise _bad("follow", "is true or false")
     resumed = call.header("last-event-id") if live else None
     given, parameter = (resumed, "Last-Event-ID") if resumed else (call.query("after"), "after")
-    after = position(given, parameter, call.partition) if given else 0
+    after = parse_position(given, parameter, call.partition) if given else 0
     if live:
-        return Stream(call, after, follow != "false")
-    limit = whole(call.query("limit"), "limit", LIMIT, 1, MOST)
+        return EventStreamResponse(call, after, follow != "false")
+    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
     events, last, more = await _read(call, after, limit)
     headers = {POSITION: f"{call.partition}:{last}"}
     if more:
         kept = [(k, v) for k, v in call.request.query_params.multi_items() if k != "after"]
         query = urlencode([*kept, ("after", str(last))])
         headers["Link"] = f'<{call.request.scope["path"]}?{query}>; rel="next"'
-    return Answer(200, b"[" + b",".join(events) + b"]", headers, BATCH)
+    return RawResponse(200, b"[" + b",".join(events) + b"]", headers, BATCH)
 
 
-def _wanted(call: Call, records: Sequence[Record]) -> list[Record]:
+def _matching(call: Call, records: Sequence[Record]) -> list[Record]:
     type_, subject = call.query("type"), call.query("subject")
     return [
         r
@@ -58,7 +58,7 @@ def _wanted(call: Call, records: Sequence[Record]) -> list[Record]:
     ]
 
 
-async def _next(call: Call, after: int, limit: int) -> list[Record]:
+async def _read_chunk(call: Call, after: int, limit: int) -> list[Record]:
     """The next records, of whichever organization; of one subject when that is asked for."""
     log, subject = call.services.log, call.query("subject")
     if subject is not None:
@@ -71,12 +71,12 @@ async def _read(call: Call, after: int, limit: int) -> tuple[list[bytes], int, b
     whether there may be more."""
     found: list[bytes] = []
     scanned, left = 0, LARGEST_PAGE
-    while scanned < SCANNED:
-        records = await _next(call, after, CHUNK)
+    while scanned < MOST_SCANNED:
+        records = await _read_chunk(call, after, CHUNK)
         if not records:
             return found, after, False
         scanned += len(records)
-        for record in _wanted(call, records):
+        for record in _matching(call, records):
             if len(found) == limit or left <= 0:
                 return found, after, True
             found.append(orjson.dumps(record.envelope.structured()))
@@ -95,17 +95,17 @@ def _bad(parameter: str, detail: str) -> Problem:
     )
 
 
-def frame(position: int, envelope: Envelope) -> bytes:
+def sse_event(position: int, envelope: Envelope) -> bytes:
     """One server-sent event: its id is the position, its data the structured CloudEvent."""
     return b"id: %d\ndata: %s\n\n" % (position, envelope.to_json())
 
 
-def mark(position: int) -> bytes:
+def sse_keepalive(position: int) -> bytes:
     """Moves the client's `Last-Event-ID` on without an event (an event without data is not dispatched)."""
     return b": still here\nid: %d\n\n" % position
 
 
-class Stream:
+class EventStreamResponse:
     """ASGI: events as they come. At most one chunk is held; a slow reader slows the reading.
 
     Ends when the process stops, when the client leaves, or (`follow` false) at the register's end.
@@ -127,7 +127,7 @@ class Stream:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        left = asyncio.ensure_future(_left(receive))
+        left = asyncio.ensure_future(_disconnected(receive))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._call.services.stopping.wait())
         try:
             async for chunk in self._chunks(left, stopping):
@@ -150,10 +150,10 @@ class Stream:
             records = await log.read("events", partition, after, CHUNK)
             if records:
                 after = records[-1].position
-                chunk = b"".join(frame(r.position, r.envelope) for r in _wanted(call, records))
+                chunk = b"".join(sse_event(r.position, r.envelope) for r in _matching(call, records))
                 # Not to be held while a slow client reads: decoded they take several times their bytes.
                 del records
-                yield chunk or mark(after)
+                yield chunk or sse_keepalive(after)
                 continue
             if not self._follow:
                 return
@@ -170,9 +170,9 @@ class Stream:
             with suppress(asyncio.CancelledError):
                 await news
             if not done:
-                yield mark(after)
+                yield sse_keepalive(after)
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

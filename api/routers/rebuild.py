@@ -4,7 +4,7 @@ from starlette.types import ASGIApp
 
 from api.endpoint import Call, Schema
 from api.problems import Problem, not_found
-from api.responses import json_answer
+from api.responses import json_response
 from streams.projection import UnknownReadModel
 
 ANSWER: Schema = {
@@ -24,8 +24,8 @@ async def post(call: Call) -> ASGIApp:
         raise Problem(403, "forbidden", "Rebuilding concerns every organization; this token is for some.")
     name = call.path("name")
     try:
-        await call.services.waiter.rebuild(name)
+        await call.services.read_model_runner.rebuild(name)
     except UnknownReadModel as error:
         raise not_found(f"read model {name[:100]!r}") from error
-    positions = call.services.waiter.positions().get(name, {})
-    return json_answer(200, {"read_model": name, "positions": {str(p): at for p, at in positions.items()}})
+    positions = call.services.read_model_runner.positions().get(name, {})
+    return json_response(200, {"read_model": name, "positions": {str(p): at for p, at in positions.items()}})

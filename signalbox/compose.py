@@ -8,12 +8,12 @@ from typing import Any
 
 from signalbox.data_directory import DataDirectory
 from signalbox.data_plane import DataPlane
-from signalbox.listening import note_listening
-from signalbox.parts import Parts
+from signalbox.discovery.tls import identity
+from signalbox.listen_addresses import write_listen_addresses
 from signalbox.ports import require_free
+from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
 from signalbox.tokens import kept_secret
-from signalbox.xds_tls import identity
 from streams.sqlite.ahead_of_log import CONFIG, READ_MODELS, require_reached
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
@@ -28,15 +28,15 @@ class Signalbox:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._parts = Parts()
-        self.failed = self._parts.failed
+        self._group = ServiceGroup()
+        self.failed = self._group.failed
         self.sample_deployed = False
 
     async def __aenter__(self) -> "Signalbox":
         try:
             await self._start()
         except BaseException:
-            await self._parts.stop()
+            await self._group.stop()
             raise
         return self
 
@@ -44,39 +44,41 @@ class Signalbox:
         """Inside the block it is."""
 
     async def __aexit__(self, *_: Any) -> None:
-        await self._parts.stop()
+        await self._group.stop()
 
     async def _start(self) -> None:
-        settings, parts = self.settings, self._parts
-        directory = parts.closed_at_stop(await DataDirectory.open(settings.data))
-        log = parts.closed_at_stop(await SqliteLog.open(settings.data, lock=directory.lock))
+        settings, group = self.settings, self._group
+        directory = group.closed_at_stop(await DataDirectory.open(settings.data))
+        log = group.closed_at_stop(await SqliteLog.open(settings.data, lock=directory.lock))
         await asyncio.to_thread(require_reached, settings.data, log.ends())
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         identity(settings)  # before anything listens
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
         addresses = {"http": settings.http, "xds": settings.xds}
-        note_listening(settings.data, addresses | ({"gateway": settings.gateway} if settings.envoy else {}))
+        write_listen_addresses(
+            settings.data, addresses | ({"gateway": settings.gateway} if settings.envoy else {})
+        )
         kept_secret(settings.admin_token, "sba_")
         proved = CONFIG in directory.proved
-        config = parts.closed_at_stop(await SqliteConfigTopic.open(settings.data, proved=proved))
-        documents = parts.closed_at_stop(await SqliteDocuments.open(settings.data))
-        gateways = DataPlane(settings, parts, log, config)
+        config = group.closed_at_stop(await SqliteConfigTopic.open(settings.data, proved=proved))
+        documents = group.closed_at_stop(await SqliteDocuments.open(settings.data))
+        gateways = DataPlane(settings, group, log, config)
         await gateways.start()
         # Loading this takes longer than all before it: in a thread, while proxies are served.
         await asyncio.to_thread(importlib.import_module, "signalbox.control_plane")
         from signalbox.control_plane import ControlPlane, open_read_models
 
         store = await asyncio.to_thread(open_read_models, settings.data / READ_MODELS)
-        parts.callback(store.close)
+        group.callback(store.close)
         files = {"log": log, "configuration": config, "documents": documents}
         control_plane = ControlPlane(
-            settings, parts, log, documents, gateways, store, partial(_refusing, files)
+            settings, group, log, documents, gateways, store, partial(_refusing, files)
         )
         await control_plane.start()
         self.sample_deployed = control_plane.sample_deployed
         await gateways.load_translators()
         await gateways.reconcile()
-        directory.sound = lambda: not parts.failed.done()
+        directory.sound = lambda: not group.failed.done()
 
 
 def _refusing(files: Mapping[str, SqliteLog | SqliteConfigTopic | SqliteDocuments]) -> str | None:

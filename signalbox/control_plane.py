@@ -18,19 +18,19 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.status import NodeReported, Status
-from signalbox.change_log import ChangeLog, soon
 from signalbox.data_plane import DataPlane
 from signalbox.demo import Demo
-from signalbox.first_start import deploy_sample, make_house, move_gateway
-from signalbox.gauges import ReadModelGauges
-from signalbox.http_telemetry import Measured, Traced
+from signalbox.first_start import create_default_resources, deploy_sample, move_gateway
+from signalbox.http.server import HttpServer
 from signalbox.local_gateway import LOCAL_GATEWAY
-from signalbox.parts import Parts
+from signalbox.observability.change_log import ChangeLog, soon
+from signalbox.observability.gauges import ReadModelGauges
+from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
+from signalbox.observability.telemetry import Telemetry
+from signalbox.observability.tracing import ChangeTraces, traceparent_of_request
 from signalbox.ports import remembered_port
-from signalbox.serving import HttpServer
+from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
-from signalbox.telemetry import Telemetry
-from signalbox.tracing import Changes, traceparent_of_request
 from streams.command_port import CommandPort
 from streams.decider import Decider
 from streams.documents import DocumentStore
@@ -63,7 +63,7 @@ class ControlPlane:
     def __init__(
         self,
         settings: Settings,
-        parts: Parts,
+        group: ServiceGroup,
         log: SqliteLog,
         documents: DocumentStore,
         gateways: DataPlane,
@@ -72,16 +72,16 @@ class ControlPlane:
     ) -> None:
         """`refusing` answers why what callers send cannot be kept at the moment, if so."""
         self._settings = settings
-        self._parts = parts
+        self._group = group
         self._log = log
         self._documents = documents
         self._gateways = gateways
         self._telemetry = Telemetry(otlp=settings.otlp)
-        parts.callback(self._telemetry.close)
+        group.callback(self._telemetry.close)
         log.measure(self._telemetry.append.record)
-        self._changes = Changes(self._telemetry)
+        self._changes = ChangeTraces(self._telemetry)
         self._change_log = ChangeLog(self._telemetry.refused, soon())
-        parts.callback(self._change_log.flush)
+        group.callback(self._change_log.flush)
         self._commanding = CommandPort(log)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
@@ -104,18 +104,18 @@ class ControlPlane:
             listener_failed=partial(self._telemetry.listener_failures.add, 1),
         )
         await decider.start()
-        self._parts.push_async_callback(decider.stop)
+        self._group.push_async_callback(decider.stop)
         await self._gateways.complete()
-        self._parts.run("decider", decider.run())
-        self._parts.run("projections", self._runner.run())
+        self._group.run("decider", decider.run())
+        self._group.run("projections", self._runner.run())
         self._gateways.begin()
-        await make_house(self._commanding, self._settings, self._gateways.token)
+        await create_default_resources(self._commanding, self._settings, self._gateways.token)
         await self._serve()
-        await self._parts.wait(self._runner.ready.wait())
+        await self._group.wait(self._runner.ready.wait())
         if self._settings.envoy:
             await move_gateway(self._commanding, self._read_models, self._settings)
         if self._settings.sample and self._settings.envoy:
-            demo = self._parts.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
+            demo = self._group.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
             await demo.start()
             self.sample_deployed = await deploy_sample(
                 self._commanding, self._log, self._read_models, self._documents, demo.url
@@ -124,13 +124,13 @@ class ControlPlane:
         self._telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
         self._telemetry.gauge("quarantined_resources", lambda: {"": quarantined()})
         gauges = ReadModelGauges(self._telemetry, self._runner.lag, self._read_models)
-        self._parts.run("gauges", gauges.run())
+        self._group.run("gauges", gauges.run())
         self._not_ready = None
 
     async def _follow_gateways(self) -> None:
         """Has gateways' answers become status, but for what was known before."""
-        reporter = self._parts.closed_at_stop(StatusReporter(self._log, SOURCE))
-        self._parts.run("status", reporter.run())
+        reporter = self._group.closed_at_stop(StatusReporter(self._log, SOURCE))
+        self._group.run("status", reporter.run())
 
         def report(messages: Sequence[Status]) -> None:
             self._changes.reported(messages)
@@ -187,18 +187,18 @@ class ControlPlane:
             authenticator=FileTokenAuthenticator(self._settings.admin_token),
             ready=self._trouble,
             metrics=self._telemetry.exposition,
-            stopping=self._parts.stopping,
+            stopping=self._group.stopping,
             settings=ApiSettings(max_body=self._settings.max_body),
             traceparent=traceparent_of_request,
         )
-        app = Measured(Traced(create_app(services, asyncapi.document)), self._telemetry.requests.record)
+        app = MeasuredApp(TracedApp(create_app(services, asyncapi.document)), self._telemetry.requests.record)
         http = HttpServer(app, self._settings.http)
         await http.start()
-        self._parts.push_async_callback(http.stop)
-        self._parts.callback(self._parts.stopping.set)
+        self._group.push_async_callback(http.stop)
+        self._group.callback(self._group.stopping.set)
 
     def _trouble(self) -> str | None:
         """Why this process is not ready."""
-        if self._parts.failed.done():
+        if self._group.failed.done():
             return "a part of it has ended; its log says why"
         return self._not_ready or self._refusing() or self._runner.trouble or self._gateways.trouble()

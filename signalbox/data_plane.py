@@ -10,18 +10,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import Status
-from signalbox.delivery import Delivery, serving
-from signalbox.discovery import Discovery
-from signalbox.envoy import EnvoySupervisor
+from signalbox.closed_upstreams import closed_upstreams
+from signalbox.discovery.delivery import Delivery, serving
+from signalbox.discovery.server import Discovery
+from signalbox.discovery.tls import identity, own_trust
+from signalbox.envoy.memory import envoy_heap
+from signalbox.envoy.prober import Listener, Prober, Target
+from signalbox.envoy.supervisor import EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
-from signalbox.memory import envoy_heap
-from signalbox.own_places import closed_places
-from signalbox.parts import Parts
-from signalbox.probing import Listener, Prober, Target
+from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
 from signalbox.tokens import gateway_token, kept_secret, probe_secret
 from signalbox.translators import Translators
-from signalbox.xds_tls import identity, own_trust
 from streams.config_topic import ConfigTopic
 from streams.gateway_sync import CREDENTIALS, GatewaySync
 from streams.log import Log
@@ -43,9 +43,9 @@ logger = logging.getLogger("signalbox.gateways")
 class DataPlane:
     """`report`, `reported` and `compiled` are set before `begin`; `token` is known after `start`."""
 
-    def __init__(self, settings: Settings, parts: Parts, log: Log, config: ConfigTopic) -> None:
+    def __init__(self, settings: Settings, group: ServiceGroup, log: Log, config: ConfigTopic) -> None:
         self._settings = settings
-        self._parts = parts
+        self._group = group
         self._config = config
         self._log = log
         self._begins_empty = False
@@ -81,7 +81,7 @@ class DataPlane:
             reported=lambda: self.reported(),
             probe_secret=lambda gateway: probe_secret(probe_key, gateway),
             compiled=lambda entries, seconds: self.compiled(entries, seconds),
-            closed=closed_places(settings),
+            closed=closed_upstreams(settings),
         )
         self._prober = Prober(
             Listener(
@@ -111,8 +111,8 @@ class DataPlane:
         if not self._begins_empty:
             await self._listen()
         if settings.envoy:
-            self._parts.push_async_callback(self._prober.close)
-            self._parts.run("prober", self._prober.run())
+            self._group.push_async_callback(self._prober.close)
+            self._group.run("prober", self._prober.run())
             envoy = EnvoySupervisor(
                 directory=settings.data / "envoy",
                 bootstrap=lambda admin: bootstrap(
@@ -129,9 +129,9 @@ class DataPlane:
                 secrets=(self.token,),
             )
             await envoy.start()
-            self._parts.push_async_callback(envoy.stop)
+            self._group.push_async_callback(envoy.stop)
             self._envoy = envoy
-            self._parts.run("listeners of Envoy", self._watch_listeners(envoy))
+            self._group.run("listeners of Envoy", self._watch_listeners(envoy))
 
     async def _watch_listeners(self, envoy: EnvoySupervisor) -> None:
         """Notices listeners that warm for longer than a moment, until cancelled."""
@@ -157,7 +157,7 @@ class DataPlane:
     async def _listen(self) -> None:
         xds = self._settings.xds
         await self.server.start(xds.host, xds.port, identity(self._settings))
-        self._parts.push_async_callback(self.server.stop, STOP_SECONDS)
+        self._group.push_async_callback(self.server.stop, STOP_SECONDS)
 
     async def complete(self) -> None:
         """Computes the configuration from the first event on where there is none, and only then lets proxies
@@ -176,10 +176,10 @@ class DataPlane:
     def begin(self) -> None:
         """Takes the proxies' answers, and follows the events."""
         self.delivery.begin()
-        self._parts.run("progress of gateways", self._progress())
-        self._parts.run("gateway sync", self.sync.run())
-        self._parts.run("gateway sync's repairs", self.sync.run_responses())
-        self._parts.run("gateway sync's verdicts", self.sync.run_verdict_deadlines())
+        self._group.run("progress of gateways", self._progress())
+        self._group.run("gateway sync", self.sync.run())
+        self._group.run("gateway sync's repairs", self.sync.run_responses())
+        self._group.run("gateway sync's verdicts", self.sync.run_verdict_deadlines())
 
     async def load_translators(self) -> None:
         """Loading them is slow: not to be on the way of the first change."""

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from signalbox.serving import HttpServer
+from signalbox.http.server import HttpServer
 from signalbox.settings import Address
 
 LONGEST_BODY = 1_000_000

@@ -59,7 +59,7 @@ class FirstStartFailed(Exception):
     """What every Signalbox begins with could not be made."""
 
 
-async def make_house(commanding: CommandPort, settings: Settings, gateway_token: str) -> None:
+async def create_default_resources(commanding: CommandPort, settings: Settings, gateway_token: str) -> None:
     """Organization, project, environment and gateway; does nothing when they were made before.
 
     Raises FirstStartFailed, LogUnavailable.

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from signalbox import descriptors, logs
-from signalbox.envoy import EnvoyMissing
+from signalbox import descriptors
+from signalbox.envoy.supervisor import EnvoyMissing
 from signalbox.first_start import FirstStartFailed
+from signalbox.observability import logs
 from signalbox.other_engine import other_engine
 from signalbox.ports import PortUnusable
 from signalbox.sample import CONTEXT
@@ -70,14 +71,14 @@ def run_up(settings: Settings) -> int:
 
 
 def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]) -> int:
-    from signalbox.devservers.faults import DevServerError
+    from signalbox.devservers.errors import DevServerError
 
     try:
-        from signalbox.own_servers import own_servers
-        from signalbox.roles.running import everything
+        from signalbox.local_servers import local_servers
+        from signalbox.roles.runner import everything
 
         # Not yet in the event loop: Ctrl-C ends a download at once.
-        with own_servers(replace(settings, first_start=True)) as told:
+        with local_servers(replace(settings, first_start=True)) as told:
             return _run(lambda: everything(told), lambda running: up(told, running))
     except ModuleNotFoundError as error:
         return _not_installed(error)
@@ -102,10 +103,10 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
         logs.say(f"Running {', '.join(names)}. Stop with Ctrl-C.")
 
     try:
-        from signalbox.roles.running import Roles
+        from signalbox.roles.runner import RoleRunner
     except ModuleNotFoundError as error:
         return _not_installed(error)
-    return _run(lambda: Roles(settings, names), up)
+    return _run(lambda: RoleRunner(settings, names), up)
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:

@@ -77,7 +77,7 @@ def _data(directory: str | None, name: str) -> Path:
 def _run(server: "DevServer", told: Callable[[str], str], hint: str = "") -> int:
     """Until SIGINT or SIGTERM; `told` makes of the server's address what its users are to take, `hint` says
     what else they need."""
-    from signalbox.devservers.faults import DevServerError
+    from signalbox.devservers.errors import DevServerError
     from signalbox.ports import PortUnusable
 
     try:

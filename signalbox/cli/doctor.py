@@ -73,9 +73,9 @@ def doctor(
 def _settings(**options: str | None) -> Settings:
     """What was given, else the environment, else what the server of the data directory was started with.
     Raises SettingsError."""
-    from signalbox.listening import listening
+    from signalbox.listen_addresses import read_listen_addresses
 
-    for option, address in listening(from_environment(data=options["data"]).data).items():
+    for option, address in read_listen_addresses(from_environment(data=options["data"]).data).items():
         if options[option] is None and f"SIGNALBOX_{option.upper()}" not in os.environ:
             options[option] = address
     return from_environment(os.environ, **options)
@@ -83,7 +83,7 @@ def _settings(**options: str | None) -> Settings:
 
 def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]:
     """`own`: the server that is asked should be that of the data directory; no other one was named."""
-    from signalbox.listening import listening
+    from signalbox.listen_addresses import read_listen_addresses
 
     yield python()
     yield envoy()
@@ -93,7 +93,7 @@ def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]
         yield from data_directory(settings.data)
     running = server(where)
     answers = running.verdict == "ok"
-    if answers and own and settings.engine == "embedded" and not listening(settings.data):
+    if answers and own and settings.engine == "embedded" and not read_listen_addresses(settings.data):
         answers = False
         running = Check(
             "server",
@@ -125,7 +125,7 @@ def python() -> Check:
 
 def envoy() -> Check:
     """Whether there is a binary, and it runs."""
-    from signalbox.envoy import EnvoyMissing, find_binary
+    from signalbox.envoy.supervisor import EnvoyMissing, find_binary
 
     try:
         binary = find_binary()
@@ -182,7 +182,7 @@ def server(where: Connection) -> Check:
 
 def gateway_port(settings: Settings, running: bool) -> Check:
     """As other ports; but an Envoy that outlived its Signalbox rightly holds it."""
-    from signalbox.envoy import recorded
+    from signalbox.envoy.supervisor import recorded
 
     found = port("gateway port", settings.gateway, "--gateway HOST:PORT", running)
     if found.verdict != "wrong" or (left := recorded(settings.data / "envoy")) is None:

@@ -19,7 +19,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.failure import DONE, USAGE, Failure
 from signalbox.cli.output import note
 from signalbox.cli.reading import one
-from signalbox.listening import listening
+from signalbox.listen_addresses import read_listen_addresses
 from signalbox.settings import Address, Settings, SettingsError, address
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _servers(where: Connection, given: tuple[str, ...]) -> list[tuple[str, int]]
 
 def _found(where: Connection) -> tuple[str, int]:
     """Where the xDS of the server we talk to listens: as noted in the data directory, else the default."""
-    noted = listening(Path(os.environ.get("SIGNALBOX_DATA") or Settings().data))
+    noted = read_listen_addresses(Path(os.environ.get("SIGNALBOX_DATA") or Settings().data))
     try:
         if "xds" in noted and "http" in noted and _same(where.url, address(noted["http"], "--http").reached):
             here = address(noted["xds"], "--xds").reached
@@ -221,7 +221,7 @@ def _same(url: str, http: Address) -> bool:
 
 def _trust(ca: str | None, names: Sequence[str], hosts: Sequence[str]) -> "Trust | None":
     """How nodes know the xDS servers on `hosts`; None: they speak plaintext. Raises Failure."""
-    from signalbox.xds_tls import is_loopback
+    from signalbox.discovery.tls import is_loopback
     from xds.bootstrap import Trust
 
     file = os.environ.get("SIGNALBOX_XDS_CA", "") if ca is None else ca

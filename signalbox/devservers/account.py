@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.bound_process import OURSELVES, User
+from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.passage import let_through
-from signalbox.devservers.tied import OURSELVES, User
 
 CANDIDATES = ("postgres", "nobody")
 logger = logging.getLogger("signalbox.devservers")

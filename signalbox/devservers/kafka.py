@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from signalbox.devservers import kafka_access
-from signalbox.devservers.faults import StartFailed, Unavailable
+from signalbox.devservers.errors import StartFailed, Unavailable
 from signalbox.devservers.kafka_jars import VERSION, kafka_jars, workroom
 from signalbox.devservers.kafka_probe import probe
 from signalbox.devservers.progress import steps

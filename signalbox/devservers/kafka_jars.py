@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.progress import Steps, steps
 
 VERSION = "4.1.1"

@@ -14,7 +14,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from signalbox.devservers.account import Account, let_reach, server_account
-from signalbox.devservers.faults import StartFailed
+from signalbox.devservers.errors import StartFailed
 from signalbox.devservers.kafka_access import write_private
 from signalbox.devservers.postgres_files import major_version, program_files
 from signalbox.devservers.server import DevServer, Launch

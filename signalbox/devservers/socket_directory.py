@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from signalbox.devservers.account import Account
-from signalbox.devservers.faults import StartFailed
+from signalbox.devservers.errors import StartFailed
 
 LONGEST = 85
 """Bytes of the directory's path. The kernel takes about 104 with the socket's name."""

@@ -1,10 +1,11 @@
 """What a process can be: each module here is a role.
 
-A role's module has `async def start(runtime: Runtime, parts: Parts) -> None`, which returns when the role
-does its work (it may wait for Kafka or the database first, by `runtime.log()` and `runtime.patiently`)
-and puts on `parts` how it ends: a part that runs for ever by `parts.run`, others by
-`parts.closed_at_stop`. `parts` end in the reverse order. `runtime.tell_trouble` has readiness say what is
-wrong later on. Roles of one process start together and stop in the reverse of this order.
+A role's module has `async def start(runtime: Runtime, group: ServiceGroup) -> None`, which returns when the
+role does its work (it may wait for Kafka or the database first, by `runtime.log()` and
+`runtime.retry`) and puts on `group` how it ends: a part that runs for ever by `group.run`, others by
+`group.closed_at_stop`. `group` end in the reverse order. A check added by
+`runtime.add_readiness_check` makes the process not ready later on.
+Roles of one process start together and stop in the reverse of this order.
 """
 
 from collections.abc import Mapping

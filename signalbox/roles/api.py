@@ -14,14 +14,20 @@ from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi
 from signalbox.demo import Demo
-from signalbox.first_start import ORGANIZATION, FirstStartFailed, deploy_sample, make_house, move_gateway
-from signalbox.gauges import ReadModelGauges
-from signalbox.http_telemetry import Measured, Traced
-from signalbox.parts import Parts
+from signalbox.first_start import (
+    ORGANIZATION,
+    FirstStartFailed,
+    create_default_resources,
+    deploy_sample,
+    move_gateway,
+)
+from signalbox.observability.gauges import ReadModelGauges
+from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
+from signalbox.observability.tracing import traceparent_of_request
 from signalbox.ports import remembered_port
 from signalbox.roles.runtime import Runtime
+from signalbox.service_group import ServiceGroup
 from signalbox.tokens import kept_secret, shared_gateway_token
-from signalbox.tracing import traceparent_of_request
 from streams.command_port import CommandPort
 from streams.documents import DocumentStore
 from streams.kafka.log import KafkaLog
@@ -31,10 +37,10 @@ from streams.postgres.documents import PostgresDocuments
 from streams.projection.checkpoints import CheckpointWaiter
 
 POSTGRES = "PostgreSQL (SIGNALBOX_POSTGRES)"
-HOUSE_SECONDS = 30.0
+CAUGHT_UP_SECONDS = 30.0
 
 
-async def start(runtime: Runtime, parts: Parts) -> None:
+async def start(runtime: Runtime, group: ServiceGroup) -> None:
     settings = runtime.settings
     kept_secret(settings.admin_token, "sba_")
     # Loading it takes longer than all before it: in a thread, while health checks are answered.
@@ -44,24 +50,26 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     log = await runtime.log()
     commanding = CommandPort(log)
     follower = outcomes_follower(log, commanding.decided)
-    await runtime.patiently("the topic of outcomes", follower.start, LogUnavailable)
-    parts.run("outcomes", follower.run())
-    runtime.tell_trouble(lambda: f"outcomes are not heard: {follower.trouble}" if follower.trouble else None)
+    await runtime.retry("the topic of outcomes", follower.start, LogUnavailable)
+    group.run("outcomes", follower.run())
+    runtime.add_readiness_check(
+        lambda: f"outcomes are not heard: {follower.trouble}" if follower.trouble else None
+    )
 
     async def opened() -> Store:
         return await asyncio.to_thread(open_store, settings.postgres)
 
-    store = await runtime.patiently(POSTGRES, opened, DBAPIError)
-    parts.callback(store.close)
+    store = await runtime.retry(POSTGRES, opened, DBAPIError)
+    group.callback(store.close)
     waiter = CheckpointWaiter(log, store, (*READ_MODELS, *DERIVED))
     read_models = ReadModels(store, partition_of=log.partition_of, behind=waiter.behind)
-    parts.callback(read_models.close)
-    parts.run("positions of read models", waiter.run())
-    runtime.tell_trouble(lambda: waiter.trouble or None)
-    documents = parts.closed_at_stop(
-        await runtime.patiently(POSTGRES, lambda: PostgresDocuments.open(settings.postgres), LogUnavailable)
+    group.callback(read_models.close)
+    group.run("positions of read models", waiter.run())
+    runtime.add_readiness_check(lambda: waiter.trouble or None)
+    documents = group.closed_at_stop(
+        await runtime.retry(POSTGRES, lambda: PostgresDocuments.open(settings.postgres), LogUnavailable)
     )
-    parts.run("gauges", ReadModelGauges(runtime.telemetry, waiter.lag, read_models).run())
+    group.run("gauges", ReadModelGauges(runtime.telemetry, waiter.lag, read_models).run())
     services = Services(
         commands=commanding,
         read_models=read_models,
@@ -70,22 +78,22 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         log=log,
         documents=documents,
         authenticator=FileTokenAuthenticator(settings.admin_token),
-        ready=runtime.trouble,
+        ready=runtime.not_ready_reason,
         metrics=runtime.telemetry.exposition,
         stopping=runtime.stopping,
         settings=ApiSettings(max_body=settings.max_body, max_command=settings.kafka.max_message),
         traceparent=traceparent_of_request,
     )
-    assert runtime.door is not None
+    assert runtime.api_gate is not None
     app = create_app(services, partial(asyncapi.document, runtime.kafka.prefix))
-    runtime.door.inside = Measured(Traced(app), runtime.telemetry.requests.record)
+    runtime.api_gate.application = MeasuredApp(TracedApp(app), runtime.telemetry.requests.record)
     if settings.first_start:
-        await _first_start(runtime, parts, log, commanding, read_models, documents, waiter)
+        await _first_start(runtime, group, log, commanding, read_models, documents, waiter)
 
 
 async def _first_start(
     runtime: Runtime,
-    parts: Parts,
+    group: ServiceGroup,
     log: KafkaLog,
     commanding: CommandPort,
     read_models: ReadModels,
@@ -97,23 +105,23 @@ async def _first_start(
     token = shared_gateway_token(settings.gateway_token)
 
     async def house() -> None:
-        await make_house(commanding, settings, token)
+        await create_default_resources(commanding, settings, token)
 
-    await runtime.patiently(
+    await runtime.retry(
         "a decider that makes what everything begins with", house, FirstStartFailed, LogUnavailable
     )
 
     async def caught_up() -> None:
         partition = log.partition_of(ORGANIZATION)
-        async with asyncio.timeout(HOUSE_SECONDS):
+        async with asyncio.timeout(CAUGHT_UP_SECONDS):
             await waiter.wait_for("resources", partition, await log.end("events", partition))
 
-    await runtime.patiently(
+    await runtime.retry(
         "a projector that fills the read models", caught_up, TimeoutError, NotReady, LogUnavailable
     )
     if settings.envoy:
         await move_gateway(commanding, read_models, settings)
     if settings.envoy and settings.sample:
-        demo = parts.closed_at_stop(Demo(remembered_port(settings.data / "demo.port")))
+        demo = group.closed_at_stop(Demo(remembered_port(settings.data / "demo.port")))
         await demo.start()
         runtime.sample_deployed = await deploy_sample(commanding, log, read_models, documents, demo.url)

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from schemas.envelope import Envelope
 from schemas.outcome import Outcome
 from schemas.status import DeliveryReported
-from signalbox.parts import Parts
+from signalbox.observability.tracing import ChangeTraces
 from signalbox.roles.runtime import SOURCE, Runtime
-from signalbox.tracing import Changes
+from signalbox.service_group import ServiceGroup
 from streams.decider import Decider
 from streams.following import Follower
 from streams.kafka.log import KafkaLog
@@ -32,30 +32,30 @@ Decided = Callable[[Sequence[tuple[Envelope, Outcome]], float], None]
 logger = logging.getLogger("signalbox.decider")
 
 
-async def start(runtime: Runtime, parts: Parts) -> None:
+async def start(runtime: Runtime, group: ServiceGroup) -> None:
     log = await runtime.log()
-    changes = Changes(runtime.telemetry)
+    changes = ChangeTraces(runtime.telemetry)
     # Deployments are measured where they were decided, for that is one process.
     answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
-    await runtime.patiently("the status topic", answers.start, LogUnavailable)
-    parts.run("status", answers.run())
+    await runtime.retry("the status topic", answers.start, LogUnavailable)
+    group.run("status", answers.run())
     told = runtime.change_log
 
     def decided(decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         changes.decided(decisions, seconds)
         told.decided(decisions)
 
-    deciding = Deciding(
+    deciding = PartitionDeciders(
         log,
         decided,
         partial(runtime.telemetry.listener_failures.add, 1),
         runtime.telemetry.removed_unread.add,
     )
-    runtime.tell_trouble(deciding.trouble)
+    runtime.add_readiness_check(deciding.trouble)
     membership = Membership(runtime.kafka, GROUP, "commands", deciding.assigned, deciding.revoked)
     deciding.rejoin = membership.rejoin
-    parts.run("the deciders' group", membership.run())
-    await parts.wait(membership.joined.wait())
+    group.run("the deciders' group", membership.run())
+    await group.wait(membership.joined.wait())
 
 
 def _reports(records: Sequence[Record]) -> list[DeliveryReported]:
@@ -76,7 +76,7 @@ def _uncounted(many: int) -> None:
     """Nobody counts."""
 
 
-class Deciding:
+class PartitionDeciders:
     """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
 
     def __init__(

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
-from signalbox.delivery import serving
-from signalbox.envoy import EnvoyStatus, EnvoySupervisor
+from signalbox.discovery.delivery import serving
+from signalbox.discovery.tls import trust
+from signalbox.envoy.memory import envoy_heap
+from signalbox.envoy.probe_targets import ProbeTargets
+from signalbox.envoy.prober import Listener, Prober
+from signalbox.envoy.supervisor import EnvoyStatus, EnvoySupervisor
 from signalbox.local_gateway import LOCAL_GATEWAY, NODE
-from signalbox.memory import envoy_heap
-from signalbox.parts import Parts
-from signalbox.probing import Listener, Prober
-from signalbox.proving import Proving
 from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.service_group import ServiceGroup
 from signalbox.settings import Address, Settings, SettingsError, address
 from signalbox.tokens import kept_secret, probe_secret, shared_gateway_token
-from signalbox.xds_tls import trust
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
 from streams.status_reporter import StatusReporter
@@ -57,7 +57,7 @@ def _trouble(envoy: EnvoyStatus) -> str | None:
     return None if envoy.state == "running" else f"the gateway's Envoy does not run: {envoy.reason}"
 
 
-async def start(runtime: Runtime, parts: Parts) -> None:
+async def start(runtime: Runtime, group: ServiceGroup) -> None:
     """Returns when Envoy runs and what it takes is probed.
 
     Raises SettingsError, PortUnusable, EnvoyMissing.
@@ -84,18 +84,18 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     )
     # It serves what it has and what the xDS servers have, whether or not Kafka is there.
     await envoy.start()
-    parts.push_async_callback(envoy.stop)
-    runtime.tell_trouble(lambda: _trouble(envoy.status))
+    group.push_async_callback(envoy.stop)
+    runtime.add_readiness_check(lambda: _trouble(envoy.status))
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
-    config = parts.closed_at_stop(
-        await runtime.patiently(
+    config = group.closed_at_stop(
+        await runtime.retry(
             where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
         )
     )
-    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
-    parts.run("status", reporter.run())
-    prober = parts.closed_at_stop(
+    reporter = group.closed_at_stop(StatusReporter(log, SOURCE))
+    group.run("status", reporter.run())
+    prober = group.closed_at_stop(
         Prober(
             Listener(
                 node.gateway,
@@ -110,8 +110,8 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             on_given_up=lambda target, _: proving.given_up(target),
         )
     )
-    proving = Proving(log, config, prober, node.gateway, node.name)
-    parts.run("prober", prober.run())
-    await runtime.patiently("the config topic", proving.load, LogUnavailable)
-    parts.run("config", config.follow((config.partition_of(node.gateway),)))
-    parts.run("proving", proving.run())
+    proving = ProbeTargets(log, config, prober, node.gateway, node.name)
+    group.run("prober", prober.run())
+    await runtime.retry("the config topic", proving.load, LogUnavailable)
+    group.run("config", config.follow((config.partition_of(node.gateway),)))
+    group.run("proving", proving.run())

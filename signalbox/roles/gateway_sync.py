@@ -8,9 +8,9 @@ from typing import Any
 
 from gateways.upstream_access import Place
 from schemas.status import DeliveryReported, Status
-from signalbox.own_places import closed_places
-from signalbox.parts import Parts
+from signalbox.closed_upstreams import closed_upstreams
 from signalbox.roles.runtime import SOURCE, Runtime, first_line
+from signalbox.service_group import ServiceGroup
 from signalbox.tokens import kept_secret, probe_secret
 from signalbox.translators import Translators
 from streams.config_view import ConfigView
@@ -27,22 +27,22 @@ RETRY_SECONDS = 0.5
 logger = logging.getLogger("signalbox.gateway-sync")
 
 
-async def start(runtime: Runtime, parts: Parts) -> None:
+async def start(runtime: Runtime, group: ServiceGroup) -> None:
     """Returns when the partitions that are ours at first are followed."""
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
-    config = parts.closed_at_stop(
-        await runtime.patiently(
+    config = group.closed_at_stop(
+        await runtime.retry(
             where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
         )
     )
-    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
-    parts.run("status", reporter.run())
+    reporter = group.closed_at_stop(StatusReporter(log, SOURCE))
+    group.run("status", reporter.run())
     probe_key = kept_secret(runtime.settings.probe_key, "")
     # Loading them is slow: not to be on the way of the first change.
     await asyncio.to_thread(Translators().load)
-    syncing = Syncing(
-        Surroundings(
+    syncing = PartitionSyncs(
+        SyncDependencies(
             log,
             config,
             runtime.change_log.reporting(reporter.report),
@@ -50,19 +50,19 @@ async def start(runtime: Runtime, parts: Parts) -> None:
             reporter.durable,
             lambda gateway: probe_secret(probe_key, gateway),
             lambda entries, seconds: runtime.telemetry.compile.record(seconds),
-            closed_places(runtime.settings),
+            closed_upstreams(runtime.settings),
         )
     )
-    runtime.tell_trouble(syncing.trouble)
+    runtime.add_readiness_check(syncing.trouble)
     membership = Membership(runtime.kafka, GROUP, "events", syncing.assigned, syncing.revoked)
     syncing.fenced = membership.rejoin
-    parts.run("gateway sync", membership.run())
-    parts.push_async_callback(syncing.stop)
-    await parts.wait(membership.joined.wait())
+    group.run("gateway sync", membership.run())
+    group.push_async_callback(syncing.stop)
+    await group.wait(membership.joined.wait())
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SyncDependencies:
     """What the gateway syncs of a process share."""
 
     log: Log
@@ -75,10 +75,10 @@ class Surroundings:
     closed: tuple[Place, ...]
 
 
-class Syncing:
+class PartitionSyncs:
     """A gateway sync for each partition that is ours; `fenced` is called when one was not."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: SyncDependencies) -> None:
         self._of = surroundings
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._troubles: dict[int, str] = {}
@@ -158,9 +158,9 @@ class Syncing:
         await _until_one_ends(sync.run(), answers.follow(), sync.run_verdict_deadlines())
 
 
-async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+async def _until_one_ends(*group: Coroutine[Any, Any, None]) -> None:
     """Runs all until one of them fails. Raises what it raised."""
-    tasks = [asyncio.create_task(part) for part in parts]
+    tasks = [asyncio.create_task(part) for part in group]
     try:
         await asyncio.gather(*tasks)
     finally:

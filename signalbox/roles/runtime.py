@@ -8,11 +8,11 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TypeVar
 
-from signalbox.change_log import ChangeLog, soon
-from signalbox.parts import Parts
-from signalbox.roles.health import Door
+from signalbox.http.health import ReadinessGate
+from signalbox.observability.change_log import ChangeLog, soon
+from signalbox.observability.telemetry import Telemetry
+from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings, SettingsError
-from signalbox.telemetry import Telemetry
 from streams.kafka.authority import open_authority
 from streams.kafka.integrity import PROTECTED
 from streams.kafka.integrity_key import IntegrityKeyError
@@ -32,23 +32,23 @@ logger = logging.getLogger("signalbox.roles")
 
 
 class Runtime:
-    """Belongs to one event loop. `parts` are what all roles stand on; they end last."""
+    """Belongs to one event loop. `group` are what all roles stand on; they end last."""
 
-    def __init__(self, settings: Settings, parts: Parts, roles: Collection[str]) -> None:
+    def __init__(self, settings: Settings, group: ServiceGroup, roles: Collection[str]) -> None:
         self.settings = settings
         self.roles = frozenset(roles)
         self.kafka = settings.kafka
         self.telemetry = Telemetry(otlp=settings.otlp)
-        parts.callback(self.telemetry.close)
+        group.callback(self.telemetry.close)
         self.change_log = ChangeLog(self.telemetry.refused, soon())
-        parts.callback(self.change_log.flush)
+        group.callback(self.change_log.flush)
         self.stopping = asyncio.Event()
-        self.door: Door | None = None
+        self.api_gate: ReadinessGate | None = None
         """What callers of the HTTP API find until role `api` is ready."""
         self.sample_deployed = False
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._parts = parts
+        self._group = group
         self._log: asyncio.Task[KafkaLog] | None = None
         self._waiting: dict[str, str] = {}
         self._troubles: list[Callable[[], str | None]] = []
@@ -65,10 +65,10 @@ class Runtime:
         """
         if self._log is None:
             self._log = asyncio.create_task(self._opened(), name="log")
-            self._parts.push_async_callback(_cancelled, self._log)
+            self._group.push_async_callback(_cancelled, self._log)
         return await asyncio.shield(self._log)
 
-    async def patiently(
+    async def retry(
         self,
         what: str,
         attempt: Callable[[], Awaitable[T]],
@@ -94,11 +94,11 @@ class Runtime:
             self._waiting.pop(what, None)
         raise AssertionError("unreachable")
 
-    def tell_trouble(self, why: Callable[[], str | None]) -> None:
+    def add_readiness_check(self, why: Callable[[], str | None]) -> None:
         """`why` answers what is wrong at the moment, if anything is."""
         self._troubles.append(why)
 
-    def trouble(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """Why this process is not ready."""
         for waiting in self._waiting.values():
             return waiting
@@ -122,7 +122,7 @@ class Runtime:
                 raise SettingsError(str(error)) from error
 
         where = f"Kafka at {self.kafka.bootstrap}"
-        log = self._parts.closed_at_stop(await self.patiently(where, attempt, LogUnavailable))
+        log = self._group.closed_at_stop(await self.retry(where, attempt, LogUnavailable))
         if (integrity := log.integrity) is not None:
             topics = [self.kafka.topic(name) for name in PROTECTED]
             refused = integrity.refused

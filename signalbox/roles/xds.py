@@ -3,12 +3,12 @@
 import asyncio
 import logging
 
-from signalbox.delivery import Delivery
-from signalbox.discovery import Discovery
-from signalbox.parts import Parts
+from signalbox.discovery.delivery import Delivery
+from signalbox.discovery.server import Discovery
+from signalbox.discovery.tls import identity
 from signalbox.ports import require_free
 from signalbox.roles.runtime import SOURCE, Runtime
-from signalbox.xds_tls import identity
+from signalbox.service_group import ServiceGroup
 from streams.kafka.config import KafkaConfigTopic
 from streams.log import LogUnavailable
 from streams.status_reporter import StatusReporter
@@ -20,7 +20,7 @@ HEARTBEAT_SECONDS = 10.0
 logger = logging.getLogger("signalbox.gateways")
 
 
-async def start(runtime: Runtime, parts: Parts) -> None:
+async def start(runtime: Runtime, group: ServiceGroup) -> None:
     """Returns when proxies are served all there was. Raises PortUnusable.
 
     From then on it serves whether or not Kafka is there; what proxies answer waits meanwhile.
@@ -30,13 +30,13 @@ async def start(runtime: Runtime, parts: Parts) -> None:
     require_free(listen.host, listen.port, what="the xDS server", option="--xds HOST:PORT")
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
-    config = parts.closed_at_stop(
-        await runtime.patiently(
+    config = group.closed_at_stop(
+        await runtime.retry(
             where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
         )
     )
-    reporter = parts.closed_at_stop(StatusReporter(log, SOURCE))
-    parts.run("status", reporter.run())
+    reporter = group.closed_at_stop(StatusReporter(log, SOURCE))
+    group.run("status", reporter.run())
     delivery = Delivery(
         runtime.change_log.reporting(reporter.report),
         lambda gateway, ref, position: None,  # whoever runs beside the gateway probes it
@@ -51,12 +51,12 @@ async def start(runtime: Runtime, parts: Parts) -> None:
         async for entries in config.load():
             discovery.serve(entries)
 
-    await runtime.patiently("the config topic", load, LogUnavailable)
+    await runtime.retry("the config topic", load, LogUnavailable)
     config.subscribe(discovery.serve)
-    parts.run("config", config.follow())
+    group.run("config", config.follow())
     await discovery.server.start(listen.host, listen.port, shown)
-    parts.push_async_callback(discovery.server.stop, STOP_SECONDS)
-    parts.run("heartbeat", _heartbeat(discovery.server, delivery))
+    group.push_async_callback(discovery.server.stop, STOP_SECONDS)
+    group.run("heartbeat", _heartbeat(discovery.server, delivery))
     runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
     runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
 

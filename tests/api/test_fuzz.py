@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from signalbox.serving import HttpServer
+from signalbox.http.server import HttpServer
 from signalbox.settings import Address
 from tests.api.running_api import ADMIN, running_api
 from tests.api.test_openapi import DOCUMENT

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.odd_requests import MARKER, Caller, attack, paths_of
-from signalbox.serving import HttpServer
+from signalbox.http.server import HttpServer
 from signalbox.settings import Address
 from tests.api.running_api import ACME, ADMIN, ORG, running_api
 from tests.api.test_openapi import DOCUMENT

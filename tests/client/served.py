@@ -9,8 +9,8 @@ from time import time
 from schemas.envelope import Envelope
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from signalbox.roles.decider import Deciding
-from signalbox.serving import HttpServer
+from signalbox.http.server import HttpServer
+from signalbox.roles.decider import PartitionDeciders
 from signalbox.settings import Address
 from signalbox_client import Client
 from signalbox_client import KafkaSettings as ClientSettings
@@ -54,7 +54,7 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
         integrity_key = directory / "integrity.key"
         log = await KafkaLog.open(settings, directory, authority=authority, integrity_key=integrity_key)
         stack.push_async_callback(log.close)
-        deciding = Deciding(log, nobody)
+        deciding = PartitionDeciders(log, nobody)
         await deciding.assigned(0)
         stack.push_async_callback(deciding.revoked, 0)
         token = service_token(directory)

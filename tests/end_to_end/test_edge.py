@@ -3,7 +3,7 @@
 import pytest
 
 from signalbox.processes import process
-from tests.signalbox.held_upstream import listening_ports
+from tests.signalbox.envoy.held_upstream import listening_ports
 from tests.support.calls import Calls, specification
 from tests.support.running_signalbox import House
 

@@ -14,7 +14,7 @@ from signalbox.cli.connection import connection
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
-from signalbox.listening import note_listening
+from signalbox.listen_addresses import write_listen_addresses
 from signalbox.processes import process
 from signalbox.settings import Address, Settings
 from tests.signalbox.answers import ORG, api, golden, page
@@ -272,7 +272,7 @@ def test_doctor_looks_where_the_server_of_the_data_directory_listens(
     http, xds, gateway = (
         Address("127.0.0.1", port) for port in (port_of(stand_in), free_port(), free_port())
     )
-    note_listening(outside / "data", {"http": http, "xds": xds, "gateway": gateway})
+    write_listen_addresses(outside / "data", {"http": http, "xds": xds, "gateway": gateway})
 
     ran = bare("doctor", "--data", "data")
 

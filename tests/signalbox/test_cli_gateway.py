@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from signalbox.listening import note_listening
+from signalbox.listen_addresses import write_listen_addresses
 from signalbox.settings import address
 from tests.signalbox.answers import ORG
 from tests.signalbox.conftest import Run
@@ -190,7 +190,7 @@ def test_without_an_address_it_is_where_the_xds_of_the_server_listens(
 ) -> None:
     (outside / ".signalbox").mkdir()
     http = address(stand_in.url.removeprefix("http://"), "--http")
-    note_listening(outside / ".signalbox", {"http": http, "xds": address("0.0.0.0:18123", "--xds")})
+    write_listen_addresses(outside / ".signalbox", {"http": http, "xds": address("0.0.0.0:18123", "--xds")})
 
     ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
 
@@ -203,7 +203,7 @@ def test_the_directory_of_another_server_says_nothing_and_the_default_is_named(
 ) -> None:
     (outside / ".signalbox").mkdir()
     places = {"http": address("127.0.0.1:1", "--http"), "xds": address("127.0.0.1:18123", "--xds")}
-    note_listening(outside / ".signalbox", places)
+    write_listen_addresses(outside / ".signalbox", places)
 
     ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
 

@@ -16,7 +16,7 @@ from schemas.deployment import StartDeployment, StopDeployment
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
-from signalbox.first_start import FirstStartFailed, deploy_sample, make_house
+from signalbox.first_start import FirstStartFailed, create_default_resources, deploy_sample
 from signalbox.sample import sample
 from signalbox.settings import Address, Settings
 from streams.command_port import CommandPort
@@ -57,17 +57,17 @@ HOUSE = [
 
 async def test_the_house_is_made_once(tmp_path: Path):
     async with commanding(tmp_path) as (log, commands):
-        await make_house(commands, Settings(), "token")
+        await create_default_resources(commands, Settings(), "token")
         assert await subjects(log) == HOUSE
-        await make_house(commands, Settings(), "another")
+        await create_default_resources(commands, Settings(), "another")
         assert await subjects(log) == HOUSE
 
 
 async def test_what_was_rejected_is_asked_for_anew(tmp_path: Path):
     async with commanding(tmp_path) as (log, commands):
         with pytest.raises(FirstStartFailed, match="IP address"):
-            await make_house(commands, Settings(gateway=Address("some.host", 8000)), "token")
-        await make_house(commands, Settings(), "token")
+            await create_default_resources(commands, Settings(gateway=Address("some.host", 8000)), "token")
+        await create_default_resources(commands, Settings(), "token")
         assert await subjects(log) == HOUSE
 
 
@@ -78,7 +78,7 @@ HELLO = API.subject("default", "hello")
 async def signalbox(directory: Path) -> AsyncIterator[tuple[SqliteLog, CommandPort, Start]]:
     """As `commanding`, with the house, and a `start` that deploys the sample."""
     async with commanding(directory) as (log, commands):
-        await make_house(commands, Settings(), "token")
+        await create_default_resources(commands, Settings(), "token")
         store = open_store(directory / "readmodels.db")
         runner = ProjectionRunner(log, store)
         projecting = asyncio.create_task(runner.run())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateways.upstream_access import Place
-from signalbox.own_places import closed_places
+from signalbox.closed_upstreams import closed_upstreams
 from signalbox.settings import SettingsError, from_environment, require_services
 from streams.kafka.settings import KafkaSettings
 
@@ -17,7 +17,7 @@ def test_signalboxs_own_addresses_and_what_the_operator_names_are_closed_to_upst
         xds="10.2.3.4:18000",
     )
 
-    closed = closed_places(settings)
+    closed = closed_upstreams(settings)
 
     assert Place("127.0.0.0/8", 8080) in closed
     assert Place("::1/128", 8080) in closed

@@ -80,7 +80,7 @@ async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path:
 
 
 async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_again(tmp_path: Path):
-    from signalbox.discovery import Discovery
+    from signalbox.discovery.server import Discovery
     from xds.observer import Silent
 
     right = await deployed(tmp_path)

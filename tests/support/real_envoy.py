@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.envoy import EnvoyMissing, find_binary
+from signalbox.envoy.supervisor import EnvoyMissing, find_binary
 
 
 def real_envoy() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.kafka_jars import kafka_jars
 from streams.kafka.settings import KafkaSettings

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from tests.support.real_parts import missing
 

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from signalbox.devservers import kafka_access
-from signalbox.devservers.faults import AlreadyRunning
+from signalbox.devservers.errors import AlreadyRunning
 from signalbox.devservers.kafka import HOST, Archive, DevKafka, archive_for, new_id
 from signalbox.devservers.kafka_probe import probe
 from signalbox.ports import PortUnusable

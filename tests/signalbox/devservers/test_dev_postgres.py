@@ -10,10 +10,10 @@ from sqlalchemy.exc import OperationalError
 
 from signalbox.devservers import socket_directory
 from signalbox.devservers.account import server_account
-from signalbox.devservers.faults import AlreadyRunning, StartFailed, Unavailable
+from signalbox.devservers.bound_process import DirectoryLock
+from signalbox.devservers.errors import AlreadyRunning, StartFailed, Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from signalbox.devservers.postgres_files import program_files
-from signalbox.devservers.tied import DirectoryLock
 from tests.support.free_ports import free_port
 
 

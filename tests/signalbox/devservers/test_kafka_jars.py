@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.devservers.faults import Unavailable
+from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.kafka_jars import VERSION, jars, kafka_jars
 from tests.support.free_ports import free_port
 

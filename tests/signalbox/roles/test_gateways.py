@@ -10,12 +10,12 @@ import pytest
 from gateways.config_resource import ConfigResource, content_version
 from schemas.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
-from signalbox.delivery import Delivery
 from signalbox.devservers.kafka import DevKafka
+from signalbox.discovery.delivery import Delivery
 from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.local_gateway import NODE as LOCAL_NODE
 from signalbox.roles.envoy import Node, node_from
-from signalbox.roles.running import Roles
+from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings, SettingsError
 from streams.gateway_sync import CREDENTIALS
 from streams.kafka.config import KafkaConfigTopic
@@ -23,7 +23,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.log import Fenced
 from tests.commands.shop import ORG, deploy, publish, spec
-from tests.signalbox.roles.land import EAST, NODE, Land, land
+from tests.signalbox.roles.role_processes import EAST, NODE, RoleProcesses, role_processes
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
@@ -36,15 +36,15 @@ from xds.types import CLUSTER, ROUTE
 @pytest.fixture
 async def acme(
     tmp_path: Path, kafka_settings: KafkaSettings, envoy: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Land]:
+) -> AsyncIterator[RoleProcesses]:
     monkeypatch.setenv("SIGNALBOX_GATEWAY_NAME", f"{ORG}/east")
     monkeypatch.setenv("SIGNALBOX_NODE", NODE)
-    async with land(tmp_path, kafka_settings) as made:
+    async with role_processes(tmp_path, kafka_settings) as made:
         yield made
 
 
 async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
-    acme: Land, monkeypatch: pytest.MonkeyPatch
+    acme: RoleProcesses, monkeypatch: pytest.MonkeyPatch
 ):
     sent: list[tuple[str, str]] = []
 
@@ -71,15 +71,17 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
     await acme.command(publish(of=more), deploy(), ids=["e", "d3"])
     await acme.delivered("d3", "serving")
     assert sent == [(ROUTE, "orders")]
-    named = [s.deployment for s in acme.said if isinstance(s, DeliveryReported) and s.fact == "acknowledged"]
+    named = [
+        s.deployment for s in acme.statuses if isinstance(s, DeliveryReported) and s.fact == "acknowledged"
+    ]
     assert len(named) == len(set(named)), "what the proxy brought along is not reported by name again"
-    nodes = [s for s in acme.said if isinstance(s, NodeReported) and s.acknowledged is not None]
+    nodes = [s for s in acme.statuses if isinstance(s, NodeReported) and s.acknowledged is not None]
     assert nodes[-1].exceptions == (), "one position covers it"
     assert len({s.connection for s in nodes}) == 2
 
 
 async def test_a_node_that_rejects_everything_stops_no_change_that_another_one_accepts(
-    acme: Land, monkeypatch: pytest.MonkeyPatch
+    acme: RoleProcesses, monkeypatch: pytest.MonkeyPatch
 ):
     server = Address("127.0.0.1", free_port())
     monkeypatch.setenv("SIGNALBOX_XDS_SERVERS", str(server))
@@ -93,11 +95,11 @@ async def test_a_node_that_rejects_everything_stops_no_change_that_another_one_a
             await acme.command(publish(of=spec(url=url)), deploy(), ids=(f"p{revision}", f"d{revision}"))
             await acme.delivered(f"d{revision}", "serving")
             assert (await acme.delivered(f"d{revision}", "refused")).node == "rogue"
-    refused = [s for s in acme.said if isinstance(s, DeliveryReported) and s.fact == "refused"]
+    refused = [s for s in acme.statuses if isinstance(s, DeliveryReported) and s.fact == "refused"]
     assert {report.node for report in refused} == {"rogue"}, "nothing was taken back for the gateway"
 
 
-async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(acme: Land):
+async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(acme: RoleProcesses):
     await acme.run("gateway-sync", "asleep")
     await acme.command(publish(), deploy(), ids=("a", "d1"))
     await acme.delivered("d1", "published")
@@ -130,7 +132,7 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
     )
     port = free_port()
     process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))
-    async with Roles(process, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):
+    async with RoleRunner(process, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):
         await roles.started()
         own_kafka.kill()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

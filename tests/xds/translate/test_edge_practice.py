@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.signalbox.held_upstream import held_upstream
+from tests.signalbox.envoy.held_upstream import held_upstream
 from tests.support.calls import until
 from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy

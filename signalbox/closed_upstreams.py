@@ -1,0 +1,24 @@
+"""Where Signalbox and what it is made of listen: no API may send requests there."""
+
+from urllib.parse import urlsplit
+
+from gateways.upstream_access import Place, own_places
+from signalbox.settings import Address, Settings, address
+
+
+def closed_upstreams(settings: Settings) -> tuple[Place, ...]:
+    """The HTTP API, the xDS server, health checks, Kafka and PostgreSQL as far as they are named by address,
+    and what the operator closes besides.
+    """
+    addresses = [settings.http, settings.xds]
+    if settings.health:
+        addresses.append(settings.health)
+    if settings.kafka.bootstrap:
+        addresses += [
+            address(server.strip(), "SIGNALBOX_KAFKA") for server in settings.kafka.bootstrap.split(",")
+        ]
+    database = urlsplit(settings.postgres)
+    if database.hostname:
+        addresses.append(Address(database.hostname, database.port or 5432))
+    own = (place for each in addresses for place in own_places(each.host, each.port))
+    return tuple(dict.fromkeys((*own, *settings.closed_upstreams)))

@@ -1,0 +1,1 @@
+"""The xDS server of a process: what it serves, and the status messages that its answers become."""

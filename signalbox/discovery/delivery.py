@@ -1,0 +1,254 @@
+"""From what proxies answer to status messages, probes and durations."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from schemas.identity import timestamp
+from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
+from signalbox.envoy.prober import Target
+from xds.observer import Connection, Delivered, Progress
+from xds.order import LISTENER
+
+Report = Callable[[Sequence[Status]], None]
+Probe = Callable[[str, DeploymentRef, int], None]
+"""Asks for proof that a gateway (its subject) serves a deployment, which came by the event at a position."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Observes the xDS server; gateway sync is notified of connections that begin and end (`present`), what
+    was `taken` on them and what was not.
+
+    `foundation_refused` hears of what all deployments stand on, `caught_up` of the progress of nodes
+    that had not acknowledged everything until then. Everything is held until `begin`.
+
+    Of a node its connections are kept, the newest last, each with the progress that was reported: what is
+    reported of a node is what its newest connection says. When the last one ends, the node is reported as not
+    connected on the latest connection it had: whichever of them a reader knows, it was not made later.
+    """
+
+    report: Report
+    probe: Probe
+    on_acknowledged: Callable[[Connection, Sequence[ConfigResource]], None]
+    on_rejected: Callable[[Connection, Sequence[ConfigResource], str], None]
+    on_listener_rejected: Callable[[Connection, ConfigResource, str], None]
+    on_caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
+    on_presence: Callable[[Connection, bool], None] = lambda connection, connected: None
+    proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
+        default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
+    )
+    _latest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
+
+    def begin(self) -> None:
+        """Tells all that was held, and from now on at once."""
+        held, self._held = self._held or (), None
+        for tell in held:
+            tell()
+
+    def _hold(self, tell: Callable[[], None]) -> bool:
+        if self._held is not None:
+            self._held.append(tell)
+        return self._held is not None
+
+    def connected(self, connection: Connection) -> None:
+        if self._hold(lambda: self.connected(connection)):
+            return
+        node = _node_of(connection)
+        self.proxies.setdefault(node, {})[connection] = None
+        self._latest[node] = max(self._latest.get(node, ""), connection.id)
+        self.on_presence(connection, True)
+        self._node(connection, None)
+
+    def disconnected(self, connection: Connection) -> None:
+        if self._hold(lambda: self.disconnected(connection)):
+            return
+        self.on_presence(connection, False)
+        connections = self.proxies[_node_of(connection)]
+        del connections[connection]
+        if not connections:
+            del self.proxies[_node_of(connection)]
+            latest = self._latest.pop(_node_of(connection))
+            self._node(replace(connection, id=latest), None, connected=False)
+        else:
+            left = next(reversed(connections))
+            self._node(left, connections[left])
+
+    def progressed(self, connection: Connection, progress: Progress) -> None:
+        """Reports the node's progress when it is another one than before."""
+        if self._hold(lambda: self.progressed(connection, progress)):
+            return
+        connections = self.proxies.get(_node_of(connection), {})
+        if connection in connections and connections[connection] != progress:
+            self.still_connected(connection, progress)
+
+    def still_connected(self, connection: Connection, progress: Progress) -> None:
+        """Reports the node's progress, whether or not it changed."""
+        if self._hold(lambda: self.still_connected(connection, progress)):
+            return
+        connections = self.proxies.get(_node_of(connection), {})
+        if connection in connections:
+            before, connections[connection] = connections[connection], progress
+            if before is None or before.lacking:
+                self.on_caught_up(connection, progress)
+            if self._is_newest(connection):
+                self._node(connection, progress)
+
+    def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
+        """Sending is no fact of a deployment: only what the proxy answers is."""
+
+    def acknowledged(
+        self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
+    ) -> None:
+        """Reports the deployments that came, and has them probed."""
+        if self._hold(lambda: self.acknowledged(connection, entries, came)):
+            return
+        self.on_acknowledged(connection, entries)
+        # On an older connection, too: another process may use the node's id.
+        self._deliveries(connection, "acknowledged", came)
+        if self._is_newest(connection):
+            for new in came:
+                self.probe(connection.gateway, new.ref, new.position)
+
+    def refused(
+        self,
+        connection: Connection,
+        entries: Sequence[ConfigResource],
+        reason: str,
+        lacking: Sequence[Delivered],
+    ) -> None:
+        if self._hold(lambda: self.refused(connection, entries, reason, lacking)):
+            return
+        if self._is_newest(connection):
+            self._deliveries(connection, "refused", lacking, reason)
+        self.on_rejected(connection, entries, reason)
+        for entry in entries:
+            if entry.type == LISTENER:
+                self.on_listener_rejected(connection, entry, reason)
+
+    def withdrawn(
+        self, connection: Connection, entries: Sequence[ConfigResource], gone: Sequence[Delivered]
+    ) -> None:
+        """A removed resource no longer serves the deployments it carried last."""
+        if self._hold(lambda: self.withdrawn(connection, entries, gone)):
+            return
+        if self._is_newest(connection):
+            self._deliveries(connection, "withdrawn", gone)
+
+    def connection(self, gateway: str, node: str) -> str:
+        """The id of the node's newest connection; empty when there is none."""
+        connections = self.proxies.get((gateway, node))
+        return next(reversed(connections)).id if connections else ""
+
+    def listener_refused(self, gateway: str, node: str) -> str:
+        """Why the node rejected its listener; empty when it did not, or is not connected."""
+        connections = self.proxies.get((gateway, node))
+        progress = connections[next(reversed(connections))] if connections else None
+        return progress.listener_refused if progress else ""
+
+    def _is_newest(self, connection: Connection) -> bool:
+        return self.connection(connection.gateway, connection.node) == connection.id
+
+    def _deliveries(
+        self, connection: Connection, fact: Fact, delivered: Iterable[Delivered], reason: str = ""
+    ) -> None:
+        self.report(
+            [
+                delivery(
+                    connection.gateway,
+                    one.ref.deployment,
+                    connection.node,
+                    fact,
+                    api=one.ref.api,
+                    revision=one.ref.revision,
+                    position=one.position,
+                    connection=connection.id,
+                    version=one.version,
+                    reason=reason,
+                )
+                for one in delivered
+            ]
+        )
+
+    def _node(self, connection: Connection, progress: Progress | None, *, connected: bool = True) -> None:
+        _, organization, _, name = connection.gateway.split("/")
+        self.report(
+            [
+                NodeReported(
+                    organization=organization,
+                    name=name,
+                    at=timestamp(),
+                    node=connection.node,
+                    connected=connected,
+                    agent=connection.agent if connected else "",
+                    connection=connection.id,
+                    connections=len(self.proxies.get(_node_of(connection), ())),
+                    acknowledged=progress.acknowledged if progress else None,
+                    exceptions=_exceptions(progress) if progress else (),
+                    listener_refused=progress.listener_refused if progress else "",
+                )
+            ]
+        )
+
+
+def _node_of(connection: Connection) -> tuple[str, str]:
+    return connection.gateway, connection.node
+
+
+def _exceptions(progress: Progress) -> tuple[NodeException, ...]:
+    return tuple(
+        NodeException(
+            deployment=lack.deployment,
+            state="pending" if lack.reason is None else "refused",
+            reason=lack.reason or "",
+        )
+        for lack in progress.lacking
+    )
+
+
+def delivery(
+    gateway: str,
+    deployment: str,
+    node: str,
+    fact: Fact,
+    *,
+    api: str = "",
+    revision: int = 0,
+    position: int = 0,
+    connection: str = "",
+    version: str = "",
+    reason: str = "",
+    at: str | None = None,
+) -> DeliveryReported:
+    """A status of one deployment on one node; `gateway` is its subject."""
+    _, organization, _, name = gateway.split("/")
+    return DeliveryReported(
+        organization=organization,
+        name=name,
+        at=at or timestamp(),
+        deployment=deployment,
+        node=node,
+        fact=fact,
+        version=version,
+        reason=reason,
+        api=api,
+        revision=revision,
+        position=position,
+        connection=connection,
+    )
+
+
+def serving(target: Target, gateway: str, node: str, connection: str, at: str) -> DeliveryReported:
+    """That a node was proved to serve a deployment."""
+    return delivery(
+        gateway,
+        target.deployment,
+        node,
+        "serving",
+        api=target.api,
+        revision=target.revision,
+        position=target.position,
+        connection=connection,
+        at=at,
+    )

@@ -1,0 +1,112 @@
+"""The xDS server of this process: what it serves, and whom."""
+
+import asyncio
+import hmac
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from gateways.config_resource import ConfigResource, content_version
+from schemas.canonical import sha256_hex
+from signalbox.discovery.denials import Denials
+from signalbox.observability.log_backoff import LogBackoff
+from streams.config_changes import POSITION
+from streams.gateway_sync import CREDENTIALS
+from xds.observer import Connection, Observer
+from xds.server import DiscoveryServer
+from xds.store import ResourceStore
+
+RETRY_SECONDS = 2.0
+LOG_SECONDS = 3600.0
+"""The log says at least this often that a node does not listen."""
+
+logger = logging.getLogger("signalbox.gateways")
+
+
+class Discovery:
+    """Serves what is on the config topic to proxies that bring their gateway's token.
+
+    `partition_of` tells in which partition a gateway's events are, by its subject.
+    """
+
+    def __init__(self, observer: Observer, partition_of: Callable[[str], int]) -> None:
+        self._partition_of = partition_of
+        self._reached: dict[str, int] = {}
+        self.store = ResourceStore(self._position)
+        self._credentials: dict[str, bytes] = {}
+        self._digests: Counter[bytes] = Counter()
+        self.server = DiscoveryServer(
+            self.store, self._authenticate, observer, is_known=self._is_known, denied=Denials()
+        )
+        self._not_listening = LogBackoff(RETRY_SECONDS, most=LOG_SECONDS)
+        self._later: set[tuple[str, str, str]] = set()
+
+    def serve(self, entries: Sequence[ConfigResource]) -> None:
+        """Takes over what is on the config topic, but for bodies that are not those that were compiled."""
+        sound = [entry for entry in entries if not entry.gateway or _sound(entry)]
+        for entry in sound:
+            if entry.type == CREDENTIALS:
+                self._know(entry)
+        self.store.apply([entry for entry in sound if entry.gateway])
+        for entry in entries:
+            if entry.type == POSITION:
+                self._reached[entry.name] = entry.position
+            if entry.type == CREDENTIALS and not entry.body:
+                self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
+
+    def offer_again_later(self, connection: Connection, listener: ConfigResource, reason: str) -> None:
+        """A node rejected a listener for what passes: its port is taken by another process, say."""
+        loop = asyncio.get_running_loop()
+        if self._not_listening.is_due((listener.key, connection.node, reason), loop.time()):
+            logger.error(
+                "node %s of %s does not listen; trying again every %g s: %s",
+                connection.node,
+                listener.gateway,
+                RETRY_SECONDS,
+                reason,
+            )
+        if listener.key in self._later:
+            return
+        self._later.add(listener.key)
+        loop.call_later(RETRY_SECONDS, self._offer_again, listener)
+
+    def _offer_again(self, listener: ConfigResource) -> None:
+        self._later.discard(listener.key)
+        self.server.offer_again(listener)
+
+    def _position(self, gateway: str) -> int:
+        return self._reached.get(f"events/{self._partition_of(gateway)}", 0)
+
+    def quarantined(self) -> int:
+        """How many versions proxies refused."""
+        return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
+
+    def _know(self, credentials: ConfigResource) -> None:
+        """Takes over the digest of a gateway's token."""
+        before = self._credentials.pop(credentials.gateway, b"")
+        self._digests -= Counter([before])
+        if credentials.body:
+            self._credentials[credentials.gateway] = credentials.body
+            self._digests[credentials.body] += 1
+
+    def _is_known(self, token: str) -> bool:
+        """Whether it is the token of any gateway."""
+        return _digest(token) in self._digests
+
+    def _authenticate(self, gateway: str, token: str) -> bool:
+        known = self._credentials.get(gateway)
+        return known is not None and hmac.compare_digest(known, _digest(token))
+
+
+def _digest(token: str) -> bytes:
+    return sha256_hex(token.encode("utf-8", "surrogateescape")).encode()
+
+
+def _sound(entry: ConfigResource) -> bool:
+    """Whether the body is what its version says; a damaged one is not served."""
+    if not entry.body or content_version(entry.body) == entry.version:
+        return True
+    logger.error(
+        "%s of %s is damaged and not served: its version is of another body", entry.name, entry.gateway
+    )
+    return False

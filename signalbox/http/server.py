@@ -1,0 +1,70 @@
+"""uvicorn within our loop: we own the socket and the signals."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from signalbox import descriptors
+from signalbox.http.connection import BoundedConfig, Bounds
+from signalbox.settings import Address
+
+GRACE_SECONDS = 3
+
+
+class HttpServer:
+    """`start` returns when requests are answered; `stop` when the last one was."""
+
+    def __init__(self, app: ASGIApp, address: Address, bounds: Bounds | None = None) -> None:
+        """Without `bounds` the usual ones, and half of the descriptors that the process may open."""
+        self.address = address
+        """The port is known after `start` when it was 0."""
+        self._server = _Server(
+            BoundedConfig(
+                app,
+                bounds or Bounds(connections=min(Bounds().connections, descriptors.limit() // 2)),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Raises OSError when the address cannot be had."""
+        listening = socket.create_server((self.address.host, self.address.port), backlog=1024)
+        self.address = Address(self.address.host, listening.getsockname()[1])
+        listening.setblocking(False)
+        self._serving = asyncio.create_task(self._server.serve([listening]), name="http")
+        up = asyncio.create_task(self._server.up.wait())
+        await asyncio.wait([up, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._serving.done():
+            self._serving.result()
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it is up, and leaves the process's signals alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield

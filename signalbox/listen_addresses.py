@@ -1,0 +1,43 @@
+"""Where the Signalbox of a data directory listens, noted there for tools that run beside it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from signalbox.processes import process
+from signalbox.settings import Address
+
+FILE = "listening.json"
+
+
+def write_listen_addresses(directory: Path, addresses: Mapping[str, Address]) -> None:
+    """Notes the addresses of this process, by the option that gives them (`http`, `xds`, `gateway`).
+
+    The caller holds the directory's lock. Raises OSError.
+    """
+    itself = process(os.getpid())
+    noted = {
+        "pid": os.getpid(),
+        "started": itself.started if itself else "",
+        **{option: str(address) for option, address in addresses.items()},
+    }
+    file = directory / FILE
+    beside = file.with_name(f"{FILE}.new")
+    beside.write_bytes(orjson.dumps(noted))
+    beside.replace(file)
+
+
+def read_listen_addresses(directory: Path) -> Mapping[str, str]:
+    """The addresses (`HOST:PORT`) of the process that works in `directory`, by option; empty when none does,
+    or what is noted cannot be read."""
+    try:
+        noted: Any = orjson.loads((directory / FILE).read_bytes())
+        found = process(int(noted["pid"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    if found is None or found.started != noted.get("started"):
+        return {}
+    return {option: str(noted[option]) for option in ("http", "xds", "gateway") if option in noted}

@@ -1,0 +1,60 @@
+"""The running parts of a process: ended in the reverse order, and together when one of them fails."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, TypeVar
+
+logger = logging.getLogger("signalbox")
+
+
+class Closing(Protocol):
+    async def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closing)
+
+
+class ServiceGroup(AsyncExitStack):
+    """`failed` is done when a part that should run for ever has ended, with what ended it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.stopping = asyncio.Event()
+
+    async def stop(self) -> None:
+        self.stopping.set()
+        await self.aclose()
+
+    def closed_at_stop(self, part: C) -> C:
+        self.push_async_callback(part.close)
+        return part
+
+    def run(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        """Runs a part until we stop; its failure is ours."""
+        task = asyncio.create_task(part, name=name)
+        task.add_done_callback(self._ended)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self.push_async_callback(end)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.stopping.is_set():
+            return
+        error = task.exception() or RuntimeError("it ended")
+        logger.error("%s ended: %s", task.get_name(), error, exc_info=error)
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def wait(self, waiting: Coroutine[Any, Any, Any]) -> None:
+        """Waits for something, but not longer than every part runs. Raises what ended a part."""
+        task = asyncio.ensure_future(waiting)
+        await asyncio.wait([task, self.failed], return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            task.cancel()
+            self.failed.result()

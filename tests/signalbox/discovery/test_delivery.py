@@ -1,0 +1,197 @@
+"""What becomes of proxies' answers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from projections.observing import Observed
+from schemas.status import DeliveryReported, NodeReported, Status
+from signalbox.discovery.delivery import Delivery
+from streams.sqlite.log import SqliteLog
+from streams.status_reporter import StatusReporter
+from xds.observer import Connection, Delivered, Lack, Progress
+
+EAST = "organizations/acme/gateways/east"
+FIRST = Connection(EAST, "node-1", "first", "envoy 1.40.0")
+SECOND = Connection(EAST, "node-1", "second", "envoy 1.40.0")
+
+
+def came(*deployments: str, position: int = 7) -> list[Delivered]:
+    return [Delivered(DeploymentRef(name, f"api-of-{name}", 3, "/x"), "v1", position) for name in deployments]
+
+
+def carrying(*deployments: str) -> ConfigResource:
+    refs = tuple(one.ref for one in came(*deployments))
+    return ConfigResource(EAST, "envoy", "routes", "x", "v1", 7, b"x", deployments=refs)
+
+
+@dataclass
+class Heard:
+    said: list[Status] = field(default_factory=list[Status])
+    probed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    caught_up: list[str] = field(default_factory=list[str])
+    taken: list[ConfigResource] = field(default_factory=list[ConfigResource])
+    not_taken: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    present: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+
+    def delivery(self) -> Delivery:
+        made = Delivery(
+            self.said.extend,
+            lambda gateway, ref, position: self.probed.append((ref.deployment, position)),
+            lambda connection, entries: self.taken.extend(entries),
+            lambda connection, entries, reason: self.not_taken.extend((e.name, reason) for e in entries),
+            lambda connection, entry, reason: None,
+            lambda connection, progress: self.caught_up.append(connection.id),
+            lambda connection, connected: self.present.append((connection.id, connected)),
+        )
+        made.begin()
+        return made
+
+    def facts(self) -> list[tuple[str, str, str]]:
+        """Deployment, fact and connection of what was reported by name."""
+        return [(m.deployment, m.fact, m.connection) for m in self.said if isinstance(m, DeliveryReported)]
+
+    def nodes(self) -> list[NodeReported]:
+        return [message for message in self.said if isinstance(message, NodeReported)]
+
+
+def test_a_deployment_that_came_is_reported_with_all_that_is_known_of_it_and_probed():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d0", "d1")], came("d1"))
+    [report] = [message for message in heard.said if isinstance(message, DeliveryReported)]
+    assert (report.deployment, report.fact, report.node) == ("d1", "acknowledged", "node-1")
+    assert (report.api, report.revision, report.version) == ("api-of-d1", 3, "v1")
+    assert (report.position, report.connection) == (7, "first")
+    assert heard.probed == [("d1", 7)]
+
+
+def test_what_brings_no_deployment_is_not_reported_but_gateway_sync_hears_of_it():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d1")], [])
+    assert (heard.facts(), heard.probed) == ([], [])
+    assert heard.taken == [carrying("d1")]
+
+
+def test_a_refusal_is_reported_on_the_connection_it_was_observed_on_whatever_was_acknowledged_before():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
+    delivery.disconnected(FIRST)
+    delivery.connected(SECOND)
+    delivery.refused(SECOND, [carrying("d1")], "no", came("d1"))
+    assert heard.facts() == [("d1", "acknowledged", "first"), ("d1", "refused", "second")]
+    assert heard.not_taken == [("x", "no")]
+
+
+def test_a_node_that_connects_has_acknowledged_nothing_until_it_progresses():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    progress = Progress(9, (Lack("d1", 4, "no"), Lack("d2", 5)), "port taken")
+    delivery.progressed(FIRST, progress)
+    delivery.progressed(FIRST, progress)
+    assert delivery.listener_refused(FIRST.gateway, FIRST.node) == "port taken"
+    delivery.disconnected(FIRST)
+    assert delivery.listener_refused(FIRST.gateway, FIRST.node) == ""
+    told = [(m.connected, m.connection, m.acknowledged, m.listener_refused) for m in heard.nodes()]
+    assert told == [(True, "first", None, ""), (True, "first", 9, "port taken"), (False, "first", None, "")]
+    exceptions = [(e.deployment, e.state, e.reason) for e in heard.nodes()[1].exceptions]
+    assert exceptions == [("d1", "refused", "no"), ("d2", "pending", "")]
+    assert heard.caught_up == ["first"]
+
+
+def test_a_node_with_two_connections_is_what_the_newest_says_and_the_other_one_when_that_ends():
+    heard = Heard()
+    delivery = heard.delivery()
+    delivery.connected(FIRST)
+    delivery.progressed(FIRST, Progress(9))
+    delivery.connected(SECOND)
+    delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
+    delivery.progressed(FIRST, Progress(12))
+    assert heard.facts() == [("d1", "acknowledged", "first")]
+    assert heard.probed == []
+    assert (heard.nodes()[-1].connection, heard.nodes()[-1].connections) == ("second", 2)
+    delivery.disconnected(SECOND)
+    last = heard.nodes()[-1]
+    assert (last.connected, last.connection, last.acknowledged) == (True, "first", 12)
+    assert last.connections == 1
+
+
+def test_a_heartbeat_repeats_the_progress_of_connected_nodes():
+    heard = Heard()
+    delivery = heard.delivery()
+    other = Connection(EAST, "node-2", "other", "envoy 1.40.0")
+    delivery.connected(FIRST)
+    delivery.connected(other)
+    delivery.progressed(FIRST, Progress(9))
+    delivery.disconnected(other)
+    heard.said.clear()
+    for connection in (FIRST, other):
+        delivery.still_connected(connection, Progress(9))
+    assert [(m.node, m.connected, m.agent, m.acknowledged) for m in heard.nodes()] == [
+        ("node-1", True, "envoy 1.40.0", 9)
+    ]
+
+
+def test_nothing_is_kept_of_a_node_that_has_gone():
+    heard = Heard()
+    delivery = heard.delivery()
+    for number in range(100):
+        connection = Connection(EAST, f"node-{number}", f"connection-{number}")
+        delivery.connected(connection)
+        delivery.acknowledged(connection, [carrying("d1")], came("d1"))
+        delivery.progressed(connection, Progress(9))
+        delivery.disconnected(connection)
+    assert delivery.proxies == {}
+
+
+def folded(observed: Observed, messages: Iterable[Status]) -> list[str]:
+    """The connections that the read model holds as connected."""
+    for position, message in enumerate(messages):
+        observed.node_reported(position, message.data())
+    return [node.connection for node in observed.nodes.values() if node.connected]
+
+
+async def test_a_node_whose_connections_end_within_one_append_is_not_connected(tmp_path: Path):
+    for known in (1, 2):
+        for ends in ((FIRST, SECOND), (SECOND, FIRST)):
+            log = await SqliteLog.open(tmp_path / f"{known}-{ends[0].id}")
+            reporter = StatusReporter(log, "/test")
+            heard, observed = Heard(), Observed()
+            delivery = heard.delivery()
+            for connection in (FIRST, SECOND)[:known]:
+                delivery.connected(connection)
+            assert folded(observed, heard.said) == [(FIRST, SECOND)[known - 1].id]
+            heard.said.clear()
+            if known == 1:
+                delivery.connected(SECOND)
+            for connection in ends:
+                delivery.disconnected(connection)
+
+            reporter.report(heard.said)
+            await reporter.flush()
+
+            for record in await log.read("status", 0, 0, 10):
+                observed.node_reported(record.position, record.envelope.data)
+            assert [node.connected for node in observed.nodes.values()] == [False], (known, ends)
+            await log.close()
+
+
+def test_a_server_that_reports_late_does_not_end_a_newer_connection_to_another_server():
+    here, there = Heard(), Heard()
+    old, new = here.delivery(), there.delivery()
+    old.connected(FIRST)
+    new.connected(SECOND)
+    observed = Observed()
+    assert folded(observed, [*here.said, *there.said]) == ["second"]
+    here.said.clear()
+
+    old.disconnected(FIRST)
+
+    assert folded(observed, here.said) == ["second"]

@@ -1,17 +1,21 @@
 # Every target works alone on a fresh clone with Python 3.11+ and make, and sets up what it needs.
 #   make up                 start Signalbox with Envoy         make up ENGINE=kafka ARGS="--no-sample"
-#   make test               lint, then all tests               make test ARGS="tests/schemas -k avro"
+#   make test               lint and all tests                 make test ARGS="tests/schemas -k avro"
+#   make check              lint and the tests without Envoy, Kafka, PostgreSQL and other languages
 #   make bench              measure, write bench/results
 #   make lint | make fmt    check | repair the style
 #   make lock               pin what pyproject.toml asks for   make lock UPGRADE=1 takes the newest
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run tests. Most tests wait most of the time.
+WORKERS ?= 4
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 READY := $(VENV)/.ready
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
-.PHONY: up test bench lint fmt lock
+.PHONY: up test check all-tests pure-tests bench lint fmt lock
 .DELETE_ON_ERROR:
 
 $(READY): requirements.lock pyproject.toml .ci/install
@@ -21,8 +25,17 @@ $(READY): requirements.lock pyproject.toml .ci/install
 up: $(READY)
 	@$(BIN)/signalbox up $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 
-test: lint
-	$(BIN)/pytest $(ARGS)
+test: $(READY)
+	@$(MAKE) --no-print-directory -j2 lint all-tests
+
+check: $(READY)
+	@$(MAKE) --no-print-directory -j2 lint pure-tests
+
+all-tests: $(READY)
+	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(PYTEST))
+
+pure-tests: $(READY)
+	$(PYTEST) -m "not real and not chaos"
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

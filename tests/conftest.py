@@ -5,6 +5,7 @@ import pytest
 from tests.support.real_envoy import real_envoy
 
 pytest_plugins = [
+    "tests.support.distribution",
     "tests.support.hang_guard",
     "tests.support.real_kafka",
     "tests.support.real_postgres",

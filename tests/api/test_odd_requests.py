@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.odd_requests import MARKER, Caller, attack, paths_of
 from signalbox.http.server import HttpServer
 from signalbox.settings import Address
@@ -12,6 +14,7 @@ from tests.client.served import free_port
 COUNT = 1_500
 
 
+@pytest.mark.chaos
 async def test_no_odd_request_fails_or_reads_what_is_another_organizations(tmp_path: Path):
     async with running_api(tmp_path) as made:
         assert (await made.put(f"{ORG}/projects/secret", {"display_name": MARKER})).status_code == 201

@@ -12,7 +12,7 @@ from signalbox_client import MessageTooLarge, NoAnswer, Rejected
 from tests.client.served import Served, over_http, over_kafka
 
 
-@pytest.fixture(params=["kafka", "http"])
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.real), "http"])
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
     if request.param == "http":
         async with over_http(tmp_path) as made:

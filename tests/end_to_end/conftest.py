@@ -37,7 +37,7 @@ def calls(running: House) -> Iterator[Calls]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(envoy: Path, tmp_path: Path) -> Iterator[House]:
     """A Signalbox of the test's own, not yet up."""
     house = House(tmp_path / "data")
     yield house

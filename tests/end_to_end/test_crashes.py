@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.crash import crashes
 from tests.support.running_signalbox import House
+
+pytestmark = pytest.mark.chaos
 
 
 def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(

@@ -114,6 +114,7 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(house:
     assert report.acknowledged > 20
 
 
+@pytest.mark.chaos
 def test_kill_9_of_any_role_under_load_loses_nothing_and_ends_in_sync(house: Scattered, upstream: str):
     report = crashes(house, upstream, rounds=10, seed=3)
     assert report.faults == []

@@ -101,6 +101,7 @@ def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Sca
     calls.close()
 
 
+@pytest.mark.chaos
 def test_kill_9_of_any_role_while_revisions_are_rejected_ends_with_every_good_one(
     house: Scattered, upstream: str
 ):

@@ -14,7 +14,7 @@ from tests.projections.stores import postgres_store, sqlite_store
 from tests.streams.batches import batch
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         opened = sqlite_store(tmp_path)

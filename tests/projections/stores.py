@@ -10,8 +10,10 @@ from sqlalchemy import make_url
 
 from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
+from signalbox.devservers.postgres import DevPostgres
 from streams.projection.writer import Writer
 from tests.support.real_postgres import execute
+from tests.support.shared import alone
 
 _TEMPLATE = "signalbox_empty"
 
@@ -47,13 +49,18 @@ def postgres_copy(server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def empty_read_models(postgres_server: str) -> str:
+def empty_read_models(shared_postgres: DevPostgres) -> str:
     """The server, for `postgres_store` and `postgres_copy`."""
-    execute(postgres_server, f"create database {_TEMPLATE}")
-    store = open_store(_url(postgres_server, _TEMPLATE))
-    Writer(store, READ_MODELS, 1).open()
-    store.close()
-    return postgres_server
+    server = shared_postgres.start()
+    made = shared_postgres.directory / _TEMPLATE
+    with alone(made.with_suffix(".lock")):
+        if not made.exists():
+            execute(server, f"create database {_TEMPLATE}")
+            store = open_store(_url(server, _TEMPLATE))
+            Writer(store, READ_MODELS, 1).open()
+            store.close()
+            made.touch()
+    return server
 
 
 def _url(server: str, database: str) -> str:

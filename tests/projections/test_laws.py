@@ -63,7 +63,7 @@ HISTORY = st.lists(EVENT, max_size=25)
 StoreMaker = Callable[[], AbstractContextManager[Store]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def a_store(request: pytest.FixtureRequest) -> StoreMaker:
     """Makes an empty store, for each history one."""
     if request.param == "postgresql":

@@ -28,6 +28,7 @@ def _sent(document: dict[str, Any]) -> list[dict[str, str]]:
     return document["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"]
 
 
+@pytest.mark.usefixtures("envoy")
 def test_it_writes_what_an_envoy_of_the_gateway_starts_with(
     run: Run, token_file: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from bench.damage import DAMAGES, FILES, Damage, Outcome, State, damaged, fill
 
+pytestmark = pytest.mark.chaos
+
 
 @dataclass(frozen=True)
 class Templates:

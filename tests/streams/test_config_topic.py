@@ -45,7 +45,7 @@ Open = Callable[[], Awaitable[ConfigTopic]]
 """Opens the same topic again and again, ready to be put to."""
 
 
-@pytest.fixture(params=["sqlite", "kafka"])
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.real)])
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "sqlite":
         return lambda: SqliteConfigTopic.open(tmp_path)

@@ -20,7 +20,7 @@ from tests.support.real_postgres import execute
 YAML = b"openapi: 3.1.0\ninfo:\n  title: Orders\n" * 50
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentStore]:
     if request.param == "sqlite":
         documents = await SqliteDocuments.open(tmp_path)

@@ -30,7 +30,7 @@ from tests.support.hang_guard import HANG_SECONDS
 ORDERS = API.subject("acme", "orders")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         opened = sqlite_store(tmp_path)

@@ -37,6 +37,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.chaos
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path):
     acknowledged: dict[int, str] = {}
     moments = random.Random(7)

@@ -2,7 +2,8 @@
 
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.kafka_jars import kafka_jars
 from streams.kafka.settings import KafkaSettings
 from tests.support.real_parts import missing
+from tests.support.shared import run_directory, shared
 
 DOWNLOAD_WITHIN = 180.0
 
@@ -26,14 +28,37 @@ def kafka_files() -> Path:
         missing(error)
 
 
+class JoinedKafka(DevKafka):
+    """A broker that another process of the run has started."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, int((directory / "port").read_text()))
+
+    def start(self) -> str:
+        return (self.directory / "address").read_text().strip()
+
+    @property
+    def pid(self) -> int:
+        return int((self.directory / "pid").read_text())
+
+
 @pytest.fixture(scope="session")
-def shared_kafka(kafka_files: Path) -> Iterator[DevKafka]:
+def shared_kafka(
+    kafka_files: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevKafka]:
     """The broker that all tests share, started. Do not stop it."""
+    with shared(run_directory(pytestconfig, tmp_path_factory) / "kafka", _started) as directory:
+        yield JoinedKafka(directory)
+
+
+@contextmanager
+def _started() -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="signalbox-kafka-", ignore_cleanup_errors=True) as directory:
         broker = DevKafka(Path(directory))
         try:
             broker.start()
-            yield broker
+            (broker.directory / "pid").write_text(str(broker.pid))
+            yield broker.directory
         finally:
             broker.kill()
 

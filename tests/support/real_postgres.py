@@ -14,14 +14,28 @@ from sqlalchemy import make_url
 from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.postgres import DevPostgres
 from tests.support.real_parts import missing
+from tests.support.shared import run_directory, shared
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 """What a test kills is the server, never the machine: the kernel keeps what was written."""
 
 
+class JoinedPostgres(DevPostgres):
+    """A server that another process of the run has started."""
+
+    def start(self) -> str:
+        return (self.directory / "address").read_text().strip()
+
+
 @pytest.fixture(scope="session")
-def postgres_made() -> Iterator[Path]:
+def postgres_made(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of a server that was stopped after its first start: the others are copies of it."""
+    with shared(run_directory(pytestconfig, tmp_path_factory) / "postgres-made", _made) as directory:
+        yield directory
+
+
+@contextmanager
+def _made() -> Generator[Path]:
     with _directory() as directory:
         server = DevPostgres(directory, settings=FAST)
         try:
@@ -33,10 +47,18 @@ def postgres_made() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def shared_postgres(postgres_made: Path) -> Iterator[DevPostgres]:
+def shared_postgres(
+    postgres_made: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevPostgres]:
     """The server that all tests share, started. Do not stop it."""
-    with _copy(postgres_made) as server:
-        yield server
+
+    @contextmanager
+    def started() -> Generator[Path]:
+        with _copy(postgres_made) as server:
+            yield server.directory
+
+    with shared(run_directory(pytestconfig, tmp_path_factory) / "postgres", started) as directory:
+        yield JoinedPostgres(directory)
 
 
 @pytest.fixture(scope="session")

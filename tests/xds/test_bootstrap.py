@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 
 from tests.support.hang_guard import HANG_SECONDS
@@ -26,6 +27,7 @@ def _bootstrap(port: int, **changes: Any) -> dict[str, Any]:
     return bootstrap(**fields | changes)
 
 
+@pytest.mark.usefixtures("envoy")
 def test_envoy_takes_it(tmp_path: Path) -> None:
     assert validate(_bootstrap(18000, admin_port=9901), tmp_path) == ""
     assert validate(_bootstrap(18000, xds_host="xds.test", admin_socket=str(tmp_path / "s")), tmp_path) == ""
@@ -53,6 +55,7 @@ class _ControlPlane:
         return server, port
 
 
+@pytest.mark.usefixtures("envoy")
 async def test_envoy_connects_with_its_token_and_comes_back_soon(tmp_path: Path) -> None:
     plane = _ControlPlane()
     server, port = await plane.start()

@@ -5,6 +5,8 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from tests.xds.translate.inputs import settings, upstream
 from tests.xds.translate.proxy import envoy_binary
@@ -12,6 +14,8 @@ from xds.bootstrap import bootstrap
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 from xds.translate.clusters import cluster_entries
+
+pytestmark = pytest.mark.usefixtures("envoy")
 
 QUESTIONS = 2
 """Of one lookup: for IPv4 and for IPv6."""

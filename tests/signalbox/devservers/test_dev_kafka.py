@@ -85,10 +85,10 @@ def test_a_second_start_in_the_directory_is_refused_and_says_where_the_first_is(
     assert refused.value.address == kafka_broker
 
 
-def test_starting_what_runs_answers_where_it_is(shared_kafka: DevKafka, kafka_broker: str) -> None:
-    pid = shared_kafka.pid
-    assert shared_kafka.start() == kafka_broker
-    assert shared_kafka.pid == pid
+def test_starting_what_runs_answers_where_it_is(own_kafka: DevKafka) -> None:
+    pid = own_kafka.pid
+    assert own_kafka.start() == own_kafka.access.bootstrap
+    assert own_kafka.pid == pid
 
 
 def test_a_port_that_is_taken_is_refused(kafka_broker: str, shared_kafka: DevKafka) -> None:

@@ -116,6 +116,7 @@ def test_an_envoy_that_is_started_here_knows_the_server(files: dict[str, str]) -
     assert trust(from_environment({"SIGNALBOX_XDS_CA": ca}), ["xds.test"]) == Trust(ca, ("xds.test",))
 
 
+@pytest.mark.usefixtures("envoy")
 async def test_envoy_is_served_over_tls_and_asks_for_the_servers_name(
     files: dict[str, str], tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ async def test_envoy_is_served_over_tls_and_asks_for_the_servers_name(
         assert not seen.names("connected", "stranger")
 
 
+@pytest.mark.usefixtures("envoy")
 @pytest.mark.parametrize("names", [(), ("xds.test", "10.0.0.1"), ("10.0.0.1",)])
 def test_envoy_takes_the_bootstrap(names: tuple[str, ...], files: dict[str, str], tmp_path: Path) -> None:
     made = bootstrap(

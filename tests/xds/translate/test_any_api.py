@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,7 @@ _api = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("envoy")
 def test_envoy_takes_every_api_that_nothing_is_found_against(tmp_path: Path) -> None:
     good: list[DeployedApi] = []
     bad: list[DeployedApi] = []

@@ -11,6 +11,8 @@ from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
 
+pytestmark = pytest.mark.usefixtures("envoy")
+
 SECRET = "probe-secret"
 
 

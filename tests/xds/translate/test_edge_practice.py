@@ -18,6 +18,8 @@ from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
 
+pytestmark = pytest.mark.usefixtures("envoy")
+
 NOBODY = "http://127.0.0.1:1"
 """Nobody listens there."""
 

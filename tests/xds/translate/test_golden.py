@@ -66,6 +66,7 @@ def test_other_golden_files_are_another_version_of_the_translator(request: pytes
     )
 
 
+@pytest.mark.usefixtures("envoy")
 @pytest.mark.parametrize("path", INPUTS, ids=lambda p: p.stem)
 def test_envoy_takes_what_an_input_becomes(path: Path, tmp_path: Path) -> None:
     given = _read(path)

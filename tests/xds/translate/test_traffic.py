@@ -8,6 +8,8 @@ from tests.xds.translate.inputs import DATA, api, parse_input, settings
 from tests.xds.translate.traffic import Answer, Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
 
+pytestmark = pytest.mark.usefixtures("envoy")
+
 SECRET = "probe-secret"
 
 

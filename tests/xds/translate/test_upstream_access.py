@@ -12,6 +12,8 @@ from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
 
+pytestmark = pytest.mark.usefixtures("envoy")
+
 
 @contextmanager
 def _gateway(directory: Path, access: UpstreamAccess, **upstreams: str) -> Iterator[Gateway]:

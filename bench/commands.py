@@ -10,7 +10,7 @@ import orjson
 
 from bench.figure import Figure
 from schemas.envelope import Envelope
-from schemas.identity import timestamp, uuid7
+from schemas.envelopes import envelope_for
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from streams.command_port import CommandPort
@@ -39,15 +39,7 @@ def run(count: int = 20_000, over_http: int = 6_000) -> list[Figure]:
 
 
 def _command(command: DefineOrganization | DefineProject) -> Envelope:
-    return Envelope(
-        id=uuid7(),
-        type=command.type(),
-        source="/bench",
-        subject=f"organizations/{command.organization}",
-        time=timestamp(),
-        partitionkey=command.organization,
-        data=command.data(),
-    )
+    return envelope_for(command, source="/bench", subject=f"organizations/{command.organization}")
 
 
 async def in_process(count: int) -> float:

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.figure import Figure, median, percentile
-from schemas.avro import dataschema
 from schemas.envelope import Envelope
-from schemas.identity import timestamp, uuid7
+from schemas.envelopes import envelope_for
 from schemas.organization import DefineOrganization
 from schemas.project import DefineProject
 from streams.decider import Decider
@@ -24,18 +23,8 @@ BATCH = 1_000
 
 
 def command(made: DefineOrganization | DefineProject) -> Envelope:
-    return Envelope(
-        id=uuid7(),
-        type=made.type(),
-        source="/bench",
-        subject=f"organizations/{made.organization}",
-        time=timestamp(),
-        partitionkey=made.organization,
-        data=made.data(),
-        dataschema=dataschema(type(made)),
-        authtype="user",
-        authid="bench",
-    )
+    subject = f"organizations/{made.organization}"
+    return envelope_for(made, source="/bench", subject=subject, authtype="user", authid="bench")
 
 
 def organizations(log: KafkaLog) -> list[str]:

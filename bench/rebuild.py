@@ -11,6 +11,7 @@ from projections.store import open_store
 from schemas.api import ApiPublished, content_digest
 from schemas.deployment import DeploymentStarted
 from schemas.envelope import Envelope
+from schemas.envelopes import envelope_for
 from schemas.identity import timestamp, uuid7
 from schemas.message import Event
 from schemas.organization import OrganizationDefined
@@ -60,15 +61,7 @@ def envelopes(events: list[Event]) -> list[Envelope]:
     for event in events:
         plural = "apis" if event.aggregate == "api" else f"{event.aggregate}s"
         envelope = head.chain(
-            Envelope(
-                id=uuid7(),
-                type=event.type(),
-                source="/bench",
-                subject=f"organizations/acme/{plural}/{event.name}",
-                time=timestamp(),
-                partitionkey="acme",
-                data=event.data(),
-            )
+            envelope_for(event, source="/bench", subject=f"organizations/acme/{plural}/{event.name}")
         )
         head = head.after(envelope, head.position + 1)
         chained.append(envelope)

@@ -6,15 +6,15 @@ from typing import Any, Protocol
 
 from schemas.aggregate import Aggregate
 from schemas.api import API, ApiSpec, Document, PublishApi
-from schemas.avro import dataschema
 from schemas.canonical import sha256_hex
 from schemas.catalog import GATEWAY as GATEWAYS
 from schemas.catalog import subject_of
 from schemas.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope
+from schemas.envelopes import envelope_for
 from schemas.environment import DefineEnvironment
 from schemas.gateway import ChangeGateway, GatewayFields, RegisterGateway
-from schemas.identity import timestamp, uuid7
+from schemas.identity import uuid7
 from schemas.message import Command
 from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
@@ -200,15 +200,11 @@ def _require(envelope: Envelope, outcome: Outcome | None) -> None:
 
 def _envelope(id: str | None, command: Command) -> Envelope:
     id = id or uuid7()
-    return Envelope(
-        id=id,
-        type=command.type(),
+    return envelope_for(
+        command,
         source="/signalbox/first-start",
         subject=subject_of(command, id),
-        time=timestamp(),
-        partitionkey=command.organization,
-        data=command.data(),
-        dataschema=dataschema(type(command)),
+        id=id,
         authtype=AUTHTYPE,
         authid=AUTHID,
     )

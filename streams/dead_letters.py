@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import orjson
 
-from schemas.avro import dataschema
 from schemas.envelope import ATTRIBUTES, Envelope
-from schemas.identity import uuid7
+from schemas.envelopes import envelope_for
 from schemas.parked import MessageParked
 from streams.admission import LONGEST_ATTRIBUTE
 from streams.log import Fault, Record, Topic
@@ -32,18 +31,13 @@ def dead_letter(record: Record, fault: Fault, source: str, now: str, *, whole: b
         size=len(body),
         value=b64encode(body).decode() if whole else "",
     )
-    return Envelope(
-        id=uuid7(),
-        type=message.type(),
+    return envelope_for(
+        message,
         source=source,
         subject=f"{record.topic}/{record.partition}/{record.position}",
         time=now,
         partitionkey=envelope.partitionkey,
-        dataschema=dataschema(MessageParked),
-        correlationid=envelope.correlationid or envelope.id,
-        causationid=envelope.id,
-        traceparent=envelope.traceparent,
-        data=message.data(),
+        cause=envelope,
     )
 
 

@@ -9,11 +9,10 @@ from commands.decision import Rejection, Request, bounded, rejected
 from commands.partition_state import Change, PartitionState
 from commands.rules import Decided, decide
 from schemas.api import Document
-from schemas.avro import dataschema
 from schemas.canonical import canonical, digest, sha256_hex
 from schemas.catalog import COMMANDS
 from schemas.envelope import Envelope, Key
-from schemas.identity import uuid7
+from schemas.envelopes import envelope_for
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome, pointer
 from schemas.upcasting import UnknownSchema, upcast
@@ -100,20 +99,15 @@ class Decisions:
             return rejected("cannot-decide", "The command could not be decided; this is a defect.")
 
     def _append(self, cause: Envelope, subject: str, event: Event) -> None:
-        chained = Envelope(
-            id=uuid7(),
-            type=event.type(),
+        chained = envelope_for(
+            event,
             source=self.source,
             subject=subject,
             time=self.now,
             partitionkey=cause.partitionkey,
-            data=event.data(),
-            dataschema=dataschema(type(event)),
+            cause=cause,
             dataref=_dataref(event),
             sequence=f"{self.head.sequence + 1:020d}",
-            correlationid=cause.correlationid or cause.id,
-            causationid=cause.id,
-            traceparent=cause.traceparent,
             authtype=cause.authtype,
             authid=cause.authid,
             previoushash=self.head.hash,
@@ -151,18 +145,14 @@ class Decisions:
         """With `again` those are answered once more who asked again."""
         repeated = self.again if again else ()
         return [
-            Envelope(
-                id=command.id,
-                type=Outcome.type(),
+            envelope_for(
+                outcome,
                 source=self.source,
                 subject=outcome.subject,
+                id=command.id,
                 time=outcome.decided_at,
                 partitionkey=command.partitionkey,
-                data=outcome.data(),
-                dataschema=dataschema(Outcome),
-                correlationid=command.correlationid or command.id,
-                causationid=command.id,
-                traceparent=command.traceparent,
+                cause=command,
             )
             for command, outcome in (*self.outcomes.values(), *self.rejected, *repeated)
         ]

@@ -6,9 +6,7 @@ events. What a later event was chained to cannot be left out of the history.
 
 from collections.abc import Sequence
 
-from schemas.avro import dataschema
-from schemas.envelope import Envelope
-from schemas.identity import timestamp, uuid7
+from schemas.envelopes import envelope_for
 from schemas.parked import RecordSkipped
 from streams.chain import START, Link, link_of
 from streams.log import Log, LogError, Record
@@ -50,23 +48,12 @@ async def skip(log: Log, partition: int, position: int, reason: str, who: str) -
         fault=record.fault.reason[:1000],
         size=len(record.fault.value),
     )
-    await log.append("parked", [_envelope(message, who)])
-    return message
-
-
-def _envelope(message: RecordSkipped, who: str) -> Envelope:
-    return Envelope(
-        id=uuid7(),
-        type=message.type(),
-        source=SOURCE,
-        subject=record_subject(message.partition, message.position),
-        time=timestamp(),
-        partitionkey="",
-        dataschema=dataschema(RecordSkipped),
-        authtype="user",
-        authid=who,
-        data=message.data(),
+    subject = record_subject(partition, position)
+    envelope = envelope_for(
+        message, source=SOURCE, subject=subject, partitionkey="", authtype="user", authid=who
     )
+    await log.append("parked", [envelope])
+    return message
 
 
 async def _record(log: Log, partition: int, position: int) -> Record:

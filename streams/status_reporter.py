@@ -4,9 +4,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from schemas.avro import dataschema
 from schemas.envelope import Envelope
-from schemas.identity import uuid7
+from schemas.envelopes import envelope_for
 from schemas.status import DeliveryReported, Status
 from streams.log import Log, LogUnavailable
 
@@ -83,16 +82,8 @@ class StatusReporter:
             raise
 
     def _envelope(self, message: Status) -> Envelope:
-        return Envelope(
-            id=uuid7(),
-            type=message.type(),
-            source=self._source,
-            subject="/".join(_key(message)[:-1]),
-            time=message.at,
-            partitionkey=message.organization,
-            data=message.data(),
-            dataschema=dataschema(type(message)),
-        )
+        subject = "/".join(_key(message)[:-1])
+        return envelope_for(message, source=self._source, subject=subject, time=message.at)
 
 
 def _key(message: Status) -> tuple[str, ...]:

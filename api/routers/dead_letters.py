@@ -22,9 +22,8 @@ from api.responses import json_response
 from api.submission import traceparent
 from projections.asking import cursor_after, read_cursor
 from projections.failures import ReadModelsUnavailable
-from schemas.avro import dataschema
 from schemas.envelope import Envelope
-from schemas.identity import timestamp, uuid7
+from schemas.envelopes import envelope_for
 from schemas.parked import PARKED, Parked, ParkedEventSkipped, ParkedEventsRetried
 from streams.log import TOPICS
 from streams.projection import UnknownReadModel
@@ -153,15 +152,10 @@ async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> AS
 
 async def _record(call: Call, message: Parked) -> None:
     """Durably says who did what. Raises LogUnavailable, before anything is done."""
-    envelope = Envelope(
-        id=uuid7(),
-        type=message.type(),
+    envelope = envelope_for(
+        message,
         source=call.services.settings.source,
         subject=f"readmodels/{message.name}",
-        time=timestamp(),
-        partitionkey=message.organization,
-        data=message.data(),
-        dataschema=dataschema(type(message)),
         traceparent=traceparent(call),
         authtype="user",
         authid=call.principal.name,

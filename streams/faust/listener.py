@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from schemas.envelope import Envelope
-from schemas.identity import uuid7
-from schemas.status import Status
 from streams.log import Record, Topic
 
 
@@ -19,15 +16,3 @@ class ProjectionListener(Protocol):
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
         """These records have become durable."""
         ...
-
-
-def status_envelope(message: Status, subject: str, source: str) -> Envelope:
-    return Envelope(
-        id=uuid7(),
-        type=message.type(),
-        source=source,
-        subject=subject,
-        time=message.at,
-        partitionkey=message.organization,
-        data=message.data(),
-    )

@@ -15,10 +15,10 @@ from projections.failures import ReadModelsUnavailable, unavailable
 from projections.liveness import Key, Liveness, changed
 from projections.observed import HEARD_SECONDS
 from projections.queries import NotReady, ReadModels
+from schemas.envelopes import envelope_for
 from schemas.gateway import GATEWAY
 from schemas.identity import timestamp
 from schemas.status import LivenessReported
-from streams.faust.listener import status_envelope
 from streams.faust.publication import publish
 from streams.log import Log, LogUnavailable, Record, Topic
 
@@ -109,7 +109,7 @@ class LivenessPublisher:
         if not new:
             return
         envelopes = [
-            status_envelope(
+            envelope_for(
                 LivenessReported(
                     organization=organization,
                     name=name,
@@ -118,8 +118,9 @@ class LivenessPublisher:
                     nodes=current.nodes,
                     heard=current.heard,
                 ),
-                f"{GATEWAY.subject(organization, name)}/liveness",
-                self._source,
+                source=self._source,
+                subject=f"{GATEWAY.subject(organization, name)}/liveness",
+                time=at,
             )
             for (organization, name), current in new.items()
         ]

@@ -24,9 +24,9 @@ from projections.resource_queries import get_many
 from projections.resource_tables import tables as resource_tables
 from projections.rollouts import Key, active, differs, in_force, rollout, told_of, unsettled
 from schemas.deployment import DEPLOYMENT
+from schemas.envelopes import envelope_for
 from schemas.identity import timestamp, unix_seconds
 from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
-from streams.faust.listener import status_envelope
 from streams.faust.publication import publish
 from streams.log import Log, LogUnavailable, Record, Topic
 
@@ -168,10 +168,11 @@ class RolloutPublisher:
             return
         at = timestamp()
         envelopes = [
-            status_envelope(
+            envelope_for(
                 RolloutReported(organization=organization, name=name, at=at, **now),
-                DEPLOYMENT.subject(organization, name),
-                self._source,
+                source=self._source,
+                subject=DEPLOYMENT.subject(organization, name),
+                time=at,
             )
             for (organization, name), now in new.items()
         ]

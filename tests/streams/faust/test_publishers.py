@@ -16,6 +16,8 @@ from projections.resources import Resources
 from projections.rollouts import Rollouts
 from projections.rollouts import told_of as rollouts_told
 from projections.windows import lags_between
+from schemas.avro import dataschema
+from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.message import Message
 from schemas.status import LivenessReported, RolloutReported
@@ -95,11 +97,14 @@ class Telling(House):
 
         await until(is_so)
 
-    async def told(self, message: type[Message]) -> list[dict[str, Any]]:
+    async def published(self, message: type[Message]) -> list[Envelope]:
         records: list[Record] = []
         while more := await self.log.read("status", 0, records[-1].position if records else 0, 1000):
             records += more
-        return [r.envelope.data for r in records if r.envelope.type == message.type()]
+        return [r.envelope for r in records if r.envelope.type == message.type()]
+
+    async def told(self, message: type[Message]) -> list[dict[str, Any]]:
+        return [envelope.data for envelope in await self.published(message)]
 
     async def states(self, message: type[Message]) -> list[str]:
         """The states that were told, each once in a row: it is told with each number of nodes."""
@@ -142,6 +147,7 @@ async def test_acknowledgements_of_many_nodes_are_told_as_one_state(house: Telli
         "stopping",
         "stopped",
     ]
+    assert {e.dataschema for e in await house.published(RolloutReported)} == {dataschema(RolloutReported)}
     lags = await house.read_models.ask(
         lambda s: lags_between(s.connection, s.prefix("rollouts"), "acme", "0", "9")
     )
@@ -223,6 +229,7 @@ async def test_a_gateway_is_healthy_degraded_offline_and_back(house: Telling):
     await house.happen(node("n1", True, 60), node("n2", True, 60))
     await house.lives("healthy", 2)
     assert await house.states(LivenessReported) == ["healthy", "degraded", "offline", "healthy"]
+    assert {e.dataschema for e in await house.published(LivenessReported)} == {dataschema(LivenessReported)}
     assert (await house.liveness())["since"] == timestamp(START + 60)
 
 

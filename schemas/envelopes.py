@@ -1,0 +1,47 @@
+"""Envelopes of typed messages: the one place where a message becomes a CloudEvent."""
+
+from schemas.avro import dataschema
+from schemas.envelope import Envelope
+from schemas.identity import timestamp, uuid7
+from schemas.message import Message
+
+
+def envelope_for(
+    message: Message,
+    *,
+    source: str,
+    subject: str,
+    id: str | None = None,
+    time: str | None = None,
+    partitionkey: str | None = None,
+    cause: Envelope | None = None,
+    dataref: str = "",
+    sequence: str = "",
+    previoushash: str = "",
+    traceparent: str = "",
+    authtype: str = "",
+    authid: str = "",
+) -> Envelope:
+    """The CloudEvent of a message, with the `dataschema` of its newest published version.
+
+    Defaults: a new id, the current time, the organization as partition key. `cause` is the event that led to
+    the message: it sets `correlationid`, `causationid` and, without one of its own, `traceparent`.
+    """
+    return Envelope(
+        id=uuid7() if id is None else id,
+        type=message.type(),
+        source=source,
+        subject=subject,
+        time=timestamp() if time is None else time,
+        partitionkey=message.organization if partitionkey is None else partitionkey,
+        data=message.data(),
+        dataschema=dataschema(type(message)),
+        dataref=dataref,
+        sequence=sequence,
+        correlationid=(cause.correlationid or cause.id) if cause else "",
+        causationid=cause.id if cause else "",
+        traceparent=traceparent or (cause.traceparent if cause else ""),
+        authtype=authtype,
+        authid=authid,
+        previoushash=previoushash,
+    )

@@ -1,11 +1,12 @@
-"""One kept-alive HTTP/1.1 connection that asks a question at a time: as little work as can be."""
+"""One kept-alive HTTP/1.1 connection with one request in flight at a time."""
 
 import asyncio
 from dataclasses import dataclass
 
+import httptools
+
 LONGEST_ANSWER = 65_536
-DEPLOYMENT = b"\r\nx-signalbox-deployment:"
-LENGTH = b"\r\ncontent-length:"
+"""Bytes of headers, and of a body."""
 
 
 class ProbeFailed(Exception):
@@ -14,7 +15,7 @@ class ProbeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The status, and which deployment says it is serving (empty when none does)."""
+    """The status, and the deployment that served the request (empty when the answer names none)."""
 
     status: int
     deployment: str
@@ -68,17 +69,23 @@ class ProbeConnection:
 
 
 class _Exchange(asyncio.Protocol):
-    """The connection's bytes. An answer whose end cannot be told by its length ends the connection."""
+    """One connection. A body that is long or states no length is not awaited: the connection is closed.
+
+    `on_…` are callbacks of httptools.
+    """
 
     def __init__(self) -> None:
         self.open = False
         self._transport: asyncio.Transport | None = None
-        self._buffer = b""
         self._answered: asyncio.Future[Answer] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._received = 0
+        self._short = False
+        self._deployment = ""
 
     def ask(self, request: bytes, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Answer]":
         self._answered = loop.create_future()
-        self._buffer = b""
+        self._received, self._short, self._deployment = 0, False, ""
         if self._transport is None or self._transport.is_closing():
             self._answered.set_exception(ConnectionResetError("closed"))
         else:
@@ -101,43 +108,35 @@ class _Exchange(asyncio.Protocol):
         self._fail(ConnectionResetError("connection closed"))
 
     def data_received(self, data: bytes) -> None:
+        self._received += len(data)
         if self._answered is None or self._answered.done():
             self.close()  # nothing was asked
-            return
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._buffer) > LONGEST_ANSWER:
-                self._fail(ConnectionAbortedError("endless headers"))
-            return
-        head = self._buffer[: end + 2].lower()
-        status = head[9:12]
-        if not head.startswith(b"http/1.") or not status.isdigit():
-            self._fail(ConnectionAbortedError("not HTTP/1.1"))
-            return
-        code = int(status)
-        if code not in (204, 304):
-            at, to = _header(head, LENGTH)
-            length = head[at:to].strip()
-            if not length.isdigit() or int(length) > LONGEST_ANSWER:
-                self.close()
-            elif len(self._buffer) < end + 4 + int(length):
-                return
-        if b"\r\nconnection: close" in head:
+        elif self._received > 2 * LONGEST_ANSWER:
+            self._fail(ConnectionAbortedError("the answer is too long"))
+        else:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                self._fail(ConnectionAbortedError("not HTTP/1.1"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"x-signalbox-deployment":
+            self._deployment = value.decode("latin-1")
+        elif name.lower() == b"content-length":
+            self._short = int(value) <= LONGEST_ANSWER
+
+    def on_headers_complete(self) -> None:
+        if not self._short and self._parser.get_status_code() not in (204, 304):
+            self.on_message_complete()
             self.close()
-        at, to = _header(head, DEPLOYMENT)
-        self._answered.set_result(Answer(code, self._buffer[at:to].strip().decode("latin-1")))
+
+    def on_message_complete(self) -> None:
+        if not self._parser.should_keep_alive():
+            self.close()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(Answer(self._parser.get_status_code(), self._deployment))
 
     def _fail(self, error: Exception) -> None:
         self.close()
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(error)
-
-
-def _header(head: bytes, name: bytes) -> tuple[int, int]:
-    """Where the value of a header is in lower-cased `head`; an empty range when it is missing."""
-    at = head.find(name)
-    if at < 0:
-        return 0, 0
-    start = at + len(name)
-    return start, head.index(b"\r\n", start)

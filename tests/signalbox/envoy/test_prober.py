@@ -92,6 +92,9 @@ async def test_asks_again_after_an_answer_without_length_or_none_at_all() -> Non
     answers = iter(
         [
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\nuntil it is closed",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n",
             b"",
             b"SSH-2.0 ?\r\n\r\n",
             serving("D-1"),

@@ -26,11 +26,12 @@ from bench.figure import Figure, percentile
 from projections.store import open_store
 from schemas.outcome import NON_CONSUMING_RULES, Outcome
 from signalbox.devservers.postgres import DevPostgres
+from signalbox.roles import ROLES
 from signalbox.roles.projector import MODELS
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
 from tests.support.calls import Calls, until
-from tests.support.multi_process import ROLES, Scattered
+from tests.support.multi_process import Scattered
 from tests.support.multi_process import scattered as new_house
 from tests.support.running_signalbox import House
 
@@ -125,7 +126,7 @@ def crashes(
     upstream: str,
     rounds: int,
     seed: int = 1,
-    roles: Sequence[str] = ROLES,
+    roles: Sequence[str] = tuple(ROLES),
     *,
     rejected: float = 0.0,
 ) -> Report:

@@ -54,10 +54,10 @@ class Signalbox:
         require_free(settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT")
         identity(settings)  # before anything listens
         require_free(settings.xds.host, settings.xds.port, what="the xDS server", option="--xds HOST:PORT")
-        addresses = {"http": settings.http, "xds": settings.xds}
-        write_listen_addresses(
-            settings.data, addresses | ({"gateway": settings.gateway} if settings.envoy else {})
-        )
+        listens = {
+            option: at for option, at in settings.addresses.items() if settings.envoy or option != "gateway"
+        }
+        write_listen_addresses(settings.data, listens)
         kept_secret(settings.admin_token, "sba_")
         proved = CONFIG in directory.proved
         config = group.closed_at_stop(await SqliteConfigTopic.open(settings.data, proved=proved))

@@ -1,4 +1,4 @@
-"""What a process is told: where it listens, where it keeps data, which parts it runs."""
+"""Settings of a process: where it listens, where it keeps data, which services it uses."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateways.upstream_access import Place, place
+from signalbox.roles import ROLES
 from streams.kafka.settings import KafkaSettings
 
 ENGINES = ("embedded", "kafka")
@@ -89,6 +90,11 @@ class Settings:
     """Plaintext is meant, though xDS does not listen on loopback."""
     first_start: bool = False
     """Role `api` sees to it that there is something to begin with."""
+
+    @property
+    def addresses(self) -> Mapping[str, Address]:
+        """Where this process listens, by the option that says it."""
+        return {"http": self.http, "xds": self.xds, "gateway": self.gateway}
 
     @property
     def secrets_directory(self) -> Path:
@@ -300,9 +306,6 @@ def _file(environment: Mapping[str, str], name: str) -> str:
     return path
 
 
-NEED_POSTGRES = frozenset({"api", "projector"})
-
-
 def require_services(settings: Settings, roles: Iterable[str]) -> None:
     """Raises SettingsError when `roles` need a service that nobody named."""
     if not settings.kafka.bootstrap:
@@ -310,7 +313,7 @@ def require_services(settings: Settings, roles: Iterable[str]) -> None:
             "SIGNALBOX_KAFKA must name Kafka's brokers, such as 127.0.0.1:9092; "
             "`signalbox dev kafka` starts one."
         )
-    needing = sorted(NEED_POSTGRES.intersection(roles))
+    needing = sorted(name for name in roles if ROLES[name].postgres)
     if needing and not settings.postgres:
         raise SettingsError(
             f"SIGNALBOX_POSTGRES must name the database of {', '.join(needing)}, such as "

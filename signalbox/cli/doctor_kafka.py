@@ -14,6 +14,7 @@ from projections.store import CHECKPOINTS, GENERATIONS, PARKED
 from signalbox.cli.check import Check
 from signalbox.cli.doctor_integrity import integrity
 from signalbox.devservers.kafka_access import PASSWORD, with_access
+from signalbox.roles import CONSUMER_GROUPS
 from signalbox.settings import Settings
 from streams.kafka.fetcher import Fetcher
 from streams.kafka.inspection import Cluster, Group, describe
@@ -21,7 +22,6 @@ from streams.kafka.keys import KeyFileError, read_trusted, signing_key
 from streams.kafka.topics import specs, topic_problems
 from streams.log import LogError
 
-GROUPS = ("decider", "gateway-sync", "projector")
 CLOCK_SECONDS = 2.0
 """How far clocks may be apart: tokens are good a minute early, times in histories should be in order."""
 
@@ -40,7 +40,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     else:
         try:
             cluster, groups = asyncio.run(
-                describe(settings.kafka, [settings.kafka.group(name) for name in GROUPS])
+                describe(settings.kafka, [settings.kafka.group(name) for name in CONSUMER_GROUPS])
             )
             problems = asyncio.run(topic_problems(settings.kafka))
             if not problems:
@@ -56,7 +56,7 @@ def checks(settings: Settings) -> Iterator[Check]:
         else:
             yield from brokers(settings, cluster)
             yield from topics(settings, problems)
-            for name in GROUPS:
+            for name in CONSUMER_GROUPS:
                 yield group(settings, name, groups, ends)
     if not settings.postgres:
         yield Check("PostgreSQL", "note", "SIGNALBOX_POSTGRES is not set", "`signalbox up` starts its own")

@@ -95,10 +95,11 @@ async def _migrate(settings: "Settings") -> "Proof":
 
 async def _require_nobody(settings: "Settings") -> None:
     """Raises MigrationRefused while a role works on these topics."""
+    from signalbox.roles import CONSUMER_GROUPS
     from streams.kafka.inspection import describe
     from streams.migration import MigrationRefused
 
-    names = [settings.kafka.group(name) for name in ("decider", "gateway-sync", "projector")]
+    names = [settings.kafka.group(name) for name in CONSUMER_GROUPS]
     for group in (await describe(settings.kafka, names))[1]:
         if group.members:
             raise MigrationRefused(

@@ -8,7 +8,7 @@ from signalbox.roles import ROLES
 
 def _roles() -> str:
     width = max(map(len, ROLES))
-    return "\b\n" + "\n".join(f"  {name:{width}}  {what}" for name, (_, what) in ROLES.items())
+    return "\b\n" + "\n".join(f"  {name:{width}}  {role.summary}" for name, role in ROLES.items())
 
 
 HELP = f"""Run some of Signalbox's roles in this process, on Kafka and PostgreSQL.

@@ -82,13 +82,9 @@ class RoleRunner:
         for directory in (settings.data, settings.secrets_directory):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._group.callback(DirectoryLock(settings.data).release)
-        addresses = {
-            "api": ("http", settings.http),
-            "xds": ("xds", settings.xds),
-            "envoy": ("gateway", settings.gateway),
-        }
+        options = {ROLES[name].listens for name in self._names}
         write_listen_addresses(
-            settings.data, dict(addresses[name] for name in self._names if name in addresses)
+            settings.data, {option: at for option, at in settings.addresses.items() if option in options}
         )
         if settings.health is not None:
             app = HealthApp(runtime.not_ready_reason, runtime.telemetry.exposition)
@@ -109,7 +105,7 @@ class RoleRunner:
         starts: dict[str, Start] = {}
         for name in self._names:
             # Importing takes long enough for a health check to notice: not on the event loop.
-            module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name][0]}")
+            module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name].module}")
             starts[name] = vars(module)["start"]
         for name, start in starts.items():
             group = ServiceGroup()

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from signalbox.devservers.kafka_probe import probe
+from signalbox.roles import ROLES
 from signalbox.settings import kafka_environment
 from streams.kafka.inspection import describe
 from streams.kafka.settings import KafkaSettings
 from tests.support.calls import specification, until
-from tests.support.multi_process import ROLES, Scattered
+from tests.support.multi_process import Scattered
 from tests.support.running_signalbox import House
 
 
@@ -64,7 +65,7 @@ def test_an_api_comes_alive_through_all_roles_and_each_stops_in_order(
     calls.close()
 
     assert members(several.settings) == {"decider": 1, "gateway-sync": 1}
-    for role in reversed(ROLES):
+    for role in reversed(tuple(ROLES)):
         process = several.processes[role]
         assert process.end() == 0, process.log_file.read_text()[-3000:]
     assert members(several.settings) == {"decider": 0, "gateway-sync": 0}

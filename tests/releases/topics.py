@@ -10,12 +10,12 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from signalbox.roles import CONSUMER_GROUPS
 from streams.kafka.inspection import describe
 from streams.kafka.partition_writer import MARKER
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics, specs
 
-GROUPS = ("decider", "gateway-sync", "projector")
 LARGEST = 2**20
 """Bytes of all records of one transaction."""
 
@@ -55,7 +55,7 @@ async def read_topics(settings: KafkaSettings) -> KeptTopics:
             records[spec.name] = [record async for record in _records(consumer, place, ends[spec.name])]
     finally:
         await consumer.stop()
-    _, groups = await describe(settings, [settings.group(name) for name in GROUPS])
+    _, groups = await describe(settings, [settings.group(name) for name in CONSUMER_GROUPS])
     offsets = {
         group.name.removeprefix(settings.group("")): {
             place.topic.removeprefix(settings.topic("")): offset for place, offset in group.offsets.items()

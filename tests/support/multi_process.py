@@ -14,14 +14,13 @@ from pathlib import Path
 
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres
+from signalbox.roles import ROLES
 from signalbox.settings import kafka_environment
 from streams.kafka.settings import KafkaSettings
 from tests.support.calls import until
 from tests.support.connection import HANG_SECONDS, Connection
 from tests.support.free_ports import free_port
 from tests.support.running_signalbox import ROOT, House, upstream
-
-ROLES = ("decider", "gateway-sync", "projector", "xds", "envoy", "api")
 
 
 @dataclass

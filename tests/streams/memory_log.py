@@ -12,6 +12,7 @@ class MemoryLog:
     def __init__(self, partitions: int = 1) -> None:
         self._partitions = partitions
         self._records: dict[tuple[Topic, int], list[Record]] = {}
+        self._consumed: dict[tuple[str, Topic, int], int] = {}
         self._grown = asyncio.Condition()
 
     @property
@@ -39,6 +40,8 @@ class MemoryLog:
         return positions
 
     async def commit(self, transaction: Transaction) -> list[list[int]]:
+        for consumed in transaction.consumed:
+            self._consumed[consumed.consumer, consumed.topic, consumed.partition] = consumed.position
         return [await self.append(a.topic, a.envelopes) for a in transaction.appends]
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
@@ -80,7 +83,7 @@ class MemoryLog:
             await self._grown.wait_for(lambda: len(self._records.get((topic, partition), [])) > after)
 
     async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
-        return 0
+        return self._consumed.get((consumer, topic, partition), 0)
 
     async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
         return 0, []

@@ -1,0 +1,72 @@
+"""The one retry policy: how long to wait between attempts, and what is attempted again."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from streams.log import LogUnavailable
+
+T = TypeVar("T")
+BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between attempts; the last one repeats."""
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row (one at least)."""
+    return BACK_OFF[min(failures, len(BACK_OFF)) - 1]
+
+
+def log_unavailable(error: Exception) -> bool:
+    return isinstance(error, LogUnavailable)
+
+
+class Retry:
+    """Attempts again for as long as a failure is `retryable`; any other one is raised.
+
+    `trouble` is why the last attempt failed, empty after a success. The first failure of an outage is logged:
+    `subject` is the beginning of that line, `describe` the error's text.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        logger: logging.Logger,
+        *,
+        retryable: Callable[[Exception], bool] = log_unavailable,
+        describe: Callable[[Exception], str] = str,
+    ) -> None:
+        self._subject = subject
+        self._logger = logger
+        self._describe = describe
+        self._failures = 0
+        self.retryable = retryable
+        self.trouble = ""
+
+    def failed(self, error: Exception) -> float:
+        """Notes a failure; seconds to wait before the next attempt."""
+        if not self.trouble:
+            self._logger.warning("%s: %s", self._subject, self._describe(error))
+        self.trouble = self._describe(error) or type(error).__name__
+        self._failures += 1
+        return back_off(self._failures)
+
+    def succeeded(self) -> None:
+        self._failures, self.trouble = 0, ""
+
+    async def __call__(
+        self, attempt: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
+    ) -> T:
+        """The result of `attempt`; after a failure of `again`, when it is given."""
+        while True:
+            try:
+                result = await attempt()
+            except Exception as error:
+                if not self.retryable(error):
+                    raise
+                pause = self.failed(error)
+            else:
+                self.succeeded()
+                return result
+            attempt = again or attempt
+            await asyncio.sleep(pause)

@@ -1,0 +1,226 @@
+"""A durable consumer of a topic: reads its partitions in batches and hands each batch to a handler.
+
+A batch counts as consumed when the handler returns and, with `commit`, the position is stored. When handler
+or commit fail because something is unavailable, the same records are handed over again, and with them what
+came meanwhile. So a handler either stores the position in its own transaction, from which `start` answers it,
+or can take a record twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from schemas.identity import timestamp
+from streams.dead_letters import dead_letter
+from streams.log import Consumed, Fault, Log, MessageTooLarge, Record, Topic, Transaction
+from streams.retry import Retry
+
+Handler = Callable[[Sequence[Record]], Awaitable[None]]
+"""Takes records of one partition, in order."""
+Start = Callable[[int], Awaitable[int]]
+"""The position of a partition up to which everything is consumed."""
+Commit = Callable[[int, int], Awaitable[None]]
+"""Stores the position of a partition."""
+
+BATCH = 500
+
+logger = logging.getLogger("signalbox.subscription")
+
+
+class Unprocessable(Exception):
+    """Raised by a handler for a record that it can never take: the record goes to the dead-letter topic."""
+
+    def __init__(self, record: Record, fault: Fault) -> None:
+        super().__init__(fault.reason)
+        self.record = record
+        self.fault = fault
+
+
+class Offsets:
+    """Positions of a consumer on the log itself. On Kafka their partition has to be claimed."""
+
+    def __init__(self, log: Log, consumer: str, topic: Topic) -> None:
+        self._log = log
+        self._consumer = consumer
+        self._topic: Topic = topic
+
+    async def start(self, partition: int) -> int:
+        return await self._log.consumed(self._consumer, self._topic, partition)
+
+    async def commit(self, partition: int, position: int) -> None:
+        consumed = Consumed(self._consumer, self._topic, partition, position)
+        await self._log.commit(Transaction(consumed=(consumed,)))
+
+
+def end_of(log: Log, topic: Topic) -> Start:
+    """Only what comes from now on: for a consumer that serves this process and keeps no state."""
+
+    async def start(partition: int) -> int:
+        return await log.end(topic, partition)
+
+    return start
+
+
+class Subscription:
+    """Belongs to one event loop. `run` consumes a fixed set of partitions, or those that a consumer group
+    assigns (`streams.kafka.membership.Membership` calls `assigned` and `revoked`).
+
+    `trouble` is why nothing is consumed at the moment, empty otherwise. With `source`, a record for which the
+    handler raises Unprocessable is dead-lettered under that source, and the rest of its batch is handed over
+    again.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topic: Topic,
+        handler: Handler,
+        *,
+        start: Start,
+        commit: Commit | None = None,
+        source: str = "",
+        retry: Retry | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        self._log = log
+        self._topic: Topic = topic
+        self._handler = handler
+        self._start = start
+        self._commit = commit
+        self._source = source
+        self._batch = batch
+        self._positions: dict[int, int] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._idle: set[int] = set()
+        """Partitions of which no batch is being handled."""
+        self._stopping: set[int] = set()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.retry = retry or Retry(f"{topic} are not consumed", logger)
+
+    @property
+    def trouble(self) -> str:
+        return self.retry.trouble
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Up to which position each partition is consumed."""
+        return dict(self._positions)
+
+    async def lag(self) -> int:
+        """How many positions are not consumed yet. Raises LogUnavailable."""
+        ends = [await self._log.end(self._topic, p) - at for p, at in self.positions.items()]
+        return sum(max(0, behind) for behind in ends)
+
+    def pause(self) -> None:
+        """Begins no further batch until `resume`."""
+        self._resumed.clear()
+
+    def resume(self) -> None:
+        self._resumed.set()
+
+    async def open(self, partitions: Iterable[int] | None = None) -> None:
+        """Notes where these partitions, or all, start; one attempt. Raises what `start` raises."""
+        for partition in range(self._log.partitions) if partitions is None else partitions:
+            self._positions[partition] = await self._start(partition)
+
+    async def run(self, partitions: Iterable[int] | None = None) -> None:
+        """Consumes what `open` noted, or else `partitions` (all when None), until cancelled or stopped.
+
+        Raises the first failure that is not retryable.
+        """
+        if not self._positions:
+            wanted = tuple(range(self._log.partitions) if partitions is None else partitions)
+            await self.retry(lambda: self.open(wanted))
+        for partition in self._positions:
+            self._consume_in_task(partition)
+        try:
+            await asyncio.shield(self._over)
+        finally:
+            tasks = tuple(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def assigned(self, partition: int) -> None:
+        """Consumes this partition from now on."""
+        self._consume_in_task(partition)
+
+    async def revoked(self, partition: int) -> None:
+        """Returns when the batch in hand is finished and nothing more of the partition is consumed here."""
+        await self._finish((partition,))
+        self._positions.pop(partition, None)
+
+    async def stop(self) -> None:
+        """Finishes the batches in hand; then `run` returns."""
+        await self._finish(tuple(self._tasks))
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def _finish(self, partitions: Sequence[int]) -> None:
+        tasks = {p: task for p in partitions if (task := self._tasks.pop(p, None)) is not None}
+        self._stopping.update(tasks)
+        for partition in self._idle.intersection(tasks):
+            tasks[partition].cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        self._stopping.difference_update(tasks)
+
+    def _consume_in_task(self, partition: int) -> None:
+        if partition in self._tasks:
+            return
+        task = asyncio.create_task(self._consume(partition), name=f"{self._topic}/{partition}")
+        task.add_done_callback(self._ended)
+        self._tasks[partition] = task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    async def _consume(self, partition: int) -> None:
+        self._idle.add(partition)
+        while partition not in self._stopping:
+            try:
+                await self._resumed.wait()
+                if partition not in self._positions:
+                    self._positions[partition] = await self._start(partition)
+                position = self._positions[partition]
+                await self._log.wait(self._topic, partition, position)
+                records = await self._log.read(self._topic, partition, position, self._batch)
+                if records and self._resumed.is_set():
+                    self._idle.discard(partition)
+                    await self._process(partition, records)
+                    self._idle.add(partition)
+            except Exception as error:
+                if not self.retry.retryable(error):
+                    raise
+                self._idle.add(partition)
+                await asyncio.sleep(self.retry.failed(error))
+            else:
+                self.retry.succeeded()
+
+    async def _process(self, partition: int, records: Sequence[Record]) -> None:
+        last = records[-1].position
+        while records:
+            try:
+                await self._handler(records)
+                break
+            except Unprocessable as error:
+                if not self._source:
+                    raise
+                await self._dead_letter(error.record, error.fault)
+                records = [record for record in records if record.position != error.record.position]
+        if self._commit is not None:
+            await self._commit(partition, last)
+        self._positions[partition] = last
+
+    async def _dead_letter(self, record: Record, fault: Fault) -> None:
+        logger.error(
+            "%s/%d at %d is dead-lettered: %s", self._topic, record.partition, record.position, fault.reason
+        )
+        try:
+            message = dead_letter(record, fault, self._source, timestamp())
+            await self._log.append("parked", (message,))
+        except MessageTooLarge:
+            message = dead_letter(record, fault, self._source, timestamp(), whole=False)
+            await self._log.append("parked", (message,))

@@ -30,6 +30,8 @@ class PartitionState:
     """Further holders of a claim, which only decisions of older versions have."""
     _sharing: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    _capitalized: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    """Subjects whose names have capital letters, by the subject with its name in small letters."""
 
     def state(self, subject: str) -> State | None:
         return self.states.get(subject)
@@ -51,6 +53,13 @@ class PartitionState:
             if self._claims[claim] != subject or claim in self._also:
                 raise ValueError(f"{subject} claims {claim}, held by {', '.join(self.holders(claim))}")
 
+    def spelled_otherwise(self, subject: str) -> str | None:
+        """A live subject of the same parent whose name differs from this one's in case only, if any."""
+        small = _in_small_letters(subject)
+        if small != subject and small in self.states:
+            return small
+        return next((other for other in self._capitalized.get(small, ()) if other != subject), None)
+
     def sharing(self, key: str) -> Iterable[str]:
         return self._sharing.get(key, {}).keys()
 
@@ -67,6 +76,8 @@ class PartitionState:
             self.states.pop(subject, None)
         else:
             self.states[subject] = state
+            if (small := _in_small_letters(subject)) != subject:
+                self._capitalized.setdefault(small, {})[subject] = None
             for claim in state.claims:
                 if self._claims.setdefault(claim, subject) != subject:
                     self._also.setdefault(claim, {})[subject] = None
@@ -86,6 +97,8 @@ class PartitionState:
             self.put(before.subject, before.state, before.version)
 
     def _withdraw(self, subject: str, old: State) -> None:
+        if (small := _in_small_letters(subject)) != subject:
+            _leave(self._capitalized, small, subject)
         for claim in old.claims:
             others = self._also.get(claim)
             if self._claims.get(claim) == subject:
@@ -101,6 +114,11 @@ class PartitionState:
             _leave(self._sharing, key, subject)
         for target in old.references.values():
             _leave(self._referrers, target, subject)
+
+
+def _in_small_letters(subject: str) -> str:
+    parent, slash, name = subject.rpartition("/")
+    return subject if name.islower() else parent + slash + name.lower()
 
 
 def _leave(index: dict[str, dict[str, None]], key: str, subject: str) -> None:

@@ -108,6 +108,14 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
         return Decided(decision.subject, partition_state.version(decision.subject))
     if once and version and partition_state.state(subject) is None:
         return rejected("already-exists", f"There was a {subject} before.", name="was used before")
+    if not aggregate.top and partition_state.state(subject) is None:
+        other = partition_state.spelled_otherwise(subject)
+        if other is not None:
+            return rejected(
+                "already-exists",
+                f"There is {other}; names of one kind must differ in more than capital letters.",
+                name=f"differs from {other.rpartition('/')[2]!r} in capital letters only",
+            )
     changes: list[Change] = []
     try:
         for event in decision:

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.api import DeleteApi
-from schemas.environment import DefineEnvironment, DeleteEnvironment
+from schemas.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined
 from schemas.gateway import ChangeGateway, GatewayChanged, GatewayRemoved, RegisterGateway, RemoveGateway
 from schemas.organization import DefineOrganization, OrganizationDefined
 from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
@@ -49,6 +49,24 @@ def test_a_project_is_defined_changed_and_deleted():
         ProjectDeleted(organization=ORG, name="shop")
     )
     given(ACME).when(DeleteProject(organization=ORG, name="shop")).then_rejected("not-found", "/name")
+
+
+@pytest.mark.parametrize(("present", "new"), [("shop", "Shop"), ("Shop", "shop"), ("sHop", "Shop")])
+def test_names_of_one_kind_differ_in_more_than_capital_letters(present: str, new: str):
+    existing = ProjectDefined(organization=ORG, name=present)
+    define = DefineProject(organization=ORG, name=new)
+    given(ACME, existing).when(define).then_rejected("already-exists", "/name", saying=f"projects/{present};")
+    ended = ProjectDeleted(organization=ORG, name=present)
+    given(ACME, existing, ended).when(define).then(ProjectDefined(organization=ORG, name=new))
+    environment = DefineEnvironment(organization=ORG, name=new)
+    given(ACME, existing).when(environment).then(EnvironmentDefined(organization=ORG, name=new))
+
+
+def test_names_that_older_versions_let_differ_in_capital_letters_only_can_still_be_changed():
+    both = ACME, ProjectDefined(organization=ORG, name="shop"), ProjectDefined(organization=ORG, name="Shop")
+    for name in ("shop", "Shop"):
+        changed = ProjectDefined(organization=ORG, name=name, display_name="x")
+        given(*both).when(DefineProject(organization=ORG, name=name, display_name="x")).then(changed)
 
 
 @pytest.mark.parametrize(

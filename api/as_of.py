@@ -8,7 +8,7 @@ from api.endpoint import Call
 from api.preconditions import other_partition, parse_as_of, partition_of_position
 from api.problems import Problem
 from api.submission import wait_for_read_model
-from projections.asking import AsOf
+from projections.pages import AsOf
 
 READ_MODEL = "resources"
 

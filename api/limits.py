@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem, problem_of_status, unavailable
-from projections.failures import ReadModelsUnavailable, told
+from projections.failures import ReadModelsUnavailable, error_summary
 from projections.queries import NotReady
 from schemas.identity import uuid7
 from streams.documents import DocumentDamaged
@@ -57,7 +57,9 @@ def _problem(error: Exception, scope: Scope) -> Problem:
         case NotReady() | RunnerStopped():
             return unavailable("The read models are not ready.")
         case ReadModelsUnavailable():
-            logger.warning("%s %s: %s", scope["method"], scope["path"], told(error.__cause__ or error))
+            logger.warning(
+                "%s %s: %s", scope["method"], scope["path"], error_summary(error.__cause__ or error)
+            )
             return unavailable(str(error), **({"behind": error.behind} if error.behind else {}))
         case LogUnavailable():
             logger.warning("%s %s: %s", scope["method"], scope["path"], error)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from api.problems import Problem
-from projections.asking import AsOf
+from projections.pages import AsOf
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)

@@ -13,7 +13,7 @@ from api.endpoint import Call
 from api.preconditions import wait_seconds
 from api.problems import Problem, problem_of_outcome, problem_of_validation
 from api.responses import POSITION
-from projections.asking import Row
+from projections.pages import Row
 from schemas.aggregate import Aggregate
 from schemas.avro import dataschema
 from schemas.canonical import digest

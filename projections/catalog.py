@@ -1,12 +1,12 @@
 """The lists of read models."""
 
-from projections.deliveries import Deliveries
-from projections.liveness import LivenessOfGateways
+from projections.deliveries.model import Deliveries
+from projections.derived.liveness import LivenessOfGateways
+from projections.derived.rollouts import Rollouts
+from projections.derived.windows import Windows
 from projections.operations import Operations
 from projections.readmodel import ReadModel
-from projections.resources import Resources
-from projections.rollouts import Rollouts
-from projections.windows import Windows
+from projections.resources.model import Resources
 
 READ_MODELS: tuple[ReadModel, ...] = (Resources(), Operations(), Deliveries())
 """What every Signalbox keeps."""

@@ -33,7 +33,7 @@ def missing_table(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "42P01"
 
 
-def told(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """What an operator may read of `error`: one line, without the statement and its contents."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = str(cause).strip().splitlines()

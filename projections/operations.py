@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, Index, MetaData, String, Table, select
 
-from projections.bulk import STAYS, Values, json_text, put
+from projections.databases.bulk import KEEP_EXISTING, Values, insert_rows, json_text
 from projections.memo import computed_once
 from projections.readmodel import Recorded
-from projections.shape import checked, shape_of
+from projections.shape import checked_data, shape_of
 from schemas.outcome import NON_CONSUMING_RULES, Outcome
 
 _SHAPES = {Outcome.type(): shape_of(Outcome)}
@@ -55,13 +55,13 @@ class Operations:
         decided: dict[tuple[str, str], Values] = {}
         besides: dict[tuple[str, str], Values] = {}
         for record in records:
-            data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             key = (data["name"], data["organization"])
             # A command is decided once: the first outcome of an id stands.
             rows = besides if data.get("rule") in NON_CONSUMING_RULES else decided
             rows.setdefault(key, (*key, json_text(data)))
-        put(connection, tables(prefix).outcomes, list(decided.values()), STAYS)
-        put(connection, tables(prefix).besides, list(besides.values()), STAYS)
+        insert_rows(connection, tables(prefix).outcomes, list(decided.values()), KEEP_EXISTING)
+        insert_rows(connection, tables(prefix).besides, list(besides.values()), KEEP_EXISTING)
 
 
 def operation(

@@ -11,16 +11,16 @@ import orjson
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import DBAPIError
 
-from projections import resource_queries as resources
-from projections.asking import NOW, AsOf, Moment, Page, Row, cursor_after, moment, read_cursor
-from projections.deliveries import Deliveries
-from projections.delivery_queries import connected_counts, deliveries_of, known_of, nodes_of
-from projections.deployment_facts import facts, facts_as_of
+from projections.deliveries.deployment_facts import facts, facts_as_of
+from projections.deliveries.gateway_facts import GatewayFacts, gateway_facts
+from projections.deliveries.live import LiveFilter, LiveRevision, live_now, live_then, stop_events, time_of
+from projections.deliveries.model import Deliveries
+from projections.deliveries.queries import connected_counts, deliveries_of, nodes_of, observed_deployments
+from projections.deliveries.rows import Delivery, heartbeat_deadline
 from projections.failures import ReadModelsUnavailable, missing_table, unavailable
-from projections.gateway_facts import GatewayFacts, gateway_facts
-from projections.live import Live, Question, ends, live_now, live_then, time_of
-from projections.observed import Delivery, heard_since
 from projections.operations import operation
+from projections.pages import NOW, AsOf, Page, PointInTime, Row, cursor_after, point_in_time, read_cursor
+from projections.resources import queries as resources
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
 from schemas.deployment import DEPLOYMENT
@@ -30,11 +30,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the class
 
-MAXIMUM = 1000
+MOST_ROWS = 1000
 """The most rows of a page."""
 
 
-ANSWER_SECONDS = 6.0
+QUERY_SECONDS = 6.0
 """How long an answer from PostgreSQL may take."""
 
 
@@ -43,7 +43,7 @@ class NotReady(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ReadTransaction:
     """One read transaction: which tables are live in it, and how far each read model is."""
 
     connection: Connection
@@ -86,15 +86,15 @@ class ReadModels:
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
         """A resource, or None when it does not exist (then)."""
-        at = moment(as_of)
+        at = point_in_time(as_of)
         owner = name if aggregate.top else organization
-        return await self._ask(
+        return await self._run(
             lambda s: resources.get(s.connection, s.prefix("resources"), aggregate, owner, name, at)
         )
 
     async def refers_to_document(self, organization: str, sha256: str) -> bool:
         """Whether a revision of an API of the organization was written as this document."""
-        return await self._ask(
+        return await self._run(
             lambda s: resources.refers_to_document(s.connection, s.prefix("resources"), organization, sha256)
         )
 
@@ -109,14 +109,14 @@ class ReadModels:
         where: Mapping[str, str] | None = None,
     ) -> Page:
         """A page of resources by name. `where` compares top-level fields of the document with text."""
-        at, after, wanted = moment(as_of), read_cursor(cursor, ""), dict(where or {})
+        at, after, wanted = point_in_time(as_of), read_cursor(cursor, ""), dict(where or {})
         for field in wanted:
             if field not in aggregate.view.model_fields:
                 known = ", ".join(aggregate.view.model_fields)
                 raise ValueError(f"{aggregate.plural} have no field {field!r}; there are {known}.")
-        limit = _limit(limit)
+        limit = _checked_limit(limit)
 
-        def ask(s: Snapshot) -> Page:
+        def run(s: ReadTransaction) -> Page:
             rows = resources.page(
                 s.connection,
                 s.prefix("resources"),
@@ -129,7 +129,7 @@ class ReadModels:
             )
             return self._page(s, rows, limit, organization, lambda row: row.name)
 
-        return await self._ask(ask)
+        return await self._run(run)
 
     async def part(
         self,
@@ -141,8 +141,8 @@ class ReadModels:
         as_of: AsOf = None,
     ) -> Row | None:
         """One entry of a part, such as a revision."""
-        at, i = moment(as_of), aggregate.parts.index(part)
-        return await self._ask(
+        at, i = point_in_time(as_of), aggregate.parts.index(part)
+        return await self._run(
             lambda s: resources.entry(
                 s.connection, s.prefix("resources"), aggregate, i, organization, name, str(key), at
             )
@@ -160,10 +160,10 @@ class ReadModels:
         as_of: AsOf = None,
     ) -> Page:
         """A page of a part's entries, oldest first."""
-        at, after, i = moment(as_of), read_cursor(cursor, 0), aggregate.parts.index(part)
-        limit = _limit(limit)
+        at, after, i = point_in_time(as_of), read_cursor(cursor, 0), aggregate.parts.index(part)
+        limit = _checked_limit(limit)
 
-        def ask(s: Snapshot) -> Page:
+        def ask(s: ReadTransaction) -> Page:
             rows = resources.entries(
                 s.connection,
                 s.prefix("resources"),
@@ -177,56 +177,58 @@ class ReadModels:
             )
             return self._page(s, rows, limit, organization, lambda row: row.position)
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     async def operation(self, command_id: str, organization: str | None = None) -> dict[str, Any] | None:
         """The fields of `schemas.outcome.Outcome` of a command, None while it is not decided."""
-        return await self._ask(
+        return await self._run(
             lambda s: operation(s.connection, s.prefix("operations"), command_id, organization)
         )
 
     async def deployment_facts(
         self, organization: str, deployment: str, as_of: AsOf = None
     ) -> dict[str, Any] | None:
-        """The facts of one deployment (see `projections.deployment_facts.facts`), None when there is none."""
-        at = moment(as_of)
+        """As `projections.deliveries.deployment_facts.facts`; None if there is no such deployment."""
+        at = point_in_time(as_of)
 
-        def ask(s: Snapshot) -> dict[str, Any] | None:
+        def ask(s: ReadTransaction) -> dict[str, Any] | None:
             row = resources.get(s.connection, s.prefix("resources"), DEPLOYMENT, organization, deployment, at)
             return None if row is None else self._facts(s, organization, [row], at, nodes=True)[deployment]
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     async def facts_of(
         self, organization: str, deployments: Sequence[str], as_of: AsOf = None
     ) -> dict[str, dict[str, Any]]:
         """The facts of several deployments by name, without those of each node, in as few statements as for
         one."""
-        at = moment(as_of)
+        at = point_in_time(as_of)
 
-        def ask(s: Snapshot) -> dict[str, dict[str, Any]]:
+        def ask(s: ReadTransaction) -> dict[str, dict[str, Any]]:
             prefix = s.prefix("resources")
             rows = resources.get_many(s.connection, prefix, DEPLOYMENT, organization, deployments, at)
             return self._facts(s, organization, rows, at, nodes=False)
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     def _facts(
-        self, s: Snapshot, organization: str, rows: Sequence[Row], at: Moment, *, nodes: bool
+        self, s: ReadTransaction, organization: str, rows: Sequence[Row], at: PointInTime, *, nodes: bool
     ) -> dict[str, dict[str, Any]]:
         prefix = s.prefix("deliveries")
         if at == NOW:
-            known = known_of(s.connection, prefix, organization, rows, self._heard_since())
+            known = observed_deployments(s.connection, prefix, organization, rows, self._heartbeat_deadline())
             superseded = [
                 (gateway, row.name)
                 for row in rows
-                for gateway, api in known[row.name].carried.items()
+                for gateway, api in known[row.name].apis.items()
                 if api.live == row.name and gateway not in row.document.get("gateways", ())
             ]
-            for (gateway, name), end in ends(
+            for (gateway, name), end in stop_events(
                 s.connection, s.prefix("resources"), organization, superseded
             ).items():
-                known[name] = replace(known[name], ends={**known[name].ends, gateway: end.position})
+                known[name] = replace(
+                    known[name], stopped_at={**known[name].stopped_at, gateway: end.position}
+                )
             return {row.name: facts(row, known[row.name], nodes=nodes) for row in rows}
         then = time_of(s.connection, s.prefix("resources"), organization, at) or ""
         reached: dict[str, dict[str, Delivery]] = {row.name: {} for row in rows}
@@ -234,7 +236,7 @@ class ReadModels:
             reached[delivery.deployment][delivery.gateway] = delivery
         apis = list(dict.fromkeys(row.document["api"] for row in rows if "api" in row.document))
         where: dict[str, list[str]] = {}
-        for entry in self._live(s, Question(organization, None, apis), at, ("", ""), None):
+        for entry in self._live(s, LiveFilter(organization, None, apis), at, ("", ""), None):
             where.setdefault(entry.deployment, []).append(entry.gateway)
         return {row.name: facts_as_of(row, reached[row.name], where.get(row.name, ()), then) for row in rows}
 
@@ -242,7 +244,7 @@ class ReadModels:
         """What some deployments reached on each gateway: gateway, deployment, and fact, which is
         `acknowledged` or `serving`."""
 
-        def ask(s: Snapshot) -> Dicts:
+        def ask(s: ReadTransaction) -> Dicts:
             found = deliveries_of(s.connection, s.prefix("deliveries"), organization, deployments)
             return [
                 {"gateway": d.gateway, "deployment": d.deployment, "node": "*", "fact": fact}
@@ -251,7 +253,7 @@ class ReadModels:
                 if at is not None
             ]
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     async def live(
         self,
@@ -265,22 +267,27 @@ class ReadModels:
     ) -> Dicts:
         """What is live, or was then, by gateway and API: gateway, api, revision, deployment, since, and
         `nodes` (`{connected, acknowledged}`, None with `as_of`). `after`: only after this gateway and API."""
-        at = moment(as_of)
+        at = point_in_time(as_of)
 
-        def ask(s: Snapshot) -> Dicts:
-            question = Question(organization, gateways, apis, self._heard_since())
+        def ask(s: ReadTransaction) -> Dicts:
+            question = LiveFilter(organization, gateways, apis, self._heartbeat_deadline())
             return [_live_document(entry) for entry in self._live(s, question, at, after, limit)]
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     def _live(
-        self, s: Snapshot, question: Question, at: Moment, after: tuple[str, str], limit: int | None
-    ) -> Iterator[Live]:
+        self,
+        s: ReadTransaction,
+        question: LiveFilter,
+        at: PointInTime,
+        after: tuple[str, str],
+        limit: int | None,
+    ) -> Iterator[LiveRevision]:
         prefixes = (s.prefix("deliveries"), s.prefix("resources"))
         then = time_of(s.connection, prefixes[1], question.organization, at)
         left = limit
         while left is None or left > 0:
-            size = MAXIMUM if left is None else min(left, MAXIMUM)
+            size = MOST_ROWS if left is None else min(left, MOST_ROWS)
             if then is None:
                 found = live_now(s.connection, *prefixes, question, after, size)
             else:
@@ -295,33 +302,33 @@ class ReadModels:
         """The nodes of a gateway by name: node, connected, agent, connection, first_seen, last_seen,
         listener_refused."""
 
-        def ask(s: Snapshot) -> Dicts:
+        def ask(s: ReadTransaction) -> Dicts:
             hidden = ("organization", "gateway", "acknowledged", "reported_to")
             prefix = s.prefix("deliveries")
-            found = nodes_of(s.connection, prefix, organization, gateway, self._heard_since())
+            found = nodes_of(s.connection, prefix, organization, gateway, self._heartbeat_deadline())
             return [{name: value for name, value in n.items() if name not in hidden} for n in found]
 
-        return await self._ask(ask)
+        return await self._run(ask)
 
     async def connected(self, organization: str, gateways: Sequence[str]) -> dict[str, int]:
         """How many nodes of each gateway are connected."""
-        since = self._heard_since()
-        return await self._ask(
+        since = self._heartbeat_deadline()
+        return await self._run(
             lambda s: connected_counts(s.connection, s.prefix("deliveries"), organization, gateways, since)
         )
 
     async def gateway_facts(self, organization: str, gateway: str) -> GatewayFacts:
         """What the nodes of a gateway run, compared with what is to run there."""
-        since = self._heard_since()
-        return await self._ask(
+        since = self._heartbeat_deadline()
+        return await self._run(
             lambda s: gateway_facts(
                 s.connection, s.prefix("resources"), s.prefix("deliveries"), organization, gateway, since
             )
         )
 
-    def _heard_since(self) -> str | None:
+    def _heartbeat_deadline(self) -> str | None:
         """Where nodes send heartbeats: since when a connected node must have been heard of."""
-        return heard_since(self._clock()) if self._store.shared else None
+        return heartbeat_deadline(self._clock()) if self._store.shared else None
 
     async def parked(self) -> Dicts:
         """What the live read models could not take in: read_model, topic, partition, position, subject,
@@ -333,14 +340,19 @@ class ReadModels:
             .where(g.state == "live", p.skipped_at.is_(None))
             .order_by(p.read_model, p.topic, p.partition, p.position)
         )
-        return await self._ask(lambda s: as_dicts(s.connection.execute(wanted)))
+        return await self._run(lambda s: as_dicts(s.connection.execute(wanted)))
 
     async def position(self, read_model: str = "resources", partition: int = 0) -> int:
         """Up to where a read model has taken in its topic."""
-        return await self._ask(lambda s: s.positions.get((read_model, partition), 0))
+        return await self._run(lambda s: s.positions.get((read_model, partition), 0))
 
     def _page(
-        self, s: Snapshot, rows: Iterator[Row], limit: int, organization: str, key: Callable[[Row], int | str]
+        self,
+        s: ReadTransaction,
+        rows: Iterator[Row],
+        limit: int,
+        organization: str,
+        key: Callable[[Row], int | str],
     ) -> Page:
         """Up to `limit` rows, and up to `LARGEST_PAGE` bytes, but one at least."""
         shown: list[Row] = []
@@ -353,30 +365,34 @@ class ReadModels:
             left -= len(orjson.dumps(row.document))
         return Page(tuple(shown), more, s.positions.get(("resources", self._partition_of(organization)), 0))
 
-    async def ask(self, question: Callable[[Snapshot], T]) -> T:
+    async def ask(self, question: Callable[[ReadTransaction], T]) -> T:
         """The answer to a question about any read models, all from one transaction."""
-        return await self._ask(question)
+        return await self._run(question)
 
-    async def _ask(self, question: Callable[[Snapshot], T]) -> T:
+    async def _run(self, question: Callable[[ReadTransaction], T]) -> T:
         if not self._store.shared:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._run_twice_if_swapped, question
+            )
         if self._overdue >= self._most_overdue:
             raise self._unavailable()
-        answer = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        answer = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._run_twice_if_swapped, question
+        )
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(QUERY_SECONDS):
                 return await asyncio.shield(answer)
         except TimeoutError as error:
             if not answer.done():  # a server that stands still: its thread is lost until it goes on
                 self._overdue += 1
-                answer.add_done_callback(self._came_late)
+                answer.add_done_callback(self._overdue_ended)
             raise self._unavailable() from error
         except Exception as error:
             if unavailable(error):
                 raise self._unavailable() from error
             raise
 
-    def _came_late(self, answer: asyncio.Future[Any]) -> None:
+    def _overdue_ended(self, answer: asyncio.Future[Any]) -> None:
         self._overdue -= 1
         if not answer.cancelled():
             answer.exception()  # nobody asks any more
@@ -384,18 +400,18 @@ class ReadModels:
     def _unavailable(self) -> ReadModelsUnavailable:
         return ReadModelsUnavailable(dict(self._behind()))
 
-    def _answer(self, question: Callable[[Snapshot], T]) -> T:
+    def _run_twice_if_swapped(self, question: Callable[[ReadTransaction], T]) -> T:
         try:
-            return self._attempt(question)
+            return self._run_once(question)
         except DBAPIError as error:
             # The connection is from before a restart, or another generation was swapped in meanwhile.
             if not error.connection_invalidated and not missing_table(error):
                 raise
-        return self._attempt(question)
+        return self._run_once(question)
 
-    def _attempt(self, question: Callable[[Snapshot], T]) -> T:
+    def _run_once(self, question: Callable[[ReadTransaction], T]) -> T:
         with self._store.reader.begin() as connection:
-            return question(_snapshot(connection))
+            return question(_read_transaction(connection))
 
 
 _READABLE: Mapping[str, int] = {Deliveries.name: Deliveries.version}
@@ -422,23 +438,23 @@ _LIVE = (
 )
 
 
-def _snapshot(connection: Connection) -> Snapshot:
+def _read_transaction(connection: Connection) -> ReadTransaction:
     prefixes: dict[str, str] = {}
     positions: dict[tuple[str, int], int] = {}
     for name, number, version, partition, position in connection.execute(_LIVE):
         if version == _READABLE.get(name, version):
             prefixes[name] = Generation(name, number, version).prefix
         positions[name, partition] = position
-    return Snapshot(connection, prefixes, positions)
+    return ReadTransaction(connection, prefixes, positions)
 
 
-def _limit(limit: int) -> int:
-    if not 1 <= limit <= MAXIMUM:
-        raise ValueError(f"The limit must be between 1 and {MAXIMUM}.")
+def _checked_limit(limit: int) -> int:
+    if not 1 <= limit <= MOST_ROWS:
+        raise ValueError(f"The limit must be between 1 and {MOST_ROWS}.")
     return limit
 
 
-def _live_document(entry: Live) -> dict[str, Any]:
+def _live_document(entry: LiveRevision) -> dict[str, Any]:
     nodes = None
     if entry.nodes is not None:
         connected, acknowledged = entry.nodes

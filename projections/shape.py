@@ -27,7 +27,7 @@ def shapes(messages: Iterable[type[Message]]) -> Mapping[str, Shape]:
     return {m.type(): shape_of(m) for m in messages}
 
 
-def checked(shape: Shape | None, envelope: Envelope) -> dict[str, Any]:
+def checked_data(shape: Shape | None, envelope: Envelope) -> dict[str, Any]:
     """The data of `envelope`. Raises Unprojectable when a field is missing or unknown."""
     if shape is None:
         raise Unprojectable(f"the type {envelope.type!r} is not known here")

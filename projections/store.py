@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable, DropTable
 
-from projections import sqlite_engines
+from projections.databases import sqlite
 from projections.readmodel import ReadModel
 
 METADATA = MetaData()
@@ -104,15 +104,15 @@ def open_store(target: Path | str) -> Store:
     Made when it is missing. Raises sqlalchemy.exc.OperationalError, ArgumentError when it is no such URL.
     """
     if isinstance(target, Path):
-        writer, reader = sqlite_engines.engines(target)
+        writer, reader = sqlite.engines(target)
     else:
-        from projections import postgres_engines  # its driver, which SQLite does not need
+        from projections.databases import postgres  # its driver, which SQLite does not need
 
-        writer, reader = postgres_engines.engines(target)
+        writer, reader = postgres.engines(target)
     store = Store(writer, reader)
     try:
         with store.writer.begin() as connection:
-            one_at_a_time(connection, "tables")
+            exclusive(connection, "tables")
             METADATA.create_all(connection)
             _add_releases(connection)
     except BaseException:
@@ -128,15 +128,15 @@ def _add_releases(connection: Connection) -> None:
         connection.execute(add)
 
 
-def lock_key(name: str) -> int:
+def advisory_lock_key(name: str) -> int:
     """The number PostgreSQL locks for `name`: of one database's read models."""
     return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
 
 
-def one_at_a_time(connection: Connection, name: str) -> None:
+def exclusive(connection: Connection, name: str) -> None:
     """Until the transaction ends, nobody else is past this for the same `name`."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        connection.execute(select(func.pg_advisory_xact_lock(lock_key(name))))
+        connection.execute(select(func.pg_advisory_xact_lock(advisory_lock_key(name))))
 
 
 def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
-from projections.failures import told, unavailable
+from projections.failures import error_summary, unavailable
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
 from schemas import asyncapi
@@ -55,7 +55,7 @@ def open_read_models(path: Path) -> Store:
     except DatabaseError as error:
         if unavailable(error):
             raise
-        set_aside(path, told(error))
+        set_aside(path, error_summary(error))
         return open_store(path)
 
 

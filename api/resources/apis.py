@@ -9,7 +9,7 @@ from api.problems import Problem
 from api.resources.presenter import Presenter
 from api.routers.live import LIVE
 from api.submission import CommandDraft
-from projections.asking import AsOf
+from projections.pages import AsOf
 from schemas.api import PublishApi
 from schemas.message import Command
 

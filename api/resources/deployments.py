@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 from api.endpoint import Call
 from api.resources.presenter import Presenter
-from projections.asking import AsOf
-from projections.deployment_facts import State
-from projections.statistics import rollouts_in
+from projections.deliveries.deployment_facts import State
+from projections.derived.statistics import rollouts_in
+from projections.pages import AsOf
 from schemas.status import RolloutState
 
 

@@ -8,9 +8,9 @@ from api.endpoint import Call, Schema
 from api.problems import Problem
 from api.resources.presenter import Presenter, command_body, json_object
 from api.submission import CommandDraft
-from projections.asking import AsOf
-from projections.gateway_facts import MOST_REFUSALS
-from projections.statistics import liveness_in
+from projections.deliveries.gateway_facts import MOST_REFUSALS
+from projections.derived.statistics import liveness_in
+from projections.pages import AsOf
 from schemas.canonical import sha256_hex
 from schemas.gateway import TOKEN_PREFIX, RegisterGateway
 from schemas.message import Command

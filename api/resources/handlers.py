@@ -31,7 +31,7 @@ from api.submission import (
     validated,
     wait_for_read_model,
 )
-from projections.asking import AsOf, K, Page, Row, read_cursor
+from projections.pages import AsOf, K, Page, Row, read_cursor
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Value
 

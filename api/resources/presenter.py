@@ -9,7 +9,7 @@ import orjson
 from api.endpoint import Body, Call, Schema
 from api.problems import Problem
 from api.submission import CommandDraft
-from projections.asking import AsOf
+from projections.pages import AsOf
 from schemas.message import Command
 
 DraftReader = Callable[[Call, type[Command], str | None], Awaitable[CommandDraft]]

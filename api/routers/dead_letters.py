@@ -20,8 +20,8 @@ from api.resources.handlers import LIMIT, MOST, parse_cursor
 from api.resources.presenter import command_body, json_object
 from api.responses import json_response
 from api.submission import traceparent
-from projections.asking import cursor_after, read_cursor
 from projections.failures import ReadModelsUnavailable
+from projections.pages import cursor_after, read_cursor
 from schemas.envelope import Envelope
 from schemas.envelopes import envelope_for
 from schemas.parked import PARKED, Parked, ParkedEventSkipped, ParkedEventsRetried

@@ -11,7 +11,7 @@ from api.problems import Problem, not_found
 from api.resources.handlers import LIMIT, MOST, next_link, parse_cursor, wait_for_min_position
 from api.responses import POSITION, json_response
 from api.submission import wait_for_read_model
-from projections.asking import cursor_after, read_cursor
+from projections.pages import cursor_after, read_cursor
 from schemas.api import API as API_KIND
 from schemas.gateway import GATEWAY as GATEWAY_KIND
 

@@ -9,7 +9,7 @@ from api.endpoint import Call, Parameter, Schema
 from api.preconditions import parse_whole_number
 from api.problems import not_found
 from api.responses import json_response
-from projections.statistics import last_minutes, statistics_in
+from projections.derived.statistics import last_minutes, statistics_in
 
 MINUTES = Parameter(
     name="minutes",

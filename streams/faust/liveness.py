@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import time
 
+from projections.deliveries.rows import HEARTBEAT_TIMEOUT_SECONDS
+from projections.derived.liveness import Key, Liveness, changed_liveness
 from projections.failures import ReadModelsUnavailable, unavailable
-from projections.liveness import Key, Liveness, changed
-from projections.observed import HEARD_SECONDS
 from projections.queries import NotReady, ReadModels
 from schemas.envelopes import envelope_for
 from schemas.gateway import GATEWAY
@@ -94,9 +94,9 @@ class LivenessPublisher:
         if as_of < self._looked or not as_of:
             return  # there is something later on its way
         self._looked = as_of
-        listened = now - self._listening >= HEARD_SECONDS
+        listened = now - self._listening >= HEARTBEAT_TIMEOUT_SECONDS
         found = await self._read_models.ask(
-            lambda s: changed(s.connection, s.prefix("liveness"), s.prefix("deliveries"), as_of)
+            lambda s: changed_liveness(s.connection, s.prefix("liveness"), s.prefix("deliveries"), as_of)
         )
         at = timestamp(as_of)
         new = {

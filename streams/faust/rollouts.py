@@ -16,13 +16,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from projections.delivery_queries import known_of
+from projections.deliveries.queries import observed_deployments
+from projections.deliveries.rows import heartbeat_deadline
+from projections.derived.rollouts import Key, active, differs, in_force, last_reported, rollout, unsettled
 from projections.failures import ReadModelsUnavailable, unavailable
-from projections.observed import heard_since
-from projections.queries import NotReady, ReadModels, Snapshot
-from projections.resource_queries import get_many
-from projections.resource_tables import tables as resource_tables
-from projections.rollouts import Key, active, differs, in_force, rollout, told_of, unsettled
+from projections.queries import NotReady, ReadModels, ReadTransaction
+from projections.resources.queries import get_many
+from projections.resources.tables import tables as resource_tables
 from schemas.deployment import DEPLOYMENT
 from schemas.envelopes import envelope_for
 from schemas.identity import timestamp, unix_seconds
@@ -38,7 +38,7 @@ MOST = 500
 RETRY_SECONDS = 0.5
 
 Told = Mapping[str, Any]
-"""The fields of RolloutReported that `projections.rollouts.rollout` gives."""
+"""The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
 
 
 class RolloutPublisher:
@@ -179,7 +179,7 @@ class RolloutPublisher:
         await publish(self._log, envelopes, self._said, new)
 
 
-def _in_force(s: Snapshot) -> list[Key]:
+def _in_force(s: ReadTransaction) -> list[Key]:
     v = resource_tables(s.prefix("resources")).of[DEPLOYMENT.name].versions
     wanted = select(v.c.organization, v.c.name).where(v.c.valid_to.is_(None), v.c.document.is_not(None))
     keys = {(organization, name) for organization, name in s.connection.execute(wanted.where(active(v)))}
@@ -187,7 +187,7 @@ def _in_force(s: Snapshot) -> list[Key]:
 
 
 def _states(
-    s: Snapshot, keys: Sequence[Key], heard: Mapping[str, float | None]
+    s: ReadTransaction, keys: Sequence[Key], heard: Mapping[str, float | None]
 ) -> dict[Key, tuple[Told | None, Told]]:
     """What was told of each deployment that exists, and how it is now; `heard` says per organization when
     the last status was reported, in seconds since 1970."""
@@ -198,9 +198,9 @@ def _states(
     for organization, wanted in names.items():
         rows = get_many(s.connection, s.prefix("resources"), DEPLOYMENT, organization, wanted)
         latest = heard.get(organization)
-        since = None if latest is None else heard_since(latest)
-        known = known_of(s.connection, s.prefix("deliveries"), organization, rows, since)
-        told = told_of(s.connection, s.prefix("rollouts"), organization, wanted)
+        since = None if latest is None else heartbeat_deadline(latest)
+        known = observed_deployments(s.connection, s.prefix("deliveries"), organization, rows, since)
+        told = last_reported(s.connection, s.prefix("rollouts"), organization, wanted)
         for row in rows:
             states[organization, row.name] = (told.get(row.name), rollout(row, known[row.name]))
     return states

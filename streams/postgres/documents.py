@@ -10,9 +10,9 @@ from sqlalchemy import Boolean, Column, Engine, LargeBinary, MetaData, String, T
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from projections.databases.postgres import engine
 from projections.failures import unavailable
-from projections.postgres_engines import engine
-from projections.store import one_at_a_time
+from projections.store import exclusive
 from streams.log import LogUnavailable
 from streams.stored_documents import INLINE, StoredDocument, pack, unpack
 
@@ -81,7 +81,7 @@ class PostgresDocuments:
 
     def _make(self) -> None:
         with self._database.begin() as connection:
-            one_at_a_time(connection, "documents")
+            exclusive(connection, "documents")
             METADATA.create_all(connection)
 
     def _has(self, sha256: str) -> bool:

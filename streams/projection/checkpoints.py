@@ -8,8 +8,8 @@ from typing import Any
 from psycopg import AsyncConnection, InterfaceError, OperationalError
 
 from projections.catalog import READ_MODELS
-from projections.failures import ReadModelsUnavailable, told, unavailable
-from projections.postgres_engines import REACHED_BY
+from projections.databases.postgres import REACHED_BY
+from projections.failures import ReadModelsUnavailable, error_summary, unavailable
 from projections.readmodel import ReadModel
 from projections.store import Store
 from streams.log import Log, LogUnavailable, Topic
@@ -62,8 +62,8 @@ class CheckpointWaiter:
                     await self._listen()
                 except (OperationalError, InterfaceError, OSError) as error:  # TimeoutError is an OSError
                     if not self.trouble:
-                        _LOG.warning("positions of read models are not heard: %s", told(error))
-                    self.trouble = f"the database of the read models does not answer: {told(error)}"
+                        _LOG.warning("positions of read models are not heard: %s", error_summary(error))
+                    self.trouble = f"the database of the read models does not answer: {error_summary(error)}"
                 await self._count_lag()
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:

@@ -2,17 +2,17 @@
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from projections.databases.upserts import insert_or_update
 from projections.readmodel import ReadModel
 from projections.store import (
     CHECKPOINTS,
     GENERATIONS,
     PARKED,
     Generation,
+    advisory_lock_key,
     create_tables,
     drop_tables,
-    lock_key,
 )
-from projections.upserts import upsert
 from streams.projection.progress import GenerationProgress
 
 
@@ -46,7 +46,7 @@ def make_checkpoints(
         }
         for partition in range(partitions)
     ]
-    connection.execute(upsert(connection.dialect, CHECKPOINTS).on_conflict_do_nothing(), beginnings)
+    connection.execute(insert_or_update(connection.dialect, CHECKPOINTS).on_conflict_do_nothing(), beginnings)
 
 
 def load(connection: Connection, model: ReadModel, generation: Generation) -> GenerationProgress:
@@ -108,7 +108,7 @@ def builds_alone(connection: Connection, read_model: str, *, session: bool) -> b
     if connection.dialect.name != "postgresql":
         return True
     lock = func.pg_try_advisory_lock if session else func.pg_try_advisory_xact_lock
-    return bool(connection.execute(select(lock(lock_key(f"building/{read_model}")))).scalar())
+    return bool(connection.execute(select(lock(advisory_lock_key(f"building/{read_model}")))).scalar())
 
 
 def _delete_from(connection: Connection, generation: Generation, *tables: Table) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
 from typing import TypeVar
 
-from projections.failures import told, unavailable
+from projections.failures import error_summary, unavailable
 from streams.log import LogUnavailable
 
 T = TypeVar("T")
@@ -47,8 +47,8 @@ class StoreThread:
                 if not isinstance(error, LogUnavailable) and not unavailable(error):
                     raise
                 if not self.trouble:
-                    _LOG.warning("read models do not advance: %s", told(error))
-                self.trouble = told(error)
+                    _LOG.warning("read models do not advance: %s", error_summary(error))
+                self.trouble = error_summary(error)
                 attempt = again or first
                 await asyncio.sleep(pause)
             else:

@@ -11,8 +11,8 @@ from projections.store import (
     Store,
     create_indexes,
     create_tables,
+    exclusive,
     live,
-    one_at_a_time,
 )
 from streams.projection import generations
 from streams.projection.advance import advance
@@ -41,7 +41,7 @@ class Writer:
         in `outdated`. Half-filled generations of an earlier run are dropped. Raises Superseded.
         """
         with self._store.writer.begin() as connection:
-            one_at_a_time(connection, "generations")
+            exclusive(connection, "generations")
             present = live(connection)
             for name, model in self._models.items():
                 if generations.builds_alone(connection, name, session=False):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.ports import Settings
-from projections.asking import Row
+from projections.pages import Row
 from schemas.identity import timestamp
 from schemas.project import PROJECT as PROJECTS
 from tests.api.problem import problem

@@ -4,7 +4,7 @@ through again. What the read model of deliveries must agree with."""
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from projections.observed import TAKEN_BACK
+from projections.deliveries.rows import ROLLED_BACK
 from schemas.message import Message
 from schemas.status import DeliveryReported, NodeReported
 
@@ -119,13 +119,13 @@ class NaiveGateway:
         known.rejected = known.rejected or whole or not known.taken
         if whole and self.configured.get(known.api) == deployment:
             self.waiting.discard(known.api)
-            self.configured[known.api] = TAKEN_BACK
+            self.configured[known.api] = ROLLED_BACK
         if proxy is not None:
             proxy.say(deployment, "refused", known.position)
 
     def _taken(self, position: int, deployment: str) -> None:
         known = self.known[deployment]
-        if known.rejected and self.configured.get(known.api) == TAKEN_BACK:
+        if known.rejected and self.configured.get(known.api) == ROLLED_BACK:
             return
         known.taken = True
         known.rejected = known.rejected and self.configured.get(known.api) not in (None, deployment)

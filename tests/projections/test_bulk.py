@@ -3,16 +3,16 @@
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import pysqlite
 
-from projections import bulk
-from projections.bulk import Existing
-from projections.resource_tables import tables
+from projections.databases import bulk
+from projections.databases.bulk import OnConflict
+from projections.resources.tables import tables
 
 VERSIONS = tables("test").of["api"].versions
-ENDED = Existing(replaced=("valid_to",))
+ENDED = OnConflict(replaced=("valid_to",))
 
 
 def test_sqlite_takes_values_by_position():
-    sql = bulk.statement(pysqlite.dialect(), VERSIONS, ENDED, 4)
+    sql = bulk.insert_statement(pysqlite.dialect(), VERSIONS, ENDED, 4)
 
     assert sql.count("?") == 4 * len(VERSIONS.columns)
     assert sql.endswith(
@@ -21,7 +21,7 @@ def test_sqlite_takes_values_by_position():
 
 
 def test_postgresql_takes_all_rows_as_one_text():
-    sql = bulk.recordset(psycopg.dialect(), VERSIONS, ENDED)
+    sql = bulk.recordset_statement(psycopg.dialect(), VERSIONS, ENDED)
 
     assert sql.count("%(") == 1
     assert "json_populate_recordset(CAST(NULL AS test_apis), CAST(%(rows)s AS json))" in sql

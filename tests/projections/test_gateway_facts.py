@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from projections.gateway_facts import MOST_REFUSALS
+from projections.deliveries.gateway_facts import MOST_REFUSALS
 from projections.queries import ReadModels
 from schemas.message import Message
 from schemas.status import NodeReported

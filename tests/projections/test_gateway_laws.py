@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from projections.asking import Row
-from projections.deliveries import Deliveries
-from projections.delivery_tables import tables
-from projections.deployment_facts import Known, facts
-from projections.observed import Carried, Delivery, Node
-from projections.presence import Present, Reports, present
+from projections.deliveries.connected_nodes import ConnectedNodes, Reports, connected_nodes
+from projections.deliveries.deployment_facts import ObservedDeployment, facts
+from projections.deliveries.model import Deliveries
+from projections.deliveries.rows import ApiOnGateway, Delivery, Node
+from projections.deliveries.tables import tables
+from projections.pages import Row
 from projections.store import Store
 from schemas.message import Message
 from streams.log import Record
@@ -138,7 +138,7 @@ def shown(store: Store, prefix: str) -> dict[str, Any]:
         intervals.setdefault(interval.api, []).append(
             (interval.deployment, interval.valid_from, interval.valid_to)
         )
-    there = present(n for n in nodes if n.connected)
+    there = connected_nodes(n for n in nodes if n.connected)
     return {
         "nodes": {n.node: (bool(n.connected), n.connection, n.acknowledged) for n in nodes},
         "reports": reports,
@@ -148,7 +148,7 @@ def shown(store: Store, prefix: str) -> dict[str, Any]:
         "live": {name: a.live for name, a in apis.items() if a.live},
         "intervals": intervals,
         "having": {
-            name: sum(p.having(d.position, _of(nodes, reports, name, d)) for p in there.values())
+            name: sum(p.count_having(d.position, _of(nodes, reports, name, d)) for p in there.values())
             for name, d in deliveries.items()
         },
         "states": {
@@ -158,13 +158,13 @@ def shown(store: Store, prefix: str) -> dict[str, Any]:
     }
 
 
-def _state(delivery: Any, api: Any, there: Present | None, reports: Reports) -> str:
+def _state(delivery: Any, api: Any, there: ConnectedNodes | None, reports: Reports) -> str:
     """What its refusals make of a deployment that is in force."""
     name = delivery.deployment
     row = Row(name, 1, 1, "", {"state": "active", "gateways": ["local"]}, "")
-    known = Known(
+    known = ObservedDeployment(
         {"local": Delivery(*delivery)},
-        {"local": Carried(*api)} if api is not None else {},
+        {"local": ApiOnGateway(*api)} if api is not None else {},
         {"local": there} if there is not None else {},
         {"local": reports},
     )
@@ -173,7 +173,7 @@ def _state(delivery: Any, api: Any, there: Present | None, reports: Reports) -> 
 
 
 def _of(nodes: list[Node], reports: dict[tuple[str, str], str], name: str, d: Any) -> dict[str, Any]:
-    from projections.observed import Report
+    from projections.deliveries.rows import Report
 
     return {
         n.node: Report("", "", n.node, d.api, name, 0, reports[n.node, name], "", "", "", "", None)

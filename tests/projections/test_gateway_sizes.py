@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import func, select, text
 
-from projections.delivery_rows import lookup
-from projections.delivery_tables import tables
-from projections.observed import MOST_ABSENT
+from projections.deliveries.rows import MOST_DISCONNECTED_NODES
+from projections.deliveries.storage import lookup
+from projections.deliveries.tables import tables
 from projections.store import Store
 from schemas.message import Message
 from streams.projection.writer import Writer
@@ -34,7 +34,7 @@ def test_short_lived_nodes_leave_a_bounded_number_of_rows(happen: Happen, store:
         "deliveries": DEPLOYMENTS,
         "apis": DEPLOYMENTS,
         "live": DEPLOYMENTS,
-        "nodes": MOST_ABSENT,
+        "nodes": MOST_DISCONNECTED_NODES,
         "reports": 0,
     }
 

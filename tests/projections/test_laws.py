@@ -13,7 +13,7 @@ from sqlalchemy import MetaData, select
 
 from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
-from projections.resources import Resources
+from projections.resources.model import Resources
 from projections.store import Generation, Store
 from schemas.catalog import AGGREGATES, EVENTS
 from schemas.message import Message

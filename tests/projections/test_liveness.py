@@ -2,15 +2,21 @@
 
 import pytest
 
-from projections.deliveries import Deliveries
-from projections.liveness import Liveness, LivenessOfGateways, changed, liveness, told_of
+from projections.deliveries.model import Deliveries
+from projections.derived.liveness import (
+    Liveness,
+    LivenessOfGateways,
+    changed_liveness,
+    last_reported,
+    liveness,
+)
 from projections.store import Store
 from schemas.message import Message
 from schemas.status import LivenessReported, LivenessState
 from streams.log import Record
 from streams.projection.writer import Writer
-from tests.projections.applying import apply
 from tests.projections.events import START, at, node, placed
+from tests.projections.projecting import apply
 
 LOCAL = ("acme", "local")
 
@@ -34,11 +40,13 @@ class House:
 
     def changed(self, seconds: float) -> dict[tuple[str, str], tuple[Liveness, Liveness | None]]:
         with self.store.reader.begin() as connection:
-            return changed(connection, self._prefix("liveness"), self._prefix("deliveries"), START + seconds)
+            return changed_liveness(
+                connection, self._prefix("liveness"), self._prefix("deliveries"), START + seconds
+            )
 
     def told(self) -> dict[str, object] | None:
         with self.store.reader.begin() as connection:
-            return told_of(connection, self._prefix("liveness"), *LOCAL)
+            return last_reported(connection, self._prefix("liveness"), *LOCAL)
 
     def _prefix(self, name: str) -> str:
         return self.writer.progress[name].generation.prefix

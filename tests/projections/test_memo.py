@@ -7,8 +7,11 @@ from threading import Barrier
 
 import pytest
 
-from projections import deliveries, liveness, operations, resource_tables, rollouts, windows
+from projections import operations
+from projections.deliveries import model
+from projections.derived import liveness, rollouts, windows
 from projections.queries import ReadModels
+from projections.resources import tables
 from schemas.catalog import GATEWAY
 from tests.projections.conftest import Happen
 from tests.projections.events import gateway
@@ -17,8 +20,8 @@ from tests.support.hang_guard import HANG_SECONDS
 THREADS = 8
 ROUNDS = 30
 MAKERS: dict[str, Callable[[str], object]] = {
-    "resources": resource_tables.tables,
-    "deliveries": deliveries.tables,
+    "resources": tables.tables,
+    "deliveries": model.tables,
     "operations": operations.tables,
     "liveness": liveness.table,
     "rollouts": rollouts.table,
@@ -56,7 +59,7 @@ async def test_queries_outlive_the_tables_they_were_made_with(happen: Happen, as
     assert await ask.get(GATEWAY, "acme", "local") is not None
 
     for number in range(100):
-        resource_tables.tables(f"another{number}")
+        tables.tables(f"another{number}")
 
     assert await ask.get(GATEWAY, "acme", "local") is not None
     assert [row.name for row in (await ask.list(GATEWAY, "acme", limit=10)).rows] == ["local"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Column, Index, MetaData, String, Table
 
-from projections.deliveries import Deliveries
+from projections.deliveries.model import Deliveries
 from projections.operations import Operations
 from projections.queries import NotReady, ReadModels
-from projections.resources import Resources
+from projections.resources.model import Resources
 from projections.store import Store
 from streams.log import Record
 from streams.projection.generation_builder import GenerationBuilder

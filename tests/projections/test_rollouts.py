@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from projections.asking import Row
-from projections.deployment_facts import Known
-from projections.observed import Carried, Delivery, Node, Report
-from projections.presence import present
-from projections.resources import Resources
-from projections.rollouts import Rollouts, differs, in_force, rollout, told_of, unsettled
+from projections.deliveries.connected_nodes import connected_nodes
+from projections.deliveries.deployment_facts import ObservedDeployment
+from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report
+from projections.derived.rollouts import Rollouts, differs, in_force, last_reported, rollout, unsettled
+from projections.derived.windows import lags_between, minute_of
+from projections.pages import Row
+from projections.resources.model import Resources
 from projections.store import Store
-from projections.windows import lags_between, minute_of
 from schemas.status import RolloutReported, RolloutState
 from streams.log import Record
 from streams.projection.writer import Writer
-from tests.projections.applying import apply
 from tests.projections.events import at, placed, started
+from tests.projections.projecting import apply
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
 
@@ -27,7 +27,7 @@ def deployment(*gateways: str, state: str = "active") -> Row:
     return Row("d1", 1, 1, at(1), document, at(1))
 
 
-def known(*connected: str, **reported: str) -> Known:
+def known(*connected: str, **reported: str) -> ObservedDeployment:
     """On gateway `a`, published; what each node answered."""
     delivery = Delivery("acme", "d1", "a", "orders", 1, 1, published_at=at(2))
     states = set(reported.values())
@@ -40,8 +40,8 @@ def known(*connected: str, **reported: str) -> Known:
         name: Report("acme", "a", name, "orders", "d1", 1, state, at(4), at(4), "", "no such cluster", None)
         for name, state in reported.items()
     }
-    carried = Carried("acme", "a", "orders", "d1", 1)
-    return Known({"a": delivery}, {"a": carried}, present(nodes), {"a": reports})
+    carried = ApiOnGateway("acme", "a", "orders", "d1", 1)
+    return ObservedDeployment({"a": delivery}, {"a": carried}, connected_nodes(nodes), {"a": reports})
 
 
 def test_it_rolls_out_node_by_node():
@@ -109,7 +109,7 @@ class TestWhatWasTold:
         self.told("d1", "acknowledged", 6, decided_at=at(1), published_at=at(2), acknowledged_at=at(5.5))
         with self.store.reader.begin() as connection:
             lags = lags_between(connection, self.prefix, "acme", *EVER)
-            row = told_of(connection, self.prefix, "acme", ["d1"])["d1"]
+            row = last_reported(connection, self.prefix, "acme", ["d1"])["d1"]
         minute = minute_of(at(2))
         assert {key: (lag.count, lag.mean) for key, lag in lags.items()} == {
             (minute, "published"): (1, 1.0),

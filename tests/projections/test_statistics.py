@@ -4,18 +4,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from projections.liveness import LivenessOfGateways
+from projections.derived.liveness import LivenessOfGateways
+from projections.derived.rollouts import Rollouts
+from projections.derived.statistics import last_minutes, liveness_in, rollouts_in, statistics_in
+from projections.derived.windows import Windows, minute_of
 from projections.queries import ReadModels
-from projections.rollouts import Rollouts
-from projections.statistics import last_minutes, liveness_in, rollouts_in, statistics_in
 from projections.store import Store
-from projections.windows import Windows, minute_of
 from schemas.message import Message
 from schemas.status import LivenessReported, RolloutReported
 from streams.log import Record, Topic
 from streams.projection.writer import Writer
-from tests.projections.applying import apply
 from tests.projections.events import at, outcome, placed
+from tests.projections.projecting import apply
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
 

@@ -4,9 +4,7 @@ import random
 
 import pytest
 
-from projections.readmodel import Unprojectable
-from projections.store import Store
-from projections.windows import (
+from projections.derived.windows import (
     Windows,
     bound_of,
     bucket_of,
@@ -15,10 +13,12 @@ from projections.windows import (
     minute_of,
     percentile,
 )
+from projections.readmodel import Unprojectable
+from projections.store import Store
 from streams.log import Record
 from streams.projection.writer import Writer
-from tests.projections.applying import apply
 from tests.projections.events import at, outcome, placed
+from tests.projections.projecting import apply
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.readmodel import Recorded
-from projections.resources import Resources
+from projections.resources.model import Resources
 from projections.store import CHECKPOINTS, GENERATIONS, Store
 from schemas.api import API
 from schemas.envelope import Envelope

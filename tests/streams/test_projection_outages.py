@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, MetaData, event, select, text
 
-from projections import postgres_engines, queries
+from projections import queries
 from projections.catalog import READ_MODELS
+from projections.databases import postgres
 from projections.failures import ReadModelsUnavailable
 from projections.queries import ReadModels
 from projections.readmodel import Recorded
@@ -182,8 +183,8 @@ class Slow(Tally):
 async def test_a_projector_that_stands_still_holds_nobody_up_and_begins_anew(
     empty_read_models: str, monkeypatch: pytest.MonkeyPatch
 ):
-    settings = (*postgres_engines.ALWAYS, "SET idle_in_transaction_session_timeout = '2s'")
-    monkeypatch.setattr(postgres_engines, "ALWAYS", settings)
+    settings = (*postgres.ALWAYS, "SET idle_in_transaction_session_timeout = '2s'")
+    monkeypatch.setattr(postgres, "ALWAYS", settings)
     log = GappedLog()
     await log.append("events", [envelope(project(f"p{n}")) for n in range(2)])
     with postgres_copy(empty_read_models) as url:

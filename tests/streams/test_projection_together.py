@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from projections.queries import ReadModels
-from projections.resources import Resources
+from projections.resources.model import Resources
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Store, open_store
 from schemas.envelope import Envelope
 from schemas.project import PROJECT

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateways.config_resource import ConfigResource, DeploymentRef
-from projections.observing import Observed
+from projections.deliveries.gateway_state import GatewayState
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.discovery.delivery import Delivery
 from streams.sqlite.log import SqliteLog
@@ -151,7 +151,7 @@ def test_nothing_is_kept_of_a_node_that_has_gone():
     assert delivery.proxies == {}
 
 
-def folded(observed: Observed, messages: Iterable[Status]) -> list[str]:
+def folded(observed: GatewayState, messages: Iterable[Status]) -> list[str]:
     """The connections that the read model holds as connected."""
     for position, message in enumerate(messages):
         observed.node_reported(position, message.data())
@@ -163,7 +163,7 @@ async def test_a_node_whose_connections_end_within_one_append_is_not_connected(t
         for ends in ((FIRST, SECOND), (SECOND, FIRST)):
             log = await SqliteLog.open(tmp_path / f"{known}-{ends[0].id}")
             reporter = StatusReporter(log, "/test")
-            heard, observed = Heard(), Observed()
+            heard, observed = Heard(), GatewayState()
             delivery = heard.delivery()
             for connection in (FIRST, SECOND)[:known]:
                 delivery.connected(connection)
@@ -188,7 +188,7 @@ def test_a_server_that_reports_late_does_not_end_a_newer_connection_to_another_s
     old, new = here.delivery(), there.delivery()
     old.connected(FIRST)
     new.connected(SECOND)
-    observed = Observed()
+    observed = GatewayState()
     assert folded(observed, [*here.said, *there.said]) == ["second"]
     here.said.clear()
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from projections.operations import Operations
 from projections.readmodel import ReadModel
-from projections.resources import Resources
+from projections.resources.model import Resources
 from schemas.catalog import BY_NAME
 from signalbox.devservers.kafka import DevKafka
 from signalbox.devservers.postgres import DevPostgres

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from projections.deliveries import Deliveries
-from projections.liveness import LivenessOfGateways
-from projections.liveness import told_of as liveness_told
-from projections.resources import Resources
-from projections.rollouts import Rollouts
-from projections.rollouts import told_of as rollouts_told
-from projections.windows import lags_between
+from projections.deliveries.model import Deliveries
+from projections.derived.liveness import LivenessOfGateways
+from projections.derived.liveness import last_reported as liveness_told
+from projections.derived.rollouts import Rollouts
+from projections.derived.rollouts import last_reported as rollouts_told
+from projections.derived.windows import lags_between
+from projections.resources.model import Resources
 from schemas.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp

@@ -8,22 +8,24 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from projections.liveness import told_of as liveness_told
-from projections.queries import Snapshot
-from projections.rollouts import TIMES
-from projections.rollouts import told_of as rollouts_told
-from projections.windows import changes_between, lags_between
+from projections.derived.liveness import last_reported as liveness_told
+from projections.derived.rollouts import TIMES
+from projections.derived.rollouts import last_reported as rollouts_told
+from projections.derived.windows import changes_between, lags_between
+from projections.queries import ReadTransaction
 
-Shown = dict[str, Any]
+Fields = dict[str, Any]
 
 
-def liveness_in(s: Snapshot, organization: str, gateway: str) -> Shown | None:
+def liveness_in(s: ReadTransaction, organization: str, gateway: str) -> Fields | None:
     """state, nodes, heard, since; None when nothing was told of the gateway."""
     prefix = s.prefixes.get("liveness")
     return None if prefix is None else liveness_told(s.connection, prefix, organization, gateway)
 
 
-def rollouts_in(s: Snapshot, organization: str, deployments: Sequence[str]) -> dict[str, Shown] | None:
+def rollouts_in(
+    s: ReadTransaction, organization: str, deployments: Sequence[str]
+) -> dict[str, Fields] | None:
     """By name: state, nodes, reached, reason, since. What nothing was told of is left out."""
     prefix = s.prefixes.get("rollouts")
     if prefix is None:
@@ -33,18 +35,18 @@ def rollouts_in(s: Snapshot, organization: str, deployments: Sequence[str]) -> d
     return {name: {f: v for f, v in row.items() if f not in hidden} for name, row in told.items()}
 
 
-def statistics_in(s: Snapshot, organization: str, first: str, last: str) -> list[Shown] | None:
+def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) -> list[Fields] | None:
     """Per minute in which something happened, from `first` to `last`: minute, accepted, rejected, events, and
     `lags` by stage (count; mean, p50 and p99 in seconds)."""
     windows, rollouts = s.prefixes.get("windows"), s.prefixes.get("rollouts")
     if windows is None or rollouts is None:
         return None
-    minutes: dict[str, Shown] = {}
+    minutes: dict[str, Fields] = {}
     for change in changes_between(s.connection, windows, organization, first, last):
         minutes[change["minute"]] = {**change, "lags": {}}
     for prefix in (windows, rollouts):
         for (minute, stage), lag in lags_between(s.connection, prefix, organization, first, last).items():
-            empty: Shown = {"minute": minute, "accepted": 0, "rejected": 0, "events": 0, "lags": {}}
+            empty: Fields = {"minute": minute, "accepted": 0, "rejected": 0, "events": 0, "lags": {}}
             minutes.setdefault(minute, empty)["lags"][stage] = asdict(lag)
     return [minutes[minute] for minute in sorted(minutes)]
 

@@ -8,10 +8,10 @@ from sqlalchemy.dialects import sqlite
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-Upsert = Union[sqlite.Insert, "postgresql.Insert"]
+InsertOrUpdate = Union[sqlite.Insert, "postgresql.Insert"]
 
 
-def upsert(dialect: Dialect, table: Table) -> Upsert:
+def insert_or_update(dialect: Dialect, table: Table) -> InsertOrUpdate:
     """An insert into `table` that knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
     if dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql  # a tenth of a second that SQLite need not pay

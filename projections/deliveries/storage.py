@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, Dialect, Table, bindparam, delete, text
 
-from projections.bulk import Existing, put, without_nul
-from projections.delivery_tables import Tables
-from projections.memo import computed_once
-from projections.observed import (
-    WHOLE,
-    Carried,
-    CarriedKey,
+from projections.databases.bulk import OnConflict, insert_rows, without_nul
+from projections.deliveries.gateway_state import GatewayState
+from projections.deliveries.rows import (
+    WHOLE_GATEWAY,
+    ApiOnGateway,
+    ApiOnGatewayKey,
     Delivery,
     DeliveryKey,
     GatewayKey,
@@ -25,7 +24,8 @@ from projections.observed import (
     Report,
     ReportKey,
 )
-from projections.observing import Observed
+from projections.deliveries.tables import Tables
+from projections.memo import computed_once
 
 Keys = dict[str, dict[tuple[Any, ...], None]]
 """Per parameter of the statement that loads, what to look up."""
@@ -47,12 +47,12 @@ def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str
         name: {} for name in ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
     }
     for data in deliveries:
-        organization, gateway, node = data["organization"], data["name"], data.get("node", WHOLE)
+        organization, gateway, node = data["organization"], data["name"], data.get("node", WHOLE_GATEWAY)
         api = data.get("api") or ""
         keys["delivery"][organization, data["deployment"], gateway] = None
         if api:
             keys["api"][organization, gateway, api] = None
-        if node != WHOLE:
+        if node != WHOLE_GATEWAY:
             keys["node"][organization, gateway, node] = None
             keys["report"][organization, gateway, node, api] = None
         if data["fact"] == "withdrawn":
@@ -72,9 +72,9 @@ def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str
     return keys
 
 
-def load(connection: Connection, of: Tables, keys: Keys, withdrawn: set[GatewayKey]) -> Observed:
+def load(connection: Connection, of: Tables, keys: Keys, withdrawn: set[GatewayKey]) -> GatewayState:
     """The rows that messages with `keys` may change. `withdrawn`: gateways where something is withdrawn."""
-    observed = Observed()
+    observed = GatewayState()
     _take(observed, connection, of, keys)
     going = {(r.organization, r.gateway) for r in observed.reports.values() if r.state == "withdrawn"}
     if going or withdrawn:
@@ -89,22 +89,22 @@ def load(connection: Connection, of: Tables, keys: Keys, withdrawn: set[GatewayK
     return observed
 
 
-class Before(NamedTuple):
+class LoadedRows(NamedTuple):
     """The rows as they were loaded."""
 
     deliveries: Mapping[DeliveryKey, Delivery]
-    carried: Mapping[CarriedKey, Carried]
+    apis: Mapping[ApiOnGatewayKey, ApiOnGateway]
     nodes: Mapping[NodeKey, Node]
     reports: Mapping[ReportKey, Report]
 
 
-def loaded(observed: Observed) -> Before:
-    return Before(
-        dict(observed.deliveries), dict(observed.carried), dict(observed.nodes), dict(observed.reports)
+def loaded_rows(observed: GatewayState) -> LoadedRows:
+    return LoadedRows(
+        dict(observed.deliveries), dict(observed.apis), dict(observed.nodes), dict(observed.reports)
     )
 
 
-def save(connection: Connection, of: Tables, before: Before, after: Observed) -> None:
+def save(connection: Connection, of: Tables, before: LoadedRows, after: GatewayState) -> None:
     if after.cleared:
         cleared = [{"o": o, "g": g, "n": n, "p": p} for (o, g, n), p in after.cleared.items()]
         connection.execute(_clear(of), cleared)
@@ -123,20 +123,20 @@ def save(connection: Connection, of: Tables, before: Before, after: Observed) ->
             _delete(of.nodes), [dict(zip(_names(of.nodes), key, strict=True)) for key in forgotten]
         )
     _put(connection, of.deliveries, before.deliveries, after.deliveries)
-    _put(connection, of.apis, before.carried, after.carried)
-    put(connection, of.live, [tuple(i) for i in after.intervals.values()], _existing(of.live))
+    _put(connection, of.apis, before.apis, after.apis)
+    insert_rows(connection, of.live, [tuple(i) for i in after.intervals.values()], _existing(of.live))
     _put(connection, of.nodes, before.nodes, after.nodes)
     reports = [
         tuple(report)
         for key, report in after.reports.items()
         if key[:3] in after.cleared or before.reports.get(key) != report
     ]
-    put(connection, of.reports, reports, _existing(of.reports))
+    insert_rows(connection, of.reports, reports, _existing(of.reports))
 
 
 def _put(connection: Connection, table: Table, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> None:
     changed = [tuple(row) for key, row in after.items() if before.get(key) != row]
-    put(connection, table, changed, _existing(table))
+    insert_rows(connection, table, changed, _existing(table))
 
 
 def _names(table: Table) -> list[str]:
@@ -144,8 +144,8 @@ def _names(table: Table) -> list[str]:
 
 
 @computed_once(64)
-def _existing(table: Table) -> Existing:
-    return Existing(replaced=tuple(c.name for c in table.columns if not c.primary_key))
+def _existing(table: Table) -> OnConflict:
+    return OnConflict(replaced=tuple(c.name for c in table.columns if not c.primary_key))
 
 
 @computed_once(64)
@@ -160,7 +160,7 @@ def _clear(of: Tables) -> Any:
     return delete(of.reports).where(*same, r.position <= bindparam("p"))
 
 
-def _take(observed: Observed, connection: Connection, of: Tables, keys: Keys) -> None:
+def _take(observed: GatewayState, connection: Connection, of: Tables, keys: Keys) -> None:
     wanted = tuple(name for name, given in keys.items() if given)
     if not wanted:
         return
@@ -174,7 +174,7 @@ def _take(observed: Observed, connection: Connection, of: Tables, keys: Keys) ->
         rows[row.kind].append(orjson.loads(found) if isinstance(found, str) else found)
     observed.load(
         [Delivery._make([*row[:-2], bool(row[-2]), bool(row[-1])]) for row in rows["deliveries"]],
-        [Carried._make([*row[:5], bool(row[5]), *row[6:]]) for row in rows["apis"]],
+        [ApiOnGateway._make([*row[:5], bool(row[5]), *row[6:]]) for row in rows["apis"]],
         [Node._make([*row[:3], bool(row[3]), *row[4:]]) for row in rows["nodes"]],
         [Report._make(row) for row in rows["reports"]],
     )

@@ -10,9 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from projections.asking import Row
-from projections.observed import WHOLE, Carried, Delivery, Report, covers
-from projections.presence import NO_REPORTS, NOBODY, Present, Reports, is_configured, still_holding
+from projections.deliveries.connected_nodes import (
+    NO_NODES,
+    NO_REPORTS,
+    ConnectedNodes,
+    Reports,
+    is_configured,
+    nodes_still_holding,
+)
+from projections.deliveries.rows import WHOLE_GATEWAY, ApiOnGateway, Delivery, Report, covers
+from projections.pages import Row
 
 State = Literal[
     "pending", "acknowledged", "serving", "partly-refused", "refused", "offline", "stopping", "stopped"
@@ -20,17 +27,17 @@ State = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ObservedDeployment:
     """What is known of one deployment, by gateway; `carried` is of its API there.
 
     `ends`: where the API was stopped after another deployment had taken over, the position of that event.
     """
 
     deliveries: Mapping[str, Delivery]
-    carried: Mapping[str, Carried]
-    present: Mapping[str, Present]
+    apis: Mapping[str, ApiOnGateway]
+    nodes: Mapping[str, ConnectedNodes]
     reports: Mapping[str, Reports]
-    ends: Mapping[str, int] = field(default_factory=dict[str, int])
+    stopped_at: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class _Target:
     delivery: Delivery | None
 
 
-def facts(row: Row, known: Known, *, nodes: bool = True) -> dict[str, Any]:
+def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[str, Any]:
     """`{state, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [], offline: []}`.
 
     `state` is a `State` (superseded is stopped: the document tells them apart). Times are RFC 3339;
@@ -134,15 +141,15 @@ def _targets(row: Row, deliveries: Mapping[str, Delivery]) -> Sequence[str]:
     return row.document.get("gateways") or row.document.get("left") or sorted(deliveries)
 
 
-def _target(row: Row, name: str, known: Known, active: bool) -> _Target:
-    delivery, api = known.deliveries.get(name), known.carried.get(name)
-    there, reports = known.present.get(name, NOBODY), known.reports.get(name, NO_REPORTS)
+def _target(row: Row, name: str, known: ObservedDeployment, active: bool) -> _Target:
+    delivery, api = known.deliveries.get(name), known.apis.get(name)
+    there, reports = known.nodes.get(name, NO_NODES), known.reports.get(name, NO_REPORTS)
     if delivery is None:
-        return _Target(name, "pending", there.connected, 0, (), False, None)
+        return _Target(name, "pending", there.count, 0, (), False, None)
     configured = is_configured(delivery, api)
-    reported = there.of(reports)
+    reported = there.reports_of_connected(reports)
     acknowledged = (
-        there.having(delivery.position, reports)
+        there.count_having(delivery.position, reports)
         if configured
         else sum(r.state == "acknowledged" for r in reported)
     )
@@ -150,15 +157,15 @@ def _target(row: Row, name: str, known: Known, active: bool) -> _Target:
     refusing = len(refusals)
     if not refusals and (delivery.rejected or not configured) and delivery.refused_at:
         refusals = [_rejection(delivery)]
-    back = bool(refusals) and (not configured or not there.connected)
+    back = bool(refusals) and (not configured or not there.count)
     live = api.live == delivery.deployment if api else active and delivery.taken
-    end = row.position if row.document.get("state") == "stopped" else known.ends.get(name)
+    end = row.position if row.document.get("state") == "stopped" else known.stopped_at.get(name)
     if live and end is not None:
-        live = still_holding(there, delivery.position, reports, end) > 0
+        live = nodes_still_holding(there, delivery.position, reports, end) > 0
     return _Target(
         name,
-        "refused" if back else _standing(delivery, there.connected, acknowledged, refusing),
-        there.connected,
+        "refused" if back else _standing(delivery, there.count, acknowledged, refusing),
+        there.count,
         acknowledged,
         refusals if active else (),
         live,
@@ -234,8 +241,8 @@ def _rejection(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _gateway(target: _Target, deployment: str, known: Known, nodes: bool) -> dict[str, Any]:
-    api = known.carried.get(target.gateway)
+def _gateway(target: _Target, deployment: str, known: ObservedDeployment, nodes: bool) -> dict[str, Any]:
+    api = known.apis.get(target.gateway)
     shown: dict[str, Any] = {
         "connected": target.connected,
         "acknowledged": target.acknowledged,
@@ -248,7 +255,7 @@ def _gateway(target: _Target, deployment: str, known: Known, nodes: bool) -> dic
     return shown
 
 
-def _nodes(target: _Target, known: Known) -> dict[str, Any]:
+def _nodes(target: _Target, known: ObservedDeployment) -> dict[str, Any]:
     """What was reported: of the gateway as a whole, and of each connected node."""
     delivery = target.delivery
     if delivery is None:
@@ -257,14 +264,14 @@ def _nodes(target: _Target, known: Known) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     if delivery.published_at:
         whole["published"] = _fact(delivery.published_at, delivery.published_at, delivery.version)
-    if delivery.rejected and delivery.refused_by == WHOLE and delivery.refused_at:
+    if delivery.rejected and delivery.refused_by == WHOLE_GATEWAY and delivery.refused_at:
         last = delivery.refused_last or delivery.refused_at
         whole["refused"] = _fact(delivery.refused_at, last, "", delivery.reason)
     if whole:
-        shown[WHOLE] = whole
-    configured = is_configured(delivery, known.carried.get(target.gateway))
+        shown[WHOLE_GATEWAY] = whole
+    configured = is_configured(delivery, known.apis.get(target.gateway))
     reports = known.reports.get(target.gateway, NO_REPORTS)
-    for name, node in sorted(known.present.get(target.gateway, NOBODY).nodes.items()):
+    for name, node in sorted(known.nodes.get(target.gateway, NO_NODES).nodes.items()):
         report = reports.get(name)
         if report is not None:
             shown[name] = {report.state: _fact(report.at, report.last_at, report.version, report.reason)}

@@ -11,20 +11,20 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, and_, case, func, select
 
-from projections.delivery_tables import tables as deliveries_tables
+from projections.databases.upserts import insert_or_update
+from projections.deliveries.rows import heartbeat_deadline
+from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
-from projections.observed import heard_since
 from projections.readmodel import Recorded
-from projections.shape import checked, shapes
+from projections.shape import checked_data, shapes
 from projections.store import as_dicts
-from projections.upserts import upsert
 from schemas.identity import timestamp
 from schemas.status import STATUSES, LivenessReported, LivenessState
 
 _SHAPES = shapes(STATUSES)
 _LIVENESS = LivenessReported.type()
 
-COUNTS_SECONDS = 600.0
+FORGET_NODES_AFTER_SECONDS = 600.0
 """A node that left, or is not heard of, counts for so long; then it is forgotten."""
 
 Key = tuple[str, str]
@@ -74,7 +74,7 @@ class LivenessOfGateways:
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
         told: dict[Key, list[dict[str, Any]]] = {}
         for record in records:
-            data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             if record.envelope.type == _LIVENESS:
                 told.setdefault((data["organization"], data["name"]), []).append(data)
         if not told:
@@ -82,7 +82,7 @@ class LivenessOfGateways:
         t = table(prefix)
         rows: list[dict[str, Any]] = []
         for (organization, gateway), changes in sorted(told.items()):
-            row: Mapping[str, Any] | None = told_of(connection, prefix, organization, gateway)
+            row: Mapping[str, Any] | None = last_reported(connection, prefix, organization, gateway)
             for data in changes:
                 same = row is not None and row["state"] == data["state"]
                 row = {
@@ -94,13 +94,15 @@ class LivenessOfGateways:
                     "since": row["since"] if row is not None and same else data["at"],
                 }
                 rows.append(row)
-        statement = upsert(connection.dialect, t)
+        statement = insert_or_update(connection.dialect, t)
         last = {name: statement.excluded[name] for name in ("state", "nodes", "heard", "since")}
         statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
         connection.execute(statement, rows)
 
 
-def told_of(connection: Connection, prefix: str, organization: str, gateway: str) -> dict[str, Any] | None:
+def last_reported(
+    connection: Connection, prefix: str, organization: str, gateway: str
+) -> dict[str, Any] | None:
     """What was told last of a gateway: state, nodes, heard, since."""
     t = table(prefix)
     wanted = select(t.c.state, t.c.nodes, t.c.heard, t.c.since)
@@ -110,7 +112,7 @@ def told_of(connection: Connection, prefix: str, organization: str, gateway: str
     return found[0] if found else None
 
 
-def changed(
+def changed_liveness(
     connection: Connection, prefix: str, deliveries: str, now: float
 ) -> dict[Key, tuple[Liveness, Liveness | None]]:
     """The gateways that are not as was told last: how they are, and what was told.
@@ -122,10 +124,10 @@ def changed(
         for row in connection.execute(select(table(prefix)))
     }
     nodes = deliveries_tables(deliveries).nodes.c
-    heard = and_(nodes.connected, nodes.last_seen >= heard_since(now))
+    heard = and_(nodes.connected, nodes.last_seen >= heartbeat_deadline(now))
     counted = connection.execute(
         select(nodes.organization, nodes.gateway, func.count(), func.sum(case((heard, 1), else_=0)))
-        .where(nodes.last_seen >= timestamp(now - COUNTS_SECONDS))
+        .where(nodes.last_seen >= timestamp(now - FORGET_NODES_AFTER_SECONDS))
         .group_by(nodes.organization, nodes.gateway)
     )
     current = {(organization, gateway): liveness(n, h) for organization, gateway, n, h in counted}

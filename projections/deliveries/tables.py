@@ -1,4 +1,4 @@
-"""The tables of the observed state of gateways: rows are as in `projections.observed`."""
+"""The tables of the observed state of gateways: rows are as in `projections.deliveries.rows`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +40,7 @@ def _flag(name: str) -> Column[Any]:
 
 @computed_once(8)
 def tables(prefix: str) -> Tables:
-    """The tables of one generation. The columns are in the order of the tuples in `projections.observed`."""
+    """The tables of one generation, with columns in the order of `projections.deliveries.rows`."""
     metadata = MetaData()
     return Tables(
         metadata,

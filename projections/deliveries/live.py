@@ -6,17 +6,22 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, or_, select, tuple_
 
-from projections import resource_queries as resources
-from projections.asking import NOW, Moment
-from projections.delivery_queries import deliveries_of, present_in, reports_of
-from projections.delivery_tables import tables
-from projections.observed import Carried, Interval
-from projections.presence import NO_REPORTS, NOBODY, serving_live, still_holding
+from projections.deliveries.connected_nodes import (
+    NO_NODES,
+    NO_REPORTS,
+    nodes_serving_live,
+    nodes_still_holding,
+)
+from projections.deliveries.queries import connected_nodes_of, deliveries_of, reports_of
+from projections.deliveries.rows import ApiOnGateway, Interval
+from projections.deliveries.tables import tables
+from projections.pages import NOW, PointInTime
+from projections.resources import queries as resources
 from schemas.deployment import DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveRevision:
     """`nodes`: how many are connected, and how many of these have it; None for a moment in the past."""
 
     gateway: str
@@ -28,7 +33,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LiveFilter:
     """`gateways` and `apis`: only these, when given. `since`: nodes not heard of since then do not count."""
 
     organization: str
@@ -41,18 +46,18 @@ def live_now(
     connection: Connection,
     deliveries: str,
     resource_prefix: str,
-    question: Question,
+    question: LiveFilter,
     after: tuple[str, str],
     limit: int,
-) -> list[Live]:
+) -> list[LiveRevision]:
     """Up to `limit` entries after a gateway and API, by these."""
     t = tables(deliveries).apis
     wanted = _restricted(select(t).where(t.c.live != ""), t.c, question)
-    found: list[Live] = []
+    found: list[LiveRevision] = []
     while len(found) < limit:
         page = wanted.where(tuple_(t.c.gateway, t.c.api) > after).limit(limit)
-        rows = [Carried(*row) for row in connection.execute(page)]
-        found += _shown(connection, deliveries, resource_prefix, question, rows)
+        rows = [ApiOnGateway(*row) for row in connection.execute(page)]
+        found += _with_node_counts(connection, deliveries, resource_prefix, question, rows)
         if len(rows) < limit:
             break
         after = (rows[-1].gateway, rows[-1].api)
@@ -63,22 +68,22 @@ def live_then(
     connection: Connection,
     deliveries: str,
     resource_prefix: str,
-    question: Question,
+    question: LiveFilter,
     time: str,
     after: tuple[str, str],
     limit: int,
-) -> list[Live]:
+) -> list[LiveRevision]:
     """As `live_now`, at a time (RFC 3339)."""
     t = tables(deliveries).live
     valid = (t.c.since <= time, or_(t.c.until.is_(None), t.c.until > time))
     wanted = _restricted(select(t).where(*valid), t.c, question)
-    found: list[Live] = []
+    found: list[LiveRevision] = []
     while len(found) < limit:
         page = wanted.where(tuple_(t.c.gateway, t.c.api) > after).limit(limit)
         rows = [Interval(*row) for row in connection.execute(page)]
-        over = _over(connection, deliveries, resource_prefix, question, rows, time)
+        over = _stopped_intervals(connection, deliveries, resource_prefix, question, rows, time)
         found += [
-            Live(i.gateway, i.api, i.revision, i.deployment, i.since, None)
+            LiveRevision(i.gateway, i.api, i.revision, i.deployment, i.since, None)
             for i in rows
             if i.until is not None or (i.gateway, i.deployment) not in over
         ]
@@ -88,7 +93,7 @@ def live_then(
     return found[:limit]
 
 
-def _restricted(wanted: Select[Any], c: Any, question: Question) -> Select[Any]:
+def _restricted(wanted: Select[Any], c: Any, question: LiveFilter) -> Select[Any]:
     wanted = wanted.where(c.organization == question.organization)
     if question.gateways is not None:
         wanted = wanted.where(c.gateway.in_(question.gateways))
@@ -97,53 +102,53 @@ def _restricted(wanted: Select[Any], c: Any, question: Question) -> Select[Any]:
     return wanted.order_by(c.gateway, c.api)
 
 
-def _shown(
+def _with_node_counts(
     connection: Connection,
     deliveries: str,
     resource_prefix: str,
-    question: Question,
-    rows: Sequence[Carried],
-) -> list[Live]:
+    question: LiveFilter,
+    rows: Sequence[ApiOnGateway],
+) -> list[LiveRevision]:
     if not rows:
         return []
     organization = question.organization
     names = list({name for row in rows for name in (row.live, row.configured) if name})
-    there = present_in(
+    there = connected_nodes_of(
         connection, deliveries, organization, list({row.gateway for row in rows}), question.since
     )
     known = {(d.gateway, d.deployment): d for d in deliveries_of(connection, deliveries, organization, names)}
     reports = reports_of(connection, deliveries, organization, names)
-    over = ends(connection, resource_prefix, organization, [(row.gateway, row.live) for row in rows])
-    found: list[Live] = []
+    over = stop_events(connection, resource_prefix, organization, [(row.gateway, row.live) for row in rows])
+    found: list[LiveRevision] = []
     for row in rows:
-        present = there.get(row.gateway, NOBODY)
+        present = there.get(row.gateway, NO_NODES)
         answers = reports.get(row.live, {}).get(row.gateway, NO_REPORTS)
         if (end := over.get((row.gateway, row.live))) is not None:
-            having = still_holding(present, row.live_position, answers, end.position)
+            having = nodes_still_holding(present, row.live_position, answers, end.position)
             if not having:
                 continue
         else:
             next_ = known.get((row.gateway, row.configured)) if row.configured != row.live else None
             next_answers = reports.get(row.configured, {}).get(row.gateway, NO_REPORTS)
-            having = serving_live(present, row, answers, next_, next_answers)
-        counts = (present.connected, having)
-        found.append(Live(row.gateway, row.api, row.live_revision, row.live, row.since, counts))
+            having = nodes_serving_live(present, row, answers, next_, next_answers)
+        counts = (present.count, having)
+        found.append(LiveRevision(row.gateway, row.api, row.live_revision, row.live, row.since, counts))
     return found
 
 
-class End(NamedTuple):
+class StopEvent(NamedTuple):
     """The event that stopped what a gateway ran of an API."""
 
     position: int
     time: str
 
 
-def ends(
+def stop_events(
     connection: Connection, prefix: str, organization: str, pairs: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], End]:
+) -> dict[tuple[str, str], StopEvent]:
     """Of gateways and deployments those where the deployment, or the last one that took over from it, was
     stopped. `prefix` is that of the resources."""
-    found: dict[tuple[str, str], End] = {}
+    found: dict[tuple[str, str], StopEvent] = {}
     followed = {pair: pair[1] for pair in pairs}
     seen: set[tuple[tuple[str, str], str]] = set()
     while followed:
@@ -157,18 +162,18 @@ def ends(
                 continue
             successor = row.document.get("by")
             if row.document.get("state") == "stopped" and pair[0] in row.document.get("left", ()):
-                found[pair] = End(row.position, row.since)
+                found[pair] = StopEvent(row.position, row.since)
             elif successor and (pair, successor) not in seen:
                 next_[pair] = successor
         followed = next_
     return found
 
 
-def _over(
+def _stopped_intervals(
     connection: Connection,
     deliveries: str,
     resource_prefix: str,
-    question: Question,
+    question: LiveFilter,
     rows: Sequence[Interval],
     time: str,
 ) -> set[tuple[str, str]]:
@@ -176,19 +181,19 @@ def _over(
     or all that had it are gone."""
     organization = question.organization
     pairs = [(row.gateway, row.deployment) for row in rows if row.until is None]
-    found = ends(connection, resource_prefix, organization, pairs)
+    found = stop_events(connection, resource_prefix, organization, pairs)
     stopped = {pair: end for pair, end in found.items() if end.time <= time}
     if not stopped:
         return set()
     names = list({deployment for _, deployment in stopped})
-    there = present_in(connection, deliveries, organization, since=question.since)
+    there = connected_nodes_of(connection, deliveries, organization, since=question.since)
     reports = reports_of(connection, deliveries, organization, names)
     known = {(d.gateway, d.deployment): d for d in deliveries_of(connection, deliveries, organization, names)}
     return {
         (gateway, deployment)
         for (gateway, deployment), end in stopped.items()
-        if not still_holding(
-            there.get(gateway, NOBODY),
+        if not nodes_still_holding(
+            there.get(gateway, NO_NODES),
             known[gateway, deployment].position,
             reports.get(deployment, {}).get(gateway, NO_REPORTS),
             end.position,
@@ -196,7 +201,7 @@ def _over(
     }
 
 
-def time_of(connection: Connection, prefix: str, organization: str, at: Moment) -> str | None:
+def time_of(connection: Connection, prefix: str, organization: str, at: PointInTime) -> str | None:
     """The time that a moment in the past stands for; None for now, or before the first event."""
     if at == NOW:
         return None

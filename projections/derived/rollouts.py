@@ -22,15 +22,15 @@ from sqlalchemy import (
     select,
 )
 
-from projections.asking import Row
-from projections.deployment_facts import Known, facts
+from projections.databases.upserts import insert_or_update
+from projections.deliveries.deployment_facts import ObservedDeployment, facts
+from projections.derived.windows import LagCounts, lag_table
 from projections.memo import computed_once
+from projections.pages import Row
 from projections.readmodel import Recorded
-from projections.resource_tables import tables as resource_tables
-from projections.shape import checked, shapes
+from projections.resources.tables import tables as resource_tables
+from projections.shape import checked_data, shapes
 from projections.store import as_dicts
-from projections.upserts import upsert
-from projections.windows import Lags, lag_table
 from schemas.deployment import DEPLOYMENT
 from schemas.status import STATUSES, RolloutReported
 
@@ -85,14 +85,14 @@ class Rollouts:
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
         told: list[dict[str, Any]] = []
         for record in records:
-            data = checked(_SHAPES.get(record.envelope.type), record.envelope)
+            data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             if record.envelope.type == _ROLLOUT:
                 told.append(data)
         if not told:
             return
         t = table(prefix)
         rows = {key: dict(row) for key, row in _rows(connection, t, told).items()}
-        lags = Lags()
+        lags = LagCounts()
         for data in told:
             key = (data["organization"], data["name"])
             before = rows.get(key)
@@ -101,7 +101,7 @@ class Rollouts:
                 counted = before is not None and before[began] and before[ended]
                 if not counted and rows[key][began] and rows[key][ended]:
                     lags.add(key[0], stage, rows[key][began], rows[key][ended])
-        statement = upsert(connection.dialect, t)
+        statement = insert_or_update(connection.dialect, t)
         last = {c.name: statement.excluded[c.name] for c in t.c if not c.primary_key}
         statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
         connection.execute(statement, [row for _, row in sorted(rows.items())])
@@ -153,7 +153,7 @@ def _of(connection: Connection, t: Table, organization: str, names: Sequence[str
     return found
 
 
-def told_of(
+def last_reported(
     connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """What was told last of some deployments, by name: state, nodes, reached, reason, since, the times."""
@@ -186,7 +186,7 @@ def active(versions: Table) -> ColumnElement[bool]:
     return versions.c.document["state"].as_string() == "active"
 
 
-def rollout(row: Row, known: Known) -> dict[str, Any]:
+def rollout(row: Row, known: ObservedDeployment) -> dict[str, Any]:
     """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is."""
     found = facts(row, known, nodes=False)
     times = found["facts"]

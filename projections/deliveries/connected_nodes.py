@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from projections.observed import Carried, Delivery, Node, Report, covers, holds, taken_back
+from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report, covers, holds, rolled_back
 
 Reports = Mapping[str, Report]
 """What nodes reported of one deployment, by node."""
@@ -16,68 +16,68 @@ NO_REPORTS: Reports = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class ConnectedNodes:
     """The connected nodes of one gateway, by name."""
 
     nodes: Mapping[str, Node] = field(default_factory=dict[str, Node])
     _acknowledged: Sequence[int] = ()
 
     @property
-    def connected(self) -> int:
+    def count(self) -> int:
         return len(self.nodes)
 
-    def up_to(self, position: int) -> int:
+    def count_acknowledged(self, position: int) -> int:
         """How many acknowledged everything up to a position."""
         return len(self._acknowledged) - bisect_left(self._acknowledged, max(position, 1))
 
-    def of(self, reports: Reports) -> list[Report]:
+    def reports_of_connected(self, reports: Reports) -> list[Report]:
         """Those of `reports` that are of connected nodes, by name."""
         return [r for name, r in sorted(reports.items()) if name in self.nodes]
 
-    def having(self, position: int, reports: Reports) -> int:
+    def count_having(self, position: int, reports: Reports) -> int:
         """How many have the deployment that was published at a position."""
-        count = self.up_to(position)
-        for report in self.of(reports):
+        count = self.count_acknowledged(position)
+        for report in self.reports_of_connected(reports):
             node = self.nodes[report.node]
             count += holds(node, report, position) - holds(node, None, position)
         return count
 
 
-NOBODY = Present()
+NO_NODES = ConnectedNodes()
 
 
-def present(nodes: Iterable[Node]) -> dict[str, Present]:
+def connected_nodes(nodes: Iterable[Node]) -> dict[str, ConnectedNodes]:
     """By gateway, of one organization's connected nodes."""
     by_gateway: dict[str, dict[str, Node]] = {}
     for node in nodes:
         by_gateway.setdefault(node.gateway, {})[node.node] = node
     return {
-        gateway: Present(found, sorted(n.acknowledged for n in found.values()))
+        gateway: ConnectedNodes(found, sorted(n.acknowledged for n in found.values()))
         for gateway, found in by_gateway.items()
     }
 
 
-def is_configured(delivery: Delivery, api: Carried | None) -> bool:
+def is_configured(delivery: Delivery, api: ApiOnGateway | None) -> bool:
     """Whether nodes are to run a deployment: it was published last, and not taken back."""
-    if taken_back(delivery, api) or (delivery.published_at is None and not delivery.taken):
+    if rolled_back(delivery, api) or (delivery.published_at is None and not delivery.taken):
         return False
     return api is None or api.configured in ("", delivery.deployment)
 
 
-def serving_live(
-    there: Present, api: Carried, live: Reports, next_: Delivery | None, next_reports: Reports
+def nodes_serving_live(
+    there: ConnectedNodes, api: ApiOnGateway, live: Reports, next_: Delivery | None, next_reports: Reports
 ) -> int:
     """How many connected nodes have what is live; `next_` is what was published after it, if anything.
 
     Who acknowledged the position of the next one has that one instead, unless it reported otherwise.
     """
     if next_ is None or next_.rejected:
-        return there.having(api.live_position, live)
-    count = there.having(api.live_position, live)
+        return there.count_having(api.live_position, live)
+    count = there.count_having(api.live_position, live)
     if next_.position < api.live_position:
         return count
-    moved = {r.node: r.state == "acknowledged" for r in there.of(next_reports)}
-    count -= there.up_to(next_.position)  # they are above what is live, too
+    moved = {r.node: r.state == "acknowledged" for r in there.reports_of_connected(next_reports)}
+    count -= there.count_acknowledged(next_.position)  # they are above what is live, too
     for name, has_next in moved.items():
         node, report = there.nodes[name], live.get(name)
         if covers(node.acknowledged, next_.position):
@@ -87,11 +87,11 @@ def serving_live(
     return count
 
 
-def still_holding(there: Present, position: int, reports: Reports, stopped_at: int) -> int:
+def nodes_still_holding(there: ConnectedNodes, position: int, reports: Reports, stopped_at: int) -> int:
     """How many connected nodes have a deployment that was stopped by the event at `stopped_at`: neither
     withdrew it, nor acknowledged what followed."""
-    count = there.up_to(position) - there.up_to(max(stopped_at, position))
-    for report in there.of(reports):
+    count = there.count_acknowledged(position) - there.count_acknowledged(max(stopped_at, position))
+    for report in there.reports_of_connected(reports):
         node = there.nodes[report.node]
         counted = holds(node, None, position) and not covers(node.acknowledged, max(stopped_at, position))
         count += holds(node, report, position) - counted

@@ -18,12 +18,12 @@ from sqlalchemy import (
     update,
 )
 
-from projections.bulk import Existing, Values, json_text, put
-from projections.folding import Changes, Key, Version
+from projections.databases.bulk import OnConflict, Values, insert_rows, json_text
 from projections.memo import computed_once
-from projections.resource_tables import AggregateTables
+from projections.resources.tables import AggregateTables
+from projections.resources.versions import Key, Version, VersionChanges
 
-_ENDED = Existing(replaced=("valid_to", "until"))
+_ENDED = OnConflict(replaced=("valid_to", "until"))
 
 
 @computed_once(256)
@@ -70,16 +70,16 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
     return found
 
 
-def write(connection: Connection, of: AggregateTables, changes: Changes) -> None:
+def write(connection: Connection, of: AggregateTables, changes: VersionChanges) -> None:
     # The old ones first: only one may be open at a time. They are there, and take no more than their ends.
     rows = [_row(v, None, valid_to, until) for v, valid_to, until in changes.closed]
     rows += [_row(v, json_text(v.document), valid_to, until) for v, valid_to, until in changes.spans]
-    put(connection, of.versions, rows, _ENDED)
+    insert_rows(connection, of.versions, rows, _ENDED)
     for part, added in zip(of.parts, changes.added, strict=True):
         if changes.ended:
             ended = [{"o": o, "n": n, "t": valid_to, "u": until} for o, n, valid_to, until in changes.ended]
             connection.execute(_end(part), ended)
-        put(connection, part, [(*entry[:-1], json_text(entry.document)) for entry in added])
+        insert_rows(connection, part, [(*entry[:-1], json_text(entry.document)) for entry in added])
 
 
 def _row(v: Version, document: str | None, valid_to: int | None, until: str | None) -> Values:

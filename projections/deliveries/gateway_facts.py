@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Select, String, and_, bindparam, cast, select
 
-from projections.delivery_queries import present_in
-from projections.delivery_tables import tables as deliveries_tables
+from projections.deliveries.queries import connected_nodes_of
+from projections.deliveries.rows import WHOLE_GATEWAY, covers
+from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
-from projections.observed import WHOLE, covers
-from projections.resource_tables import tables as resource_tables
+from projections.resources.tables import tables as resource_tables
 from schemas.deployment import DEPLOYMENT
 
 MOST_REFUSALS = 20
@@ -59,14 +59,14 @@ def gateway_facts(
     taken_back = 0
     for row in connection.execute(_deployments(resources, deliveries, gateway), asked):
         desired += 1
-        back = _taken_back(row)
+        back = _rolled_back(row)
         if row.rejected:  # also when the node that did so has left, before the verdict on it
             refusals[row.name] = {
-                **_what(row),
+                **_revision_of(row),
                 "reason": row.reason,
                 "at": row.refused_last or "",
                 "nodes": 0,
-                "refused_by": row.refused_by or WHOLE,
+                "refused_by": row.refused_by or WHOLE_GATEWAY,
                 "withheld": back,
             }
         if back:
@@ -74,7 +74,7 @@ def gateway_facts(
         elif row.position is not None and row.configured in (None, "", row.name):
             positions.append(row.position)
     positions.sort()
-    there = present_in(connection, deliveries, organization, [gateway], since).get(gateway)
+    there = connected_nodes_of(connection, deliveries, organization, [gateway], since).get(gateway)
     nodes: dict[str, dict[str, int]] = {}
     if there is not None:
         for name, node in there.nodes.items():
@@ -85,14 +85,14 @@ def gateway_facts(
             if node is None:
                 continue
             counts = nodes[row.node]
-            back = _taken_back(row)
+            back = _rolled_back(row)
             covered = covers(node.acknowledged, row.position) and not back
             counts["acknowledged"] += (row.state == "acknowledged") - covered
             if not back:
                 counts["pending"] += covered - (row.state in ("acknowledged", "refused"))
             if row.state == "refused":
                 counts["refused"] += 1
-                unknown = {**_what(row), "reason": "", "at": "", "nodes": 0, "withheld": False}
+                unknown = {**_revision_of(row), "reason": "", "at": "", "nodes": 0, "withheld": False}
                 known = refusals.setdefault(row.name, unknown)
                 known["nodes"] += 1
                 # What a connected node says outweighs what one said that has left.
@@ -106,12 +106,12 @@ def gateway_facts(
     return GatewayFacts(desired, withheld, nodes, len(refusals), newest[:MOST_REFUSALS])
 
 
-def _taken_back(row: Any) -> bool:
-    """As `projections.observed.taken_back`."""
+def _rolled_back(row: Any) -> bool:
+    """As `projections.deliveries.rows.taken_back`."""
     return row.rejected and row.configured != row.name
 
 
-def _what(row: Any) -> dict[str, Any]:
+def _revision_of(row: Any) -> dict[str, Any]:
     return {"deployment": row.name, "api": row.api, "revision": row.revision}
 
 

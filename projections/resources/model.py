@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Index, MetaData
 
-from projections.folding import fold_batch, tasks
 from projections.readmodel import Recorded
-from projections.resource_tables import indexes, tables
-from projections.resource_writing import current, write
+from projections.resources.tables import indexes, tables
+from projections.resources.versions import events_by_aggregate, fold_batch
+from projections.resources.writing import current, write
 from schemas.catalog import BY_NAME
 
 
@@ -23,7 +23,7 @@ class Resources:
         return [i for t in tables(prefix).of.values() for i in indexes(t)]
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        for name, batch in tasks(records).items():
+        for name, batch in events_by_aggregate(records).items():
             aggregate, of = BY_NAME[name], tables(prefix).of[name]
             before = current(connection, of, {task.key for task in batch})
             write(connection, of, fold_batch(aggregate, before, batch))

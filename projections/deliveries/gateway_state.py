@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from projections.observed import (
-    ABSENT_SECONDS,
-    MOST_ABSENT,
-    TAKEN_BACK,
-    WHOLE,
-    Carried,
-    CarriedKey,
+from projections.deliveries.rows import (
+    FORGET_NODES_AFTER_SECONDS,
+    MOST_DISCONNECTED_NODES,
+    ROLLED_BACK,
+    WHOLE_GATEWAY,
+    ApiOnGateway,
+    ApiOnGatewayKey,
     Delivery,
     DeliveryKey,
     GatewayKey,
@@ -36,7 +36,7 @@ ALL = 2**63 - 1
 
 
 @dataclass(slots=True)
-class Observed:
+class GatewayState:
     """The rows that a batch of messages may change, and those that it changed.
 
     To be loaded before a batch: the deliveries, APIs and nodes that it names, the reports of these nodes on
@@ -46,28 +46,32 @@ class Observed:
     """
 
     deliveries: dict[DeliveryKey, Delivery] = field(default_factory=dict[DeliveryKey, Delivery])
-    carried: dict[CarriedKey, Carried] = field(default_factory=dict[CarriedKey, Carried])
+    apis: dict[ApiOnGatewayKey, ApiOnGateway] = field(default_factory=dict[ApiOnGatewayKey, ApiOnGateway])
     nodes: dict[NodeKey, Node] = field(default_factory=dict[NodeKey, Node])
     reports: dict[ReportKey, Report] = field(default_factory=dict[ReportKey, Report])
     intervals: dict[IntervalKey, Interval] = field(default_factory=dict[IntervalKey, Interval])
     cleared: dict[NodeKey, int] = field(default_factory=dict[NodeKey, int])
     _of_node: dict[NodeKey, set[ReportKey]] = field(default_factory=dict[NodeKey, set[ReportKey]])
     _absent: dict[GatewayKey, set[NodeKey]] = field(default_factory=dict[GatewayKey, set[NodeKey]])
-    _waiting: dict[GatewayKey, set[CarriedKey]] = field(default_factory=dict[GatewayKey, set[CarriedKey]])
-    _gone: dict[GatewayKey, set[ReportKey]] = field(default_factory=dict[GatewayKey, set[ReportKey]])
+    _waiting: dict[GatewayKey, set[ApiOnGatewayKey]] = field(
+        default_factory=dict[GatewayKey, set[ApiOnGatewayKey]]
+    )
+    _withdrawn_reports: dict[GatewayKey, set[ReportKey]] = field(
+        default_factory=dict[GatewayKey, set[ReportKey]]
+    )
     """Reports of what was withdrawn from a node, while another one has it."""
 
     def load(
         self,
         deliveries: Iterable[Delivery],
-        carried: Iterable[Carried],
+        carried: Iterable[ApiOnGateway],
         nodes: Iterable[Node],
         reports: Iterable[Report],
     ) -> None:
         for delivery in deliveries:
             self.deliveries[delivery[:3]] = delivery
         for api in carried:
-            self._set_carried(api)
+            self._set_api(api)
         for node in nodes:
             self._set_node(node)
         for report in reports:
@@ -83,18 +87,18 @@ class Observed:
             revision=data.get("revision") or before.revision,
             position=max(data.get("position") or 0, before.position),
         )
-        name = data.get("node", WHOLE)
+        name = data.get("node", WHOLE_GATEWAY)
         node = None
-        if name != WHOLE:
+        if name != WHOLE_GATEWAY:
             node = self.nodes.get((organization, gateway, name))
-            if node is not None and _other(node, data):
+            if node is not None and _of_other_connection(node, data):
                 return  # of an earlier connection
             if node is not None and not node.connected:
                 node = None
         at = data["at"]
         fact = data["fact"]
         if fact == "published":
-            if not _repeated(before, self._api(delivery), data):
+            if not _is_repeated_publication(before, self._api(delivery), data):
                 self._published(delivery, at, data)
         elif fact == "acknowledged":
             self._acknowledged(delivery, node, position, at, data)
@@ -132,7 +136,7 @@ class Observed:
         if new or not connected:
             node = self._clear(node, ALL)._replace(acknowledged=0)
         if connected and data.get("acknowledged") is not None:
-            node = self._caught_up(node, position, at, data)
+            node = self._acknowledged_up_to(node, position, at, data)
         self._set_node(node)
         for deployment in withdrawing:
             self._withdrawn_by_all(deployment, position, at)
@@ -148,11 +152,11 @@ class Observed:
             published_at=delivery.published_at or at,
             version=data.get("version") or "",
             taken=taken,
-            rejected=first and delivery.rejected and delivery.refused_by != WHOLE,
+            rejected=first and delivery.rejected and delivery.refused_by != WHOLE_GATEWAY,
             withdrawn_at=None,
         )
         if delivery.api:
-            self._set_carried(
+            self._set_api(
                 self._api(delivery)._replace(
                     configured=delivery.deployment, position=delivery.position, waiting=not taken
                 )
@@ -169,16 +173,16 @@ class Observed:
                 ):
                     self._drop_report(key)
             self._report(delivery, node, "acknowledged", at, data)
-        self._taken(delivery, position, at)
+        self._acknowledged_by_some(delivery, position, at)
 
-    def _taken(self, delivery: Delivery, position: int, at: str) -> None:
+    def _acknowledged_by_some(self, delivery: Delivery, position: int, at: str) -> None:
         """Some node has it: so it is live, unless what is live is newer and still what is configured.
 
         What the gateway took back is not live for the answer that was on its way: a removal follows it. Where
         the gateway went back to another deployment, it may be live until that one is, and stays rejected.
         """
         configured = self._api(delivery).configured
-        if delivery.rejected and configured == TAKEN_BACK:
+        if delivery.rejected and configured == ROLLED_BACK:
             self.deliveries[delivery[:3]] = delivery
             return
         self.deliveries[delivery[:3]] = delivery._replace(
@@ -208,13 +212,13 @@ class Observed:
             self._open(api)
         elif api.live == delivery.deployment:
             api = api._replace(live_position=delivery.position)
-        self._set_carried(api)
+        self._set_api(api)
 
     def _refused(self, delivery: Delivery, node: Node | None, at: str, data: Mapping[str, Any]) -> None:
-        name = data.get("node", WHOLE)
-        whole = name == WHOLE
+        name = data.get("node", WHOLE_GATEWAY)
+        whole = name == WHOLE_GATEWAY
         # A gateway that takes back what a node refused does not know the reason better than the node.
-        follows = whole and delivery.rejected and delivery.refused_by not in ("", WHOLE)
+        follows = whole and delivery.rejected and delivery.refused_by not in ("", WHOLE_GATEWAY)
         self.deliveries[delivery[:3]] = delivery._replace(
             refused_at=delivery.refused_at or at,
             refused_last=at,
@@ -225,7 +229,7 @@ class Observed:
         if delivery.api and whole:
             api = self._api(delivery)
             if api.configured == delivery.deployment:
-                self._set_carried(api._replace(configured=TAKEN_BACK, waiting=False))
+                self._set_api(api._replace(configured=ROLLED_BACK, waiting=False))
         if node is not None:
             self._report(delivery, node, "refused", at, data)
 
@@ -243,12 +247,12 @@ class Observed:
         self.deliveries[delivery[:3]] = delivery
         if node is not None:
             self._report(delivery, node, "withdrawn", at, data)
-        certainly = data.get("node", WHOLE) == WHOLE
+        certainly = data.get("node", WHOLE_GATEWAY) == WHOLE_GATEWAY
         self._withdrawn_by_all(delivery[:3], position, at, certainly=certainly)
 
     def _withdrawing(self, gateway: GatewayKey) -> list[DeliveryKey]:
         """The deployments that some node withdrew, and not all."""
-        return sorted({(key[0], key[4], key[1]) for key in self._gone.get(gateway, ())})
+        return sorted({(key[0], key[4], key[1]) for key in self._withdrawn_reports.get(gateway, ())})
 
     def _withdrawn_by_all(self, key: DeliveryKey, position: int, at: str, *, certainly: bool = False) -> None:
         delivery = self.deliveries[key]
@@ -259,7 +263,7 @@ class Observed:
                     if holds(node, report, delivery.position):
                         return
         self.deliveries[key] = delivery._replace(withdrawn_at=at)
-        for report in list(self._gone.get((delivery.organization, delivery.gateway), ())):
+        for report in list(self._withdrawn_reports.get((delivery.organization, delivery.gateway), ())):
             if report[4] == delivery.deployment:
                 self._drop_report(report)
         if not delivery.api:
@@ -270,11 +274,11 @@ class Observed:
         if api.live == delivery.deployment:
             self._close(api, position, at)
             api = api._replace(live="", live_revision=0, live_position=0, valid_from=0, since="")
-        self._set_carried(api)
+        self._set_api(api)
 
     # -- one node
 
-    def _caught_up(self, node: Node, position: int, at: str, data: Mapping[str, Any]) -> Node:
+    def _acknowledged_up_to(self, node: Node, position: int, at: str, data: Mapping[str, Any]) -> Node:
         """The node acknowledged everything up to a position but for some deployments."""
         acknowledged = data["acknowledged"]
         exceptions = {e["deployment"]: e for e in data.get("exceptions") or ()}
@@ -289,7 +293,7 @@ class Observed:
             before = kept.get((delivery.api, name))
             if before is not None and before.state == state:
                 self._set_report(before._replace(last_at=at, reason=reason or before.reason))
-                node = _reaching(node, delivery.position)
+                node = _with_report_at(node, delivery.position)
             elif state == "refused":
                 self._refused(delivery, node, at, {"node": node.node, "reason": reason})
                 node = self.nodes[node[:3]]
@@ -297,9 +301,11 @@ class Observed:
                 self._report(delivery, node, state, at, {"reason": reason})
                 node = self.nodes[node[:3]]
         for key in list(self._waiting.get(node[:2], ())):
-            api = self.carried[key]
+            api = self.apis[key]
             if covers(acknowledged, api.position) and api.configured not in exceptions:
-                self._taken(self.deliveries[api.organization, api.configured, api.gateway], position, at)
+                self._acknowledged_by_some(
+                    self.deliveries[api.organization, api.configured, api.gateway], position, at
+                )
         return node
 
     def _clear(self, node: Node, threshold: int) -> Node:
@@ -315,21 +321,21 @@ class Observed:
         absent = self._absent.get(gateway)
         if not absent:
             return
-        oldest = _earlier(at, ABSENT_SECONDS)
+        oldest = _seconds_before(at, FORGET_NODES_AFTER_SECONDS)
         newest = sorted(absent, key=lambda k: (self.nodes[k].last_seen, k), reverse=True)
         for i, key in enumerate(newest):
-            if i >= MOST_ABSENT or self.nodes[key].last_seen < oldest:
+            if i >= MOST_DISCONNECTED_NODES or self.nodes[key].last_seen < oldest:
                 absent.discard(key)
                 del self.nodes[key]
 
     # -- rows
 
-    def _api(self, delivery: Delivery) -> Carried:
+    def _api(self, delivery: Delivery) -> ApiOnGateway:
         key = (delivery.organization, delivery.gateway, delivery.api)
-        return self.carried.get(key) or Carried(*key)
+        return self.apis.get(key) or ApiOnGateway(*key)
 
-    def _set_carried(self, api: Carried) -> None:
-        self.carried[api[:3]] = api
+    def _set_api(self, api: ApiOnGateway) -> None:
+        self.apis[api[:3]] = api
         waiting = self._waiting.setdefault(api[:2], set())
         if api.waiting:
             waiting.add(api[:3])
@@ -363,13 +369,13 @@ class Observed:
                 before.serving_at if before is not None and same else None,
             )
         )
-        self._set_node(_reaching(self.nodes[node[:3]], delivery.position))
+        self._set_node(_with_report_at(self.nodes[node[:3]], delivery.position))
 
     def _set_report(self, report: Report) -> None:
         key = report[:5]
         self.reports[key] = report
         self._of_node.setdefault(key[:3], set()).add(key)
-        gone = self._gone.setdefault(key[:2], set())
+        gone = self._withdrawn_reports.setdefault(key[:2], set())
         if report.state == "withdrawn":
             gone.add(key)
         else:
@@ -378,13 +384,13 @@ class Observed:
     def _drop_report(self, key: ReportKey) -> None:
         del self.reports[key]
         self._of_node[key[:3]].discard(key)
-        self._gone[key[:2]].discard(key)
+        self._withdrawn_reports[key[:2]].discard(key)
 
-    def _open(self, api: Carried) -> None:
+    def _open(self, api: ApiOnGateway) -> None:
         interval = Interval(*api[:3], api.valid_from, api.live, api.live_revision, None, api.since, None)
         self.intervals[interval[:4]] = interval
 
-    def _close(self, api: Carried, position: int, at: str) -> None:
+    def _close(self, api: ApiOnGateway, position: int, at: str) -> None:
         if api.live:
             until = max(at, api.since)
             interval = Interval(
@@ -393,7 +399,7 @@ class Observed:
             self.intervals[interval[:4]] = interval
 
 
-def _repeated(delivery: Delivery, api: Carried, data: Mapping[str, Any]) -> bool:
+def _is_repeated_publication(delivery: Delivery, api: ApiOnGateway, data: Mapping[str, Any]) -> bool:
     """Whether this was published already because of the same event: gateway sync reports it again when it
     starts, since it cannot know whether its report was on the log. Such a report has no version.
 
@@ -405,17 +411,17 @@ def _repeated(delivery: Delivery, api: Carried, data: Mapping[str, Any]) -> bool
     return not delivery.rejected or (not data.get("version") and api.configured == delivery.deployment)
 
 
-def _other(node: Node, data: Mapping[str, Any]) -> bool:
+def _of_other_connection(node: Node, data: Mapping[str, Any]) -> bool:
     """Whether a message is about another connection of the node than the one it has."""
     connection = data.get("connection") or ""
     return bool(connection) and bool(node.connection) and connection != node.connection
 
 
-def _reaching(node: Node, position: int) -> Node:
+def _with_report_at(node: Node, position: int) -> Node:
     return node._replace(reported_to=max(node.reported_to, position, 1))
 
 
-def _earlier(at: str, seconds: float) -> str:
+def _seconds_before(at: str, seconds: float) -> str:
     try:
         return timestamp(unix_seconds(at) - seconds)
     except (ValueError, OverflowError, OSError) as error:

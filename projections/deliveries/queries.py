@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from projections.asking import Row
-from projections.delivery_tables import tables
-from projections.deployment_facts import Known
-from projections.observed import Carried, Delivery, Node, Report
-from projections.presence import Present, Reports, present
+from projections.deliveries.connected_nodes import ConnectedNodes, Reports, connected_nodes
+from projections.deliveries.deployment_facts import ObservedDeployment
+from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report
+from projections.deliveries.tables import tables
+from projections.pages import Row
 from projections.store import as_dicts
 
 MOST_NAMES = 1000
@@ -42,31 +42,31 @@ def reports_of(
     return found
 
 
-def carried_of(
+def apis_on_gateways(
     connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
-) -> dict[tuple[str, str], Carried]:
+) -> dict[tuple[str, str], ApiOnGateway]:
     """What the gateways of some deployments carry of the APIs of these: by gateway and API."""
     of = tables(prefix)
     d, a = of.deliveries.c, of.apis.c
     same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
-    found: dict[tuple[str, str], Carried] = {}
+    found: dict[tuple[str, str], ApiOnGateway] = {}
     for names in _chunks(deployments):
         wanted = (
             select(of.apis)
             .select_from(of.deliveries.join(of.apis, same))
             .where(d.organization == organization, d.deployment.in_(names))
         )
-        found |= {(row.gateway, row.api): Carried(*row) for row in connection.execute(wanted)}
+        found |= {(row.gateway, row.api): ApiOnGateway(*row) for row in connection.execute(wanted)}
     return found
 
 
-def present_in(
+def connected_nodes_of(
     connection: Connection,
     prefix: str,
     organization: str,
     gateways: Sequence[str] | None = None,
     since: str | None = None,
-) -> dict[str, Present]:
+) -> dict[str, ConnectedNodes]:
     """The connected nodes by gateway; with `since`, only those heard of since then."""
     t = tables(prefix).nodes
     wanted = select(t).where(t.c.organization == organization, t.c.connected)
@@ -74,22 +74,22 @@ def present_in(
         wanted = wanted.where(t.c.gateway.in_(gateways))
     if since is not None:
         wanted = wanted.where(t.c.last_seen >= since)
-    return present(Node(*row) for row in connection.execute(wanted))
+    return connected_nodes(Node(*row) for row in connection.execute(wanted))
 
 
-def known_of(
+def observed_deployments(
     connection: Connection, prefix: str, organization: str, rows: Iterable[Row], since: str | None = None
-) -> dict[str, Known]:
+) -> dict[str, ObservedDeployment]:
     """What is known of some deployments, by name, in as few statements as for one."""
     names = [row.name for row in rows]
-    there = present_in(connection, prefix, organization, since=since)
-    carried = carried_of(connection, prefix, organization, names)
+    there = connected_nodes_of(connection, prefix, organization, since=since)
+    carried = apis_on_gateways(connection, prefix, organization, names)
     reports = reports_of(connection, prefix, organization, names)
     deliveries: dict[str, dict[str, Delivery]] = {name: {} for name in names}
     for delivery in deliveries_of(connection, prefix, organization, names):
         deliveries[delivery.deployment][delivery.gateway] = delivery
     return {
-        name: Known(
+        name: ObservedDeployment(
             found,
             {g: c for g, d in found.items() if (c := carried.get((g, d.api))) is not None},
             there,

@@ -18,10 +18,10 @@ from sqlalchemy import (
     union_all,
 )
 
-from projections.asking import NOW, Moment, Row
-from projections.folding import whole
 from projections.memo import computed_once
-from projections.resource_tables import AggregateTables, tables
+from projections.pages import NOW, PointInTime, Row
+from projections.resources.tables import AggregateTables, tables
+from projections.resources.versions import document_with_entries
 from schemas.aggregate import Aggregate
 from schemas.api import API
 
@@ -33,7 +33,7 @@ MOST_NAMES = 5_000
 
 
 def get(
-    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: Moment
+    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: PointInTime
 ) -> Row | None:
     found = connection.execute(
         _one(tables(prefix).of[aggregate.name], at.kind),
@@ -48,7 +48,7 @@ def get_many(
     aggregate: Aggregate,
     organization: str,
     names: Sequence[str],
-    at: Moment = NOW,
+    at: PointInTime = NOW,
 ) -> list[Row]:
     """The rows of some resources, of any number."""
     of = tables(prefix).of[aggregate.name]
@@ -68,7 +68,7 @@ def page(
     prefix: str,
     aggregate: Aggregate,
     organization: str,
-    at: Moment,
+    at: PointInTime,
     *,
     after: str,
     limit: int,
@@ -99,7 +99,7 @@ def entry(
     organization: str,
     name: str,
     key: str,
-    at: Moment,
+    at: PointInTime,
 ) -> Row | None:
     """One entry of a part, while its resource lives."""
     t = tables(prefix).of[aggregate.name].parts[part]
@@ -116,7 +116,7 @@ def entries(
     part: int,
     organization: str,
     name: str,
-    at: Moment,
+    at: PointInTime,
     *,
     after: int,
     limit: int,
@@ -204,9 +204,9 @@ def _row(aggregate: Aggregate, found: Any) -> Row:
     values = list[Any](found)
     name, version, position, since, created, document, *held = values
     below = [(at, held[i + 1]) for i, at in enumerate(held) if i % 2 == 0 and at is not None]
-    return Row(name, version, position, since, whole(name, document, below), created)
+    return Row(name, version, position, since, document_with_entries(name, document, below), created)
 
 
 def _entry_row(found: Any) -> Row:
-    document = whole(found.name, found.document)
+    document = document_with_entries(found.name, found.document)
     return Row(found.key, found.version, found.position, found.since, document, found.since)

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, select
 
+from projections.databases.upserts import insert_or_update
 from projections.memo import computed_once
 from projections.readmodel import Recorded, Unprojectable
-from projections.shape import checked, shape_of
+from projections.shape import checked_data, shape_of
 from projections.store import as_dicts
-from projections.upserts import upsert
 from schemas.identity import utc
 from schemas.outcome import Outcome
 
@@ -102,7 +102,7 @@ def change_table(prefix: str) -> Table:
     )
 
 
-class Lags:
+class LagCounts:
     """Durations of one batch, to be added to a table."""
 
     def __init__(self) -> None:
@@ -127,16 +127,16 @@ class Lags:
             }
             for (organization, minute, stage, bucket), (count, total) in sorted(self._counts.items())
         ]
-        add_up(connection, table, rows, ("count", "microseconds"))
+        add_to_counts(connection, table, rows, ("count", "microseconds"))
 
 
-def add_up(
+def add_to_counts(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], counters: Iterable[str]
 ) -> None:
     """Adds `rows` (one per key) to what the table has."""
     if not rows:
         return
-    statement = upsert(connection.dialect, table)
+    statement = insert_or_update(connection.dialect, table)
     statement = statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
         set_={name: table.c[name] + statement.excluded[name] for name in counters},
@@ -157,10 +157,10 @@ class Windows:
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
         changes: dict[tuple[str, str], dict[str, Any]] = {}
-        lags = Lags()
+        lags = LagCounts()
         for record in records:
             known = record.envelope.type == Outcome.type()
-            data = checked(_SHAPE if known else None, record.envelope)
+            data = checked_data(_SHAPE if known else None, record.envelope)
             organization, decided = data["organization"], data["decided_at"]
             if utc(data["requested_at"]):  # outcomes of commands without a time once had none
                 lags.add(organization, "decided", data["requested_at"], decided)
@@ -172,7 +172,7 @@ class Windows:
             row["accepted" if data["accepted"] else "rejected"] += 1
             row["events"] += data.get("events", 0)
         rows = [row for _, row in sorted(changes.items())]
-        add_up(connection, change_table(prefix), rows, ("accepted", "rejected", "events"))
+        add_to_counts(connection, change_table(prefix), rows, ("accepted", "rejected", "events"))
         lags.write(connection, lag_table(prefix))
 
 

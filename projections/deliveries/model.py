@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Index, MetaData
 
-from projections.delivery_rows import keys_of, load, loaded, save
-from projections.delivery_tables import indexes, tables
+from projections.deliveries.storage import keys_of, load, loaded_rows, save
+from projections.deliveries.tables import indexes, tables
 from projections.readmodel import Recorded
-from projections.shape import checked, shapes
+from projections.shape import checked_data, shapes
 from schemas.status import STATUSES, DeliveryReported, NodeReported
 
 _SHAPES = shapes(STATUSES)
@@ -36,7 +36,7 @@ class Deliveries:
         reported: list[tuple[str, int, dict[str, Any]]] = []
         for record in records:
             type_ = record.envelope.type
-            data = checked(_SHAPES.get(type_), record.envelope)
+            data = checked_data(_SHAPES.get(type_), record.envelope)
             if type_ in (_DELIVERY, _NODE):
                 reported.append((type_, record.position, data))
         if not reported:
@@ -46,7 +46,7 @@ class Deliveries:
         withdrawn = {(d["organization"], d["name"]) for d in deliveries if d["fact"] == "withdrawn"}
         of = tables(prefix)
         observed = load(connection, of, keys, withdrawn)
-        before = loaded(observed)
+        before = loaded_rows(observed)
         for type_, position, data in reported:
             if type_ == _DELIVERY:
                 observed.delivery_reported(position, data)

@@ -1,6 +1,6 @@
 """The observed state of gateways, as rows: what each deployment reached, what is live, which nodes are there.
 
-Every row is a tuple in the order of its table's columns (`projections.delivery_tables`). Times are RFC 3339;
+Rows are tuples in the order of the columns (`projections.deliveries.tables`). Times are RFC 3339;
 `position` is that of an event, `valid_from` and `valid_to` are positions on the status topic.
 """
 
@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from schemas.identity import timestamp
 
-WHOLE = "*"
+WHOLE_GATEWAY = "*"
 """The node of what is reported of a gateway as a whole."""
-TAKEN_BACK = "*"
+ROLLED_BACK = "*"
 """`Carried.configured` once a gateway as a whole refused what was published last: no deployment."""
-HEARD_SECONDS = 30.0
+HEARTBEAT_TIMEOUT_SECONDS = 30.0
 """Where nodes send heartbeats, a node that was not heard of for so long is not there."""
-ABSENT_SECONDS = 3600.0
+FORGET_NODES_AFTER_SECONDS = 3600.0
 """A node that left is forgotten after so long."""
-MOST_ABSENT = 100
+MOST_DISCONNECTED_NODES = 100
 """Of the nodes of a gateway that left, the newest so many are kept."""
 
 
@@ -45,7 +45,7 @@ class Delivery(NamedTuple):
     rejected: bool = False
 
 
-class Carried(NamedTuple):
+class ApiOnGateway(NamedTuple):
     """One API on one gateway: the deployment that was published last (`configured`; `waiting` while no node
     took it), and the one that is live since `valid_from`. Empty names stand for none."""
 
@@ -115,7 +115,7 @@ GatewayKey = tuple[str, str]
 """Organization and gateway."""
 DeliveryKey = tuple[str, str, str]
 """Organization, deployment, gateway."""
-CarriedKey = tuple[str, str, str]
+ApiOnGatewayKey = tuple[str, str, str]
 """Organization, gateway, API."""
 NodeKey = tuple[str, str, str]
 """Organization, gateway, node."""
@@ -130,7 +130,7 @@ def covers(acknowledged: int, position: int) -> bool:
     return acknowledged > 0 and acknowledged >= position
 
 
-def taken_back(delivery: Delivery, api: Carried | None) -> bool:
+def rolled_back(delivery: Delivery, api: ApiOnGateway | None) -> bool:
     """Whether a gateway went back to what it had, since a deployment was refused and no node took it.
 
     What only some nodes refused is still configured: others may take it.
@@ -145,6 +145,6 @@ def holds(node: Node, report: Report | None, position: int) -> bool:
     return covers(node.acknowledged, position)
 
 
-def heard_since(now: float) -> str:
+def heartbeat_deadline(now: float) -> str:
     """Since when a connected node must have been heard of; `now` is seconds since 1970."""
-    return timestamp(now - HEARD_SECONDS)
+    return timestamp(now - HEARTBEAT_TIMEOUT_SECONDS)

@@ -41,24 +41,24 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PointInTime:
     """A point on the log (`position`), in time (`time`, RFC 3339 in UTC with microseconds), or now."""
 
     kind: Literal["now", "position", "time"]
     value: int | str = 0
 
 
-NOW = Moment("now")
+NOW = PointInTime("now")
 
 
-def moment(as_of: AsOf) -> Moment:
+def point_in_time(as_of: AsOf) -> PointInTime:
     """Positions may come as digits. Raises ValueError with a sentence when `as_of` is neither."""
     if as_of is None:
         return NOW
     if isinstance(as_of, str) and as_of.isdecimal() and len(as_of) < _DIGITS:
         as_of = int(as_of)
     if isinstance(as_of, int):
-        return Moment("position", min(as_of, _MAXIMUM))
+        return PointInTime("position", min(as_of, _MAXIMUM))
     try:
         at = datetime.fromisoformat(as_of)
         utc = at.astimezone(UTC).replace(tzinfo=None)
@@ -67,7 +67,7 @@ def moment(as_of: AsOf) -> Moment:
     if at is None or utc is None or at.tzinfo is None:
         example = "2026-01-31T09:00:00Z"
         raise ValueError(f"as_of {as_of!r} is neither a position nor an RFC 3339 time such as {example}.")
-    return Moment("time", f"{utc.isoformat(timespec='microseconds')}Z")
+    return PointInTime("time", f"{utc.isoformat(timespec='microseconds')}Z")
 
 
 def cursor_after(key: int | str) -> str:

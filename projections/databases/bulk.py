@@ -14,23 +14,23 @@ from typing import Any
 import orjson
 from sqlalchemy import JSON, Connection, Dialect, Table, case, column, select, text
 
+from projections.databases.upserts import InsertOrUpdate, insert_or_update
 from projections.memo import computed_once
-from projections.upserts import Upsert, upsert
 
 Values = tuple[Any, ...]
 _SIZES = (64, 16, 4, 1)  # few, so that prepared statements are used again
 
 
 @dataclass(frozen=True, slots=True)
-class Existing:
+class OnConflict:
     """What becomes of a row whose primary key is there: columns `replaced` take the new values, and
     `named` do unless the new one is empty; all others stay."""
 
     replaced: tuple[str, ...] = ()
-    named: tuple[str, ...] = ()
+    replaced_unless_empty: tuple[str, ...] = ()
 
 
-STAYS = Existing()
+KEEP_EXISTING = OnConflict()
 
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -46,8 +46,8 @@ def json_text(value: Any) -> str | None:
     return None if value is None else without_nul(orjson.dumps(value).decode())
 
 
-def put(
-    connection: Connection, table: Table, rows: Sequence[Values], existing: Existing | None = None
+def insert_rows(
+    connection: Connection, table: Table, rows: Sequence[Values], existing: OnConflict | None = None
 ) -> None:
     """Inserts `rows` (values in the order of the table's columns, JSON as text, no primary key twice).
 
@@ -56,14 +56,14 @@ def put(
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        sql = recordset(connection.dialect, table, existing)
+        sql = recordset_statement(connection.dialect, table, existing)
         connection.exec_driver_sql(sql, {"rows": as_recordset(table, rows)})
         return
     at = 0
     while at < len(rows):
         left = len(rows) - at
         size = next(size for size in _SIZES if size <= left)
-        sql = statement(connection.dialect, table, existing, size)
+        sql = insert_statement(connection.dialect, table, existing, size)
         connection.exec_driver_sql(sql, tuple(chain.from_iterable(rows[at : at + size])))
         at += size
 
@@ -83,33 +83,38 @@ def as_recordset(table: Table, rows: Sequence[Values]) -> str:
 
 
 @computed_once(512)
-def recordset(dialect: Dialect, table: Table, existing: Existing | None) -> str:
+def recordset_statement(dialect: Dialect, table: Table, existing: OnConflict | None) -> str:
     """The SQL that inserts the rows in the JSON text `rows`, however many."""
     names = table.columns.keys()
     same = dialect.identifier_preparer.format_table(table)
     rows = text(f"json_populate_recordset(CAST(NULL AS {same}), CAST(:rows AS json))")
-    insert = upsert(dialect, table).from_select(names, select(*map(column, names)).select_from(rows))
+    insert = insert_or_update(dialect, table).from_select(
+        names, select(*map(column, names)).select_from(rows)
+    )
     return _on_conflict(insert, table, existing).compile(dialect=dialect).string
 
 
 @computed_once(512)
-def statement(dialect: Dialect, table: Table, existing: Existing | None, size: int) -> str:
+def insert_statement(dialect: Dialect, table: Table, existing: OnConflict | None, size: int) -> str:
     """The SQL for `size` rows, its placeholders in the order of their values."""
     columns = table.columns.keys()
-    insert = upsert(dialect, table).values([dict.fromkeys(columns) for _ in range(size)])
+    insert = insert_or_update(dialect, table).values([dict.fromkeys(columns) for _ in range(size)])
     compiled = _on_conflict(insert, table, existing).compile(dialect=dialect)
     if compiled.positiontup != [f"{c}_m{i}" for i in range(size) for c in columns]:
         raise AssertionError(f"the columns of {table.name} are not in the order of its rows")
     return compiled.string
 
 
-def _on_conflict(insert: Upsert, table: Table, existing: Existing | None) -> Upsert:
+def _on_conflict(insert: InsertOrUpdate, table: Table, existing: OnConflict | None) -> InsertOrUpdate:
     if existing is None:
         return insert
     key = list(table.primary_key.columns)
-    if existing == STAYS:
+    if existing == KEEP_EXISTING:
         return insert.on_conflict_do_nothing(index_elements=key)
     new = insert.excluded
     set_: dict[str, Any] = {name: new[name] for name in existing.replaced}
-    set_ |= {name: case((new[name] != text("''"), new[name]), else_=table.c[name]) for name in existing.named}
+    set_ |= {
+        name: case((new[name] != text("''"), new[name]), else_=table.c[name])
+        for name in existing.replaced_unless_empty
+    }
     return insert.on_conflict_do_update(index_elements=key, set_=set_)

@@ -1,4 +1,4 @@
-"""How events make up a resource's document. Pure; the tables are in `projections.resources`.
+"""How events make up a resource's document. Pure; the tables are in `projections.resources.model`.
 
 A fold lays an event's fields over the document; fields the event declares and does not carry are
 cleared. An event that is also an entry of a part (a revision) keeps its objects and lists in that entry
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from projections.readmodel import Recorded
-from projections.shape import Shape, checked, shape_of
+from projections.shape import Shape, checked_data, shape_of
 from schemas.aggregate import Aggregate
 from schemas.catalog import AGGREGATES
 from schemas.message import Event
@@ -22,7 +22,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class EventEffect:
     """What an event type does to its aggregate. `parts` are indexes into the aggregate's parts.
 
     `nothing` are the entries of a resource that has none.
@@ -36,9 +36,9 @@ class Effect:
     nothing: tuple[None, ...]
 
 
-def _effect(aggregate: Aggregate, event: type[Event]) -> Effect:
+def _effect(aggregate: Aggregate, event: type[Event]) -> EventEffect:
     shape = shape_of(event)
-    return Effect(
+    return EventEffect(
         aggregate=aggregate,
         shape=shape,
         declared=shape.declared - {"organization", "name"},
@@ -48,7 +48,7 @@ def _effect(aggregate: Aggregate, event: type[Event]) -> Effect:
     )
 
 
-EFFECTS: Mapping[str, Effect] = MappingProxyType(
+EFFECTS: Mapping[str, EventEffect] = MappingProxyType(
     {e.type(): _effect(a, e) for a in AGGREGATES for e in a.events}
 )
 
@@ -73,7 +73,7 @@ class Version(NamedTuple):
 
 
 def fold(
-    before: Version | None, effect: Effect, position: int, time: str, data: Mapping[str, Any]
+    before: Version | None, effect: EventEffect, position: int, time: str, data: Mapping[str, Any]
 ) -> Version:
     """The resource after one more event."""
     # Intervals of one resource never overlap, also when the clock went back between two events.
@@ -91,7 +91,7 @@ def fold(
             document = Document()
         else:
             document = {f: value for f, value in document.items() if f not in effect.declared}
-    fields = own(data)
+    fields = own_fields(data)
     if effect.parts:
         document |= {f: value for f, value in fields.items() if not isinstance(value, _CONTAINERS)}
         entries = tuple([position if i in effect.parts else e for i, e in enumerate(entries)])
@@ -103,14 +103,16 @@ def fold(
     return Version(organization, name, version, position, since, created, document, entries)
 
 
-def own(data: Mapping[str, Any]) -> Document:
+def own_fields(data: Mapping[str, Any]) -> Document:
     """The fields of checked data without those that say whose they are."""
     fields = {**data}
     del fields["organization"], fields["name"]
     return fields
 
 
-def whole(name: str, document: Document, entries: Sequence[tuple[int, Document]] = ()) -> Document:
+def document_with_entries(
+    name: str, document: Document, entries: Sequence[tuple[int, Document]] = ()
+) -> Document:
     """The document as readers see it: its entries (position, document), oldest first, below it."""
     result: Document = {"name": name}
     for _, entry in sorted(entries, key=lambda e: e[0]):
@@ -119,11 +121,11 @@ def whole(name: str, document: Document, entries: Sequence[tuple[int, Document]]
     return {field: value for field, value in result.items() if value is not None}
 
 
-Span = tuple[Version, int | None, str | None]
+VersionInterval = tuple[Version, int | None, str | None]
 """A version with its end (position and time), when a later event of the same batch gave it one."""
 
 
-class Ended(NamedTuple):
+class EndedResource(NamedTuple):
     """The end of a resource from before the batch."""
 
     organization: str
@@ -132,7 +134,7 @@ class Ended(NamedTuple):
     until: str
 
 
-class Added(NamedTuple):
+class AddedEntry(NamedTuple):
     """An entry of a part, for ever; with its end when the resource ended within the batch."""
 
     organization: str
@@ -146,41 +148,43 @@ class Added(NamedTuple):
     document: Document
 
 
-class Changes(NamedTuple):
+class VersionChanges(NamedTuple):
     """What a batch does to one aggregate.
 
     `closed` are versions from before the batch that got an end; `ended` resources from before take their
     entries with them.
     """
 
-    closed: list[Span]
-    spans: list[Span]
-    ended: list[Ended]
-    added: tuple[list[Added], ...]
+    closed: list[VersionInterval]
+    spans: list[VersionInterval]
+    ended: list[EndedResource]
+    added: tuple[list[AddedEntry], ...]
 
 
-class Task(NamedTuple):
-    effect: Effect
+class ResourceEvent(NamedTuple):
+    effect: EventEffect
     key: Key
     record: Recorded
 
 
-def tasks(records: Sequence[Recorded]) -> dict[str, list[Task]]:
+def events_by_aggregate(records: Sequence[Recorded]) -> dict[str, list[ResourceEvent]]:
     """Checked records by the name of their aggregate, in order. Raises Unprojectable."""
-    result: dict[str, list[Task]] = {}
+    result: dict[str, list[ResourceEvent]] = {}
     for record in records:
         envelope = record.envelope
         effect = EFFECTS.get(envelope.type)
-        data = checked(effect.shape if effect else None, envelope)
+        data = checked_data(effect.shape if effect else None, envelope)
         if effect is not None:
-            task = Task(effect, (data["organization"], data["name"]), record)
+            task = ResourceEvent(effect, (data["organization"], data["name"]), record)
             result.setdefault(effect.aggregate.name, []).append(task)
     return result
 
 
-def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[Task]) -> Changes:
+def fold_batch(
+    aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[ResourceEvent]
+) -> VersionChanges:
     """What `batch` (of one aggregate) changes, given the current versions of the resources in it."""
-    changes = Changes([], [], [], tuple([] for _ in aggregate.parts))
+    changes = VersionChanges([], [], [], tuple([] for _ in aggregate.parts))
     spans = changes.spans
     latest = dict(current)
     fresh: dict[Key, int] = {}  # where in `spans` a version of this batch stands
@@ -196,7 +200,7 @@ def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequ
             else:
                 spans[at] = (before, after.position, after.since)
             if effect.ends:
-                changes.ended.append(Ended(*key, after.position, after.since))
+                changes.ended.append(EndedResource(*key, after.position, after.since))
                 for part, i in entries.pop(key, ()):
                     added = changes.added[part]
                     added[i] = added[i]._replace(valid_to=after.position, until=after.since)
@@ -205,7 +209,9 @@ def fold_batch(aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequ
             entries.setdefault(key, []).append((part, len(added)))
             entry = str(data[aggregate.parts[part].key])
             added.append(
-                Added(*key, after.position, None, None, entry, after.since, after.version, own(data))
+                AddedEntry(
+                    *key, after.position, None, None, entry, after.since, after.version, own_fields(data)
+                )
             )
         latest[key] = after
         fresh[key] = len(spans)

@@ -6,29 +6,21 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from api.app import create_app
-from api.authentication import FileTokenAuthenticator
-from api.ports import Services
-from api.ports import Settings as ApiSettings
 from projections.failures import error_summary, unavailable
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
-from schemas import asyncapi
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.status import NodeReported, Status
 from signalbox.data_plane import DataPlane
-from signalbox.demo import Demo
-from signalbox.first_start import create_default_resources, deploy_sample, move_gateway
+from signalbox.first_start import create_default_resources
 from signalbox.http.server import HttpServer
+from signalbox.http_api import HttpApi
 from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.observability.change_log import ChangeLog, soon
-from signalbox.observability.gauges import ReadModelGauges
-from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
 from signalbox.observability.telemetry import Telemetry
-from signalbox.observability.tracing import ChangeTraces, traceparent_of_request
-from signalbox.ports import remembered_port
+from signalbox.observability.tracing import ChangeTraces
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
 from streams.command_port import CommandPort
@@ -74,7 +66,6 @@ class ControlPlane:
         self._settings = settings
         self._group = group
         self._log = log
-        self._documents = documents
         self._gateways = gateways
         self._telemetry = Telemetry(otlp=settings.otlp)
         group.callback(self._telemetry.close)
@@ -82,9 +73,19 @@ class ControlPlane:
         self._changes = ChangeTraces(self._telemetry)
         self._change_log = ChangeLog(self._telemetry.refused, soon())
         group.callback(self._change_log.flush)
-        self._commanding = CommandPort(log)
+        self._commands = CommandPort(log)
         self._read_models = ReadModels(store, partition_of=log.partition_of)
         self._runner = ProjectionRunner(log, store)
+        self._http_api = HttpApi(
+            settings=settings,
+            group=group,
+            telemetry=self._telemetry,
+            commands=self._commands,
+            log=log,
+            read_models=self._read_models,
+            checkpoints=self._runner,
+            documents=documents,
+        )
         self._refusing = refusing
         self._not_ready: str | None = "starting"
         self.sample_deployed = False
@@ -100,7 +101,7 @@ class ControlPlane:
             0,
             SOURCE,
             self._decided,
-            repeated=self._commanding.decided,
+            repeated=self._commands.decided,
             listener_failed=partial(self._telemetry.listener_failures.add, 1),
         )
         await decider.start()
@@ -109,22 +110,14 @@ class ControlPlane:
         self._group.run("decider", decider.run())
         self._group.run("projections", self._runner.run())
         self._gateways.begin()
-        await create_default_resources(self._commanding, self._settings, self._gateways.token)
+        await create_default_resources(self._commands, self._settings, self._gateways.token)
         await self._serve()
         await self._group.wait(self._runner.ready.wait())
-        if self._settings.envoy:
-            await move_gateway(self._commanding, self._read_models, self._settings)
-        if self._settings.sample and self._settings.envoy:
-            demo = self._group.closed_at_stop(Demo(remembered_port(self._settings.data / "demo.port")))
-            await demo.start()
-            self.sample_deployed = await deploy_sample(
-                self._commanding, self._log, self._read_models, self._documents, demo.url
-            )
+        self.sample_deployed = await self._http_api.deploy_sample()
         delivery, quarantined = self._gateways.delivery, self._gateways.quarantined
         self._telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
         self._telemetry.gauge("quarantined_resources", lambda: {"": quarantined()})
-        gauges = ReadModelGauges(self._telemetry, self._runner.lag, self._read_models)
-        self._group.run("gauges", gauges.run())
+        self._http_api.measure()
         self._not_ready = None
 
     async def _follow_gateways(self) -> None:
@@ -172,27 +165,14 @@ class ControlPlane:
         return [r["deployment"] for r in reports if r["gateway"] == name and r["fact"] == "serving"]
 
     def _decided(self, decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
-        self._commanding.decided(outcome for _, outcome in decisions)
+        self._commands.decided(outcome for _, outcome in decisions)
         self._changes.decided(decisions, seconds)
         self._change_log.decided(decisions)
 
     async def _serve(self) -> None:
-        services = Services(
-            commands=self._commanding,
-            read_models=self._read_models,
-            read_model_runner=self._runner,
-            dead_letters=self._runner,
-            log=self._log,
-            documents=self._documents,
-            authenticator=FileTokenAuthenticator(self._settings.admin_token),
-            ready=self._trouble,
-            metrics=self._telemetry.exposition,
-            stopping=self._group.stopping,
-            settings=ApiSettings(max_body=self._settings.max_body),
-            traceparent=traceparent_of_request,
+        http = HttpServer(
+            self._http_api.application(self._trouble, self._group.stopping), self._settings.http
         )
-        app = MeasuredApp(TracedApp(create_app(services, asyncapi.document)), self._telemetry.requests.record)
-        http = HttpServer(app, self._settings.http)
         await http.start()
         self._group.push_async_callback(http.stop)
         self._group.callback(self._group.stopping.set)

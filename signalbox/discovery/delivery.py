@@ -1,4 +1,4 @@
-"""From what proxies answer to status messages, probes and durations."""
+"""Turns the answers of proxies into status messages and probes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,15 +17,15 @@ Probe = Callable[[str, DeploymentRef, int], None]
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server; gateway sync is notified of connections that begin and end (`present`), what
-    was `taken` on them and what was not.
+    """Observes the xDS server. Gateway sync is notified when a connection begins or ends (`on_presence`) and
+    which resources were acknowledged and rejected on it.
 
-    `foundation_refused` hears of what all deployments stand on, `caught_up` of the progress of nodes
-    that had not acknowledged everything until then. Everything is held until `begin`.
+    `on_listener_rejected` is called for listeners, on which all deployments depend; `on_caught_up` with the
+    progress of a node that lacked acknowledgements until then. Everything is held until `begin`.
 
-    Of a node its connections are kept, the newest last, each with the progress that was reported: what is
-    reported of a node is what its newest connection says. When the last one ends, the node is reported as not
-    connected on the latest connection it had: whichever of them a reader knows, it was not made later.
+    The connections of a node are kept, the newest last, each with its reported progress. The progress of the
+    newest one is reported for the node. When the last one ends, the node is reported as disconnected on the
+    latest connection that it had: no reader knows a later one.
     """
 
     report: Report
@@ -42,14 +42,14 @@ class Delivery:
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
 
     def begin(self) -> None:
-        """Tells all that was held, and from now on at once."""
+        """Calls what was held; from now on everything is called at once."""
         held, self._held = self._held or (), None
-        for tell in held:
-            tell()
+        for call in held:
+            call()
 
-    def _hold(self, tell: Callable[[], None]) -> bool:
+    def _hold(self, call: Callable[[], None]) -> bool:
         if self._held is not None:
-            self._held.append(tell)
+            self._held.append(call)
         return self._held is not None
 
     def connected(self, connection: Connection) -> None:
@@ -96,7 +96,7 @@ class Delivery:
                 self._node(connection, progress)
 
     def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
-        """Sending is no fact of a deployment: only what the proxy answers is."""
+        """Nothing is reported: only the answer of the proxy is a fact of a deployment."""
 
     def acknowledged(
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]

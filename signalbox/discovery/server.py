@@ -1,4 +1,4 @@
-"""The xDS server of this process: what it serves, and whom."""
+"""The xDS server of this process: its resources and the tokens of gateways."""
 
 import asyncio
 import hmac
@@ -26,7 +26,7 @@ logger = logging.getLogger("signalbox.gateways")
 class Discovery:
     """Serves what is on the config topic to proxies that bring their gateway's token.
 
-    `partition_of` tells in which partition a gateway's events are, by its subject.
+    `partition_of` answers the partition of a gateway's events, by its subject.
     """
 
     def __init__(self, observer: Observer, partition_of: Callable[[str], int]) -> None:
@@ -42,7 +42,7 @@ class Discovery:
         self._later: set[tuple[str, str, str]] = set()
 
     def serve(self, entries: Sequence[ConfigResource]) -> None:
-        """Takes over what is on the config topic, but for bodies that are not those that were compiled."""
+        """Serves entries of the config topic, except those whose body does not match their version."""
         sound = [entry for entry in entries if not entry.gateway or _sound(entry)]
         for entry in sound:
             if entry.type == CREDENTIALS:
@@ -55,7 +55,7 @@ class Discovery:
                 self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
     def offer_again_later(self, connection: Connection, listener: ConfigResource, reason: str) -> None:
-        """A node rejected a listener for what passes: its port is taken by another process, say."""
+        """Offers a rejected listener again: the reason may pass, such as a port that another process uses."""
         loop = asyncio.get_running_loop()
         if self._not_listening.is_due((listener.key, connection.node, reason), loop.time()):
             logger.error(
@@ -78,7 +78,7 @@ class Discovery:
         return self._reached.get(f"events/{self._partition_of(gateway)}", 0)
 
     def quarantined(self) -> int:
-        """How many versions proxies refused."""
+        """The number of resource versions that proxies rejected."""
         return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
 
     def _know(self, credentials: ConfigResource) -> None:
@@ -103,7 +103,7 @@ def _digest(token: str) -> bytes:
 
 
 def _sound(entry: ConfigResource) -> bool:
-    """Whether the body is what its version says; a damaged one is not served."""
+    """Whether the body matches its version; a damaged one is not served."""
     if not entry.body or content_version(entry.body) == entry.version:
         return True
     logger.error(

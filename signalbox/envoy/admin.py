@@ -1,6 +1,6 @@
 """Envoy's admin interface: on a Unix socket that only its owner can reach, because it shows secrets.
 
-It is asked whether Envoy is ready, and told to drain before Envoy is ended.
+It answers whether Envoy is ready, and drains Envoy before its end.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class EnvoyAdmin:
             return False
 
     async def draining(self) -> bool:
-        """Whether it was told to drain, which cannot be taken back."""
+        """Whether it drains, which cannot be undone."""
         try:
             return b"DRAINING" in (await self._ask("GET", "/ready"))[1]
         except (OSError, TimeoutError):
@@ -69,7 +69,7 @@ class EnvoyAdmin:
     async def idle(self) -> bool:
         """Whether no listener is active: there is none yet, or all wait for what they need.
 
-        False when nobody answers. Not by `/stats`, which takes Envoy's main thread 0.2 s at 10,000 APIs.
+        False without an answer. Not by `/stats`, which takes Envoy's main thread 0.2 s at 10,000 APIs.
         """
         try:
             status, body = await self._ask("GET", "/listeners")

@@ -1,5 +1,5 @@
-"""What is to be proved of one node: what it took, by the status topic, and where that is reached, by the
-config topic."""
+"""The deployments to probe on one node: those that it acknowledged (status topic) and that are in force
+(config topic)."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ from streams.status_messages import status_of
 
 BATCH = 500
 LOOK_BACK = 5_000
-"""Positions of the status topic that a start reads again: what a node took while nobody proved it."""
+"""Positions of the status topic that a start reads again: acknowledgements that were not probed yet."""
 RETRY_SECONDS = 0.5
 
 logger = logging.getLogger("signalbox.envoy.prober")
 
 
 class ProbeTargets:
-    """Has a node's prober ask for each deployment that the node acknowledged and that is in force."""
+    """Submits each deployment that a node acknowledged, and that is in force, to the prober of the node."""
 
     def __init__(self, log: Log, config: KafkaConfigTopic, prober: Prober, gateway: str, node: str) -> None:
         self._log = log
@@ -37,7 +37,7 @@ class ProbeTargets:
         self._taken: dict[str, None] = {}  # acknowledged, and not known to serve or probed in vain
         self._in_vain: dict[str, Target] = {}
         self._acknowledged: int | None = None
-        """Up to this position what the node acknowledged has been taken; None: not known yet."""
+        """Acknowledgements of the node are known up to this position; None: not known yet."""
         self._pending: set[str] = set()
         self._named: dict[str, int] = {}
         """Deployments that were reported by name after that position, with theirs."""
@@ -45,13 +45,13 @@ class ProbeTargets:
         """The node's newest connection."""
 
     async def load(self) -> None:
-        """Takes up what is in force, and from then on what changes. Raises LogUnavailable."""
+        """Loads the deployments in force and subscribes to changes. Raises LogUnavailable."""
         async for entries in self._config.load(self._gateway, bodies=False):
             self._apply(entries)
         self._config.subscribe(self._apply)
 
     async def run(self) -> None:
-        """Follows what the node answers, until cancelled."""
+        """Consumes the reports of the node, until cancelled."""
         position: int | None = None
         caught_up = 0
         while True:
@@ -69,15 +69,15 @@ class ProbeTargets:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             position = records[-1].position if records else max(position, caught_up)
-            self._hear(records)
+            self._apply_reports(records)
             if position >= caught_up:
                 self._probe(tuple(self._taken))
 
     def given_up(self, target: Target) -> None:
-        """Probed in vain: again when the node comes back."""
+        """The deployment is probed again when the node reconnects."""
         self._in_vain[target.deployment] = target
 
-    def _hear(self, records: Iterable[Record]) -> None:
+    def _apply_reports(self, records: Iterable[Record]) -> None:
         for record in records:
             status = status_of(record)
             if status is not None and self._is_ours(status):
@@ -124,7 +124,7 @@ class ProbeTargets:
     def _probe(self, deployments: Iterable[str]) -> None:
         for deployment in deployments:
             known = self._refs.get(deployment)
-            if known is not None:  # else it has been heard of sooner than its configuration
+            if known is not None:  # else its report came before its configuration
                 del self._taken[deployment]
                 self._prober.submit(Target.of(*known))
 

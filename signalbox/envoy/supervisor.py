@@ -36,7 +36,7 @@ BOUND_SECONDS = 5.0
 
 TERMINATE_WITHIN = 5.0
 DRAIN_WITHIN = 10.0
-"""Seconds that requests in flight have to end when Envoy is told to stop."""
+"""Seconds that requests in flight have to end when Envoy is stopped."""
 logger = logging.getLogger("signalbox.envoy.supervisor")
 
 PID_FILE = "envoy.pid"
@@ -49,7 +49,7 @@ class EnvoyMissing(Exception):
 
 
 class EnvoyNotReady(Exception):
-    """Envoy did not become ready in time. Says why, as far as its log tells."""
+    """Envoy did not become ready in time. The message has the reason from its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class EnvoySupervisor:
         return config.parent == self._directory and config.name.startswith("bootstrap-")
 
     def _argv(self, binary: Path) -> tuple[str, ...]:
-        """The command line, which by its file name tells everything Envoy was started with."""
+        """The command line; its file name identifies everything that Envoy was started with."""
         facts = binary.stat()
         identity = digest(
             {

@@ -1,4 +1,4 @@
-"""What anybody may ask a process over HTTP: whether it lives, whether it is ready, its metrics."""
+"""Endpoints without authentication: liveness, readiness and metrics of a process."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ class HealthApp:
 
 
 class ReadinessGate:
-    """An application that is `waiting` until there is one `inside`."""
+    """Serves the application `waiting` until `application` is set."""
 
     def __init__(self, waiting: ASGIApp) -> None:
         self._waiting = waiting

@@ -55,7 +55,7 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """A server that tells when it is up, and leaves the process's signals alone."""
+    """A server that sets `up` when it has started, and does not handle signals."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -44,7 +44,7 @@ def soon() -> Later:
 
 
 class ChangeLog:
-    """Hears what was decided and what gateways report, in the process where it happens.
+    """Is notified of decisions and of reports of gateways, in the process where they happen.
 
     `refused` counts deployments, each once however many nodes refuse it.
     """
@@ -53,7 +53,7 @@ class ChangeLog:
         self, refused: Refused = lambda organization, gateway, number: None, later: Later | None = None
     ) -> None:
         """`later` calls back soon: lines that are no warnings are written then, off the path of a change."""
-        self._told: OrderedDict[tuple[str, ...], None] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._nodes: dict[tuple[str, str, str], NodeReported] = {}
         self._refused = refused
         self._later = later
@@ -132,7 +132,7 @@ class ChangeLog:
             self._lines.append((time.time(), message, args, ids))
 
     def reporting(self, report: Callable[[Sequence[Status]], None]) -> Callable[[Sequence[Status]], None]:
-        """`report`, heard on the way."""
+        """`report`, with every message logged before."""
 
         def reported(messages: Sequence[Status]) -> None:
             self.reported(messages)
@@ -146,7 +146,7 @@ class ChangeLog:
             self._remember(_about(message))
 
     def _new(self, message: DeliveryReported) -> bool:
-        """Whether it was not told yet: a thousand nodes that take a deployment are one line."""
+        """Whether it was not logged yet: a thousand nodes that acknowledge a deployment are one line."""
         about = _about(message)
         if message.fact != "refused":
             return self._remember(about)
@@ -158,11 +158,11 @@ class ChangeLog:
 
     def _remember(self, key: tuple[str, ...]) -> bool:
         """Whether it is new."""
-        if key in self._told:
+        if key in self._logged:
             return False
-        self._told[key] = None
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._logged[key] = None
+        if len(self._logged) > REMEMBERED:
+            self._logged.popitem(last=False)
         return True
 
 

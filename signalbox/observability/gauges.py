@@ -1,4 +1,4 @@
-"""What is measured by looking, not by happening: how far read models are, and what is parked."""
+"""Gauges that are polled: the lag of read models, and their dead letters."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +13,7 @@ EVERY_SECONDS = 1.0
 
 
 class ReadModelGauges:
-    """Looks every second; what cannot be asked stays as it was last known."""
+    """Polls every second; a value that cannot be read keeps its last known value."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class ReadModelGauges:
         telemetry.gauge("parked_events", lambda: self._parked, "read_model")
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Polls until cancelled."""
         while True:
-            with suppress(ReadModelsUnavailable, NotReady, LogUnavailable):  # readiness tells of them
+            with suppress(ReadModelsUnavailable, NotReady, LogUnavailable):  # readiness reports them
                 await self._look()
             await asyncio.sleep(EVERY_SECONDS)
 

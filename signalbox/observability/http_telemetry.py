@@ -1,4 +1,4 @@
-"""What is recorded of HTTP requests: a span of each that may change something, how long each took."""
+"""Telemetry of HTTP requests: a span of each that may change something, and the duration of each."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from signalbox.observability.tracing import context_of, tracer
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = READING | {"POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"}
 OTHER_METHOD = "_OTHER"
-"""Instead of a method that nobody knows: callers must not be able to make series without end."""
+"""Stands for unknown methods: callers must not be able to create any number of series."""
 
 EVENT_STREAM = b"text/event-stream"
 

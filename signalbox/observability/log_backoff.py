@@ -1,4 +1,4 @@
-"""What recurs is logged with growing distance. Pure: the caller has the clock."""
+"""Logs a recurring condition at growing intervals. Pure: the caller has the clock."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ class _Seen:
     last: float
     """When it happened last."""
     due: float
-    """From when on it is said again."""
+    """The time from which it is logged again."""
     distance: float
 
 
 class LogBackoff:
-    """Of what happens about every `interval` seconds: said at once, then after 2, 4, 8 … intervals, at most
-    `most` seconds apart. What did not happen for 10 intervals has ended, and is said at once the next time.
+    """For a condition that occurs about every `interval` seconds: logged at once, then after 2, 4, 8 …
+    intervals, at most `most` seconds apart. After 10 intervals without it, it is logged at once again.
     """
 
     def __init__(self, interval: float, most: float) -> None:
@@ -24,7 +24,7 @@ class LogBackoff:
         self._seen: dict[Hashable, _Seen] = {}
 
     def is_due(self, key: Hashable, now: float) -> bool:
-        """Notes that `key` happens `now` (seconds); whether it is to be said."""
+        """Notes that `key` occurs `now` (seconds); whether it is to be logged."""
         ended = now - 10 * self._interval
         self._seen = {known: seen for known, seen in self._seen.items() if seen.last > ended}
         seen = self._seen.setdefault(key, _Seen(now, now, self._interval))

@@ -39,11 +39,11 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
     await runtime.retry("the status topic", answers.start, LogUnavailable)
     group.run("status", answers.run())
-    told = runtime.change_log
+    change_log = runtime.change_log
 
     def decided(decisions: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
         changes.decided(decisions, seconds)
-        told.decided(decisions)
+        change_log.decided(decisions)
 
     deciding = PartitionDeciders(
         log,
@@ -59,7 +59,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 
 def _reports(records: Sequence[Record]) -> list[DeliveryReported]:
-    """What proxies told of deployments; others may put on the topic what they like."""
+    """The reports of deliveries among status records; invalid ones are left out."""
     reports: list[DeliveryReported] = []
     for record in records:
         if record.fault is None and record.envelope.type == DeliveryReported.type():
@@ -69,15 +69,15 @@ def _reports(records: Sequence[Record]) -> list[DeliveryReported]:
 
 
 def _nothing() -> None:
-    """Nobody is to be called."""
+    """The default: there is no callback."""
 
 
 def _uncounted(many: int) -> None:
-    """Nobody counts."""
+    """The default: nothing is counted."""
 
 
 class PartitionDeciders:
-    """A decider for each partition that is ours. `rejoin` has the group say anew which these are."""
+    """A decider for each assigned partition. `rejoin` makes the consumer rejoin its group."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class PartitionDeciders:
         self._tasks[partition] = task
 
     async def revoked(self, partition: int) -> None:
-        """Returns when nothing more is decided of it here."""
+        """Returns when this process has stopped deciding the partition."""
         task, finish = self._tasks.pop(partition), self._finish.pop(partition)
         finish.set()
         await asyncio.wait([task], timeout=FINISH_SECONDS)
@@ -114,17 +114,17 @@ class PartitionDeciders:
         logger.info("partition %d is no longer decided here", partition)
 
     def trouble(self) -> str | None:
-        return next((said for said in self._troubles.values() if said), None)
+        return next((why for why in self._troubles.values() if why), None)
 
     async def _hold(self, partition: int, finish: asyncio.Event) -> None:
-        """Decides until told to finish, whatever happens to the log meanwhile."""
+        """Decides until `finish` is set; retries when the log fails."""
         while not finish.is_set():
             pause, trouble = RETRY_SECONDS, "the decider failed; the log says why"
             try:
                 await self._decide(partition, finish)
                 return
             except Fenced:
-                # What was evolved here is thrown away. The group knows whose the partition is.
+                # The state is dropped. The group knows the new owner of the partition.
                 logger.warning("partition %d has been claimed by another process", partition)
                 self._troubles[partition] = ""
                 await _either(finish, RETRY_SECONDS)
@@ -135,7 +135,7 @@ class PartitionDeciders:
                 logger.warning("partition %d is not decided: %s", partition, error)
                 trouble = str(error)
             except LogDamaged as error:
-                # It stays so until somebody has looked: no other process could go on from there either.
+                # Only an operator can repair it: another process would find the same damage.
                 logger.error("partition %d is not decided: %s", partition, error)
                 pause, trouble = DAMAGED_SECONDS, str(error)
             except Exception:
@@ -178,7 +178,7 @@ class PartitionDeciders:
 
 
 async def _either(finish: asyncio.Event, seconds: float) -> None:
-    """Waits for one of the two."""
+    """Waits until `finish` is set, for at most `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await finish.wait()

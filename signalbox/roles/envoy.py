@@ -1,4 +1,4 @@
-"""Role `envoy`: runs a real Envoy for one node of a gateway, and proves beside it what it serves."""
+"""Role `envoy`: runs an Envoy for one node of a gateway, and probes which deployments it serves."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from xds.bootstrap import bootstrap
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`gateway` is a subject; `servers` are the xDS servers to turn to."""
+    """`gateway` is a subject; `servers` are the addresses of the xDS servers."""
 
     gateway: str
     name: str
@@ -58,7 +58,7 @@ def _trouble(envoy: EnvoyStatus) -> str | None:
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when Envoy runs and what it takes is probed.
+    """Returns when Envoy runs and its deployments are probed.
 
     Raises SettingsError, PortUnusable, EnvoyMissing.
     """
@@ -82,7 +82,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
         listen=(settings.gateway.host, settings.gateway.port),
         secrets=(token,),
     )
-    # It serves what it has and what the xDS servers have, whether or not Kafka is there.
+    # It serves the configuration of the xDS servers whether or not Kafka is reachable.
     await envoy.start()
     group.push_async_callback(envoy.stop)
     runtime.add_readiness_check(lambda: _trouble(envoy.status))

@@ -1,4 +1,4 @@
-"""Role `gateway-sync`: compiles what the gateways of our partitions are to run."""
+"""Role `gateway-sync`: compiles the configuration of the gateways of the assigned partitions."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger("signalbox.gateway-sync")
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when the partitions that are ours at first are followed."""
+    """Returns when the group has assigned partitions to this process."""
     log = await runtime.log()
     where = f"Kafka at {runtime.kafka.bootstrap}"
     config = group.closed_at_stop(
@@ -39,7 +39,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     reporter = group.closed_at_stop(StatusReporter(log, SOURCE))
     group.run("status", reporter.run())
     probe_key = kept_secret(runtime.settings.probe_key, "")
-    # Loading them is slow: not to be on the way of the first change.
+    # Loading them is slow; the first change must not wait for it.
     await asyncio.to_thread(Translators().load)
     syncing = PartitionSyncs(
         SyncDependencies(
@@ -63,12 +63,12 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SyncDependencies:
-    """What the gateway syncs of a process share."""
+    """Dependencies that the gateway syncs of a process share."""
 
     log: Log
     config: KafkaConfigTopic
     report: Callable[[Sequence[Status]], None]
-    heard: Callable[[DeliveryReported], None]
+    reported_elsewhere: Callable[[DeliveryReported], None]
     reported: Callable[[], Awaitable[None]]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
@@ -76,7 +76,7 @@ class SyncDependencies:
 
 
 class PartitionSyncs:
-    """A gateway sync for each partition that is ours; `fenced` is called when one was not."""
+    """A gateway sync for each assigned partition; `fenced` is called when one has another owner."""
 
     def __init__(self, surroundings: SyncDependencies) -> None:
         self._of = surroundings
@@ -92,7 +92,7 @@ class PartitionSyncs:
             )
 
     async def revoked(self, partition: int) -> None:
-        """Returns when nothing more is put from here. All state is dropped."""
+        """Returns when this process no longer writes to the partition. All state is dropped."""
         task = self._tasks.pop(partition, None)
         if task is not None:
             task.cancel()
@@ -108,7 +108,7 @@ class PartitionSyncs:
         return next(iter(self._troubles.values()), None)
 
     async def _hold(self, partition: int) -> None:
-        """Syncs until cancelled or fenced, whatever happens to Kafka meanwhile."""
+        """Syncs until cancelled or fenced; retries when Kafka fails."""
         while True:
             try:
                 await self._sync(partition)
@@ -150,7 +150,7 @@ class PartitionSyncs:
             logger.warning(
                 "partition %d: %d entries of the configuration were put again", partition, repaired
             )
-        answers = GatewayStatusConsumer(of.log, sync, view, of.heard)
+        answers = GatewayStatusConsumer(of.log, sync, view, of.reported_elsewhere)
         answers.begin(end)
         await sync.reconcile()
         logger.info("partition %d is synced here from %d", partition, sync.position)

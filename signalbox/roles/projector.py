@@ -1,5 +1,5 @@
-"""Role `projector`: keeps the read models of the partitions that its group gives this process, and tells what
-follows from them."""
+"""Role `projector`: keeps the read models of the partitions that its group assigns to this process, and
+publishes rollout status and liveness."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ MODELS = (*READ_MODELS, *DERIVED)
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when the group has said which partitions are ours."""
+    """Returns when the group has assigned partitions to this process."""
     log = await runtime.log()
 
     async def opened() -> Store:

@@ -39,7 +39,7 @@ class _Running:
 class RoleRunner:
     """`async with Roles(settings, names)`: inside, roles are on their way up; `started` waits for them.
 
-    `failed` is done when something that should run for ever has ended, with what ended it.
+    `failed` is done when a task that must run until the stop has ended, with its error.
     """
 
     def __init__(self, settings: Settings, names: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ class RoleRunner:
         return self.runtime.sample_deployed
 
     async def started(self) -> None:
-        """Returns when every role does its work. Raises what ended one of them."""
+        """Returns when every role has started. Raises the error of one that failed."""
         everything = asyncio.gather(*(running.starting for running in self._running))
         await asyncio.wait([everything, self.failed], return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
@@ -104,7 +104,7 @@ class RoleRunner:
             self._http = http
         starts: dict[str, Start] = {}
         for name in self._names:
-            # Importing takes long enough for a health check to notice: not on the event loop.
+            # Imports would block the event loop for long enough that a health check fails.
             module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name].module}")
             starts[name] = vars(module)["start"]
         for name, start in starts.items():
@@ -115,11 +115,11 @@ class RoleRunner:
             self._running.append(_Running(name, group, starting))
 
     async def _stop(self) -> None:
-        """Each role finishes what it is at; the last to come up is the first to go."""
+        """Each role finishes its work in progress; they stop in the reverse order of their start."""
         self._group.stopping.set()
         self.runtime.stopping.set()
         if self._http is not None:
-            # What was asked is answered before that is gone which answers it.
+            # Requests in flight are answered before their dependencies stop.
             await self._http.stop()
         for running in reversed(self._running):
             if not running.starting.done():
@@ -128,7 +128,7 @@ class RoleRunner:
             try:
                 await running.group.stop()
             except Exception:
-                # The others must stop in order all the same.
+                # The others must be stopped in order, too.
                 logger.exception("%s did not stop in order", running.name)
         await self._group.stop()
 

@@ -1,4 +1,4 @@
-"""What the roles of one process share: settings, the log, measures, and whether it is ready."""
+"""The dependencies that the roles of a process share: settings, the log, telemetry and readiness."""
 
 import asyncio
 import gc
@@ -23,16 +23,16 @@ from streams.log import LogUnavailable
 T = TypeVar("T")
 SOURCE = "/signalbox"
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between attempts at something that is not there yet; the last one repeats."""
+"""Seconds between retries; the last one repeats."""
 
 NOISY = ("aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
-"""They try again and say so each time. What is given up is raised, and who has what is told by us."""
+"""They log every retry. Final errors are raised, and the roles log partition assignments."""
 
 logger = logging.getLogger("signalbox.roles")
 
 
 class Runtime:
-    """Belongs to one event loop. `group` are what all roles stand on; they end last."""
+    """Belongs to one event loop. `group` holds the services that all roles use; it stops last."""
 
     def __init__(self, settings: Settings, group: ServiceGroup, roles: Collection[str]) -> None:
         self.settings = settings
@@ -44,7 +44,7 @@ class Runtime:
         group.callback(self.change_log.flush)
         self.stopping = asyncio.Event()
         self.api_gate: ReadinessGate | None = None
-        """What callers of the HTTP API find until role `api` is ready."""
+        """Answers at the address of the HTTP API until role `api` is ready."""
         self.sample_deployed = False
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -55,13 +55,13 @@ class Runtime:
 
     @property
     def directory(self) -> Path:
-        """This process's own; what several share is in `settings.secrets_directory`."""
+        """The data directory of this process; shared secrets are in `settings.secrets_directory`."""
         return self.settings.data
 
     async def log(self) -> KafkaLog:
-        """The process's log, as soon as Kafka is there.
+        """The log of the process, once Kafka is reachable.
 
-        Raises SettingsError, and streams.kafka.topics.TopicMismatch when a topic is not as it must be.
+        Raises SettingsError, and streams.kafka.topics.TopicMismatch when a topic is misconfigured.
         """
         if self._log is None:
             self._log = asyncio.create_task(self._opened(), name="log")
@@ -74,20 +74,20 @@ class Runtime:
         attempt: Callable[[], Awaitable[T]],
         *unavailable: type[Exception],
     ) -> T:
-        """`attempt`, again and again while it raises one of `unavailable`; readiness says why meanwhile.
+        """Retries `attempt` while it raises one of `unavailable`; the process is not ready meanwhile.
 
         `what` completes the sentence "waits for …".
         """
-        said = False
+        logged = False
         try:
             for pause in chain(BACK_OFF, repeat(BACK_OFF[-1])):
                 try:
                     return await attempt()
                 except unavailable as error:
                     self._waiting[what] = f"waits for {what}: {first_line(error)}"
-                    if not said:
+                    if not logged:
                         logger.warning(self._waiting[what])
-                        said = True
+                        logged = True
                         gc.enable()  # a start does without, and this one may take days
                 await asyncio.sleep(pause)
         finally:
@@ -95,18 +95,18 @@ class Runtime:
         raise AssertionError("unreachable")
 
     def add_readiness_check(self, why: Callable[[], str | None]) -> None:
-        """`why` answers what is wrong at the moment, if anything is."""
+        """`why` answers why the process is not ready at the moment, or None."""
         self._troubles.append(why)
 
     def not_ready_reason(self) -> str | None:
         """Why this process is not ready."""
         for waiting in self._waiting.values():
             return waiting
-        return next((said for why in self._troubles if (said := why())), None)
+        return next((reason for check in self._troubles if (reason := check())), None)
 
     async def _opened(self) -> KafkaLog:
         settings = self.settings
-        # Only who takes commands of HTTP callers vouches for them; the others need no private key.
+        # Only role `api` signs the commands of HTTP callers; the others need no private key.
         signing = settings.signing_key if "api" in self.roles else None
         try:
             authority = open_authority(signing, settings.trusted_keys, settings.token_key)

@@ -1,4 +1,4 @@
-"""Role `xds`: serves proxies what is on the config topic, and tells what they answer."""
+"""Role `xds`: serves the config topic to proxies, and reports their answers on the status topic."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ logger = logging.getLogger("signalbox.gateways")
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when proxies are served all there was. Raises PortUnusable.
+    """Returns when proxies are served everything on the config topic. Raises PortUnusable.
 
-    From then on it serves whether or not Kafka is there; what proxies answer waits meanwhile.
+    From then on it serves whether or not Kafka is reachable; reports wait until it is.
     """
     listen = runtime.settings.xds
     shown = identity(runtime.settings)

@@ -11,7 +11,7 @@ DEFAULT_PROJECT = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ParsedDocument:
     """What a form makes of one document; `spec` as in Definition."""
 
     kind: str
@@ -22,7 +22,7 @@ class Draft:
     deployed: bool | None = None
 
 
-class Form(Protocol):
+class DefinitionForm(Protocol):
     """One module per form; `definitions.reading.FORMS` lists them."""
 
     TITLE: str
@@ -32,7 +32,7 @@ class Form(Protocol):
         """Whether a document is written in this form."""
         ...
 
-    def read(self, reader: DocumentReader, name: str | None) -> Draft | None:
+    def read(self, reader: DocumentReader, name: str | None) -> ParsedDocument | None:
         """What the document says; None, and an error on `reader`, when it does not hold together.
 
         `name` is for documents that carry none.

@@ -12,7 +12,7 @@ from typing import Any
 
 from definitions import openapi_validity
 from definitions.document_reader import DocumentReader, Node, entries, mapping
-from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.pointers import tokens
 from definitions.shapes import record, translated
 from definitions.signalbox_api import KIND, THE_UPSTREAM, checked_spec, spec_fields
@@ -40,7 +40,7 @@ def claims(value: Mapping[str, Any]) -> bool:
     return "openapi" in value
 
 
-def read(reader: DocumentReader, name: str | None) -> Draft | None:
+def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     root = reader.root
     form = root.at("openapi")
     version = form.required()
@@ -55,7 +55,7 @@ def read(reader: DocumentReader, name: str | None) -> Draft | None:
     checked = checked_spec(reader, parsed.data, parsed.origins, root.at(EXTENSION).pointer)
     if title is None or project is None or checked is None:
         return None
-    return Draft(KIND, title, project, f"openapi-{match[1]}", checked)
+    return ParsedDocument(KIND, title, project, f"openapi-{match[1]}", checked)
 
 
 class _Reader:

@@ -7,14 +7,14 @@ from typing import Any
 from definitions import openapi, signalbox_v1, wso2, wso2_oldest
 from definitions.document_reader import DocumentReader, mapping
 from definitions.finding import Finding
-from definitions.form import Draft, Form
+from definitions.form import DefinitionForm, ParsedDocument
 from definitions.limits import DEFAULT, Limits
 from definitions.source_map import SourceMap
 from definitions.streams import pieces
 from definitions.yaml_source import parse
 from schemas.api import ApiSpec
 
-FORMS: tuple[Form, ...] = (signalbox_v1, wso2, wso2_oldest, openapi)
+FORMS: tuple[DefinitionForm, ...] = (signalbox_v1, wso2, wso2_oldest, openapi)
 """Every form that is read. A new one is a module and its name here."""
 
 
@@ -86,25 +86,25 @@ def _definition(source_map: SourceMap, name: str | None) -> Definition | None:
         node = reader.root.at(at) if at else reader.root
         node.error("unknown-form", f"this form of definition is not read; supported are: {_supported()}")
         return None
-    draft = form.read(reader, name)
-    if draft is None or reader.refused:
+    parsed = form.read(reader, name)
+    if parsed is None or reader.refused:
         return None
-    return _defined(draft, source_map)
+    return _defined(parsed, source_map)
 
 
-def _defined(draft: Draft, source_map: SourceMap) -> Definition:
+def _defined(parsed: ParsedDocument, source_map: SourceMap) -> Definition:
     json = source_map.text.lstrip()[:1] == "{"
     return Definition(
-        kind=draft.kind,
-        name=draft.name,
-        project=draft.project,
-        form=draft.form,
-        spec=draft.spec,
+        kind=parsed.kind,
+        name=parsed.name,
+        project=parsed.project,
+        form=parsed.form,
+        spec=parsed.spec,
         content=source_map.piece.content,
         media_type="application/json" if json else "application/yaml",
         source=source_map.source,
         line=source_map.line,
-        deployed=draft.deployed,
+        deployed=parsed.deployed,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from definitions import rules
 from definitions.document_reader import DocumentReader, Node, mapping
-from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import milliseconds_at, record, translated
 from definitions.urls import split_url
 from definitions.validating import name_at, validated
@@ -28,7 +28,7 @@ _MOVED = ("upstreams", "backends", "sandboxBackends")
 _FIELDS = (*(name for name in _SPEC.members if name not in ("labels", "annotations")), "upstream")
 
 
-def read(reader: DocumentReader, name: str | None) -> Draft | None:
+def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     title, written = written_name(reader, name, _METADATA)
     project = name_at(written["project"]) if "project" in written else DEFAULT_PROJECT
     spec = reader.root.at("spec")
@@ -43,7 +43,7 @@ def read(reader: DocumentReader, name: str | None) -> Draft | None:
     checked = checked_spec(reader, data, origins, spec.pointer)
     if title is None or project is None or checked is None:
         return None
-    return Draft(KIND, title, project, FORM, checked)
+    return ParsedDocument(KIND, title, project, FORM, checked)
 
 
 def written_name(

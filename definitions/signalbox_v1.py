@@ -7,7 +7,7 @@ from typing import Any
 
 from definitions import signalbox_api
 from definitions.document_reader import DocumentReader
-from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import record, translated
 from definitions.validating import validated
 from schemas.catalog import AGGREGATES
@@ -37,7 +37,7 @@ def claims(value: Mapping[str, Any]) -> bool:
     return value.get("apiVersion") == API_VERSION
 
 
-def read(reader: DocumentReader, name: str | None) -> Draft | None:
+def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     fields = reader.root.fields(_TOP)
     kind = reader.root.at("kind")
     model = KINDS.get(kind.value) if isinstance(kind.value, str) else None
@@ -58,4 +58,4 @@ def read(reader: DocumentReader, name: str | None) -> Draft | None:
     if title is None or values is None:
         return None
     kept = values.model_dump(mode="json", exclude_unset=True)
-    return Draft(kind.value, title, DEFAULT_PROJECT, API_VERSION, kept)
+    return ParsedDocument(kind.value, title, DEFAULT_PROJECT, API_VERSION, kept)

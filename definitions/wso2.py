@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from definitions.document_reader import DocumentReader, Node, described
-from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import milliseconds_at
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.urls import split_url
@@ -35,7 +35,7 @@ def claims(value: Mapping[str, Any]) -> bool:
     return isinstance(version, str) and version.startswith(GROUP)
 
 
-def read(reader: DocumentReader, name: str | None) -> Draft | None:
+def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     root = reader.root
     root.fields(("apiVersion", "kind", "metadata", "spec", "status"), "warning")
     form = root.at("apiVersion")
@@ -57,7 +57,7 @@ def read(reader: DocumentReader, name: str | None) -> Draft | None:
     checked = checked_spec(reader, data, origins, spec.pointer)
     if title is None or checked is None:
         return None
-    return Draft(KIND, title, DEFAULT_PROJECT, form.value, checked, parsed.deployed)
+    return ParsedDocument(KIND, title, DEFAULT_PROJECT, form.value, checked, parsed.deployed)
 
 
 def _metadata(node: Node, name: str | None) -> tuple[str | None, dict[str, Any], dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from definitions import wso2_old_policies
 from definitions.document_reader import DocumentReader, Node, described, mapping
-from definitions.form import DEFAULT_PROJECT, Draft
+from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.signalbox_api import KIND, checked_spec
 from definitions.slugs import slug
 from definitions.urls import split_url
@@ -38,7 +38,7 @@ def claims(value: Mapping[str, Any]) -> bool:
     return value.get("version") == FORM
 
 
-def read(reader: DocumentReader, name: str | None) -> Draft | None:
+def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     root = reader.root
     root.fields(_TOP, "warning")
     kind = root.at("kind").required()
@@ -55,7 +55,7 @@ def read(reader: DocumentReader, name: str | None) -> Draft | None:
     parsed = _Body(body)
     title = parsed.read(name)
     checked = checked_spec(reader, parsed.data, parsed.origins, body.pointer)
-    return Draft(KIND, title, DEFAULT_PROJECT, FORM, checked) if title and checked else None
+    return ParsedDocument(KIND, title, DEFAULT_PROJECT, FORM, checked) if title and checked else None
 
 
 class _Body:

@@ -131,7 +131,7 @@ class Unsupported:
     detail: str
 
 
-def told(findings: Iterable[Unsupported]) -> str:
+def unsupported_text(findings: Iterable[Unsupported]) -> str:
     """What a gateway kind cannot do, each thing once with all places that ask for it."""
     places: dict[str, list[str]] = {}
     for finding in findings:
@@ -143,5 +143,5 @@ class UnsupportedError(Exception):
     """A deployment asks for what the gateway kind cannot do."""
 
     def __init__(self, findings: tuple[Unsupported, ...]) -> None:
-        super().__init__(told(findings))
+        super().__init__(unsupported_text(findings))
         self.findings = findings

@@ -34,7 +34,7 @@ DENIED = (
 )
 
 
-class Place(NamedTuple):
+class NetworkPort(NamedTuple):
     """A network, or one port of all its addresses. `port` 0 is any."""
 
     network: str
@@ -52,7 +52,7 @@ class UpstreamAccess:
 
     denied: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
-    closed: tuple[Place, ...] = ()
+    closed: tuple[NetworkPort, ...] = ()
 
     def problem(self, host: str, port: int) -> str | None:
         """Why requests cannot be sent to `host`, if so. A host name is known when it is resolved: None."""
@@ -78,7 +78,7 @@ EVERYWHERE = UpstreamAccess()
 
 
 def upstream_access(
-    environment: str, allowed: Iterable[str] = (), closed: Iterable[Place] = ()
+    environment: str, allowed: Iterable[str] = (), closed: Iterable[NetworkPort] = ()
 ) -> UpstreamAccess:
     """For a gateway in `environment` that allows networks, in an installation that closes places."""
     denied = DENIED if environment == DEVELOPMENT else (*LOOPBACK, *DENIED)
@@ -86,7 +86,7 @@ def upstream_access(
 
 
 @lru_cache(1_000)
-def own_places(host: str, port: int) -> tuple[Place, ...]:
+def own_network_ports(host: str, port: int) -> tuple[NetworkPort, ...]:
     """What reaches a server of this machine that listens on `host:port`; nothing for a host name."""
     if host == "localhost":
         host = "127.0.0.1"
@@ -95,11 +95,11 @@ def own_places(host: str, port: int) -> tuple[Place, ...]:
     except ValueError:
         return ()
     if not (address.is_loopback or address.is_unspecified):
-        return (Place(str(ip_network(address)), port),)
-    return tuple(Place(network, port) for network in (*LOOPBACK, *THIS_HOST, "::ffff:0:0/96"))
+        return (NetworkPort(str(ip_network(address)), port),)
+    return tuple(NetworkPort(network, port) for network in (*LOOPBACK, *THIS_HOST, "::ffff:0:0/96"))
 
 
-def place(text: str) -> Place:
+def network_port(text: str) -> NetworkPort:
     """`NETWORK`, `ADDRESS`, or either with `:PORT`; IPv6 with a port in brackets. Raises ValueError."""
     network, port = text, 0
     if text.startswith("["):
@@ -109,7 +109,7 @@ def place(text: str) -> Place:
     elif text.count(":") == 1:
         network, _, number = text.partition(":")
         port = _port(number)
-    return Place(str(ip_network(network)), port)
+    return NetworkPort(str(ip_network(network)), port)
 
 
 @lru_cache(1_000)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic.json_schema import models_json_schema
 
-from schemas.avro import Shelf, dataschema, published
+from schemas.avro import SchemaRegistry, dataschema, published
 from schemas.catalog import BY_NAME, MESSAGES
 from schemas.envelope import ATTRIBUTES
 from schemas.examples import example
@@ -100,7 +100,7 @@ TOPICS: Mapping[str, Topic] = {
 
 def document(prefix: str = "signalbox") -> dict[str, Any]:
     """The document as JSON-ready data; topics are named `<prefix>.<topic>`."""
-    models, shelf = list(MESSAGES.values()), published()
+    models, registry = list(MESSAGES.values()), published()
     references, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -108,7 +108,7 @@ def document(prefix: str = "signalbox") -> dict[str, Any]:
     for model in models:
         name = next(n for n, t in TOPICS.items() if t.family is not None and issubclass(model, t.family))
         payload = references[model, "validation"]
-        messages[name][model.type()] = _message(model, payload, name, shelf.get(model.type(), {}))
+        messages[name][model.type()] = _message(model, payload, name, registry.get(model.type(), {}))
     messages["config"][CONFIG_ENTRY] = _entry()
     return {
         "asyncapi": "3.0.0",
@@ -125,7 +125,7 @@ def document(prefix: str = "signalbox") -> dict[str, Any]:
         "operations": {f"{t.action}-{name}": _operation(prefix, name) for name, t in TOPICS.items()},
         "components": {
             "messages": {type_: said for found in messages.values() for type_, said in found.items()},
-            "schemas": {**shared["$defs"], "CloudEvent": _attributes(), **_avro(shelf)},
+            "schemas": {**shared["$defs"], "CloudEvent": _attributes(), **_avro(registry)},
         },
     }
 
@@ -285,11 +285,11 @@ def _attributes() -> dict[str, Any]:
     }
 
 
-def _avro(shelf: Shelf) -> dict[str, Any]:
+def _avro(registry: SchemaRegistry) -> dict[str, Any]:
     """Every published schema of what is in the catalog, by type and version."""
     return {
         f"{type_}.{number}": {"schemaFormat": AVRO_FORMAT, "schema": _named(schema)}
-        for type_, versions in shelf.items()
+        for type_, versions in registry.items()
         if type_ in MESSAGES
         for number, schema in versions.items()
     }

@@ -43,7 +43,7 @@ URN = "urn:signalbox:schema:"
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 M = TypeVar("M", bound=BaseModel)
-Shelf = Mapping[str, Mapping[int, Schema]]
+SchemaRegistry = Mapping[str, Mapping[int, Schema]]
 """Schemas by message type and version."""
 
 # fastavro's annotations leave the kind of IO open; these say it.
@@ -102,7 +102,7 @@ def decode(model: type[M], data: bytes, writer: Schema | None = None) -> M:
     return model.model_validate(fields)
 
 
-def published(folder: Path = PUBLISHED) -> Shelf:
+def published(folder: Path = PUBLISHED) -> SchemaRegistry:
     """All published schemas by message type and version, oldest first."""
     found: dict[str, dict[int, Schema]] = {}
     for path in folder.glob("*.avsc"):
@@ -112,7 +112,7 @@ def published(folder: Path = PUBLISHED) -> Shelf:
 
 
 @cache
-def _shelf() -> Shelf:
+def _registry() -> SchemaRegistry:
     return MappingProxyType(dict(published()))
 
 
@@ -122,7 +122,7 @@ def dataschema(model: type[Message]) -> str:
 
     Empty for a model that was never published.
     """
-    versions = _shelf().get(model.type())
+    versions = _registry().get(model.type())
     return f"{URN}{model.type()}:{max(versions)}" if versions else ""
 
 
@@ -143,7 +143,7 @@ def missing_version(uri: str) -> str:
     if uri in _codecs:
         return ""
     type_, _, number = uri.removeprefix(URN).rpartition(":")
-    versions = _shelf().get(type_)
+    versions = _registry().get(type_)
     if not versions or not uri.startswith(URN):
         return ""
     if _NUMBER.fullmatch(number) and int(number) in versions:
@@ -156,9 +156,9 @@ def writer_schema(uri: str) -> Schema:
     if reason := missing_version(uri):
         raise NeverPublished(reason)
     type_, _, number = uri.removeprefix(URN).rpartition(":")
-    if not uri.startswith(URN) or type_ not in _shelf():
+    if not uri.startswith(URN) or type_ not in _registry():
         raise NeverPublished(f"{uri} was never published here")
-    return _shelf()[type_][int(number)]
+    return _registry()[type_][int(number)]
 
 
 _codecs: dict[str, Codec] = {}
@@ -230,10 +230,10 @@ def publish(models: Mapping[str, type[Message]] = MESSAGES, folder: Path = PUBLI
     sums = _sums(folder)
     if wrong := [name for name in edited(folder) if name in sums]:
         raise Edited(wrong)
-    shelf = published(folder)
+    registry = published(folder)
     changed: dict[Path, Schema] = {}
     for type_, model in models.items():
-        current, versions = schema(model), shelf.get(type_, {})
+        current, versions = schema(model), registry.get(type_, {})
         newest = max(versions, default=0)
         if versions and versions[newest] == current:
             continue

@@ -21,7 +21,7 @@ class Inexpressible(TypeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AvroType:
     """One type: its Avro schema (a record already in the given set is only named), and the ways of
     its values from JSON-ready data to what fastavro writes (`pack`) and back (`unpack`)."""
 
@@ -38,21 +38,21 @@ def _to_text(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-_FREE = Form(lambda _: {"type": "string", FREE_JSON: True}, _to_text, orjson.loads)
+_FREE = AvroType(lambda _: {"type": "string", FREE_JSON: True}, _to_text, orjson.loads)
 
 
-def _scalar(name: str) -> Form:
-    return Form(lambda _: name, same, same)
+def _scalar(name: str) -> AvroType:
+    return AvroType(lambda _: name, same, same)
 
 
 _SCALARS = {bool: _scalar("boolean"), int: _scalar("long"), float: _scalar("double"), str: _scalar("string")}
 
 
-def form_of(annotation: Any) -> Form:
+def avro_type_of(annotation: Any) -> AvroType:
     """Raises Inexpressible."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return form_of(arguments[0])
+        return avro_type_of(arguments[0])
     if annotation is Any:
         return _FREE
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -62,32 +62,32 @@ def form_of(annotation: Any) -> Form:
     if origin is Literal and all(isinstance(a, str) for a in arguments):
         return _SCALARS[str]
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return _array(form_of(arguments[0]))
-    if origin is dict and form_of(arguments[0]) is _SCALARS[str]:
-        return _FREE if arguments[1] is Any else _map(form_of(arguments[1]))
+        return _array(avro_type_of(arguments[0]))
+    if origin is dict and avro_type_of(arguments[0]) is _SCALARS[str]:
+        return _FREE if arguments[1] is Any else _map(avro_type_of(arguments[1]))
     if origin in (Union, types.UnionType) and len(arguments) == 2 and types.NoneType in arguments:
-        return _optional(form_of(next(a for a in arguments if a is not types.NoneType)))
+        return _optional(avro_type_of(next(a for a in arguments if a is not types.NoneType)))
     raise Inexpressible(f"{annotation} has no Avro form")
 
 
-def _array(item: Form) -> Form:
-    return Form(
+def _array(item: AvroType) -> AvroType:
+    return AvroType(
         lambda named: {"type": "array", "items": item.schema(named)},
         lambda values: [item.pack(v) for v in values],
         lambda values: [item.unpack(v) for v in values],
     )
 
 
-def _map(item: Form) -> Form:
-    return Form(
+def _map(item: AvroType) -> AvroType:
+    return AvroType(
         lambda named: {"type": "map", "values": item.schema(named)},
         lambda values: {k: item.pack(v) for k, v in values.items()},
         lambda values: {k: item.unpack(v) for k, v in values.items()},
     )
 
 
-def _optional(inner: Form) -> Form:
-    return Form(
+def _optional(inner: AvroType) -> AvroType:
+    return AvroType(
         lambda named: ["null", inner.schema(named)],
         lambda value: None if value is None else inner.pack(value),
         lambda value: None if value is None else inner.unpack(value),
@@ -97,7 +97,7 @@ def _optional(inner: Form) -> Form:
 @dataclass(frozen=True, slots=True)
 class _Field:
     name: str
-    form: Form
+    form: AvroType
     default: Any
     """Packed; `PydanticUndefined` when the field is required."""
 
@@ -111,13 +111,13 @@ class _Field:
 
 
 @cache
-def record(model: type[BaseModel]) -> Form:
+def record(model: type[BaseModel]) -> AvroType:
     """The form of a model. Raises Inexpressible naming the field."""
     name = full_name(model)
     members: list[_Field] = []
     for field_name, info in model.model_fields.items():
         try:
-            form = form_of(info.annotation)
+            form = avro_type_of(info.annotation)
         except Inexpressible as error:
             raise Inexpressible(f"{model.__name__}.{field_name}: {error}") from error
         default = info.get_default(call_default_factory=True, validated_data={})
@@ -140,7 +140,7 @@ def record(model: type[BaseModel]) -> Form:
         # it is left to the model.
         return {m.name: m.form.unpack(value[m.name]) for m in members if value[m.name] != m.default}
 
-    return Form(schema, pack, unpack)
+    return AvroType(schema, pack, unpack)
 
 
 def full_name(model: type[BaseModel]) -> str:

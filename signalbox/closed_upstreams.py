@@ -2,11 +2,11 @@
 
 from urllib.parse import urlsplit
 
-from gateways.upstream_access import Place, own_places
+from gateways.upstream_access import NetworkPort, own_network_ports
 from signalbox.settings import Address, Settings, address
 
 
-def closed_upstreams(settings: Settings) -> tuple[Place, ...]:
+def closed_upstreams(settings: Settings) -> tuple[NetworkPort, ...]:
     """The HTTP API, the xDS server, health checks, Kafka and PostgreSQL as far as they are named by address,
     and what the operator closes besides.
     """
@@ -20,5 +20,5 @@ def closed_upstreams(settings: Settings) -> tuple[Place, ...]:
     database = urlsplit(settings.postgres)
     if database.hostname:
         addresses.append(Address(database.hostname, database.port or 5432))
-    own = (place for each in addresses for place in own_places(each.host, each.port))
+    own = (place for each in addresses for place in own_network_ports(each.host, each.port))
     return tuple(dict.fromkeys((*own, *settings.closed_upstreams)))

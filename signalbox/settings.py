@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateways.upstream_access import Place, place
+from gateways.upstream_access import NetworkPort, network_port
 from signalbox.roles import ROLES
 from streams.kafka.settings import KafkaSettings
 
@@ -79,7 +79,7 @@ class Settings:
     health: Address | None = None
     kafka_clients: Path | None = None
     """A file of shell variables with which clients reach the Kafka that `up` started."""
-    closed_upstreams: tuple[Place, ...] = ()
+    closed_upstreams: tuple[NetworkPort, ...] = ()
     """What no gateway may send requests to, beside Signalbox's own addresses."""
     xds_certificate: Path | None = None
     """The chain that the xDS server shows, in PEM with the leaf first; without it xDS is plaintext."""
@@ -277,9 +277,9 @@ def _number(environment: Mapping[str, str], name: str, default: int, least: int,
     return int(text)
 
 
-def _places(text: str) -> tuple[Place, ...]:
+def _places(text: str) -> tuple[NetworkPort, ...]:
     try:
-        return tuple(place(each.strip()) for each in text.split(",")) if text.strip() else ()
+        return tuple(network_port(each.strip()) for each in text.split(",")) if text.strip() else ()
     except ValueError as error:
         raise SettingsError(
             "SIGNALBOX_CLOSED_UPSTREAMS takes networks or addresses, each also with a port, such as "

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.translator import Translator
-from gateways.upstream_access import Place
+from gateways.upstream_access import NetworkPort
 from schemas.catalog import GATEWAY
 from schemas.deployment import DeploymentStarted, DeploymentStopped
 from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
@@ -76,7 +76,7 @@ class GatewaySync:
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
     partition: int = 0
-    closed: tuple[Place, ...] = ()
+    closed: tuple[NetworkPort, ...] = ()
     reported: Callable[[], Awaitable[None]] = _at_once
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: ConfigChanges = field(init=False)

@@ -13,9 +13,9 @@ from typing import ParamSpec, TypeVar
 
 from gateways.compiler import compile_api, denied_upstreams
 from gateways.config_resource import ConfigResource, DeploymentRef
-from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, told
+from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsupported_text
 from gateways.translator import Translator
-from gateways.upstream_access import Place, own_places, upstream_access
+from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
 from streams.event_history import EventHistory, NotInLog, Recent
 from streams.log import MessageTooLarge
 
@@ -48,7 +48,7 @@ class GroupCompiler:
     translators: Mapping[str, Translator]
     probe_secret: Callable[[str], str]
     require_size: Callable[[ConfigResource], None]
-    closed: tuple[Place, ...] = ()
+    closed: tuple[NetworkPort, ...] = ()
     """What no gateway may send requests to, whatever it allows."""
     _compiled: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
 
@@ -72,7 +72,7 @@ class GroupCompiler:
             access=upstream_access(
                 fields.environment,
                 fields.allowed_upstreams,
-                (*self.closed, *own_places(fields.address, fields.port)),
+                (*self.closed, *own_network_ports(fields.address, fields.port)),
             ),
         )
 
@@ -88,7 +88,7 @@ class GroupCompiler:
         with _explained(where):
             findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
         if findings:
-            raise CannotCompile(told(findings))
+            raise CannotCompile(unsupported_text(findings))
         if denied := denied_upstreams(settings.access, api):
             raise CannotCompile("; ".join(denied))
 

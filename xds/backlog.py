@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateways.config_resource import ConfigResource
-from xds.slot import Slot
+from xds.stored_resource import StoredResource
 from xds.wire import Ready
 
 CHUNK_BYTES = 256 << 10
@@ -27,7 +27,7 @@ class Chunk:
     seq: int
     start: int
     stop: int
-    slots: tuple[Slot, ...]
+    stored_resources: tuple[StoredResource, ...]
     resources: tuple[Ready, ...]
     entries: tuple[ConfigResource, ...]
     requires: frozenset[str]
@@ -37,30 +37,30 @@ class Chunk:
     _looked: int = 0
 
     def unchanged(self, last: int) -> bool:
-        """Whether no slot has changed since the backlog was made; `last` is the table's last change."""
+        """Whether no stored has changed since the backlog was made; `last` is the table's last change."""
         if self.plain and last > max(self._looked, self.seq):
             self._looked = last
-            self.plain = all(slot.seq <= self.seq for slot in self.slots)
+            self.plain = all(stored.seq <= self.seq for stored in self.stored_resources)
         return self.plain
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Backlog:
-    """`chunks` are by the index of their first slot, `index` is that of each name."""
+    """`chunks` are by the index of their first stored, `index` is that of each name."""
 
     seq: int
-    slots: tuple[Slot, ...]
+    stored_resources: tuple[StoredResource, ...]
     chunks: dict[int, Chunk]
     index: dict[str, int]
 
 
-def backlog(slots: Sequence[Slot], seq: int) -> Backlog:
-    """The backlog of a table's slots after change `seq`."""
-    wanted = tuple(slot for slot in slots if slot.current or slot.offered)
+def backlog(stored_resources: Sequence[StoredResource], seq: int) -> Backlog:
+    """The backlog of a table's stored_resources after change `seq`."""
+    wanted = tuple(stored for stored in stored_resources if stored.current or stored.offered)
     chunks: list[Chunk] = []
     start = size = 0
-    for index, slot in enumerate(wanted):
-        offered = slot.offered
+    for index, stored in enumerate(wanted):
+        offered = stored.offered
         own = len(offered.head) + len(offered.entry.body) if offered else 0
         if index > start and (size + own > CHUNK_BYTES or index - start >= CHUNK_NAMES):
             chunks.append(_chunk(wanted, start, index, seq))
@@ -69,12 +69,12 @@ def backlog(slots: Sequence[Slot], seq: int) -> Backlog:
     if start < len(wanted):
         chunks.append(_chunk(wanted, start, len(wanted), seq))
     by_start = {chunk.start: chunk for chunk in chunks}
-    return Backlog(seq, wanted, by_start, {slot.name: index for index, slot in enumerate(wanted)})
+    return Backlog(seq, wanted, by_start, {stored.name: index for index, stored in enumerate(wanted)})
 
 
-def _chunk(slots: Sequence[Slot], start: int, stop: int, seq: int) -> Chunk:
-    own = tuple(slots[start:stop])
-    resources = tuple(offered for slot in own if (offered := slot.offered))
+def _chunk(stored_resources: Sequence[StoredResource], start: int, stop: int, seq: int) -> Chunk:
+    own = tuple(stored_resources[start:stop])
+    resources = tuple(offered for stored in own if (offered := stored.offered))
     carried = [resource.carried for resource in resources]
     return Chunk(
         seq,
@@ -85,5 +85,5 @@ def _chunk(slots: Sequence[Slot], start: int, stop: int, seq: int) -> Chunk:
         tuple(resource.entry for resource in resources),
         frozenset(key[0] for resource in resources for key in resource.entry.requires),
         max((arrival.seq for one in carried for arrival in (*one.here, *one.left)), default=0),
-        all(slot.reason is None and slot.current is not None for slot in own),
+        all(stored.reason is None and stored.current is not None for stored in own),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from gateways.config_resource import ConfigResource
 from xds.arrivals import Arrival, among, without
 from xds.observer import Connection, Delivered, Lack, Observer
-from xds.slot import Slot
+from xds.stored_resource import StoredResource
 from xds.wire import Ready
 
 LATEST = 1 << 62
@@ -31,7 +31,7 @@ class Facts:
     connection: Connection
     observer: Observer
     began: int
-    rejected: dict[str, Rejected] = field(default_factory=dict[str, Rejected])
+    rejections: dict[str, Rejected] = field(default_factory=dict[str, Rejected])
 
     def acknowledged(self, resources: Sequence[tuple[Ready, int]], upto: int) -> None:
         """The proxy runs these; each comes with the change up to which the proxy had what was offered.
@@ -43,12 +43,12 @@ class Facts:
         for resource, held in resources:
             since, carried = max(held, self.began), resource.carried
             here = carried.here_since(since, upto)
-            rejected = self.rejected.get(resource.entry.name)
+            rejected = self.rejections.get(resource.entry.name)
             if rejected and rejected.lacking:
                 late = among(rejected.lacking, carried.here)
                 here += without(late, here)
                 lacking = without(rejected.lacking, late)
-                self.rejected[resource.entry.name] = replace(rejected, lacking=lacking)
+                self.rejections[resource.entry.name] = replace(rejected, lacking=lacking)
             came += _delivered(here, resource.version)
             gone += _delivered(carried.left_since(since, upto), resource.version)
         entries = [resource.entry for resource, _ in resources]
@@ -56,55 +56,55 @@ class Facts:
         if gone:
             self.observer.withdrawn(self.connection, (), gone)
 
-    def quarantined(self, slot: Slot, held: int, good: Ready | None, *, own: bool) -> None:
-        """Reports once that the proxy does not get the slot's latest version: it has `good`, the last good
+    def quarantined(self, stored: StoredResource, held: int, good: Ready | None, *, own: bool) -> None:
+        """Reports once that the proxy does not get the stored's latest version: it has `good`, the last good
         one, if there is any. `own`: the proxy itself rejected it, or what it requires."""
-        if slot.current and slot.reason is not None:
-            here = slot.current.carried.here
+        if stored.current and stored.reason is not None:
+            here = stored.current.carried.here
             if good:
                 lacking = without(here, good.carried.here)
             else:
-                lacking = here if slot.anew else tuple(slot.current.carried.here_since(held, LATEST))
-            self._refused(slot.current, slot.reason, lacking, withheld=not own)
+                lacking = here if stored.anew else tuple(stored.current.carried.here_since(held, LATEST))
+            self._reject(stored.current, stored.reason, lacking, withheld=not own)
 
-    def refused(self, resource: Ready, reason: str, held: int) -> None:
+    def rejected(self, resource: Ready, reason: str, held: int) -> None:
         """Reports once that the proxy does not get this entry."""
-        self._refused(resource, reason, tuple(resource.carried.here_since(held, LATEST)))
+        self._reject(resource, reason, tuple(resource.carried.here_since(held, LATEST)))
 
-    def _refused(
+    def _reject(
         self, resource: Ready, reason: str, lacking: tuple[Arrival, ...], *, withheld: bool = False
     ) -> None:
         entry = resource.entry
-        known = self.rejected.get(entry.name)
+        known = self.rejections.get(entry.name)
         if known and known.entry is entry and (withheld or not known.withheld):
             return
         if known:
             lacking += without(among(known.lacking, resource.carried.here), lacking)
         why = f"withheld: another node rejected it: {reason}" if withheld else reason
-        self.rejected[entry.name] = Rejected(entry, why, lacking, withheld)
+        self.rejections[entry.name] = Rejected(entry, why, lacking, withheld)
         rejected = () if withheld else _delivered(lacking, entry.version)
-        self.observer.refused(self.connection, [entry], reason, rejected)
+        self.observer.rejected(self.connection, [entry], reason, rejected)
 
-    def removal_refused(self, removal: ConfigResource, reason: str) -> None:
+    def removal_rejected(self, removal: ConfigResource, reason: str) -> None:
         """The proxy rejected a response that also removed something: it still has what it had."""
-        known = self.rejected.get(removal.name)
+        known = self.rejections.get(removal.name)
         if known is None or known.entry is not removal:
-            self.rejected[removal.name] = Rejected(removal, reason, ())
-            self.observer.refused(self.connection, [removal], reason, ())
+            self.rejections[removal.name] = Rejected(removal, reason, ())
+            self.observer.rejected(self.connection, [removal], reason, ())
 
-    def withdrawn(self, slots: Iterable[tuple[Slot | None, int]]) -> None:
+    def withdrawn(self, stored_resources: Iterable[tuple[StoredResource | None, int]]) -> None:
         """The proxy no longer has what went with these; each with the change up to which it had what was
         offered."""
         entries: list[ConfigResource] = []
         gone: list[Delivered] = []
-        for slot, held in slots:
-            if slot and slot.gone and (removal := slot.removal):
+        for stored, held in stored_resources:
+            if stored and stored.gone and (removal := stored.removal):
                 entries.append(removal)
                 gone += [Delivered(ref, "", removal.position) for ref in removal.deployments]
                 known = {ref.deployment for ref in removal.deployments}
                 gone += [
                     Delivered(left.ref, "", left.position)
-                    for left in slot.left
+                    for left in stored.left
                     if left.seq > max(held, self.began) and left.ref.deployment not in known
                 ]
         if entries:
@@ -112,29 +112,29 @@ class Facts:
 
     def try_again(self, name: str) -> None:
         """The next rejection of what was rejected is reported, though nothing changed."""
-        if rejected := self.rejected.get(name):
-            self.rejected[name] = replace(rejected, entry=None)
+        if rejected := self.rejections.get(name):
+            self.rejections[name] = replace(rejected, entry=None)
 
     def forget(self, name: str) -> None:
-        self.rejected.pop(name, None)
+        self.rejections.pop(name, None)
 
-    def lacking(self, name: str, slot: Slot | None) -> Iterator[Lack]:
+    def lacking(self, name: str, stored: StoredResource | None) -> Iterator[Lack]:
         """The deployments of a resource that the proxy does not have because it, or another one, rejected
         them. Those that are withheld are pending."""
-        rejected = self.rejected.get(name)
-        if rejected and slot and slot.current:
-            for arrival in among(rejected.lacking, slot.current.carried.here):
+        rejected = self.rejections.get(name)
+        if rejected and stored and stored.current:
+            for arrival in among(rejected.lacking, stored.current.carried.here):
                 reason = None if rejected.withheld else rejected.reason
                 yield Lack(arrival.ref.deployment, arrival.position, reason)
 
 
-def pending(slot: Slot | None, held: int) -> Iterator[Lack]:
+def pending(stored: StoredResource | None, held: int) -> Iterator[Lack]:
     """What of a resource a proxy has not acknowledged that has what was offered up to change `held`."""
-    if slot is None:
+    if stored is None:
         return
-    offered = slot.offered or slot.current
+    offered = stored.offered or stored.current
     here = offered.carried.here if offered else ()
-    left = offered.carried.left if offered else slot.left
+    left = offered.carried.left if offered else stored.left
     for arrival in (*here, *(left if held >= 0 else ())):
         if arrival.seq > held:
             yield Lack(arrival.ref.deployment, arrival.position)

@@ -97,7 +97,7 @@ class Observer(Protocol):
         """
         ...
 
-    def refused(
+    def rejected(
         self,
         connection: Connection,
         entries: Sequence[ConfigResource],
@@ -123,7 +123,7 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
+class NullObserver:
     """An observer that notes nothing."""
 
     def connected(self, connection: Connection) -> None: ...
@@ -136,7 +136,7 @@ class Silent:
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None: ...
 
-    def refused(
+    def rejected(
         self,
         connection: Connection,
         entries: Sequence[ConfigResource],

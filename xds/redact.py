@@ -1,6 +1,6 @@
-"""What of a proxy's refusal may leave this process.
+"""What of a proxy's rejection may leave this process.
 
-Envoy quotes the refused resource in its reasons: header values, keys, whole JSON documents. Kept is
+Envoy quotes the rejected resource in its reasons: header values, keys, whole JSON documents. Kept is
 the first line up to where contents begin, with the names we know; everything that may be a value goes.
 """
 

@@ -39,7 +39,7 @@ KEEPALIVE = Keepalive()
 LARGE = 64 << 10
 """Bytes of a message from which on few are written at a time."""
 LARGE_AT_A_TIME = 128
-PLACE_SECONDS = 1.0
+PERMIT_SECONDS = 1.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
@@ -81,36 +81,36 @@ def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> 
 class Pace:
     """Writes large messages a few at a time: gRPC copies each until the client has taken it.
 
-    Who does not take one for PLACE_SECONDS holds up the others no longer.
+    Who does not take one for PERMIT_SECONDS holds up the others no longer.
     """
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(LARGE_AT_A_TIME)
+        self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)
 
     async def write(self, context: Context, message: bytes) -> None:
         if len(message) < LARGE:
             await context.write(message)
             return
-        await self._places.acquire()
-        place = Place(self._places)
-        timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, place.leave)
+        await self._permits.acquire()
+        permit = Permit(self._permits)
+        timer = asyncio.get_running_loop().call_later(PERMIT_SECONDS, permit.release)
         try:
             await context.write(message)
         finally:
             timer.cancel()
-            place.leave()
+            permit.release()
 
 
-class Place:
-    """One of a semaphore, left once."""
+class Permit:
+    """A permit of a semaphore, released once."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = places
+    def __init__(self, permits: asyncio.Semaphore) -> None:
+        self._permits: asyncio.Semaphore | None = permits
 
-    def leave(self) -> None:
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
+    def release(self) -> None:
+        permits, self._permits = self._permits, None
+        if permits is not None:
+            permits.release()
 
 
 async def read(context: Context) -> bytes | None:

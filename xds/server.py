@@ -21,12 +21,12 @@ from schemas.identity import uuid7
 from xds import rpc
 from xds.limits import LARGEST_FIRST_REQUEST, LIMITS, Limits
 from xds.node import require_valid
-from xds.observer import Connection, Observer, Progress, Silent, together
+from xds.observer import Connection, NullObserver, Observer, Progress, together
 from xds.rpc import Context
 from xds.services import AGGREGATED, SERVICES, Service, typed
-from xds.slot import Key
 from xds.store import ResourceStore
 from xds.store.gateway import Gateway
+from xds.stored_resource import Key
 from xds.stream import DeltaStream, StateStream
 from xds.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 
@@ -126,7 +126,7 @@ class DiscoveryServer:
         self._first_requests: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._store = store
         self._authenticate = authenticate
-        self._observer: Observer = observer or Silent()
+        self._observer: Observer = observer or NullObserver()
         self._server: grpc.aio.Server | None = None
         self._streams: dict[asyncio.Event, _Served] = {}
         self._connections: Counter[Connection] = Counter()

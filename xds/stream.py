@@ -15,12 +15,12 @@ from xds.limits import MOST_TYPES
 from xds.observer import Connection, Lack, Observer, Progress, progress
 from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
-from xds.slot import Key
 from xds.store.gateway import Gateway
-from xds.subscription import NOTHING, WILDCARD, Flight, Subscription
+from xds.stored_resource import Key
+from xds.subscription import NOTHING, WILDCARD, InFlightResponse, Subscription
 from xds.subscription.acks import accept, reject
 from xds.subscription.selection import Need, choose
-from xds.wire import DeltaRequest, Ready, Refusal, StateRequest, WireError
+from xds.wire import DeltaRequest, ErrorDetail, Ready, StateRequest, WireError
 
 _FREE_REPEATS = 3
 _SHORTEST_WAIT = 0.1
@@ -76,16 +76,16 @@ class Stream(ABC):
         for subscription in self._sending:
             subscription.poll()
         for subscription in self._sending:
-            if subscription.flight is None and not subscription.held:
+            if subscription.in_flight is None and not subscription.held:
                 frame = self._changes(subscription)
                 if frame is not None:
                     out.append(frame)
         for rank, subscription in enumerate(self._removing):
-            if subscription.leaving and subscription.flight is None and not subscription.held:
+            if subscription.leaving and subscription.in_flight is None and not subscription.held:
                 frame = self._removals(subscription, self._removing[:rank])
                 if frame is not None:
                     out.append(frame)
-        self._tell_progress(at_rest=not out)
+        self._report_progress(at_rest=not out)
         return out
 
     def held_back(self) -> list[tuple[str, float]]:
@@ -109,13 +109,13 @@ class Stream(ABC):
         lacking: dict[str, Lack] = {}
         for type, table in self._gateway.tables.items():
             if table.carrying and type not in self._subscriptions:
-                for slot in table.slots.values():
-                    lacking.update((lack.deployment, lack) for lack in pending(slot, NOTHING))
+                for stored in table.stored_resources.values():
+                    lacking.update((lack.deployment, lack) for lack in pending(stored, NOTHING))
         for subscription in self._sending:
             for lack in subscription.lacking():
                 if lack.reason is not None or lack.deployment not in lacking:
                     lacking[lack.deployment] = lack
-        return progress(self._gateway.position, tuple(lacking.values()), self._refused_listener())
+        return progress(self._gateway.position, tuple(lacking.values()), self._listener_rejection())
 
     def try_again(self, key: Key) -> None:
         """The proxy gets this resource once more, if it rejected it."""
@@ -123,10 +123,10 @@ class Stream(ABC):
         if subscription is not None:
             subscription.try_again(key[1])
 
-    def _tell_progress(self, *, at_rest: bool) -> None:
+    def _report_progress(self, *, at_rest: bool) -> None:
         """Once when the proxy has caught up, and when its answer about its listener changes."""
         caught_up = self._caught_up or (at_rest and self._at_rest())
-        refused = self._refused_listener()
+        refused = self._listener_rejection()
         if caught_up != self._caught_up or refused != self._listener_refused:
             self._caught_up, self._listener_refused = caught_up, refused
             self._observer.progressed(self.connection, self.progress())
@@ -134,18 +134,21 @@ class Stream(ABC):
     def _at_rest(self) -> bool:
         """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
         return (
-            all(s.flight is None and not s.uncovered and s.first_sync.backlog is None for s in self._sending)
+            all(
+                s.in_flight is None and not s.uncovered and s.first_sync.backlog is None
+                for s in self._sending
+            )
             and bool(self._sending)
             and all(
                 type in self._subscriptions for type, table in self._gateway.tables.items() if table.carrying
             )
         )
 
-    def _refused_listener(self) -> str:
+    def _listener_rejection(self) -> str:
         listeners = self._subscriptions.get(LISTENER)
         if listeners is None:
             return ""
-        return next((rejected.reason for rejected in listeners.facts.rejected.values()), "")
+        return next((rejected.reason for rejected in listeners.facts.rejections.values()), "")
 
     @abstractmethod
     def _frame(
@@ -191,7 +194,7 @@ class Stream(ABC):
         nonce, data = self._gateway.delta_frame(
             subscription.type, chunk.resources, (), subscription.last_nonce
         )
-        subscription.take_off_chunk(nonce, chunk)
+        subscription.record_chunk_sent(nonce, chunk)
         if subscription.type == CLUSTER:
             self._send_endpoints_again(chunk.resources)
         return data
@@ -205,8 +208,8 @@ class Stream(ABC):
             own = cluster.entry.name
             required_by = self._gateway.requirers((CLUSTER, own))
             for name in {own, *(name for type, name in required_by if type == ENDPOINTS)}:
-                slot = endpoints.slot(name)
-                if endpoints.covers(name) and slot and slot.offered:
+                stored = endpoints.stored(name)
+                if endpoints.covers(name) and stored and stored.offered:
                     endpoints.send_again(name)
 
     def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
@@ -215,17 +218,17 @@ class Stream(ABC):
             return None
         held = [since for other in referrers for since in other.pending.values() if since >= 0]
         floor = min(held, default=self._gateway.seq)
-        flights = [other.flight for other in referrers if other.flight]
-        on_the_way = {key for sent in flights for one in sent.resources for key in one.entry.requires}
+        in_flight = [other.in_flight for other in referrers if other.in_flight]
+        on_the_way = {key for sent in in_flight for one in sent.resources for key in one.entry.requires}
         ready: list[str] = []
         for name in subscription.leaving:
-            slot = subscription.slot(name)
-            if slot and slot.offered is not None:
+            stored = subscription.stored(name)
+            if stored and stored.offered is not None:
                 continue  # it came back while the types were gone through
-            key, gone = (subscription.type, name), slot.seq if slot else subscription.cursor
+            key, gone = (subscription.type, name), stored.seq if stored else subscription.cursor
             if gone > floor or key in on_the_way:
                 continue
-            if not any(other.rejections.may_need(key, gone, other.slot) for other in referrers):
+            if not any(other.rejections.may_need(key, gone, other.stored) for other in referrers):
                 ready.append(name)
         return self._frame(subscription, (), tuple(ready)) if ready else None
 
@@ -244,31 +247,33 @@ class Stream(ABC):
             subscription = self._subscriptions.get(key[0])
             if subscription is None or not subscription.covers(key[1]):
                 continue
-            slot = subscription.slot(key[1])
-            reason = subscription.refusal(key)
+            stored = subscription.stored(key[1])
+            reason = subscription.rejection(key)
             if reason is not None:
                 own = self._subscriptions.get(entry.type)
                 if own:
-                    own.refuse_for(entry, f"requires {key[1]}: {reason}")
-                return Need.REFUSED
-            if slot is None or slot.offered is None:
+                    own.reject_for(entry, f"requires {key[1]}: {reason}")
+                return Need.REJECTED
+            if stored is None or stored.offered is None:
                 return Need.MISSING
             subscription.poll()  # it may have come back while the types were gone through
             if subscription.lacks(key[1]):
                 return Need.COMING
         return Need.MET
 
-    def _answered(self, subscription: Subscription, flight: Flight, refusal: Refusal | None) -> None:
-        subscription.flight = None
-        if refusal is None:
+    def _answered(
+        self, subscription: Subscription, in_flight: InFlightResponse, error_detail: ErrorDetail | None
+    ) -> None:
+        subscription.in_flight = None
+        if error_detail is None:
             subscription.fruitless = 0
-            changed = accept(subscription, flight)
+            changed = accept(subscription, in_flight)
         else:
-            if not flight.resources:
+            if not in_flight.resources:
                 self._hold_back(subscription)
-            known = [resource.entry.name for resource in flight.resources]
-            reason = redacted(refusal.message, (*known, *flight.removed))
-            changed = reject(subscription, flight, _words(refusal.message), reason)
+            known = [resource.entry.name for resource in in_flight.resources]
+            reason = redacted(error_detail.message, (*known, *in_flight.removed))
+            changed = reject(subscription, in_flight, _words(error_detail.message), reason)
         self._look_everywhere()
         if changed:
             self._gateway.wake()
@@ -290,9 +295,9 @@ class DeltaStream(Stream):
         if subscription is None:
             self._first(request)
         else:
-            flight = subscription.flight
-            if flight and request.nonce == flight.nonce:
-                self._answered(subscription, flight, request.refusal)
+            in_flight = subscription.in_flight
+            if in_flight and request.nonce == in_flight.nonce:
+                self._answered(subscription, in_flight, request.error_detail)
             # subscriptions count even if the nonce is stale
             self._resubscribe(subscription, request)
 
@@ -331,7 +336,7 @@ class DeltaStream(Stream):
         nonce, data = self._gateway.delta_frame(
             subscription.type, resources, removed, subscription.last_nonce
         )
-        subscription.take_off(nonce, resources, removed)
+        subscription.record_sent(nonce, resources, removed)
         return data
 
 
@@ -349,10 +354,10 @@ class StateStream(Stream):
             return
         if request.nonce and request.nonce != str(subscription.last_nonce):
             return  # stale: the client will answer, and subscribe, under the newer nonce
-        flight = subscription.flight
-        if flight and request.nonce:
-            self._answered(subscription, flight, request.refusal)
-            if request.refusal is None:
+        in_flight = subscription.in_flight
+        if in_flight and request.nonce:
+            self._answered(subscription, in_flight, request.error_detail)
+            if request.error_detail is None:
                 self._accepted.add(request.type)
             elif request.type not in self._accepted and subscription.wildcard:
                 # it may hold anything from before it came: it has to be told all, if only the good rest
@@ -395,7 +400,7 @@ class StateStream(Stream):
         whole = subscription.wildcard or subscription.type in WHOLE_STATE
         if not (whole or resources):
             # absence cannot be said: what is not asked for any more is all the client needs to know
-            accept(subscription, Flight("", (), removed))
+            accept(subscription, InFlightResponse("", (), removed))
             return None
         content = dict(subscription.running or {}) if whole else {}
         for resource in resources:
@@ -404,5 +409,5 @@ class StateStream(Stream):
             content.pop(name, None)
         ordered = tuple(sorted(content.values(), key=attrgetter("entry.name")))
         nonce, data = self._gateway.state_frame(subscription.type, ordered, subscription.last_nonce)
-        subscription.take_off(nonce, resources, removed if whole else ())
+        subscription.record_sent(nonce, resources, removed if whole else ())
         return data

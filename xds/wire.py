@@ -32,8 +32,8 @@ class Node:
 
 
 @dataclass(slots=True)
-class Refusal:
-    """`error_detail`: its presence, and nothing else, makes a request a refusal."""
+class ErrorDetail:
+    """`error_detail`: its presence, and nothing else, makes a request a NACK."""
 
     code: int = 0
     message: str = ""
@@ -47,7 +47,7 @@ class DeltaRequest:
     unsubscribe: list[str] = field(default_factory=list[str])
     initial_versions: dict[str, str] = field(default_factory=dict[str, str])
     nonce: str = ""
-    refusal: Refusal | None = None
+    error_detail: ErrorDetail | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class StateRequest:
     names: list[str] = field(default_factory=list[str])
     version: str = ""
     nonce: str = ""
-    refusal: Refusal | None = None
+    error_detail: ErrorDetail | None = None
 
 
 Span = tuple[int, int]
@@ -138,14 +138,14 @@ def _node(data: bytes, span: Span, node: Node) -> Node:
     return node
 
 
-def _refusal(data: bytes, span: Span, refusal: Refusal) -> Refusal:
+def _error_detail(data: bytes, span: Span, error_detail: ErrorDetail) -> ErrorDetail:
     for number, value, inner in _fields(data, *span):
         if number == 1 and inner is None:
             # int32: a negative number is sent as 64 bits of two's complement
-            refusal.code = (value & 0xFFFF_FFFF) - ((value & 0x8000_0000) << 1)
+            error_detail.code = (value & 0xFFFF_FFFF) - ((value & 0x8000_0000) << 1)
         elif number == 2 and inner is not None:
-            refusal.message = _text(data, inner)[:LONGEST_REASON]
-    return refusal
+            error_detail.message = _text(data, inner)[:LONGEST_REASON]
+    return error_detail
 
 
 def _pair(data: bytes, span: Span) -> tuple[str, str]:
@@ -179,7 +179,7 @@ def decode_delta(data: bytes, with_node: bool = True) -> DeltaRequest:
         elif number == 6:
             request.nonce = _text(data, span)
         elif number == 7:
-            request.refusal = _refusal(data, span, request.refusal or Refusal())
+            request.error_detail = _error_detail(data, span, request.error_detail or ErrorDetail())
     return request
 
 
@@ -201,7 +201,7 @@ def decode_state(data: bytes, with_node: bool = True) -> StateRequest:
         elif number == 5:
             request.nonce = _text(data, span)
         elif number == 6:
-            request.refusal = _refusal(data, span, request.refusal or Refusal())
+            request.error_detail = _error_detail(data, span, request.error_detail or ErrorDetail())
     return request
 
 

@@ -19,7 +19,7 @@ from signalbox.cli.documents import Document
 from signalbox.cli.facts import no_node, reason, refusal, timeline, unchanged, wait_for
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.live import keeps_serving
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.progress import Progress
 from signalbox.cli.sources import Source, Unreadable, batches, invalid, sources
 from signalbox.cli.token_file import TokenFile, token_line
@@ -50,7 +50,7 @@ def apply(
     to: str | None,
     timeout: float,
     token_file: str | None,
-    form: Form,
+    form: OutputFormat,
 ) -> int:
     """Create or change what files say. Nothing is ever deleted.
 
@@ -96,7 +96,7 @@ def apply(
     return FAILED if tally.bad else DONE
 
 
-def _emit(items: Sequence[Document], form: Form) -> None:
+def _emit(items: Sequence[Document], form: OutputFormat) -> None:
     if form != "table":
         emit({"items": items}, form)
 
@@ -179,7 +179,9 @@ def _tell(item: Document, progress: Progress) -> None:
         progress.echo(line)
 
 
-def _await(client: Client, items: Sequence[Document], tally: Tally, patience: float, form: Form) -> None:
+def _await(
+    client: Client, items: Sequence[Document], tally: Tally, patience: float, form: OutputFormat
+) -> None:
     """Waits until every deployment is acknowledged or refused, and tells of each."""
     deployed = {item["deployment"]: item for item in items if item.get("deployment")}
     with Progress("deploying", len(deployed)) as progress:

@@ -8,7 +8,7 @@ import click
 from signalbox.cli.client import Answer, Client, Refused, path
 from signalbox.cli.connection import Connection, connected
 from signalbox.cli.failure import DONE, Failure
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 
 DECIDED_WITHIN = 30
 PROJECT = "default"
@@ -27,7 +27,7 @@ def create() -> None:
 @click.option("--display-name", metavar="TEXT", help="What people call it.")
 @formed
 @connected
-def organization(where: Connection, name: str, display_name: str | None, form: Form) -> int:
+def organization(where: Connection, name: str, display_name: str | None, form: OutputFormat) -> int:
     """Make the organization NAME, and in it the project `default`, where APIs without a project belong.
 
     Making one that exists changes nothing.

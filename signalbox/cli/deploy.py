@@ -21,7 +21,7 @@ from signalbox.cli.facts import (
 )
 from signalbox.cli.failure import DONE, FAILED, Failure
 from signalbox.cli.live import keeps_serving
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.tables import cell
 
 DECIDED_WITHIN = 30
@@ -37,7 +37,7 @@ CONNECT = (
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for gateways.")
 @formed
 @connected
-def deploy(where: Connection, api: str, target: str, timeout: float, form: Form) -> int:
+def deploy(where: Connection, api: str, target: str, timeout: float, form: OutputFormat) -> int:
     """Put API on a gateway, or on all gateways of an environment, and wait until they have taken it.
 
     The newest revision, unless one is given: `orders@3`. Redeploying what runs changes nothing, nor

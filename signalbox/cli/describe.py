@@ -14,7 +14,7 @@ from signalbox.cli.facts import FACTS, REFUSED, no_node, not_listening, unanswer
 from signalbox.cli.live import keeps_serving, listing, live
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
-from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.output import OutputFormat, emit, formed
 from signalbox.cli.reading import one
 from signalbox.cli.tables import UNSET, cell, fields, table
 
@@ -35,7 +35,7 @@ Section = tuple[str, str]
 @as_of_option
 @formed
 @connected
-def describe(where: Connection, kind: str, name: str, as_of: str | None, form: Form) -> int:
+def describe(where: Connection, kind: str, name: str, as_of: str | None, form: OutputFormat) -> int:
     """Tell everything about the resource of KIND called NAME."""
     from signalbox.cli.kinds import kind as kind_of
 

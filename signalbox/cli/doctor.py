@@ -14,7 +14,7 @@ from signalbox.cli.check import Check
 from signalbox.cli.client import Client
 from signalbox.cli.connection import DEFAULT_URL, Connection, connected
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
-from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.output import OutputFormat, emit, formed
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 
 NEEDED = (3, 11)
@@ -42,7 +42,7 @@ def doctor(
     gateway: str | None,
     secrets: str | None,
     engine: str | None,
-    form: Form,
+    form: OutputFormat,
 ) -> int:
     """Look at everything Signalbox needs here, and say what is wrong and what to do.
 

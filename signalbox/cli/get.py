@@ -15,7 +15,7 @@ from signalbox.cli.live import listing as live_listing
 from signalbox.cli.live import live, places
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, now
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.reading import collection, one, require_organization
 from signalbox.cli.tables import cell, header, table
 
@@ -42,7 +42,7 @@ def get(
     api: str | None,
     limit: int,
     all_: bool,
-    form: Form,
+    form: OutputFormat,
 ) -> int:
     """List resources of KIND (apis, deployments, gateways, …), or show the one called NAME.
 
@@ -88,7 +88,12 @@ def get(
 
 
 def _live(
-    client: Client, gateway: str | None, api: str | None, as_of: str | None, limit: int | None, form: Form
+    client: Client,
+    gateway: str | None,
+    api: str | None,
+    as_of: str | None,
+    limit: int | None,
+    form: OutputFormat,
 ) -> int:
     most = None if limit is None else limit + 1
     try:
@@ -114,7 +119,9 @@ def _live(
     return 0
 
 
-def _print(aggregate: Aggregate, items: Sequence[Mapping[str, Any]], answer: Document, form: Form) -> None:
+def _print(
+    aggregate: Aggregate, items: Sequence[Mapping[str, Any]], answer: Document, form: OutputFormat
+) -> None:
     """As JSON what the server says; as YAML definitions, which `apply` takes."""
     if form == "yaml":
         from signalbox.cli.definitions import definition, stream

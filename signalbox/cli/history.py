@@ -10,7 +10,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, document
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import ago, clock, now
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.tables import UNSET, cell, table
 
 PAGE = 200
@@ -24,7 +24,7 @@ UNSAID = frozenset({"organization", "name", "digest", "spec", "document", "conte
 @click.option("--all", "all_", is_flag=True, help="The whole history.")
 @formed
 @connected
-def history(where: Connection, kind: str, name: str, limit: int, all_: bool, form: Form) -> int:
+def history(where: Connection, kind: str, name: str, limit: int, all_: bool, form: OutputFormat) -> int:
     """Tell what happened to a resource since it was made: when, who and what."""
     from signalbox.cli.kinds import kind as kind_of
 

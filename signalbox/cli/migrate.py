@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signalbox.cli.failure import DONE, USAGE, Failure
-from signalbox.cli.output import Form, emit, formed, note, on_terminal
+from signalbox.cli.output import OutputFormat, emit, formed, note, on_terminal
 
 if TYPE_CHECKING:
     from signalbox.settings import Settings
@@ -23,7 +23,7 @@ SECRETS = ("admin.token", "gateway.token", "probe.key")
 @click.option("--from", "source", metavar="DIR", required=True, help="The embedded data directory.")
 @click.option("--secrets", metavar="DIR", help="Where the roles will find tokens and keys. [default: DIR]")
 @formed
-def migrate(source: str, secrets: str | None, form: Form) -> int:
+def migrate(source: str, secrets: str | None, form: OutputFormat) -> int:
     """Move an embedded Signalbox, which must be stopped, to Kafka and PostgreSQL, and prove it.
 
     The target is where SIGNALBOX_KAFKA, SIGNALBOX_KAFKA_PREFIX and SIGNALBOX_POSTGRES say; its topics must be
@@ -119,7 +119,7 @@ def _copy_secrets(source: Path, target: Path) -> None:
             shutil.copy2(source / name, target / name)
 
 
-def _tell(settings: "Settings", proof: "Proof", form: Form) -> None:
+def _tell(settings: "Settings", proof: "Proof", form: OutputFormat) -> None:
     if form != "table":
         emit(
             {

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-Form = Literal["table", "json", "yaml"]
+OutputFormat = Literal["table", "json", "yaml"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -23,7 +23,7 @@ def formed(command: F) -> F:
     )(command)
 
 
-def emit(value: Any, form: Form) -> None:
+def emit(value: Any, form: OutputFormat) -> None:
     """Prints a document as JSON or YAML, keys in the order the server gave."""
     if form == "json":
         import orjson

@@ -11,7 +11,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document, document, documents
 from signalbox.cli.failure import Failure
 from signalbox.cli.moments import clock
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.tables import cell, table
 
 SECONDS = 600.0
@@ -34,7 +34,7 @@ def parked() -> None:
 @parked.command("list")
 @formed
 @connected
-def list_(where: Connection, form: Form) -> int:
+def list_(where: Connection, form: OutputFormat) -> int:
     """List what waits at read models, messages nobody could take, and what was done about them."""
     client = Client(where)
     waiting = list(client.items(path("parked")))

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from signalbox.cli.failure import USAGE, Failure
-from signalbox.cli.output import Form, emit, formed, note
+from signalbox.cli.output import OutputFormat, emit, formed, note
 from signalbox.cli.tables import table
 from signalbox.settings import Settings, SettingsError, from_environment
 from streams.kafka import keys
@@ -217,7 +217,7 @@ def distrust(kid: str, data: str | None) -> int:
 @token.command("keys")
 @formed
 @_data
-def keys_(form: Form, data: str | None) -> int:
+def keys_(form: OutputFormat, data: str | None) -> int:
     """List the keys that are trusted."""
     found = list(_read(_settings(data).trusted_keys).values())
     if form != "table":

@@ -9,7 +9,7 @@ from signalbox.cli.connection import Connection, connected
 from signalbox.cli.documents import Document
 from signalbox.cli.failure import DONE, Failure
 from signalbox.cli.live import live
-from signalbox.cli.output import Form, emit, formed
+from signalbox.cli.output import OutputFormat, emit, formed
 from signalbox.cli.tables import cell
 
 DECIDED_WITHIN = 30
@@ -20,7 +20,7 @@ DECIDED_WITHIN = 30
 @click.option("--from", "gateway", metavar="GATEWAY", help="The gateway to take the API off.")
 @formed
 @connected
-def undeploy(where: Connection, name: str, gateway: str | None, form: Form) -> int:
+def undeploy(where: Connection, name: str, gateway: str | None, form: OutputFormat) -> int:
     """Take an API off a gateway, or stop the deployment with this id.
 
     The gateway then serves no revision of the API, also where a later one was refused and an earlier one

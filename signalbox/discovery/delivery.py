@@ -111,14 +111,14 @@ class Delivery:
             for new in came:
                 self.probe(connection.gateway, new.ref, new.position)
 
-    def refused(
+    def rejected(
         self,
         connection: Connection,
         entries: Sequence[ConfigResource],
         reason: str,
         lacking: Sequence[Delivered],
     ) -> None:
-        if self._hold(lambda: self.refused(connection, entries, reason, lacking)):
+        if self._hold(lambda: self.rejected(connection, entries, reason, lacking)):
             return
         if self._is_newest(connection):
             self._deliveries(connection, "refused", lacking, reason)

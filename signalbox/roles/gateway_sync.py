@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateways.upstream_access import Place
+from gateways.upstream_access import NetworkPort
 from schemas.status import DeliveryReported, Status
 from signalbox.closed_upstreams import closed_upstreams
 from signalbox.roles.runtime import SOURCE, Runtime, first_line
@@ -72,7 +72,7 @@ class SyncDependencies:
     reported: Callable[[], Awaitable[None]]
     probe_secret: Callable[[str], str]
     compiled: Callable[[int, float], None]
-    closed: tuple[Place, ...]
+    closed: tuple[NetworkPort, ...]
 
 
 class PartitionSyncs:

@@ -3,7 +3,15 @@
 import pytest
 
 from gateways.compiler import compile_api, group_of, segments
-from gateways.model import Endpoint, HeaderMatch, Segment, Unsupported, Upstream, WeightedBackend, told
+from gateways.model import (
+    Endpoint,
+    HeaderMatch,
+    Segment,
+    Unsupported,
+    Upstream,
+    WeightedBackend,
+    unsupported_text,
+)
 from schemas.api import ApiSpec
 from tests.commands.shop import spec
 
@@ -93,6 +101,6 @@ def test_what_cannot_be_done_is_told_once_with_all_its_places():
         Unsupported("/operations/1", "no keys"),
         Unsupported("/operations/2", "no limits"),
     )
-    assert told(findings) == (
+    assert unsupported_text(findings) == (
         "unsupported: no limits (/operations/0, /operations/2); unsupported: no keys (/operations/1)"
     )

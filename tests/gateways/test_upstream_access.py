@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateways.upstream_access import Place, own_places, place, upstream_access
+from gateways.upstream_access import NetworkPort, network_port, own_network_ports, upstream_access
 
 ALWAYS_DENIED = [
     "0.0.0.0",
@@ -57,7 +57,7 @@ def test_a_gateway_allows_what_is_denied_by_default() -> None:
 
 
 def test_signalboxs_own_ports_are_closed_whatever_a_gateway_allows() -> None:
-    access = upstream_access("development", ["0.0.0.0/0", "::/0"], own_places("0.0.0.0", 18000))
+    access = upstream_access("development", ["0.0.0.0/0", "::/0"], own_network_ports("0.0.0.0", 18000))
 
     for address in ("127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::ffff:127.0.0.1"):
         problem = access.problem(address, 18000)
@@ -67,27 +67,27 @@ def test_signalboxs_own_ports_are_closed_whatever_a_gateway_allows() -> None:
 
 
 def test_a_server_at_one_address_is_closed_there_alone() -> None:
-    access = upstream_access("production", closed=own_places("10.0.0.5", 8080))
+    access = upstream_access("production", closed=own_network_ports("10.0.0.5", 8080))
 
     assert access.problem("10.0.0.5", 8080) is not None
     assert access.problem("10.0.0.6", 8080) is None
-    assert own_places("control.internal", 8080) == ()
+    assert own_network_ports("control.internal", 8080) == ()
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("10.0.0.5", Place("10.0.0.5/32")),
-        ("10.0.0.0/8", Place("10.0.0.0/8")),
-        ("10.0.0.5:8080", Place("10.0.0.5/32", 8080)),
-        ("10.0.0.0/8:22", Place("10.0.0.0/8", 22)),
-        ("fd00::1", Place("fd00::1/128")),
-        ("[fd00::/8]:22", Place("fd00::/8", 22)),
+        ("10.0.0.5", NetworkPort("10.0.0.5/32")),
+        ("10.0.0.0/8", NetworkPort("10.0.0.0/8")),
+        ("10.0.0.5:8080", NetworkPort("10.0.0.5/32", 8080)),
+        ("10.0.0.0/8:22", NetworkPort("10.0.0.0/8", 22)),
+        ("fd00::1", NetworkPort("fd00::1/128")),
+        ("[fd00::/8]:22", NetworkPort("fd00::/8", 22)),
     ],
 )
-def test_a_place_is_a_network_or_one_of_its_ports(text: str, expected: Place) -> None:
-    assert place(text) == expected
-    assert place(str(expected)) == expected
+def test_a_place_is_a_network_or_one_of_its_ports(text: str, expected: NetworkPort) -> None:
+    assert network_port(text) == expected
+    assert network_port(str(expected)) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_a_place_is_a_network_or_one_of_its_ports(text: str, expected: Place) ->
 )
 def test_what_is_no_place_is_said(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        place(text)
+        network_port(text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.upstream_access import Place
+from gateways.upstream_access import NetworkPort
 from signalbox.closed_upstreams import closed_upstreams
 from signalbox.settings import SettingsError, from_environment, require_services
 from streams.kafka.settings import KafkaSettings
@@ -19,12 +19,12 @@ def test_signalboxs_own_addresses_and_what_the_operator_names_are_closed_to_upst
 
     closed = closed_upstreams(settings)
 
-    assert Place("127.0.0.0/8", 8080) in closed
-    assert Place("::1/128", 8080) in closed
-    assert Place("10.2.3.4/32", 18000) in closed
-    assert Place("127.0.0.0/8", 9092) in closed
-    assert Place("10.0.0.0/8") in closed
-    assert Place("192.168.0.1/32", 22) in closed
+    assert NetworkPort("127.0.0.0/8", 8080) in closed
+    assert NetworkPort("::1/128", 8080) in closed
+    assert NetworkPort("10.2.3.4/32", 18000) in closed
+    assert NetworkPort("127.0.0.0/8", 9092) in closed
+    assert NetworkPort("10.0.0.0/8") in closed
+    assert NetworkPort("192.168.0.1/32", 22) in closed
 
 
 @pytest.mark.parametrize("text", ["nowhere", "10.0.0.0/99", "10.0.0.1:99999"])

@@ -12,7 +12,7 @@ from commands import api
 from gateways.config_resource import ConfigResource
 from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
-from gateways.upstream_access import own_places
+from gateways.upstream_access import own_network_ports
 from schemas.deployment import StopDeployment
 from schemas.environment import DefineEnvironment
 from schemas.gateway import ChangeGateway, RegisterGateway, RemoveGateway
@@ -98,7 +98,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
                 report=lambda messages: made.reports.extend(messages),
                 probe_secret=lambda gateway: "secret",
                 compiled=lambda entries, seconds: None,
-                closed=own_places("127.0.0.1", 18000),
+                closed=own_network_ports("127.0.0.1", 18000),
             )
             made = House(at, sync, store, config)
             async for entries in config.load():

@@ -81,10 +81,10 @@ async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path:
 
 async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_again(tmp_path: Path):
     from signalbox.discovery.server import Discovery
-    from xds.observer import Silent
+    from xds.observer import NullObserver
 
     right = await deployed(tmp_path)
-    discovery = Discovery(Silent(), lambda gateway: 0)
+    discovery = Discovery(NullObserver(), lambda gateway: 0)
     async with house(tmp_path) as at:
         entries = [entry async for chunk in at.config.load() for entry in chunk]
         discovery.serve([damaged(e) if e.type == ROUTE else e for e in entries])

@@ -10,7 +10,7 @@ from xds.observer import Connection, Observer, Progress
 from xds.order import CLUSTER, ROUTES, WHOLE_STATE
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream, Stream
-from xds.wire import DeltaRequest, Refusal, StateRequest
+from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 TYPES = (CLUSTER, ROUTES)
 Held = dict[str, dict[str, str]]
@@ -85,9 +85,9 @@ class Proxy(ABC):
     def rejects(self, body: str) -> bool:
         return body.startswith("bad") or (self.picky and body.startswith("odd"))
 
-    def refusal(self, bad: list[str]) -> Refusal:
+    def refusal(self, bad: list[str]) -> ErrorDetail:
         self.refusals += 1
-        return Refusal(13, f"cannot take {', '.join(bad)}: no" if self.names_bad else "no")
+        return ErrorDetail(13, f"cannot take {', '.join(bad)}: no" if self.names_bad else "no")
 
     def check(self) -> None:
         for name, body in self.held[ROUTES].items():
@@ -135,7 +135,7 @@ class DeltaModel(Proxy):
         bad = [name for name, body in bodies.items() if self.rejects(body)]
         answer = DeltaRequest(type=response.type_url, nonce=response.nonce)
         if bad:
-            answer.refusal = self.refusal(bad)
+            answer.error_detail = self.refusal(bad)
         else:
             self.held[response.type_url].update(bodies)
             self.versions[response.type_url].update({r.name: r.version for r in response.resources})
@@ -177,7 +177,7 @@ class StateModel(Proxy):
         bad = [name for name, body in bodies.items() if self.rejects(body)]
         answer = StateRequest(type=response.type_url, nonce=response.nonce)
         if bad:
-            answer.refusal = self.refusal(bad)
+            answer.error_detail = self.refusal(bad)
         else:
             assert response.type_url in (*WHOLE_STATE, ROUTES)
             self.held[response.type_url] = bodies

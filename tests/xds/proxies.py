@@ -91,7 +91,7 @@ class Remembering:
         self.deployments += [("came", connection.node, new.ref.deployment) for new in came]
         self._note("acknowledged", connection.node, entries)
 
-    def refused(
+    def rejected(
         self,
         connection: Connection,
         entries: Sequence[ConfigResource],

@@ -8,15 +8,15 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY, StateProxy, entry
-from xds.observer import Connection, Silent
+from xds.observer import Connection, NullObserver
 from xds.order import CLUSTER
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream, back_off
-from xds.wire import DeltaRequest, Refusal, StateRequest
+from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 A, B, C, D = (entry("CDS", name, "1") for name in "abcd")
-NO = Refusal(13, "no")
+NO = ErrorDetail(13, "no")
 MANY = 200
 
 
@@ -56,20 +56,20 @@ class Rejecting(ABC):
 
 class State(Rejecting):
     def open(self, store: ResourceStore) -> StateStream:
-        stream = StateStream(store.gateway(GATEWAY), Connection(GATEWAY, "node-1"), Silent())
+        stream = StateStream(store.gateway(GATEWAY), Connection(GATEWAY, "node-1"), NullObserver())
         stream.receive(StateRequest(type=CLUSTER))
         return stream
 
     def reject(self, frame: bytes) -> list[str]:
         response = DiscoveryResponse.parse(frame)
         assert isinstance(self.stream, StateStream)
-        self.stream.receive(StateRequest(type=CLUSTER, nonce=response.nonce, refusal=NO))
+        self.stream.receive(StateRequest(type=CLUSTER, nonce=response.nonce, error_detail=NO))
         return [resource.value.decode() for resource in response.resources]
 
 
 class Delta(Rejecting):
     def open(self, store: ResourceStore) -> DeltaStream:
-        stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node-1"), Silent())
+        stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node-1"), NullObserver())
         stream.receive(DeltaRequest(type=CLUSTER, subscribe=["a"]))
         return stream
 
@@ -77,7 +77,7 @@ class Delta(Rejecting):
         response = DeltaDiscoveryResponse.parse(frame)
         assert isinstance(self.stream, DeltaStream)
         self.stream.receive(
-            DeltaRequest(type=CLUSTER, nonce=response.nonce, refusal=NO, subscribe=["a"]),
+            DeltaRequest(type=CLUSTER, nonce=response.nonce, error_detail=NO, subscribe=["a"]),
         )
         return [r.resource.value.decode() for r in response.resources if r.resource]
 

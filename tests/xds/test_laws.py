@@ -17,8 +17,8 @@ from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds import backlog
 from xds.order import CLUSTER, ROUTES
-from xds.slot import Slot
 from xds.store import ResourceStore
+from xds.stored_resource import StoredResource
 
 
 @pytest.fixture(autouse=True, scope="module", params=[1, 2, 1_000], ids=lambda names: f"chunks of {names}")
@@ -126,19 +126,19 @@ def check(house: House, proxies: list[Proxy]) -> None:
         assert not [body for body in (*routes.values(), *clusters.values()) if proxy.rejects(body)]
 
 
-def slot(house: House, api: str) -> Slot:
-    return house.store.gateway(GATEWAY).table(ROUTES).slots[api]
+def stored(house: House, api: str) -> StoredResource:
+    return house.store.gateway(GATEWAY).table(ROUTES).stored_resources[api]
 
 
 def has_unknown(house: House, proxy: Proxy) -> bool:
     """Whether the proxy has a version that nobody knows any more, and with it whatever that may need."""
-    slots = house.store.gateway(GATEWAY).table(ROUTES).slots
-    return any(slots[api].reason and not slots[api].good for api in proxy.held[ROUTES])
+    stored_resources = house.store.gateway(GATEWAY).table(ROUTES).stored_resources
+    return any(stored_resources[api].reason and not stored_resources[api].good for api in proxy.held[ROUTES])
 
 
 def last_goods(house: House) -> list[ConfigResource]:
-    slots = house.store.gateway(GATEWAY).table(ROUTES).slots.values()
-    return [slot.good.entry for slot in slots if slot.reason and slot.good]
+    stored_resources = house.store.gateway(GATEWAY).table(ROUTES).stored_resources.values()
+    return [stored.good.entry for stored in stored_resources if stored.reason and stored.good]
 
 
 @settings(max_examples=400, deadline=None)

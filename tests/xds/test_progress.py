@@ -12,7 +12,7 @@ from xds.observer import MOST_EXCEPTIONS, Connection, Lack, Progress, progress, 
 from xds.order import CLUSTER, LISTENER, ROUTES
 from xds.store import ResourceStore
 from xds.stream import DeltaStream
-from xds.wire import DeltaRequest, Refusal
+from xds.wire import DeltaRequest, ErrorDetail
 
 NODE = "node-1"
 
@@ -115,7 +115,7 @@ def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowl
     stream.receive(DeltaRequest(type=CLUSTER))
     stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
     stream.receive(DeltaRequest(type=ROUTES))
-    stream.receive(DeltaRequest(type=ROUTES, nonce=sent(stream), refusal=Refusal(13, "no")))
+    stream.receive(DeltaRequest(type=ROUTES, nonce=sent(stream), error_detail=ErrorDetail(13, "no")))
     assert stream.responses() == []
     assert house.take() == [("lacks", NODE, "d1")]
     assert stream.progress() == Progress(5, (Lack("d1", 5, "no"),))
@@ -209,8 +209,8 @@ def test_a_rejected_listener_is_reported_at_once_and_so_is_that_it_listens():
     stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE), house.seen)
     stream.receive(DeltaRequest(type=LISTENER))
     for reason in ("port taken", "port taken"):
-        refusal = Refusal(13, reason)
-        stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream), refusal=refusal))
+        refusal = ErrorDetail(13, reason)
+        stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream), error_detail=refusal))
         assert stream.responses() == []
         house.store.gateway(GATEWAY).retry((LISTENER, "l"))
         stream.try_again((LISTENER, "l"))

@@ -9,8 +9,8 @@ from tests.xds.proxies import DeltaProxy, Remembering, entry
 from xds import stream
 from xds.order import CLUSTER, ROUTES
 from xds.server import DiscoveryServer
-from xds.slot import MOST_FORMER
 from xds.store import ResourceStore
+from xds.stored_resource import MOST_FORMER
 
 
 def rest(*proxies: Proxy) -> None:

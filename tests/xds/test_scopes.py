@@ -57,7 +57,9 @@ def test_it_is_offered_as_soon_as_its_route_configuration_comes():
     before = store.gateway(GATEWAY).seq
     store.apply([routes("orders")])
     assert offered(store) == [scope("orders").name]
-    assert [slot.name for slot in store.gateway(GATEWAY).table(SCOPED_ROUTES).since(before)] == offered(store)
+    assert [stored.name for stored in store.gateway(GATEWAY).table(SCOPED_ROUTES).since(before)] == offered(
+        store
+    )
     assert store.waiting() == []
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from gateways.config_resource import ConfigResource
 from tests.xds.proxies import GATEWAY, entry
-from xds.observer import Connection, Silent
+from xds.observer import Connection, NullObserver
 from xds.order import CLUSTER, ROUTES
-from xds.slot import Key
 from xds.store import ResourceStore
 from xds.store.table import TOMBSTONES
+from xds.stored_resource import Key
 from xds.stream import DeltaStream
 from xds.wire import DeltaRequest
 
@@ -55,7 +55,7 @@ def test_a_cursor_finds_what_changed_since_in_order() -> None:
     assert table.since(cursor) == []
     store.apply([entry("CDS", "c/7", "2"), entry("CDS", "c/3", "2"), entry("CDS", "c/7", "3")])
     store.apply([entry("CDS", "c/5", "")])
-    assert [slot.name for slot in table.since(cursor)] == ["c/3", "c/7", "c/5"]
+    assert [stored.name for stored in table.since(cursor)] == ["c/3", "c/7", "c/5"]
 
 
 def calls_of(store: ResourceStore, change: list[ConfigResource], stream: DeltaStream) -> int:
@@ -80,7 +80,7 @@ def test_a_change_costs_the_same_whatever_exists() -> None:
     costs: list[int] = []
     for count in (10, 10_000):
         store = filled(count)
-        stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node"), Silent())
+        stream = DeltaStream(store.gateway(GATEWAY), Connection(GATEWAY, "node"), NullObserver())
         stream.receive(DeltaRequest(type=CLUSTER))
         nonce = 0
         while stream.responses():
@@ -124,13 +124,13 @@ def test_removed_names_are_remembered_until_every_stream_has_seen_them() -> None
     assert len(table.since(viewing.seen)) == 3 * TOMBSTONES - 1
     viewing.seen = gateway.seq
     store.apply(removals[-1:])
-    assert len(table.slots) <= TOMBSTONES
+    assert len(table.stored_resources) <= TOMBSTONES
 
 
 def test_a_removal_has_the_deployments_of_the_removed_resource() -> None:
     store = ResourceStore()
     store.apply([entry("CDS", "a", "1", deployment="deployment-1")])
     store.apply([entry("CDS", "a", "")])
-    removal = store.gateway(GATEWAY).table(CLUSTER).slots["a"].removal
+    removal = store.gateway(GATEWAY).table(CLUSTER).stored_resources["a"].removal
     assert removal is not None
     assert [ref.deployment for ref in removal.deployments] == ["deployment-1"]

@@ -61,7 +61,7 @@ def same_node(own: wire.Node | None, theirs: Node | None) -> bool:
     )
 
 
-def same_refusal(own: wire.Refusal | None, theirs: Status | None) -> bool:
+def same_refusal(own: wire.ErrorDetail | None, theirs: Status | None) -> bool:
     if own is None or theirs is None:
         return own is theirs
     return (own.code, own.message) == (theirs.code, theirs.message)
@@ -75,7 +75,7 @@ def test_delta_requests_are_read_as_written(request: DeltaDiscoveryRequest) -> N
     assert own.unsubscribe == request.resource_names_unsubscribe
     assert own.initial_versions == request.initial_resource_versions
     assert own.nonce == request.response_nonce
-    assert same_refusal(own.refusal, request.error_detail)
+    assert same_refusal(own.error_detail, request.error_detail)
     assert same_node(own.node, request.node)
     assert wire.decode_delta(bytes(request), False).node is None
 
@@ -87,7 +87,7 @@ def test_state_requests_are_read_as_written(request: DiscoveryRequest) -> None:
     assert own.names == request.resource_names
     assert own.version == request.version_info
     assert own.nonce == request.response_nonce
-    assert same_refusal(own.refusal, request.error_detail)
+    assert same_refusal(own.error_detail, request.error_detail)
     assert same_node(own.node, request.node)
 
 
@@ -139,6 +139,6 @@ def test_responses_are_what_the_library_reads(
 def test_of_a_long_rejection_the_beginning_is_looked_at() -> None:
     message = "bad: 'c' " + "x" * LONGEST_REASON
     request = DeltaDiscoveryRequest(error_detail=Status(code=13, message=message))
-    refusal = wire.decode_delta(bytes(request)).refusal
+    refusal = wire.decode_delta(bytes(request)).error_detail
     assert refusal is not None
     assert refusal.message == message[:LONGEST_REASON]

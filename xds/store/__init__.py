@@ -10,8 +10,8 @@ from gateways.config_resource import ConfigResource
 from xds.frames import Frames
 from xds.order import SCOPED_ROUTES
 from xds.scopes import routes_of
-from xds.slot import Key
 from xds.store.gateway import Gateway
+from xds.stored_resource import Key
 
 
 class ResourceStore:
@@ -60,8 +60,8 @@ class ResourceStore:
         """
         needed = routes_of(entry)
         if needed is not None:
-            slot = gateway.slot(needed)
-            if slot is None or slot.current is None:
+            stored = gateway.stored(needed)
+            if stored is None or stored.current is None:
                 self._waiting[entry.gateway, needed] = entry
                 return ()
         elif entry.type == SCOPED_ROUTES:
@@ -76,18 +76,23 @@ class ResourceStore:
     def entry(self, gateway: str, type: str, name: str) -> ConfigResource | None:
         """The latest version, whether or not proxies accept it."""
         known = self._gateways.get(gateway)
-        slot = known.slot((type, name)) if known else None
-        return slot.current.entry if slot and slot.current else None
+        stored = known.stored((type, name)) if known else None
+        return stored.current.entry if stored and stored.current else None
 
     def entries(self, gateway: str) -> list[ConfigResource]:
         known = self._gateways.get(gateway)
         tables = known.tables.values() if known else ()
-        return [slot.current.entry for table in tables for slot in table.slots.values() if slot.current]
+        return [
+            stored.current.entry
+            for table in tables
+            for stored in table.stored_resources.values()
+            if stored.current
+        ]
 
     def names(self, gateway: str, type: str) -> list[str]:
         known = self._gateways.get(gateway)
         table = known.tables.get(type) if known else None
-        return [slot.name for slot in table.slots.values() if slot.current] if table else []
+        return [stored.name for stored in table.stored_resources.values() if stored.current] if table else []
 
     def quarantined(self, gateway: str) -> list[tuple[ConfigResource, str]]:
         """Versions that all connected proxies rejected, with the redacted reason."""

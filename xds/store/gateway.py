@@ -12,8 +12,8 @@ from gateways.config_resource import PRIVATE, ConfigResource, content_version
 from xds.arrivals import NOTHING_CARRIED, Carried, carried
 from xds.frames import Content, Frames
 from xds.observer import Connection
-from xds.slot import Key, Slot
 from xds.store.table import TOMBSTONES, Table
+from xds.stored_resource import Key, StoredResource
 from xds.wire import Ready, delta_response, ready, state_response
 
 
@@ -53,7 +53,7 @@ class Gateway:
         self._position = 0
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
-        self._quarantined: dict[Key, Slot] = {}
+        self._quarantined: dict[Key, StoredResource] = {}
         self._doubted: dict[Key, _Doubt] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
         self._nonce = 0
@@ -71,9 +71,9 @@ class Gateway:
             table = self.tables[type] = Table()
         return table
 
-    def slot(self, key: Key) -> Slot | None:
+    def stored(self, key: Key) -> StoredResource | None:
         table = self.tables.get(key[0])
-        return table.slots.get(key[1]) if table else None
+        return table.stored_resources.get(key[1]) if table else None
 
     def requirers(self, key: Key) -> set[Key]:
         """The resources whose latest version requires this one."""
@@ -81,9 +81,9 @@ class Gateway:
 
     def quarantined(self) -> list[tuple[ConfigResource, str]]:
         return [
-            (slot.current.entry, slot.reason)
-            for slot in self._quarantined.values()
-            if slot.current is not None and slot.reason is not None
+            (stored.current.entry, stored.reason)
+            for stored in self._quarantined.values()
+            if stored.current is not None and stored.reason is not None
         ]
 
     def watch(self, changed: Callable[[], None], viewer: Viewer) -> None:
@@ -95,10 +95,10 @@ class Gateway:
         viewer = self._watchers.pop(changed, None)
         if viewer is None:
             return
-        for slot in (*self._quarantined.values(), *(self.slot(key) for key in self._doubted)):
-            if slot is not None:
-                slot.rejected_by -= {viewer.connection}
-        doubted = [slot for key in self._doubted if (slot := self.slot(key))]
+        for stored in (*self._quarantined.values(), *(self.stored(key) for key in self._doubted)):
+            if stored is not None:
+                stored.rejected_by -= {viewer.connection}
+        doubted = [stored for key in self._doubted if (stored := self.stored(key))]
         # Quarantining one may quarantine what requires it.
         quarantined = [s for s in doubted if s.key in self._doubted and self._quarantine_unless_awaited(s)]
         if quarantined:
@@ -138,108 +138,108 @@ class Gateway:
     def apply(self, entry: ConfigResource) -> bool:
         """Whether streams have to look; the caller wakes them."""
         self._position = max(self._position, entry.position)
-        slot = self.slot((entry.type, entry.name))
+        stored = self.stored((entry.type, entry.name))
         if not entry.body:
-            return self._remove(slot, entry)
-        if slot is None:
-            slot = Slot(entry.type, entry.name, born=self.seq + 1)
-        elif slot.current and slot.current.version == entry.version:
-            return self._redeploy(slot, slot.current, entry)
-        elif slot.current is None and slot.removal is not None:
+            return self._remove(stored, entry)
+        if stored is None:
+            stored = StoredResource(entry.type, entry.name, born=self.seq + 1)
+        elif stored.current and stored.current.version == entry.version:
+            return self._redeploy(stored, stored.current, entry)
+        elif stored.current is None and stored.removal is not None:
             self.table(entry.type).removed -= 1
-        self._require(slot, slot.current, entry)
-        self._forget_rejections(slot)
-        self._touch(slot)
-        slot.came = slot.seq
-        before = slot.current.carried if slot.current else NOTHING_CARRIED
-        self._count(slot, before.here, entry.deployments)
-        removed, slot.removal = slot.removal is not None, None
-        if slot.current is not slot.good:
-            slot.before = slot.current
-        if slot.good and slot.good.version == entry.version:
-            slot.current = slot.good
-            slot.current.entry, slot.current.stamp = entry, slot.seq
+        self._require(stored, stored.current, entry)
+        self._forget_rejections(stored)
+        self._touch(stored)
+        stored.came = stored.seq
+        before = stored.current.carried if stored.current else NOTHING_CARRIED
+        self._count(stored, before.here, entry.deployments)
+        removed, stored.removal = stored.removal is not None, None
+        if stored.current is not stored.good:
+            stored.before = stored.current
+        if stored.good and stored.good.version == entry.version:
+            stored.current = stored.good
+            stored.current.entry, stored.current.stamp = entry, stored.seq
         else:
-            if removed and not slot.pins:
-                slot.good, slot.older, slot.anew = None, None, True
-            slot.current = ready(entry, slot.seq)
-        slot.current.carried, slot.left = carried(before, entry, slot.seq), ()
-        self._retry_requirers(slot)
-        self._inherit_refusal(slot)
+            if removed and not stored.pins:
+                stored.good, stored.older, stored.anew = None, None, True
+            stored.current = ready(entry, stored.seq)
+        stored.current.carried, stored.left = carried(before, entry, stored.seq), ()
+        self._retry_requirers(stored)
+        self._inherit_rejection(stored)
         return True
 
-    def proved(self, slot: Slot, accepted: Ready) -> bool:
+    def proved(self, stored: StoredResource, accepted: Ready) -> bool:
         """A proxy runs `accepted`. Whether streams have to look."""
-        if slot.good is accepted:
+        if stored.good is accepted:
             return False
-        if slot.current is accepted:
-            slot.older = slot.good
-            slot.good, slot.before, slot.anew, slot.late = accepted, None, False, False
-            quarantined = slot.reason is not None
-            self._forget_rejections(slot)
+        if stored.current is accepted:
+            stored.older = stored.good
+            stored.good, stored.before, stored.anew, stored.late = accepted, None, False, False
+            quarantined = stored.reason is not None
+            self._forget_rejections(stored)
             if not quarantined:
                 return False
             # rejected by some proxies, taken by another: offered again, but not to those that rejected it
-            self._touch(slot)
-            accepted.stamp = slot.seq
-            self._retry_requirers(slot)
+            self._touch(stored)
+            accepted.stamp = stored.seq
+            self._retry_requirers(stored)
             return True
-        if not slot.anew and (slot.good is None or slot.good.stamp < accepted.stamp):
-            visible = slot.reason is not None or (slot.current is None and bool(slot.pins))
-            self._release_pins(slot)
-            slot.good, slot.older = accepted, slot.good
-            slot.late = not visible and accepted.stamp < slot.withheld
+        if not stored.anew and (stored.good is None or stored.good.stamp < accepted.stamp):
+            visible = stored.reason is not None or (stored.current is None and bool(stored.pins))
+            self._release_pins(stored)
+            stored.good, stored.older = accepted, stored.good
+            stored.late = not visible and accepted.stamp < stored.withheld
             if visible:
-                self._pin(slot)
-                self._touch(slot)
-                accepted.stamp = slot.seq
+                self._pin(stored)
+                self._touch(stored)
+                accepted.stamp = stored.seq
                 return True
         return False
 
-    def refuse(self, slot: Slot, refused: Ready, reason: str, connection: Connection) -> bool:
-        """Notes that a proxy rejected `refused`, and quarantines it when no connected proxy runs it or may
+    def reject(self, stored: StoredResource, rejected: Ready, reason: str, connection: Connection) -> bool:
+        """Notes that a proxy rejected `rejected`, and quarantines it when no connected proxy runs it or may
         still take it. Whether it is quarantined now."""
-        if slot.current is not refused or slot.good is refused:
+        if stored.current is not rejected or stored.good is rejected:
             return False
-        slot.rejected_by |= {connection}
-        if slot.reason is not None:
+        stored.rejected_by |= {connection}
+        if stored.reason is not None:
             return True
-        self._doubted.setdefault(slot.key, _Doubt(reason))
-        return self._quarantine_unless_awaited(slot)
+        self._doubted.setdefault(stored.key, _Doubt(reason))
+        return self._quarantine_unless_awaited(stored)
 
-    def rejected_by(self, slot: Slot, connection: Connection) -> bool:
+    def rejected_by(self, stored: StoredResource, connection: Connection) -> bool:
         """Whether the quarantined version, or what that requires, was rejected on this connection."""
-        while connection not in slot.rejected_by:
-            required = self.slot(slot.because) if slot.because else None
+        while connection not in stored.rejected_by:
+            required = self.stored(stored.because) if stored.because else None
             if required is None:
                 return False
-            slot = required
+            stored = required
         return True
 
     def reopen(self, type: str, connection: Connection, names: Iterable[str] | None = None) -> None:
         """A connection subscribes to a type, or to these names: its proxy may take what others rejected."""
         found = [
-            slot
-            for slot in self._quarantined.values()
-            if slot.type == type and slot.because is None and connection not in slot.rejected_by
+            stored
+            for stored in self._quarantined.values()
+            if stored.type == type and stored.because is None and connection not in stored.rejected_by
         ]
         wanted = None if names is None else set(names)
-        for slot in found:
-            if wanted is None or slot.name in wanted:
-                self._doubted[slot.key] = _Doubt(slot.reason or "")
-                self._offer(slot)
+        for stored in found:
+            if wanted is None or stored.name in wanted:
+                self._doubted[stored.key] = _Doubt(stored.reason or "")
+                self._offer(stored)
         if found:
             self.wake()
 
     def retry(self, key: Key) -> None:
         """Offers a version that was rejected once more."""
-        slot = self.slot(key)
-        if slot is not None and slot.current is not None:
-            quarantined = slot.reason is not None
+        stored = self.stored(key)
+        if stored is not None and stored.current is not None:
+            quarantined = stored.reason is not None
             self._doubted.pop(key, None)
-            slot.rejected_by = frozenset()
+            stored.rejected_by = frozenset()
             if quarantined:
-                self._offer(slot)
+                self._offer(stored)
 
     def wake(self) -> None:
         for changed in tuple(self._watchers):
@@ -247,155 +247,155 @@ class Gateway:
 
     # -- inside
 
-    def _touch(self, slot: Slot) -> None:
+    def _touch(self, stored: StoredResource) -> None:
         self.seq += 1
-        slot.seq = self.seq
-        table = self.table(slot.type)
+        stored.seq = self.seq
+        table = self.table(stored.type)
         table.last = self.seq
-        table.slots.pop(slot.name, None)
-        table.slots[slot.name] = slot
+        table.stored_resources.pop(stored.name, None)
+        table.stored_resources[stored.name] = stored
 
-    def _remove(self, slot: Slot | None, entry: ConfigResource) -> bool:
+    def _remove(self, stored: StoredResource | None, entry: ConfigResource) -> bool:
         table = self.table(entry.type)
-        if slot is None:
-            slot = Slot(entry.type, entry.name, born=self.seq + 1)
-        if slot.removal is None:
+        if stored is None:
+            stored = StoredResource(entry.type, entry.name, born=self.seq + 1)
+        if stored.removal is None:
             table.removed += 1
-        before = slot.current
+        before = stored.current
         if not entry.deployments:
-            last = before.entry if before else slot.removal
+            last = before.entry if before else stored.removal
             entry = replace(entry, deployments=last.deployments) if last else entry
-        offered = slot.offered
-        self._require(slot, before, None)
-        self._forget_rejections(slot)
-        slot.current, slot.removal, slot.anew = None, entry, False
-        self._touch(slot)
-        last = before.carried if before else Carried(left=slot.left)
-        slot.left = carried(last, replace(entry, deployments=()), slot.seq).left
-        self._count(slot, last.here, ())
-        if slot.offered is not None and slot.offered is not offered:
-            slot.offered.stamp = slot.seq
-        self._retry_requirers(slot)
+        offered = stored.offered
+        self._require(stored, before, None)
+        self._forget_rejections(stored)
+        stored.current, stored.removal, stored.anew = None, entry, False
+        self._touch(stored)
+        last = before.carried if before else Carried(left=stored.left)
+        stored.left = carried(last, replace(entry, deployments=()), stored.seq).left
+        self._count(stored, last.here, ())
+        if stored.offered is not None and stored.offered is not offered:
+            stored.offered.stamp = stored.seq
+        self._retry_requirers(stored)
         if table.removed > TOMBSTONES:
             viewers = self._watchers.values()
             table.prune(min((viewer.cursor(entry.type) for viewer in viewers), default=self.seq))
         return True
 
-    def _redeploy(self, slot: Slot, current: Ready, entry: ConfigResource) -> bool:
+    def _redeploy(self, stored: StoredResource, current: Ready, entry: ConfigResource) -> bool:
         before = current.entry
         if entry.requires != before.requires:
-            self._require(slot, current, entry)
+            self._require(stored, current, entry)
         current.entry = entry
         if entry.deployments == before.deployments and entry.requires == before.requires:
             return False
-        self._touch(slot)
-        self._count(slot, before.deployments, entry.deployments)
-        current.carried = carried(current.carried, entry, slot.seq)
+        self._touch(stored)
+        self._count(stored, before.deployments, entry.deployments)
+        current.carried = carried(current.carried, entry, stored.seq)
         return True
 
-    def _count(self, slot: Slot, before: Sequence[object], after: Sequence[object]) -> None:
-        if not slot.type.startswith(PRIVATE):
-            self.table(slot.type).carrying += bool(after) - bool(before)
+    def _count(self, stored: StoredResource, before: Sequence[object], after: Sequence[object]) -> None:
+        if not stored.type.startswith(PRIVATE):
+            self.table(stored.type).carrying += bool(after) - bool(before)
 
-    def _require(self, slot: Slot, before: Ready | None, after: ConfigResource | None) -> None:
+    def _require(self, stored: StoredResource, before: Ready | None, after: ConfigResource | None) -> None:
         if before:
-            slot.remember(before.entry.requires)
+            stored.remember(before.entry.requires)
         for key in before.entry.requires if before else ():
             requirers = self._requirers.get(key)
             if requirers:
-                requirers.discard(slot.key)
+                requirers.discard(stored.key)
                 if not requirers:
                     del self._requirers[key]
         for key in after.requires if after else ():
-            self._requirers.setdefault(key, set()).add(slot.key)
+            self._requirers.setdefault(key, set()).add(stored.key)
 
-    def _quarantine(self, slot: Slot, reason: str, because: Key | None) -> None:
-        slot.reason, slot.because = reason, because
-        self._doubted.pop(slot.key, None)
-        self._quarantined[slot.key] = slot
-        self._touch(slot)
-        if slot.good and slot.late:
-            slot.good.stamp, slot.late = slot.seq, False
-        slot.withheld = slot.seq
-        self._pin(slot)
-        for key in tuple(self.requirers(slot.key)):
-            requirer = self.slot(key)
+    def _quarantine(self, stored: StoredResource, reason: str, because: Key | None) -> None:
+        stored.reason, stored.because = reason, because
+        self._doubted.pop(stored.key, None)
+        self._quarantined[stored.key] = stored
+        self._touch(stored)
+        if stored.good and stored.late:
+            stored.good.stamp, stored.late = stored.seq, False
+        stored.withheld = stored.seq
+        self._pin(stored)
+        for key in tuple(self.requirers(stored.key)):
+            requirer = self.stored(key)
             if requirer:
-                self._inherit_refusal(requirer)
+                self._inherit_rejection(requirer)
 
-    def _inherit_refusal(self, slot: Slot) -> None:
-        """What requires a quarantined resource, and was never accepted, is refused with it."""
-        if slot.current is None or slot.reason is not None or slot.current is slot.good:
+    def _inherit_rejection(self, stored: StoredResource) -> None:
+        """What requires a quarantined resource, and was never accepted, is rejected with it."""
+        if stored.current is None or stored.reason is not None or stored.current is stored.good:
             return
-        for key in slot.current.entry.requires:
-            required = self.slot(key)
-            if required and required.reason is not None and required is not slot:
+        for key in stored.current.entry.requires:
+            required = self.stored(key)
+            if required and required.reason is not None and required is not stored:
                 origin = required.reason if required.because else f"requires {key[1]}: {required.reason}"
-                self._quarantine(slot, origin, key)
+                self._quarantine(stored, origin, key)
                 return
 
-    def _retry_requirers(self, slot: Slot) -> None:
-        """What was refused because of this resource has a new chance."""
-        for key in tuple(self.requirers(slot.key)):
-            requirer = self.slot(key)
-            if requirer and requirer.because == slot.key and requirer.current:
+    def _retry_requirers(self, stored: StoredResource) -> None:
+        """What was rejected because of this resource has a new chance."""
+        for key in tuple(self.requirers(stored.key)):
+            requirer = self.stored(key)
+            if requirer and requirer.because == stored.key and requirer.current:
                 self._release(requirer)
                 self._touch(requirer)
                 requirer.current.stamp = requirer.seq
                 self._retry_requirers(requirer)
-                self._inherit_refusal(requirer)
+                self._inherit_rejection(requirer)
 
-    def _quarantine_unless_awaited(self, slot: Slot) -> bool:
+    def _quarantine_unless_awaited(self, stored: StoredResource) -> bool:
         """Whether a version that was rejected is quarantined now, since no stream is left to wait for."""
-        doubt = self._doubted[slot.key]
-        version = slot.current.version if slot.current else ""
+        doubt = self._doubted[stored.key]
+        version = stored.current.version if stored.current else ""
         awaited = self._watchers.get(doubt.awaited) if doubt.awaited else None
-        if awaited is not None and awaited.may_take(slot.key, version):
+        if awaited is not None and awaited.may_take(stored.key, version):
             return False
-        doubt.awaited = next((c for c, v in self._watchers.items() if v.may_take(slot.key, version)), None)
+        doubt.awaited = next((c for c, v in self._watchers.items() if v.may_take(stored.key, version)), None)
         if doubt.awaited is None:
             viewers = self._watchers.values()
-            rejected = [v.connection for v in viewers if v.may_take(slot.key, version) is False]
-            slot.rejected_by |= frozenset(rejected)
-            self._quarantine(slot, doubt.reason, None)
+            rejected = [v.connection for v in viewers if v.may_take(stored.key, version) is False]
+            stored.rejected_by |= frozenset(rejected)
+            self._quarantine(stored, doubt.reason, None)
         return doubt.awaited is None
 
-    def _offer(self, slot: Slot) -> None:
+    def _offer(self, stored: StoredResource) -> None:
         """Ends the quarantine of the latest version, and of what requires it."""
-        self._release(slot)
-        self._touch(slot)
-        if slot.current:
-            slot.current.stamp = slot.seq
-        self._retry_requirers(slot)
+        self._release(stored)
+        self._touch(stored)
+        if stored.current:
+            stored.current.stamp = stored.seq
+        self._retry_requirers(stored)
 
-    def _forget_rejections(self, slot: Slot) -> None:
-        self._release(slot)
-        self._doubted.pop(slot.key, None)
-        slot.rejected_by = frozenset()
+    def _forget_rejections(self, stored: StoredResource) -> None:
+        self._release(stored)
+        self._doubted.pop(stored.key, None)
+        stored.rejected_by = frozenset()
 
-    def _release(self, slot: Slot) -> None:
+    def _release(self, stored: StoredResource) -> None:
         """Ends a quarantine."""
-        if slot.reason is not None:
-            self._release_pins(slot)
-            slot.reason = slot.because = None
-            del self._quarantined[slot.key]
+        if stored.reason is not None:
+            self._release_pins(stored)
+            stored.reason = stored.because = None
+            del self._quarantined[stored.key]
 
-    def _pin(self, slot: Slot) -> None:
+    def _pin(self, stored: StoredResource) -> None:
         """Keeps what the last good version of a quarantined resource needs, even if it was removed."""
-        for key in slot.good.entry.requires if slot.good else ():
-            required = self.slot(key)
+        for key in stored.good.entry.requires if stored.good else ():
+            required = self.stored(key)
             if required is None:
                 continue
             revived = required.gone and required.good is not None
-            required.pins |= {slot.key}
+            required.pins |= {stored.key}
             if revived and required.good:
                 self._touch(required)
                 required.good.stamp = required.seq
 
-    def _release_pins(self, slot: Slot) -> None:
-        for key in slot.good.entry.requires if slot.good else ():
-            required = self.slot(key)
-            if required and slot.key in required.pins:
-                required.pins -= {slot.key}
+    def _release_pins(self, stored: StoredResource) -> None:
+        for key in stored.good.entry.requires if stored.good else ():
+            required = self.stored(key)
+            if required and stored.key in required.pins:
+                required.pins -= {stored.key}
                 if required.gone:
                     self._touch(required)

@@ -3,30 +3,30 @@
 from weakref import ReferenceType, ref
 
 from xds.backlog import Backlog, backlog
-from xds.slot import Slot
+from xds.stored_resource import StoredResource
 
 TOMBSTONES = 1000
 """Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""
 
 
 class Table:
-    """The slots of one type, in the order of their last change."""
+    """The stored_resources of one type, in the order of their last change."""
 
     def __init__(self) -> None:
-        self.slots: dict[str, Slot] = {}
+        self.stored_resources: dict[str, StoredResource] = {}
         self.last = 0
         self.removed = 0
         self.carrying = 0
         """How many resources carry deployments."""
         self._backlog: ReferenceType[Backlog] | None = None
 
-    def since(self, cursor: int) -> list[Slot]:
+    def since(self, cursor: int) -> list[StoredResource]:
         """What changed after `cursor`, oldest change first."""
-        found: list[Slot] = []
-        for slot in reversed(self.slots.values()):
-            if slot.seq <= cursor:
+        found: list[StoredResource] = []
+        for stored in reversed(self.stored_resources.values()):
+            if stored.seq <= cursor:
                 break
-            found.append(slot)
+            found.append(stored)
         found.reverse()
         return found
 
@@ -34,15 +34,15 @@ class Table:
         """What is offered now; the same for all who ask before the next change."""
         known = self._backlog() if self._backlog else None
         if known is None or known.seq != self.last:
-            known = backlog(tuple(self.slots.values()), self.last)
+            known = backlog(tuple(self.stored_resources.values()), self.last)
             self._backlog = ref(known)
         return known
 
     def prune(self, seen: int) -> None:
         """Forgets the oldest tombstones; not those of changes after `seen`, which a stream still needs."""
-        for slot in list(self.slots.values()):
-            if self.removed <= TOMBSTONES // 2 or slot.seq > seen:
+        for stored in list(self.stored_resources.values()):
+            if self.removed <= TOMBSTONES // 2 or stored.seq > seen:
                 break
-            if slot.gone and not slot.pins:
-                del self.slots[slot.name]
+            if stored.gone and not stored.pins:
+                del self.stored_resources[stored.name]
                 self.removed -= 1

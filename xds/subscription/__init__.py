@@ -7,8 +7,8 @@ from gateways.config_resource import ConfigResource
 from xds.backlog import Chunk
 from xds.facts import Facts, pending
 from xds.observer import Lack
-from xds.slot import Key, Slot
 from xds.store.gateway import Gateway
+from xds.stored_resource import Key, StoredResource
 from xds.subscription.first_sync import FirstSync
 from xds.subscription.rejections import UNKNOWN, Rejections
 from xds.wire import Ready
@@ -20,7 +20,7 @@ WILDCARD = "*"
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class InFlightResponse:
     """A response that has been sent and not been answered; `chunk` is what it was made of, if anything."""
 
     nonce: str
@@ -35,7 +35,7 @@ class Subscription:
 
     The client has what the store offers as of `cursor`, except for the names in `pending`; the number
     there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
-    answered though nothing changed. `trials` are groups of names that were refused together. `proofs`
+    answered though nothing changed. `trials` are groups of names that were rejected together. `proofs`
     are those whose acceptance here changed what the store offers: they need not be sent again.
     `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
     resources that carry deployments and are not subscribed to. `fruitless` counts the rejections in a row of
@@ -59,7 +59,7 @@ class Subscription:
     proofs: dict[str, Ready] = field(default_factory=dict[str, Ready])
     fresh: list[str] | None = None
     first_sync: FirstSync = field(default_factory=FirstSync)
-    flight: Flight | None = None
+    in_flight: InFlightResponse | None = None
     fruitless: int = 0
     held: bool = False
     last_nonce: int = 0
@@ -68,8 +68,8 @@ class Subscription:
     def covers(self, name: str) -> bool:
         return self.wildcard or name in self.names
 
-    def slot(self, name: str) -> Slot | None:
-        return self.gateway.table(self.type).slots.get(name)
+    def stored(self, name: str) -> StoredResource | None:
+        return self.gateway.table(self.type).stored_resources.get(name)
 
     # -- what the client wants
 
@@ -85,10 +85,17 @@ class Subscription:
             if len(offered.chunks) > 1:
                 self.first_sync.backlog = offered
                 return
-        wanted = [slot.name for slot in table.slots.values() if slot.current or slot.offered]
+        wanted = [
+            stored.name for stored in table.stored_resources.values() if stored.current or stored.offered
+        ]
         self._start(wanted, versions)
         self._start(
-            [name for name in versions if name not in table.slots or table.slots[name].gone], versions
+            [
+                name
+                for name in versions
+                if name not in table.stored_resources or table.stored_resources[name].gone
+            ],
+            versions,
         )
 
     def want(self, names: Iterable[str], versions: dict[str, str] | None = None) -> None:
@@ -99,8 +106,8 @@ class Subscription:
         names = list(names)
         self.gateway.reopen(self.type, self.facts.connection, names)
         for name in names:
-            slot = self.slot(name)
-            own = slot.name if slot else name
+            stored = self.stored(name)
+            own = stored.name if stored else name
             self.names.add(own)
             self.uncovered.discard(own)
             if versions and name in versions:
@@ -131,13 +138,13 @@ class Subscription:
             self._forget(name)
 
     def _uncover(self) -> None:
-        for name in self.gateway.table(self.type).slots:
+        for name in self.gateway.table(self.type).stored_resources:
             if name not in self.names:
                 self._uncover_one(name)
 
     def _uncover_one(self, name: str) -> None:
-        slot = self.slot(name)
-        if slot and slot.current and slot.current.entry.deployments:
+        stored = self.stored(name)
+        if stored and stored.current and stored.current.entry.deployments:
             self.uncovered.add(name)
         else:
             self.uncovered.discard(name)
@@ -160,24 +167,24 @@ class Subscription:
         proved: list[tuple[Ready, int]] = []
         changed = False
         for name in names:
-            slot, version = self.slot(name), versions.get(name)
-            current = slot.current if slot else None
-            offered = slot.offered if slot else None
+            stored, version = self.stored(name), versions.get(name)
+            current = stored.current if stored else None
+            offered = stored.offered if stored else None
             if version is None:
                 self.pending[name] = NOTHING
-            elif slot and current and current.version == version:
-                changed |= self.prove(slot, current)
+            elif stored and current and current.version == version:
+                changed |= self.prove(stored, current)
                 self.run(name, current)
                 proved.append((current, NOTHING))
                 continue
             elif offered and offered.version == version:
-                # the last good one: nothing to send, but there is a refusal to report
+                # the last good one: nothing to send, but there is a rejection to report
                 self.run(name, offered)
                 self.pending[name] = self.cursor
             else:
-                if slot and slot.before and slot.before.version == version:
+                if stored and stored.before and stored.before.version == version:
                     # its acknowledgement was lost with the stream
-                    changed |= self.gateway.proved(slot, slot.before)
+                    changed |= self.gateway.proved(stored, stored.before)
                 self.pending[name] = UNKNOWN
             self.look_at(name)
         if proved:
@@ -190,11 +197,11 @@ class Subscription:
         if self.running is not None:
             self.running[name] = accepted
 
-    def prove(self, slot: Slot, accepted: Ready) -> bool:
+    def prove(self, stored: StoredResource, accepted: Ready) -> bool:
         """Notes that a client accepted a version. Whether streams have to look at the store again."""
-        changed = self.gateway.proved(slot, accepted)
+        changed = self.gateway.proved(stored, accepted)
         if changed:
-            self.proofs[slot.name] = accepted
+            self.proofs[stored.name] = accepted
         return changed
 
     def _forget(self, name: str) -> None:
@@ -204,7 +211,7 @@ class Subscription:
         self.facts.forget(name)
         if name in self.leaving:
             self.leaving.discard(name)
-            self.facts.withdrawn([(self.slot(name), held)])
+            self.facts.withdrawn([(self.stored(name), held)])
         if self.running is not None:
             self.running.pop(name, None)
 
@@ -226,15 +233,15 @@ class Subscription:
         """Whether the chunk can be sent, or was accepted, as a whole. `types` are those of the stream."""
         return (
             chunk.unchanged(self.gateway.table(self.type).last)
-            and self.first_sync.separate.isdisjoint(slot.name for slot in chunk.slots)
+            and self.first_sync.separate.isdisjoint(stored.name for stored in chunk.stored_resources)
             and chunk.requires.isdisjoint(types)
         )
 
     def spread(self, chunk: Chunk) -> None:
         """Has the names of the next chunk treated one by one."""
-        for slot in chunk.slots:
-            if self._pull(slot.name):
-                self.look_at(slot.name)
+        for stored in chunk.stored_resources:
+            if self._pull(stored.name):
+                self.look_at(stored.name)
         self.first_sync.advance(chunk)
 
     # -- what changed in the store
@@ -246,28 +253,28 @@ class Subscription:
         if table.last <= cursor:
             return
         acknowledged: list[tuple[Ready, int]] = []
-        withdrawn: list[tuple[Slot, int]] = []
-        for slot in table.since(cursor):
-            name = slot.name
+        withdrawn: list[tuple[StoredResource, int]] = []
+        for stored in table.since(cursor):
+            name = stored.name
             if not self.covers(name):
                 self._uncover_one(name)
-                withdrawn.append((slot, cursor))
+                withdrawn.append((stored, cursor))
                 continue
             self.held = False
             if not self._pull(name) and name not in self.pending:
-                offered = slot.offered
+                offered = stored.offered
                 if offered is not None and self.proofs.get(name) is offered:
-                    self.report_quarantine(slot, cursor)
+                    self.report_quarantine(stored, cursor)
                     continue
-                if slot.reason is None and offered and offered.stamp <= cursor and slot.current:
-                    refusal = self.rejections.reason(offered)
-                    if refusal is not None:
-                        self.facts.refused(offered, refusal, cursor)
+                if stored.reason is None and offered and offered.stamp <= cursor and stored.current:
+                    rejection = self.rejections.reason(offered)
+                    if rejection is not None:
+                        self.facts.rejected(offered, rejection, cursor)
                     else:
                         acknowledged.append((offered, cursor))
                     continue
                 self.pending[name] = (
-                    self.rejections.keeping.pop(name, cursor) if slot.born <= cursor else NOTHING
+                    self.rejections.keeping.pop(name, cursor) if stored.born <= cursor else NOTHING
                 )
             self.look_at(name)
         self.cursor = table.last
@@ -278,21 +285,21 @@ class Subscription:
 
     # -- what has been sent
 
-    def take_off(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
+    def record_sent(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
         """Notes what has been sent."""
         self.owed = False
         self.last_nonce = nonce
-        self.flight = Flight(str(nonce), tuple(resources), tuple(removed))
+        self.in_flight = InFlightResponse(str(nonce), tuple(resources), tuple(removed))
         for resource in resources:
             self.asked.discard(resource.entry.name)
         if resources:
             self.facts.observer.sent(self.facts.connection, [r.entry for r in resources])
 
-    def take_off_chunk(self, nonce: int, chunk: Chunk) -> None:
+    def record_chunk_sent(self, nonce: int, chunk: Chunk) -> None:
         """Notes that a chunk has been sent."""
         self.owed = self.first_sync.chunk_next = False
         self.last_nonce = nonce
-        self.flight = Flight(str(nonce), chunk.resources, (), chunk)
+        self.in_flight = InFlightResponse(str(nonce), chunk.resources, (), chunk)
         self.facts.observer.sent(self.facts.connection, chunk.entries)
 
     def settle(self, name: str) -> None:
@@ -310,13 +317,13 @@ class Subscription:
     def lacking(self) -> Iterator[Lack]:
         """The deployments that the client has not acknowledged."""
         for name, held in self.pending.items():
-            yield from pending(self.slot(name), held)
-        for slot in self.first_sync.waiting():
-            yield from pending(self.slot(slot.name), NOTHING)
+            yield from pending(self.stored(name), held)
+        for stored in self.first_sync.waiting():
+            yield from pending(self.stored(stored.name), NOTHING)
         for name in self.uncovered:
-            yield from pending(self.slot(name), NOTHING)
-        for name in self.facts.rejected:
-            yield from self.facts.lacking(name, self.slot(name))
+            yield from pending(self.stored(name), NOTHING)
+        for name in self.facts.rejections:
+            yield from self.facts.lacking(name, self.stored(name))
 
     # -- what it rejected
 
@@ -327,23 +334,23 @@ class Subscription:
             self.held = False
             self.send_again(name)
 
-    def refuse_for(self, entry: ConfigResource, reason: str) -> None:
+    def reject_for(self, entry: ConfigResource, reason: str) -> None:
         """Reports once that the proxy does not get this entry, because of another one."""
-        slot = self.slot(entry.name)
-        if slot and slot.reason is None and slot.offered and slot.offered.entry is entry:
-            self.facts.refused(slot.offered, reason, self.pending.get(entry.name, self.cursor))
+        stored = self.stored(entry.name)
+        if stored and stored.reason is None and stored.offered and stored.offered.entry is entry:
+            self.facts.rejected(stored.offered, reason, self.pending.get(entry.name, self.cursor))
 
-    def report_quarantine(self, slot: Slot, held: int) -> None:
+    def report_quarantine(self, stored: StoredResource, held: int) -> None:
         """Reports once that the proxy does not get the latest version, if that is quarantined.
 
         It had what was offered up to change `held`.
         """
-        own = self.gateway.rejected_by(slot, self.facts.connection)
-        offered = slot.offered
+        own = self.gateway.rejected_by(stored, self.facts.connection)
+        offered = stored.offered
         good = offered if offered and self.rejections.reason(offered) is None else None
-        self.facts.quarantined(slot, held, good, own=own)
+        self.facts.quarantined(stored, held, good, own=own)
 
-    def refusal(self, key: Key) -> str | None:
+    def rejection(self, key: Key) -> str | None:
         """Why this node, and perhaps only it, does not take what is offered."""
-        slot = self.slot(key[1])
-        return self.rejections.reason(slot.offered) if slot and slot.offered else None
+        stored = self.stored(key[1])
+        return self.rejections.reason(stored.offered) if stored and stored.offered else None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xds.backlog import Backlog, Chunk
-from xds.slot import Slot
+from xds.stored_resource import StoredResource
 
 
 @dataclass(slots=True, eq=False)
@@ -32,11 +32,11 @@ class FirstSync:
             self.separate.add(name)
         return waits
 
-    def waiting(self) -> Iterator[Slot]:
+    def waiting(self) -> Iterator[StoredResource]:
         """What `waits` holds for, in the order of sending."""
-        for slot in self.backlog.slots[self.at :] if self.backlog else ():
-            if self.waits(slot.name):
-                yield slot
+        for stored in self.backlog.stored_resources[self.at :] if self.backlog else ():
+            if self.waits(stored.name):
+                yield stored
 
     def next_chunk(self) -> Chunk | None:
         return self.backlog.chunks[self.at] if self.backlog else None
@@ -44,7 +44,7 @@ class FirstSync:
     def advance(self, chunk: Chunk) -> None:
         """Goes on to what comes after the chunk."""
         self.at = chunk.stop
-        if self.backlog and self.at == len(self.backlog.slots):
+        if self.backlog and self.at == len(self.backlog.stored_resources):
             self.end()
 
     def end(self) -> None:

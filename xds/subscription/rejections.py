@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from xds.slot import Key, Slot
+from xds.stored_resource import Key, StoredResource
 from xds.wire import Ready
 
 UNKNOWN = 0
@@ -22,10 +22,10 @@ class Rejections:
         """Why the client rejected this version."""
         return self.reasons.get(resource.entry.name, {}).get(resource.version)
 
-    def add(self, resource: Ready, slot: Slot | None, reason: str) -> None:
-        """Notes a rejection, and forgets those of versions that `slot` no longer has."""
+    def add(self, resource: Ready, stored: StoredResource | None, reason: str) -> None:
+        """Notes a rejection, and forgets those of versions that `stored` no longer has."""
         name = resource.entry.name
-        offers = (slot.current, slot.good, slot.older) if slot else ()
+        offers = (stored.current, stored.good, stored.older) if stored else ()
         versions = {offer.version for offer in offers if offer}
         before = self.reasons.get(name, {})
         self.reasons[name] = {v: why for v, why in before.items() if v in versions}
@@ -39,26 +39,26 @@ class Rejections:
         """Whether versions of `name` were rejected until now."""
         return self.reasons.pop(name, None) is not None
 
-    def last_good(self, slot: Slot, held: int) -> Ready | None:
+    def last_good(self, stored: StoredResource, held: int) -> Ready | None:
         """What the client can have instead of what is offered, and has not: the last good version.
 
         It has what was offered up to change `held`.
         """
-        for resource in (slot.good, slot.older):
-            if resource is None or resource is slot.offered or resource.stamp <= held:
+        for resource in (stored.good, stored.older):
+            if resource is None or resource is stored.offered or resource.stamp <= held:
                 continue
             if self.reason(resource) is None:
                 return resource
         return None
 
-    def may_need(self, key: Key, gone: int, slot_of: Callable[[str], Slot | None]) -> bool:
+    def may_need(self, key: Key, gone: int, slot_of: Callable[[str], StoredResource | None]) -> bool:
         """Whether what the client has of the resources that it rejected may require `key`, which is gone
         since change `gone`.
 
         Which version it has is not remembered. One that was offered after `key` was gone does not require it.
         """
         for name, held in self.keeping.items():
-            slot = slot_of(name)
-            if gone > held and (held == UNKNOWN or slot is None or slot.may_have_required(key, held)):
+            stored = slot_of(name)
+            if gone > held and (held == UNKNOWN or stored is None or stored.may_have_required(key, held)):
                 return True
         return False

@@ -15,7 +15,7 @@ class Need(Enum):
     MET = auto()
     COMING = auto()
     MISSING = auto()
-    REFUSED = auto()
+    REJECTED = auto()
 
 
 def choose(
@@ -42,23 +42,23 @@ def _sift(
         held = subscription.pending.get(name)
         if held is None:
             continue
-        slot = subscription.slot(name)
-        if slot:
-            subscription.report_quarantine(slot, held)
-        offered = slot.offered if slot else None
-        if offered is None or slot is None:
-            keeps = slot is not None and slot.current is not None and not slot.anew
+        stored = subscription.stored(name)
+        if stored:
+            subscription.report_quarantine(stored, held)
+        offered = stored.offered if stored else None
+        if offered is None or stored is None:
+            keeps = stored is not None and stored.current is not None and not stored.anew
             _sift_absent(subscription, name, held, keeps, absent)
             continue
         subscription.leaving.discard(name)
-        refusal = subscription.rejections.reason(offered)
-        if refusal is not None:
-            if slot.reason is None:
-                subscription.facts.refused(offered, refusal, held)
-            if subscription.gateway.refuse(slot, offered, refusal, subscription.facts.connection):
+        rejection = subscription.rejections.reason(offered)
+        if rejection is not None:
+            if stored.reason is None:
+                subscription.facts.rejected(offered, rejection, held)
+            if subscription.gateway.reject(stored, offered, rejection, subscription.facts.connection):
                 # all others had rejected it, or it had been removed and has come back as it was
                 subscription.gateway.wake()
-            instead = subscription.rejections.last_good(slot, held)
+            instead = subscription.rejections.last_good(stored, held)
             state = need(instead.entry) if instead else Need.MISSING
             if instead and state is Need.MET:
                 resources.append(instead)
@@ -78,8 +78,8 @@ def _sift(
                 resources.append(offered)
             elif state is Need.COMING:
                 coming = True
-            elif state is Need.REFUSED:
-                instead = subscription.rejections.last_good(slot, held)
+            elif state is Need.REJECTED:
+                instead = subscription.rejections.last_good(stored, held)
                 if instead and need(instead.entry) is Need.MET:
                     resources.append(instead)
                 elif name in subscription.asked and held == NOTHING:
@@ -94,7 +94,7 @@ def _sift_absent(subscription: Subscription, name: str, held: int, keeps: bool, 
             absent.append(name)
         subscription.settle(name)
         if not keeps:
-            subscription.facts.withdrawn([(subscription.slot(name), held)])
+            subscription.facts.withdrawn([(subscription.stored(name), held)])
     elif keeps:
         # quarantined, and the last good version is not known here: the client keeps what it has
         subscription.settle(name)

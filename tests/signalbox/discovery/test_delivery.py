@@ -84,7 +84,7 @@ def test_a_refusal_is_reported_on_the_connection_it_was_observed_on_whatever_was
     delivery.acknowledged(FIRST, [carrying("d1")], came("d1"))
     delivery.disconnected(FIRST)
     delivery.connected(SECOND)
-    delivery.refused(SECOND, [carrying("d1")], "no", came("d1"))
+    delivery.rejected(SECOND, [carrying("d1")], "no", came("d1"))
     assert heard.facts() == [("d1", "acknowledged", "first"), ("d1", "refused", "second")]
     assert heard.not_taken == [("x", "no")]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.upstream_access import UpstreamAccess, own_places, upstream_access
+from gateways.upstream_access import UpstreamAccess, own_network_ports, upstream_access
 from tests.xds.translate.inputs import api, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
 from xds.translate import api_entries, listener_entries
@@ -61,7 +61,7 @@ def development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         echo("own") as own,
         _gateway(
             tmp_path_factory.mktemp("envoy"),
-            upstream_access("development", closed=own_places("127.0.0.1", own)),
+            upstream_access("development", closed=own_network_ports("127.0.0.1", own)),
             address=f"http://127.0.0.1:{port}",
             name=f"http://localhost:{port}",
             own=f"http://127.0.0.1:{own}",

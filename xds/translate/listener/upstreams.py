@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.rbac.matchers.upstream_ip_port.v3 import UpstreamIpPortMatcher
 from envoy_data_plane.envoy.type.v3 import Int64Range
 
-from gateways.upstream_access import Place, UpstreamAccess
+from gateways.upstream_access import NetworkPort, UpstreamAccess
 from xds.encoding import any_of, build
 from xds.translate.names import UPSTREAM_ACCESS_FILTER
 
@@ -25,9 +25,9 @@ def access_filter(access: UpstreamAccess) -> HttpFilter:
     if access.closed:
         policies["closed"] = _policy(_any(access.closed))
     if access.denied:
-        denied = _any(Place(network) for network in access.denied)
+        denied = _any(NetworkPort(network) for network in access.denied)
         if access.allowed:
-            allowed = _any(Place(network) for network in access.allowed)
+            allowed = _any(NetworkPort(network) for network in access.allowed)
             both = [denied, build(Permission, not_rule=allowed)]
             denied = build(Permission, and_rules=build(PermissionSet, rules=both))
         policies["denied"] = _policy(denied)
@@ -40,11 +40,11 @@ def _policy(permission: Permission) -> Policy:
     return build(Policy, permissions=[permission], principals=[build(Principal, any=True)])
 
 
-def _any(places: Iterable[Place]) -> Permission:
+def _any(places: Iterable[NetworkPort]) -> Permission:
     return build(Permission, or_rules=build(PermissionSet, rules=[_at(place) for place in places]))
 
 
-def _at(place: Place) -> Permission:
+def _at(place: NetworkPort) -> Permission:
     prefix, _, length = place.network.partition("/")
     matcher = build(
         UpstreamIpPortMatcher,

@@ -19,11 +19,11 @@ MOST_FORMER = 32
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class StoredResource:
     """One resource's place: the latest version, the last that a proxy accepted, and what to offer.
 
     `older` is what was accepted before `good`, for proxies that reject `good`.
-    `reason` is why `current` is quarantined, `because` the required resource whose refusal that was,
+    `reason` is why `current` is quarantined, `because` the required resource whose rejection that was,
     `rejected_by` the connections on which `current` itself was rejected;
     `pins` are quarantined resources whose last good version needs this one. `anew` says that it had been
     removed before `current` came, so that what was accepted earlier is no good version to go back to;

@@ -24,8 +24,8 @@ from signalbox.settings import Address, Settings
 from signalbox.up import EXPECTED
 from tests.support.calls import Calls, specification
 from tests.support.running_signalbox import free_port
-from xds.order import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 from xds.server import SERVICE
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 APIS = 4
 SECONDS = 60.0

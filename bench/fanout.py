@@ -14,9 +14,9 @@ import grpc.aio
 
 from bench.figure import Figure, median
 from gateways.config_resource import ConfigResource, content_version
-from xds.order import CLUSTER
 from xds.server import SERVICE, DiscoveryServer
 from xds.store import ResourceStore
+from xds.types import CLUSTER
 
 GATEWAY = "organizations/bench/gateways/fanout"
 CHANNELS = 8

@@ -17,9 +17,9 @@ import grpc.aio
 
 from bench.fanout import CHANNELS, GATEWAY, METHOD, entry, nonce, text
 from bench.figure import Figure
-from xds.order import CLUSTER
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
+from xds.types import CLUSTER
 
 _NAME = b"\x1a\x0eclusters/"
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))

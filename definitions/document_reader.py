@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, cast
 
-from definitions.finding import Finding, Severity
-from definitions.pointers import token
+from definitions.finding import Finding, Severity, token
 from definitions.source_map import SourceMap
 
 

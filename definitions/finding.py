@@ -1,5 +1,6 @@
 """What reading has to say about a document: what is wrong, and where it is written."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,3 +25,16 @@ class Finding:
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}:{self.column}" if self.source else f"{self.line}:{self.column}"
         return f"{where}: {self.severity}: {self.message} [{self.rule}]"
+
+
+def token(key: str | int) -> str:
+    """The reference token of a key (RFC 6901, JSON Pointer)."""
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    return "".join(f"/{token(key)}" for key in path)
+
+
+def tokens(text: str) -> list[str]:
+    return [t.replace("~1", "/").replace("~0", "~") for t in text.split("/")[1:]]

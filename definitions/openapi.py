@@ -12,13 +12,12 @@ from typing import Any
 
 from definitions import openapi_validity
 from definitions.document_reader import DocumentReader, Node, entries, mapping
+from definitions.finding import tokens
 from definitions.form import DEFAULT_PROJECT, ParsedDocument
-from definitions.pointers import tokens
 from definitions.shapes import record, translated
 from definitions.signalbox_api import KIND, THE_UPSTREAM, checked_spec, spec_fields
-from definitions.slugs import slug
 from definitions.urls import split_url
-from definitions.validating import name_at
+from definitions.validating import name_at, slug
 from schemas.api import Operation
 
 TITLE: str = "openapi: 3.0.x or 3.1.x"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from definitions.document_reader import DocumentReader, Node, mapping
-from definitions.pointers import pointer, token, tokens
+from definitions.finding import pointer, token, tokens
 
 _OPAQUE = frozenset(("example", "examples", "default", "enum", "const", "value"))
 _OPERATION = re.compile(r"'(get|put|post|delete|options|head|patch|trace)' (?:operation )?in '([^']+)'")

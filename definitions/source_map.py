@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from definitions.finding import Finding, Severity
-from definitions.pointers import tokens
+from definitions.finding import Finding, Severity, tokens
 from definitions.streams import Piece
 
 _PLAIN = re.compile(r"[^\s,\]}]+")

@@ -1,6 +1,7 @@
 """Models checked against what was written; what pydantic says, said at the place in the file."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from definitions.document_reader import DocumentReader, Node, described
-from definitions.pointers import pointer
+from definitions.finding import pointer
 from definitions.shapes import ListOf, Record, record
 from schemas.message import Name
 from schemas.text import faults
@@ -80,6 +81,12 @@ def name_at(node: Node) -> str | None:
         node.error("name", f"{text!r} cannot be a name: {_NAME_RULE}")
         return None
     return text
+
+
+def slug(title: str) -> str:
+    """`Pétstore (v2)!` -> `petstore-v2`; empty when nothing of the title can be kept."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:80].strip("-")
 
 
 def is_name(text: str) -> bool:

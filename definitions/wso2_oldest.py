@@ -10,9 +10,8 @@ from definitions import wso2_old_policies
 from definitions.document_reader import DocumentReader, Node, described, mapping
 from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.signalbox_api import KIND, checked_spec
-from definitions.slugs import slug
 from definitions.urls import split_url
-from definitions.validating import is_name
+from definitions.validating import is_name, slug
 from definitions.wso2 import method
 
 FORM = "api-platform.wso2.com/v1"

@@ -12,9 +12,8 @@ from typing import Any, Literal, Protocol, cast
 
 import yaml
 
-from definitions.finding import Finding
+from definitions.finding import Finding, pointer
 from definitions.limits import Limits
-from definitions.pointers import pointer
 from definitions.scalars import NotInJson, resolve
 from definitions.source_map import Mark, SourceMap
 from definitions.streams import Piece, place_in, text_of

@@ -1,19 +1,10 @@
-"""In which order resource types are sent, and taken away again, on one aggregated stream.
+"""The order in which one aggregated stream sends and removes resource types.
 
-Source: xDS protocol, "Eventual consistency considerations": what is referred to goes first, and
-is removed last.
+Source: xDS protocol, "Eventual consistency considerations": a resource is sent before those that refer to it,
+and removed after them.
 """
 
-_PREFIX = "type.googleapis.com/envoy."
-
-CLUSTER = _PREFIX + "config.cluster.v3.Cluster"
-ENDPOINTS = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
-SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
-EXTENSION = _PREFIX + "config.core.v3.TypedExtensionConfig"
-LISTENER = _PREFIX + "config.listener.v3.Listener"
-SCOPED_ROUTES = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
-ROUTES = _PREFIX + "config.route.v3.RouteConfiguration"
-VIRTUAL_HOST = _PREFIX + "config.route.v3.VirtualHost"
+from xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST
 
 SENDING = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST)
 REMOVING = (LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST, EXTENSION, SECRET, ENDPOINTS, CLUSTER)
@@ -22,14 +13,14 @@ _SENDING = {type: rank for rank, type in enumerate(SENDING)}
 _REMOVING = {type: rank for rank, type in enumerate(REMOVING)}
 
 WHOLE_STATE = frozenset((CLUSTER, LISTENER, SCOPED_ROUTES))
-"""Types of which a state-of-the-world response always holds everything: what it leaves out is removed."""
+"""Types whose state-of-the-world responses are complete: a resource that is left out is removed."""
 
 
 def sending_rank(type: str) -> int:
-    """Types of which nothing is known are sent last."""
+    """Unknown types are sent last."""
     return _SENDING.get(type, len(SENDING))
 
 
 def removing_rank(type: str) -> int:
-    """Types of which nothing is known are taken away first: nothing known refers to them."""
+    """Unknown types are removed first: no known type refers to them."""
     return _REMOVING.get(type, -1)

@@ -1,7 +1,7 @@
 """Which route configuration a scope names."""
 
 from gateways.config_resource import ConfigResource
-from xds.order import ROUTES, SCOPED_ROUTES
+from xds.types import ROUTES, SCOPED_ROUTES
 
 Key = tuple[str, str]
 """Type and name."""

@@ -9,16 +9,7 @@ from typing import TypeVar
 
 from gateways.config_resource import PRIVATE
 from xds.limits import LONGEST_TYPE
-from xds.order import (
-    CLUSTER,
-    ENDPOINTS,
-    EXTENSION,
-    LISTENER,
-    ROUTES,
-    SCOPED_ROUTES,
-    SECRET,
-    VIRTUAL_HOST,
-)
+from xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST
 from xds.wire import DeltaRequest, StateRequest, WireError
 
 R = TypeVar("R", DeltaRequest, StateRequest)

@@ -13,13 +13,14 @@ from xds.backlog import Chunk
 from xds.facts import Facts, pending
 from xds.limits import MOST_TYPES
 from xds.observer import Connection, Lack, Observer, Progress, progress
-from xds.order import CLUSTER, ENDPOINTS, LISTENER, WHOLE_STATE, removing_rank, sending_rank
+from xds.order import WHOLE_STATE, removing_rank, sending_rank
 from xds.redact import redacted
 from xds.store.gateway import Gateway
 from xds.stored_resource import Key
 from xds.subscription import NOTHING, WILDCARD, InFlightResponse, Subscription
 from xds.subscription.acks import accept, reject
 from xds.subscription.selection import Need, choose
+from xds.types import CLUSTER, ENDPOINTS, LISTENER
 from xds.wire import DeltaRequest, ErrorDetail, Ready, StateRequest, WireError
 
 _FREE_REPEATS = 3

@@ -1,4 +1,4 @@
-"""The discovery resource types Signalbox serves, and the modules that hold packed messages."""
+"""Type URLs: the resource types of xDS, and the message classes of packed messages."""
 
 import importlib
 from functools import cache
@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from betterproto2 import Message
 
-LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-SCOPE = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+_PREFIX = "type.googleapis.com/envoy."
+
+CLUSTER = _PREFIX + "config.cluster.v3.Cluster"
+ENDPOINTS = _PREFIX + "config.endpoint.v3.ClusterLoadAssignment"
+SECRET = _PREFIX + "extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = _PREFIX + "config.core.v3.TypedExtensionConfig"
+LISTENER = _PREFIX + "config.listener.v3.Listener"
+SCOPED_ROUTES = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
+ROUTES = _PREFIX + "config.route.v3.RouteConfiguration"
+VIRTUAL_HOST = _PREFIX + "config.route.v3.VirtualHost"
 
 # A message inside an Any can only be packed or read once its module is imported: every module whose
 # messages a resource may hold stands here, so that nothing depends on who imported what before.

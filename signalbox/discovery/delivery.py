@@ -8,7 +8,7 @@ from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
 from signalbox.envoy.prober import Target
 from xds.observer import Connection, Delivered, Progress
-from xds.order import LISTENER
+from xds.types import LISTENER
 
 Report = Callable[[Sequence[Status]], None]
 Probe = Callable[[str, DeploymentRef, int], None]

@@ -40,7 +40,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY
 from xds.encoding import any_of, encode
-from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 if TYPE_CHECKING:
     from betterproto2 import Message

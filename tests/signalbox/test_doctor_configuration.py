@@ -6,7 +6,7 @@ import pytest
 
 from signalbox.cli.doctor_configuration import configuration
 from tests.streams.test_gateway_sync_incomplete import delete, deployed
-from xds.types import CLUSTER, ROUTE
+from xds.types import CLUSTER, ROUTES
 
 
 def found(directory: Path) -> list[tuple[str, str]]:
@@ -20,11 +20,11 @@ async def test_a_configuration_in_which_everything_is_there_is_ok(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("what", "by", "name"),
-    [(ROUTE, "scopes/users", "routes/users"), (CLUSTER, "routes/orders", "upstreams/127.0.0.1-9000")],
+    [(ROUTES, "scopes/users", "routes/users"), (CLUSTER, "routes/orders", "upstreams/127.0.0.1-9000")],
 )
 async def test_what_is_named_and_missing_is_wrong(tmp_path: Path, what: str, by: str, name: str) -> None:
     await deployed(tmp_path)
-    delete(tmp_path, f"type = '{what}'" + (" AND name LIKE '%/users'" if what == ROUTE else ""))
+    delete(tmp_path, f"type = '{what}'" + (" AND name LIKE '%/users'" if what == ROUTES else ""))
     ((verdict, said), *_) = found(tmp_path)
     assert verdict == "wrong"
     gateway = "organizations/acme/gateways/east"

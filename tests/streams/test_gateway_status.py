@@ -21,7 +21,7 @@ from streams.verdicts import LEARN_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
 from tests.streams.test_gateway_sync import EAST, HOUSE
-from xds.types import ROUTE
+from xds.types import ROUTES
 
 
 @dataclass
@@ -87,12 +87,12 @@ class Apart:
         await self.answers.take(await self.at.log.read("status", 0, followed, 1000))
 
     def routes(self, group: str) -> ConfigResource:
-        entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        entry = self.view.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
         assert entry is not None
         return entry
 
     def deployments(self, group: str) -> list[tuple[str, int]]:
-        entry = self.view.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        entry = self.view.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
         return [(ref.api, ref.revision) for ref in entry.deployments] if entry else []
 
 

@@ -27,7 +27,7 @@ from streams.sqlite.config import SqliteConfigTopic
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
 from xds.store import ResourceStore
-from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 EAST = "organizations/acme/gateways/east"
 HOUSE: tuple[Command, ...] = (
@@ -75,11 +75,11 @@ class House:
         return [(r.deployment, r.fact) for r in self.reports]
 
     def deployments(self, group: str) -> list[tuple[str, int]]:
-        entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        entry = self.store.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
         return [(c.api, c.revision) for c in entry.deployments] if entry else []
 
     def routes(self, group: str) -> ConfigResource:
-        entry = self.store.entry(EAST, ROUTE, f"{EAST}/routes/{group}")
+        entry = self.store.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
         assert entry is not None
         return entry
 
@@ -124,8 +124,8 @@ async def test_a_new_deployment_makes_its_own_resources_and_says_so(tmp_path: Pa
         changed = await at.do(publish(), deploy(), ids=("p", "d1"))
         assert changed == {
             (CLUSTER, "upstreams/127.0.0.1", True),
-            (ROUTE, "routes/orders", True),
-            (SCOPE, "scopes/orders", True),
+            (ROUTES, "routes/orders", True),
+            (SCOPED_ROUTES, "scopes/orders", True),
         }
         assert at.facts() == [("d1", "published")]
 
@@ -134,7 +134,7 @@ async def test_a_change_touches_only_what_it_changes(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts"))
         more = spec(operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/"}])
-        assert await at.do(publish(of=more), deploy()) == {(ROUTE, "routes/orders", True)}
+        assert await at.do(publish(of=more), deploy()) == {(ROUTES, "routes/orders", True)}
 
 
 async def test_publishing_alone_changes_no_gateway(tmp_path: Path):
@@ -148,7 +148,10 @@ async def test_an_upstream_stays_while_anybody_needs_it(tmp_path: Path):
         await at.do(*HOUSE, publish(), publish("carts", spec("/carts")))
         await at.do(deploy(), deploy("carts"), ids=("d1", "d2"))
         stop = StopDeployment(organization=ORG, name="d1")
-        assert await at.do(stop) == {(ROUTE, "routes/orders", False), (SCOPE, "scopes/orders", False)}
+        assert await at.do(stop) == {
+            (ROUTES, "routes/orders", False),
+            (SCOPED_ROUTES, "scopes/orders", False),
+        }
         assert (CLUSTER, "upstreams/127.0.0.1", False) in await at.do(
             StopDeployment(organization=ORG, name="d2")
         )
@@ -178,7 +181,7 @@ async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: p
             await at.do(StopDeployment(organization=ORG, name="d1"))
         monkeypatch.setattr(at.sync.config, "put", put)
         await at.sync.sync(await at.at.log.read("events", 0, at.position, 10))
-        assert at.store.names(EAST, ROUTE) == at.store.names(EAST, CLUSTER) == []
+        assert at.store.names(EAST, ROUTES) == at.store.names(EAST, CLUSTER) == []
 
 
 async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path: Path):
@@ -194,7 +197,7 @@ async def test_an_api_that_moves_leaves_nothing_behind(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
         changed = await at.do(publish(of=spec("/sales")), deploy())
-        assert {(ROUTE, "routes/orders", False), (ROUTE, "routes/sales", True)} <= changed
+        assert {(ROUTES, "routes/orders", False), (ROUTES, "routes/sales", True)} <= changed
 
 
 async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays(tmp_path: Path):
@@ -390,7 +393,7 @@ async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
     async with house(tmp_path) as at:
         await at.do(*HOUSE, publish(), deploy())
         silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
-        assert (ROUTE, "routes/orders", True) in await at.do(silent)
+        assert (ROUTES, "routes/orders", True) in await at.do(silent)
 
 
 async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp_path: Path):
@@ -400,7 +403,7 @@ async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp
         await at.at.decide(envelope(silent))
     async with house(tmp_path) as again:
         await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
-        assert (ROUTE, "routes/orders", True) in again.changed()
+        assert (ROUTES, "routes/orders", True) in again.changed()
 
 
 async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(

@@ -15,9 +15,15 @@ from streams.config_changes import POSITION, TRANSLATION
 from streams.gateway_sync import CREDENTIALS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
-from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
-TYPES = {"listener": LISTENER, "scope": SCOPE, "routes": ROUTE, "cluster": CLUSTER, "token": CREDENTIALS}
+TYPES = {
+    "listener": LISTENER,
+    "scope": SCOPED_ROUTES,
+    "routes": ROUTES,
+    "cluster": CLUSTER,
+    "token": CREDENTIALS,
+}
 
 
 async def deployed(directory: Path) -> dict[tuple[str, str], str]:
@@ -58,13 +64,13 @@ async def test_entries_that_are_missing_are_compiled_again(tmp_path: Path, what:
 
 async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tmp_path: Path):
     right = await deployed(tmp_path)
-    delete(tmp_path, f"type = '{ROUTE}' AND name LIKE '%/users'")
+    delete(tmp_path, f"type = '{ROUTES}' AND name LIKE '%/users'")
     async with house(tmp_path) as at:
         await at.sync.reconcile()
         assert versions(at) == right
-        assert {entry.name.rpartition("/")[2] for entry in at.put if entry.type in (ROUTE, SCOPE)} == {
-            "users"
-        }
+        assert {
+            entry.name.rpartition("/")[2] for entry in at.put if entry.type in (ROUTES, SCOPED_ROUTES)
+        } == {"users"}
 
 
 async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path: Path):
@@ -87,9 +93,11 @@ async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_agai
     discovery = Discovery(NullObserver(), lambda gateway: 0)
     async with house(tmp_path) as at:
         entries = [entry async for chunk in at.config.load() for entry in chunk]
-        discovery.serve([damaged(e) if e.type == ROUTE else e for e in entries])
-        assert discovery.store.names(EAST, ROUTE) == []
-        assert discovery.store.names(EAST, SCOPE) == [], "an Envoy that starts would wait for the routes"
+        discovery.serve([damaged(e) if e.type == ROUTES else e for e in entries])
+        assert discovery.store.names(EAST, ROUTES) == []
+        assert discovery.store.names(EAST, SCOPED_ROUTES) == [], (
+            "an Envoy that starts would wait for the routes"
+        )
         at.sync.changes.current = discovery.store.entry
         at.sync.current = discovery.store.entry
         at.config.subscribe(discovery.serve)
@@ -121,7 +129,7 @@ class Later:
         self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
     ) -> tuple[ConfigResource, ...]:
         entries = self.of.api_entries(settings, group, apis, position)
-        return tuple(changed(entry) if entry.type == ROUTE and entry.body else entry for entry in entries)
+        return tuple(changed(entry) if entry.type == ROUTES and entry.body else entry for entry in entries)
 
 
 def changed(entry: ConfigResource) -> ConfigResource:
@@ -135,8 +143,8 @@ async def test_what_another_version_of_the_translator_made_is_translated_again(t
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
         await at.sync.reconcile()
         now = versions(at)
-        assert {key[0] for key in right if now[key] != right[key]} == {ROUTE, LISTENER}
-        assert {entry.type for entry in at.put if entry.gateway} == {ROUTE, LISTENER}
+        assert {key[0] for key in right if now[key] != right[key]} == {ROUTES, LISTENER}
+        assert {entry.type for entry in at.put if entry.gateway} == {ROUTES, LISTENER}
     async with house(tmp_path) as at:
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
         await at.sync.reconcile()

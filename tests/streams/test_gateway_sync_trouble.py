@@ -14,7 +14,7 @@ from streams.config_topic import ConfigWriter
 from streams.log import LogUnavailable, MessageTooLarge, Record
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
-from xds.types import ROUTE
+from xds.types import ROUTES
 
 
 def record(at: House, type: str, subject: str, data: dict[str, Any] | None = None) -> Record:
@@ -155,7 +155,7 @@ class Small:
         await self._topic.put(entries)
 
     def require_size(self, entry: ConfigResource) -> None:
-        if entry.type == ROUTE and len(entry.deployments) > self._most:
+        if entry.type == ROUTES and len(entry.deployments) > self._most:
             raise MessageTooLarge(f"It has {len(entry.deployments)} bytes, the topic takes {self._most}.")
 
 

@@ -17,7 +17,7 @@ from streams.kafka.topics import ensure_topics
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.streams.decider_cases import desk, envelope
 from tests.streams.test_gateway_sync import EAST, HOUSE
-from xds.types import ROUTE
+from xds.types import ROUTES
 
 LIMIT = 8 * 20_000
 
@@ -53,7 +53,7 @@ async def test_what_no_message_can_hold_is_refused_and_the_rest_is_put(
             await sync.sync(await at.log.read("events", 0, sync.position, 1000))
 
         async def on_the_topic() -> dict[str, list[str]]:
-            routes = [e async for entries in config.load() for e in entries if e.type == ROUTE]
+            routes = [e async for entries in config.load() for e in entries if e.type == ROUTES]
             return {
                 e.name.removeprefix(f"{EAST}/routes/"): [c.deployment for c in e.deployments] for e in routes
             }

@@ -7,9 +7,10 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, 
 
 from tests.xds.proxies import GATEWAY
 from xds.observer import Connection, Observer, Progress
-from xds.order import CLUSTER, ROUTES, WHOLE_STATE
+from xds.order import WHOLE_STATE
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream, Stream
+from xds.types import CLUSTER, ROUTES
 from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 TYPES = (CLUSTER, ROUTES)

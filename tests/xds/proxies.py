@@ -17,8 +17,8 @@ from envoy_data_plane.google.rpc import Status
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from tests.support.hang_guard import HANG_SECONDS
 from xds.observer import Connection, Delivered, Progress
-from xds.order import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
 from xds.server import SERVICE
+from xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
 
 GATEWAY = "organizations/acme/gateways/edge"
 TOKEN = "let-me-in"

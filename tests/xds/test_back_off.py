@@ -9,10 +9,10 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, 
 
 from tests.xds.proxies import GATEWAY, StateProxy, entry
 from xds.observer import Connection, NullObserver
-from xds.order import CLUSTER
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream, back_off
+from xds.types import CLUSTER
 from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 A, B, C, D = (entry("CDS", name, "1") for name in "abcd")

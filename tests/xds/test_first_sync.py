@@ -6,9 +6,9 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.backlog import CHUNK_BYTES
 from xds.observer import Connection
-from xds.order import CLUSTER
 from xds.store import ResourceStore
 from xds.stream import DeltaStream, StateStream
+from xds.types import CLUSTER
 from xds.wire import DeltaRequest, StateRequest
 
 COUNT = 50

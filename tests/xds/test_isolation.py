@@ -11,8 +11,8 @@ from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.isolation import trials
-from xds.order import CLUSTER
 from xds.store import ResourceStore
+from xds.types import CLUSTER
 
 
 @dataclass

@@ -16,9 +16,9 @@ from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds import backlog
-from xds.order import CLUSTER, ROUTES
 from xds.store import ResourceStore
 from xds.stored_resource import StoredResource
+from xds.types import CLUSTER, ROUTES
 
 
 @pytest.fixture(autouse=True, scope="module", params=[1, 2, 1_000], ids=lambda names: f"chunks of {names}")

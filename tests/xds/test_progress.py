@@ -9,9 +9,9 @@ from gateways.config_resource import ConfigResource, DeploymentRef
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
 from xds.observer import MOST_EXCEPTIONS, Connection, Lack, Progress, progress, together
-from xds.order import CLUSTER, LISTENER, ROUTES
 from xds.store import ResourceStore
 from xds.stream import DeltaStream
+from xds.types import CLUSTER, LISTENER, ROUTES
 from xds.wire import DeltaRequest, ErrorDetail
 
 NODE = "node-1"

@@ -12,9 +12,9 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
-from xds.order import CLUSTER
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
+from xds.types import CLUSTER
 
 COUNT = 1000
 BAD = "clusters/617"

@@ -7,10 +7,10 @@ from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy
 from tests.xds.proxies import DeltaProxy, Remembering, entry
 from xds import stream
-from xds.order import CLUSTER, ROUTES
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 from xds.stored_resource import MOST_FORMER
+from xds.types import CLUSTER, ROUTES
 
 
 def rest(*proxies: Proxy) -> None:

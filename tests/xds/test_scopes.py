@@ -3,11 +3,11 @@
 import pytest
 
 from gateways.config_resource import ConfigResource, content_version
-from xds.order import ROUTES, SCOPED_ROUTES
 from xds.scopes import routes_of
 from xds.store import ResourceStore
 from xds.translate.names import route_name, scope_name
 from xds.translate.scopes import scope_body
+from xds.types import ROUTES, SCOPED_ROUTES
 
 GATEWAY = "organizations/acme/gateways/edge"
 

@@ -6,9 +6,9 @@ import grpc.aio
 import pytest
 
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, StateProxy, entry
-from xds.order import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
+from xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST
 
 SERVICES = {
     CLUSTER: ("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"),

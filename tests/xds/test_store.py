@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from gateways.config_resource import ConfigResource
 from tests.xds.proxies import GATEWAY, entry
 from xds.observer import Connection, NullObserver
-from xds.order import CLUSTER, ROUTES
 from xds.store import ResourceStore
 from xds.store.table import TOMBSTONES
 from xds.stored_resource import Key
 from xds.stream import DeltaStream
+from xds.types import CLUSTER, ROUTES
 from xds.wire import DeltaRequest
 
 

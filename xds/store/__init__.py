@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from gateways.config_resource import ConfigResource
 from xds.frames import Frames
-from xds.order import SCOPED_ROUTES
 from xds.scopes import routes_of
 from xds.store.gateway import Gateway
 from xds.stored_resource import Key
+from xds.types import SCOPED_ROUTES
 
 
 class ResourceStore:

@@ -20,7 +20,7 @@ from xds.translate.listener import listener_entries
 from xds.translate.names import route_name, scope_name
 from xds.translate.routes import ApiRoutes, routes_of
 from xds.translate.scopes import scope_body
-from xds.types import CLUSTER, ROUTE, SCOPE
+from xds.types import CLUSTER, ROUTES, SCOPED_ROUTES
 
 __all__ = [
     "VERSION",
@@ -79,15 +79,15 @@ def group_entries(
 
     routes, scope = route_name(settings.subject, group), scope_name(settings.subject, group)
     if not apis:
-        return entry(SCOPE, scope, b""), entry(ROUTE, routes, b"")
+        return entry(SCOPED_ROUTES, scope, b""), entry(ROUTES, routes, b"")
     body = route_configuration(settings.subject, group, _translated(settings, apis))
     clusters = dict.fromkeys(name for api in apis for name in cluster_names(settings, api))
     return (
         # Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not
         # asked for. Until it has it the new scope answers 404 like before, the other scopes as they did.
         # It carries no deployments: it never changes, and having it says nothing about any deployment.
-        replace(entry(SCOPE, scope, scope_body(settings.subject, group)), deployments=()),
-        entry(ROUTE, routes, body, tuple((CLUSTER, name) for name in clusters)),
+        replace(entry(SCOPED_ROUTES, scope, scope_body(settings.subject, group)), deployments=()),
+        entry(ROUTES, routes, body, tuple((CLUSTER, name) for name in clusters)),
     )
 
 

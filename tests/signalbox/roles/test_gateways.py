@@ -30,7 +30,7 @@ from tests.support.real_kafka import settings_for
 from tests.xds.proxies import DeltaProxy
 from tests.xds.rogue import rogue
 from xds.observer import Connection
-from xds.types import CLUSTER, ROUTE
+from xds.types import CLUSTER, ROUTES
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
     more = spec(operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/"}])
     await acme.command(publish(of=more), deploy(), ids=["e", "d3"])
     await acme.delivered("d3", "serving")
-    assert sent == [(ROUTE, "orders")]
+    assert sent == [(ROUTES, "orders")]
     named = [
         s.deployment for s in acme.statuses if isinstance(s, DeliveryReported) and s.fact == "acknowledged"
     ]
@@ -106,12 +106,12 @@ async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(ac
     # As another one does that takes over while this one stands still.
     other = await KafkaConfigTopic.open(acme.log.settings)
     await other.claim(0)
-    newer = ConfigResource(EAST, "envoy", ROUTE, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
+    newer = ConfigResource(EAST, "envoy", ROUTES, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
     await other.put([newer])
     await acme.command(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("b", "d2"))
     # It leaves its group, is given the partition anew, and begins with what the other one has put.
     await acme.delivered("d2", "published")
-    heard = [e async for entries in other.load() for e in entries if e.type == ROUTE]
+    heard = [e async for entries in other.load() for e in entries if e.type == ROUTES]
     assert [ref.deployment for entry in heard for ref in entry.deployments] == ["d2"]
     with pytest.raises(Fenced):
         await other.put([newer])

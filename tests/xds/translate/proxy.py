@@ -10,7 +10,7 @@ from gateways.config_resource import ConfigResource
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_envoy import real_envoy
 from xds.bootstrap import RUNTIME, STATS
-from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE, message_class
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES, message_class
 
 
 def envoy_binary() -> str:
@@ -31,8 +31,8 @@ def static_bootstrap(entries: Iterable[ConfigResource], *, port: int = 0) -> dic
     scoped = listener["filterChains"][0]["filters"][-1]["typedConfig"]["scopedRoutes"]
     del scoped["scopedRds"], scoped["rdsConfigSource"]
     scopes: list[dict[str, Any]] = []
-    for scope in by_type.get(SCOPE, {}).values():
-        routes = by_type[ROUTE][scope.pop("routeConfigurationName")]
+    for scope in by_type.get(SCOPED_ROUTES, {}).values():
+        routes = by_type[ROUTES][scope.pop("routeConfigurationName")]
         scopes.append(scope | {"routeConfiguration": routes})
     scoped["scopedRouteConfigurationsList"] = {"scopedRouteConfigurations": scopes}
     return {

@@ -20,7 +20,7 @@ from xds.translate import (
     listener_entries,
 )
 from xds.translate.routes import ApiRoutes, routes_of
-from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 ONE, OTHER = "http://10.0.0.1:8080", "http://10.0.0.2:8080"
 
@@ -45,8 +45,8 @@ def test_names_are_paths_below_the_gateway_and_those_in_the_bodies() -> None:
     assert {(e.type, e.name) for e in entries} == {
         (LISTENER, f"{SUBJECT}/listeners/main"),
         (CLUSTER, cluster_names(settings(), _api("o", "/orders/v1"))[0]),
-        (SCOPE, f"{SUBJECT}/scopes/orders"),
-        (ROUTE, f"{SUBJECT}/routes/orders"),
+        (SCOPED_ROUTES, f"{SUBJECT}/scopes/orders"),
+        (ROUTES, f"{SUBJECT}/routes/orders"),
     }
     for entry in entries:
         assert resource(entry)["name"] == entry.name
@@ -73,7 +73,7 @@ def test_routes_need_their_clusters_and_nothing_else_needs_anything() -> None:
     needed = {e.type: e.requires for e in api_entries(settings(), "x", apis, 1)}
 
     names = [name for one in apis for name in cluster_names(settings(), one)]
-    assert needed == {CLUSTER: (), SCOPE: (), ROUTE: tuple((CLUSTER, name) for name in names)}
+    assert needed == {CLUSTER: (), SCOPED_ROUTES: (), ROUTES: tuple((CLUSTER, name) for name in names)}
 
 
 def test_apis_with_the_same_upstream_share_a_cluster_that_names_both() -> None:
@@ -86,12 +86,12 @@ def test_apis_with_the_same_upstream_share_a_cluster_that_names_both() -> None:
     )
 
     assert [e.deployments for e in entries if e.type == CLUSTER] == [(a, b), (c,)]
-    assert [e.deployments for e in entries if e.type == ROUTE] == [(a, b, c)]
+    assert [e.deployments for e in entries if e.type == ROUTES] == [(a, b, c)]
 
 
 def test_having_the_scope_says_nothing_about_a_deployment() -> None:
     assert [
-        e.deployments for e in api_entries(settings(), "x", [_api("a", "/x/a")], 1) if e.type == SCOPE
+        e.deployments for e in api_entries(settings(), "x", [_api("a", "/x/a")], 1) if e.type == SCOPED_ROUTES
     ] == [()]
 
 
@@ -118,7 +118,7 @@ def test_one_apis_clusters_can_be_had_alone() -> None:
 def test_a_group_without_apis_is_gone() -> None:
     entries = api_entries(settings(), "x", [], 9)
 
-    assert [(e.type, e.body, e.deployments) for e in entries] == [(SCOPE, b"", ()), (ROUTE, b"", ())]
+    assert [(e.type, e.body, e.deployments) for e in entries] == [(SCOPED_ROUTES, b"", ()), (ROUTES, b"", ())]
 
 
 def test_the_listener_knows_nothing_of_apis_and_follows_the_settings() -> None:

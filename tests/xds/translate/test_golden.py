@@ -12,11 +12,11 @@ import yaml
 from tests.xds.translate.inputs import DATA, Input, parse_input
 from tests.xds.translate.proxy import resource, static_bootstrap, validate
 from xds.translate import VERSION, check
-from xds.types import CLUSTER, LISTENER, ROUTE, SCOPE
+from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 INPUTS = sorted((DATA / "in").glob("*.yaml"))
 OUT = DATA / "out"
-KINDS = {"listeners": LISTENER, "clusters": CLUSTER, "scopes": SCOPE, "routes": ROUTE}
+KINDS = {"listeners": LISTENER, "clusters": CLUSTER, "scopes": SCOPED_ROUTES, "routes": ROUTES}
 
 
 def _read(path: Path) -> Input:

@@ -15,7 +15,7 @@ NAMES_ARE_UNIQUE_FOREVER = False
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a deployment needs to know of a revision."""
+    """The parts of a revision that deployments need."""
 
     context: str
     hosts: tuple[str, ...]
@@ -100,7 +100,7 @@ def evolve(state: State | None, event: ApiPublished | ApiDeleted) -> State | Non
 
 
 def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
-    """What a specification's fields say against each other."""
+    """Contradictions between the fields of a specification."""
     if not spec.hosts:
         yield Complaint(pointer="/spec/hosts", detail="an API has a host; `*` is any")
     names: set[str] = set()
@@ -134,7 +134,7 @@ def inconsistencies(spec: ApiSpec) -> Iterator[Complaint]:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why no gateway can connect to where `url` says."""
+    """The reason why no gateway can connect to `url`, if any."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

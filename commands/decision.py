@@ -1,4 +1,4 @@
-"""What deciders take and give: a request in, events or a rejection out."""
+"""Input and output of decisions: a request in, events or a rejection out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ Decision = tuple[Event, ...] | Unchanged | Rejection
 
 
 class State(Protocol):
-    """The state of one aggregate instance: a frozen dataclass that JSON can say."""
+    """The state of one aggregate instance: a frozen dataclass that can be written as JSON."""
 
     @property
     def claims(self) -> Iterable[str]:
@@ -85,7 +85,7 @@ class State(Protocol):
 
 
 class Others(Protocol):
-    """What a decision may see of the rest of its partition."""
+    """Read access of a decision to the rest of its partition."""
 
     def state(self, subject: str) -> State | None: ...
 

@@ -268,7 +268,7 @@ def _superseded(started: DeploymentStarted, holders: list[str], others: Others) 
 
 
 def completed(event: DeploymentStarted, others: Others) -> DeploymentStarted:
-    """The event with the sandbox hosts that older versions did not say: those of the API's revision."""
+    """The event with sandbox hosts: older versions left them out, they are those of the API's revision."""
     published = others.state(f"organizations/{event.organization}/apis/{event.api}")
     revision = published.revision(event.revision) if isinstance(published, api.State) else None
     if revision is None or not revision.sandbox_hosts or event.sandbox_hosts:

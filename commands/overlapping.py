@@ -98,7 +98,7 @@ class Operations:
     all: tuple[str, ...]
     _by_first: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _any_first: list[str] = field(default_factory=list[str])
-    """Whose first segment is a parameter or `*`."""
+    """Operations whose first segment is a parameter or `*`."""
 
     @classmethod
     def of(cls, context: str, operations: tuple[str, ...]) -> Self:

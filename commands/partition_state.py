@@ -8,7 +8,7 @@ from commands.decision import State
 
 
 class Change(NamedTuple):
-    """What a subject was before a change, to take it back."""
+    """State and version of a subject before a change; `rollback` restores them."""
 
     subject: str
     state: State | None
@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionState:
-    """All live states by subject. Mutable, owned by one decider; changes can be taken back.
+    """All live states by subject. Mutable, owned by one decider; changes can be rolled back.
 
     `versions` counts the events of each subject, and stays when a resource ends so that a later one
     of the same name goes on counting.
@@ -67,7 +67,7 @@ class PartitionState:
         return self._referrers.get(subject, {}).keys()
 
     def put(self, subject: str, state: State | None, version: int) -> Change:
-        """Sets a subject's state (None: it ended) and version (0: forget it); answers what was."""
+        """Sets a subject's state (None: it ended) and version (0: forget it); returns the change."""
         old = self.states.get(subject)
         before = Change(subject, old, self.version(subject))
         if old is not None:
@@ -92,7 +92,7 @@ class PartitionState:
         return before
 
     def rollback(self, changes: Iterable[Change]) -> None:
-        """Takes changes back, given in the order they were made."""
+        """Reverts changes, given in the order they were made."""
         for before in reversed(tuple(changes)):
             self.put(before.subject, before.state, before.version)
 

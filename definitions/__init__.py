@@ -1,1 +1,1 @@
-"""What people write in files, read with findings and written back: `definitions.reading.read`."""
+"""Definition files: read with findings (`definitions.reading.read`) and written back."""

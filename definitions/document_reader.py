@@ -1,4 +1,4 @@
-"""A document under the reader's eye: its values with their places, and what is to be said of them."""
+"""Walks a document: its values with their positions in the file; collects findings about them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from definitions.source_map import SourceMap
 
 
 def described(value: object) -> str:
-    """What kind of value it is, in the words of a person."""
+    """The kind of a value, for messages."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -24,7 +24,7 @@ def described(value: object) -> str:
 
 @dataclass(slots=True)
 class DocumentReader:
-    """What forms read from and write their findings on."""
+    """The document that a form reads; findings are added to it."""
 
     source_map: SourceMap
     _blamed: set[str] = field(default_factory=set[str])

@@ -1,4 +1,4 @@
-"""What reading has to say about a document: what is wrong, and where it is written."""
+"""Errors and warnings about a document, with their positions; and JSON pointers (RFC 6901)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a form of definitions is: a way in which people write them."""
+"""The interface of a form: one format in which definitions are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ DEFAULT_PROJECT = "default"
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What a form makes of one document; `spec` as in Definition."""
+    """The result of reading one document; `spec` as in Definition."""
 
     kind: str
     name: str
@@ -33,7 +33,7 @@ class DefinitionForm(Protocol):
         ...
 
     def read(self, reader: DocumentReader, name: str | None) -> ParsedDocument | None:
-        """What the document says; None, and an error on `reader`, when it does not hold together.
+        """The parsed document; None, and an error on `reader`, when it is not valid.
 
         `name` is for documents that carry none.
         """

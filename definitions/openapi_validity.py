@@ -17,7 +17,7 @@ _LONGEST = 300
 
 
 def check(reader: DocumentReader, version: str) -> None:
-    """Says on `reader` everything that is wrong; `version` is `3.0` or `3.1`."""
+    """Adds every error to `reader`; `version` is `3.0` or `3.1`."""
     for at, rule, message in dict.fromkeys(_problems(reader, version)):
         Node(reader, at, None).error(rule, message)
 

@@ -41,7 +41,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a file holds, in its order. A document with an error is in `findings` alone."""
+    """The definitions of a file, in its order. A document with an error appears in `findings` only."""
 
     definitions: tuple[Definition, ...]
     findings: tuple[Finding, ...]

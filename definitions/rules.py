@@ -1,4 +1,4 @@
-"""What the parts of an API say against each other, whatever form it was written in.
+"""Contradictions between the parts of an API, the same for every form.
 
 Runs over the data before its types are checked, so that all is found at once; what has the wrong type is
 passed over here.
@@ -28,7 +28,7 @@ class Contradiction:
 
 
 def check(data: Mapping[str, Any], reader: DocumentReader, origins: Origins, base: str) -> None:
-    """Says on `reader` what is contradictory in the data of an ApiSpec."""
+    """Adds an error to `reader` for each contradiction in the data of an ApiSpec."""
     for found in contradictions(data):
         at = written_at(ApiSpec, found.path, origins, base)
         if not reader.blamed(at):

@@ -1,4 +1,4 @@
-"""What a plain (unquoted) scalar means: the core schema of YAML 1.2, section 10.3.2.
+"""The value of a plain (unquoted) scalar: the core schema of YAML 1.2, section 10.3.2.
 
 So `yes`, `on`, `1:30`, `2024-06-15` and `010` are text: documents that YAML 1.1 would read as something
 else keep what is written.
@@ -23,7 +23,7 @@ _LONGEST = 400
 
 
 class NotInJson(ValueError):
-    """A number that JSON, and so the log, cannot say."""
+    """A number that JSON, and so the log, cannot hold."""
 
 
 def resolve(text: str) -> Scalar:

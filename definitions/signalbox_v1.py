@@ -17,7 +17,7 @@ API_VERSION = "signalbox.io/v1"
 TITLE: str = f"apiVersion: {API_VERSION}"
 
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")
-"""`status` is what a server says of a resource; it defines nothing and is ignored."""
+"""`status` is written by servers; it defines nothing and is ignored."""
 
 
 def _fields(view: type[Value]) -> type[Value] | None:

@@ -1,4 +1,4 @@
-"""A document that was read: its value, and where each part of it is written."""
+"""A document that was parsed: its value, and the position of each part."""
 
 import re
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ Places = dict[int, dict[str | int, tuple[Mark, Mark]]]
 
 @dataclass(slots=True)
 class SourceMap:
-    """One document: its root value, and places that are looked up when something is to be said of them."""
+    """One document: its root value, its findings, and positions that are looked up for findings."""
 
     piece: Piece
     source: str

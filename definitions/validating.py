@@ -1,4 +1,4 @@
-"""Models checked against what was written; what pydantic says, said at the place in the file."""
+"""Validation of data by models; errors of pydantic are reported at their position in the file."""
 
 import re
 import unicodedata

@@ -149,7 +149,7 @@ class _Body:
                 self.data["resilience"] = chosen[1]
 
     def _timeouts(self, item: Node, upstream: dict[str, Any]) -> dict[str, Any]:
-        """What a service says of patience and retries; the default one's holds for the API."""
+        """Timeouts and retries of a service; those of the default service hold for the API."""
         found: dict[str, Any] = {}
         at = f"/upstreams/{len(self.data['upstreams']) - 1}/connect_timeout"
         timeout = item.at("timeout")

@@ -119,7 +119,7 @@ class _Frame:
 
 
 _OPEN = object()
-"""What an anchor names while it is still being read."""
+"""The value of an anchor that is still being read."""
 
 
 class _Builder:

@@ -31,7 +31,7 @@ def compile_api(
 
 
 def denied_upstreams(access: UpstreamAccess, api: model.DeployedApi) -> tuple[str, ...]:
-    """What a gateway may not reach of what an API sends requests to, as far as addresses are written down."""
+    """The upstream addresses of an API that a gateway may not reach. Host names are not resolved here."""
     backends = [backend for route in api.routes for backend in route.backends if backend.weight > 0]
     backends += api.sandbox_backends
     endpoints = dict.fromkeys(e for backend in backends for e in backend.upstream.endpoints if e.weight > 0)

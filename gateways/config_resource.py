@@ -1,4 +1,4 @@
-"""What travels on the config topic: one ready-to-serve entry per gateway and resource."""
+"""The content of the config topic: one ready-to-serve resource per gateway, type and name."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ PRIVATE = "signalbox.io/"
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRef:
-    """A deployment that an entry carries out; a request to `host` and `context` reaches it."""
+    """A deployment that a resource carries; a request to `host` and `context` reaches it."""
 
     deployment: str
     api: str

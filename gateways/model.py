@@ -1,4 +1,4 @@
-"""The gateway-neutral configuration: what any gateway is asked to do, in no vendor's words."""
+"""The gateway-neutral configuration: common to all kinds of gateways."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gateways.upstream_access import EVERYWHERE, UpstreamAccess
 
 MAX_IN_FLIGHT = 10_000
-"""Of an upstream that does not say it."""
+"""The default of an upstream."""
 
 EscapedSlashes = Literal["reject", "redirect", "decode"]
 UnderscoreHeaders = Literal["reject", "drop", "allow"]
@@ -52,7 +52,7 @@ class WeightedBackend:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is done with a request or an answer; `params` as written, checked by the translator."""
+    """A change of requests or responses; `params` as written, checked by the translator."""
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -86,7 +86,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class DeployedApi:
-    """One API as one gateway shall serve it: the unit that changes, and that can be refused."""
+    """One API as one gateway shall serve it: the unit that changes, and that can be rejected."""
 
     organization: str
     api: str
@@ -106,9 +106,9 @@ class DeployedApi:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """What holds for a gateway as a whole. `subject` is `organizations/<org>/gateways/<name>`.
+    """Settings of a whole gateway. `subject` is `organizations/<org>/gateways/<name>`.
 
-    `trusted_proxies` is how many proxies in front of it tell the truth about the caller.
+    `trusted_proxies` is how many proxies in front of it are trusted with the caller's address.
     """
 
     subject: str
@@ -132,7 +132,7 @@ class Unsupported:
 
 
 def unsupported_text(findings: Iterable[Unsupported]) -> str:
-    """What a gateway kind cannot do, each thing once with all places that ask for it."""
+    """The text of an error: each unsupported feature once, with the pointers that ask for it."""
     places: dict[str, list[str]] = {}
     for finding in findings:
         places.setdefault(finding.detail, []).append(finding.pointer)
@@ -140,7 +140,7 @@ def unsupported_text(findings: Iterable[Unsupported]) -> str:
 
 
 class UnsupportedError(Exception):
-    """A deployment asks for what the gateway kind cannot do."""
+    """A deployment uses a feature that the gateway kind does not support."""
 
     def __init__(self, findings: tuple[Unsupported, ...]) -> None:
         super().__init__(unsupported_text(findings))

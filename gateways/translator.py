@@ -1,4 +1,4 @@
-"""What a translator for one kind of gateway offers. Pure: from the neutral model to ready entries."""
+"""The interface of a translator for one kind of gateway. Pure: neutral model to config resources."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -18,7 +18,7 @@ class Translator(Protocol):
         ...
 
     def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
-        """What the gateway needs before any API."""
+        """The resources that the gateway needs before any API."""
         ...
 
     def api_entries(

@@ -48,7 +48,7 @@ class NetworkPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamAccess:
-    """`denied` does not hold for what is in `allowed`; `closed` holds for everything."""
+    """`allowed` overrides `denied`; `closed` overrides both."""
 
     denied: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ def upstream_access(
 
 @lru_cache(1_000)
 def own_network_ports(host: str, port: int) -> tuple[NetworkPort, ...]:
-    """What reaches a server of this machine that listens on `host:port`; nothing for a host name."""
+    """The networks through which a local server on `host:port` is reached; empty for a host name."""
     if host == "localhost":
         host = "127.0.0.1"
     try:

@@ -1,4 +1,4 @@
-"""What there is to know of an aggregate outside its rules. Everything generic follows from it:
+"""The description of an aggregate, without its rules. Everything generic follows from it:
 HTTP resources, command line verbs, read models and `as_of`, schemas, documentation."""
 
 from dataclasses import dataclass

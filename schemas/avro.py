@@ -35,7 +35,7 @@ from schemas.message import Message
 
 PUBLISHED = Path(__file__).parent / "published"
 SUMS = "SHA256SUMS"
-"""The file beside the published ones that says what each of them held (as `sha256sum` writes it)."""
+"""The checksums of the published files, in the format of `sha256sum`."""
 
 URN = "urn:signalbox:schema:"
 """How a `dataschema` begins; the message's type and the version follow, with a colon between."""
@@ -72,7 +72,7 @@ def _parsed(model: type[BaseModel]) -> Any:
 
 
 def encode(message: BaseModel) -> bytes:
-    """The Avro binary form, without a header: `dataschema` says with what it was written.
+    """The Avro binary form, without a header: `dataschema` names the schema.
 
     Raises OverflowError for integers beyond 64 bits.
     """
@@ -174,8 +174,8 @@ def _codec(uri: str) -> Codec:
 
 
 def encode_data(uri: str, data: Data) -> bytes | None:
-    """JSON-ready data as the schema named by a `dataschema` says; None when the bytes could not give
-    back exactly `data`, or there is no such schema."""
+    """JSON-ready data, encoded with the schema of a `dataschema`; None when decoding would not give
+    exactly `data`, or the schema is unknown."""
     try:
         return _codec(uri).pack(data)
     except NeverPublished:
@@ -201,7 +201,7 @@ def problems(current: Schema, versions: Mapping[int, Schema]) -> list[str]:
 
 
 class Edited(Exception):
-    """Published files are not what was published; `names` says which."""
+    """Published files were changed; `names` has their names."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(f"what is published is never changed or taken away: {', '.join(names)}")

@@ -7,7 +7,7 @@ import orjson
 
 
 def canonical(value: Any) -> bytes:
-    """`value` as canonical JSON. Raises TypeError for what JSON cannot say."""
+    """`value` as canonical JSON. Raises TypeError for values that JSON does not have."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 

@@ -1,4 +1,4 @@
-"""A valid example of every model, built from what its fields say of themselves.
+"""A valid example of every model, built from the descriptions of its fields.
 
 A field's own `examples` come first, then its default, then something of its type. A required field that
 cannot be guessed needs `Field(examples=[…])`.

@@ -1,4 +1,4 @@
-"""How the type of a model's field is said in Avro, and how its JSON-ready data crosses over and back."""
+"""The Avro type of a model's field, and the conversion of its JSON-ready data in both directions."""
 
 import types
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from schemas.limits import LONGEST_NETWORK, MOST_NETWORKS, AtMost
 from schemas.message import Command, Event, Name, Value
 
 TOKEN_PREFIX = "sbg_"
-"""What the token of every gateway begins with."""
+"""The prefix of every gateway's token."""
 
 Digest = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="SHA-256, hexadecimal.")

@@ -1,4 +1,4 @@
-"""What became of a command. One per organization and command id, on the outcomes topic."""
+"""The outcome of a command: one per organization and command id, on the outcomes topic."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar

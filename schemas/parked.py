@@ -1,4 +1,4 @@
-"""What stands on the parked topic: messages that could not be taken, and what people did about events."""
+"""The parked topic, which is the dead-letter queue: dead letters, and decisions of operators about them."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""What gateways report. Folded and compacted to first and last occurrence; never in the register."""
+"""Reports of gateways. Folded to first and last occurrence; never on the event log."""
 
 from typing import ClassVar, Literal
 

@@ -27,7 +27,7 @@ Location = tuple[str | int, ...]
 
 
 def fault_in(text: str, *, multiline: bool = False) -> str | None:
-    """What `text` contains that it may not, if so."""
+    """The first character of `text` that is not allowed, if any."""
     found = (_NEVER if multiline else _IN_ONE_LINE).search(text)
     return None if found is None else f"contains {_kind(found[0][0])} (character {found.start() + 1})"
 

@@ -1,4 +1,4 @@
-"""What the URL and the base path of an upstream cannot have."""
+"""Checks of the URL and the base path of an upstream."""
 
 from urllib.parse import unquote, urlsplit
 

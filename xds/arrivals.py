@@ -36,7 +36,7 @@ NOTHING_CARRIED = Carried()
 
 
 def carried(before: Carried, entry: ConfigResource, seq: int) -> Carried:
-    """What `entry` carries after it replaced what carried `before`.
+    """The deployments of `entry`, which replaced a resource with those of `before`.
 
     A deployment whose API is carried on by another one has not left: it is superseded.
     """

@@ -1,4 +1,4 @@
-"""What a table offers to clients that have nothing of it yet, in chunks that all their streams share.
+"""The first sync: all resources of a table, in chunks that the streams of new clients share.
 
 A stream goes through the chunks one by one and keeps only how far it has come: neither names nor frames of
 its own.

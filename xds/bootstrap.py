@@ -59,7 +59,7 @@ def bootstrap(
     admin_socket: str = "",
     max_heap: int = MAX_HEAP,
 ) -> dict[str, Any]:
-    """Envoy's bootstrap as JSON can say it.
+    """Envoy's bootstrap, JSON-ready.
 
     `gateway` is the gateway's subject and becomes the node's cluster; `token` is sent as a bearer token
     on the discovery stream, so the file is a secret. The admin interface listens on `admin_socket`

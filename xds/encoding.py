@@ -84,7 +84,7 @@ def any_of(message: "Message") -> "PackedAny":
 
 
 class _Shape:
-    """What `build` knows of a message class."""
+    """The fields of a message class, for `build`."""
 
     def __init__(self, kind: type[Any]) -> None:
         self.names: set[str] = set()

@@ -1,4 +1,4 @@
-"""What one stream reports of the resources of one type: which deployments came, were rejected, or left."""
+"""Reports of one stream about one resource type: deployments that came, were rejected, or left."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -129,7 +129,7 @@ class Facts:
 
 
 def pending(stored: StoredResource | None, held: int) -> Iterator[Lack]:
-    """What of a resource a proxy has not acknowledged that has what was offered up to change `held`."""
+    """The deployments of a resource that a proxy with all changes up to `held` has not acknowledged."""
     if stored is None:
         return
     offered = stored.offered or stored.current

@@ -12,7 +12,7 @@ MOST_FRAMES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a response says, but for its nonce. `variant` is that of the protocol."""
+    """The content of a response without its nonce. `variant` is that of the protocol."""
 
     gateway: str
     variant: str

@@ -1,4 +1,4 @@
-"""What the xDS server bounds, before and after it knows who asks."""
+"""Limits of the xDS server, before and after authentication."""
 
 import resource
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 LARGEST_REQUEST = 16 << 20
 """Bytes of one request, on a stream that is served: the names and versions of about 100,000 resources."""
 LARGEST_FIRST_REQUEST = 4 << 20
-"""Bytes of a stream's first request, which says whose it is."""
+"""Bytes of a stream's first request, which names the node."""
 LONGEST_NODE_ID = 253
 LONGEST_AGENT = 200
-"""Characters of what a proxy says it runs."""
+"""Characters of the user agent of a proxy."""
 LONGEST_REASON = 100_000
 """Characters of a rejection that are looked at."""
 LONGEST_TYPE = 300

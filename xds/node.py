@@ -1,4 +1,4 @@
-"""Whether what a proxy says of itself can be stored and shown."""
+"""Validation of the id and agent of a proxy, which are stored and shown."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the discovery server reports of the proxies it serves."""
+"""The interface for reports of the discovery server about the proxies it serves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What of a proxy's rejection may leave this process.
+"""Redaction of a proxy's rejection before it leaves this process.
 
 Envoy quotes the rejected resource in its reasons: header values, keys, whole JSON documents. Kept is
 the first line up to where contents begin, with the names we know; everything that may be a value goes.

@@ -40,7 +40,7 @@ Authenticate = Callable[[str, str], bool]
 """Whether a token (second) belongs to a gateway's subject (first)."""
 
 Denied = Callable[[str], None]
-"""Is told who was refused a stream and why, without the token."""
+"""Called with the reason when a stream is refused; the token is left out."""
 
 
 def _nothing(why: str) -> None:
@@ -52,7 +52,7 @@ R_contra = TypeVar("R_contra", DeltaRequest, StateRequest, contravariant=True)
 
 
 class _Served(Protocol):
-    """What the server asks of a stream, whatever its variant."""
+    """The interface of a stream, common to both variants."""
 
     @property
     def connection(self) -> Connection: ...

@@ -12,7 +12,7 @@ Key = tuple[str, str]
 """Type and name."""
 
 Former = tuple[tuple[Key, int], ...]
-"""What earlier versions required, each with the change by which the first version came that did."""
+"""Requirements of earlier versions, each with the change of the first version that had it."""
 
 MOST_FORMER = 32
 """So many requirements of earlier versions are known per resource."""
@@ -60,7 +60,7 @@ class StoredResource:
 
     @property
     def offered(self) -> Ready | None:
-        """What clients shall have. None: nothing, or, when quarantined, whatever they have."""
+        """The version that clients shall have. None: none, or, when quarantined, the one they have."""
         if self.current is None:
             return self.good if self.pins else None
         return self.current if self.reason is None else self.good

@@ -44,7 +44,7 @@ def back_off(fruitless: int) -> float:
 
 
 class Stream(ABC):
-    """What both variants share: order of types, requirements, one response in flight per type."""
+    """Common to both variants: order of types, requirements, one in-flight response per type."""
 
     def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
         self.connection = connection
@@ -72,7 +72,7 @@ class Stream(ABC):
         return version not in subscription.rejections.reasons.get(key[1], {})
 
     def responses(self) -> list[bytes]:
-        """What is to be sent now, in this order."""
+        """The responses to send now, in this order."""
         out: list[bytes] = []
         for subscription in self._sending:
             subscription.poll()
@@ -342,7 +342,7 @@ class DeltaStream(Stream):
 
 
 class StateStream(Stream):
-    """The state-of-the-world variant. It remembers what the client runs, to say all of it again."""
+    """The state-of-the-world variant. It remembers what the client runs, to send all of it again."""
 
     def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
         super().__init__(gateway, connection, observer)

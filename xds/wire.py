@@ -19,7 +19,7 @@ class WireError(ValueError):
 
 @dataclass(slots=True)
 class Node:
-    """Who asks: `cluster` is the gateway's subject; `agent` such as `envoy 1.40.0`."""
+    """The sender: `cluster` is the gateway's subject; `agent` such as `envoy 1.40.0`."""
 
     id: str = ""
     cluster: str = ""

@@ -15,7 +15,7 @@ from xds.types import SCOPED_ROUTES
 
 
 class ResourceStore:
-    """What every gateway shall run. To be used from one event loop only.
+    """The desired resources of all gateways. To be used from one event loop only.
 
     `reached` tells of a gateway's subject up to which position events had their effect, if any.
     """

@@ -91,7 +91,7 @@ class Gateway:
         self._watchers[changed] = viewer
 
     def unwatch(self, changed: Callable[[], None]) -> None:
-        """What all others rejected needs not wait for this one."""
+        """Quarantines versions for which only this stream was awaited."""
         viewer = self._watchers.pop(changed, None)
         if viewer is None:
             return
@@ -324,7 +324,7 @@ class Gateway:
                 self._inherit_rejection(requirer)
 
     def _inherit_rejection(self, stored: StoredResource) -> None:
-        """What requires a quarantined resource, and was never accepted, is rejected with it."""
+        """Quarantines a resource that requires a quarantined one, unless it was accepted before."""
         if stored.current is None or stored.reason is not None or stored.current is stored.good:
             return
         for key in stored.current.entry.requires:
@@ -335,7 +335,7 @@ class Gateway:
                 return
 
     def _retry_requirers(self, stored: StoredResource) -> None:
-        """What was rejected because of this resource has a new chance."""
+        """Offers again what was rejected because of this resource."""
         for key in tuple(self.requirers(stored.key)):
             requirer = self.stored(key)
             if requirer and requirer.because == stored.key and requirer.current:

@@ -21,7 +21,7 @@ class Table:
         self._backlog: ReferenceType[Backlog] | None = None
 
     def since(self, cursor: int) -> list[StoredResource]:
-        """What changed after `cursor`, oldest change first."""
+        """The resources that changed after `cursor`, oldest change first."""
         found: list[StoredResource] = []
         for stored in reversed(self.stored_resources.values()):
             if stored.seq <= cursor:
@@ -31,7 +31,7 @@ class Table:
         return found
 
     def backlog(self) -> Backlog:
-        """What is offered now; the same for all who ask before the next change."""
+        """All that is offered now; the same object until the next change."""
         known = self._backlog() if self._backlog else None
         if known is None or known.seq != self.last:
             known = backlog(tuple(self.stored_resources.values()), self.last)

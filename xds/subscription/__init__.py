@@ -1,4 +1,4 @@
-"""What one stream has of one resource type, and what it still lacks."""
+"""The state of one stream for one resource type: acknowledged, pending and in-flight resources."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a client's ACK or NACK of a response changes."""
+"""The effects of a client's ACK or NACK of a response."""
 
 from xds.backlog import Chunk
 from xds.isolation import trials

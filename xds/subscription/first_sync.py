@@ -33,7 +33,7 @@ class FirstSync:
         return waits
 
     def waiting(self) -> Iterator[StoredResource]:
-        """What `waits` holds for, in the order of sending."""
+        """The resources for which `waits` is true, in the order of sending."""
         for stored in self.backlog.stored_resources[self.at :] if self.backlog else ():
             if self.waits(stored.name):
                 yield stored

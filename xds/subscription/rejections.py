@@ -40,7 +40,7 @@ class Rejections:
         return self.reasons.pop(name, None) is not None
 
     def last_good(self, stored: StoredResource, held: int) -> Ready | None:
-        """What the client can have instead of what is offered, and has not: the last good version.
+        """The last good version, unless the client has or rejected it.
 
         It has what was offered up to change `held`.
         """

@@ -1,4 +1,4 @@
-"""What can be sent next of one subscription, and what has to wait for what it requires."""
+"""The choice of resources to send next; others wait for the resources that they require."""
 
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
@@ -21,7 +21,7 @@ class Need(Enum):
 def choose(
     subscription: Subscription, need: Callable[[ConfigResource], Need]
 ) -> tuple[list[Ready], list[str], bool]:
-    """What can be sent, names to be answered with their absence, and whether more is coming."""
+    """Resources to send, names to answer as absent, and whether more will follow."""
     subscription.first_sync.chunk_next = True
     while subscription.trials:
         resources, absent, _ = _sift(subscription, subscription.trials.pop(), need)

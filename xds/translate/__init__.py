@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 VERSION: str = "2"
-"""See `gateways.translator.Translator`. A test with the golden files says when it has to be raised."""
+"""See `gateways.translator.Translator`. A test with the golden files fails when it has to be raised."""
 
 _KEPT = 20_000
 _keeping = Lock()

@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: problem documents (RFC 9457) and the probe."""
+"""Answers of the gateway itself: problem documents (RFC 9457) and the probe."""
 
 import json
 from collections.abc import Iterable, Sequence

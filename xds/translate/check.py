@@ -1,4 +1,4 @@
-"""What Envoy cannot do of what an API asks, all of it at once, before anything is sent."""
+"""Finds all that Envoy does not support in an API, before anything is sent."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -52,7 +52,7 @@ def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedA
 
 
 def _chosen(host: str, served: Mapping[str, Sequence[tuple[str, int]]]) -> tuple[int, ...]:
-    """Whose routes stand in the virtual host of `host`, in which order."""
+    """The APIs whose routes are in the virtual host of `host`, in order."""
     patterns = [host] if host == "*" else [host, *_wider(host)]
     found = [
         (-len(context), rank, context, binding)

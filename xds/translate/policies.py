@@ -16,7 +16,7 @@ _BY_NAME = {p.name: p for p in POLICIES}
 
 
 def effects_of(policies: Sequence[Policy]) -> tuple[Effects, tuple[tuple[Policy, str], ...]]:
-    """What policies add up to, the later one winning; and what is wrong with which, or not supported."""
+    """The effects of policies, the later one winning; and each policy's problems."""
     effects = Effects()
     problems: list[tuple[Policy, str]] = []
     for policy in policies:

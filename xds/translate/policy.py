@@ -1,4 +1,4 @@
-"""What a policy is to the translator, and what the policies of a route add up to."""
+"""The interface of a policy kind, and the combined effects of the policies of a route."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

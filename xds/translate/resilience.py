@@ -55,7 +55,7 @@ def resilience_fields(route: Route) -> dict[str, object]:
 
 @lru_cache(maxsize=1)
 def default_retries() -> Encoded:
-    """For routes that say nothing of retries: what no upstream has seen is sent once more."""
+    """For routes without retries of their own: a request that no upstream has seen is sent once more."""
     return Encoded(encode(build(RetryPolicy, retry_on=_NOT_SENT, num_retries=1, **_elsewhere())))
 
 

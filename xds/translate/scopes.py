@@ -1,4 +1,4 @@
-"""Scopes: the first segment of a path says which route configuration is looked up."""
+"""Scopes: the first segment of a path selects the route configuration."""
 
 from envoy_data_plane.envoy.config.route.v3 import (
     ScopedRouteConfiguration,

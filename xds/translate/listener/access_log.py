@@ -32,7 +32,7 @@ FIELDS = {
     "milliseconds": "%DURATION%",
     "request": "%REQ(X-REQUEST-ID)%",
 }
-"""Of each line, which is a JSON object; null or `-` where there is nothing to say."""
+"""Of each line, which is a JSON object; null or `-` where a value is unknown."""
 
 
 @lru_cache(maxsize=1)

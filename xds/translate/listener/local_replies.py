@@ -1,4 +1,4 @@
-"""What Envoy answers by itself, as problem documents in words for the caller."""
+"""Answers of Envoy itself, as problem documents for the caller."""
 
 from collections.abc import Iterable
 

@@ -6,29 +6,26 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from api import limits
 from api.authentication import Authentication
-from api.endpoint import JSON, Call, Endpoint, Resource, ResponseDoc, Schema, nothing_here
 from api.limits import BodyLimit, Failures
 from api.openapi import document
 from api.ports import Services
-from api.responses import RawResponse
-from api.routes import endpoints
+from api.problems import not_found
+from api.routers import health
+from api.routes import api_routes
 
 
 def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | None = None) -> FastAPI:
     """The application over `services`. `asyncapi` answers the AsyncAPI document, where there is one."""
-    found: dict[str, Schema] = {}
-    listed = endpoints(found)
+    routes, schemas = api_routes()
     if asyncapi is not None:
-        listed.append(
-            _static("/asyncapi.json", "asyncapi", "All topics, as AsyncAPI 3", orjson.dumps(asyncapi()))
-        )
-    listed.append(_static("/openapi.json", "openapi", "This document", b""))
-    described = document(listed, found, _version())
-    listed[-1] = _static("/openapi.json", "openapi", "This document", orjson.dumps(described))
+        routes = [*routes, *health.asyncapi_router.routes]
+    described = document(routes, schemas, _version())
     app = FastAPI(
         title="Signalbox",
         openapi_url=None,
@@ -37,10 +34,15 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
         redirect_slashes=False,
         # Spans and metrics of its own cost 0.1 ms a request, and whoever runs this traces it already.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        routes=_routes(listed, services),
+        # Not included one by one: FastAPI would match the path twice then.
+        routes=list(routes),
+        exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), limits.respond_to_error),
     )
-    app.router.default = nothing_here
+    app.router.default = _no_such_page
     app.openapi = lambda: described
+    app.state.services = services
+    app.state.openapi = orjson.dumps(described)
+    app.state.asyncapi = orjson.dumps(asyncapi()) if asyncapi is not None else b""
     # The last one added is the outermost.
     settings = services.settings
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.body_seconds)
@@ -49,42 +51,9 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
     return app
 
 
-def _routes(listed: list[Endpoint], services: Services) -> list[BaseRoute]:
-    by_path: dict[str, list[Endpoint]] = {}
-    for endpoint in listed:
-        by_path.setdefault(endpoint.path, []).append(endpoint)
-    # `deployments/facts` comes before `deployments/{name}`, for its own methods alone.
-    fixed_first = sorted(by_path.items(), key=lambda item: item[0].count("{"))
-    return [
-        _Fixed(path, Resource(path, of, services), methods=[e.method for e in of])
-        if f"{path.rpartition('/')[0]}/{{name}}" in by_path and not path.endswith("}")
-        else Route(path, Resource(path, of, services))
-        for path, of in fixed_first
-    ]
-
-
-class _Fixed(Route):
-    """A path among those of named resources: other methods are left to the resource of that name."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})
-
-
-def _static(path: str, id: str, summary: str, body: bytes) -> Endpoint:
-    async def handle(call: Call) -> RawResponse:
-        return RawResponse(200, body)
-
-    return Endpoint(
-        method="GET",
-        path=path,
-        id=id,
-        tag="process",
-        summary=summary,
-        handle=handle,
-        responses={200: ResponseDoc(description="The document.", content={JSON: ({"type": "object"}, {})})},
-        public=True,
-    )
+async def _no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI: runs where no path matches. Raises Problem 404."""
+    raise not_found(f"page {scope['path'][:200]!r}")
 
 
 def _version() -> str:

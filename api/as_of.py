@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from api.endpoint import Call
+from api.call import Call
 from api.preconditions import other_partition, parse_as_of, partition_of_position
 from api.problems import Problem
 from api.submission import wait_for_read_model
@@ -13,13 +13,12 @@ from projections.pages import AsOf
 READ_MODEL = "resources"
 
 
-async def resolve_as_of(call: Call, partitions: Iterable[int]) -> AsOf:
+async def resolve_as_of(call: Call, text: str | None, partitions: Iterable[int]) -> AsOf:
     """The moment asked for, once the read model of resources knows it in these partitions.
 
     Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
     another partition and for one in the future; 503 when the read model does not get there in time.
     """
-    text = call.query("as_of")
     at = parse_as_of(text)
     if at is None or text is None:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from api.endpoint import Call
+from api.call import Call
 from api.problems import Error
 from definitions.finding import Finding
 from definitions.limits import DEFAULT

@@ -1,11 +1,12 @@
 """JSON schemas and examples of what travels over HTTP, from the models (JSON Schema 2020-12)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from api.endpoint import Schema
+from api.call import Schema
 from api.resources.presenter import Presenter
 from schemas.aggregate import Aggregate, Part
 from schemas.examples import example
@@ -13,110 +14,118 @@ from schemas.message import Command
 
 REF = "#/components/schemas/"
 
-METADATA: Schema = {
-    "type": "object",
-    "required": ["version", "position", "created_at", "changed_at"],
-    "properties": {
-        "version": {"type": "integer", "description": "How many events the resource has seen; its ETag."},
-        "position": {"type": "integer", "description": "The last of these events on the register."},
-        "created_at": {"type": "string", "format": "date-time"},
-        "changed_at": {"type": "string", "format": "date-time"},
-    },
-    "examples": [
-        {
-            "version": 3,
-            "position": 17,
-            "created_at": "2026-11-21T02:30:00.000000Z",
-            "changed_at": "2026-11-21T02:31:00.000000Z",
-        }
-    ],
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Count = Annotated[int, Field(ge=0)]
+Absent = SkipJsonSchema[None]
+"""In a union: the member may be left out."""
+
+
+def examples(example: Mapping[str, Any], extra: Literal["allow", "ignore"] = "ignore") -> ConfigDict:
+    """The configuration of a response model with an example."""
+    return ConfigDict(extra=extra, json_schema_extra={"examples": [dict(example)]})
+
+
+METADATA_EXAMPLE = {
+    "version": 3,
+    "position": 17,
+    "created_at": "2026-11-21T02:30:00.000000Z",
+    "changed_at": "2026-11-21T02:31:00.000000Z",
 }
 
-PROBLEM: Schema = {
-    "type": "object",
-    "description": "RFC 9457. `type` is stable; its last segment is the rule's name.",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["detail"],
-                "properties": {
-                    "pointer": {"type": "string", "description": "JSON pointer (RFC 6901)."},
-                    "parameter": {"type": "string"},
-                    "detail": {"type": "string"},
-                    "rule": {"type": "string"},
-                    "line": {"type": "integer"},
-                    "column": {"type": "integer"},
-                },
-            },
-        },
-        "current_version": {"type": "integer"},
-        "command": {"type": "string", "description": "The command's id."},
-    },
-    "examples": [
+
+class Metadata(BaseModel):
+    model_config = examples(METADATA_EXAMPLE)
+
+    version: int = Field(description="The number of events of the resource; its ETag.")
+    position: int = Field(description="The last of these events on the event log.")
+    created_at: Timestamp
+    changed_at: Timestamp
+
+
+class ProblemError(BaseModel):
+    pointer: str | Absent = Field(default=None, description="JSON pointer (RFC 6901).")
+    parameter: str | Absent = None
+    detail: str
+    rule: str | Absent = None
+    line: int | Absent = None
+    column: int | Absent = None
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is stable; its last segment is the rule's name."""
+
+    model_config = examples(
         {
             "type": "https://signalbox.io/problems/not-found",
             "title": "Not found",
             "status": 404,
             "detail": "There is no api 'orders'.",
-        }
-    ],
+        },
+        "allow",
+    )
+
+    type: str = Field(json_schema_extra={"format": "uri"})
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError] | Absent = None
+    current_version: int | Absent = None
+    command: str | Absent = Field(default=None, description="The command's id.")
+
+
+OPERATION_EXAMPLE = {
+    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
+    "state": "accepted",
+    "organization": "default",
+    "command": "io.signalbox.api.command.publish.v1",
+    "subject": "organizations/default/apis/orders",
+    "href": "/api/v1/organizations/default/apis/orders",
+    "requested_at": "2026-11-21T02:30:00.000000Z",
+    "decided_at": "2026-11-21T02:30:00.004000Z",
+    "position": 17,
+    "events": 1,
+    "version": 3,
 }
 
-OPERATION: Schema = {
-    "type": "object",
-    "required": ["id", "state", "organization", "command", "subject", "href", "requested_at"],
-    "properties": {
-        "id": {"type": "string", "description": "The command's id."},
-        "state": {"enum": ["pending", "accepted", "rejected"]},
-        "organization": {"type": "string"},
-        "command": {"type": "string"},
-        "subject": {"type": "string"},
-        "href": {"type": "string", "description": "The resource it is about."},
-        "requested_at": {"type": "string", "format": "date-time"},
-        "decided_at": {"type": "string", "format": "date-time"},
-        "position": {"type": "integer"},
-        "events": {"type": "integer"},
-        "version": {"type": "integer"},
-        "problem": {"$ref": REF + "Problem"},
-    },
-    "examples": [
-        {
-            "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
-            "state": "accepted",
-            "organization": "default",
-            "command": "io.signalbox.api.command.publish.v1",
-            "subject": "organizations/default/apis/orders",
-            "href": "/api/v1/organizations/default/apis/orders",
-            "requested_at": "2026-11-21T02:30:00.000000Z",
-            "decided_at": "2026-11-21T02:30:00.004000Z",
-            "position": 17,
-            "events": 1,
-            "version": 3,
-        }
-    ],
+
+class OperationStatus(BaseModel):
+    model_config = examples(OPERATION_EXAMPLE)
+
+    id: str = Field(description="The command's id.")
+    state: Literal["pending", "accepted", "rejected"]
+    organization: str
+    command: str
+    subject: str
+    href: str = Field(description="The resource it is about.")
+    requested_at: Timestamp
+    decided_at: Timestamp | Absent = None
+    position: int | Absent = None
+    events: int | Absent = None
+    version: int | Absent = None
+    problem: Problem | Absent = None
+
+
+CLOUDEVENT_EXAMPLE = {
+    "specversion": "1.0",
+    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
+    "source": "/teams/shop",
+    "type": "io.signalbox.project.command.define.v1",
+    "data": {"organization": "default", "name": "shop", "display_name": "Shop"},
 }
 
-CLOUDEVENT: Schema = {
-    "type": "object",
-    "description": "CloudEvents 1.0, structured.",
-    "required": ["specversion", "id", "source", "type", "data"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string", "minLength": 1},
-        "source": {"type": "string", "minLength": 1},
-        "type": {"type": "string", "minLength": 1},
-        "subject": {"type": "string"},
-        "time": {"type": "string", "format": "date-time"},
-        "data": {"type": "object"},
-    },
-}
+
+class CloudEvent(BaseModel):
+    """CloudEvents 1.0, structured."""
+
+    model_config = examples(CLOUDEVENT_EXAMPLE, "allow")
+
+    specversion: Literal["1.0"]
+    id: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    type: str = Field(min_length=1)
+    subject: str | Absent = None
+    time: Timestamp | Absent = None
+    data: dict[str, Any]
 
 
 def model_schema(model: type[BaseModel], found: dict[str, Schema]) -> Schema:
@@ -139,7 +148,7 @@ def view_schema(aggregate: Aggregate, presenter: Presenter, found: dict[str, Sch
     schema.pop("additionalProperties", None)
     said = example(aggregate.view).model_dump(mode="json", exclude_none=True)
     added = {k: v["examples"][0] for k, v in presenter.additions.items() if "examples" in v}
-    schema["examples"] = [{**said, **added, "metadata": METADATA["examples"][0]}]
+    schema["examples"] = [{**said, **added, "metadata": METADATA_EXAMPLE}]
     return schema
 
 
@@ -151,7 +160,7 @@ def part_schema(part: Part, found: dict[str, Schema]) -> Schema:
     schema.pop("additionalProperties", None)
     said = example(part.event).data()
     said.pop("organization")
-    schema["examples"] = [{**said, "metadata": METADATA["examples"][0]}]
+    schema["examples"] = [{**said, "metadata": METADATA_EXAMPLE}]
     return schema
 
 
@@ -175,6 +184,12 @@ def body_schema(
     return schema
 
 
-def shown(name: str, found: Mapping[str, Schema]) -> tuple[Schema, Any]:
-    """A reference to a component schema, and its example."""
-    return {"$ref": REF + name}, found[name]["examples"][0]
+def component_schemas() -> dict[str, Schema]:
+    """The schemas that the generated resources refer to."""
+    found: dict[str, Schema] = {}
+    for model in (Metadata, Problem, OperationStatus, CloudEvent):
+        found[model.__name__] = model_schema(model, found)
+    for schema in found.values():
+        for described in schema["properties"].values():
+            described.pop("default", None)
+    return found

@@ -4,11 +4,13 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem, problem_of_status, unavailable
+from api.problems import Problem, problem_of_request, problem_of_status, unavailable
 from projections.failures import ReadModelsUnavailable, error_summary
 from projections.queries import NotReady
 from schemas.identity import uuid7
@@ -44,16 +46,23 @@ class Failures:
         except ClientDisconnect:
             logger.debug("%s %s: the client left", scope["method"], scope["path"])
         except Exception as error:
-            problem = _problem(error, scope)
+            problem = problem_of_error(error, scope)
             if started:
                 raise
             await problem.response()(scope, receive, send)
 
 
-def _problem(error: Exception, scope: Scope) -> Problem:
+async def respond_to_error(request: Request, error: Exception) -> Response:
+    """FastAPI exception handler."""
+    return problem_of_error(error, request.scope).response()
+
+
+def problem_of_error(error: Exception, scope: Scope) -> Problem:
     match error:
         case Problem():
             return error
+        case RequestValidationError():
+            return problem_of_request(error)
         case NotReady() | RunnerStopped():
             return unavailable("The read models are not ready.")
         case ReadModelsUnavailable():

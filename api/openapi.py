@@ -1,14 +1,17 @@
-"""The OpenAPI 3.1 document, from the endpoints."""
+"""The OpenAPI 3.1 document: FastAPI's, with error responses and examples."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from api.endpoint import Body, Endpoint, Parameter, ResponseDoc, Schema
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
+
+from api.call import Schema
 from api.json_schemas import REF
 from api.problems import MEDIA_TYPE, TYPE, title
 
-_HEADERS: Mapping[str, Schema] = {
+HEADERS: Mapping[str, Schema] = {
     "Location": {"description": "The operation, or the resource.", "schema": {"type": "string"}},
     "ETag": {
         "description": "The resource's version, quoted.",
@@ -44,95 +47,44 @@ _RULES: Mapping[int, tuple[str, str]] = {
 }
 
 
-def document(endpoints: Iterable[Endpoint], schemas: Mapping[str, Schema], version: str) -> dict[str, Any]:
-    """The whole document."""
-    listed = list(endpoints)
-    paths: dict[str, dict[str, Any]] = {}
-    for endpoint in listed:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Signalbox",
-            "version": version,
-            "summary": "An event-sourced control plane for APIs and the gateways that serve them.",
-            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(e.tag for e in listed)],
-        "paths": paths,
-        "components": {
-            "schemas": dict(sorted(schemas.items())),
-            "responses": {f"Problem{status}": _problem(status) for status in _RULES},
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token; `DIR/admin.token` at first.",
-                }
-            },
-        },
-    }
+def document(routes: Sequence[BaseRoute], schemas: Mapping[str, Schema], version: str) -> dict[str, Any]:
+    """The document that FastAPI makes of `routes`, with `schemas`, which generated resources refer to."""
+    made = get_openapi(
+        title="Signalbox",
+        version=version,
+        summary="An event-sourced control plane for APIs and the gateways that serve them.",
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/"}],
+        routes=routes,
+        separate_input_output_schemas=False,
+    )
+    components = made.setdefault("components", {})
+    components["schemas"] = dict(sorted({**components.get("schemas", {}), **schemas}.items()))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["responses"] = {f"Problem{status}": _problem(status) for status in _RULES}
+    tags: dict[str, None] = {}
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            _complete(operation, components["schemas"])
+            tags |= dict.fromkeys(operation["tags"])
+    return {**made, "security": [{"bearer": []}], "tags": [{"name": tag} for tag in tags]}
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    problems = {406, 500, *endpoint.problems}
-    if any(parameter.location in ("path", "query") for parameter in endpoint.parameters):
-        problems.add(400)
-    if not endpoint.public:
-        problems.add(401)
-        if "{org}" in endpoint.path:
-            problems.add(403)
-    responses = {str(status): _response(answer) for status, answer in endpoint.responses.items()}
-    for status in sorted(problems):
-        responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
-    operation: dict[str, Any] = {
-        "operationId": endpoint.id,
-        "tags": [endpoint.tag],
-        "summary": endpoint.summary,
-        "responses": responses,
-    }
-    if endpoint.description:
-        operation["description"] = endpoint.description
-    if endpoint.parameters:
-        operation["parameters"] = [_parameter(p) for p in endpoint.parameters]
-    if endpoint.body is not None:
-        operation["requestBody"] = _body(endpoint.body)
-    if endpoint.public:
-        operation["security"] = []
-    return operation
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "name": parameter.name,
-        "in": parameter.location,
-        "description": parameter.description,
-        "schema": parameter.schema,
-    }
-    if parameter.required:
-        described["required"] = True
-    if parameter.example is not None:
-        described["example"] = parameter.example
-    return described
-
-
-def _content(content: Mapping[str, tuple[Schema, Any]]) -> dict[str, Any]:
-    return {media: {"schema": schema, "example": example} for media, (schema, example) in content.items()}
-
-
-def _body(body: Body) -> dict[str, Any]:
-    return {"required": body.required, "content": _content(body.content)}
-
-
-def _response(answer: ResponseDoc) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": answer.description}
-    if answer.content:
-        response["content"] = _content(answer.content)
-    if answer.headers:
-        response["headers"] = {name: _HEADERS[name] for name in answer.headers}
-    return response
+def _complete(operation: dict[str, Any], components: Mapping[str, Schema]) -> None:
+    """Adds the examples of the schemas, and that no token is needed where that is so."""
+    operation.setdefault("security", [])
+    responses = operation["responses"]
+    for status, response in list(responses.items()):
+        if "$ref" in response:
+            responses[status] = {"$ref": response["$ref"]}
+        elif "HTTPValidationError" in str(response):
+            del responses[status]
+    for described in (operation.get("requestBody", {}), *responses.values()):
+        for content in described.get("content", {}).values():
+            name = content["schema"].get("$ref", "").removeprefix(REF)
+            if name and "example" not in content:
+                content["example"] = components[name]["examples"][0]
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -144,5 +96,5 @@ def _problem(status: int) -> dict[str, Any]:
     }
     headers = {401: "WWW-Authenticate", 412: "ETag", 428: "ETag", 503: "Retry-After"}
     if status in headers:
-        response["headers"] = {headers[status]: _HEADERS[headers[status]]}
+        response["headers"] = {headers[status]: HEADERS[headers[status]]}
     return response

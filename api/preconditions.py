@@ -146,6 +146,18 @@ def parse_whole_number(text: str | None, parameter: str, default: int, least: in
     return int(text)
 
 
+def parse_boolean(parameter: str, given: object) -> bool:
+    """Raises Problem 400."""
+    if given in ("true", "false"):
+        return given == "true"
+    raise Problem(
+        400,
+        "invalid-parameter",
+        f"`{parameter}` is true or false.",
+        errors=[{"parameter": parameter, "detail": "is true or false"}],
+    )
+
+
 def media_type(content_type: str | None) -> str:
     """The media type alone, in lower case."""
     return (content_type or "").split(";")[0].strip().lower()

@@ -5,7 +5,9 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from api.responses import RawResponse, json_response
 from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_COUNTED, MOST_LISTED
@@ -31,8 +33,8 @@ Error = dict[str, Any]
 """One entry of `errors`: `pointer` (RFC 6901), `detail`, and what else is known of the place."""
 
 
-class Problem(Exception):
-    """An answer that is an error. `rule` ends its `type` URI and never changes."""
+class Problem(HTTPException):
+    """An error response. `rule` ends its `type` URI and never changes."""
 
     def __init__(
         self,
@@ -44,12 +46,11 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
         **members: Any,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(status, detail)
         self.status = status
         self.rule = rule
-        self.detail = detail
         self.errors = tuple(errors)
-        self.headers = dict(headers) if headers else {}
+        self.headers: dict[str, str] = dict(headers) if headers else {}
         self.members = members
 
     def document(self) -> dict[str, Any]:
@@ -103,6 +104,22 @@ def problem_of_validation(error: ValidationError) -> Problem:
     errors = [
         {"pointer": pointer(e["loc"]), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
         for e in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+
+
+def problem_of_request(error: RequestValidationError) -> Problem:
+    """What FastAPI found wrong with parameters (400), or with the body (422)."""
+    found = [(e["loc"][0], e["loc"][1:], e) for e in error.errors()]
+    parameters = [
+        {"parameter": str(loc[0])[:50], "detail": e["msg"]} for where, loc, e in found if where != "body"
+    ]
+    if parameters:
+        detail = f"`{parameters[0]['parameter']}` is not valid."
+        return Problem(400, "invalid-parameter", detail, errors=parameters)
+    errors = [
+        {"pointer": pointer(loc), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
+        for _, loc, e in found
     ]
     return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
 

@@ -1,39 +1,39 @@
-"""Answers, written with orjson and without detours."""
+"""Responses, written with orjson."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+JSON = "application/json"
 POSITION = "Signalbox-Position"
 NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
-"""Of answers that hold a secret, or may."""
+"""For responses that hold a secret, or may."""
 
 
-class RawResponse:
-    """A complete answer. Cheaper than Starlette's `Response`, which it stands in for in ASGI."""
-
-    __slots__ = ("body", "headers", "media_type", "status")
+class RawResponse(Response):
+    """A complete response. Cheaper than Starlette's, whose headers can be changed after it is made."""
 
     def __init__(
         self,
-        status: int,
+        status_code: int = 200,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         media_type: str = "application/json",
     ) -> None:
-        self.status = status
+        self.status_code = status_code
         self.body = body
-        self.headers = dict(headers) if headers else {}
-        self.media_type = media_type
+        self.background = None
+        raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in (headers or {}).items()]
+        if status_code not in (204, 304):
+            raw.append((b"content-type", media_type.encode("latin-1")))
+            raw.append((b"content-length", str(len(body)).encode()))
+        self.raw_headers = raw
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()]
-        if self.status not in (204, 304):
-            raw.append((b"content-type", self.media_type.encode("latin-1")))
-            raw.append((b"content-length", str(len(self.body)).encode()))
-        await send({"type": "http.response.start", "status": self.status, "headers": raw})
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body = b"" if scope["method"] == "HEAD" else self.body
         await send({"type": "http.response.body", "body": body})
 

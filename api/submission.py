@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from api.endpoint import Call
+from api.call import Call
 from api.preconditions import wait_seconds
 from api.problems import Problem, problem_of_outcome, problem_of_validation
 from api.responses import POSITION
@@ -56,9 +56,8 @@ def valid_id(id: str) -> bool:
     return _ID.fullmatch(id) is not None
 
 
-def command_id(call: Call) -> str | None:
+def command_id(key: str | None) -> str | None:
     """The client's `Idempotency-Key`, bare or as a structured string. Raises Problem 400."""
-    key = call.header("idempotency-key")
     if key is None:
         return None
     bare = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
@@ -121,8 +120,8 @@ def traceparent(call: Call) -> str:
     return call.services.traceparent(given if is_traceparent(given) else "")
 
 
-def preferred_wait(call: Call) -> float | None:
-    return wait_seconds(call.header("prefer"), call.services.settings.max_wait)
+def preferred_wait(call: Call, prefer: str | None) -> float | None:
+    return wait_seconds(prefer, call.services.settings.max_wait)
 
 
 async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Submission | None:
@@ -155,15 +154,16 @@ async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[
     return Submission(id, outcome)
 
 
-async def submit(call: Call, model: type[Command], data: Data, id: str | None) -> Submission:
+async def submit(
+    call: Call, model: type[Command], data: Data, id: str | None, wait: float | None
+) -> Submission:
     """Submits a command under `id` (a new one when None) and waits as long as the client prefers."""
-    seconds = preferred_wait(call)
     envelope_ = envelope(call, model, data, id or uuid7())
     commands = call.services.commands
-    if seconds is None:
+    if wait is None:
         await commands.submit([envelope_])
         return Submission(envelope_.id, None, envelope_)
-    outcome = (await commands.execute([envelope_], seconds)).get(envelope_.key)
+    outcome = (await commands.execute([envelope_], wait)).get(envelope_.key)
     if id is not None:
         # A twin that came at the same time may have been decided instead of this one.
         outcome = outcome or await commands.outcome(envelope_.key)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from api.call import Call
 from api.definition_reader import YAML, InvalidDefinition, SourceFile, read_one, store_document
-from api.endpoint import JSON, Body, Call
+from api.json_schemas import REF
 from api.problems import Problem
 from api.resources.presenter import Presenter
-from api.routers.live import LIVE
+from api.responses import JSON
 from api.submission import CommandDraft
 from projections.pages import AsOf
 from schemas.api import PublishApi
@@ -67,16 +68,14 @@ PRESENTER = Presenter(
         "live": {
             "type": "array",
             "description": "Which revision is live on which gateway, as at `/live`.",
-            "items": {key: LIVE[key] for key in ("type", "properties")},
+            "items": {"$ref": REF + "LiveRevision"},
         }
     },
     drafts={PublishApi: _published},
     bodies={
-        PublishApi: Body(
-            content={
-                **{media: ({**_DEFINITION, "type": "string"}, _EXAMPLE) for media in _YAML_TYPES},
-                **{media: ({**_DEFINITION, "type": "object"}, {"kind": "API"}) for media in _JSON_TYPES},
-            }
-        )
+        PublishApi: {
+            **{media: ({**_DEFINITION, "type": "string"}, _EXAMPLE) for media in _YAML_TYPES},
+            **{media: ({**_DEFINITION, "type": "object"}, {"kind": "API"}) for media in _JSON_TYPES},
+        }
     },
 )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from api.endpoint import Call
+from api.call import Call
 from api.resources.presenter import Presenter
 from projections.deliveries.deployment_facts import State
 from projections.derived.statistics import rollouts_in

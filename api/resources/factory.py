@@ -1,242 +1,288 @@
-"""The endpoints of one aggregate, as the catalog describes it."""
+"""The path operations of one aggregate, as the catalog describes it."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Mapping
+from inspect import Parameter, Signature
+from typing import Annotated, Any
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.responses import Response
 
-from api.endpoint import JSON, Body, Call, Endpoint, Parameter, ResponseDoc, Schema
-from api.json_schemas import REF, body_schema, part_schema, shown, view_schema
-from api.parameters import (
-    AS_OF,
-    CREATE_ONLY,
-    CURSOR,
-    IDEMPOTENCY_KEY,
-    IF_MATCH,
-    IF_NONE_MATCH,
-    LIMITED,
-    MIN_POSITION,
-    ORG,
+from api.call import Call, Schema
+from api.dependencies import (
+    DEFAULT_LIMIT,
+    NAME_SCHEMA,
     ORGANIZATION,
-    PREFER,
     PREFIX,
-    in_path,
+    AsOfText,
+    CreateOnly,
+    CursorText,
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    Limit,
+    MinPositionText,
+    OptionalText,
+    OrganizationContext,
+    Prefer,
+    authenticated_call,
+    organization_call,
 )
+from api.json_schemas import REF, body_schema, part_schema, view_schema
+from api.preconditions import Precondition, precondition
 from api.resources.handlers import ResourceHandlers
 from api.resources.presenter import Presenter
+from api.responses import JSON, POSITION, RawResponse
+from api.route import NOT_MODIFIED, ApiRoute, problems, request_body, response_headers
+from api.submission import command_id, preferred_wait
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Command
 
-_CHANGES = ("Location", "Signalbox-Position")
+Operation = Callable[..., Coroutine[Any, Any, Response]]
 
 
-def aggregate_endpoints(
-    aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]
-) -> Iterator[Endpoint]:
-    resources = ResourceHandlers(aggregate, presenter)
-    collection = f"{PREFIX}/{aggregate.plural}" if aggregate.top else f"{ORGANIZATION}/{aggregate.plural}"
-    one = collection + ("/{org}" if aggregate.top else "/{name}")
-    outer = () if aggregate.top else (ORG,)
-    named = (ORG,) if aggregate.top else (ORG, in_path("name", f"The {aggregate.name}.", _sample(aggregate)))
-    view = aggregate.view.__name__
-    found[view] = view_schema(aggregate, presenter, found)
-    found[f"{view}List"] = _list_schema(view, found)
-    filters = tuple(
-        Parameter(
-            name=f,
-            location="query",
-            description=f"Only those with this `{f}`.",
-            schema=_allowed(found[view]["properties"][f]),
+class ResourceRouter:
+    """Registers the path operations of one aggregate; the schemas they refer to are put into `found`."""
+
+    def __init__(self, aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]) -> None:
+        self.router = APIRouter(tags=[aggregate.plural], route_class=ApiRoute)
+        self._aggregate, self._presenter, self._found = aggregate, presenter, found
+        self._handlers = ResourceHandlers(aggregate, presenter)
+        self._collection = f"{PREFIX if aggregate.top else ORGANIZATION}/{aggregate.plural}"
+        self._one = self._collection + ("/{org}" if aggregate.top else "/{name}")
+        self._in_collection: Any = Depends(authenticated_call if aggregate.top else organization_call)
+        self._named: Any = _named(aggregate)
+        self._view = aggregate.view.__name__
+        found[self._view] = view_schema(aggregate, presenter, found)
+        self._add_reading()
+        for part in aggregate.parts:
+            self._add_part(part)
+        for route in aggregate.routes:
+            self._add_command(route)
+
+    def _add(self, path: str, operation: Operation, **described: Any) -> None:
+        self.router.add_api_route(path, operation, response_class=RawResponse, **described)
+
+    def _add_reading(self) -> None:
+        aggregate, handlers = self._aggregate, self._handlers
+        filters = Filters(self._presenter.filters, self._found[self._view]["properties"])
+
+        async def list_resources(
+            call: Call = self._in_collection,
+            where: Mapping[str, str] = Depends(filters),
+            cursor: CursorText = None,
+            as_of: AsOfText = None,
+            min_position: MinPositionText = None,
+            limit: Limit = DEFAULT_LIMIT,
+        ) -> Response:
+            return await handlers.list(call, limit, cursor, as_of, min_position, where)
+
+        async def get_resource(
+            call: Call = self._named,
+            as_of: AsOfText = None,
+            min_position: MinPositionText = None,
+            if_none_match: IfNoneMatch = None,
+        ) -> Response:
+            return await handlers.get(call, as_of, min_position, if_none_match)
+
+        self._add(
+            self._collection,
+            list_resources,
+            operation_id=f"list_{aggregate.plural}",
+            summary=f"List {aggregate.plural}",
+            description=aggregate.summary,
+            response_description="A page.",
+            responses={200: self._list_of(self._view), **problems(503)},
         )
-        for f in presenter.filters
-    )
-    yield Endpoint(
-        method="GET",
-        path=collection,
-        id=f"list_{aggregate.plural}",
-        tag=aggregate.plural,
-        summary=f"List {aggregate.plural}",
-        description=aggregate.summary,
-        handle=resources.list,
-        parameters=(*outer, LIMITED, CURSOR, AS_OF, MIN_POSITION, *filters),
-        responses={
-            200: ResponseDoc(
-                description="A page.",
-                content={JSON: shown(f"{view}List", found)},
-                headers=("Signalbox-Position", "Link"),
-            )
-        },
-        problems=(400, 503),
-    )
-    yield Endpoint(
-        method="GET",
-        path=one,
-        id=f"get_{aggregate.name}",
-        tag=aggregate.plural,
-        summary=f"One {aggregate.name}",
-        description=aggregate.summary,
-        handle=resources.get,
-        parameters=(*named, AS_OF, MIN_POSITION, IF_NONE_MATCH),
-        responses={
-            200: ResponseDoc(
-                description="As it is, or was.",
-                content={JSON: shown(view, found)},
-                headers=("ETag", "Signalbox-Position"),
-            ),
-            304: ResponseDoc(description="Not changed.", headers=("ETag",)),
-        },
-        problems=(400, 404, 503),
-    )
-    for part in aggregate.parts:
-        yield from _part_endpoints(resources, part, one, named, found)
-    for route in aggregate.routes:
-        post = route.method == "POST"
-        yield _command_endpoint(
-            resources, route, collection if post else one, outer if post else named, found
+        self._add(
+            self._one,
+            get_resource,
+            operation_id=f"get_{aggregate.name}",
+            summary=f"One {aggregate.name}",
+            description=aggregate.summary,
+            response_description="As it is, or was.",
+            responses={200: _content(self._view, "ETag", POSITION), **NOT_MODIFIED, **problems(404, 503)},
         )
+
+    def _list_of(self, name: str) -> dict[str, Any]:
+        self._found[f"{name}List"] = {
+            "type": "object",
+            "required": ["items", "next_cursor"],
+            "properties": {
+                "items": {"type": "array", "items": {"$ref": REF + name}},
+                "next_cursor": {"type": ["string", "null"]},
+            },
+            "examples": [{"items": [self._found[name]["examples"][0]], "next_cursor": None}],
+        }
+        return _content(f"{name}List", POSITION, "Link")
+
+    def _add_part(self, part: Part) -> None:
+        aggregate, handlers = self._aggregate, self._handlers
+        single = part.plural.removesuffix("s")
+        entry = f"{self._view}{single.capitalize()}"
+        self._found[entry] = part_schema(part, self._found)
+
+        async def list_parts(
+            call: Call = self._named,
+            cursor: CursorText = None,
+            as_of: AsOfText = None,
+            min_position: MinPositionText = None,
+            limit: Limit = DEFAULT_LIMIT,
+        ) -> Response:
+            return await handlers.parts(call, part, limit, cursor, as_of, min_position)
+
+        async def get_part(
+            call: Call = self._named,
+            key: str = Path(description=f"Its `{part.key}`.", json_schema_extra={"examples": ["1"]}),
+            as_of: AsOfText = None,
+            min_position: MinPositionText = None,
+            if_none_match: IfNoneMatch = None,
+        ) -> Response:
+            return await handlers.part(call, part, key, as_of, min_position, if_none_match)
+
+        self._add(
+            f"{self._one}/{part.plural}",
+            list_parts,
+            operation_id=f"list_{aggregate.name}_{part.plural}",
+            summary=f"The {part.plural} of one {aggregate.name}",
+            response_description="A page.",
+            responses={200: self._list_of(entry), **problems(404, 503)},
+        )
+        self._add(
+            f"{self._one}/{part.plural}/{{key}}",
+            get_part,
+            operation_id=f"get_{aggregate.name}_{single}",
+            summary=f"One of the {part.plural} of one {aggregate.name}; it never changes",
+            response_description="As it was made.",
+            responses={200: _content(entry, "ETag"), **NOT_MODIFIED, **problems(404, 503)},
+        )
+
+    def _add_command(self, route: Route) -> None:
+        aggregate, command = self._aggregate, route.command
+        post, delete = route.method == "POST", route.method == "DELETE"
+        article = "an" if aggregate.name[0] in "aeiou" else "a"
+        private = "What somebody wants" in (command.__doc__ or "")
+        self._add(
+            self._collection if post else self._one,
+            self._operation(route),
+            methods=[route.method],
+            operation_id=f"{command.verb}_{aggregate.name}",
+            summary=f"{command.verb.capitalize()} {article} {aggregate.name}",
+            description=aggregate.summary if private else (command.__doc__ or aggregate.summary),
+            responses=self._responses(route)
+            | problems(404, 408, 409, 412, 413, 415, 422, 503, *(() if post else (428,))),
+            openapi_extra=None if delete else {"requestBody": self._body(command, named=not post)},
+        )
+
+    def _operation(self, route: Route) -> Operation:
+        handlers = self._handlers
+
+        async def create(
+            call: Call = self._in_collection, prefer: Prefer = None, idempotency_key: IdempotencyKey = None
+        ) -> Response:
+            id = command_id(idempotency_key)
+            return await handlers.command(call, route, id, Precondition("none"), preferred_wait(call, prefer))
+
+        async def put(
+            call: Call = self._named,
+            if_match: IfMatch = None,
+            if_none_match: CreateOnly = None,
+            prefer: Prefer = None,
+            idempotency_key: IdempotencyKey = None,
+        ) -> Response:
+            id, condition = command_id(idempotency_key), precondition(if_match, if_none_match)
+            return await handlers.command(call, route, id, condition, preferred_wait(call, prefer))
+
+        async def delete(
+            call: Call = self._named,
+            if_match: IfMatch = None,
+            prefer: Prefer = None,
+            idempotency_key: IdempotencyKey = None,
+        ) -> Response:
+            id = command_id(idempotency_key)
+            condition = precondition(if_match, call.header("if-none-match"))
+            return await handlers.command(call, route, id, condition, preferred_wait(call, prefer))
+
+        return {"POST": create, "DELETE": delete}.get(route.method, put)
+
+    def _responses(self, route: Route) -> dict[int | str, dict[str, Any]]:
+        command, answer = route.command, self._view
+        secrets = self._presenter.secrets.get(command, {})
+        if secrets:
+            answer = command.__name__ + "Answer"
+            example = self._found[self._view]["examples"][0]
+            self._found[answer] = {
+                "allOf": [{"$ref": REF + self._view}, {"type": "object", "properties": dict(secrets)}],
+                "examples": [{**example, **{k: v["examples"][0] for k, v in secrets.items()}}],
+            }
+        accepted = _content("OperationStatus", "Location", POSITION)
+        if route.method == "DELETE":
+            done = _content("OperationStatus", POSITION)
+            return {
+                200: {"description": "Done (`Prefer: wait`).", **done},
+                202: {"description": "Submitted; durable.", **accepted},
+            }
+        changed, made = _content(answer, "ETag", POSITION), _content(answer, "ETag", "Location", POSITION)
+        return {
+            200: {"description": "Changed, or as it was already (`Prefer: wait`).", **changed},
+            201: {"description": "Made (`Prefer: wait`).", **made},
+            202: {"description": "Submitted; durable.", **accepted},
+        }
+
+    def _body(self, command: type[Command], *, named: bool) -> dict[str, Any]:
+        given = self._presenter.bodies.get(command)
+        if given is not None:
+            return request_body(given)
+        self._found[command.__name__] = body_schema(command, self._presenter, named, self._found)
+        return {"required": True, "content": {JSON: {"schema": {"$ref": REF + command.__name__}}}}
+
+
+def _named(aggregate: Aggregate) -> Any:
+    """The dependency of operations on one resource."""
+    if aggregate.top:
+        return Depends(organization_call)
+    samples = {"gateway": "local", "environment": "development", "project": "default"}
+    described = Path(
+        description=f"The {aggregate.name}.",
+        json_schema_extra={**NAME_SCHEMA, "examples": [samples.get(aggregate.name, "orders")]},
+    )
+
+    async def named_call(call: OrganizationContext, name: str = described) -> Call:
+        return call
+
+    return Depends(named_call)
+
+
+def _content(name: str, *headers: str) -> dict[str, Any]:
+    return {"content": {JSON: {"schema": {"$ref": REF + name}}}, "headers": response_headers(*headers)}
+
+
+class Filters:
+    """A dependency: the fields of a view that a list is filtered by, each a query parameter."""
+
+    def __init__(self, names: tuple[str, ...], properties: Mapping[str, Schema]) -> None:
+        self.__signature__ = Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[
+                        OptionalText,
+                        Query(
+                            description=f"Only those with this `{name}`.",
+                            json_schema_extra=_allowed(properties[name]),
+                        ),
+                    ],
+                )
+                for name in names
+            ]
+        )
+
+    async def __call__(self, **given: str | None) -> dict[str, str]:
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def _allowed(field: Schema) -> Schema:
-    """What a filter on a field takes: the field's values, where these are a fixed set, else any text."""
+    """The values of a filter on a field: the field's, where these are a fixed set, else any text."""
     values = field.get("enum") or ([field["const"]] if "const" in field else None)
-    return {"type": "string", "enum": values} if values else {"type": "string"}
-
-
-def _sample(aggregate: Aggregate) -> str:
-    return {"gateway": "local", "environment": "development", "project": "default"}.get(
-        aggregate.name, "orders"
-    )
-
-
-def _list_schema(view: str, found: dict[str, Schema]) -> Schema:
-    return {
-        "type": "object",
-        "required": ["items", "next_cursor"],
-        "properties": {
-            "items": {"type": "array", "items": {"$ref": REF + view}},
-            "next_cursor": {"type": ["string", "null"]},
-        },
-        "examples": [{"items": [found[view]["examples"][0]], "next_cursor": None}],
-    }
-
-
-def _part_endpoints(
-    resources: ResourceHandlers, part: Part, one: str, named: tuple[Parameter, ...], found: dict[str, Schema]
-) -> Iterator[Endpoint]:
-    aggregate = resources.aggregate
-    entry = f"{aggregate.view.__name__}{part.plural.removesuffix('s').capitalize()}"
-    found[entry] = part_schema(part, found)
-    found[f"{entry}List"] = _list_schema(entry, found)
-    yield Endpoint(
-        method="GET",
-        path=f"{one}/{part.plural}",
-        id=f"list_{aggregate.name}_{part.plural}",
-        tag=aggregate.plural,
-        summary=f"The {part.plural} of one {aggregate.name}",
-        handle=_bound(resources.parts, part),
-        parameters=(*named, LIMITED, CURSOR, AS_OF, MIN_POSITION),
-        responses={
-            200: ResponseDoc(
-                description="A page.",
-                content={JSON: shown(f"{entry}List", found)},
-                headers=("Signalbox-Position", "Link"),
-            )
-        },
-        problems=(400, 404, 503),
-    )
-    yield Endpoint(
-        method="GET",
-        path=f"{one}/{part.plural}/{{key}}",
-        id=f"get_{aggregate.name}_{part.plural.removesuffix('s')}",
-        tag=aggregate.plural,
-        summary=f"One of the {part.plural} of one {aggregate.name}; it never changes",
-        handle=_bound(resources.part, part),
-        parameters=(
-            *named,
-            in_path("key", f"Its `{part.key}`.", "1", {"type": "string"}),
-            AS_OF,
-            MIN_POSITION,
-            IF_NONE_MATCH,
-        ),
-        responses={
-            200: ResponseDoc(
-                description="As it was made.", content={JSON: shown(entry, found)}, headers=("ETag",)
-            ),
-            304: ResponseDoc(description="Not changed.", headers=("ETag",)),
-        },
-        problems=(400, 404, 503),
-    )
-
-
-def _bound(
-    handle: Callable[[Call, Part], Awaitable[ASGIApp]], part: Part
-) -> Callable[[Call], Awaitable[ASGIApp]]:
-    return lambda call: handle(call, part)
-
-
-def _command_endpoint(
-    resources: ResourceHandlers,
-    route: Route,
-    path: str,
-    parameters: tuple[Parameter, ...],
-    found: dict[str, Schema],
-) -> Endpoint:
-    aggregate, presenter, command = resources.aggregate, resources.presenter, route.command
-    post, delete = route.method == "POST", route.method == "DELETE"
-    article = "an" if aggregate.name[0] in "aeiou" else "a"
-    conditions = () if post else (IF_MATCH,) if delete else (IF_MATCH, CREATE_ONLY)
-    view = aggregate.view.__name__
-    answer = shown(view, found)
-    operation = shown("OperationStatus", found)
-    secrets = presenter.secrets.get(command, {})
-    if secrets:
-        found[command.__name__ + "Answer"] = {
-            "allOf": [{"$ref": REF + view}, {"type": "object", "properties": dict(secrets)}],
-            "examples": [{**answer[1], **{k: v["examples"][0] for k, v in secrets.items()}}],
-        }
-        answer = shown(command.__name__ + "Answer", found)
-    answers = {
-        202: ResponseDoc(description="Handed in; durable.", content={JSON: operation}, headers=_CHANGES)
-    }
-    if delete:
-        answers[200] = ResponseDoc(
-            description="Done (`Prefer: wait`).", content={JSON: operation}, headers=("Signalbox-Position",)
-        )
-    else:
-        answers[200] = ResponseDoc(
-            description="Changed, or as it was already (`Prefer: wait`).",
-            content={JSON: answer},
-            headers=("ETag", "Signalbox-Position"),
-        )
-        answers[201] = ResponseDoc(
-            description="Made (`Prefer: wait`).", content={JSON: answer}, headers=("ETag", *_CHANGES)
-        )
-    return Endpoint(
-        method=route.method,
-        path=path,
-        id=f"{command.verb}_{aggregate.name}",
-        tag=aggregate.plural,
-        summary=f"{command.verb.capitalize()} {article} {aggregate.name}",
-        description=(command.__doc__ or aggregate.summary)
-        if "What somebody wants" not in (command.__doc__ or "")
-        else aggregate.summary,
-        handle=_commanded(resources, route),
-        parameters=(*parameters, *conditions, PREFER, IDEMPOTENCY_KEY),
-        body=None if delete else _body(presenter, command, not post, found),
-        responses=dict(sorted(answers.items())),
-        problems=(400, 404, 408, 409, 412, 413, 415, 422, 503)
-        if post
-        else (400, 404, 408, 409, 412, 413, 415, 422, 428, 503),
-    )
-
-
-def _commanded(resources: ResourceHandlers, route: Route) -> Callable[[Call], Awaitable[ASGIApp]]:
-    return lambda call: resources.command(call, route)
-
-
-def _body(presenter: Presenter, command: type[Command], named: bool, found: dict[str, Schema]) -> Body:
-    given = presenter.bodies.get(command)
-    if given is not None:
-        return given
-    schema = body_schema(command, presenter, named, found)
-    found[command.__name__] = schema
-    return Body(content={JSON: shown(command.__name__, found)})
+    return {"enum": values} if values else {}

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.endpoint import Call, Schema
+from api.call import Call, Schema
 from api.problems import Problem
 from api.resources.presenter import Presenter, command_body, json_object
 from api.submission import CommandDraft

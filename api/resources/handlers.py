@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.types import ASGIApp
+from starlette.responses import Response
 
 from api.as_of import resolve_as_of
-from api.endpoint import JSON, Call
-from api.preconditions import Precondition, matches, parse_whole_number, precondition
+from api.call import Call
+from api.preconditions import Precondition, matches
 from api.preconditions import parse_position as parse_position
 from api.problems import Problem, not_found
 from api.resources import history
@@ -19,11 +19,9 @@ from api.submission import (
     CommandDraft,
     Submission,
     accepted_headers,
-    command_id,
     earlier_submission,
     operation,
     pending,
-    preferred_wait,
     rejection,
     resource_of,
     row_after,
@@ -48,24 +46,36 @@ class ResourceHandlers:
 
     # -- reading
 
-    async def list(self, call: Call) -> ASGIApp:
+    async def list(
+        self,
+        call: Call,
+        limit: int,
+        cursor: str | None,
+        as_of_text: str | None,
+        min_position: str | None,
+        where: Mapping[str, str],
+    ) -> Response:
         organization = call.path("org") if not self.aggregate.top else ""
-        limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
         partition_of = call.services.log.partition_of
         if self.aggregate.top and call.principal.organizations is not None:
             own = sorted(call.principal.organizations)
-            return await self._own(
-                call, own, limit, await resolve_as_of(call, sorted(set(map(partition_of, own))))
+            return await self._list_accessible(
+                call,
+                own,
+                limit,
+                cursor,
+                await resolve_as_of(call, as_of_text, sorted(set(map(partition_of, own)))),
             )
-        await wait_for_min_position(call, partition_of(organization))
+        await wait_for_min_position(call, partition_of(organization), min_position)
         everywhere = range(call.services.log.partitions)
-        as_of = await resolve_as_of(call, everywhere if self.aggregate.top else [partition_of(organization)])
-        where = {f: v for f in self.presenter.filters if (v := call.query(f)) is not None}
+        as_of = await resolve_as_of(
+            call, as_of_text, everywhere if self.aggregate.top else [partition_of(organization)]
+        )
         page = await call.services.read_models.list(
             self.aggregate,
             organization,
             limit=limit,
-            cursor=parse_cursor(call, ""),
+            cursor=parse_cursor(cursor, ""),
             as_of=as_of,
             where=where,
         )
@@ -74,9 +84,11 @@ class ResourceHandlers:
             await self.presenter.extend_list(call, organization, items, as_of)
         return list_response(call, items, page, call.services.log.partition_of(organization))
 
-    async def _own(self, call: Call, names: Sequence[str], limit: int, as_of: AsOf) -> ASGIApp:
+    async def _list_accessible(
+        self, call: Call, names: Sequence[str], limit: int, cursor: str | None, as_of: AsOf
+    ) -> Response:
         """The organizations a token is good for: few, and in any partition."""
-        after = call.query("cursor") or ""
+        after = cursor or ""
         chosen = [n for n in names if n > after]
         items: list[dict[str, Any]] = []
         last = None
@@ -94,43 +106,65 @@ class ResourceHandlers:
             next_link(call, last if more else None),
         )
 
-    async def get(self, call: Call) -> ASGIApp:
+    async def get(
+        self, call: Call, as_of_text: str | None, min_position: str | None, if_none_match: str | None
+    ) -> Response:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        await wait_for_min_position(call, partition)
-        as_of = await resolve_as_of(call, [partition])
+        await wait_for_min_position(call, partition, min_position)
+        as_of = await resolve_as_of(call, as_of_text, [partition])
         position = await call.services.read_models.position("resources", partition)
         row = await call.services.read_models.get(self.aggregate, organization, name, as_of)
         if row is None:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
         headers = {POSITION: f"{partition}:{position}", "ETag": etag(row)}
-        if self.presenter.extend_item is None and matches(call.header("if-none-match"), headers["ETag"]):
+        if self.presenter.extend_item is None and matches(if_none_match, headers["ETag"]):
             return RawResponse(304, headers=headers)
         shown = resource(self.aggregate.view, row)
         if self.presenter.extend_item is not None:
             await self.presenter.extend_item(call, organization, shown, as_of)
         return json_response(200, shown, headers)
 
-    async def parts(self, call: Call, part: Part) -> ASGIApp:
+    async def parts(
+        self,
+        call: Call,
+        part: Part,
+        limit: int,
+        cursor: str | None,
+        as_of_text: str | None,
+        min_position: str | None,
+    ) -> Response:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
-        await wait_for_min_position(call, partition)
-        as_of = await resolve_as_of(call, [partition])
+        await wait_for_min_position(call, partition, min_position)
+        as_of = await resolve_as_of(call, as_of_text, [partition])
         models = call.services.read_models
         if await models.get(self.aggregate, organization, name, as_of) is None:
             raise not_found(f"{self.aggregate.name} {name[:100]!r}")
         page = await models.parts(
-            self.aggregate, part, organization, name, limit=limit, cursor=parse_cursor(call, 0), as_of=as_of
+            self.aggregate,
+            part,
+            organization,
+            name,
+            limit=limit,
+            cursor=parse_cursor(cursor, 0),
+            as_of=as_of,
         )
         return list_response(call, [entry(part, row) for row in page.rows], page, partition)
 
-    async def part(self, call: Call, part: Part) -> ASGIApp:
+    async def part(
+        self,
+        call: Call,
+        part: Part,
+        key: str,
+        as_of_text: str | None,
+        min_position: str | None,
+        if_none_match: str | None,
+    ) -> Response:
         organization, name = self._names(call)
         partition = call.services.log.partition_of(organization)
-        key = call.path("key")
-        await wait_for_min_position(call, partition)
-        as_of = await resolve_as_of(call, [partition])
+        await wait_for_min_position(call, partition, min_position)
+        as_of = await resolve_as_of(call, as_of_text, [partition])
         models = call.services.read_models
         position = await models.position("resources", partition)
         row = await models.part(self.aggregate, part, organization, name, key, as_of)
@@ -139,7 +173,7 @@ class ResourceHandlers:
                 f"{part.plural.removesuffix('s')} {key[:100]!r} of {self.aggregate.name} {name[:100]!r}"
             )
         headers = {POSITION: f"{partition}:{position}", "ETag": f'"{key}"'}
-        if matches(call.header("if-none-match"), headers["ETag"]):
+        if matches(if_none_match, headers["ETag"]):
             return RawResponse(304, headers=headers)
         return json_response(200, entry(part, row), headers)
 
@@ -149,14 +183,13 @@ class ResourceHandlers:
 
     # -- changing
 
-    async def command(self, call: Call, route: Route) -> ASGIApp:
-        id = command_id(call)
-        condition = Precondition("none")
+    async def command(
+        self, call: Call, route: Route, id: str | None, condition: Precondition, wait: float | None
+    ) -> Response:
         draft = CommandDraft({})
         fields: dict[str, Any] = {"organization": call.path("org")}
         if route.method != "POST":
             fields["name"] = self._names(call)[1]
-            condition = precondition(call.header("if-match"), call.header("if-none-match"))
         if route.method != "DELETE":
             draft = await self.presenter.draft_reader(route.command)(call, route.command, fields.get("name"))
             given = _body_fields(fields, draft.fields)
@@ -166,7 +199,7 @@ class ResourceHandlers:
         if condition.kind == "version":
             data["expected_version"] = await self._version(call, condition, data)
         handed = await earlier_submission(call, id, data, chosen) if id is not None else None
-        waits = bool(preferred_wait(call))
+        waits = bool(wait)
         if route.method == "PUT" and condition.kind in ("none", "new") and waits:
             data["expected_version"] = 0  # who waits is told by the decider whether there is one
         elif handed is None and route.method != "POST" and not (condition.kind == "version" and waits):
@@ -181,7 +214,7 @@ class ResourceHandlers:
                 if expected is not None:
                     data["expected_version"] = expected
         if handed is None:
-            handed = await submit(call, route.command, data, id)
+            handed = await submit(call, route.command, data, id, wait)
         made = route.method == "POST" or condition.kind in ("none", "new")
         try:
             return await self._answer(call, route, handed, made, draft.secret)
@@ -248,7 +281,7 @@ class ResourceHandlers:
 
     async def _answer(
         self, call: Call, route: Route, handed: Submission, made: bool, secret: Mapping[str, Any]
-    ) -> ASGIApp:
+    ) -> Response:
         partition = call.partition
         outcome = handed.outcome
         if handed.envelope is None:
@@ -300,9 +333,8 @@ def stale(detail: str, version: int = 0) -> Problem:
     return Problem(412, "stale-version", detail, headers=headers, current_version=version)
 
 
-def parse_cursor(call: Call, first: K) -> str | None:
+def parse_cursor(given: str | None, first: K) -> str | None:
     """The cursor, when it is one of such a list. Raises Problem 400."""
-    given = call.query("cursor")
     try:
         read_cursor(given, first)
     except ValueError as error:
@@ -315,9 +347,8 @@ def parse_cursor(call: Call, first: K) -> str | None:
     return given
 
 
-async def wait_for_min_position(call: Call, partition: int) -> None:
+async def wait_for_min_position(call: Call, partition: int, wanted: str | None) -> None:
     """Waits, bounded, for `?min_position=`. Raises Problem 400, and 503 when it is not reached."""
-    wanted = call.query("min_position")
     if wanted is None:
         return
     position = parse_position(wanted, "min_position", partition)
@@ -375,6 +406,6 @@ def next_link(call: Call, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{call.request.scope["path"]}?{query}>; rel="next"'}
 
 
-def list_response(call: Call, items: Sequence[Mapping[str, Any]], page: Page, partition: int) -> ASGIApp:
+def list_response(call: Call, items: Sequence[Mapping[str, Any]], page: Page, partition: int) -> Response:
     headers = {POSITION: f"{partition}:{page.position}", **next_link(call, page.next_cursor)}
-    return json_response(200, {"items": items, "next_cursor": page.next_cursor}, headers, JSON)
+    return json_response(200, {"items": items, "next_cursor": page.next_cursor}, headers)

@@ -1,6 +1,6 @@
 """What the register itself knows of a resource, when the read models have nothing (yet, or any more)."""
 
-from api.endpoint import Call
+from api.call import Call
 from schemas.aggregate import Aggregate
 from schemas.catalog import EVENTS
 

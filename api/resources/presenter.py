@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 
-from api.endpoint import Body, Call, Schema
+from api.call import Call, Schema
 from api.problems import Problem
 from api.submission import CommandDraft
 from projections.pages import AsOf
@@ -71,7 +71,9 @@ class Presenter:
     extend_list: ListExtension | None = None
     additions: Mapping[str, Schema] = field(default_factory=dict[str, Schema])
     drafts: Mapping[type[Command], DraftReader] = field(default_factory=dict[type[Command], DraftReader])
-    bodies: Mapping[type[Command], Body] = field(default_factory=dict[type[Command], Body])
+    bodies: Mapping[type[Command], Mapping[str, tuple[Schema, Any]]] = field(
+        default_factory=dict[type[Command], Mapping[str, tuple[Schema, Any]]]
+    )
     omitted: frozenset[str] = frozenset()
     secrets: Mapping[type[Command], Mapping[str, Schema]] = field(
         default_factory=dict[type[Command], Mapping[str, Schema]]

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.types import ASGIApp
+from starlette.responses import Response
 
+from api.call import Call
 from api.definition_reader import (
     YAML,
     InvalidDefinition,
@@ -16,13 +18,15 @@ from api.definition_reader import (
     read_all,
     store_document,
 )
-from api.endpoint import Call
+from api.dependencies import ORGANIZATION, OptionalText, OrganizationContext, boolean
 from api.limits import log_failure
 from api.preconditions import media_type
 from api.problems import Error, Problem, problem_of_outcome, problem_of_validation, unavailable
 from api.resources.gateways import registration
 from api.resources.presenter import json_object
-from api.responses import NO_STORE, POSITION, json_response
+from api.responses import JSON, NO_STORE, POSITION, RawResponse, json_response
+from api.route import ApiRoute, problems, request_body, response_headers
+from api.routers import bulk_apply_schemas as schemas
 from api.submission import CommandDraft, envelope, resource_of, validated, wait_for_read_model
 from projections.failures import ReadModelsUnavailable
 from schemas.aggregate import Aggregate
@@ -35,6 +39,8 @@ from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
+
+router = APIRouter(prefix=ORGANIZATION, tags=["apply"], route_class=ApiRoute)
 
 _COUNTERPARTS: Mapping[tuple[str, str], type[Command]] = {
     (ChangeGateway.type(), "not-found"): RegisterGateway,
@@ -141,9 +147,43 @@ class _Item:
         return shown
 
 
-async def post(call: Call) -> ASGIApp:
-    """Good definitions go on the log in one append, their deployments in a second."""
-    texts, target = await _parse_request(call)
+@router.post(
+    "/apply",
+    operation_id="apply",
+    summary="Publish, and deploy, any number of definitions",
+    description="The good ones are submitted together, the bad ones reported. Waits for all outcomes.",
+    response_class=RawResponse,
+    response_description="One item per document, in order.",
+    responses={
+        200: {
+            "content": {JSON: {"schema": schemas.RESPONSE, "example": schemas.RESPONSE["examples"][0]}},
+            "headers": response_headers(POSITION),
+        },
+        **problems(503),
+    },
+    openapi_extra={
+        "requestBody": request_body(
+            {
+                JSON: (schemas.BODY, schemas.BODY["examples"][0]),
+                **{media: ({"type": "string"}, "kind: API\n") for media in sorted(YAML)},
+            }
+        )
+    },
+)
+async def apply(
+    call: OrganizationContext,
+    deploy: Annotated[
+        bool,
+        boolean("deploy"),
+        Query(description="Deploy what is published, where the body does not say it."),
+    ] = False,
+    to: Annotated[OptionalText, Query(description="The gateway to deploy to; `local` when left out.")] = None,
+    source: Annotated[
+        OptionalText, Query(description="The name that findings give a definition sent as YAML.")
+    ] = None,
+) -> Response:
+    # Good definitions go on the log in one append, their deployments in a second.
+    texts, target = await _parse_request(call, _target(to or "local") if deploy else None, source)
     read = [(text, one) async for text, found in read_all(texts) for one in found]
     # Together, so that their documents share a commit.
     items = await asyncio.gather(*(_item(call, text, one) for text, one in read))
@@ -161,20 +201,13 @@ async def post(call: Call) -> ASGIApp:
     return json_response(200, answer, {POSITION: f"{call.partition}:{position}", **NO_STORE})
 
 
-async def _parse_request(call: Call) -> tuple[list[SourceFile], DeployTarget | None]:
+async def _parse_request(
+    call: Call, target: DeployTarget | None, source: str | None
+) -> tuple[list[SourceFile], DeployTarget | None]:
     """What to read and where to deploy it: all in the body, or a definition and query parameters."""
     body = await call.request.body()
-    wanted, to = call.query("deploy"), call.query("to")
-    if wanted not in (None, "true", "false"):
-        raise Problem(
-            400,
-            "invalid-parameter",
-            "`deploy` is true or false.",
-            errors=[{"parameter": "deploy", "detail": "is true or false"}],
-        )
-    target = _target(to or "local") if wanted == "true" else None
     if media_type(call.header("content-type")) in YAML:
-        return [SourceFile(call.query("source") or "", body)], target
+        return [SourceFile(source or "", body)], target
     try:
         asked = ApplyRequest.model_validate(json_object(body))
     except ValidationError as error:

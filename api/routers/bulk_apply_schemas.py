@@ -1,6 +1,6 @@
-"""What the endpoint `apply` takes and answers, for the OpenAPI document."""
+"""The body and the response of `apply`, for the OpenAPI document."""
 
-from api.endpoint import Schema
+from api.call import Schema
 
 BODY: Schema = {
     "type": "object",
@@ -40,7 +40,7 @@ BODY: Schema = {
     ],
 }
 
-ANSWER: Schema = {
+RESPONSE: Schema = {
     "type": "object",
     "required": ["items", "position"],
     "properties": {

@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter
+from starlette.responses import Response
 
-from api.endpoint import Call
+from api.call import Call, Schema
+from api.dependencies import ORGANIZATION, OrganizationContext, Prefer
+from api.json_schemas import CLOUDEVENT_EXAMPLE, OPERATION_EXAMPLE, REF
+from api.preconditions import media_type
 from api.problems import Error, Problem, problem_of_outcome
+from api.request_rules import unsupported
 from api.resources.presenter import command_body
-from api.responses import POSITION, json_response
+from api.responses import JSON, POSITION, RawResponse, json_response
+from api.route import ApiRoute, problems, request_body, response_headers
 from api.submission import (
     accepted_headers,
     check_depth,
@@ -25,7 +31,7 @@ from api.submission import (
     validated,
 )
 from schemas.avro import dataschema
-from schemas.boundary import BATCH, Malformed, from_http
+from schemas.boundary import BATCH, STRUCTURED, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
 from schemas.envelope import Envelope, Key
 from schemas.identity import is_traceparent, timestamp
@@ -33,12 +39,58 @@ from schemas.limits import MOST_LISTED
 from schemas.outcome import Outcome
 from streams.admission import attribute_problem
 
+router = APIRouter(prefix=ORGANIZATION, tags=["commands"], route_class=ApiRoute)
+
 MOST = 1000
 """Commands in one batch."""
 
 
-async def post(call: Call) -> ASGIApp:
-    """One command, or a batch that is handed in together or not at all."""
+_STATUS: dict[str, Any] = {
+    "content": {
+        JSON: {
+            "schema": {
+                "anyOf": [
+                    {"$ref": REF + "OperationStatus"},
+                    {
+                        "type": "object",
+                        "required": ["items"],
+                        "properties": {
+                            "items": {"type": "array", "items": {"$ref": REF + "OperationStatus"}}
+                        },
+                    },
+                ]
+            },
+            "example": OPERATION_EXAMPLE,
+        }
+    },
+    "headers": response_headers(POSITION),
+}
+_EVENT = {"$ref": REF + "CloudEvent"}
+_BODY: Mapping[str, tuple[Schema, Any]] = {
+    STRUCTURED: (_EVENT, CLOUDEVENT_EXAMPLE),
+    BATCH: ({"type": "array", "items": _EVENT, "maxItems": MOST}, [CLOUDEVENT_EXAMPLE]),
+    JSON: ({"type": "object"}, CLOUDEVENT_EXAMPLE["data"]),
+}
+
+
+@router.post(
+    "/commands",
+    operation_id="post_commands",
+    summary="Any command, as a CloudEvent",
+    description="Structured, batched, or binary (`ce-` headers). The event's id is the command's. A batch is "
+    "submitted as a whole or not at all.",
+    response_class=RawResponse,
+    responses={
+        200: {"description": "Decided (`Prefer: wait`).", **_STATUS},
+        202: {"description": "Submitted; durable.", **_STATUS},
+        **problems(404, 409, 412, 503),
+    },
+    openapi_extra={"requestBody": request_body(_BODY)},
+)
+async def post_commands(call: OrganizationContext, prefer: Prefer = None) -> Response:
+    if not media_type(call.header("content-type")):
+        raise unsupported(tuple(_BODY))
+    wait = preferred_wait(call, prefer)
     batch = (call.header("content-type") or "").lower().startswith(BATCH)
     body = await (call.request.body() if batch else command_body(call))
     try:
@@ -49,13 +101,12 @@ async def post(call: Call) -> ASGIApp:
         raise Problem(422, "batch-too-large", f"A batch may hold up to {MOST} commands.")
     envelopes = _all_accepted(call, events, batch)
     if batch:
-        return await _batch(call, envelopes)
-    return await _single(call, envelopes[0])
+        return await _batch(call, envelopes, wait)
+    return await _single(call, envelopes[0], wait)
 
 
-async def _single(call: Call, envelope: Envelope) -> ASGIApp:
+async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Response:
     commands, partition = call.services.commands, call.partition
-    seconds = preferred_wait(call)
     again = await earlier_submission(call, envelope.id, envelope.data, frozenset())
     outcome: Outcome | None
     if again is not None:
@@ -76,10 +127,9 @@ async def _single(call: Call, envelope: Envelope) -> ASGIApp:
     return json_response(200, operation(outcome), {**headers, "Preference-Applied": "wait"})
 
 
-async def _batch(call: Call, envelopes: list[Envelope]) -> ASGIApp:
+async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -> Response:
     """Ids decided before keep their first outcome: handing them in again changes nothing."""
     commands, partition = call.services.commands, call.partition
-    seconds = preferred_wait(call)
     outcomes: Mapping[Key, Outcome] = {}
     headers: dict[str, str] = {}
     if envelopes:

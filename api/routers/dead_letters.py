@@ -1,24 +1,26 @@
-"""What could not be taken in: events that wait at a read model, messages that no decider could read.
+"""Dead letters: events that wait at a read model, and messages that no decider could read.
 
-Every retry and every skip is recorded on the parked topic, with who did it, before it is done.
+They are entries of the topic `signalbox.parked`. Every retry and every skip is recorded there, with the
+caller's name, before it is done.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.types import ASGIApp
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
-from api.endpoint import JSON, Body, Call, Endpoint, ResponseDoc, Schema
-from api.parameters import CURSOR, LIMITED, PREFIX, in_path
+from api.call import Call
+from api.dependencies import DEFAULT_LIMIT, PREFIX, AllOrganizationsContext, Cursor, Limit
+from api.json_schemas import Absent, Timestamp, examples
 from api.ports import DeadLetterPort
-from api.preconditions import parse_whole_number
-from api.problems import Problem, not_found, problem_of_validation, unavailable
-from api.resources.handlers import LIMIT, MOST, parse_cursor
-from api.resources.presenter import command_body, json_object
+from api.problems import Problem, not_found, unavailable
 from api.responses import json_response
+from api.route import ApiRoute, problems
+from api.routers.rebuild import ReadModelName
 from api.submission import traceparent
 from projections.failures import ReadModelsUnavailable
 from projections.pages import cursor_after, read_cursor
@@ -29,29 +31,116 @@ from streams.log import TOPICS
 from streams.projection import UnknownReadModel
 from streams.projection.progress import Superseded
 
-A = TypeVar("A", bound=BaseModel)
+router = APIRouter(prefix=PREFIX, tags=["process"], route_class=ApiRoute)
 
 _KINDS = {m.type(): m.verb for m in PARKED}
+_SUBJECT = "organizations/acme/apis/orders"
 
 
 class Retry(BaseModel):
-    """The parked events about one subject."""
+    """The dead-lettered events about one subject."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, json_schema_extra={"examples": [{"subject": _SUBJECT}]}
+    )
 
     subject: str = Field(max_length=2000)
 
 
 class Skip(Retry):
-    """The first parked event about one subject; where it stands, so that no other is given up."""
+    """The first dead-lettered event about one subject; its position, so that no other is given up."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"subject": _SUBJECT, "partition": 0, "position": 17}]}
+    )
 
     partition: int = Field(ge=0)
     position: int = Field(ge=1)
 
 
+class DeadLetteredSubject(BaseModel):
+    read_model: str
+    topic: str
+    partition: int
+    position: int = Field(description="The position of the first of them on the topic.")
+    subject: str
+    type: str | Absent = None
+    id: str | Absent = None
+    reason: str
+    time: Timestamp | Absent = Field(default=None, description="Since when.")
+    waiting: int = Field(description="How many events wait, this one included.")
+
+
+class DeadLetteredSubjectList(BaseModel):
+    model_config = examples(
+        {
+            "items": [
+                {
+                    "read_model": "resources",
+                    "topic": "events",
+                    "partition": 0,
+                    "position": 17,
+                    "subject": _SUBJECT,
+                    "type": "io.signalbox.api.published.v1",
+                    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
+                    "reason": "KeyError: 'spec'",
+                    "time": "2026-11-21T02:30:00.000000Z",
+                    "waiting": 3,
+                }
+            ],
+            "next_cursor": "InJlc291cmNlcyI",
+        }
+    )
+
+    items: list[DeadLetteredSubject]
+    next_cursor: str | None
+
+
+class DeadLetterEntry(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(description="parked (a message), retried or skipped (events).")
+    id: str
+    time: str
+    by: str | None = Field(default=None, description="The caller who did it.")
+
+
+class DeadLetterTopic(BaseModel):
+    model_config = examples(
+        {
+            "items": [
+                {
+                    "kind": "skipped",
+                    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d22",
+                    "time": "2026-11-21T02:31:00.000000Z",
+                    "by": "admin",
+                    "organization": "acme",
+                    "name": "resources",
+                    "about": _SUBJECT,
+                    "topic": "events",
+                    "partition": 0,
+                    "position": 17,
+                }
+            ]
+        }
+    )
+
+    items: list[DeadLetterEntry]
+
+
+class RetryResult(BaseModel):
+    model_config = examples({"read_model": "resources", "subject": _SUBJECT, "taken": 3, "waiting": 0})
+
+    read_model: str
+    subject: str
+    taken: int = Field(description="How many events were applied.")
+    waiting: int = Field(description="How many still wait.")
+    first: dict[str, Any] | Absent = Field(default=None, description="The first of these, and why it waits.")
+
+
 @dataclass(frozen=True, slots=True)
 class BlockedSubject:
-    """The events about one subject that wait at a read model: the first of them, and how many there are."""
+    """The events about one subject that wait at a read model: the first of them, and their number."""
 
     first: dict[str, Any]
     count: int
@@ -60,11 +149,18 @@ class BlockedSubject:
         return {**self.first, "waiting": self.count}
 
 
-async def list_blocked(call: Call) -> ASGIApp:
-    """What waits at read models, by read model and subject."""
-    _require_all_organizations(call)
-    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
-    after = read_cursor(parse_cursor(call, ""), "")
+@router.get(
+    "/parked",
+    operation_id="list_parked",
+    summary="Events that read models could not apply, and those waiting behind them",
+    response_model=DeadLetteredSubjectList,
+    response_description="By read model and subject.",
+    responses=problems(403),
+)
+async def list_blocked(
+    call: AllOrganizationsContext, cursor: Cursor, limit: Limit = DEFAULT_LIMIT
+) -> Response:
+    after = read_cursor(cursor, "")
     found = {"\n".join(_key(w)): w for w in await _blocked(call)}
     keys = sorted(key for key in found if key > after)
     items = [found[key].document() for key in keys[:limit]]
@@ -72,10 +168,15 @@ async def list_blocked(call: Call) -> ASGIApp:
     return json_response(200, {"items": items, "next_cursor": more})
 
 
-async def list_topic(call: Call) -> ASGIApp:
-    """The newest entries of the parked topic, the newest first."""
-    _require_all_organizations(call)
-    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
+@router.get(
+    "/parked/topic",
+    operation_id="list_parked_topic",
+    summary="The newest dead letters, and retries and skips, the newest first",
+    response_model=DeadLetterTopic,
+    response_description="Without the messages' bodies, which are on the topic.",
+    responses=problems(403),
+)
+async def list_topic(call: AllOrganizationsContext, limit: Limit = DEFAULT_LIMIT) -> Response:
     log = call.services.log
     entries: list[dict[str, Any]] = []
     for partition in range(log.partitions):
@@ -88,10 +189,17 @@ async def list_topic(call: Call) -> ASGIApp:
     return json_response(200, {"items": entries[:limit]})
 
 
-async def retry(call: Call) -> ASGIApp:
-    """Answers when what could be taken in was."""
-    _require_all_organizations(call)
-    name, subject = call.path("name"), (await _parse_body(call, Retry)).subject
+@router.post(
+    "/readmodels/{name}/parked/retry",
+    operation_id="retry_parked",
+    summary="Apply the dead-lettered events about a subject again",
+    description="Responds when all that could be applied were.",
+    response_model=RetryResult,
+    response_description="The result.",
+    responses=problems(403, 404, 409, 503),
+)
+async def retry(call: AllOrganizationsContext, name: ReadModelName, body: Retry) -> Response:
+    subject = body.subject
     first = _first(await _blocked(call), name, subject).first
     await _record(
         call,
@@ -108,23 +216,29 @@ async def retry(call: Call) -> ASGIApp:
     return await _done(call, name, subject, _port(call).retry(name, subject))
 
 
-async def skip(call: Call) -> ASGIApp:
-    """Answers when the event is given up, and what could be taken in behind it was."""
-    _require_all_organizations(call)
-    name, asked = call.path("name"), await _parse_body(call, Skip)
-    first = _first(await _blocked(call), name, asked.subject).first
-    if (first["partition"], first["position"]) != (asked.partition, asked.position):
+@router.post(
+    "/readmodels/{name}/parked/skip",
+    operation_id="skip_parked",
+    summary="Skip the first dead-lettered event about a subject, and apply those that wait behind it",
+    description="Responds when the event is skipped, and all behind it that could be applied were.",
+    response_model=RetryResult,
+    response_description="The result.",
+    responses=problems(403, 404, 409, 503),
+)
+async def skip(call: AllOrganizationsContext, name: ReadModelName, body: Skip) -> Response:
+    first = _first(await _blocked(call), name, body.subject).first
+    if (first["partition"], first["position"]) != (body.partition, body.position):
         raise Problem(
             409,
             "not-the-first",
-            f"The first parked event about {asked.subject!r} is at {first['partition']}:{first['position']}.",
+            f"The first parked event about {body.subject!r} is at {first['partition']}:{first['position']}.",
         )
     await _record(
         call,
         ParkedEventSkipped(
             organization=await _organization(call, first),
             name=name,
-            about=asked.subject,
+            about=body.subject,
             topic=first["topic"],
             partition=first["partition"],
             position=first["position"],
@@ -133,10 +247,10 @@ async def skip(call: Call) -> ASGIApp:
             of_type=first["type"],
         ),
     )
-    return await _done(call, name, asked.subject, _port(call).skip(name, asked.subject))
+    return await _done(call, name, body.subject, _port(call).skip(name, body.subject))
 
 
-async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> ASGIApp:
+async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> Response:
     try:
         taken = await work
     except UnknownReadModel as error:
@@ -151,7 +265,7 @@ async def _done(call: Call, name: str, subject: str, work: Awaitable[int]) -> AS
 
 
 async def _record(call: Call, message: Parked) -> None:
-    """Durably says who did what. Raises LogUnavailable, before anything is done."""
+    """Durably records the caller and the action. Raises LogUnavailable, before anything is done."""
     envelope = envelope_for(
         message,
         source=call.services.settings.source,
@@ -206,167 +320,5 @@ def _entry(envelope: Envelope) -> dict[str, Any]:
 def _port(call: Call) -> DeadLetterPort:
     parking = call.services.dead_letters
     if parking is None:
-        raise unavailable("Nobody who keeps read models can be reached from here.")
+        raise unavailable("No projection runner can be reached from here.")
     return parking
-
-
-def _require_all_organizations(call: Call) -> None:
-    """Raises Problem 403."""
-    if call.principal.organizations is not None:
-        raise Problem(403, "forbidden", "What is parked concerns every organization; this token is for some.")
-
-
-async def _parse_body(call: Call, model: type[A]) -> A:
-    """Raises Problem 422."""
-    try:
-        return model.model_validate(json_object(await command_body(call)))
-    except ValidationError as error:
-        raise problem_of_validation(error) from error
-
-
-_WAITING: Schema = {
-    "type": "object",
-    "required": ["read_model", "topic", "partition", "position", "subject", "reason", "waiting"],
-    "properties": {
-        "read_model": {"type": "string"},
-        "topic": {"type": "string"},
-        "partition": {"type": "integer"},
-        "position": {"type": "integer", "description": "Where the first of them stands on the topic."},
-        "subject": {"type": "string"},
-        "type": {"type": "string"},
-        "id": {"type": "string"},
-        "reason": {"type": "string"},
-        "time": {"type": "string", "format": "date-time", "description": "Since when."},
-        "waiting": {"type": "integer", "description": "How many events wait, this one included."},
-    },
-}
-_SUBJECT = "organizations/acme/apis/orders"
-_FIRST = {
-    "read_model": "resources",
-    "topic": "events",
-    "partition": 0,
-    "position": 17,
-    "subject": _SUBJECT,
-    "type": "io.signalbox.api.published.v1",
-    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21",
-    "reason": "KeyError: 'spec'",
-    "time": "2026-11-21T02:30:00.000000Z",
-}
-_DONE: Schema = {
-    "type": "object",
-    "required": ["read_model", "subject", "taken", "waiting"],
-    "properties": {
-        "read_model": {"type": "string"},
-        "subject": {"type": "string"},
-        "taken": {"type": "integer", "description": "How many events were taken in."},
-        "waiting": {"type": "integer", "description": "How many still wait."},
-        "first": {"type": "object", "description": "The first of these, and why it waits."},
-    },
-}
-_ENTRY: Schema = {
-    "type": "object",
-    "required": ["kind", "id", "time"],
-    "properties": {
-        "kind": {"type": "string", "description": "parked (a message), retried or skipped (events)."},
-        "id": {"type": "string"},
-        "time": {"type": "string"},
-        "by": {"type": ["string", "null"], "description": "Who did it."},
-    },
-}
-
-
-def endpoints() -> Iterator[Endpoint]:
-    yield Endpoint(
-        method="GET",
-        path=f"{PREFIX}/parked",
-        id="list_parked",
-        tag="process",
-        summary="Events that read models could not take in, and those waiting behind them",
-        handle=list_blocked,
-        parameters=(LIMITED, CURSOR),
-        responses={
-            200: ResponseDoc(
-                description="By read model and subject.",
-                content={
-                    JSON: (
-                        _items(_WAITING, cursor=True),
-                        {"items": [{**_FIRST, "waiting": 3}], "next_cursor": None},
-                    )
-                },
-            )
-        },
-        problems=(400, 403),
-    )
-    yield Endpoint(
-        method="GET",
-        path=f"{PREFIX}/parked/topic",
-        id="list_parked_topic",
-        tag="process",
-        summary="Messages nobody could take, and what was done about parked events, the newest first",
-        handle=list_topic,
-        parameters=(LIMITED,),
-        responses={
-            200: ResponseDoc(
-                description="Without the messages' bodies, which are on the topic.",
-                content={JSON: (_items(_ENTRY), {"items": [_ENTRY_EXAMPLE]})},
-            )
-        },
-        problems=(400, 403),
-    )
-    for verb, handle, summary, model in (
-        ("retry", retry, "Take in the parked events about a subject again", Retry),
-        (
-            "skip",
-            skip,
-            "Give up the first parked event about a subject, and take in what waits behind it",
-            Skip,
-        ),
-    ):
-        example = {"subject": _SUBJECT}
-        if model is Skip:
-            example |= {"partition": 0, "position": 17}
-        yield Endpoint(
-            method="POST",
-            path=f"{PREFIX}/readmodels/{{name}}/parked/{verb}",
-            id=f"{verb}_parked",
-            tag="process",
-            summary=summary,
-            handle=handle,
-            parameters=(in_path("name", "The read model.", "resources", {"type": "string"}),),
-            body=Body(content={JSON: (model.model_json_schema(), example)}),
-            responses={
-                200: ResponseDoc(
-                    description="What came of it.",
-                    content={
-                        JSON: (
-                            _DONE,
-                            {"read_model": "resources", "subject": _SUBJECT, "taken": 3, "waiting": 0},
-                        )
-                    },
-                )
-            },
-            problems=(400, 403, 404, 408, 409, 413, 415, 422, 503),
-        )
-
-
-def _items(schema: Schema, *, cursor: bool = False) -> Schema:
-    more: Schema = {"next_cursor": {"type": ["string", "null"]}} if cursor else {}
-    return {
-        "type": "object",
-        "required": ["items", *more],
-        "properties": {"items": {"type": "array", "items": schema}, **more},
-    }
-
-
-_ENTRY_EXAMPLE = {
-    "kind": "skipped",
-    "id": "019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d22",
-    "time": "2026-11-21T02:31:00.000000Z",
-    "by": "admin",
-    "organization": "acme",
-    "name": "resources",
-    "about": _SUBJECT,
-    "topic": "events",
-    "partition": 0,
-    "position": 17,
-}

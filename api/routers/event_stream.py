@@ -1,44 +1,107 @@
-"""The register over HTTP: as a batch of CloudEvents, or live as server-sent events."""
+"""The event log over HTTP: as a batch of CloudEvents, or live as server-sent events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import orjson
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from api.endpoint import Call
-from api.preconditions import parse_position, parse_whole_number
-from api.problems import Problem
+from api.call import Call
+from api.dependencies import (
+    DEFAULT_LIMIT,
+    ORGANIZATION,
+    POSITION_PATTERN,
+    Limit,
+    OptionalText,
+    OrganizationContext,
+    boolean,
+)
+from api.json_schemas import CLOUDEVENT_EXAMPLE, REF
+from api.preconditions import parse_position
 from api.responses import POSITION, RawResponse
+from api.route import ApiRoute, response_headers
 from schemas.boundary import BATCH
+from schemas.catalog import EVENTS
 from schemas.envelope import Envelope
 from schemas.limits import LARGEST_PAGE
 from streams.log import Record
 
-LIMIT = 100
-MOST = 1000
+router = APIRouter(prefix=ORGANIZATION, tags=["events"], route_class=ApiRoute)
+
 CHUNK = 500
 MOST_SCANNED = 20_000
-"""Records one request looks at: a filter that nothing passes must not read the whole register."""
+"""Records one request looks at: a filter that nothing passes must not read the whole event log."""
 
 EVENT_STREAM = "text/event-stream"
 
 
-async def get(call: Call) -> ASGIApp:
-    live = EVENT_STREAM in (call.header("accept") or "")
-    follow = call.query("follow")
-    if follow not in (None, "true", "false"):
-        raise _bad("follow", "is true or false")
-    resumed = call.header("last-event-id") if live else None
-    given, parameter = (resumed, "Last-Event-ID") if resumed else (call.query("after"), "after")
-    after = parse_position(given, parameter, call.partition) if given else 0
-    if live:
-        return EventStreamResponse(call, after, follow != "false")
-    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
-    events, last, more = await _read(call, after, limit)
+@router.get(
+    "/events",
+    operation_id="list_events",
+    summary="History, as CloudEvents; live as server-sent events",
+    description="With `Accept: text/event-stream` events come as they happen.",
+    response_class=RawResponse,
+    response_description="In the event log's order.",
+    responses={
+        200: {
+            "content": {
+                BATCH: {
+                    "schema": {"type": "array", "items": {"$ref": REF + "CloudEvent"}},
+                    "example": [CLOUDEVENT_EXAMPLE],
+                },
+                EVENT_STREAM: {
+                    "schema": {"type": "string"},
+                    "example": 'id: 17\ndata: {"specversion": "1.0"}\n\n',
+                },
+            },
+            "headers": response_headers(POSITION, "Link"),
+        }
+    },
+)
+async def list_events(
+    call: OrganizationContext,
+    after: Annotated[
+        OptionalText,
+        Query(
+            description="Only events after this position.", json_schema_extra={"pattern": POSITION_PATTERN}
+        ),
+    ] = None,
+    type: Annotated[
+        OptionalText,
+        Query(
+            description="Only events of this CloudEvents type.",
+            json_schema_extra={"enum": [*sorted(EVENTS)]},
+        ),
+    ] = None,
+    subject: Annotated[OptionalText, Query(description="Only events about this subject.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    follow: Annotated[
+        bool, boolean("follow"), Query(description="False ends the stream at the event log's end.")
+    ] = True,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    last_event_id: Annotated[
+        OptionalText,
+        Header(
+            alias="Last-Event-ID",
+            description="Go on after this position (stream).",
+            json_schema_extra={"pattern": POSITION_PATTERN},
+        ),
+    ] = None,
+) -> Response:
+    streams = EVENT_STREAM in accept
+    resumed = last_event_id if streams else None
+    given, parameter = (resumed, "Last-Event-ID") if resumed else (after, "after")
+    start = parse_position(given, parameter, call.partition) if given else 0
+    selection = Selection(call, type, subject)
+    if streams:
+        return EventStreamResponse(selection, start, follow)
+    events, last, more = await _read(selection, start, limit)
     headers = {POSITION: f"{call.partition}:{last}"}
     if more:
         kept = [(k, v) for k, v in call.request.query_params.multi_items() if k != "after"]
@@ -47,36 +110,42 @@ async def get(call: Call) -> ASGIApp:
     return RawResponse(200, b"[" + b",".join(events) + b"]", headers, BATCH)
 
 
-def _matching(call: Call, records: Sequence[Record]) -> list[Record]:
-    type_, subject = call.query("type"), call.query("subject")
-    return [
-        r
-        for r in records
-        if r.envelope.partitionkey == call.organization
-        and (type_ is None or r.envelope.type == type_)
-        and (subject is None or r.envelope.subject == subject)
-    ]
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The events of the organization, perhaps of one type or about one subject."""
+
+    call: Call
+    type: str | None
+    subject: str | None
+
+    def matching(self, records: Sequence[Record]) -> list[Record]:
+        return [
+            r
+            for r in records
+            if r.envelope.partitionkey == self.call.organization
+            and (self.type is None or r.envelope.type == self.type)
+            and (self.subject is None or r.envelope.subject == self.subject)
+        ]
+
+    async def read(self, after: int) -> list[Record]:
+        """The next records, of whichever organization; of one subject when that is asked for."""
+        log = self.call.services.log
+        if self.subject is not None:
+            return await log.read_subject("events", self.subject, after=after, limit=CHUNK)
+        return await log.read("events", self.call.partition, after, CHUNK)
 
 
-async def _read_chunk(call: Call, after: int, limit: int) -> list[Record]:
-    """The next records, of whichever organization; of one subject when that is asked for."""
-    log, subject = call.services.log, call.query("subject")
-    if subject is not None:
-        return await log.read_subject("events", subject, after=after, limit=limit)
-    return await log.read("events", call.partition, after, limit)
-
-
-async def _read(call: Call, after: int, limit: int) -> tuple[list[bytes], int, bool]:
-    """Up to `limit` events that are wanted, or `LARGEST_PAGE` bytes, as JSON; the position looked at last;
+async def _read(selection: Selection, after: int, limit: int) -> tuple[list[bytes], int, bool]:
+    """Up to `limit` matching events, or `LARGEST_PAGE` bytes, as JSON; the position looked at last;
     whether there may be more."""
     found: list[bytes] = []
     scanned, left = 0, LARGEST_PAGE
     while scanned < MOST_SCANNED:
-        records = await _read_chunk(call, after, CHUNK)
+        records = await selection.read(after)
         if not records:
             return found, after, False
         scanned += len(records)
-        for record in _matching(call, records):
+        for record in selection.matching(records):
             if len(found) == limit or left <= 0:
                 return found, after, True
             found.append(orjson.dumps(record.envelope.structured()))
@@ -84,15 +153,6 @@ async def _read(call: Call, after: int, limit: int) -> tuple[list[bytes], int, b
             after = record.position
         after = records[-1].position
     return found, after, True
-
-
-def _bad(parameter: str, detail: str) -> Problem:
-    return Problem(
-        400,
-        "invalid-parameter",
-        f"`{parameter}` {detail}.",
-        errors=[{"parameter": parameter, "detail": detail}],
-    )
 
 
 def sse_event(position: int, envelope: Envelope) -> bytes:
@@ -105,14 +165,16 @@ def sse_keepalive(position: int) -> bytes:
     return b": still here\nid: %d\n\n" % position
 
 
-class EventStreamResponse:
-    """ASGI: events as they come. At most one chunk is held; a slow reader slows the reading.
+class EventStreamResponse(Response):
+    """Events as they come. At most one chunk is held; a slow reader slows the reading.
 
-    Ends when the process stops, when the client leaves, or (`follow` false) at the register's end.
+    Ends when the process stops, when the client leaves, or (`follow` false) at the event log's end.
     """
 
-    def __init__(self, call: Call, after: int, follow: bool) -> None:
-        self._call = call
+    def __init__(self, selection: Selection, after: int, follow: bool) -> None:
+        self.background = None
+        self._selection = selection
+        self._call = selection.call
         self._after = after
         self._follow = follow
 
@@ -150,7 +212,7 @@ class EventStreamResponse:
             records = await log.read("events", partition, after, CHUNK)
             if records:
                 after = records[-1].position
-                chunk = b"".join(sse_event(r.position, r.envelope) for r in _matching(call, records))
+                chunk = b"".join(sse_event(r.position, r.envelope) for r in self._selection.matching(records))
                 # Not to be held while a slow client reads: decoded they take several times their bytes.
                 del records
                 yield chunk or sse_keepalive(after)

@@ -1,12 +1,18 @@
-"""Whether the process lives, whether it is ready, and its metrics."""
+"""Whether the process lives, whether it is ready, its metrics, and where to go from here."""
 
 import re
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
 
-from api.endpoint import Call
+from api.dependencies import AllOrganizationsContext, Context
+from api.json_schemas import examples
 from api.problems import Problem
 from api.responses import RawResponse, json_response
+from api.route import ApiRoute, problems
+
+router = APIRouter(tags=["process"], route_class=ApiRoute)
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 HTML = "text/html; charset=utf-8"
@@ -15,8 +21,8 @@ _ROOT = b"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Signalbox</title>
 <h1>Signalbox</h1>
 <p>The control plane is here. Its interface is described in <a href="/openapi.json">/openapi.json</a>,
-its topics in <a href="/asyncapi.json">/asyncapi.json</a>; whether it is ready says
-<a href="/healthz/ready">/healthz/ready</a>.</p>
+its topics in <a href="/asyncapi.json">/asyncapi.json</a>; <a href="/healthz/ready">/healthz/ready</a> shows
+whether it is ready.</p>
 </html>
 """
 
@@ -24,28 +30,95 @@ its topics in <a href="/asyncapi.json">/asyncapi.json</a>; whether it is ready s
 _PATH = re.compile(r"""(?<![\w/:.])/(?:[^\s:;,'"()/]+/)*([^\s:;,'"()/]+)""")
 
 
+class Status(BaseModel):
+    model_config = examples({"status": "ready"})
+
+    status: str
+
+
+class Description(BaseModel):
+    model_config = examples({}, extra="allow")
+
+
 def without_paths(reason: str) -> str:
     """A reason as anybody may read it: of files their names, not where they are."""
     return _PATH.sub(r"\1", reason)
 
 
-async def live(call: Call) -> ASGIApp:
+@router.get(
+    "/healthz/live",
+    operation_id="live",
+    summary="Whether the process lives",
+    response_model=Status,
+    response_description="It does.",
+)
+async def live() -> Response:
     return json_response(200, {"status": "live"})
 
 
-async def ready(call: Call) -> ASGIApp:
+@router.get(
+    "/healthz/ready",
+    operation_id="ready",
+    summary="Whether the process is ready",
+    response_model=Status,
+    response_description="It is.",
+    responses=problems(503),
+)
+async def ready(call: Context) -> Response:
     reason = call.services.ready()
     if reason is not None:
         raise Problem(503, "not-ready", without_paths(reason), headers={"Retry-After": "1"})
     return json_response(200, {"status": "ready"})
 
 
-async def metrics(call: Call) -> ASGIApp:
-    """Of all organizations together. Raises Problem 403 for a token that is good for some of them."""
-    if call.principal.organizations is not None:
-        raise Problem(403, "forbidden", "Metrics concern every organization; this token is for some.")
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    description="Of all organizations together: for callers who may see all of them.",
+    response_class=RawResponse,
+    response_description="In the text format.",
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "signalbox_up 1\n"}}},
+        **problems(403),
+    },
+)
+async def metrics(call: AllOrganizationsContext) -> Response:
     return RawResponse(200, call.services.metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
 
 
-async def root(call: Call) -> ASGIApp:
+@router.get(
+    "/",
+    operation_id="root",
+    summary="Where to go from here",
+    response_class=RawResponse,
+    response_description="A page.",
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>"}}}},
+)
+async def root() -> Response:
     return RawResponse(200, _ROOT, {"Content-Security-Policy": "default-src 'none'"}, HTML)
+
+
+@router.get(
+    "/openapi.json",
+    operation_id="openapi",
+    summary="This document",
+    response_model=Description,
+    response_description="The document.",
+)
+async def openapi(call: Context) -> Response:
+    return RawResponse(200, call.request.app.state.openapi)
+
+
+asyncapi_router = APIRouter(tags=["process"], route_class=ApiRoute)
+
+
+@asyncapi_router.get(
+    "/asyncapi.json",
+    operation_id="asyncapi",
+    summary="All topics, as AsyncAPI 3",
+    response_model=Description,
+    response_description="The document.",
+)
+async def asyncapi(call: Context) -> Response:
+    return RawResponse(200, call.request.app.state.asyncapi)

@@ -1,92 +1,116 @@
 """What is live: which revision of each API each gateway runs, whatever was asked for later."""
 
-from typing import Any
+from typing import Annotated
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from api.as_of import resolve_as_of
-from api.endpoint import JSON, Call, Parameter, Schema
-from api.preconditions import parse_whole_number
+from api.call import Call
+from api.dependencies import (
+    DEFAULT_LIMIT,
+    ORGANIZATION,
+    Cursor,
+    Limit,
+    MinPosition,
+    Moment,
+    OptionalText,
+    OrganizationContext,
+)
+from api.json_schemas import Count, Timestamp, examples
 from api.problems import Problem, not_found
-from api.resources.handlers import LIMIT, MOST, next_link, parse_cursor, wait_for_min_position
+from api.resources.handlers import next_link
 from api.responses import POSITION, json_response
+from api.route import ApiRoute, problems, response_headers
 from api.submission import wait_for_read_model
 from projections.pages import cursor_after, read_cursor
-from schemas.api import API as API_KIND
-from schemas.gateway import GATEWAY as GATEWAY_KIND
+from schemas.api import API
+from schemas.gateway import GATEWAY
+
+router = APIRouter(prefix=ORGANIZATION, tags=["deployments"], route_class=ApiRoute)
 
 READ_MODEL = "deliveries"
 
-GATEWAY = Parameter(name="gateway", location="query", description="Only on this gateway.")
-API = Parameter(name="api", location="query", description="Only of this API.")
 
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-LIVE: Schema = {
-    "type": "object",
-    "required": ["gateway", "api", "revision", "deployment", "since", "nodes"],
-    "properties": {
-        "gateway": {"type": "string"},
-        "api": {"type": "string"},
-        "revision": {"type": "integer"},
-        "deployment": {"type": "string", "description": "The deployment that put it there."},
-        "since": {"type": "string", "format": "date-time", "description": "When the first node had it."},
-        "nodes": {
-            "type": ["object", "null"],
-            "description": "How many nodes are connected, and how many of these have it. Null with `as_of`: "
-            "of nodes only the present is kept.",
-            "required": ["connected", "acknowledged"],
-            "properties": {"connected": _COUNT, "acknowledged": _COUNT},
-        },
-    },
-}
-_EXAMPLE: dict[str, Any] = {
-    "gateway": "local",
-    "api": "orders",
-    "revision": 4,
-    "deployment": "019aa3b6-5b20-7cc0-8e4b-6f0a4c8f3d22",
-    "since": "2026-11-21T02:30:00.012000Z",
-    "nodes": {"connected": 1, "acknowledged": 1},
-}
-LIST: Schema = {
-    "type": "object",
-    "required": ["items", "next_cursor"],
-    "properties": {
-        "items": {"type": "array", "items": LIVE, "description": "By gateway and API."},
-        "next_cursor": {"type": ["string", "null"]},
-    },
-    "examples": [{"items": [_EXAMPLE], "next_cursor": None}],
-}
+class LiveNodes(BaseModel):
+    """The number of connected nodes, and of those that run it."""
+
+    connected: Count
+    acknowledged: Count
 
 
-async def get(call: Call) -> ASGIApp:
+class LiveRevision(BaseModel):
+    gateway: str
+    api: str
+    revision: int
+    deployment: str = Field(description="The deployment that put it there.")
+    since: Timestamp = Field(description="When the first node had it.")
+    nodes: LiveNodes | None = Field(description="Null with `as_of`: of nodes only the present is kept.")
+
+
+class LiveList(BaseModel):
+    model_config = examples(
+        {
+            "items": [
+                {
+                    "gateway": "local",
+                    "api": "orders",
+                    "revision": 4,
+                    "deployment": "019aa3b6-5b20-7cc0-8e4b-6f0a4c8f3d22",
+                    "since": "2026-11-21T02:30:00.012000Z",
+                    "nodes": {"connected": 1, "acknowledged": 1},
+                }
+            ],
+            "next_cursor": "ImxvY2FsL29yZGVycyI",
+        }
+    )
+
+    items: list[LiveRevision] = Field(description="By gateway and API.")
+    next_cursor: str | None
+
+
+@router.get(
+    "/live",
+    operation_id="list_live",
+    summary="What is live: the revision of each API on each gateway",
+    description="The revision that a gateway's nodes acknowledged last and did not withdraw since, "
+    "whatever was asked for later: a rejected deployment leaves live what was live before.",
+    response_model=LiveList,
+    response_description="A page.",
+    responses={200: {"headers": response_headers(POSITION, "Link")}, **problems(404, 503)},
+    dependencies=[MinPosition],
+)
+async def list_live(
+    call: OrganizationContext,
+    as_of: Moment,
+    cursor: Cursor,
+    limit: Limit = DEFAULT_LIMIT,
+    gateway: Annotated[OptionalText, Query(description="Only on this gateway.")] = None,
+    api: Annotated[OptionalText, Query(description="Only of this API.")] = None,
+) -> Response:
     organization, partition = call.organization, call.partition
-    """Raises Problem 404 for a gateway or an API that is asked for and does not exist (then)."""
-    limit = parse_whole_number(call.query("limit"), "limit", LIMIT, 1, MOST)
-    gateway, _, api = read_cursor(parse_cursor(call, ""), "").partition("/")
-    await wait_for_min_position(call, partition)
-    as_of = await resolve_as_of(call, [partition])
     if as_of is not None:
         await _wait_for_reports(call, partition)
     models = call.services.read_models
     position = await models.position("resources", partition)
-    asked = ((GATEWAY_KIND, call.query(GATEWAY.name)), (API_KIND, call.query(API.name)))
+    after_gateway, _, after_api = read_cursor(cursor, "").partition("/")
     found = await models.live(
         organization,
-        gateways=_only(asked[0][1]),
-        apis=_only(asked[1][1]),
+        gateways=_only(gateway),
+        apis=_only(api),
         as_of=as_of,
-        after=(gateway, api),
+        after=(after_gateway, after_api),
         limit=limit + 1,
     )
     if not found:
         # What is removed may be live until the nodes withdrew it, so this is asked only when nothing is.
-        for kind, name in asked:
+        for kind, name in ((GATEWAY, gateway), (API, api)):
             if name is not None and await models.get(kind, organization, name, as_of) is None:
                 raise not_found(f"{kind.name} {name[:100]!r}")
     items = found[:limit]
     more = cursor_after(f"{items[-1]['gateway']}/{items[-1]['api']}") if len(found) > limit else None
     headers = {POSITION: f"{partition}:{position}", **next_link(call, more)}
-    return json_response(200, {"items": items, "next_cursor": more}, headers, JSON)
+    return json_response(200, {"items": items, "next_cursor": more}, headers)
 
 
 async def _wait_for_reports(call: Call, partition: int) -> None:

@@ -1,22 +1,51 @@
 """What became of a command."""
 
-from starlette.types import ASGIApp
+from typing import Annotated
 
-from api.endpoint import Call
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from api.call import Call
+from api.dependencies import PREFIX, CallerContext, OptionalText
+from api.json_schemas import OperationStatus
 from api.problems import Problem, not_found
 from api.responses import POSITION, json_response
+from api.route import ApiRoute, problems, response_headers
 from api.submission import operation, pending
 from schemas.outcome import Outcome
 from streams.find_results import stands
 from streams.log import Record
 
+router = APIRouter(prefix=f"{PREFIX}/operations", tags=["commands"], route_class=ApiRoute)
 
-async def get(call: Call) -> ASGIApp:
-    """Of the organizations that the caller may see, or of the one that `organization` names.
 
-    Raises Problem 404, and 409 when several of them have used the id.
-    """
-    record = await _record(call, call.path("id"))
+@router.get(
+    "/{id}",
+    operation_id="get_operation",
+    summary="What became of a command",
+    response_model=OperationStatus,
+    response_description="Pending, accepted or rejected.",
+    responses={200: {"headers": response_headers(POSITION)}, **problems(404, 409)},
+)
+async def get_operation(
+    call: CallerContext,
+    id: Annotated[
+        str,
+        Path(
+            description="The command's id.",
+            json_schema_extra={"examples": ["019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21"]},
+        ),
+    ],
+    organization: Annotated[
+        OptionalText,
+        Query(
+            description="Whose command is meant, for callers who may see several organizations: ids are "
+            "unique within one. Without it all that the caller may see are searched, and an id that "
+            "several of them have used is answered with 409 and their names."
+        ),
+    ] = None,
+) -> Response:
+    record = await _record(call, id, organization)
     if record.topic == "outcomes":
         outcome = Outcome.of(record.envelope.data)
         headers = {POSITION: f"{record.partition}:{outcome.position}"}
@@ -26,9 +55,12 @@ async def get(call: Call) -> ASGIApp:
     return json_response(200, pending(record.envelope), headers)
 
 
-async def _record(call: Call, id: str) -> Record:
-    """The outcome; of a command that is not decided the command, or why it was refused."""
-    log, wanted = call.services.log, call.query("organization")
+async def _record(call: Call, id: str, wanted: str | None) -> Record:
+    """The outcome; of a command that is not decided the command, or why it was refused.
+
+    Raises Problem 404, and 409 when several of the organizations have used the id.
+    """
+    log = call.services.log
     found: dict[str, Record] = {}
     # Later ones replace earlier ones: an outcome without a command is of one that could not be decided.
     outcomes = await log.find_by_id("outcomes", id)

@@ -1,50 +1,58 @@
-"""The Avro schemas of all messages, as they were published: the contract of the topics, for everybody."""
+"""The Avro schemas of all messages, as they were published: the public contract of the topics."""
 
-from collections.abc import Iterator
 from functools import cache
+from typing import Annotated, Any, Literal
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from api.endpoint import JSON, Call, Endpoint, ResponseDoc, Schema
-from api.parameters import IF_NONE_MATCH, in_path
+from api.dependencies import IfNoneMatch
+from api.json_schemas import examples
 from api.preconditions import matches
 from api.problems import not_found
 from api.responses import RawResponse, json_response
+from api.route import NOT_MODIFIED, ApiRoute, problems, response_headers
 from schemas.avro import PUBLISHED, URN, published
 from schemas.canonical import digest, sha256_hex
 
-PATH = "/schemas"
+router = APIRouter(prefix="/schemas", tags=["schemas"], route_class=ApiRoute)
 
 _EXAMPLE = "io.signalbox.api.published.v1"
-_LISTED: Schema = {
-    "type": "object",
-    "required": ["items"],
-    "properties": {
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "version", "dataschema", "href", "sha256"],
-                "properties": {
-                    "name": {"type": "string", "description": "The message's CloudEvents type."},
-                    "version": {"type": "integer", "minimum": 1},
-                    "dataschema": {"type": "string", "description": "What a message written with it says."},
-                    "href": {"type": "string"},
-                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                },
-            },
+
+
+class PublishedSchema(BaseModel):
+    name: str = Field(description="The message's CloudEvents type.")
+    version: int = Field(ge=1)
+    dataschema: str = Field(description="The `dataschema` of a message written with it.")
+    href: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class PublishedSchemaList(BaseModel):
+    model_config = examples(
+        {
+            "items": [
+                {
+                    "name": _EXAMPLE,
+                    "version": 1,
+                    "dataschema": f"{URN}{_EXAMPLE}:1",
+                    "href": f"/schemas/{_EXAMPLE}/1",
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                }
+            ]
         }
-    },
-}
-_AVRO: Schema = {
-    "type": "object",
-    "required": ["type", "name", "fields"],
-    "properties": {
-        "type": {"const": "record"},
-        "name": {"type": "string"},
-        "fields": {"type": "array", "items": {"type": "object"}},
-    },
-}
+    )
+
+    items: list[PublishedSchema]
+
+
+class AvroRecord(BaseModel):
+    model_config = examples({"type": "record", "name": "io.signalbox.ApiPublished", "fields": []})
+
+    type: Literal["record"]
+    name: str
+    fields: list[dict[str, Any]]
 
 
 @cache
@@ -64,74 +72,58 @@ def _listed() -> list[dict[str, object]]:
             "name": name,
             "version": int(version),
             "dataschema": f"{URN}{name}:{version}",
-            "href": f"{PATH}/{name}/{version}",
+            "href": f"/schemas/{name}/{version}",
             "sha256": sha256_hex(content),
         }
         for (name, version), content in _files().items()
     ]
 
 
-async def list_schemas(call: Call) -> ASGIApp:
-    """Every version of every message."""
+@router.get(
+    "",
+    operation_id="list_schemas",
+    summary="All published versions of all messages' Avro schemas",
+    response_model=PublishedSchemaList,
+    response_description="By name and version.",
+    responses={200: {"headers": response_headers("ETag")}, **NOT_MODIFIED},
+)
+async def list_schemas(if_none_match: IfNoneMatch = None) -> Response:
     headers = {"ETag": f'"{digest(_listed())}"', "Cache-Control": "public, no-cache"}
-    if matches(call.header("if-none-match"), headers["ETag"]):
+    if matches(if_none_match, headers["ETag"]):
         return RawResponse(304, headers=headers)
     return json_response(200, {"items": _listed()}, headers)
 
 
-async def get(call: Call) -> ASGIApp:
-    """One version, byte for byte as it was published; it never changes."""
-    name, version = call.path("name"), call.path("version")
+@router.get(
+    "/{name}/{version}",
+    operation_id="get_schema",
+    summary="One version of a message's Avro schema, as it was published",
+    description=f"The schema of messages with the `dataschema` `{URN}<name>:<version>`.",
+    response_model=AvroRecord,
+    response_description="It never changes.",
+    responses={200: {"headers": response_headers("ETag")}, **NOT_MODIFIED, **problems(404)},
+)
+async def get_schema(
+    name: Annotated[
+        str,
+        Path(
+            description="The message's CloudEvents type.",
+            json_schema_extra={"minLength": 1, "examples": [_EXAMPLE]},
+        ),
+    ],
+    version: Annotated[
+        str,
+        Path(
+            description="Its version, from 1.",
+            json_schema_extra={"type": "integer", "minimum": 1, "examples": [1]},
+        ),
+    ],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     content = _files().get((name, version))
     if content is None:
         raise not_found(f"version {version[:20]!r} of a schema {name[:100]!r}")
     headers = {"ETag": f'"{sha256_hex(content)}"', "Cache-Control": "public, max-age=31536000, immutable"}
-    if matches(call.header("if-none-match"), headers["ETag"]):
+    if matches(if_none_match, headers["ETag"]):
         return RawResponse(304, headers=headers)
     return RawResponse(200, content, headers)
-
-
-def endpoints() -> Iterator[Endpoint]:
-    unchanged = ResponseDoc(description="Not changed.", headers=("ETag",))
-    [shown] = [item for item in _listed() if (item["name"], item["version"]) == (_EXAMPLE, 1)]
-    yield Endpoint(
-        method="GET",
-        path=PATH,
-        id="list_schemas",
-        tag="schemas",
-        summary="All published versions of all messages' Avro schemas",
-        handle=list_schemas,
-        parameters=(IF_NONE_MATCH,),
-        responses={
-            200: ResponseDoc(
-                description="By name and version.",
-                content={JSON: (_LISTED, {"items": [shown]})},
-                headers=("ETag",),
-            ),
-            304: unchanged,
-        },
-        public=True,
-    )
-    example: Schema = {"type": "record", "name": "io.signalbox.ApiPublished", "fields": []}
-    yield Endpoint(
-        method="GET",
-        path=f"{PATH}/{{name}}/{{version}}",
-        id="get_schema",
-        tag="schemas",
-        summary="One version of a message's Avro schema, as it was published",
-        description=f"What a message with the `dataschema` `{URN}<name>:<version>` was written with.",
-        handle=get,
-        parameters=(
-            in_path("name", "The message's CloudEvents type.", _EXAMPLE, {"type": "string", "minLength": 1}),
-            in_path("version", "Its version, from 1.", 1, {"type": "integer", "minimum": 1}),
-            IF_NONE_MATCH,
-        ),
-        responses={
-            200: ResponseDoc(
-                description="It never changes.", content={JSON: (_AVRO, example)}, headers=("ETag",)
-            ),
-            304: unchanged,
-        },
-        problems=(404,),
-        public=True,
-    )

@@ -1,31 +1,46 @@
-"""Read models filled anew beside the live ones, and swapped in."""
+"""Read models rebuilt beside the live ones, and swapped in."""
 
-from starlette.types import ASGIApp
+from typing import Annotated
 
-from api.endpoint import Call, Schema
-from api.problems import Problem, not_found
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from api.dependencies import PREFIX, AllOrganizationsContext
+from api.json_schemas import examples
+from api.problems import not_found
 from api.responses import json_response
+from api.route import ApiRoute, problems
 from streams.projection import UnknownReadModel
 
-ANSWER: Schema = {
-    "type": "object",
-    "required": ["read_model", "positions"],
-    "properties": {
-        "read_model": {"type": "string"},
-        "positions": {"type": "object", "description": "How far it is, by partition."},
-    },
-    "examples": [{"read_model": "resources", "positions": {"0": 42}}],
-}
+router = APIRouter(prefix=PREFIX, tags=["process"], route_class=ApiRoute)
+
+ReadModelName = Annotated[
+    str, Path(description="The read model.", json_schema_extra={"examples": ["resources"]})
+]
 
 
-async def post(call: Call) -> ASGIApp:
-    """Answers when the new tables have taken the place of the old ones."""
-    if call.principal.organizations is not None:
-        raise Problem(403, "forbidden", "Rebuilding concerns every organization; this token is for some.")
-    name = call.path("name")
+class RebuiltReadModel(BaseModel):
+    model_config = examples({"read_model": "resources", "positions": {"0": 42}})
+
+    read_model: str
+    positions: dict[str, int] = Field(description="Its position, by partition.")
+
+
+@router.post(
+    "/readmodels/{name}/rebuild",
+    operation_id="rebuild_read_model",
+    summary="Rebuild a read model from the log, beside the live one",
+    description="Responds when the new tables have replaced the old ones.",
+    response_model=RebuiltReadModel,
+    response_description="Swapped in.",
+    responses=problems(403, 404, 408, 413, 503),
+)
+async def rebuild_read_model(call: AllOrganizationsContext, name: ReadModelName) -> Response:
+    runner = call.services.read_model_runner
     try:
-        await call.services.read_model_runner.rebuild(name)
+        await runner.rebuild(name)
     except UnknownReadModel as error:
         raise not_found(f"read model {name[:100]!r}") from error
-    positions = call.services.read_model_runner.positions().get(name, {})
+    positions = runner.positions().get(name, {})
     return json_response(200, {"read_model": name, "positions": {str(p): at for p, at in positions.items()}})

@@ -1,70 +1,81 @@
 """What happened per minute: changes, and how long each stage took."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated
 
-from starlette.types import ASGIApp
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from api.endpoint import Call, Parameter, Schema
-from api.preconditions import parse_whole_number
+from api.dependencies import ORGANIZATION, OrganizationContext, whole_number
+from api.json_schemas import Count, Timestamp, examples
 from api.problems import not_found
 from api.responses import json_response
+from api.route import ApiRoute, problems
 from projections.derived.statistics import last_minutes, statistics_in
 
-MINUTES = Parameter(
-    name="minutes",
-    location="query",
-    description="How many minutes back.",
-    schema={"type": "integer", "minimum": 1, "maximum": 1440, "default": 60},
-)
-_SECONDS: Schema = {"type": "number", "minimum": 0}
-_LAG: Schema = {
-    "type": "object",
-    "required": ["count", "mean", "p50", "p99"],
-    "properties": {"count": {"type": "integer"}, "mean": _SECONDS, "p50": _SECONDS, "p99": _SECONDS},
-}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_EXAMPLE: dict[str, Any] = {
-    "minute": "2026-11-21T02:30:00Z",
-    "accepted": 12,
-    "rejected": 1,
-    "events": 14,
-    "lags": {"decided": {"count": 13, "mean": 0.004, "p50": 0.0036, "p99": 0.0086}},
-}
-ANSWER: Schema = {
-    "type": "object",
-    "required": ["items"],
-    "properties": {
-        "items": {
-            "type": "array",
-            "description": "Minutes (UTC) in which something happened, oldest first.",
-            "items": {
-                "type": "object",
-                "required": ["minute", "accepted", "rejected", "events", "lags"],
-                "properties": {
-                    "minute": {"type": "string", "format": "date-time"},
-                    "accepted": {**_COUNT, "description": "Commands that were accepted."},
-                    "rejected": {**_COUNT, "description": "Commands that were rejected."},
-                    "events": {**_COUNT, "description": "What the accepted ones caused."},
-                    "lags": {
-                        "type": "object",
-                        "description": "Seconds each stage took, in the minute in which it ended: `decided` "
-                        "since the request; of deployments `published`, `acknowledged` and `serving`, each "
-                        "since the one before, and `total`. Percentiles are at most a fifth too high.",
-                        "additionalProperties": _LAG,
-                    },
-                },
-            },
-        }
-    },
-    "examples": [{"items": [_EXAMPLE]}],
-}
+router = APIRouter(prefix=ORGANIZATION, tags=["process"], route_class=ApiRoute)
+
+Seconds = Annotated[float, Field(ge=0)]
 
 
-async def get(call: Call) -> ASGIApp:
-    first, last = last_minutes(
-        parse_whole_number(call.query("minutes"), "minutes", 60, 1, 1440), datetime.now(UTC)
+class Lag(BaseModel):
+    count: int
+    mean: Seconds
+    p50: Seconds
+    p99: Seconds
+
+
+class MinuteStatistics(BaseModel):
+    minute: Timestamp
+    accepted: Count = Field(description="Commands that were accepted.")
+    rejected: Count = Field(description="Commands that were rejected.")
+    events: Count = Field(description="The events of the accepted ones.")
+    lags: dict[str, Lag] = Field(
+        description="Seconds each stage took, in the minute in which it ended: `decided` since the request; "
+        "of deployments `published`, `acknowledged` and `serving`, each since the one before, and `total`. "
+        "Percentiles are at most a fifth too high."
     )
+
+
+class StatisticsList(BaseModel):
+    model_config = examples(
+        {
+            "items": [
+                {
+                    "minute": "2026-11-21T02:30:00Z",
+                    "accepted": 12,
+                    "rejected": 1,
+                    "events": 14,
+                    "lags": {"decided": {"count": 13, "mean": 0.004, "p50": 0.0036, "p99": 0.0086}},
+                }
+            ]
+        }
+    )
+
+    items: list[MinuteStatistics] = Field(
+        description="Minutes (UTC) in which something happened, oldest first."
+    )
+
+
+@router.get(
+    "/statistics",
+    operation_id="statistics",
+    summary="What happened per minute",
+    description="Kept where Signalbox runs on Kafka.",
+    response_model=StatisticsList,
+    response_description="By minute.",
+    responses=problems(404),
+)
+async def get_statistics(
+    call: OrganizationContext,
+    minutes: Annotated[
+        int,
+        whole_number("minutes", 1, 1440),
+        Query(description="How many minutes back.", json_schema_extra={"minimum": 1, "maximum": 1440}),
+    ] = 60,
+) -> Response:
+    first, last = last_minutes(minutes, datetime.now(UTC))
     organization = call.organization
     items = await call.services.read_models.ask(lambda s: statistics_in(s, organization, first, last))
     if items is None:

@@ -1,0 +1,181 @@
+"""What path operations declare: who calls, which page, which moment, on which condition."""
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Query
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
+from pydantic import BeforeValidator
+from starlette.requests import Request
+
+from api.as_of import resolve_as_of
+from api.authentication import SCOPE_KEY, Principal
+from api.call import Call
+from api.json_schemas import Absent
+from api.preconditions import parse_boolean, parse_whole_number
+from api.problems import Problem
+from api.resources.handlers import LIMIT, MOST, parse_cursor, wait_for_min_position
+from projections.pages import AsOf
+
+PREFIX = "/api/v1"
+ORGANIZATION = PREFIX + "/organizations/{org}"
+POSITION_PATTERN = "^([0-9]{1,9}:)?[0-9]{1,18}$"
+NAME_SCHEMA: dict[str, Any] = {
+    "minLength": 1,
+    "maxLength": 100,
+    "pattern": r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+}
+
+
+class Bearer(SecurityBase):
+    """The caller, whom the middleware has authenticated already: so no path tells more without a token."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearerModel(description="A token; `DIR/admin.token` at first.")
+        self.scheme_name = "bearer"
+
+    async def __call__(self, request: Request) -> Principal:
+        return request.scope[SCOPE_KEY]
+
+
+Caller = Annotated[Principal, Depends(Bearer())]
+
+
+async def current_call(request: Request) -> Call:
+    return Call(request, request.app.state.services)
+
+
+Context = Annotated[Call, Depends(current_call)]
+"""The request and the services, of an operation that needs no token."""
+
+
+async def authenticated_call(request: Request, caller: Caller) -> Call:
+    return Call(request, request.app.state.services)
+
+
+CallerContext = Annotated[Call, Depends(authenticated_call)]
+"""The request and the services."""
+
+
+async def organization_call(
+    request: Request,
+    caller: Caller,
+    org: Annotated[
+        str,
+        Path(description="The organization.", json_schema_extra={**NAME_SCHEMA, "examples": ["default"]}),
+    ],
+) -> Call:
+    return Call(request, request.app.state.services)
+
+
+OrganizationContext = Annotated[Call, Depends(organization_call)]
+"""The request and the services, of an operation in one organization, which the caller may access."""
+
+
+async def all_organizations_call(call: CallerContext) -> Call:
+    """Raises Problem 403 for a token that is good for some organizations."""
+    if call.principal.organizations is not None:
+        raise Problem(403, "forbidden", "This concerns every organization; the token is for some.")
+    return call
+
+
+AllOrganizationsContext = Annotated[Call, Depends(all_organizations_call)]
+
+
+def whole_number(name: str, least: int, most: int) -> BeforeValidator:
+    """Digits only: pydantic alone would take `1_0` and `1.0` too."""
+    return BeforeValidator(partial(_whole_number, name, least, most))
+
+
+def _whole_number(name: str, least: int, most: int, given: Any) -> int:
+    return parse_whole_number(str(given), name, least, least, most)
+
+
+def boolean(name: str) -> BeforeValidator:
+    return BeforeValidator(partial(parse_boolean, name))
+
+
+OptionalText = str | Absent
+Limit = Annotated[
+    int,
+    whole_number("limit", 1, MOST),
+    Query(description="How many items at most.", json_schema_extra={"minimum": 1, "maximum": MOST}),
+]
+DEFAULT_LIMIT = LIMIT
+IfNoneMatch = Annotated[
+    OptionalText, Header(alias="If-None-Match", description="Answer 304 when the ETag is one of these.")
+]
+
+
+CursorText = Annotated[OptionalText, Query(description="From `next_cursor` of the page before.")]
+AsOfText = Annotated[
+    OptionalText,
+    Query(
+        description="The state at a time (RFC 3339) or position. Waits, bounded, until it can be known; "
+        "a time or position in the future is refused with 400.",
+        json_schema_extra={"anyOf": [{"format": "date-time"}, {"pattern": "^[0-9]{1,18}$"}]},
+    ),
+]
+MinPositionText = Annotated[
+    OptionalText,
+    Query(
+        description="Wait, bounded, until the read model has seen this position.",
+        json_schema_extra={"pattern": POSITION_PATTERN},
+    ),
+]
+Prefer = Annotated[
+    OptionalText,
+    Header(
+        alias="Prefer",
+        description="`wait=N`: wait up to N seconds for the outcome, and answer with it.",
+        json_schema_extra={"examples": ["wait=10"]},
+    ),
+]
+IdempotencyKey = Annotated[
+    OptionalText,
+    Header(
+        alias="Idempotency-Key",
+        description="The command's id: the same key and body get the first answer again.",
+        json_schema_extra={
+            "minLength": 1,
+            "maxLength": 100,
+            "examples": ["019aa3b6-5b1f-7cc0-8e4b-6f0a4c8f3d21"],
+        },
+    ),
+]
+IfMatch = Annotated[
+    OptionalText,
+    Header(
+        alias="If-Match",
+        description="The ETag the change is based on, or `*`. Needed to change what exists.",
+        json_schema_extra={"examples": ["*"]},
+    ),
+]
+CreateOnly = Annotated[
+    OptionalText,
+    Header(alias="If-None-Match", description="`*`: make it, and refuse when it exists."),
+]
+
+
+async def text_cursor(cursor: CursorText = None) -> str | None:
+    parse_cursor(cursor, "")
+    return cursor
+
+
+Cursor = Annotated[str | None, Depends(text_cursor)]
+"""The cursor of a list whose keys are text."""
+
+
+async def min_position_reached(call: OrganizationContext, min_position: MinPositionText = None) -> None:
+    await wait_for_min_position(call, call.partition, min_position)
+
+
+MinPosition = Depends(min_position_reached)
+
+
+async def as_of_in_organization(call: OrganizationContext, as_of: AsOfText = None) -> AsOf:
+    return await resolve_as_of(call, as_of, [call.partition])
+
+
+Moment = Annotated[AsOf, Depends(as_of_in_organization)]

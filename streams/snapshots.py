@@ -1,9 +1,12 @@
 """Decider state as bytes and back, one subject at a time, so that a snapshot costs what changed."""
 
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -19,13 +22,12 @@ from streams.log import StateSnapshot
 OWNER = "decider"
 PACKED_FROM = 100_000
 """Bytes of a state from which on it is compressed."""
-FORM = 3
-"""Of the states, and of 2 those without `at`. Snapshots of another form are passed over: the events say the
-state of this one."""
 SUBJECTS = 2_000
 """The most subjects in the snapshots of one transaction: a log has only so much time for it."""
 HEAD = "head"
 """The pseudo-subject under which the head of the chain is kept."""
+
+logger = logging.getLogger("signalbox.decider")
 
 
 @cache
@@ -33,9 +35,23 @@ def _adapter(aggregate: str) -> TypeAdapter[Any]:
     return TypeAdapter(RULES[aggregate].State)
 
 
+def fingerprint_of(rules: bytes, shapes: Mapping[str, Any]) -> str:
+    """`rules`: the source of the rules; `shapes`: the JSON schema of each aggregate's state."""
+    return sha256(rules + orjson.dumps(shapes, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+@cache
+def fingerprint() -> str:
+    """Of the rules and of the shape of the state. Every snapshot carries it: with another one, or none, the
+    state follows from the events."""
+    sources = sorted((f for f in files("commands").iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
+    rules = b"\0".join(source.read_bytes() for source in sources)
+    return fingerprint_of(rules, {name: _adapter(name).json_schema() for name in RULES})
+
+
 def of_head(head: ChainHead, partition: int) -> StateSnapshot:
-    content = orjson.dumps({"sequence": head.sequence, "hash": head.hash, "time": head.time, "form": FORM})
-    return StateSnapshot(OWNER, partition, HEAD, head.position, content)
+    fields = {"sequence": head.sequence, "hash": head.hash, "time": head.time, "fingerprint": fingerprint()}
+    return StateSnapshot(OWNER, partition, HEAD, head.position, orjson.dumps(fields))
 
 
 def of_subject(partition_state: PartitionState, partition: int, subject: str, position: int) -> StateSnapshot:
@@ -44,8 +60,13 @@ def of_subject(partition_state: PartitionState, partition: int, subject: str, po
     version = partition_state.version(subject)
     if not version:
         return StateSnapshot(OWNER, partition, subject, position, b"")
-    state = orjson.dumps({"version": version, "state": partition_state.state(subject), "at": position})
-    return StateSnapshot(OWNER, partition, subject, position, _packed(state))
+    fields = {
+        "version": version,
+        "state": partition_state.state(subject),
+        "at": position,
+        "fingerprint": fingerprint(),
+    }
+    return StateSnapshot(OWNER, partition, subject, position, _packed(orjson.dumps(fields)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +78,38 @@ class Restored:
 
 
 def restore(partition_state: PartitionState, position: int, kept: list[StateSnapshot]) -> Restored:
-    """Puts snapshots back into an empty partition state; of another form none, and the head is the first."""
-    head = _head(position, kept)
-    if head is None:
+    """Puts snapshots of this code back into an empty partition state.
+
+    Without the head none are, and the events are replayed from the first: after a change of the rules or of
+    the state's shape, and if a snapshot cannot be read.
+    """
+    try:
+        found = {snapshot.subject: _read(snapshot) for snapshot in kept}
+        own = {subject: c for subject, c in found.items() if c.get("fingerprint") == fingerprint()}
+        if HEAD not in own:
+            if found:
+                logger.info("the snapshots are of another version of the rules: the events are replayed")
+            return Restored(ChainHead(), {})
+        fields = own.pop(HEAD)
+        head = ChainHead(position, fields["sequence"], fields["hash"], fields["time"])
+        states = {subject: _state(subject, content) for subject, content in own.items()}
+        versions = {subject: int(content["version"]) for subject, content in own.items()}
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        logger.warning("a snapshot cannot be read, so the events are replayed: %s", error)
         return Restored(ChainHead(), {})
-    ahead: dict[str, int] = {}
-    for one in kept:
-        if one.subject == HEAD:
-            continue
-        content = orjson.loads(_unpacked(one.state))
-        state: State | None = None
-        if content["state"] is not None:
-            plural = one.subject.split("/")[-2]
-            state = _adapter(BY_PLURAL[plural].name).validate_python(content["state"])
-        partition_state.put(one.subject, state, content["version"])
-        if (at := content.get("at", position)) > position:
-            ahead[one.subject] = at
-    return Restored(head, ahead)
+    for subject, state in states.items():
+        partition_state.put(subject, state, versions[subject])
+    return Restored(head, {subject: at for subject, c in own.items() if (at := c["at"]) > position})
 
 
-def _head(position: int, kept: list[StateSnapshot]) -> ChainHead | None:
-    for one in kept:
-        if one.subject == HEAD:
-            content = orjson.loads(_unpacked(one.state))
-            if content.get("form", 1) in (2, FORM):
-                return ChainHead(position, content["sequence"], content["hash"], content.get("time", ""))
-    return None
+def _read(snapshot: StateSnapshot) -> dict[str, Any]:
+    return orjson.loads(_unpacked(snapshot.state))
+
+
+def _state(subject: str, content: Mapping[str, Any]) -> State | None:
+    if content["state"] is None:
+        return None
+    return _adapter(BY_PLURAL[subject.split("/")[-2]].name).validate_python(content["state"])
 
 
 def _packed(state: bytes) -> bytes:

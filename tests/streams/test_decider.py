@@ -246,7 +246,7 @@ async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_p
 def _of_form_1(state: bytes) -> bytes:
     """The snapshot as the first version wrote it."""
     content = orjson.loads(state)
-    content.pop("form", None)
+    content.pop("fingerprint", None)
     for revision in (content.get("state") or {}).get("revisions", ()):
         del revision["sandbox_hosts"]
     return orjson.dumps(content)

@@ -20,6 +20,8 @@ from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from xds.server import DiscoveryServer
 from xds.store import ResourceStore
 
+pytestmark = pytest.mark.real
+
 CLIENT = ROOT / "tests" / "conformance" / "grpc_client"
 PLACE_ORDER, READ_STOCK = "/shop.Orders/Place", "/shop.Stock/Read"
 

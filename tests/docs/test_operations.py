@@ -29,6 +29,7 @@ def test_variables_and_defaults_are_those_it_says(option: str, variable: str, de
     assert str(getattr(from_environment({variable: given}), name)) == given
 
 
+@pytest.mark.usefixtures("envoy")
 def test_every_file_of_the_data_directory_has_its_line(tmp_path: Path) -> None:
     house = House(tmp_path / "data")
     try:

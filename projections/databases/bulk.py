@@ -23,8 +23,8 @@ _SIZES = (64, 16, 4, 1)  # few, so that prepared statements are used again
 
 @dataclass(frozen=True, slots=True)
 class OnConflict:
-    """What becomes of a row whose primary key is there: columns `replaced` take the new values, and
-    `named` do unless the new one is empty; all others stay."""
+    """A row whose primary key exists: columns `replaced` take the new values, and `replaced_unless_empty` do
+    unless the new one is empty; all others stay."""
 
     replaced: tuple[str, ...] = ()
     replaced_unless_empty: tuple[str, ...] = ()

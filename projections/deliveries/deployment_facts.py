@@ -28,9 +28,9 @@ State = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ObservedDeployment:
-    """What is known of one deployment, by gateway; `carried` is of its API there.
+    """The observed state of one deployment, by gateway; `apis` are the rows of its API there.
 
-    `ends`: where the API was stopped after another deployment had taken over, the position of that event.
+    `stopped_at`: the position of the event that stopped the API after another deployment took over.
     """
 
     deliveries: Mapping[str, Delivery]

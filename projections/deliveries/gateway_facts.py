@@ -107,7 +107,7 @@ def gateway_facts(
 
 
 def _rolled_back(row: Any) -> bool:
-    """As `projections.deliveries.rows.taken_back`."""
+    """As `projections.deliveries.rows.rolled_back`."""
     return row.rejected and row.configured != row.name
 
 

@@ -11,7 +11,7 @@ from schemas.identity import timestamp
 WHOLE_GATEWAY = "*"
 """The node of what is reported of a gateway as a whole."""
 ROLLED_BACK = "*"
-"""`Carried.configured` once a gateway as a whole refused what was published last: no deployment."""
+"""`ApiOnGateway.configured` once a gateway as a whole refused what was published last: no deployment."""
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
 """Where nodes send heartbeats, a node that was not heard of for so long is not there."""
 FORGET_NODES_AFTER_SECONDS = 3600.0
@@ -22,7 +22,7 @@ MOST_DISCONNECTED_NODES = 100
 
 class Delivery(NamedTuple):
     """One deployment on one gateway, for ever. `taken`: some node acknowledged it since it was published
-    last. `rejected`: it was refused before any node took it, or as a whole; see `taken_back`."""
+    last. `rejected`: it was refused before any node took it, or as a whole; see `rolled_back`."""
 
     organization: str
     deployment: str

@@ -1,8 +1,8 @@
 """The read model of liveness: whether a gateway's nodes are heard of, and since when it is so.
 
 The servers that proxies are connected to report each node every ten seconds. Silence is no message, so
-whoever hosts the read models looks at the nodes from time to time (`changed`), and tells on the status topic
-what has changed. This read model keeps what was told last.
+the host of the read models compares the nodes now and then (`changed_liveness`), and publishes changes on
+the status topic. This read model keeps the last report.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class LivenessOfGateways:
 def last_reported(
     connection: Connection, prefix: str, organization: str, gateway: str
 ) -> dict[str, Any] | None:
-    """What was told last of a gateway: state, nodes, heard, since."""
+    """The last report on a gateway: state, nodes, heard, since."""
     t = table(prefix)
     wanted = select(t.c.state, t.c.nodes, t.c.heard, t.c.since)
     found = as_dicts(
@@ -115,7 +115,7 @@ def last_reported(
 def changed_liveness(
     connection: Connection, prefix: str, deliveries: str, now: float
 ) -> dict[Key, tuple[Liveness, Liveness | None]]:
-    """The gateways that are not as was told last: how they are, and what was told.
+    """The gateways that differ from their last report: how they are, and that report.
 
     `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970.
     """

@@ -19,7 +19,7 @@ from signalbox.tokens import kept_secret, shared_gateway_token
 from streams.command_port import CommandPort
 from streams.kafka.log import KafkaLog
 from streams.log import LogUnavailable
-from streams.outcomes_following import outcomes_follower
+from streams.outcome_subscription import outcome_subscription
 from streams.postgres.documents import PostgresDocuments
 from streams.projection.checkpoints import CheckpointWaiter
 
@@ -36,11 +36,11 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
     log = await runtime.log()
     commands = CommandPort(log)
-    follower = outcomes_follower(log, commands.decided)
-    await runtime.retry("the topic of outcomes", follower.start, LogUnavailable)
-    group.run("outcomes", follower.run())
+    outcomes = outcome_subscription(log, commands.decided)
+    await runtime.retry("the topic of outcomes", outcomes.open, LogUnavailable)
+    group.run("outcomes", outcomes.run())
     runtime.add_readiness_check(
-        lambda: f"outcomes are not heard: {follower.trouble}" if follower.trouble else None
+        lambda: f"outcomes are not received: {outcomes.trouble}" if outcomes.trouble else None
     )
 
     async def opened() -> Store:

@@ -15,10 +15,10 @@ from signalbox.observability.tracing import ChangeTraces
 from signalbox.roles.runtime import SOURCE, Runtime
 from signalbox.service_group import ServiceGroup
 from streams.decider import Decider
-from streams.following import Follower
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
 from streams.log import Fenced, LogDamaged, LogUnavailable, Record
+from streams.subscription import Subscription, end_of
 
 GROUP = "decider"
 BATCH = 1_000
@@ -35,9 +35,14 @@ logger = logging.getLogger("signalbox.decider")
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
     log = await runtime.log()
     changes = ChangeTraces(runtime.telemetry)
+
     # Deployments are measured where they were decided, for that is one process.
-    answers = Follower(log, "status", lambda records: changes.reported(_reports(records)))
-    await runtime.retry("the status topic", answers.start, LogUnavailable)
+    async def measure(records: Sequence[Record]) -> None:
+        changes.reported(_reports(records))
+
+    # It begins at the end: only what is decided from now on is measured.
+    answers = Subscription(log, "status", measure, start=end_of(log, "status"))
+    await runtime.retry("the status topic", answers.open, LogUnavailable)
     group.run("status", answers.run())
     change_log = runtime.change_log
 

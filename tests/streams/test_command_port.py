@@ -12,12 +12,10 @@ from schemas.organization import DefineOrganization
 from schemas.outcome import UNREADABLE, Outcome
 from schemas.project import DefineProject
 from streams import command_port as bounds
-from streams import following
 from streams.command_port import CommandPort
 from streams.decider import Decider
-from streams.following import Follower
 from streams.log import LogUnavailable, Record, Topic
-from streams.outcomes_following import outcomes_follower
+from streams.outcome_subscription import outcome_subscription
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG
 from tests.streams.decider_cases import envelope
@@ -43,13 +41,13 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 async def elsewhere(log: SqliteLog) -> AsyncIterator[CommandPort]:
     """A decider that tells nobody: what became of commands is on the log alone, as in another process."""
     commanding = CommandPort(log)
-    decider, follower = (
+    decider, subscription = (
         Decider(log, 0, "/test", lambda done, seconds: None),
-        outcomes_follower(log, commanding.decided),
+        outcome_subscription(log, commanding.decided),
     )
     await decider.start()
-    await follower.start()
-    tasks = [asyncio.create_task(decider.run()), asyncio.create_task(follower.run())]
+    await subscription.open()
+    tasks = [asyncio.create_task(decider.run()), asyncio.create_task(subscription.run())]
     try:
         yield commanding
     finally:
@@ -203,37 +201,4 @@ async def test_a_log_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: 
     log = await Hanging.open(tmp_path)
     with pytest.raises(LogUnavailable, match="under the same id"):
         await CommandPort(log).execute([envelope(FIRST)], 10)
-    await log.close()
-
-
-async def test_a_follower_hears_what_comes_after_its_start_and_survives_an_outage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(following, "RETRY_SECONDS", 0.01)
-    outages = ["once"]
-
-    class Failing(SqliteLog):
-        async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
-            if outages:
-                outages.pop()
-                raise LogUnavailable("the broker is away")
-            return await super().read(topic, partition, after, limit)
-
-    log = await Failing.open(tmp_path)
-    await log.append("commands", [envelope(FIRST, "before")])
-    heard: asyncio.Queue[str] = asyncio.Queue()
-
-    def told(records: Sequence[Record]) -> None:
-        for record in records:
-            heard.put_nowait(record.envelope.id)
-
-    follower = Follower(log, "commands", told)
-    await follower.start()
-    running = asyncio.create_task(follower.run())
-    await log.append("commands", [envelope(FIRST, "after")])
-    async with asyncio.timeout(HANG_SECONDS):
-        assert await heard.get() == "after"
-    assert (follower.trouble, outages) == ("", [])
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
     await log.close()

@@ -11,7 +11,7 @@ from streams import retry
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
 from streams.kafka.settings import KafkaSettings
-from streams.log import Fault, Log, LogUnavailable, Record
+from streams.log import Fault, Log, LogUnavailable, Record, Topic
 from streams.sqlite.log import SqliteLog
 from streams.subscription import Offsets, Start, Subscription, Unprocessable, end_of
 from tests.streams.envelopes import envelope, envelopes
@@ -276,3 +276,25 @@ async def test_on_kafka_a_group_assigns_its_partitions_and_the_position_survives
     async with member(second) as log:
         await log.append("commands", [envelope("d")])
         await second.until("d")
+
+
+async def test_it_gets_what_comes_after_its_start_and_survives_an_outage_of_reading(tmp_path: Path):
+    outages = ["once"]
+
+    class Failing(SqliteLog):
+        async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+            if outages:
+                outages.pop()
+                raise LogUnavailable("the broker is away")
+            return await super().read(topic, partition, after, limit)
+
+    log = await Failing.open(tmp_path)
+    await log.append("commands", [envelope("before")])
+    consumer = Consumer()
+    subscription = Subscription(log, "commands", consumer.handle, start=end_of(log, "commands"))
+    await subscription.open()
+    async with running(subscription):
+        await log.append("commands", [envelope("after")])
+        await consumer.until("after")
+    assert (subscription.trouble, outages) == ("", [])
+    await log.close()

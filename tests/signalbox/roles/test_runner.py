@@ -25,7 +25,7 @@ from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch
-from streams.outcomes_following import outcomes_follower
+from streams.outcome_subscription import outcome_subscription
 from streams.sqlite.lock import DirectoryInUse
 from tests.commands.shop import ORG
 from tests.signalbox.roles.role_processes import EAST
@@ -53,9 +53,9 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
     log = await KafkaLog.open(kafka, directory / "caller", authority=authority)
     commanding = CommandPort(log)
-    follower = outcomes_follower(log, commanding.decided)
-    await follower.start()
-    following = asyncio.create_task(follower.run())
+    subscription = outcome_subscription(log, commanding.decided)
+    await subscription.open()
+    following = asyncio.create_task(subscription.run())
     try:
         yield commanding
     finally:

@@ -1,4 +1,4 @@
-"""Hears from the outcomes topic what became of commands, whichever process decided them."""
+"""Notifies this process of outcomes on the log, whichever process decided the commands."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import ValidationError
 
 from schemas.outcome import Outcome
-from streams.following import Follower
 from streams.log import Log, Record
+from streams.retry import Retry
+from streams.subscription import Subscription, end_of
 
 REUSED = "command-id-reused"
 """The rule of a rejection beside which the first outcome of the same id stands."""
@@ -15,17 +16,21 @@ REUSED = "command-id-reused"
 logger = logging.getLogger("signalbox.outcomes")
 
 
-def outcomes_follower(log: Log, decided: Callable[[Iterable[Outcome]], None]) -> Follower:
-    """Tells `decided` of every outcome, of all partitions."""
+def outcome_subscription(log: Log, decided: Callable[[Iterable[Outcome]], None]) -> Subscription:
+    """Calls `decided` with every outcome from its `open` on, of all partitions.
 
-    def told(records: Sequence[Record]) -> None:
+    It begins at the end: who waits in this process submitted later, or looks on the log for earlier outcomes.
+    """
+
+    async def handle(records: Sequence[Record]) -> None:
         decided([outcome for outcome in map(_outcome, records) if outcome is not None])
 
-    return Follower(log, "outcomes", told)
+    retry = Retry("outcomes are not received", logger)
+    return Subscription(log, "outcomes", handle, start=end_of(log, "outcomes"), retry=retry, batch=1000)
 
 
 def _outcome(record: Record) -> Outcome | None:
-    """None for what is no answer to the command that had the id first."""
+    """None for a record that is no answer to the command that had the id first."""
     if record.fault is not None or record.envelope.type != Outcome.type():
         return None
     try:

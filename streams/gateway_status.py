@@ -1,9 +1,8 @@
 """What nodes answered, as gateway sync reads it when they are connected to another process: on the status
 topic, from the position that is kept beside what followed from it."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.catalog import GATEWAY
@@ -11,10 +10,9 @@ from schemas.status import DeliveryReported, NodeReported
 from streams.config_view import ConfigView
 from streams.gateway_sync import GatewaySync
 from streams.log import Log, LogUnavailable, Record
+from streams.retry import Retry
 from streams.status_messages import status_of
-
-BATCH = 500
-RETRY_SECONDS = 0.5
+from streams.subscription import Subscription
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -47,18 +45,19 @@ class GatewayStatusConsumer:
             changes.followed = end
 
     async def follow(self) -> None:
-        """Handles all answers after the kept position, until cancelled. Raises Fenced."""
-        partition = self.sync.partition
-        while True:
-            position = self.sync.changes.followed or 0
-            try:
-                await self.log.wait("status", partition, position)
-                records = await self.log.read("status", partition, position, BATCH)
-                if records:
-                    await self.take(records)
-            except LogUnavailable as error:
-                logger.error("gateways' answers wait for the log: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+        """Handles all reports after the kept position, until cancelled. Raises Fenced."""
+
+        async def start(partition: int) -> int:
+            return self.sync.changes.followed or 0
+
+        async def handle(records: Sequence[Record]) -> None:
+            # A batch that failed after its position was kept is not handled twice.
+            kept = self.sync.changes.followed or 0
+            await self.take([record for record in records if record.position > kept])
+
+        retry = Retry("reports of gateways are not handled", logger)
+        subscription = Subscription(self.log, "status", handle, start=start, retry=retry)
+        await subscription.run((self.sync.partition,))
 
     async def take(self, records: Iterable[Record]) -> None:
         """Handles answers; after LogUnavailable the same ones again. Raises LogUnavailable, Fenced."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
@@ -27,8 +28,10 @@ from streams.dead_letters import dead_letter
 from streams.delivery_reports import published_one
 from streams.event_history import EventHistory, NotInLog, Unreadable, event_of
 from streams.group_compiler import CannotCompile, GroupCompiler, organization_and_name
-from streams.log import Fault, Log, LogUnavailable, MessageTooLarge, Record
+from streams.log import Fault, Log, MessageTooLarge, Record
 from streams.reconciler import Reconciler
+from streams.retry import Retry
+from streams.subscription import Subscription
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -38,7 +41,6 @@ CREDENTIALS = "signalbox.io/credentials"
 OF_GATEWAYS = frozenset({"gateway", "deployment"})
 """Aggregates whose events change what gateways run."""
 BATCH = 128
-RETRY_SECONDS = 0.5
 NOTES_SECONDS = 1.0
 """After so long without answers what nodes acknowledged is put, if it did not go with something else."""
 
@@ -109,16 +111,20 @@ class GatewaySync:
     async def run(self) -> None:
         """Follows the events until cancelled. Raises Fenced when another one does."""
         self._report_pending()
-        while True:
-            try:
-                await self.log.wait("events", self.partition, self.position)
-                records = await self.log.read("events", self.partition, self.position, BATCH)
-                if records:
-                    async with self.turn:
-                        await self.sync(records)
-            except LogUnavailable as error:
-                logger.error("gateway sync waits for the log: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+        retry = Retry("gateway sync waits for the log", logger)
+        subscription = Subscription(
+            self.log, "events", self._handle, start=self._published_up_to, retry=retry, batch=BATCH
+        )
+        await subscription.run((self.partition,))
+
+    async def _published_up_to(self, partition: int) -> int:
+        return self.position
+
+    async def _handle(self, records: Sequence[Record]) -> None:
+        async with self.turn:
+            # A batch that failed after it was put is not handled twice.
+            if new := [record for record in records if record.position > self.position]:
+                await self.sync(new)
 
     async def catch_up(self) -> None:
         """Publishes what all events so far change. Raises LogUnavailable, LogDamaged."""
@@ -293,51 +299,42 @@ class GatewaySync:
 
     async def run_verdict_deadlines(self) -> None:
         """Decides what some nodes rejected and others do not answer in time, until cancelled."""
+        retry = Retry("a verdict on what nodes rejected waits for the log", logger)
         while True:
             await self.changes.provisional.wait()
             self.changes.provisional.clear()
             while (seconds := self.changes.seconds_left()) is not None:
                 await asyncio.sleep(seconds)
-                try:
-                    async with self.turn:
-                        await self.changes.decide()
-                except LogUnavailable as error:
-                    logger.error("a verdict on what nodes rejected waits for the log: %s", error)
-                    await asyncio.sleep(RETRY_SECONDS)
+                await retry(self._decide)
 
     async def run_responses(self) -> None:
         """Handles what nodes answered, until cancelled."""
+        retry = Retry("the answers of nodes wait for the log", logger)
         while True:
             changed = self.changes.acceptance.changed
             try:
                 async with asyncio.timeout(NOTES_SECONDS if changed else None):
-                    answer = await self._responses.get()
+                    response = await self._responses.get()
             except TimeoutError:
-                answer = None
-            await self._retry_response(answer)
+                response = None
+            await retry(partial(self._handle_response, response))
 
     async def drain_responses(self) -> None:
         """Handles what nodes have answered so far. Raises LogUnavailable."""
         while not self._responses.empty():
             await self._handle_response(self._responses.get_nowait())
 
-    async def _retry_response(self, answer: NodeResponse | None) -> None:
-        while True:
-            try:
-                if answer is None:
-                    async with self.turn:
-                        await self.changes.put_notes()
-                else:
-                    await self._handle_response(answer)
-            except LogUnavailable as error:
-                logger.error("what nodes answered waits for the log: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
-
-    async def _handle_response(self, answer: NodeResponse) -> None:
-        gateway, connection, entries, reason = answer
+    async def _decide(self) -> None:
         async with self.turn:
+            await self.changes.decide()
+
+    async def _handle_response(self, response: NodeResponse | None) -> None:
+        """None: nodes were silent for a while."""
+        async with self.turn:
+            if response is None:
+                await self.changes.put_notes()
+                return
+            gateway, connection, entries, reason = response
             for entry in entries:
                 if reason is None:
                     self.changes.acceptance.acknowledged(gateway, entry.deployments)

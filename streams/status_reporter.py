@@ -8,11 +8,11 @@ from schemas.envelope import Envelope
 from schemas.envelopes import envelope_for
 from schemas.status import DeliveryReported, Status
 from streams.log import Log, LogUnavailable
+from streams.retry import Retry
 
 logger = logging.getLogger("signalbox.status")
 
 MOST = 500
-RETRY_SECONDS = 0.5
 
 
 class StatusReporter:
@@ -28,6 +28,7 @@ class StatusReporter:
         self._waiting: dict[tuple[str, ...], Status] = {}
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._retry = Retry("status messages wait for the log", logger)
 
     def report(self, messages: Sequence[Status]) -> None:
         for message in messages:
@@ -52,12 +53,7 @@ class StatusReporter:
 
     async def flush(self) -> None:
         """Appends all that waits, however long the log refuses it."""
-        while self._waiting:
-            try:
-                await self.durable()
-            except LogUnavailable as error:
-                logger.error("status waits for the log: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+        await self._retry(self.durable)
 
     async def close(self) -> None:
         """Appends what waits, unless the log refuses it: a stop does not wait for room on the disk.

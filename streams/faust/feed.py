@@ -6,10 +6,9 @@ first message of a batch, the log has.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, repeat
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from projections.failures import unavailable
 from streams.faust.chunks import CHUNK, Chunk, Raw, TopicPartition, together
@@ -17,12 +16,11 @@ from streams.faust.listener import ProjectionListener
 from streams.kafka.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode, forged
-from streams.log import Log, LogUnavailable, Record, Topic
+from streams.log import Log, Record, Topic
 from streams.projection.progress import WriterConflict
+from streams.retry import Retry, log_unavailable
 
-T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
-_BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0)
 FULL = CHUNK // 2
 PAUSE_SECONDS = 0.02
 """After a chunk that was not full: a transaction has a fixed cost, and more may come in the meantime."""
@@ -70,7 +68,11 @@ class Feed:
         self._waiting: dict[TopicPartition, list[Chunk]] = {}
         self._writing: dict[TopicPartition, asyncio.Task[None]] = {}
         self.durable: dict[TopicPartition, int] = {}
-        self.trouble = ""
+        self._retry = Retry("read models do not advance", _LOG, retryable=_retryable)
+
+    @property
+    def trouble(self) -> str:
+        return self._retry.trouble
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
@@ -144,7 +146,7 @@ class Feed:
         if place not in self._assigned:
             return
         if place not in self.durable:
-            await self._patiently(partial(self._start, place))
+            await self._retry(partial(self._start, place))
         if chunk.after > self.durable[place]:
             await self._fill(place, chunk.records[0].offset if chunk.records else chunk.after)
         at = self.durable.get(place, 0)
@@ -163,7 +165,7 @@ class Feed:
         """Takes in what the log has after what is durable, up to `to`."""
         topic = self._topics[place.topic]
         while (at := self.durable.get(place)) is not None and at < to:
-            read = await self._patiently(partial(self._log.read, topic, place.partition, at, CHUNK))
+            read = await self._retry(partial(self._log.read, topic, place.partition, at, CHUNK))
             records = [record for record in read if record.position <= to]
             if not records:
                 return
@@ -175,10 +177,10 @@ class Feed:
         left: Sequence[Record] = records
         while left and place in self._assigned:
             try:
-                await self._patiently(partial(self._sink.take, topic, place.partition, left))
+                await self._retry(partial(self._sink.take, topic, place.partition, left))
             except WriterConflict as error:
                 _LOG.info("%s", error)
-                at = await self._patiently(partial(self._start, place))
+                at = await self._retry(partial(self._start, place))
                 left = _after(left, at)
             else:
                 if place in self.durable:
@@ -187,22 +189,14 @@ class Feed:
                     follower.taken(topic, place.partition, left)
                 return
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        for pause in chain(_BACK_OFF, repeat(_BACK_OFF[-1])):
-            try:
-                result = await attempt()
-            except WriterConflict:
-                raise
-            except Exception as error:  # a partition may stand still, but nothing is left out
-                expected = isinstance(error, LogUnavailable) or unavailable(error)
-                if not self.trouble or not expected:
-                    _LOG.warning("read models do not advance: %s", error, exc_info=not expected)
-                self.trouble = str(error) or type(error).__name__
-                await asyncio.sleep(pause)
-            else:
-                self.trouble = ""
-                return result
-        raise AssertionError("unreachable")
+
+def _retryable(error: Exception) -> bool:
+    """A partition may stand still, but no record is left out."""
+    if isinstance(error, WriterConflict):
+        return False
+    if not (log_unavailable(error) or unavailable(error)):
+        _LOG.warning("read models do not advance", exc_info=error)
+    return True
 
 
 FOLLOWED: tuple[Topic, ...] = ("events", "outcomes", "status")

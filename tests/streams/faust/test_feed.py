@@ -113,7 +113,7 @@ async def house() -> House:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "_BACK_OFF", (0.001,))
+    monkeypatch.setattr("streams.retry.BACK_OFF", (0.001,))
     monkeypatch.setattr(feeding, "PAUSE_SECONDS", 0.0)
 
 

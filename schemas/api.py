@@ -50,26 +50,53 @@ Host = Annotated[
 class Policy(Value):
     """Something a gateway does with a request or its answer."""
 
-    name: str = Field(min_length=1, max_length=100, examples=["set-headers"])
-    version: Annotated[str, AtMost(LONGEST_POLICY_VERSION)] = Field(default="v1", pattern=r"^v[0-9]+$")
-    params: Annotated[dict[str, Any], AtMost(MOST_PARAMS)] = Field(default_factory=dict)
-    condition: str | None = Field(default=None, max_length=2000)
+    name: str = Field(
+        min_length=1, max_length=100, description="Which policy it is.", examples=["set-headers"]
+    )
+    version: Annotated[str, AtMost(LONGEST_POLICY_VERSION)] = Field(
+        default="v1", pattern=r"^v[0-9]+$", description="The version of the policy.", examples=["v1"]
+    )
+    params: Annotated[dict[str, Any], AtMost(MOST_PARAMS)] = Field(
+        default_factory=dict, description="The parameters that the policy takes."
+    )
+    condition: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Kept, and not evaluated by gateways yet.",
+    )
 
 
 class Endpoint(Value):
     """Where requests go: scheme, host and port, no path."""
 
-    url: str = Field(pattern=r"^https?://[^/?#\s]+$", max_length=500, examples=["http://127.0.0.1:9000"])
-    weight: int = Field(default=1, ge=0, le=10_000)
+    url: str = Field(
+        pattern=r"^https?://[^/?#\s]+$",
+        max_length=500,
+        description="Scheme, host and port, without a path.",
+        examples=["http://127.0.0.1:9000"],
+    )
+    weight: int = Field(
+        default=1, ge=0, le=10_000, description="Its share of the requests, relative to the other endpoints."
+    )
 
 
 class Upstream(Value):
     """A named service behind the gateway."""
 
     name: Name
-    endpoints: Annotated[tuple[Endpoint, ...], AtMost(MOST_ENDPOINTS)] = Field(min_length=1)
-    base_path: str = Field(default="", max_length=500, pattern=r"^(/[^?#\s]*[^/?#\s])?$", examples=["/v2"])
-    connect_timeout: Milliseconds | None = None
+    endpoints: Annotated[tuple[Endpoint, ...], AtMost(MOST_ENDPOINTS)] = Field(
+        min_length=1, description="The servers of this upstream."
+    )
+    base_path: str = Field(
+        default="",
+        max_length=500,
+        pattern=r"^(/[^?#\s]*[^/?#\s])?$",
+        description="The path at the upstream that replaces the context; no slash at its end.",
+        examples=["/v2"],
+    )
+    connect_timeout: Milliseconds | None = Field(
+        default=None, description="How long a connection to an endpoint may take to be made."
+    )
     max_in_flight: int | None = Field(
         default=None,
         ge=1,
@@ -83,21 +110,36 @@ class Backend(Value):
     """One backend: an upstream and its share."""
 
     upstream: Name
-    weight: int = Field(default=1, ge=0, le=10_000)
+    weight: int = Field(
+        default=1, ge=0, le=10_000, description="Its share of the requests, relative to the other backends."
+    )
 
 
 class HeaderMatch(Value):
-    name: str = Field(min_length=1, max_length=200)
-    value: str = Field(max_length=2000)
-    type: Literal["Exact", "RegularExpression"] = "Exact"
+    name: str = Field(min_length=1, max_length=200, description="The name of the header.")
+    value: str = Field(
+        max_length=2000, description="The value, or a regular expression that matches all of it."
+    )
+    type: Literal["Exact", "RegularExpression"] = Field(
+        default="Exact", description="How `value` is compared."
+    )
 
 
 class Resilience(Value):
-    timeout: Milliseconds | None = None
-    idle_timeout: Milliseconds | None = None
-    retries: int | None = Field(default=None, ge=0, le=10)
+    timeout: Milliseconds | None = Field(
+        default=None, description="How long the upstream may take to answer a request completely."
+    )
+    idle_timeout: Milliseconds | None = Field(
+        default=None, description="How long a request may go on without traffic."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, le=10, description="How often a failed request is retried."
+    )
     retry_on: str | None = Field(
-        default=None, max_length=500, examples=["connect-failure,refused-stream,503"]
+        default=None,
+        max_length=500,
+        description="Which failures are retried: Envoy's conditions and status codes, separated by commas.",
+        examples=["connect-failure,refused-stream,503"],
     )
 
 
@@ -117,39 +159,69 @@ class Operation(Value):
     everything below.
     """
 
-    method: Method
-    path: str = Field(pattern=r"^/[^?#\s]*$", max_length=1000, examples=["/orders/{id}"])
-    operation_id: str | None = Field(default=None, max_length=200)
-    headers: Annotated[tuple[HeaderMatch, ...], AtMost(MOST_HEADERS)] = ()
-    backends: Backends = ()
-    policies: Policies = ()
-    resilience: Resilience | None = None
+    method: Method = Field(description="The method of the request.")
+    path: str = Field(
+        pattern=r"^/[^?#\s]*$",
+        max_length=1000,
+        description="The path below the context: literals, `{parameter}` segments, and `*` as the last "
+        "segment for everything below.",
+        examples=["/orders/{id}"],
+    )
+    operation_id: str | None = Field(
+        default=None, max_length=200, description="A name of the operation; it has no effect on requests."
+    )
+    headers: Annotated[tuple[HeaderMatch, ...], AtMost(MOST_HEADERS)] = Field(
+        default=(), description="Headers that a request must have to be one of this operation."
+    )
+    backends: Backends = Field(default=(), description="Backends of this operation, instead of the API's.")
+    policies: Policies = Field(default=(), description="Policies of this operation, after the API's.")
+    resilience: Resilience | None = Field(
+        default=None, description="Time-outs and retries of this operation; what is left out is the API's."
+    )
 
 
 class ApiSpec(Value):
     """What an API is, whatever form it was written in."""
 
-    display_name: str = Field(default="", max_length=200)
-    description: str = Field(default="", max_length=10_000)
-    version: str = Field(default="v1", min_length=1, max_length=50)
+    display_name: str = Field(default="", max_length=200, description="A title for people.")
+    description: str = Field(default="", max_length=10_000, description="A text for people.")
+    version: str = Field(
+        default="v1", min_length=1, max_length=50, description="The version of the API, as its owner counts."
+    )
     context: Context
-    hosts: Hosts = ("*",)
-    upstreams: Annotated[tuple[Upstream, ...], AtMost(MOST_UPSTREAMS)] = Field(min_length=1)
-    backends: Backends = Field(min_length=1)
-    sandbox_hosts: Hosts = ()
-    sandbox_backends: Backends = ()
-    operations: Annotated[tuple[Operation, ...], AtMost(MOST_OPERATIONS)] = Field(min_length=1)
-    policies: Policies = ()
-    resilience: Resilience | None = None
-    plans: Annotated[tuple[Plan, ...], AtMost(MOST_PLANS)] = ()
+    hosts: Hosts = Field(default=("*",), description="Hosts under which the API is reached; `*` is any.")
+    upstreams: Annotated[tuple[Upstream, ...], AtMost(MOST_UPSTREAMS)] = Field(
+        min_length=1, description="The services behind the API."
+    )
+    backends: Backends = Field(min_length=1, description="Which upstreams get the requests.")
+    sandbox_hosts: Hosts = Field(
+        default=(), description="Hosts under which the sandbox backends are reached."
+    )
+    sandbox_backends: Backends = Field(
+        default=(), description="Which upstreams get the requests to the sandbox hosts."
+    )
+    operations: Annotated[tuple[Operation, ...], AtMost(MOST_OPERATIONS)] = Field(
+        min_length=1, description="Requests that the API answers; all others are answered 404 or 405."
+    )
+    policies: Policies = Field(default=(), description="Policies of all operations, in this order.")
+    resilience: Resilience | None = Field(
+        default=None, description="Time-outs and retries of all operations."
+    )
+    plans: Annotated[tuple[Plan, ...], AtMost(MOST_PLANS)] = Field(
+        default=(), description="Names of subscription plans; no gateway enforces them yet."
+    )
     delegated_contexts: Annotated[tuple[Context, ...], AtMost(MOST_DELEGATED)] = Field(
         default=(),
         description="Contexts, this API's or below it, that other APIs may have on its gateways and answer "
         "requests of this one there.",
         examples=[["/orders/v1/invoices"]],
     )
-    labels: Annotated[dict[LabelName, Label], AtMost(MOST_LABELS)] = Field(default_factory=dict)
-    annotations: Annotated[dict[LabelName, Annotation], AtMost(MOST_LABELS)] = Field(default_factory=dict)
+    labels: Annotated[dict[LabelName, Label], AtMost(MOST_LABELS)] = Field(
+        default_factory=dict, description="Short values by name, such as `team: checkout`."
+    )
+    annotations: Annotated[dict[LabelName, Annotation], AtMost(MOST_LABELS)] = Field(
+        default_factory=dict, description="Longer values by name."
+    )
 
 
 def content_digest(spec: ApiSpec) -> str:

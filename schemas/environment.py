@@ -9,8 +9,10 @@ from schemas.message import Command, Event, Name, Value
 
 
 class EnvironmentFields(Value):
-    display_name: str = Field(default="", max_length=200, examples=["Production"])
-    description: str = Field(default="", max_length=2000)
+    display_name: str = Field(
+        default="", max_length=200, description="A title for people.", examples=["Production"]
+    )
+    description: str = Field(default="", max_length=2000, description="A text for people.")
 
 
 class DefineEnvironment(Command, EnvironmentFields):

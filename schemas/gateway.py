@@ -34,16 +34,20 @@ Network = Annotated[
 
 
 class GatewayFields(Value):
-    environment: Name = "development"
+    environment: Name = Field(default="development", description="The environment it stands in.")
     kind: Literal["envoy"] = Field(default="envoy", description="Which product the nodes run.")
-    display_name: str = Field(default="", max_length=200, examples=["Public edge"])
+    display_name: str = Field(
+        default="", max_length=200, description="A title for people.", examples=["Public edge"]
+    )
     address: str = Field(
         default="127.0.0.1",
         max_length=253,
         description="Where the nodes listen for requests.",
         examples=["0.0.0.0"],
     )
-    port: int = Field(default=8000, ge=1, le=65535)
+    port: int = Field(
+        default=8000, ge=1, le=65535, description="The port that the nodes listen on at that address."
+    )
     revision_header: bool = Field(
         default=True, description="Answer with the API and revision in `x-signalbox-revision`."
     )

@@ -9,7 +9,9 @@ from schemas.message import Command, Event, Name, Value
 
 
 class OrganizationFields(Value):
-    display_name: str = Field(default="", max_length=200, examples=["Acme Corporation"])
+    display_name: str = Field(
+        default="", max_length=200, description="A title for people.", examples=["Acme Corporation"]
+    )
 
 
 class DefineOrganization(Command, OrganizationFields):

@@ -130,7 +130,7 @@ async def test_the_lag_is_told_while_the_server_is_gone(own_postgres: DevPostgre
 async def test_a_server_that_stands_still_makes_nobody_wait(
     empty_read_models: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(queries, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(queries, "QUERY_SECONDS", 0.3)
     with postgres_store(empty_read_models) as store:
         ask = ReadModels(store, threads=2)
         with store.writer.begin() as connection:
@@ -139,7 +139,7 @@ async def test_a_server_that_stands_still_makes_nobody_wait(
                 with pytest.raises(ReadModelsUnavailable):
                     await ask.position()
             # Both threads are held: the next one is not even begun, whatever time a query may take.
-            monkeypatch.setattr(queries, "ANSWER_SECONDS", 3600)
+            monkeypatch.setattr(queries, "QUERY_SECONDS", 3600)
             async with asyncio.timeout(HANG_SECONDS):
                 with pytest.raises(ReadModelsUnavailable):
                     await ask.position()

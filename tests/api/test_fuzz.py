@@ -22,8 +22,6 @@ from tests.api.test_openapi import DOCUMENT
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 
-pytestmark = pytest.mark.xdist_group("fuzz")
-
 EXAMPLES = 12
 CHECKS = [
     not_a_server_error,

@@ -1,4 +1,4 @@
-"""Which tests need real servers, and which of them pytest-xdist keeps in one process."""
+"""Which tests need real servers, and in which order files are given to the processes of pytest-xdist."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 REAL = {"envoy", "kafka_files", "postgres_made"}
 """Fixtures that every test of Envoy, Kafka and PostgreSQL depends on."""
 
-LONGEST = ("chaos", "real", "xdist_group")
+LONGEST = ("chaos", "real")
 """Files with such tests come first, so that no process ends long after the others."""
 
 
@@ -25,12 +25,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the real tests of a file in one process, as they share servers."""
+    """Files with long tests first. Each file is for one process: its tests share servers."""
     for item in items:
         if isinstance(item, pytest.Function) and REAL & set(item.fixturenames):
             item.add_marker("real")
-        if item.get_closest_marker("real") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     first: dict[Path, int] = {}
     for item in items:
         first[item.path] = min(first.get(item.path, len(LONGEST)), _order(item))

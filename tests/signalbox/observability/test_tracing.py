@@ -12,8 +12,6 @@ from schemas.status import DeliveryReported
 from signalbox.observability.telemetry import Telemetry
 from signalbox.observability.tracing import ChangeTraces
 
-pytestmark = pytest.mark.xdist_group("tracing")
-
 
 @pytest.fixture(scope="module")
 def telemetry() -> Iterator[Telemetry]:

@@ -109,6 +109,24 @@ class ApiRoute(APIRoute):
         return found
 
 
+class CommandRoute(ApiRoute):
+    """A generated command: its `call` and its headers are read here, which costs a tenth of what solving
+    FastAPI's dependencies does. Its path operation declares them as any other, for the document.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        rules = RequestRules(query=self._query(), produces=self._produces(), accepts=self._accepts())
+        headers = [(field.name, field.alias) for field in self.dependant.header_params]
+        operation = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            rules.check(request, request.scope.get(SCOPE_KEY))
+            given = {name: request.headers.get(alias) for name, alias in headers}
+            return await operation(call=Call(request, request.app.state.services), **given)
+
+        return handle
+
+
 def _is_secured(dependant: Dependant) -> bool:
     return isinstance(dependant.call, SecurityBase) or any(map(_is_secured, dependant.dependencies))
 

@@ -32,7 +32,7 @@ from api.preconditions import Precondition, precondition
 from api.resources.handlers import ResourceHandlers
 from api.resources.presenter import Presenter
 from api.responses import JSON, POSITION, RawResponse
-from api.route import NOT_MODIFIED, ApiRoute, problems, request_body, response_headers
+from api.route import NOT_MODIFIED, ApiRoute, CommandRoute, problems, request_body, response_headers
 from api.submission import command_id, preferred_wait
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Command
@@ -165,6 +165,7 @@ class ResourceRouter:
             self._collection if post else self._one,
             self._operation(route),
             methods=[route.method],
+            route_class_override=CommandRoute,
             operation_id=f"{command.verb}_{aggregate.name}",
             summary=f"{command.verb.capitalize()} {article} {aggregate.name}",
             description=aggregate.summary if private else (command.__doc__ or aggregate.summary),

@@ -60,6 +60,16 @@ _DEFINITION = {"description": "A definition: signalbox.io/v1, a WSO2 form, or Op
 _JSON_TYPES = (JSON, "application/openapi+json", "application/vnd.oai.openapi+json")
 _YAML_TYPES = (*sorted(YAML), "application/openapi+yaml")
 
+_LIVE_ON_GATEWAY: dict[str, Any] = {
+    "type": "object",
+    "description": "As `LiveRevision`, without the API's name.",
+    "properties": {
+        name: {"$ref": f"{REF}LiveRevision/properties/{name}"}
+        for name in ("gateway", "revision", "deployment", "since", "nodes")
+    },
+    "required": ["gateway", "revision", "deployment", "since", "nodes"],
+}
+
 PRESENTER = Presenter(
     filters=("project",),
     extend_item=_live_of,
@@ -68,7 +78,7 @@ PRESENTER = Presenter(
         "live": {
             "type": "array",
             "description": "Which revision is live on which gateway, as at `/live`.",
-            "items": {"$ref": REF + "LiveRevision"},
+            "items": _LIVE_ON_GATEWAY,
         }
     },
     drafts={PublishApi: _published},

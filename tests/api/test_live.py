@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jsonschema
+
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeReported
 from tests.api.problem import problem
@@ -88,6 +90,12 @@ async def test_one_api_says_what_is_live_as_the_list_does(signalbox: RunningApi)
 
     assert [(e["gateway"], e["revision"]) for e in listed["live"]] == [("local", 1)]
     assert one["live"] == listed["live"]
+    document = (await signalbox.client.get("/openapi.json")).json()
+    operation = document["paths"]["/api/v1/organizations/{org}/apis/{name}"]["get"]
+    content = operation["responses"]["200"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    for answer in (one, then):
+        jsonschema.Draft202012Validator(schema).validate(answer)
     assert [(e["gateway"], e["revision"]) for e in then["live"]] == [("local", 1)]
 
 

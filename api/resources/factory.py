@@ -160,7 +160,6 @@ class ResourceRouter:
         aggregate, command = self._aggregate, route.command
         post, delete = route.method == "POST", route.method == "DELETE"
         article = "an" if aggregate.name[0] in "aeiou" else "a"
-        private = "What somebody wants" in (command.__doc__ or "")
         self._add(
             self._collection if post else self._one,
             self._operation(route),
@@ -168,7 +167,7 @@ class ResourceRouter:
             route_class_override=CommandRoute,
             operation_id=f"{command.verb}_{aggregate.name}",
             summary=f"{command.verb.capitalize()} {article} {aggregate.name}",
-            description=aggregate.summary if private else (command.__doc__ or aggregate.summary),
+            description=command.__doc__ or aggregate.summary,
             responses=self._responses(route)
             | problems(404, 408, 409, 412, 413, 415, 422, 503, *(() if post else (428,))),
             openapi_extra=None if delete else {"requestBody": self._body(command, named=not post)},

@@ -51,6 +51,9 @@ async def test_a_token_is_good_for_its_organizations_alone(signalbox: RunningApi
         ("GET", f"{ORG}/events"),
         ("POST", f"{ORG}/commands"),
         ("GET", f"{ORG}/apis"),
+        ("PUT", f"{ORG}/projects/shop"),
+        ("DELETE", f"{ORG}/projects/shop"),
+        ("POST", f"{ORG}/deployments"),
     ):
         problem(await signalbox.client.request(method, path, headers=mine), 403, "forbidden")
 

@@ -6,12 +6,12 @@ import orjson
 
 from bench.figure import Figure, median, percentile
 from tests.support.connection import HANG_SECONDS, Connection
-from tests.support.running_signalbox import ORGANIZATION, House, definition, house
+from tests.support.running_signalbox import ORGANIZATION, RunningSignalbox, definition, running_signalbox
 
 ROUNDS = 200
 
 
-def publish(made: House, name: str, upstream: str, display_name: str) -> int:
+def publish(made: RunningSignalbox, name: str, upstream: str, display_name: str) -> int:
     """A new revision of an API; its number."""
     documents = [{"source": name, "content": definition(name, upstream, display_name)}]
     answer = made.ask("POST", "/apply", {"documents": documents, "deploy": None})
@@ -21,7 +21,7 @@ def publish(made: House, name: str, upstream: str, display_name: str) -> int:
 class Changing:
     """Deploys revisions and waits for Envoy to answer by them. Times in milliseconds."""
 
-    def __init__(self, made: House) -> None:
+    def __init__(self, made: RunningSignalbox) -> None:
         self._commands = made.connection()
         self._listener = made.listener()
         self._headers = made.headers
@@ -54,7 +54,7 @@ def until_answered(listener: Connection, path: str, revision: str, seconds: floa
     raise TimeoutError(f"{path} is not answered by {revision}")
 
 
-def existing(made: House, upstream: str, name: str, rounds: int) -> list[tuple[float, float]]:
+def existing(made: RunningSignalbox, upstream: str, name: str, rounds: int) -> list[tuple[float, float]]:
     """Changes one API back and forth between two revisions."""
     revisions = [publish(made, name, upstream, f"{name} {number}") for number in (1, 2)]
     changing = Changing(made)
@@ -65,7 +65,7 @@ def existing(made: House, upstream: str, name: str, rounds: int) -> list[tuple[f
     return times[4:]
 
 
-def fresh(made: House, upstream: str, rounds: int) -> list[tuple[float, float]]:
+def fresh(made: RunningSignalbox, upstream: str, rounds: int) -> list[tuple[float, float]]:
     """Deploys APIs that are new to the gateway."""
     names = [f"fresh-{i}" for i in range(rounds)]
     revisions = {name: publish(made, name, upstream, name) for name in names}
@@ -79,7 +79,7 @@ def fresh(made: House, upstream: str, rounds: int) -> list[tuple[float, float]]:
 def run(sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
     figures: list[Figure] = []
     medians: dict[int, float] = {}
-    with house() as (made, upstream):
+    with running_signalbox() as (made, upstream):
         made.up()
         live = 0
         for size in sizes:

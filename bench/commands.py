@@ -16,7 +16,7 @@ from schemas.project import DefineProject
 from streams.command_port import CommandPort
 from streams.decider import Decider
 from streams.sqlite.log import SqliteLog
-from tests.support.running_signalbox import ORGANIZATION, House, house
+from tests.support.running_signalbox import ORGANIZATION, RunningSignalbox, running_signalbox
 
 CALLERS = 64
 
@@ -31,7 +31,7 @@ def run(count: int = 20_000, over_http: int = 6_000) -> list[Figure]:
             most=False,
         )
     ]
-    with house() as (made, _):
+    with running_signalbox() as (made, _):
         made.up("--no-envoy")
         rate = http(made, over_http)
     name = f"commands decided over HTTP with Prefer: wait, {CALLERS} callers"
@@ -67,7 +67,7 @@ async def in_process(count: int) -> float:
         return count // CALLERS * CALLERS / seconds
 
 
-def http(made: House, count: int) -> float:
+def http(made: RunningSignalbox, count: int) -> float:
     """Commands a second."""
 
     def call(caller: int) -> None:

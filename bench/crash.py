@@ -26,8 +26,7 @@ from streams.projection import ProjectionRunner
 from streams.sqlite.log import SqliteLog
 from tests.support.calls import CLOUDEVENT, Calls, Reply, event, specification, until
 from tests.support.rejected import rejected_by_envoy
-from tests.support.running_signalbox import House
-from tests.support.running_signalbox import house as new_house
+from tests.support.running_signalbox import RunningSignalbox, running_signalbox
 
 CALLERS = 4
 LONGEST_LOAD = 0.6
@@ -99,8 +98,8 @@ class Caller:
     def api(self) -> str:
         return f"crash-{self.prefix}{self.number}"
 
-    def run(self, house: House) -> None:
-        calls = house.calls()
+    def run(self, harness: RunningSignalbox) -> None:
+        calls = harness.calls()
         with contextlib.suppress(OSError):
             while True:
                 self._step(calls)
@@ -151,9 +150,15 @@ class Report:
 
 
 def crashes(
-    house: House, upstream: str, rounds: int, seed: int = 1, *, envoy: bool = True, rejected: float = 0.0
+    harness: RunningSignalbox,
+    upstream: str,
+    rounds: int,
+    seed: int = 1,
+    *,
+    envoy: bool = True,
+    rejected: float = 0.0,
 ) -> Report:
-    """Kills `house` `rounds` times. It is down afterwards, Envoy included. `rejected` is the share of
+    """Kills `harness` `rounds` times. It is down afterwards, Envoy included. `rejected` is the share of
     revisions that Envoy rejects."""
     moments, plan = random.Random(seed), random.Random(f"{seed}-plan")
     callers = [Caller(n, upstream, random.Random(f"{seed}-{n}"), rejected=rejected) for n in range(CALLERS)]
@@ -162,28 +167,28 @@ def crashes(
     for number in range(rounds):
         options = () if envoy and number % WITH_ENVOY == 0 else ("--no-envoy",)
         if number and plan.random() < DURING_START:
-            house.begin(*options)
+            harness.begin(*options)
             time.sleep(moments.uniform(0.2, max(report.starts, default=2.0)))
             report.kills_during_start += 1
         else:
-            report.starts.append(house.up(*options))
-            check(house, callers, report, register, moments)
-            _load(house, callers, moments.uniform(0.0, LONGEST_LOAD))
-        house.down(signal.SIGKILL)
+            report.starts.append(harness.up(*options))
+            check(harness, callers, report, register, moments)
+            _load(harness, callers, moments.uniform(0.0, LONGEST_LOAD))
+        harness.down(signal.SIGKILL)
         report.kills += 1
-    report.starts.append(house.up(*(() if envoy else ("--no-envoy",))))
-    check(house, callers, report, register, moments)
+    report.starts.append(harness.up(*(() if envoy else ("--no-envoy",))))
+    check(harness, callers, report, register, moments)
     if envoy:
-        check_gateway(house, callers, report)
+        check_gateway(harness, callers, report)
         if rejected:
-            house.renew_proxies()
-            check_gateway(house, callers, report)
-    check_whole(house, register, report)
-    house.down(signal.SIGKILL)
-    report.faults += asyncio.run(_check_closed(house.data, report.events))
+            harness.renew_proxies()
+            check_gateway(harness, callers, report)
+    check_whole(harness, register, report)
+    harness.down(signal.SIGKILL)
+    report.faults += asyncio.run(_check_closed(harness.data, report.events))
     report.faults += [fault for caller in callers for fault in caller.unexpected]
     report.acknowledged = acknowledged(callers)
-    house.raze()
+    harness.raze()
     return report
 
 
@@ -192,15 +197,15 @@ def acknowledged(callers: Sequence[Caller]) -> int:
     return sum(1 for caller in callers for one in caller.sent if one.answer is not None)
 
 
-def _load(house: House, callers: list[Caller], seconds: float) -> None:
+def _load(harness: RunningSignalbox, callers: list[Caller], seconds: float) -> None:
     before = acknowledged(callers)
-    threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
+    threads = [threading.Thread(target=caller.run, args=(harness,)) for caller in callers]
     for thread in threads:
         thread.start()
     time.sleep(seconds)
     until(lambda: acknowledged(callers) >= before + LEAST_LOAD, f"{LEAST_LOAD} commands are answered")
-    assert house.process is not None
-    house.process.kill()
+    assert harness.process is not None
+    harness.process.kill()
     for thread in threads:
         thread.join()
 
@@ -222,10 +227,14 @@ class Register:
 
 
 def check(
-    house: House, callers: Sequence[Caller], report: Report, register: Register, moments: random.Random
+    harness: RunningSignalbox,
+    callers: Sequence[Caller],
+    report: Report,
+    register: Register,
+    moments: random.Random,
 ) -> None:
     """Every command that was sent is decided once, whether or not its first sender heard of it."""
-    calls = house.calls()
+    calls = harness.calls()
     done = [one for caller in callers for one in caller.sent]
     for one in done:
         if one.answer is None:
@@ -255,10 +264,10 @@ def _repeated(one: Sent, calls: Calls) -> Reply | None:
     return None if running else reply
 
 
-def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> None:
+def check_gateway(harness: RunningSignalbox, callers: Sequence[Caller], report: Report) -> None:
     """Envoy serves what was deployed last, and every deployment of the callers in force is acknowledged; of
     revisions that Envoy rejects, they are refused and it serves the last good one."""
-    calls = house.calls()
+    calls = harness.calls()
     theirs = {caller.api for caller in callers}
     active = [i for i in calls.all("deployments") if i["state"] == "active" and i["api"] in theirs]
     bad = {(caller.api, revision) for caller in callers for revision in caller.bad}
@@ -280,15 +289,15 @@ def check_gateway(house: House, callers: Sequence[Caller], report: Report) -> No
         if not revision:
             continue  # no good one was ever deployed
         try:
-            house.answered(f"/{api}/items", f"{api}@{revision}")
+            harness.answered(f"/{api}/items", f"{api}@{revision}")
         except TimeoutError as error:
             report.faults.append(str(error))
     calls.close()
 
 
-def check_whole(house: House, register: Register, report: Report) -> None:
+def check_whole(harness: RunningSignalbox, register: Register, report: Report) -> None:
     """The register, read from its first event, is what was read of it in between."""
-    calls = house.calls()
+    calls = harness.calls()
     ids = [one["id"] for one in calls.events()]
     calls.close()
     report.events = len(ids)
@@ -359,7 +368,7 @@ def _rows(store: Store) -> dict[str, set[str]]:
 
 
 def run(rounds: int = 500, seed: int = 1) -> list[Figure]:
-    with new_house() as (made, upstream):
+    with running_signalbox() as (made, upstream):
         report = crashes(made, upstream, rounds, seed)
     if report.faults:
         raise RuntimeError(f"{len(report.faults)} promises broken: {report.faults[:5]}")

@@ -8,11 +8,11 @@ from pathlib import Path
 from bench.change import until_answered
 from bench.figure import Figure
 from tests.support.connection import Connection
-from tests.support.running_signalbox import House, definition, house
+from tests.support.running_signalbox import RunningSignalbox, definition, running_signalbox
 
 
 def run(count: int = 10_000) -> list[Figure]:
-    with house() as (made, upstream):
+    with running_signalbox() as (made, upstream):
         made.up()
         folder = made.data.parent / "apis"
         folder.mkdir()
@@ -27,7 +27,7 @@ def run(count: int = 10_000) -> list[Figure]:
         return [*figures, *restart(made, count)]
 
 
-def apply(made: House, folder: Path) -> float:
+def apply(made: RunningSignalbox, folder: Path) -> float:
     token = (made.data / "admin.token").read_text().strip()
     began = time.perf_counter()
     done = subprocess.run(
@@ -43,7 +43,7 @@ def apply(made: House, folder: Path) -> float:
     return seconds
 
 
-def restart(made: House, count: int) -> list[Figure]:
+def restart(made: RunningSignalbox, count: int) -> list[Figure]:
     """Stops everything, Envoy too, and starts again until the last API answers."""
     made.down()
     began = time.perf_counter()
@@ -62,7 +62,7 @@ def restart(made: House, count: int) -> list[Figure]:
     ]
 
 
-def until_listening(made: House, seconds: float = 60.0) -> Connection:
+def until_listening(made: RunningSignalbox, seconds: float = 60.0) -> Connection:
     end = time.monotonic() + seconds
     while True:
         try:

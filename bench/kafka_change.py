@@ -2,14 +2,14 @@
 
 from bench.change import existing, fresh
 from bench.figure import Figure, median, percentile
-from tests.support.multi_process import Scattered, scattered
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 
 ROUNDS = 200
 APIS = 10_000
 
 
 def run(apis: int = APIS, rounds: int = ROUNDS) -> list[Figure]:
-    with scattered() as (made, upstream):
+    with multi_process_signalbox() as (made, upstream):
         made.up()
         made.load([f"api-{i}" for i in range(apis)], upstream)
         made.until_quiet()
@@ -30,7 +30,7 @@ def _figures(apis: int, times: list[tuple[float, float]], new: list[tuple[float,
     ]
 
 
-def starts(made: Scattered, apis: int) -> list[Figure]:
+def starts(made: MultiProcessSignalbox, apis: int) -> list[Figure]:
     """A second xDS server, from its start until it is ready, with what is on the config topic."""
     server = made.start("xds", "xds-2")
     seconds = server.began_until_ready()

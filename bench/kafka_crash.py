@@ -31,9 +31,8 @@ from signalbox.roles.projector import MODELS
 from streams.chain import verify
 from streams.kafka.log import KafkaLog
 from tests.support.calls import Calls, until
-from tests.support.multi_process import Scattered
-from tests.support.multi_process import scattered as new_house
-from tests.support.running_signalbox import House
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
+from tests.support.running_signalbox import RunningSignalbox
 
 CALLERS = 3
 LONGEST_PAUSE = 0.5
@@ -53,17 +52,17 @@ class Persistent(Caller):
     stopped: threading.Event = field(default_factory=threading.Event)
     again: int = 0
 
-    def run(self, house: House) -> None:
-        calls = house.calls()
+    def run(self, harness: RunningSignalbox) -> None:
+        calls = harness.calls()
         while not self.stopped.is_set():
             one = self.next()
             one.seconds = WAIT
             self.sent.append(one)
-            while not self._answered(one, calls, house) and not self.stopped.wait(PAUSE):
+            while not self._answered(one, calls, harness) and not self.stopped.wait(PAUSE):
                 self.again += 1
         calls.close()
 
-    def _answered(self, one: Sent, calls: Calls, house: House) -> bool:
+    def _answered(self, one: Sent, calls: Calls, harness: RunningSignalbox) -> bool:
         try:
             reply = one.send(calls, wait=one.wait)
         except OSError:
@@ -73,56 +72,58 @@ class Persistent(Caller):
             return True
         if reply.status == 503 or (reply.status == 409 and reply.json["type"].endswith("/still-running")):
             return False
-        said = house.errors() if reply.status == 500 else ""
+        said = harness.errors() if reply.status == 500 else ""
         self.unexpected.append(f"{one.kind} {one.key}: {reply} {said}")
         return True
 
 
-Hurt = Callable[[Scattered, random.Random, Report], None]
-"""What is done to a house while callers go on."""
+Hurt = Callable[[MultiProcessSignalbox, random.Random, Report], None]
+"""What is done to a harness while callers go on."""
 
 
-def unharmed(house: Scattered, upstream: str, hurt: Hurt, seed: int = 1, *, rejected: float = 0.0) -> Report:
-    """What became of a house that is up and was hurt under load. Its roles are down afterwards. `rejected` is
+def unharmed(
+    harness: MultiProcessSignalbox, upstream: str, hurt: Hurt, seed: int = 1, *, rejected: float = 0.0
+) -> Report:
+    """The findings after faults under load; the roles are down afterwards. `rejected` is
     the share of revisions that Envoy rejects."""
     moments = random.Random(seed)
     callers = [
         Persistent(n, upstream, random.Random(f"{seed}-{n}"), rejected=rejected) for n in range(CALLERS)
     ]
-    threads = [threading.Thread(target=caller.run, args=(house,)) for caller in callers]
+    threads = [threading.Thread(target=caller.run, args=(harness,)) for caller in callers]
     report, register = Report(), Register()
     for caller in callers:
         caller.prefix = f"{seed}-"
     for thread in threads:
         thread.start()
     try:
-        hurt(house, moments, report)
-        house.until_ready()
+        hurt(harness, moments, report)
+        harness.until_ready()
         until(lambda: acknowledged(callers) >= LEAST_LOAD, f"{LEAST_LOAD} commands are answered")
     finally:
         for caller in callers:
             caller.stopped.set()
         for thread in threads:
             thread.join()
-    house.until_ready()
+    harness.until_ready()
     report.unanswered = sum(caller.again for caller in callers)
-    check(house, callers, report, register, moments)
-    house.until_quiet()
-    check_gateway(house, callers, report)
+    check(harness, callers, report, register, moments)
+    harness.until_quiet()
+    check_gateway(harness, callers, report)
     if rejected:
-        house.renew_proxies()
-        check_gateway(house, callers, report)
-    check_whole(house, register, report)
-    house.down()
+        harness.renew_proxies()
+        check_gateway(harness, callers, report)
+    check_whole(harness, register, report)
+    harness.down()
     keys = [one.key for caller in callers for one in caller.sent]
-    report.faults += asyncio.run(_check_log(house, keys, report.events))
+    report.faults += asyncio.run(_check_log(harness, keys, report.events))
     report.faults += [fault for caller in callers for fault in caller.unexpected]
     report.acknowledged = acknowledged(callers)
     return report
 
 
 def crashes(
-    house: Scattered,
+    harness: MultiProcessSignalbox,
     upstream: str,
     rounds: int,
     seed: int = 1,
@@ -130,17 +131,17 @@ def crashes(
     *,
     rejected: float = 0.0,
 ) -> Report:
-    """Kills `rounds` processes of a house that is up, whichever, while callers go on."""
+    """Kills `rounds` processes of a harness that is up, whichever, while callers go on."""
 
-    def hurt(house: Scattered, moments: random.Random, report: Report) -> None:
+    def hurt(harness: MultiProcessSignalbox, moments: random.Random, report: Report) -> None:
         for number in range(rounds):
             time.sleep(moments.uniform(0.0, LONGEST_PAUSE))
             # Each of them at some time, in an order that nobody chose.
             role = roles[number] if number < len(roles) else moments.choice(roles)
-            process = house.processes[role]
+            process = harness.processes[role]
             process.end(signal.SIGKILL)
             report.kills += 1
-            house.start(role)
+            harness.start(role)
             if moments.random() < 0.5:
                 began = time.perf_counter()
                 process.until_ready()
@@ -148,14 +149,14 @@ def crashes(
             else:
                 report.kills_during_start += 1  # the next kill may fall while this one starts
 
-    return unharmed(house, upstream, hurt, seed, rejected=rejected)
+    return unharmed(harness, upstream, hurt, seed, rejected=rejected)
 
 
-async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list[str]:
+async def _check_log(harness: MultiProcessSignalbox, keys: Sequence[str], events: int) -> list[str]:
     """The chain holds, every outcome was sent, and the read models are what a rebuild makes."""
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="signalbox-rebuilt-") as work:
-        log = await KafkaLog.open(house.kafka_settings, Path(work, "index"))
+        log = await KafkaLog.open(harness.kafka_settings, Path(work, "index"))
         try:
             reports = [await verify(log, p) for p in range(log.partitions)]
             faults += [f"the chain breaks: {r.broken}" for r in reports if r.broken is not None]
@@ -165,7 +166,7 @@ async def _check_log(house: Scattered, keys: Sequence[str], events: int) -> list
             faults += [f"no outcome was sent for {key}" for key in keys if not outcomes[key]]
             faults += [f"{len(said)} decisions of {id}" for id, said in outcomes.items() if len(said) > 1]
             fresh = DevPostgres(Path(work, "postgres"))
-            stores = [open_store(house.environment["SIGNALBOX_POSTGRES"]), open_store(fresh.start())]
+            stores = [open_store(harness.environment["SIGNALBOX_POSTGRES"]), open_store(fresh.start())]
             try:
                 faults += await compared(log, stores, MODELS)
             finally:
@@ -191,7 +192,7 @@ async def _outcomes(log: KafkaLog) -> dict[str, set[Outcome]]:
 
 
 def run(rounds: int = 100, seed: int = 1) -> list[Figure]:
-    with new_house(session_timeout_ms=3_000) as (made, upstream):
+    with multi_process_signalbox(session_timeout_ms=3_000) as (made, upstream):
         made.up()
         report = crashes(made, upstream, rounds, seed)
     if report.faults:

@@ -17,7 +17,7 @@ from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
 from streams.log import Record
 from streams.snapshots import OWNER
-from tests.support.multi_process import Scattered, cpu_seconds, scattered
+from tests.support.multi_process import MultiProcessSignalbox, cpu_seconds, multi_process_signalbox
 
 BATCH = 1_000
 
@@ -38,23 +38,23 @@ def organizations(log: KafkaLog) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(house: Scattered) -> AsyncIterator[KafkaLog]:
-    """The house's log, as a process that may command anything."""
-    secrets = house.data / "secrets"
+async def opened(harness: MultiProcessSignalbox) -> AsyncIterator[KafkaLog]:
+    """The harness's log, as a process that may command anything."""
+    secrets = harness.data / "secrets"
     secrets.mkdir(exist_ok=True)
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
-        log = await KafkaLog.open(house.kafka_settings, Path(work), authority=authority)
+        log = await KafkaLog.open(harness.kafka_settings, Path(work), authority=authority)
         try:
             yield log
         finally:
             await log.close()
 
 
-async def one_at_a_time(house: Scattered, count: int = 500) -> list[float]:
+async def one_at_a_time(harness: MultiProcessSignalbox, count: int = 500) -> list[float]:
     """Milliseconds from sending a command to hearing its outcome."""
     times: list[float] = []
-    async with opened(house) as log:
+    async with opened(harness) as log:
         await log.append("commands", [command(DefineOrganization(organization="acme", name="acme"))])
         at = await _outcome(log, 0)
         for number in range(count):
@@ -73,9 +73,9 @@ async def _outcome(log: KafkaLog, after: int) -> int:
     return (await log.read("outcomes", 0, after, 1))[0].position
 
 
-async def put_waiting(house: Scattered, count: int) -> None:
+async def put_waiting(harness: MultiProcessSignalbox, count: int) -> None:
     """Puts `count` commands on the topic, as many in each partition."""
-    async with opened(house) as log:
+    async with opened(harness) as log:
         names = organizations(log)
         await log.append("commands", [command(DefineOrganization(organization=o, name=o)) for o in names])
         for start in range(0, count, BATCH):
@@ -86,35 +86,35 @@ async def put_waiting(house: Scattered, count: int) -> None:
             await log.append("commands", some)
 
 
-async def decided(house: Scattered, count: int) -> tuple[float, float]:
+async def decided(harness: MultiProcessSignalbox, count: int) -> tuple[float, float]:
     """Commands a second while `count` wait, and the share of a core that the broker took meanwhile."""
-    async with opened(house) as log:
+    async with opened(harness) as log:
         done, began, cpu, first = 0, 0.0, 0.0, 0
-        assert house.kafka.pid is not None
+        assert harness.kafka.pid is not None
         while done < count:
             # Commands are without gaps, so how far they are consumed is how many are decided.
             at = [await log.consumed(OWNER, "commands", p) for p in range(log.partitions)]
             done = sum(at)
             if done and not began:
-                began, cpu, first = time.perf_counter(), cpu_seconds(house.kafka.pid), done
+                began, cpu, first = time.perf_counter(), cpu_seconds(harness.kafka.pid), done
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
-        return (done - first) / seconds, (cpu_seconds(house.kafka.pid) - cpu) / seconds
+        return (done - first) / seconds, (cpu_seconds(harness.kafka.pid) - cpu) / seconds
 
 
 def saturated(partitions: int, deciders: int, count: int) -> tuple[float, float]:
-    with scattered(partitions=partitions) as (house, _):
-        house.serve()
-        asyncio.run(put_waiting(house, count))
-        processes = [house.start("decider", f"decider-{number + 1}") for number in range(deciders)]
+    with multi_process_signalbox(partitions=partitions) as (harness, _):
+        harness.serve()
+        asyncio.run(put_waiting(harness, count))
+        processes = [harness.start("decider", f"decider-{number + 1}") for number in range(deciders)]
         for process in processes:
             process.until_ready()  # each with what the group gave it
-        return asyncio.run(decided(house, count))
+        return asyncio.run(decided(harness, count))
 
 
-async def long_history(house: Scattered, count: int) -> None:
+async def long_history(harness: MultiProcessSignalbox, count: int) -> None:
     """Has `count` commands decided, without their going over the topic."""
-    async with opened(house) as log:
+    async with opened(harness) as log:
         decider = Decider(log, 0, "/bench", lambda done, seconds: None)
         await decider.start()
         asked = [command(DefineOrganization(organization="acme", name="acme"))]
@@ -139,10 +139,10 @@ async def _decide(decider: Decider, asked: Sequence[Envelope]) -> None:
 
 
 def start_with(events: int) -> list[Figure]:
-    with scattered() as (house, _):
-        house.serve()
-        asyncio.run(long_history(house, events))
-        process = house.start("decider")
+    with multi_process_signalbox() as (harness, _):
+        harness.serve()
+        asyncio.run(long_history(harness, events))
+        process = harness.start("decider")
         seconds = process.began_until_ready()
         return [
             Figure(f"decider start with {events:,} events and a snapshot", seconds, "s", 3),
@@ -151,11 +151,11 @@ def start_with(events: int) -> list[Figure]:
 
 
 def run(count: int = 120_000, events: int = 1_000_000) -> list[Figure]:
-    with scattered() as (house, _):
-        house.serve()
-        asyncio.run(put_waiting(house, 0))
-        house.start("decider").until_ready()
-        times = asyncio.run(one_at_a_time(house))
+    with multi_process_signalbox() as (harness, _):
+        harness.serve()
+        asyncio.run(put_waiting(harness, 0))
+        harness.start("decider").until_ready()
+        times = asyncio.run(one_at_a_time(harness))
     alone, broker = saturated(1, 1, count)
     together, broker_of_four = saturated(4, 2, count)
     return [

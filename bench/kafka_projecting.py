@@ -21,7 +21,7 @@ from streams.log import Append, Transaction
 from streams.projection import ProjectionRunner
 from streams.projection.checkpoints import CheckpointWaiter
 from tests.support.calls import until
-from tests.support.multi_process import Scattered, scattered
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 
 RATE = 500
 TICK = 0.02
@@ -42,16 +42,16 @@ def reached(store: Store) -> int:
         return max((position for (position,) in connection.execute(wanted)), default=0)
 
 
-def live(house: Scattered, store: Store, end: int) -> float:
+def live(harness: MultiProcessSignalbox, store: Store, end: int) -> float:
     """Events a second, from the first that the projector took in to the last."""
-    house.start("projector")
+    harness.start("projector")
     first = until(lambda: reached(store) or None, "the projector begins", 60, 0.01)
     began = time.perf_counter()
     until(lambda: reached(store) >= end, "the projector has caught up", 300, 0.05)
     return (end - first) / (time.perf_counter() - began)
 
 
-async def lag(house: Scattered, log: KafkaLog, store: Store, seconds: float) -> list[float]:
+async def lag(harness: MultiProcessSignalbox, log: KafkaLog, store: Store, seconds: float) -> list[float]:
     """Milliseconds from an event's decision until the read model has it, at 500 commands a second."""
     waiter = CheckpointWaiter(log, store)
     running = asyncio.create_task(waiter.run())
@@ -102,13 +102,13 @@ async def rebuild(log: KafkaLog, store: Store, events: int) -> float:
     return events / seconds
 
 
-async def measured(house: Scattered, count: int) -> list[Figure]:
-    store = open_store(house.environment["SIGNALBOX_POSTGRES"])
+async def measured(harness: MultiProcessSignalbox, count: int) -> list[Figure]:
+    store = open_store(harness.environment["SIGNALBOX_POSTGRES"])
     try:
-        async with opened(house) as log:
+        async with opened(harness) as log:
             end = await put_history(log, count)
-            rate = await asyncio.to_thread(live, house, store, end)
-            house.processes["projector"].end()
+            rate = await asyncio.to_thread(live, harness, store, end)
+            harness.processes["projector"].end()
             again = await rebuild(log, store, count)
         return [
             Figure(
@@ -122,13 +122,13 @@ async def measured(house: Scattered, count: int) -> list[Figure]:
         store.close()
 
 
-async def measured_lag(house: Scattered, seconds: float) -> list[Figure]:
-    store = open_store(house.environment["SIGNALBOX_POSTGRES"])
+async def measured_lag(harness: MultiProcessSignalbox, seconds: float) -> list[Figure]:
+    store = open_store(harness.environment["SIGNALBOX_POSTGRES"])
     try:
-        async with opened(house) as log:
+        async with opened(harness) as log:
             for role in ("decider", "projector"):
-                house.start(role).until_ready()
-            lags = await lag(house, log, store, seconds)
+                harness.start(role).until_ready()
+            lags = await lag(harness, log, store, seconds)
     finally:
         store.close()
     return [
@@ -138,10 +138,10 @@ async def measured_lag(house: Scattered, seconds: float) -> list[Figure]:
 
 
 def run(count: int = 100_000, seconds: float = 20.0) -> list[Figure]:
-    with scattered() as (house, _):
-        house.serve()
-        Path(house.data / "secrets").mkdir(exist_ok=True)
-        figures = asyncio.run(measured(house, count))
-    with scattered() as (house, _):
-        house.serve()
-        return [*figures, *asyncio.run(measured_lag(house, seconds))]
+    with multi_process_signalbox() as (harness, _):
+        harness.serve()
+        Path(harness.data / "secrets").mkdir(exist_ok=True)
+        figures = asyncio.run(measured(harness, count))
+    with multi_process_signalbox() as (harness, _):
+        harness.serve()
+        return [*figures, *asyncio.run(measured_lag(harness, seconds))]

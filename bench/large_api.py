@@ -6,7 +6,7 @@ import time
 from bench.change import Changing
 from bench.figure import Figure, median
 from tests.support.connection import Connection
-from tests.support.running_signalbox import House, house
+from tests.support.running_signalbox import RunningSignalbox, running_signalbox
 
 OPERATIONS = 5_000
 ROUNDS = 5
@@ -59,7 +59,7 @@ class HealthChecks:
             self.longest = max(self.longest, time.perf_counter() - began)
 
 
-def _published(made: House, upstream: str, number: int) -> int:
+def _published(made: RunningSignalbox, upstream: str, number: int) -> int:
     content = definition("large", upstream, OPERATIONS, f"large {number}")
     answer = made.ask(
         "POST", "/apply", {"documents": [{"source": "large", "content": content}], "deploy": None}
@@ -68,7 +68,7 @@ def _published(made: House, upstream: str, number: int) -> int:
 
 
 def run() -> list[Figure]:
-    with house() as (made, upstream):
+    with running_signalbox() as (made, upstream):
         made.up()
         with HealthChecks(made.http) as publishing:
             revisions = [_published(made, upstream, number) for number in (1, 2)]

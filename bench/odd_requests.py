@@ -17,7 +17,7 @@ import orjson
 
 from bench.figure import Figure
 from tests.support.connection import HANG_SECONDS
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 COUNT = 100_000
 AT_ONCE = 20
@@ -326,17 +326,17 @@ def paths_of(document: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 def run() -> list[Figure]:
     with tempfile.TemporaryDirectory() as directory:
-        house = House(Path(directory) / "data")
+        harness = RunningSignalbox(Path(directory) / "data")
         try:
-            house.up("--no-envoy")
-            house.ask("PUT", "/projects/secret", {"display_name": MARKER}, prefer="wait=10")
-            document = orjson.loads(house.connection().ask("GET", "/openapi.json")[2])
-            callers = [Caller(""), Caller("Bearer wrong"), Caller(f"Bearer {house.token}", entitled=True)]
-            seen = asyncio.run(attack(house.http, COUNT, callers, paths_of(document)))
+            harness.up("--no-envoy")
+            harness.ask("PUT", "/projects/secret", {"display_name": MARKER}, prefer="wait=10")
+            document = orjson.loads(harness.connection().ask("GET", "/openapi.json")[2])
+            callers = [Caller(""), Caller("Bearer wrong"), Caller(f"Bearer {harness.token}", entitled=True)]
+            seen = asyncio.run(attack(harness.http, COUNT, callers, paths_of(document)))
             for request, said in seen.failures[:3]:
                 print(request[:500], said[:500])
         finally:
-            house.raze()
+            harness.raze()
     return [
         Figure("odd requests: answers", seen.statuses.total(), "answers", COUNT, most=False),
         Figure("odd requests: 5xx", len(seen.failures), "answers", 0),

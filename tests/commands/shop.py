@@ -18,7 +18,7 @@ SHOP = ProjectDefined(organization=ORG, name="shop")
 PRODUCTION = EnvironmentDefined(organization=ORG, name="production")
 EAST = GatewayRegistered(organization=ORG, name="east", environment="production", token_digest=TOKEN)
 WEST = GatewayRegistered(organization=ORG, name="west", environment="production", token_digest=TOKEN)
-HOUSE = (ACME, SHOP, PRODUCTION, EAST, WEST)
+DEFAULT_RESOURCES = (ACME, SHOP, PRODUCTION, EAST, WEST)
 
 
 def spec(context: str = "/orders", url: str = "http://127.0.0.1:9000", **fields: Any) -> ApiSpec:

@@ -4,7 +4,7 @@ import pytest
 
 from commands.api import inconsistencies
 from schemas.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
-from tests.commands.shop import HOUSE, ORG, deploy, publish, published, spec, started
+from tests.commands.shop import DEFAULT_RESOURCES, ORG, deploy, publish, published, spec, started
 from tests.commands.specification import given
 
 SECOND = spec(url="http://127.0.0.1:9001")
@@ -12,16 +12,16 @@ CARTS = published("carts", of=spec("/carts"))
 
 
 def test_publishing_makes_the_next_revision():
-    given(*HOUSE).when(publish()).then(published(revision=1))
-    given(*HOUSE, published()).when(publish(of=SECOND)).then(published(revision=2, of=SECOND))
+    given(*DEFAULT_RESOURCES).when(publish()).then(published(revision=1))
+    given(*DEFAULT_RESOURCES, published()).when(publish(of=SECOND)).then(published(revision=2, of=SECOND))
 
 
 def test_publishing_the_same_again_changes_nothing():
-    given(*HOUSE, published()).when(publish()).then_unchanged("organizations/acme/apis/orders")
+    given(*DEFAULT_RESOURCES, published()).when(publish()).then_unchanged("organizations/acme/apis/orders")
 
 
 def test_an_earlier_content_is_a_new_revision():
-    history = (*HOUSE, published(), published(revision=2, of=SECOND))
+    history = (*DEFAULT_RESOURCES, published(), published(revision=2, of=SECOND))
     given(*history).when(publish()).then(published(revision=3))
 
 
@@ -30,25 +30,27 @@ def test_every_contradiction_is_named_at_once():
         backends=[{"upstream": "nobody"}, {"upstream": "main", "weight": 0}],
         operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/{other}"}],
     )
-    given(*HOUSE).when(publish(of=wrong)).then_rejected(
+    given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
         "inconsistent", "/spec/backends/0/upstream", "/spec/operations/1"
     )
 
 
 def test_an_api_has_a_host():
-    given(*HOUSE).when(publish(of=spec(hosts=[]))).then_rejected("inconsistent", "/spec/hosts")
+    given(*DEFAULT_RESOURCES).when(publish(of=spec(hosts=[]))).then_rejected("inconsistent", "/spec/hosts")
 
 
 @pytest.mark.parametrize("authority", ["x:99999", "x:http", "x:0", "[::1", ":80", "user@:80"])
 def test_an_upstream_is_somewhere_a_gateway_can_connect_to(authority: str):
-    given(*HOUSE).when(publish(of=spec(url=f"http://{authority}"))).then_rejected(
+    given(*DEFAULT_RESOURCES).when(publish(of=spec(url=f"http://{authority}"))).then_rejected(
         "inconsistent", "/spec/upstreams/0/endpoints/0/url", saying="contradicts"
     )
 
 
 def test_an_upstreams_url_has_no_credentials():
     wrong = spec(url="http://user:secret@orders.test")
-    given(*HOUSE).when(publish(of=wrong)).then_rejected("inconsistent", "/spec/upstreams/0/endpoints/0/url")
+    given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
+        "inconsistent", "/spec/upstreams/0/endpoints/0/url"
+    )
     told = " ".join(complaint.detail for complaint in inconsistencies(wrong))
     assert "orders.test" in told and "set-headers" in told
     assert "secret" not in told
@@ -58,37 +60,39 @@ def test_an_upstreams_url_has_no_credentials():
 def test_an_upstreams_base_path_has_no_dot_segments(path: str):
     endpoints = [{"url": "http://orders.test"}]
     wrong = spec(upstreams=[{"name": "main", "endpoints": endpoints, "base_path": path}])
-    given(*HOUSE).when(publish(of=wrong)).then_rejected("inconsistent", "/spec/upstreams/0/base_path")
+    given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
+        "inconsistent", "/spec/upstreams/0/base_path"
+    )
 
 
 @pytest.mark.parametrize("path", ["/a/..b", "/v1.0", "/.well-known"])
 def test_dots_within_a_segment_are_like_other_characters(path: str):
     endpoints = [{"url": "http://orders.test"}]
     right = spec(upstreams=[{"name": "main", "endpoints": endpoints, "base_path": path}])
-    given(*HOUSE).when(publish(of=right)).then(published(of=right))
+    given(*DEFAULT_RESOURCES).when(publish(of=right)).then(published(of=right))
 
 
 def test_a_deployment_takes_the_newest_revision_and_the_commands_id():
-    given(*HOUSE, published(), published(revision=2, of=SECOND)).when(deploy(), id="d1").then(
+    given(*DEFAULT_RESOURCES, published(), published(revision=2, of=SECOND)).when(deploy(), id="d1").then(
         started("d1", revision=2)
     )
 
 
 def test_a_deployment_to_an_environment_goes_to_all_its_gateways():
-    given(*HOUSE, published()).when(deploy(gateway=None, environment="production"), id="d1").then(
+    given(*DEFAULT_RESOURCES, published()).when(deploy(gateway=None, environment="production"), id="d1").then(
         started("d1", gateways=("east", "west"), environment="production")
     )
 
 
 def test_redeploying_what_runs_changes_nothing():
-    given(*HOUSE, published(), started("d1")).when(deploy(), id="d2").then_unchanged(
+    given(*DEFAULT_RESOURCES, published(), started("d1")).when(deploy(), id="d2").then_unchanged(
         "organizations/acme/deployments/d1"
     )
 
 
 def test_a_name_that_somebody_chose_for_a_deployment_never_comes_again():
     stopped = DeploymentStopped(organization=ORG, name="blue", left=("east",))
-    history = (*HOUSE, published(), CARTS, started("blue"), stopped)
+    history = (*DEFAULT_RESOURCES, published(), CARTS, started("blue"), stopped)
     given(*history).when(deploy("carts", name="blue")).then_rejected("already-exists", "/name")
     given(*history).when(StopDeployment(organization=ORG, name="blue")).then_rejected("not-found", "/name")
     given(*history).when(deploy("carts", name="green")).then(started("green", "carts", context="/carts"))
@@ -98,8 +102,10 @@ def test_what_is_in_force_no_more_is_not_there_whatever_version_is_expected():
     id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
     stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
     stop = StopDeployment(organization=ORG, name=id, expected_version=2)
-    given(*HOUSE, published(), started(id), stopped).when(stop).then_rejected("not-found", "/name")
-    given(*HOUSE, published()).when(deploy(name="d1", expected_version=2)).then_rejected(
+    given(*DEFAULT_RESOURCES, published(), started(id), stopped).when(stop).then_rejected(
+        "not-found", "/name"
+    )
+    given(*DEFAULT_RESOURCES, published()).when(deploy(name="d1", expected_version=2)).then_rejected(
         "stale-version", "/expected_version"
     )
 
@@ -107,12 +113,14 @@ def test_what_is_in_force_no_more_is_not_there_whatever_version_is_expected():
 def test_a_deployment_that_ended_and_is_named_by_its_command_is_not_remembered():
     id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
     stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
-    partition_state = given(*HOUSE, published(), started(id), stopped).partition_state
+    partition_state = given(*DEFAULT_RESOURCES, published(), started(id), stopped).partition_state
     assert f"organizations/acme/deployments/{id}" not in partition_state.versions
 
 
 def test_a_new_deployment_supersedes_the_one_before():
-    given(*HOUSE, published(), published(revision=2, of=SECOND), started("d1")).when(deploy(), id="d2").then(
+    given(*DEFAULT_RESOURCES, published(), published(revision=2, of=SECOND), started("d1")).when(
+        deploy(), id="d2"
+    ).then(
         DeploymentSuperseded(organization=ORG, name="d1", by="d2", gateways=(), state="superseded"),
         started("d2", revision=2),
     )
@@ -120,7 +128,9 @@ def test_a_new_deployment_supersedes_the_one_before():
 
 def test_a_deployment_superseded_on_one_gateway_goes_on_on_the_other():
     both = started("d1", gateways=("east", "west"), environment="production")
-    given(*HOUSE, published(), published(revision=2, of=SECOND), both).when(deploy(), id="d2").then(
+    given(*DEFAULT_RESOURCES, published(), published(revision=2, of=SECOND), both).when(
+        deploy(), id="d2"
+    ).then(
         DeploymentSuperseded(organization=ORG, name="d1", by="d2", gateways=("west",), state="active"),
         started("d2", revision=2),
     )
@@ -128,41 +138,43 @@ def test_a_deployment_superseded_on_one_gateway_goes_on_on_the_other():
 
 def test_two_apis_cannot_have_one_context_on_a_gateway():
     twin = published("twin")
-    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin")).then_rejected(
+    given(*DEFAULT_RESOURCES, published(), twin, started("d1")).when(deploy("twin")).then_rejected(
         "context-taken", "/api", saying="API 'orders' has /orders on gateway 'east'"
     )
-    given(*HOUSE, published(), twin, started("d1")).when(deploy("twin", gateway="west"), id="d2").then(
-        started("d2", "twin", gateways=("west",))
-    )
+    given(*DEFAULT_RESOURCES, published(), twin, started("d1")).when(
+        deploy("twin", gateway="west"), id="d2"
+    ).then(started("d2", "twin", gateways=("west",)))
 
 
 def test_a_context_is_free_for_another_host():
     orders = published(of=spec(hosts=["example.com"]))
     twin = published("twin", of=spec(hosts=["twin.example.com"]))
     running = started("d1", hosts=("example.com",))
-    given(*HOUSE, orders, twin, running).when(deploy("twin"), id="d2").then(
+    given(*DEFAULT_RESOURCES, orders, twin, running).when(deploy("twin"), id="d2").then(
         started("d2", "twin", hosts=("twin.example.com",))
     )
 
 
 def test_a_context_is_free_again_after_stopping():
     stopped = DeploymentStopped(organization=ORG, name="d1", left=("east",))
-    given(*HOUSE, published(), published("twin"), started("d1"), stopped).when(deploy("twin"), id="d2").then(
-        started("d2", "twin")
-    )
+    given(*DEFAULT_RESOURCES, published(), published("twin"), started("d1"), stopped).when(
+        deploy("twin"), id="d2"
+    ).then(started("d2", "twin"))
 
 
 def test_stopping_needs_a_deployment_in_force():
     stop = StopDeployment(organization=ORG, name="d1")
-    given(*HOUSE, published(), started("d1")).when(stop).then(
+    given(*DEFAULT_RESOURCES, published(), started("d1")).when(stop).then(
         DeploymentStopped(organization=ORG, name="d1", left=("east",))
     )
-    given(*HOUSE, published()).when(stop).then_rejected("not-found", "/name")
+    given(*DEFAULT_RESOURCES, published()).when(stop).then_rejected("not-found", "/name")
 
 
 def test_what_a_deployment_names_exists():
-    given(*HOUSE).when(deploy()).then_rejected("unknown-reference", "/api")
-    given(*HOUSE, published()).when(deploy(revision=2)).then_rejected(
+    given(*DEFAULT_RESOURCES).when(deploy()).then_rejected("unknown-reference", "/api")
+    given(*DEFAULT_RESOURCES, published()).when(deploy(revision=2)).then_rejected(
         "unknown-reference", "/revision", saying="newest is 1"
     )
-    given(*HOUSE, CARTS).when(deploy("carts", gateway="north")).then_rejected("unknown-reference", "/gateway")
+    given(*DEFAULT_RESOURCES, CARTS).when(deploy("carts", gateway="north")).then_rejected(
+        "unknown-reference", "/gateway"
+    )

@@ -11,7 +11,7 @@ from schemas.canonical import digest
 from schemas.deployment import DeploymentSuperseded, StopDeployment
 from schemas.limits import MOST_CLAIMS
 from schemas.message import Event
-from tests.commands.shop import EAST, HOUSE, ORG, deploy, publish, published, spec, started
+from tests.commands.shop import DEFAULT_RESOURCES, EAST, ORG, deploy, publish, published, spec, started
 from tests.commands.specification import Specification, given
 
 BACKENDS: dict[str, Any] = {"sandbox_backends": [{"upstream": "main"}]}
@@ -23,7 +23,7 @@ def api(name: str, context: str = "/orders", revision: int = 1, **fields: Any) -
 
 def deployed(*apis: Event) -> Specification:
     """Given a gateway and these APIs, of which all but the last are deployed in this order."""
-    case = given(*HOUSE, *apis)
+    case = given(*DEFAULT_RESOURCES, *apis)
     names = list(dict.fromkeys(a.name for a in apis))
     for name in names[:-1]:
         case.when(deploy(name), id=f"d-{name}").then_anything()
@@ -59,7 +59,7 @@ def test_a_host_is_free_once_a_redeployment_gave_it_up():
     first = api("one", hosts=["a.test"], sandbox_hosts=["s.test"], **BACKENDS)
     second = api("one", revision=2, hosts=["b.test"], sandbox_hosts=["t.test"], **BACKENDS)
     other = api("other", hosts=["s.test"])
-    case = given(*HOUSE, first, second, other)
+    case = given(*DEFAULT_RESOURCES, first, second, other)
     case.when(deploy("one", revision=1), id="d1").then_anything()
     case.when(deploy("other"), id="d2").then_rejected("context-taken", "/api")
     case.when(deploy("one", revision=2), id="d3").then_anything()
@@ -69,7 +69,7 @@ def test_a_host_is_free_once_a_redeployment_gave_it_up():
 def test_a_redeployment_does_not_take_a_sandbox_host_that_has_gone_to_another():
     first = api("one", hosts=["a.test"], sandbox_hosts=["s.test"], **BACKENDS)
     second = api("one", revision=2, hosts=["a.test"])
-    case = given(*HOUSE, first, second, api("other", hosts=["s.test"]))
+    case = given(*DEFAULT_RESOURCES, first, second, api("other", hosts=["s.test"]))
     case.when(deploy("one", revision=2), id="d1").then_anything()
     case.when(deploy("other"), id="d2").then_anything()
     case.when(deploy("one", revision=1), id="d3").then_rejected("context-taken", "/api")
@@ -81,7 +81,9 @@ def test_sandbox_hosts_count_for_the_limit():
     gateways = [EAST.model_copy(update={"name": f"g{i}"}) for i in range(200)]
     one = api("one", hosts=hosts, sandbox_hosts=sandbox, **BACKENDS)
     everywhere = deploy("one", gateway=None, environment="production")
-    given(*HOUSE, *gateways, one).when(everywhere).then_rejected("too-many-gateways", "/environment")
+    given(*DEFAULT_RESOURCES, *gateways, one).when(everywhere).then_rejected(
+        "too-many-gateways", "/environment"
+    )
 
 
 # Deployments that were started before their events said the sandbox hosts.
@@ -93,7 +95,7 @@ def test_sandbox_hosts_that_an_older_event_does_not_say_belong_to_the_api_too():
     old = started("d1", "one", **OLD)
     assert old.sandbox_hosts == ()
     one = api("one", hosts=["a.test"], sandbox_hosts=["s.test"], **BACKENDS)
-    case = given(*HOUSE, one, api("other", hosts=["s.test"]), old)
+    case = given(*DEFAULT_RESOURCES, one, api("other", hosts=["s.test"]), old)
     case.when(deploy("other")).then_rejected("context-taken", "/api", saying="s.test/orders")
 
 
@@ -105,9 +107,9 @@ def test_history_in_which_two_apis_have_a_host_is_read_and_both_keep_it_from_oth
         started("d1", "thief", hosts=("b.test",)),
         started("d2", "victim", hosts=("a.test",)),
     )
-    given(*HOUSE, *history).when(deploy("third")).then_rejected("context-taken", "/api", "/api")
+    given(*DEFAULT_RESOURCES, *history).when(deploy("third")).then_rejected("context-taken", "/api", "/api")
     gone = DeploymentSuperseded(organization=ORG, name="d1", by="d3", gateways=(), state="superseded")
-    given(*HOUSE, *history, gone).when(deploy("third")).then_rejected("context-taken", "/api")
+    given(*DEFAULT_RESOURCES, *history, gone).when(deploy("third")).then_rejected("context-taken", "/api")
 
 
 # One API within the context, or the hosts, of another.
@@ -242,7 +244,7 @@ def test_another_gateway_is_another_place():
 def test_an_api_may_redeploy_where_it_is_itself():
     wide = api("one", "/a", operations=ITEMS, hosts=["*", "*.x.test"])
     narrow = api("one", "/a/items", 2, operations=ITEMS, hosts=["a.x.test"])
-    case = given(*HOUSE, wide, narrow)
+    case = given(*DEFAULT_RESOURCES, wide, narrow)
     case.when(deploy("one", revision=1), id="d1").then_anything()
     case.when(deploy("one", revision=2), id="d2").then_anything()
 
@@ -253,14 +255,14 @@ def test_what_is_deployed_stays_as_it_is_asked_for_again_although_older_rules_le
         started("d1", "outer", context="/a"),
         started("d2", "inner", context="/a/items"),
     )
-    given(*HOUSE, outer, inner, *history).when(deploy("inner")).then_unchanged(
+    given(*DEFAULT_RESOURCES, outer, inner, *history).when(deploy("inner")).then_unchanged(
         f"organizations/{ORG}/deployments/d2"
     )
 
 
 def test_an_api_delegates_only_what_it_has():
     wrong = spec("/a", delegated_contexts=["/a", "/a/b", "/ab", "/b"])
-    given(*HOUSE).when(publish(of=wrong)).then_rejected(
+    given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
         "inconsistent", "/spec/delegated_contexts/2", "/spec/delegated_contexts/3"
     )
 
@@ -269,13 +271,13 @@ def test_a_field_of_a_later_version_makes_no_new_revision_of_what_does_not_have_
     before = published(of=spec())
     content = before.spec.model_dump(mode="json", exclude={"delegated_contexts"})
     assert before.digest == digest(content)
-    given(*HOUSE, before).when(publish()).then_unchanged("organizations/acme/apis/orders")
+    given(*DEFAULT_RESOURCES, before).when(publish()).then_unchanged("organizations/acme/apis/orders")
 
 
 def test_labels_and_segments_without_end_are_too_many():
     host = ".".join("a" for _ in range(100))
     deep = api("one", "/a" * 90, hosts=[f"{n}.{host}" for n in range(100)])
-    given(*HOUSE, deep).when(deploy("one")).then_rejected("too-many-gateways", "/environment")
+    given(*DEFAULT_RESOURCES, deep).when(deploy("one")).then_rejected("too-many-gateways", "/environment")
 
 
 _PLACEMENTS = [
@@ -299,7 +301,7 @@ def _matches(pattern: str, host: str) -> bool:
 @given_any(st.lists(st.sampled_from(_PLACEMENTS), min_size=2, max_size=4))
 def test_each_pair_is_decided_as_by_comparing_all_requests(placements: list[tuple[str, str]]):
     """What is found by keys is what a comparison with every deployed API finds."""
-    case = given(*HOUSE)
+    case = given(*DEFAULT_RESOURCES)
     deployed_: list[tuple[str, str]] = []
     for n, (host, context) in enumerate(placements):
         one = api(f"api-{n}", context, hosts=[host], operations=[{"method": "GET", "path": "/*"}])

@@ -9,8 +9,8 @@ from schemas.organization import DefineOrganization, OrganizationDefined
 from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
 from tests.commands.shop import (
     ACME,
+    DEFAULT_RESOURCES,
     EAST,
-    HOUSE,
     ORG,
     PRODUCTION,
     SHOP,
@@ -100,19 +100,19 @@ def test_a_name_that_ended_is_free(expected: int, accepted: bool):
 
 
 def test_what_others_need_cannot_be_deleted():
-    given(*HOUSE, published()).when(DeleteProject(organization=ORG, name="shop")).then_rejected(
+    given(*DEFAULT_RESOURCES, published()).when(DeleteProject(organization=ORG, name="shop")).then_rejected(
         "in-use", "/name", saying="organizations/acme/apis/orders"
     )
-    given(*HOUSE).when(DeleteEnvironment(organization=ORG, name="production")).then_rejected(
+    given(*DEFAULT_RESOURCES).when(DeleteEnvironment(organization=ORG, name="production")).then_rejected(
         "in-use", "/name"
     )
-    given(*HOUSE, published(), started("d1")).when(DeleteApi(organization=ORG, name="orders")).then_rejected(
-        "in-use", "/name", saying="deployments/d1"
-    )
+    given(*DEFAULT_RESOURCES, published(), started("d1")).when(
+        DeleteApi(organization=ORG, name="orders")
+    ).then_rejected("in-use", "/name", saying="deployments/d1")
 
 
 def test_a_refused_command_leaves_no_trace():
-    case = given(*HOUSE, published(), started("d1"))
+    case = given(*DEFAULT_RESOURCES, published(), started("d1"))
     case.when(DeleteApi(organization=ORG, name="orders")).then_rejected("in-use", "/name")
     case.when(publish()).then_unchanged("organizations/acme/apis/orders")
 
@@ -128,14 +128,18 @@ def test_a_gateway_is_registered_once_changed_and_removed():
     given(ACME, PRODUCTION).when(register).then(EAST)
     given(ACME, PRODUCTION, EAST).when(register).then_rejected("already-exists", "/name")
     moved = {"organization": ORG, "name": "east", "environment": "production", "port": 8443}
-    given(*HOUSE).when(ChangeGateway.model_validate(moved)).then(GatewayChanged.model_validate(moved))
+    given(*DEFAULT_RESOURCES).when(ChangeGateway.model_validate(moved)).then(
+        GatewayChanged.model_validate(moved)
+    )
     same = {"organization": ORG, "name": "east", "environment": "production"}
-    given(*HOUSE).when(ChangeGateway.model_validate(same)).then_unchanged("organizations/acme/gateways/east")
-    given(*HOUSE).when(RemoveGateway(organization=ORG, name="east")).then(
+    given(*DEFAULT_RESOURCES).when(ChangeGateway.model_validate(same)).then_unchanged(
+        "organizations/acme/gateways/east"
+    )
+    given(*DEFAULT_RESOURCES).when(RemoveGateway(organization=ORG, name="east")).then(
         GatewayRemoved(organization=ORG, name="east")
     )
     given(ACME).when(RemoveGateway(organization=ORG, name="east")).then_rejected("not-found", "/name")
-    given(*HOUSE, published(), started("d1")).when(
+    given(*DEFAULT_RESOURCES, published(), started("d1")).when(
         RemoveGateway(organization=ORG, name="east")
     ).then_rejected("in-use", "/name")
 
@@ -143,16 +147,22 @@ def test_a_gateway_is_registered_once_changed_and_removed():
 @pytest.mark.parametrize("address", ["", "localhost", "not an address!", "127.0.0.1:8000", "[::1]"])
 def test_a_gateway_listens_at_an_ip_address(address: str):
     elsewhere = {"organization": ORG, "name": "east", "environment": "production", "address": address}
-    given(*HOUSE).when(ChangeGateway.model_validate(elsewhere)).then_rejected("invalid-address", "/address")
+    given(*DEFAULT_RESOURCES).when(ChangeGateway.model_validate(elsewhere)).then_rejected(
+        "invalid-address", "/address"
+    )
 
 
 def test_an_environment_is_free_again_when_its_gateways_have_gone():
     gone = (GatewayRemoved(organization=ORG, name="east"), GatewayRemoved(organization=ORG, name="west"))
-    assert given(*HOUSE, *gone).when(DeleteEnvironment(organization=ORG, name="production")).then_anything()
+    assert (
+        given(*DEFAULT_RESOURCES, *gone)
+        .when(DeleteEnvironment(organization=ORG, name="production"))
+        .then_anything()
+    )
     assert WEST.environment == "production"
 
 
 def test_defining_the_same_environment_changes_nothing():
-    given(*HOUSE).when(DefineEnvironment(organization=ORG, name="production")).then_unchanged(
+    given(*DEFAULT_RESOURCES).when(DefineEnvironment(organization=ORG, name="production")).then_unchanged(
         "organizations/acme/environments/production"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from signalbox.cli.up import up
 from signalbox.settings import Settings, from_environment
-from tests.support.running_signalbox import ROOT, House
+from tests.support.running_signalbox import ROOT, RunningSignalbox
 
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 OPTIONS: list[tuple[str, str, str]] = re.findall(
@@ -31,12 +31,12 @@ def test_variables_and_defaults_are_those_it_says(option: str, variable: str, de
 
 @pytest.mark.usefixtures("envoy")
 def test_every_file_of_the_data_directory_has_its_line(tmp_path: Path) -> None:
-    house = House(tmp_path / "data")
+    harness = RunningSignalbox(tmp_path / "data")
     try:
-        house.up("--no-envoy")
-        made = {file.name for file in house.data.iterdir()}
+        harness.up("--no-envoy")
+        made = {file.name for file in harness.data.iterdir()}
     finally:
-        house.raze()
+        harness.raze()
     listed = set(re.findall(r"^\| `([\w.]+)/?` \|", PAGE, re.MULTILINE))
     assert {name for name in made if not name.endswith(("-wal", "-shm"))} <= listed
     assert {"log.db", "admin.token"} <= made

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.calls import until
-from tests.support.running_signalbox import ROOT, House
+from tests.support.running_signalbox import ROOT, RunningSignalbox
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-class AsMakeUp(House):
+class AsMakeUp(RunningSignalbox):
     """Started as `make up` does, but for the ports and the data directory."""
 
     def extra_environment(self) -> dict[str, str]:
@@ -35,12 +35,12 @@ class AsMakeUp(House):
 
 @pytest.fixture(scope="module")
 def up(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsMakeUp]:
-    house = AsMakeUp(tmp_path_factory.mktemp("readme") / "data")
+    harness = AsMakeUp(tmp_path_factory.mktemp("readme") / "data")
     try:
-        house.up()
-        yield house
+        harness.up()
+        yield harness
     finally:
-        house.raze()
+        harness.raze()
 
 
 def shown(beginning: str) -> str:

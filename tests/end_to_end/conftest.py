@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.calls import Calls
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
 
@@ -18,18 +18,18 @@ def upstream() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def running(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def running(envoy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSignalbox]:
     """A Signalbox with Envoy that stays up: for tests that leave nothing behind but APIs of their own."""
-    house = House(tmp_path_factory.mktemp("running") / "data")
+    harness = RunningSignalbox(tmp_path_factory.mktemp("running") / "data")
     try:
-        house.up()
-        yield house
+        harness.up()
+        yield harness
     finally:
-        house.raze()
+        harness.raze()
 
 
 @pytest.fixture
-def calls(running: House) -> Iterator[Calls]:
+def calls(running: RunningSignalbox) -> Iterator[Calls]:
     """A caller of the Signalbox that stays up."""
     calls = running.calls()
     yield calls
@@ -37,8 +37,8 @@ def calls(running: House) -> Iterator[Calls]:
 
 
 @pytest.fixture
-def house(envoy: Path, tmp_path: Path) -> Iterator[House]:
+def harness(envoy: Path, tmp_path: Path) -> Iterator[RunningSignalbox]:
     """A Signalbox of the test's own, not yet up."""
-    house = House(tmp_path / "data")
-    yield house
-    house.raze()
+    harness = RunningSignalbox(tmp_path / "data")
+    yield harness
+    harness.raze()

@@ -17,7 +17,7 @@ import yaml
 from tests.support.calls import Calls
 from tests.support.connection import Connection
 from tests.support.hang_guard import HANG_SECONDS
-from tests.support.running_signalbox import ROOT, House, definition
+from tests.support.running_signalbox import ROOT, RunningSignalbox, definition
 
 PETSTORE = Path(__file__).parents[3] / "shared" / "data" / "wso2" / "petstore.v1.yaml"
 TIMES = (
@@ -75,12 +75,12 @@ def backend() -> Iterator[Backend]:
             serving.join()
 
 
-def signalbox(house: House, folder: Path, *arguments: str) -> Ran:
+def signalbox(harness: RunningSignalbox, folder: Path, *arguments: str) -> Ran:
     """The command line, run in `folder`."""
     environment = {
         **os.environ,
-        "SIGNALBOX_URL": f"http://127.0.0.1:{house.http}",
-        "SIGNALBOX_TOKEN": house.token,
+        "SIGNALBOX_URL": f"http://127.0.0.1:{harness.http}",
+        "SIGNALBOX_TOKEN": harness.token,
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "signalbox", *arguments]
@@ -105,7 +105,7 @@ def petstore(backend: Backend, tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_file_is_deployed_with_its_facts_and_every_route_answers(
-    running: House, calls: Calls, petstore: dict[str, Any], backend: Backend, tmp_path: Path
+    running: RunningSignalbox, calls: Calls, petstore: dict[str, Any], backend: Backend, tmp_path: Path
 ) -> None:
     first = signalbox(running, tmp_path, "apply", "-f", "petstore.v1.yaml", "--deploy")
 
@@ -163,7 +163,7 @@ spec:
 
 
 def test_the_good_files_of_a_folder_apply_and_the_bad_are_listed(
-    running: House, calls: Calls, upstream: str, tmp_path: Path
+    running: RunningSignalbox, calls: Calls, upstream: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "apis"
     (folder / "more").mkdir(parents=True)

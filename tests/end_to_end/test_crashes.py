@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from bench.crash import crashes
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 pytestmark = pytest.mark.chaos
 
 
 def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
-    envoy: Path, house: House, upstream: str
+    envoy: Path, harness: RunningSignalbox, upstream: str
 ):
-    report = crashes(house, upstream, rounds=25, seed=20)
+    report = crashes(harness, upstream, rounds=25, seed=20)
     assert report.faults == []
     assert report.kills == 25
     assert report.kills_during_start >= 3
@@ -24,9 +24,9 @@ def test_kill_9_under_load_loses_nothing_doubles_nothing_and_ends_in_sync(
 
 
 def test_kill_9_while_revisions_are_rejected_ends_with_every_good_one(
-    envoy: Path, house: House, upstream: str
+    envoy: Path, harness: RunningSignalbox, upstream: str
 ):
-    report = crashes(house, upstream, rounds=9, seed=5, rejected=0.4)
+    report = crashes(harness, upstream, rounds=9, seed=5, rejected=0.4)
     assert report.faults == []
     assert report.kills == 9
     assert report.acknowledged >= 50

@@ -5,11 +5,11 @@ import pytest
 from signalbox.processes import process
 from tests.signalbox.envoy.held_upstream import listening_ports
 from tests.support.calls import Calls, specification
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 
 @pytest.mark.parametrize("server", ["http", "xds", "gateway"])
-def test_no_api_reaches_signalboxs_own_ports(running: House, calls: Calls, server: str):
+def test_no_api_reaches_signalboxs_own_ports(running: RunningSignalbox, calls: Calls, server: str):
     port = getattr(running, server)
     name = f"own-{server}"
     calls.publish(name, specification(f"/{name}", f"http://127.0.0.1:{port}"))
@@ -21,7 +21,7 @@ def test_no_api_reaches_signalboxs_own_ports(running: House, calls: Calls, serve
     running.answered(f"/{name}/items", f"{name}@2", status=502)
 
 
-def test_the_gateways_token_is_shown_to_nobody_else(running: House):
+def test_the_gateways_token_is_shown_to_nobody_else(running: RunningSignalbox):
     envoy = process(running.envoy())
     assert envoy is not None
     token = (running.data / "gateway.token").read_text().strip()

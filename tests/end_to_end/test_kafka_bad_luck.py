@@ -11,25 +11,25 @@ from bench.crash import Report
 from bench.kafka_crash import crashes, unharmed
 from schemas.envelope import GENESIS, from_structured
 from tests.support.calls import Calls, specification, until
-from tests.support.multi_process import Scattered, scattered
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 
 pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Scattered, str]]:
-    with scattered(session_timeout_ms=3_000) as made:
+def running() -> Iterator[tuple[MultiProcessSignalbox, str]]:
+    with multi_process_signalbox(session_timeout_ms=3_000) as made:
         yield made
 
 
 @pytest.fixture
-def house(running: tuple[Scattered, str]) -> Scattered:
+def harness(running: tuple[MultiProcessSignalbox, str]) -> MultiProcessSignalbox:
     running[0].up()
     return running[0]
 
 
 @pytest.fixture
-def upstream(running: tuple[Scattered, str]) -> str:
+def upstream(running: tuple[MultiProcessSignalbox, str]) -> str:
     return running[1]
 
 
@@ -47,13 +47,13 @@ def defined(calls: Calls, name: str) -> bool:
     return calls.command("project.command.define", {"name": name}).status == 200
 
 
-def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(house: Scattered):
-    calls = house.calls()
-    first = house.processes["decider"]
+def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(harness: MultiProcessSignalbox):
+    calls = harness.calls()
+    first = harness.processes["decider"]
     _, position = calls.events_on(0)
     assert defined(calls, "before")
     first.tell(signal.SIGSTOP)
-    second = house.start("decider", "decider-2")
+    second = harness.start("decider", "decider-2")
     second.until_ready()
     names = [f"meanwhile-{n}" for n in range(20)]
     assert all(defined(calls, name) for name in names)
@@ -68,27 +68,29 @@ def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(house: Scattere
     assert {f"organizations/default/projects/{name}" for name in names} <= set(subjects)
     assert chain_is_whole(calls)
     calls.close()
-    del house.processes["decider-2"]
+    del harness.processes["decider-2"]
 
 
-def test_without_postgresql_changes_go_live_and_queries_say_that_they_cannot(house: Scattered, upstream: str):
-    calls = house.calls()
+def test_without_postgresql_changes_go_live_and_queries_say_that_they_cannot(
+    harness: MultiProcessSignalbox, upstream: str
+):
+    calls = harness.calls()
     revision = calls.publish("orders", specification("/orders", upstream))
     calls.deploy("orders", revision)
-    house.answered("/orders/items", f"orders@{revision}")
+    harness.answered("/orders/items", f"orders@{revision}")
     newer = calls.publish("orders", specification("/orders", upstream, display_name="Orders"))
-    house.postgres.kill()
+    harness.postgres.kill()
     reply = calls.ask("POST", "/deployments", {"api": "orders", "revision": newer, "gateway": "local"})
     assert reply.status == 202, reply
-    house.answered("/orders/items", f"orders@{newer}")
+    harness.answered("/orders/items", f"orders@{newer}")
     query = calls.ask("GET", "/apis/orders")
     assert (query.status, query.headers["content-type"]) == (503, "application/problem+json")
-    house.postgres.start()
+    harness.postgres.start()
     deployment = reply.headers["location"].rpartition("/")[2]
     until(lambda: calls.ask("GET", "/apis/orders").status == 200, "queries are answered")
     operation = until(lambda: _operation(calls, deployment), "the outcome is in the read models")
     assert operation["state"] == "accepted"
-    house.until_quiet()
+    harness.until_quiet()
     calls.close()
 
 
@@ -97,26 +99,30 @@ def _operation(calls: Calls, id: str) -> dict[str, str] | None:
     return reply.json if reply.status == 200 else None
 
 
-def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(house: Scattered, upstream: str):
-    def kill_the_broker(house: Scattered, moments: random.Random, report: Report) -> None:
+def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
+    harness: MultiProcessSignalbox, upstream: str
+):
+    def kill_the_broker(harness: MultiProcessSignalbox, moments: random.Random, report: Report) -> None:
         for _ in range(2):
             time.sleep(moments.uniform(0.3, 1.0))
-            house.kafka.kill()
+            harness.kafka.kill()
             report.kills += 1
             time.sleep(moments.uniform(0.0, 2.0))
-            house.kafka.start()
-            house.until_ready()
+            harness.kafka.start()
+            harness.until_ready()
         time.sleep(0.5)
 
-    report = unharmed(house, upstream, kill_the_broker, seed=7)
+    report = unharmed(harness, upstream, kill_the_broker, seed=7)
     assert report.faults == []
     assert report.kills == 2
     assert report.acknowledged > 20
 
 
 @pytest.mark.chaos
-def test_kill_9_of_any_role_under_load_loses_nothing_and_ends_in_sync(house: Scattered, upstream: str):
-    report = crashes(house, upstream, rounds=10, seed=3)
+def test_kill_9_of_any_role_under_load_loses_nothing_and_ends_in_sync(
+    harness: MultiProcessSignalbox, upstream: str
+):
+    report = crashes(harness, upstream, rounds=10, seed=3)
     assert report.faults == []
     assert report.kills == 10
     assert report.acknowledged > 50

@@ -8,26 +8,26 @@ import pytest
 
 from bench.kafka_crash import crashes
 from tests.support.calls import Calls, specification, until
-from tests.support.multi_process import Scattered, scattered
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 from tests.support.rejected import rejected_by_envoy
 
 pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Scattered, str]]:
-    with scattered(session_timeout_ms=3_000) as made:
+def running() -> Iterator[tuple[MultiProcessSignalbox, str]]:
+    with multi_process_signalbox(session_timeout_ms=3_000) as made:
         yield made
 
 
 @pytest.fixture
-def house(running: tuple[Scattered, str]) -> Scattered:
+def harness(running: tuple[MultiProcessSignalbox, str]) -> MultiProcessSignalbox:
     running[0].up()
     return running[0]
 
 
 @pytest.fixture
-def upstream(running: tuple[Scattered, str]) -> str:
+def upstream(running: tuple[MultiProcessSignalbox, str]) -> str:
     return running[1]
 
 
@@ -44,37 +44,41 @@ def rejected(calls: Calls, api: str, upstream: str) -> str:
     return calls.deploy(api, calls.publish(api, rejected_by_envoy(f"/{api}", upstream)))
 
 
-def logging(house: Scattered, message: str, deployment: str) -> list[str]:
+def logging(harness: MultiProcessSignalbox, message: str, deployment: str) -> list[str]:
     """The processes whose log has the message of a deployment."""
     return [
         name
-        for name, process in house.processes.items()
+        for name, process in harness.processes.items()
         if any(message in line and deployment in line for line in process.log_file.read_text().splitlines())
     ]
 
 
-def test_gateway_sync_is_killed_between_the_put_and_the_rejection(house: Scattered, upstream: str):
-    calls = house.calls()
+def test_gateway_sync_is_killed_between_the_put_and_the_rejection(
+    harness: MultiProcessSignalbox, upstream: str
+):
+    calls = harness.calls()
     _, revision = deployed(calls, "between", upstream)
-    house.processes["xds"].tell(signal.SIGSTOP)  # nobody is sent anything, so nobody rejects
+    harness.processes["xds"].tell(signal.SIGSTOP)  # nobody is sent anything, so nobody rejects
     bad = rejected(calls, "between", upstream)
     until(lambda: calls.status(bad)["facts"]["published"], "the bad revision is on the config topic")
-    house.processes["gateway-sync"].end(signal.SIGKILL)
-    house.processes["xds"].tell(signal.SIGCONT)
+    harness.processes["gateway-sync"].end(signal.SIGKILL)
+    harness.processes["xds"].tell(signal.SIGCONT)
     until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
-    house.start("gateway-sync").until_ready()
-    house.renew_proxies()
-    house.answered("/between/items", f"between@{revision}")
+    harness.start("gateway-sync").until_ready()
+    harness.renew_proxies()
+    harness.answered("/between/items", f"between@{revision}")
     assert until(lambda: calls.status(bad)["state"] == "refused", "it stays refused")
     calls.close()
 
 
-def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Scattered, upstream: str):
-    calls = house.calls()
+def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(
+    harness: MultiProcessSignalbox, upstream: str
+):
+    calls = harness.calls()
     deployed(calls, "later", upstream)
     _, newer = deployed(calls, "later", upstream, display_name="Newer")
-    house.processes["gateway-sync"].end(signal.SIGKILL)
-    house.start("gateway-sync").until_ready()
+    harness.processes["gateway-sync"].end(signal.SIGKILL)
+    harness.start("gateway-sync").until_ready()
     bad = rejected(calls, "later", upstream)
     until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
     assert {refusal["node"] for refusal in calls.status(bad)["refusals"]} == {"envoy-1"}
@@ -90,23 +94,23 @@ def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(house: Sca
 
     # Gateway sync has just started, so it waits for the answers of nodes that it may not know: the proxies
     # may be gone, and there again, before it takes the revision back.
-    house.processes["envoy"].end()
+    harness.processes["envoy"].end()
     until(lambda: gateway()["connected"] == 0, "the node has left")
     assert refused()["refused_by"] == "envoy-1"
-    house.renew_proxies()
+    harness.renew_proxies()
     until(lambda: refused()["withheld"], "no node is sent it any more")
     assert (refused()["nodes"], refused()["refused_by"]) == (0, "envoy-1")
-    assert logging(house, "deployment refused", bad) == ["xds"], "it is logged and counted once"
-    house.answered("/later/items", f"later@{newer}")
+    assert logging(harness, "deployment refused", bad) == ["xds"], "it is logged and counted once"
+    harness.answered("/later/items", f"later@{newer}")
     calls.close()
 
 
 @pytest.mark.chaos
 def test_kill_9_of_any_role_while_revisions_are_rejected_ends_with_every_good_one(
-    house: Scattered, upstream: str
+    harness: MultiProcessSignalbox, upstream: str
 ):
     roles = ("gateway-sync", "xds", "envoy", "decider", "projector")
-    report = crashes(house, upstream, rounds=12, seed=11, roles=roles, rejected=0.4)
+    report = crashes(harness, upstream, rounds=12, seed=11, roles=roles, rejected=0.4)
     assert report.faults == []
     assert report.kills == 12
     assert report.acknowledged > 50

@@ -4,12 +4,12 @@ import pytest
 
 from tests.support.calls import Calls, Reply, event, specification, until
 from tests.support.rejected import matching, rejected_by_envoy
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 
 
-def test_an_api_is_deployed_changed_and_undeployed(running: House, calls: Calls, upstream: str):
+def test_an_api_is_deployed_changed_and_undeployed(running: RunningSignalbox, calls: Calls, upstream: str):
     calls.publish("life", specification("/life", upstream))
     assert running.through("/life/items")[0] == 404
 
@@ -34,7 +34,7 @@ def test_an_api_is_deployed_changed_and_undeployed(running: House, calls: Calls,
     assert calls.undeploy(second).status == 404
 
 
-def test_an_older_revision_can_be_deployed_again(running: House, calls: Calls, upstream: str):
+def test_an_older_revision_can_be_deployed_again(running: RunningSignalbox, calls: Calls, upstream: str):
     for name in ("first", "second"):
         calls.publish("back", specification("/back", upstream, display_name=name))
     calls.deploy("back", 2)
@@ -55,7 +55,7 @@ def test_the_five_facts_are_told_in_their_order(calls: Calls, upstream: str):
     assert set(node) == {"acknowledged", "serving"}
 
 
-def test_redeploying_what_runs_changes_nothing(running: House, calls: Calls, upstream: str):
+def test_redeploying_what_runs_changes_nothing(running: RunningSignalbox, calls: Calls, upstream: str):
     calls.publish("again", specification("/again", upstream))
     deployment = calls.deploy("again")
     before = calls.settled(deployment)
@@ -70,7 +70,7 @@ def test_redeploying_what_runs_changes_nothing(running: House, calls: Calls, ups
     assert running.envoy_stats("(update_success|config_reload)$") == updates
 
 
-def test_two_apis_share_their_first_path_segment(running: House, calls: Calls, upstream: str):
+def test_two_apis_share_their_first_path_segment(running: RunningSignalbox, calls: Calls, upstream: str):
     for name in ("orders", "carts"):
         calls.publish(name, specification(f"/shop/{name}", upstream))
         calls.deploy(name)
@@ -89,7 +89,7 @@ def test_two_apis_share_their_first_path_segment(running: House, calls: Calls, u
 
 
 def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
-    running: House, calls: Calls, upstream: str
+    running: RunningSignalbox, calls: Calls, upstream: str
 ):
     calls.publish("pride", specification("/pride", upstream))
     good = calls.deploy("pride")
@@ -124,7 +124,7 @@ def test_what_envoy_refuses_is_refused_with_its_reason_and_hurts_nobody(
 
 
 def test_a_refused_api_does_not_hold_up_one_under_the_same_first_segment(
-    running: House, calls: Calls, upstream: str
+    running: RunningSignalbox, calls: Calls, upstream: str
 ):
     calls.publish("quiet", specification("/street/quiet", upstream))
     calls.settled(calls.deploy("quiet"))
@@ -139,7 +139,9 @@ def test_a_refused_api_does_not_hold_up_one_under_the_same_first_segment(
     running.answered("/street/quiet/items", "quiet@2")
 
 
-def test_what_the_gateway_cannot_do_is_refused_as_unsupported(running: House, calls: Calls, upstream: str):
+def test_what_the_gateway_cannot_do_is_refused_as_unsupported(
+    running: RunningSignalbox, calls: Calls, upstream: str
+):
     calls.publish("keys", specification("/keys", upstream))
     calls.settled(calls.deploy("keys"))
     policies = [{"name": "api-key-auth"}]
@@ -157,7 +159,7 @@ def test_what_the_gateway_cannot_do_is_refused_as_unsupported(running: House, ca
         assert running.through("/keys/items")[1] == "keys@1"
 
 
-def test_a_context_that_is_taken_names_who_has_it(running: House, calls: Calls, upstream: str):
+def test_a_context_that_is_taken_names_who_has_it(running: RunningSignalbox, calls: Calls, upstream: str):
     calls.publish("owner", specification("/taken", upstream))
     calls.settled(calls.deploy("owner"))
     calls.publish("squatter", specification("/taken", upstream))
@@ -179,7 +181,9 @@ def a_thousand(calls: Calls, upstream: str) -> list[str]:
     return names
 
 
-def test_a_thousand_at_once_of_which_one_is_refused(running: House, calls: Calls, a_thousand: list[str]):
+def test_a_thousand_at_once_of_which_one_is_refused(
+    running: RunningSignalbox, calls: Calls, a_thousand: list[str]
+):
     bad, good = a_thousand[500], [n for n in a_thousand if n != a_thousand[500]]
     deployed: Reply = calls.batch(
         [event("deployment.command.start", {"name": n, "api": n, "gateway": "local"}) for n in a_thousand]

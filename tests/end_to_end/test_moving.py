@@ -20,7 +20,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.projection import ProjectionRunner
 from tests.support.calls import specification
 from tests.support.hang_guard import HANG_SECONDS
-from tests.support.running_signalbox import ROOT, House
+from tests.support.running_signalbox import ROOT, RunningSignalbox
 
 
 @pytest.fixture
@@ -79,32 +79,32 @@ def test_what_was_embedded_is_the_same_on_kafka(
     upstream: str,
     tmp_path: Path,
 ) -> None:
-    house = House(tmp_path / "data")
+    harness = RunningSignalbox(tmp_path / "data")
     try:
-        house.up("--no-envoy")
-        calls = house.calls()
+        harness.up("--no-envoy")
+        calls = harness.calls()
         for name, title in (("orders", "first"), ("billing", "only"), ("orders", "second")):
             calls.publish(name, specification(f"/{name}", upstream, display_name=title))
         calls.deploy("orders")
         calls.close()
-        house.until_quiet()
-        refused = migrate(environment, "--from", str(house.data))
+        harness.until_quiet()
+        refused = migrate(environment, "--from", str(harness.data))
         assert (refused.returncode, "is in use" in refused.stderr) == (1, True)
-        assert house.down() == 0
-        before = open_store(house.data / "readmodels.db")
+        assert harness.down() == 0
+        before = open_store(harness.data / "readmodels.db")
         embedded = rows(before)
         before.close()
         secrets = tmp_path / "secrets"
-        told = migrate(environment, "--from", str(house.data), "--secrets", str(secrets), "-o", "json")
+        told = migrate(environment, "--from", str(harness.data), "--secrets", str(secrets), "-o", "json")
         assert told.returncode == 0, told.stderr
     finally:
-        house.raze()
+        harness.raze()
     proof = json.loads(told.stdout)
     (chain,) = proof["chains"]
     assert chain["events"] == chain["last"] == 8
     assert proof["configuration"] > 0
     assert {topic["topic"] for topic in proof["topics"]} >= {"commands", "events", "outcomes"}
-    assert (secrets / "admin.token").read_text() == (house.data / "admin.token").read_text()
+    assert (secrets / "admin.token").read_text() == (harness.data / "admin.token").read_text()
     assert asyncio.run(projected(kafka_settings, tmp_path / "index", postgres_url)) == embedded
 
 

@@ -19,7 +19,7 @@ KNOWN = {"aiokafka", "cloudevents"}
 
 
 @pytest.fixture
-def house(
+def harness(
     envoy: Path, kafka_settings_of: Callable[[int], KafkaSettings], postgres_url: str, tmp_path: Path
 ) -> Iterator[OnSharedServers]:
     made = OnSharedServers(tmp_path / "data", settings=kafka_settings_of(2), url=postgres_url)
@@ -29,10 +29,10 @@ def house(
         made.raze()
 
 
-def python(house: OnSharedServers, *arguments: str, **environment: str) -> str:
+def python(harness: OnSharedServers, *arguments: str, **environment: str) -> str:
     ran = subprocess.run(
         [sys.executable, *arguments],
-        env={**house.environment, **environment},
+        env={**harness.environment, **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -52,10 +52,10 @@ def test_the_example_knows_nothing_of_signalbox() -> None:
     assert imported - sys.stdlib_module_names == KNOWN
 
 
-def test_its_api_answers_through_envoy(house: OnSharedServers, upstream: str) -> None:
-    house.up()
+def test_its_api_answers_through_envoy(harness: OnSharedServers, upstream: str) -> None:
+    harness.up()
     create = ("-m", "signalbox", "token", "create", "--organization", "default", "--subject", "shop")
-    token = python(house, *create, SIGNALBOX_SECRETS=str(house.data / "secrets"))
-    said = python(house, str(EXAMPLE), upstream, SIGNALBOX_COMMAND_TOKEN=token)
+    token = python(harness, *create, SIGNALBOX_SECRETS=str(harness.data / "secrets"))
+    said = python(harness, str(EXAMPLE), upstream, SIGNALBOX_COMMAND_TOKEN=token)
     assert [line.split()[1] for line in said.splitlines()] == ["accepted", "accepted"]
-    house.answered("/orders/items", "orders@1")
+    harness.answered("/orders/items", "orders@1")

@@ -16,7 +16,7 @@ import yaml
 from signalbox.processes import process
 from tests.support.calls import until
 from tests.support.hang_guard import HANG_SECONDS
-from tests.support.running_signalbox import ROOT, House
+from tests.support.running_signalbox import ROOT, RunningSignalbox
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("make", "curl", "signalbox")
@@ -64,48 +64,48 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(envoy: Path, place: Path) -> Iterator[House]:
+def up(envoy: Path, place: Path) -> Iterator[RunningSignalbox]:
     """`make up`, as the first block says, until the end of the tests."""
     if shutil.which("make") is None or shutil.which("curl") is None:
         pytest.skip("make and curl are needed")
-    house = House(place / ".signalbox")
+    harness = RunningSignalbox(place / ".signalbox")
     try:
-        make_up(house)
-        yield house
+        make_up(harness)
+        yield harness
     finally:
-        if house.process is not None and house.process.poll() is None:
-            os.killpg(house.process.pid, signal.SIGINT)
-            house.process.wait(HANG_SECONDS)
-        house.raze()
+        if harness.process is not None and harness.process.poll() is None:
+            os.killpg(harness.process.pid, signal.SIGINT)
+            harness.process.wait(HANG_SECONDS)
+        harness.raze()
 
 
-def make_up(house: House) -> None:
+def make_up(harness: RunningSignalbox) -> None:
     """Returns when it is ready."""
     (make_up,) = commands("make")
     options = (
-        f"--data {house.data} --http 127.0.0.1:{house.http} --xds 127.0.0.1:{house.xds} "
-        f"--gateway 127.0.0.1:{house.gateway}"
+        f"--data {harness.data} --http 127.0.0.1:{harness.http} --xds 127.0.0.1:{harness.xds} "
+        f"--gateway 127.0.0.1:{harness.gateway}"
     )
-    with house.log_file.open("ab") as log:
-        house.process = subprocess.Popen(
+    with harness.log_file.open("ab") as log:
+        harness.process = subprocess.Popen(
             # The environment is set up already: `-o` leaves it as it is.
-            [*make_up.split(), "-o", ".venv/.ready", f"BIN={house.data.parent / 'bin'}", f"ARGS={options}"],
+            [*make_up.split(), "-o", ".venv/.ready", f"BIN={harness.data.parent / 'bin'}", f"ARGS={options}"],
             cwd=ROOT,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    house.until_ready()
+    harness.until_ready()
 
 
-def shell(house: House, command: str) -> str:
+def shell(harness: RunningSignalbox, command: str) -> str:
     """Runs a line of the README; its output. Raises when it fails."""
-    for number, port in ((8000, house.gateway), (8080, house.http)):
+    for number, port in ((8000, harness.gateway), (8080, harness.http)):
         command = command.replace(f":{number}/", f":{port}/")
-    place = house.data.parent
+    place = harness.data.parent
     environment = {
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
-        "SIGNALBOX_URL": f"http://127.0.0.1:{house.http}",
+        "SIGNALBOX_URL": f"http://127.0.0.1:{harness.http}",
         "HOME": str(place),
     }
     done = subprocess.run(
@@ -115,7 +115,7 @@ def shell(house: House, command: str) -> str:
     return done.stdout
 
 
-def test_the_curl_answers_by_the_revision_that_is_shown(up: House):
+def test_the_curl_answers_by_the_revision_that_is_shown(up: RunningSignalbox):
     (curl,) = commands("curl")
     (header,) = [b.text.strip() for b in blocks() if b.text.startswith("x-signalbox-revision")]
     name, _, revision = header.partition(": ")
@@ -126,7 +126,7 @@ def test_the_curl_answers_by_the_revision_that_is_shown(up: House):
     assert f"{name}: {revision}" in answer
 
 
-def test_what_up_prints_is_the_curl_that_works(up: House):
+def test_what_up_prints_is_the_curl_that_works(up: RunningSignalbox):
     printed = until(
         lambda: re.search(r"^\s*(curl http://\S+)$", up.log_file.read_text(), re.MULTILINE), "a curl"
     )
@@ -134,7 +134,7 @@ def test_what_up_prints_is_the_curl_that_works(up: House):
 
 
 @pytest.fixture(scope="module")
-def orders(up: House, upstream: str) -> House:
+def orders(up: RunningSignalbox, upstream: str) -> RunningSignalbox:
     """The API that is shown is written down, and applied as is said."""
     (block,) = [b for b in blocks() if b.language == "yaml"]
     (file,) = re.findall(r"`(\S+\.yaml)`", block.before)
@@ -147,7 +147,7 @@ def orders(up: House, upstream: str) -> House:
     return up
 
 
-def test_the_api_that_is_written_there_is_reached(orders: House):
+def test_the_api_that_is_written_there_is_reached(orders: RunningSignalbox):
     (block,) = [b for b in blocks() if b.language == "yaml"]
     spec = yaml.safe_load(block.text)["spec"]
     for operation in spec["operations"]:
@@ -156,7 +156,7 @@ def test_the_api_that_is_written_there_is_reached(orders: House):
         orders.answered(path, "orders@1")
 
 
-def test_applying_the_same_again_changes_nothing(orders: House):
+def test_applying_the_same_again_changes_nothing(orders: RunningSignalbox):
     calls = orders.calls()
     end = calls.end()
     (apply,) = [line for line in commands("signalbox") if " apply " in line]
@@ -166,12 +166,12 @@ def test_applying_the_same_again_changes_nothing(orders: House):
 
 
 @pytest.mark.parametrize("command", [c for c in commands("signalbox") if " apply " not in c])
-def test_the_other_commands_tell_of_it(orders: House, command: str):
+def test_the_other_commands_tell_of_it(orders: RunningSignalbox, command: str):
     said = {"get": "orders", "describe": "Orders", "history": "revision 1"}[command.split()[1]]
     assert said in shell(orders, command)
 
 
-def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: House):
+def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: RunningSignalbox):
     envoy = orders.envoy()
     assert orders.process is not None
     os.killpg(orders.process.pid, signal.SIGINT)

@@ -11,7 +11,7 @@ import pytest
 
 from signalbox.processes import process
 from tests.support.calls import specification, until
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 NAMES = ("one", "two", "three", "four")
 UPDATES = r"^(cluster_manager|listener_manager|http)\..*(update_success|config_reload)$"
@@ -21,43 +21,43 @@ UPDATES = r"^(cluster_manager|listener_manager|http)\..*(update_success|config_r
 @pytest.fixture(scope="module")
 def standing(
     envoy: Path, upstream: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[House, list[str]]]:
-    house = House(tmp_path_factory.mktemp("restarts") / "data")
+) -> Iterator[tuple[RunningSignalbox, list[str]]]:
+    harness = RunningSignalbox(tmp_path_factory.mktemp("restarts") / "data")
     try:
-        house.up()
-        yield house, deploy(house, upstream, *NAMES)
+        harness.up()
+        yield harness, deploy(harness, upstream, *NAMES)
     finally:
-        house.raze()
+        harness.raze()
 
 
 @pytest.fixture
-def serving(standing: tuple[House, list[str]]) -> House:
+def serving(standing: tuple[RunningSignalbox, list[str]]) -> RunningSignalbox:
     """Four APIs that answer."""
-    house, _ = standing
-    if house.process is None:
-        house.up()
-    for name, revision in live(house).items():
-        house.answered(f"/{name}/items", revision)
-    return house
+    harness, _ = standing
+    if harness.process is None:
+        harness.up()
+    for name, revision in live(harness).items():
+        harness.answered(f"/{name}/items", revision)
+    return harness
 
 
-def live(house: House) -> dict[str, str]:
+def live(harness: RunningSignalbox) -> dict[str, str]:
     """What should answer, by API: its name and revision."""
-    calls = house.calls()
+    calls = harness.calls()
     items = calls.all("deployments")
     calls.close()
     return {i["api"]: f"{i['api']}@{i['revision']}" for i in items if i["state"] == "active"}
 
 
-def all_answer(house: House, wanted: dict[str, str]) -> None:
+def all_answer(harness: RunningSignalbox, wanted: dict[str, str]) -> None:
     assert sorted(wanted) == sorted(NAMES)
     for name, revision in wanted.items():
-        house.answered(f"/{name}/items", revision)
+        harness.answered(f"/{name}/items", revision)
 
 
-def deploy(house: House, upstream: str, *names: str, **fields: str) -> list[str]:
+def deploy(harness: RunningSignalbox, upstream: str, *names: str, **fields: str) -> list[str]:
     """Publishes a revision of each, deploys it and waits until it serves; the deployments."""
-    calls = house.calls()
+    calls = harness.calls()
     deployments: list[str] = []
     for name in names:
         calls.publish(name, specification(f"/{name}", upstream, **fields))
@@ -68,23 +68,23 @@ def deploy(house: House, upstream: str, *names: str, **fields: str) -> list[str]
     return deployments
 
 
-def statuses(house: House, *, but: str) -> dict[str, object]:
+def statuses(harness: RunningSignalbox, *, but: str) -> dict[str, object]:
     """What gateways reported on deployments, with first and last times; not on those of one API."""
-    calls = house.calls()
+    calls = harness.calls()
     items = calls.all("deployments")
     calls.close()
     return {item["name"]: item["status"] for item in items if item["api"] != but}
 
 
 @contextmanager
-def asked_all_the_time(house: House) -> Iterator[list[int]]:
+def asked_all_the_time(harness: RunningSignalbox) -> Iterator[list[int]]:
     """The statuses of requests to the gateway, asked one after the other on connections of their own."""
     seen: list[int] = []
     over = threading.Event()
 
     def ask() -> None:
         while not over.is_set():
-            seen.append(house.through(f"/{NAMES[len(seen) % len(NAMES)]}/items")[0])
+            seen.append(harness.through(f"/{NAMES[len(seen) % len(NAMES)]}/items")[0])
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -95,7 +95,7 @@ def asked_all_the_time(house: House) -> Iterator[list[int]]:
         asking.join()
 
 
-def test_envoy_is_killed_and_comes_back_with_every_api(serving: House):
+def test_envoy_is_killed_and_comes_back_with_every_api(serving: RunningSignalbox):
     wanted = live(serving)
     first = serving.envoy()
     os.kill(first, signal.SIGKILL)
@@ -104,7 +104,7 @@ def test_envoy_is_killed_and_comes_back_with_every_api(serving: House):
     assert process(second) is not None
 
 
-def test_a_change_while_envoy_is_away_arrives_when_it_is_back(serving: House, upstream: str):
+def test_a_change_while_envoy_is_away_arrives_when_it_is_back(serving: RunningSignalbox, upstream: str):
     before = live(serving)
     os.kill(serving.envoy(), signal.SIGKILL)
     deploy(serving, upstream, "one", display_name="Changed while Envoy was away")
@@ -113,7 +113,9 @@ def test_a_change_while_envoy_is_away_arrives_when_it_is_back(serving: House, up
     all_answer(serving, after)
 
 
-def test_signalbox_is_stopped_and_takes_envoy_along_and_all_is_back_without_a_command(serving: House):
+def test_signalbox_is_stopped_and_takes_envoy_along_and_all_is_back_without_a_command(
+    serving: RunningSignalbox,
+):
     wanted, end = live(serving), serving.calls().end()
     envoy = serving.envoy()
 
@@ -127,7 +129,7 @@ def test_signalbox_is_stopped_and_takes_envoy_along_and_all_is_back_without_a_co
 
 
 def test_signalbox_is_killed_and_envoy_serves_on_and_is_adopted_with_nothing_sent_again(
-    serving: House, upstream: str
+    serving: RunningSignalbox, upstream: str
 ):
     envoy = serving.envoy()
     wanted, before = live(serving), statuses(serving, but="two")
@@ -160,7 +162,9 @@ def test_signalbox_is_killed_and_envoy_serves_on_and_is_adopted_with_nothing_sen
     )
 
 
-def test_what_was_accepted_right_before_a_kill_arrives_after_the_restart(serving: House, upstream: str):
+def test_what_was_accepted_right_before_a_kill_arrives_after_the_restart(
+    serving: RunningSignalbox, upstream: str
+):
     calls = serving.calls()
     revision = calls.publish("four", specification("/four", upstream, display_name="Changed at last"))
     reply = calls.ask("POST", "/deployments", {"api": "four", "gateway": "local"})

@@ -8,13 +8,13 @@ import pytest
 from signalbox.local_gateway import LOCAL_GATEWAY
 from tests.support.calls import Calls, specification, until
 from tests.support.rejected import rejected_by_envoy
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 from tests.xds.rogue import rogue
 
 
 @pytest.mark.parametrize("accepts", [(), ("CDS", "LDS", "SRDS")], ids=["nothing", "all-but-routes"])
 async def test_a_node_that_rejects_what_envoy_accepts_stops_no_change_and_is_named(
-    running: House, calls: Calls, upstream: str, accepts: tuple[str, ...]
+    running: RunningSignalbox, calls: Calls, upstream: str, accepts: tuple[str, ...]
 ):
     name = f"rogue{len(accepts)}"
     token = (running.data / "gateway.token").read_text().strip()
@@ -33,7 +33,7 @@ async def test_a_node_that_rejects_what_envoy_accepts_stops_no_change_and_is_nam
     await to_thread(until, lambda: calls.status(bad)["live"] == [], "the bad revision is live nowhere")
 
 
-def change_three_times(running: House, calls: Calls, name: str, upstream: str) -> str:
+def change_three_times(running: RunningSignalbox, calls: Calls, name: str, upstream: str) -> str:
     """Each revision answers before the next is published; the deployment of the last one."""
     deployment = ""
     for revision in (1, 2, 3):

@@ -16,12 +16,12 @@ from signalbox.settings import kafka_environment
 from streams.kafka.inspection import describe
 from streams.kafka.settings import KafkaSettings
 from tests.support.calls import specification, until
-from tests.support.multi_process import Scattered
-from tests.support.running_signalbox import House
+from tests.support.multi_process import MultiProcessSignalbox
+from tests.support.running_signalbox import RunningSignalbox
 
 
 @dataclass
-class OnSharedServers(Scattered):
+class OnSharedServers(MultiProcessSignalbox):
     """On the broker and the server that all tests share, under names of its own."""
 
     settings: KafkaSettings = field(default_factory=KafkaSettings)
@@ -40,11 +40,11 @@ class OnSharedServers(Scattered):
 def several(
     envoy: Path, kafka_settings_of: Callable[[int], KafkaSettings], postgres_url: str, tmp_path: Path
 ) -> Iterator[OnSharedServers]:
-    house = OnSharedServers(tmp_path / "data", settings=kafka_settings_of(2), url=postgres_url)
+    harness = OnSharedServers(tmp_path / "data", settings=kafka_settings_of(2), url=postgres_url)
     try:
-        yield house
+        yield harness
     finally:
-        house.raze()
+        harness.raze()
 
 
 def members(kafka: KafkaSettings) -> dict[str, int]:
@@ -84,7 +84,7 @@ def not_private(directory: Path) -> list[str]:
     return sorted(found)
 
 
-class UpOnKafka(House):
+class UpOnKafka(RunningSignalbox):
     """As `make up ENGINE=kafka` starts it, but for the ports and the data directory."""
 
     def extra_environment(self) -> dict[str, str]:
@@ -97,25 +97,25 @@ class UpOnKafka(House):
 def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
     envoy: Path, kafka_files: Path, postgres_server: str, tmp_path: Path
 ) -> None:
-    house = UpOnKafka(tmp_path / "data")
+    harness = UpOnKafka(tmp_path / "data")
     try:
-        house.up()
-        until(lambda: "  curl " in house.log_file.read_text(), "the last line")
-        house.answered("/hello/you", "hello@1")
-        kafka = (house.data / "kafka" / "address").read_text().strip()
-        said = house.log_file.read_text()
+        harness.up()
+        until(lambda: "  curl " in harness.log_file.read_text(), "the last line")
+        harness.answered("/hello/you", "hello@1")
+        kafka = (harness.data / "kafka" / "address").read_text().strip()
+        said = harness.log_file.read_text()
         assert f"  Kafka    {kafka}" in said, "who publishes commands is told where"
-        assert f"  clients  . {house.data}/kafka/environment" in said, "and how to connect"
-        assert (house.data / "kafka" / "password").read_text().strip() not in said
+        assert f"  clients  . {harness.data}/kafka/environment" in said, "and how to connect"
+        assert (harness.data / "kafka" / "password").read_text().strip() not in said
         assert "  database postgresql+psycopg://" in said
-        assert not_private(house.data) == []
-        assert house.down() == 0, house.log()
+        assert not_private(harness.data) == []
+        assert harness.down() == 0, harness.log()
         host, _, port = kafka.rpartition(":")
         assert probe(host, int(port)) == "away"
-        assert house.through("/hello/you")[0] == 0
+        assert harness.through("/hello/you")[0] == 0
 
         # What was decided is there at the next start, and the sample is not published twice.
-        house.up()
-        house.answered("/hello/you", "hello@1")
+        harness.up()
+        harness.answered("/hello/you", "hello@1")
     finally:
-        house.raze()
+        harness.raze()

@@ -22,13 +22,13 @@ from streams.sqlite.log import SqliteLog
 from tests.support.calls import ORGANIZATION, Calls, Reply, specification, until
 from tests.support.connection import Connection
 from tests.support.hang_guard import HANG_SECONDS
-from tests.support.running_signalbox import ROOT, House, definition
+from tests.support.running_signalbox import ROOT, RunningSignalbox, definition
 
 
-def refused(house: House) -> subprocess.CompletedProcess[str]:
+def refused(harness: RunningSignalbox) -> subprocess.CompletedProcess[str]:
     """What becomes of a start that is to fail."""
     return subprocess.run(
-        house.argv(), capture_output=True, text=True, timeout=HANG_SECONDS, cwd=ROOT, check=False
+        harness.argv(), capture_output=True, text=True, timeout=HANG_SECONDS, cwd=ROOT, check=False
     )
 
 
@@ -40,32 +40,34 @@ def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.mark.parametrize("what", ["http", "xds", "gateway"])
 def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_another(
-    envoy: Path, house: House, what: str
+    envoy: Path, harness: RunningSignalbox, what: str
 ):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        setattr(house, what, port)
-        done = refused(house)
+        setattr(harness, what, port)
+        done = refused(harness)
     assert done.returncode == 1
     (sentence,) = sentences(done)
     assert f"port {port}" in sentence
     assert f"--{what} HOST:PORT" in sentence
     assert "Traceback" not in done.stderr
-    assert house.envoy() == 0, "no Envoy is left behind"
+    assert harness.envoy() == 0, "no Envoy is left behind"
 
 
-def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(envoy: Path, house: House):
-    house.up()
-    calls = house.calls()
+def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(
+    envoy: Path, harness: RunningSignalbox
+):
+    harness.up()
+    calls = harness.calls()
     with socket.socket() as taking:
         taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
         def taken() -> bool:
-            if pid := house.envoy():
+            if pid := harness.envoy():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(OSError):
-                taking.bind(("127.0.0.1", house.gateway))
+                taking.bind(("127.0.0.1", harness.gateway))
                 taking.listen()
                 return True
             return False
@@ -73,13 +75,13 @@ def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(e
         until(taken, "the port is ours")
         until(lambda: calls.send("GET", "/healthz/ready").status == 503, "not ready")
         until(lambda: "is taken" in calls.send("GET", "/healthz/ready").json["detail"], "the reason is told")
-        assert f"port {house.gateway}" in calls.send("GET", "/healthz/ready").json["detail"]
+        assert f"port {harness.gateway}" in calls.send("GET", "/healthz/ready").json["detail"]
     until(lambda: calls.send("GET", "/healthz/ready").status == 200, "ready again")
 
 
-def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: House):
+def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: RunningSignalbox):
     assert running.process is not None
-    done = refused(House(running.data))
+    done = refused(RunningSignalbox(running.data))
     assert done.returncode == 1
     (sentence,) = sentences(done)
     assert str(running.data) in sentence
@@ -103,10 +105,10 @@ async def _of_a_later_version(data: Path) -> None:
     await log.close()
 
 
-def test_a_register_of_a_later_version_is_refused_in_a_sentence(house: House):
-    asyncio.run(_of_a_later_version(house.data))
+def test_a_register_of_a_later_version_is_refused_in_a_sentence(harness: RunningSignalbox):
+    asyncio.run(_of_a_later_version(harness.data))
     done = subprocess.run(
-        [*house.argv(), "--no-envoy"],
+        [*harness.argv(), "--no-envoy"],
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
@@ -122,24 +124,24 @@ def test_a_register_of_a_later_version_is_refused_in_a_sentence(house: House):
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with some history, closed."""
-    house = House(tmp_path_factory.mktemp("kept") / "data")
+    harness = RunningSignalbox(tmp_path_factory.mktemp("kept") / "data")
     try:
-        house.up("--no-envoy")
-        calls = house.calls()
+        harness.up("--no-envoy")
+        calls = harness.calls()
         for i in range(60):
             assert calls.ask("PUT", f"/projects/p-{i}", {}, prefer="wait=60").status == 201
         calls.close()
-        assert house.down() == 0
+        assert harness.down() == 0
     finally:
-        house.raze()
-    return house.data
+        harness.raze()
+    return harness.data
 
 
 @pytest.fixture
-def sound(kept: Path, house: House) -> House:
-    """A house on a copy of it, not up."""
-    shutil.copytree(kept, house.data)
-    return house
+def sound(kept: Path, harness: RunningSignalbox) -> RunningSignalbox:
+    """A harness on a copy of it, not up."""
+    shutil.copytree(kept, harness.data)
+    return harness
 
 
 def overwritten(file: Path) -> None:
@@ -163,7 +165,7 @@ def gone(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [overwritten, cut, replaced, gone])
 def test_a_damaged_log_is_not_started_on_and_what_can_be_done_is_said(
-    sound: House, damage: Callable[[Path], None]
+    sound: RunningSignalbox, damage: Callable[[Path], None]
 ):
     damage(sound.data / "log.db")
     done = refused(sound)
@@ -175,7 +177,7 @@ def test_a_damaged_log_is_not_started_on_and_what_can_be_done_is_said(
     assert "Traceback" not in done.stderr
 
 
-def test_a_backup_is_gone_on_with(sound: House, kept: Path):
+def test_a_backup_is_gone_on_with(sound: RunningSignalbox, kept: Path):
     overwritten(sound.data / "log.db")
     shutil.rmtree(sound.data)
     shutil.copytree(kept, sound.data)
@@ -186,7 +188,7 @@ def test_a_backup_is_gone_on_with(sound: House, kept: Path):
     calls.close()
 
 
-def test_doctor_finds_the_damage(sound: House):
+def test_doctor_finds_the_damage(sound: RunningSignalbox):
     def doctor() -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "signalbox", "doctor", "--data", str(sound.data)]
         environment = {**os.environ, "SIGNALBOX_URL": f"http://127.0.0.1:{sound.http}"}
@@ -218,10 +220,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def on_small_disk(small_disk: Path, tmp_path: Path) -> Iterator[House]:
-    house = House(small_disk / "data", log_file=tmp_path / "signalbox.log")
-    yield house
-    house.raze()
+def on_small_disk(small_disk: Path, tmp_path: Path) -> Iterator[RunningSignalbox]:
+    harness = RunningSignalbox(small_disk / "data", log_file=tmp_path / "signalbox.log")
+    yield harness
+    harness.raze()
 
 
 def fill(disk: Path) -> Path:
@@ -233,14 +235,14 @@ def fill(disk: Path) -> Path:
 
 
 def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_takes(
-    envoy: Path, on_small_disk: House, small_disk: Path, upstream: str
+    envoy: Path, on_small_disk: RunningSignalbox, small_disk: Path, upstream: str
 ):
-    house = on_small_disk
-    house.up()
-    calls = house.calls()
+    harness = on_small_disk
+    harness.up()
+    calls = harness.calls()
     calls.publish("orders", specification("/orders", upstream))
     calls.settled(calls.deploy("orders"))
-    process = house.process
+    process = harness.process
 
     filler = fill(small_disk)
     accepted: list[str] = []
@@ -258,7 +260,7 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_take
     for path in ("/projects", "/apis/orders", "/deployments", "/events"):
         assert calls.ask("GET", path).status == 200, path
     assert calls.send("GET", "/healthz/live").status == 200
-    assert house.through("/orders/items")[1] == "orders@1"
+    assert harness.through("/orders/items")[1] == "orders@1"
     assert calls.ask("PUT", "/projects/late", {}, prefer="wait=60").status == 503
     ready = calls.send("GET", "/healthz/ready")
     assert (ready.status, ready.json["detail"]) == (503, "the log refuses writes: the disk is full")
@@ -269,15 +271,15 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_take
     assert calls.send("GET", "/healthz/ready").status == 200
     calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
     assert calls.settled(calls.deploy("orders"))["state"] == "serving"
-    house.answered("/orders/items", "orders@2")
+    harness.answered("/orders/items", "orders@2")
     names = {item["name"] for item in calls.all("projects")}
     assert names == {"default", "late", *accepted}, "what was refused never happened"
-    assert house.process is process
+    assert harness.process is process
     assert process is not None
     assert process.poll() is None
 
 
-def test_a_read_only_data_directory_is_named(small_disk: Path, on_small_disk: House):
+def test_a_read_only_data_directory_is_named(small_disk: Path, on_small_disk: RunningSignalbox):
     on_small_disk.up("--no-envoy")
     on_small_disk.down()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -292,7 +294,7 @@ def test_a_read_only_data_directory_is_named(small_disk: Path, on_small_disk: Ho
 
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer sba_wrong", "Basic YWRtaW46YWRtaW4="])
-def test_no_token_and_a_wrong_token_are_turned_away(running: House, token: str):
+def test_no_token_and_a_wrong_token_are_turned_away(running: RunningSignalbox, token: str):
     headers = {"authorization": token} if token else {}
     for method, path in (("GET", "/projects"), ("POST", "/commands"), ("DELETE", "/apis/x")):
         connection = running.connection()
@@ -306,7 +308,7 @@ def test_no_token_and_a_wrong_token_are_turned_away(running: House, token: str):
         assert running.token.encode() not in body
 
 
-def test_a_body_that_is_too_large_is_refused_announced_or_not(running: House, calls: Calls):
+def test_a_body_that_is_too_large_is_refused_announced_or_not(running: RunningSignalbox, calls: Calls):
     announced = Connection(running.http)
     head = (
         "POST /api/v1/organizations/default/commands HTTP/1.1\r\nhost: localhost\r\n"
@@ -326,7 +328,7 @@ def test_a_body_that_is_too_large_is_refused_announced_or_not(running: House, ca
 
 
 def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_version(
-    running: House, upstream: str
+    running: RunningSignalbox, upstream: str
 ):
     first, second = running.calls(), running.calls()
 

@@ -14,7 +14,7 @@ import pytest
 from tests.extending.page import ROOT, examples, extended_copy
 from tests.support.calls import Calls, Reply, specification
 from tests.support.connection import Connection
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
 TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
@@ -22,7 +22,7 @@ MAKE = {"prefer": "wait=60", "if_none_match": "*"}
 
 
 @dataclass
-class Extended(House):
+class Extended(RunningSignalbox):
     """A Signalbox that runs from the extended copy."""
 
     source: Path = field(default=ROOT)
@@ -84,18 +84,18 @@ def upstream() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def extended(envoy: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
     """Runs on data that a Signalbox without the examples began."""
-    before = House(tmp_path_factory.mktemp("extended") / "data")
+    before = RunningSignalbox(tmp_path_factory.mktemp("extended") / "data")
     try:
         before.up("--no-envoy")
         assert before.calls().ask("GET", "/teams").status == 404
     finally:
         before.raze()
-    house = Extended(before.data, before.http, before.xds, before.gateway, source=source)
+    harness = Extended(before.data, before.http, before.xds, before.gateway, source=source)
     try:
-        house.up()
-        yield house
+        harness.up()
+        yield harness
     finally:
-        house.raze()
+        harness.raze()
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ LOCAL = ("acme", "local")
 
 
 @pytest.fixture
-def house(store: Store) -> "House":
-    return House(store)
+def harness(store: Store) -> "Harness":
+    return Harness(store)
 
 
-class House:
+class Harness:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.writer = Writer(store, [Deliveries(), LivenessOfGateways()], 1)
@@ -58,41 +58,41 @@ def told(state: LivenessState, nodes: int, heard: int, seconds: float) -> Livene
     )
 
 
-def test_a_gateway_is_healthy_while_all_its_nodes_are_heard_of(house: House):
-    house.happen(node("n1", True, 0), node("n2", True, 5))
-    assert house.changed(29) == {LOCAL: (Liveness("healthy", 2, 2), None)}
+def test_a_gateway_is_healthy_while_all_its_nodes_are_heard_of(harness: Harness):
+    harness.happen(node("n1", True, 0), node("n2", True, 5))
+    assert harness.changed(29) == {LOCAL: (Liveness("healthy", 2, 2), None)}
 
 
-def test_a_silent_node_degrades_it_and_no_node_is_offline(house: House):
-    house.happen(node("n1", True, 0), node("n2", True, 20), told("healthy", 2, 2, 20))
+def test_a_silent_node_degrades_it_and_no_node_is_offline(harness: Harness):
+    harness.happen(node("n1", True, 0), node("n2", True, 20), told("healthy", 2, 2, 20))
     healthy = Liveness("healthy", 2, 2)
-    assert house.changed(25) == {}
-    assert house.changed(40) == {LOCAL: (Liveness("degraded", 2, 1), healthy)}
-    assert house.changed(51) == {LOCAL: (Liveness("offline", 2, 0), healthy)}
+    assert harness.changed(25) == {}
+    assert harness.changed(40) == {LOCAL: (Liveness("degraded", 2, 1), healthy)}
+    assert harness.changed(51) == {LOCAL: (Liveness("offline", 2, 0), healthy)}
 
 
-def test_a_node_that_left_counts_for_ten_minutes(house: House):
-    house.happen(node("n1", True, 0), node("n2", True, 0), node("n2", False, 10))
-    assert house.changed(11)[LOCAL][0] == Liveness("degraded", 2, 1)
-    house.happen(node("n1", True, 611))
-    assert house.changed(611)[LOCAL][0] == Liveness("healthy", 1, 1)
+def test_a_node_that_left_counts_for_ten_minutes(harness: Harness):
+    harness.happen(node("n1", True, 0), node("n2", True, 0), node("n2", False, 10))
+    assert harness.changed(11)[LOCAL][0] == Liveness("degraded", 2, 1)
+    harness.happen(node("n1", True, 611))
+    assert harness.changed(611)[LOCAL][0] == Liveness("healthy", 1, 1)
 
 
-def test_a_gateway_without_any_word_is_offline_and_told_so_once(house: House):
-    house.happen(node("n1", True, 0), told("healthy", 1, 1, 0))
-    assert house.changed(700) == {LOCAL: (Liveness("offline", 0, 0), Liveness("healthy", 1, 1))}
-    house.happen(told("offline", 0, 0, 700))
-    assert house.changed(710) == {}
+def test_a_gateway_without_any_word_is_offline_and_told_so_once(harness: Harness):
+    harness.happen(node("n1", True, 0), told("healthy", 1, 1, 0))
+    assert harness.changed(700) == {LOCAL: (Liveness("offline", 0, 0), Liveness("healthy", 1, 1))}
+    harness.happen(told("offline", 0, 0, 700))
+    assert harness.changed(710) == {}
 
 
-def test_since_is_when_the_state_began(house: House):
-    house.happen(
+def test_since_is_when_the_state_began(harness: Harness):
+    harness.happen(
         told("healthy", 1, 1, 1),
         told("healthy", 2, 2, 2),
         told("degraded", 2, 1, 3),
         told("degraded", 3, 1, 4),
     )
-    assert house.told() == {"state": "degraded", "nodes": 3, "heard": 1, "since": at(3)}
+    assert harness.told() == {"state": "degraded", "nodes": 3, "heard": 1, "since": at(3)}
 
 
 def test_nobody_there_is_offline():

@@ -11,7 +11,7 @@ from streams.projection.writer import Writer
 from tests.commands.shop import ORG
 from tests.streams.batches import batch
 from tests.streams.decider_cases import desk, envelope
-from tests.streams.test_decider import HOUSE
+from tests.streams.test_decider import DEFAULT_RESOURCES
 
 CLOCK = (10, 12, 11, 5, 12, 13, 1, 14)
 
@@ -26,7 +26,9 @@ async def decided(directory: Path) -> list[Record]:
         async with desk(directory) as here:
             here.decider.clock = lambda second=second: at(second)
             title = DefineProject(organization=ORG, name=f"p{number % 3}", display_name=str(number))
-            await here.decide(*(envelope(c) for c in (HOUSE[:1] if number == 0 else ())), envelope(title))
+            await here.decide(
+                *(envelope(c) for c in (DEFAULT_RESOURCES[:1] if number == 0 else ())), envelope(title)
+            )
             if number % 2:
                 await here.decider.stop()
     async with desk(directory) as here:

@@ -86,7 +86,7 @@ def test_a_deployment_of_which_nothing_was_told_is_pending():
 
 class TestWhatWasTold:
     @pytest.fixture(autouse=True)
-    def _house(self, store: Store) -> None:
+    def _harness(self, store: Store) -> None:
         self.store = store
         self.writer = Writer(store, [Resources(), Rollouts()], 1)
         self.writer.open()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.support.calls import Calls, specification
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 ORGANIZATIONS = "/api/v1/organizations"
 MOMENTARY = frozenset({"nodes", "last_seen", "connected", "status", "running"})
@@ -49,10 +49,10 @@ def _put(calls: Calls, path: str, body: object) -> None:
     assert sent.status in (200, 201, 409, 412, 428), f"{path}: {sent}"
 
 
-def answers(house: House, at: str) -> dict[str, Any]:
+def answers(harness: RunningSignalbox, at: str) -> dict[str, Any]:
     """By path: lists of resources, revisions and the live view as of `at` (RFC 3339), and the events up to
     then. Later changes, such as a gateway's new port, do not count."""
-    calls = house.calls()
+    calls = harness.calls()
     found: dict[str, Any] = {}
     for organization in ("acme", "default"):
         below = f"{ORGANIZATIONS}/{organization}"
@@ -66,9 +66,9 @@ def answers(house: House, at: str) -> dict[str, Any]:
     return found
 
 
-def parked(house: House) -> list[str]:
+def parked(harness: RunningSignalbox) -> list[str]:
     """The reasons of the messages on the dead-letter topic."""
-    calls = house.calls()
+    calls = harness.calls()
     reply = calls.send("GET", "/api/v1/parked/topic")
     calls.close()
     assert reply.status == 200, str(reply)

@@ -21,8 +21,8 @@ from streams.sqlite.log import SqliteLog
 from tests.releases.content import answers, fill, parked
 from tests.releases.topics import produce_unreadable, read_topics, save
 from tests.support.calls import until
-from tests.support.multi_process import Scattered
-from tests.support.running_signalbox import House, upstream
+from tests.support.multi_process import MultiProcessSignalbox
+from tests.support.running_signalbox import RunningSignalbox, upstream
 
 PREFIX = "kept"
 PARKED = Envelope(
@@ -38,7 +38,7 @@ PARKED = Envelope(
 
 
 @dataclass
-class Kept(Scattered):
+class Kept(MultiProcessSignalbox):
     """On topics with the prefix of kept topics."""
 
     @property
@@ -47,23 +47,23 @@ class Kept(Scattered):
 
 
 def embedded(work: Path, target: Path, url: str) -> None:
-    house = House(work / "data")
+    harness = RunningSignalbox(work / "data")
     try:
-        house.up()
-        calls = house.calls()
+        harness.up()
+        calls = harness.calls()
         fill(calls, url)
         calls.close()
-        house.until_quiet()
-        assert house.down() == 0
-        asyncio.run(_append(house.data))
-        house.up("--no-envoy")
-        until(lambda: parked(house), "the command is on the dead-letter topic")
-        house.until_quiet()
-        _record(house, target / "embedded.json")
-        assert house.down() == 0
+        harness.until_quiet()
+        assert harness.down() == 0
+        asyncio.run(_append(harness.data))
+        harness.up("--no-envoy")
+        until(lambda: parked(harness), "the command is on the dead-letter topic")
+        harness.until_quiet()
+        _record(harness, target / "embedded.json")
+        assert harness.down() == 0
     finally:
-        house.raze()
-    _pack(target / "data-directory.tar.xz", house.data, sorted(_kept(house.data)))
+        harness.raze()
+    _pack(target / "data-directory.tar.xz", harness.data, sorted(_kept(harness.data)))
 
 
 def _kept(directory: Path) -> Iterator[Path]:
@@ -81,27 +81,27 @@ async def _append(directory: Path) -> None:
 
 
 def kafka(work: Path, target: Path, url: str) -> None:
-    house = Kept(work / "kafka")
+    harness = Kept(work / "kafka")
     try:
-        house.up()
-        calls = house.calls()
+        harness.up()
+        calls = harness.calls()
         fill(calls, url)
         calls.close()
-        produce_unreadable(house.kafka_settings)
-        until(lambda: parked(house), "the command is on the dead-letter topic")
-        house.until_quiet()
-        _record(house, target / "kafka.json")
-        assert house.down() == 0
-        save(asyncio.run(read_topics(house.kafka_settings)), target / "topics.json.xz")
-        secrets = house.data / "secrets"
+        produce_unreadable(harness.kafka_settings)
+        until(lambda: parked(harness), "the command is on the dead-letter topic")
+        harness.until_quiet()
+        _record(harness, target / "kafka.json")
+        assert harness.down() == 0
+        save(asyncio.run(read_topics(harness.kafka_settings)), target / "topics.json.xz")
+        secrets = harness.data / "secrets"
         _pack(target / "secrets.tar.xz", secrets, sorted(p.relative_to(secrets) for p in secrets.iterdir()))
     finally:
-        house.raze()
+        harness.raze()
 
 
-def _record(house: House, file: Path) -> None:
+def _record(harness: RunningSignalbox, file: Path) -> None:
     at = timestamp()
-    value = {"at": at, "answers": answers(house, at), "parked": parked(house)}
+    value = {"at": at, "answers": answers(harness, at), "parked": parked(harness)}
     file.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 

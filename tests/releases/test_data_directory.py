@@ -9,40 +9,40 @@ from streams.sqlite.check import check
 from tests.releases.conftest import recorded, unpack
 from tests.releases.content import answers, parked
 from tests.support.calls import specification
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 
 
 @pytest.fixture
-def house(release: Path, tmp_path: Path) -> Iterator[House]:
+def harness(release: Path, tmp_path: Path) -> Iterator[RunningSignalbox]:
     """A Signalbox on the kept directory, not yet up."""
-    house = House(tmp_path / "data")
-    unpack(release / "data-directory.tar.xz", house.data)
-    yield house
-    house.raze()
+    harness = RunningSignalbox(tmp_path / "data")
+    unpack(release / "data-directory.tar.xz", harness.data)
+    yield harness
+    harness.raze()
 
 
-def test_a_kept_directory_is_sound(house: House) -> None:
-    assert check(house.data) == []
+def test_a_kept_directory_is_sound(harness: RunningSignalbox) -> None:
+    assert check(harness.data) == []
 
 
 def test_a_kept_directory_answers_as_recorded_and_serves_a_new_change(
-    house: House, release: Path, envoy: Path, upstream: str
+    harness: RunningSignalbox, release: Path, envoy: Path, upstream: str
 ) -> None:
     before = recorded(release / "embedded.json")
 
-    house.up("--no-envoy")
+    harness.up("--no-envoy")
 
-    assert answers(house, before["at"]) == before["answers"]
-    assert parked(house) == before["parked"]
-    assert house.down() == 0
+    assert answers(harness, before["at"]) == before["answers"]
+    assert parked(harness) == before["parked"]
+    assert harness.down() == 0
 
-    house.up()
-    calls = house.calls()
+    harness.up()
+    calls = harness.calls()
     revision = calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
     calls.deploy("orders")
     calls.close()
 
-    house.answered("/orders/items", f"orders@{revision}")
+    harness.answered("/orders/items", f"orders@{revision}")
     assert revision == 3
-    assert house.down() == 0
-    assert check(house.data) == []
+    assert harness.down() == 0
+    assert check(harness.data) == []

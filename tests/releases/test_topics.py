@@ -17,12 +17,12 @@ from tests.releases.conftest import recorded, unpack
 from tests.releases.content import answers, parked
 from tests.releases.topics import load, write_topics
 from tests.support.calls import specification
-from tests.support.multi_process import Scattered
+from tests.support.multi_process import MultiProcessSignalbox
 from tests.support.real_kafka import settings_for
 
 
 @dataclass
-class OnKeptTopics(Scattered):
+class OnKeptTopics(MultiProcessSignalbox):
     settings: KafkaSettings = field(default_factory=KafkaSettings)
     url: str = ""
 
@@ -36,38 +36,38 @@ class OnKeptTopics(Scattered):
 
 
 @pytest.fixture
-def house(
+def harness(
     release: Path, envoy: Path, shared_kafka: DevKafka, postgres_url: str, tmp_path: Path
 ) -> Iterator[OnKeptTopics]:
     """A Signalbox of all roles on the kept topics and an empty database, not yet up."""
     kept = load(release / "topics.json.xz")
     settings = replace(settings_for(shared_kafka), prefix=kept.prefix)
     asyncio.run(write_topics(settings, kept))
-    house = OnKeptTopics(tmp_path / "data", settings=settings, url=postgres_url)
-    unpack(release / "secrets.tar.xz", house.data / "secrets")
-    yield house
-    house.raze()
+    harness = OnKeptTopics(tmp_path / "data", settings=settings, url=postgres_url)
+    unpack(release / "secrets.tar.xz", harness.data / "secrets")
+    yield harness
+    harness.raze()
 
 
 def test_kept_topics_answer_as_recorded_and_serve_a_new_change(
-    house: OnKeptTopics, release: Path, upstream: str
+    harness: OnKeptTopics, release: Path, upstream: str
 ) -> None:
     before = recorded(release / "kafka.json")
 
-    house.up()
+    harness.up()
 
-    assert answers(house, before["at"]) == before["answers"]
-    assert parked(house) == before["parked"]
+    assert answers(harness, before["at"]) == before["answers"]
+    assert parked(harness) == before["parked"]
 
-    calls = house.calls()
+    calls = harness.calls()
     revision = calls.publish("orders", specification("/orders", upstream, display_name="Changed"))
     calls.deploy("orders")
     calls.close()
 
-    house.answered("/orders/items", f"orders@{revision}")
+    harness.answered("/orders/items", f"orders@{revision}")
     assert revision == 3
-    assert house.down() == 0
-    assert asyncio.run(chain(house.settings, house.data / "verify")).broken is None
+    assert harness.down() == 0
+    assert asyncio.run(chain(harness.settings, harness.data / "verify")).broken is None
 
 
 async def chain(settings: KafkaSettings, directory: Path) -> ChainReport:

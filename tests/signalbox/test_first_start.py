@@ -47,7 +47,7 @@ async def subjects(log: SqliteLog) -> list[str]:
     return [r.envelope.subject for r in await log.read("events", 0, 0, 100)]
 
 
-HOUSE = [
+DEFAULT_RESOURCES = [
     "organizations/default",
     "organizations/default/projects/default",
     "organizations/default/environments/development",
@@ -55,12 +55,12 @@ HOUSE = [
 ]
 
 
-async def test_the_house_is_made_once(tmp_path: Path):
+async def test_the_harness_is_made_once(tmp_path: Path):
     async with commanding(tmp_path) as (log, commands):
         await create_default_resources(commands, Settings(), "token")
-        assert await subjects(log) == HOUSE
+        assert await subjects(log) == DEFAULT_RESOURCES
         await create_default_resources(commands, Settings(), "another")
-        assert await subjects(log) == HOUSE
+        assert await subjects(log) == DEFAULT_RESOURCES
 
 
 async def test_what_was_rejected_is_asked_for_anew(tmp_path: Path):
@@ -68,7 +68,7 @@ async def test_what_was_rejected_is_asked_for_anew(tmp_path: Path):
         with pytest.raises(FirstStartFailed, match="IP address"):
             await create_default_resources(commands, Settings(gateway=Address("some.host", 8000)), "token")
         await create_default_resources(commands, Settings(), "token")
-        assert await subjects(log) == HOUSE
+        assert await subjects(log) == DEFAULT_RESOURCES
 
 
 HELLO = API.subject("default", "hello")
@@ -76,7 +76,7 @@ HELLO = API.subject("default", "hello")
 
 @asynccontextmanager
 async def signalbox(directory: Path) -> AsyncIterator[tuple[SqliteLog, CommandPort, Start]]:
-    """As `commanding`, with the house, and a `start` that deploys the sample."""
+    """As `commanding`, with the harness, and a `start` that deploys the sample."""
     async with commanding(directory) as (log, commands):
         await create_default_resources(commands, Settings(), "token")
         store = open_store(directory / "readmodels.db")

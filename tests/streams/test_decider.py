@@ -23,7 +23,7 @@ from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.decider_cases import desk, envelope
 from tests.support.hang_guard import HANG_SECONDS
 
-HOUSE: tuple[Command, ...] = (
+DEFAULT_RESOURCES: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),
     DefineProject(organization=ORG, name="shop"),
     DefineEnvironment(organization=ORG, name="production"),
@@ -33,7 +33,7 @@ HOUSE: tuple[Command, ...] = (
 
 async def test_events_follow_each_other_by_sequence_and_hash(tmp_path: Path):
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         events = await at.events()
     assert [e.sequence for e in events] == [f"{n:020d}" for n in range(1, 5)]
     assert [e.previoushash for e in events] == [GENESIS, *(e.hash() for e in events[:-1])]
@@ -41,7 +41,7 @@ async def test_events_follow_each_other_by_sequence_and_hash(tmp_path: Path):
 
 async def test_an_event_says_what_caused_it_and_who(tmp_path: Path):
     async with desk(tmp_path) as at:
-        asked = envelope(HOUSE[0], "cmd-7")
+        asked = envelope(DEFAULT_RESOURCES[0], "cmd-7")
         (outcome,) = await at.decide(asked)
         (event,) = await at.events()
     assert (event.causationid, event.correlationid, event.authid) == ("cmd-7", "cmd-7", "tester")
@@ -52,7 +52,7 @@ async def test_an_event_says_what_caused_it_and_who(tmp_path: Path):
 async def test_an_event_refers_to_its_document(tmp_path: Path):
     written = Document(sha256="ab" * 32, size=12, form="signalbox.io/v1")
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish(document=written)))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish(document=written)))
         *before, published = await at.events()
     assert {e.dataref for e in before} == {""}
     assert published.dataref == f"/api/v1/organizations/acme/documents/{written.sha256}"
@@ -60,7 +60,7 @@ async def test_an_event_refers_to_its_document(tmp_path: Path):
 
 async def test_a_command_id_is_decided_once(tmp_path: Path):
     async with desk(tmp_path) as at:
-        asked = envelope(HOUSE[0], "cmd-1")
+        asked = envelope(DEFAULT_RESOURCES[0], "cmd-1")
         (first,) = await at.decide(asked, asked)
         (again,) = await at.decide(asked)
         assert first == again
@@ -91,7 +91,7 @@ async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answ
     tmp_path: Path, together: bool
 ):
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         first = envelope(DefineProject(organization=ORG, name="one"), "cmd-1")
         other = envelope(DefineProject(organization=ORG, name="two"), "cmd-1")
         if together:
@@ -99,11 +99,13 @@ async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answ
         else:
             await at.decide(first)
             await at.decide(other)
-        said = [r.envelope.data for r in await at.log.read("outcomes", 0, len(HOUSE), 10)]
+        said = [r.envelope.data for r in await at.log.read("outcomes", 0, len(DEFAULT_RESOURCES), 10)]
         assert [(o["accepted"], o["rule"]) for o in said] == [(True, ""), (False, "command-id-reused")]
         stands = await at.log.find("outcomes", (ORG, "cmd-1"))
         assert stands is not None and stands.envelope.data["accepted"]
-        assert [e.subject for e in await at.events()][len(HOUSE) :] == ["organizations/acme/projects/one"]
+        assert [e.subject for e in await at.events()][len(DEFAULT_RESOURCES) :] == [
+            "organizations/acme/projects/one"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -120,15 +122,18 @@ async def test_what_is_no_command_is_rejected_and_stops_nothing(
     from dataclasses import replace
 
     async with desk(tmp_path) as at:
-        bad = replace(envelope(HOUSE[0]), **change)
-        rejected, accepted = await at.decide(bad, envelope(HOUSE[0]))
+        bad = replace(envelope(DEFAULT_RESOURCES[0]), **change)
+        rejected, accepted = await at.decide(bad, envelope(DEFAULT_RESOURCES[0]))
         assert (rejected.accepted, rejected.rule, accepted.accepted) == (False, rule, True)
 
 
 async def test_commands_of_one_batch_see_each_other(tmp_path: Path):
     async with desk(tmp_path) as at:
         outcomes = await at.decide(
-            *(envelope(c) for c in HOUSE), envelope(publish()), envelope(deploy()), envelope(deploy())
+            *(envelope(c) for c in DEFAULT_RESOURCES),
+            envelope(publish()),
+            envelope(deploy()),
+            envelope(deploy()),
         )
         assert [(o.accepted, o.events) for o in outcomes[-2:]] == [(True, 1), (True, 0)]
         assert outcomes[-1].subject == outcomes[-2].subject
@@ -138,7 +143,7 @@ async def test_a_refused_transaction_leaves_the_state_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with desk(tmp_path) as at:
-        await at.log.append("commands", [envelope(c) for c in HOUSE])
+        await at.log.append("commands", [envelope(c) for c in DEFAULT_RESOURCES])
         records = await at.log.read("commands", 0, 0, 10)
         commit = at.log.commit
 
@@ -150,14 +155,14 @@ async def test_a_refused_transaction_leaves_the_state_as_it_was(
         assert at.decider.partition_state.states == {} and at.told == []
         monkeypatch.setattr(at.log, "commit", commit)
         assert await at.decider.decide(records, records[-1].position)
-        assert len(await at.events()) == len(HOUSE) == len(at.told)
+        assert len(await at.events()) == len(DEFAULT_RESOURCES) == len(at.told)
 
 
 async def test_a_broken_chain_stops_the_start(tmp_path: Path):
     from dataclasses import replace
 
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         (last,) = (await at.events())[-1:]
         await at.log.append("events", [replace(last, sequence=f"{5:020d}", previoushash="f" * 64)])
         with pytest.raises(LogDamaged, match="position 5"):
@@ -168,7 +173,7 @@ async def test_a_log_that_ends_before_the_snapshot_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         await at.decider.stop()
 
         async def end(self: SqliteLog, topic: str, partition: int) -> int:
@@ -181,18 +186,18 @@ async def test_a_log_that_ends_before_the_snapshot_stops_the_start(
 
 async def test_it_decides_what_was_left_undecided(tmp_path: Path):
     log = await SqliteLog.open(tmp_path)
-    await log.append("commands", [envelope(c) for c in HOUSE])
+    await log.append("commands", [envelope(c) for c in DEFAULT_RESOURCES])
     await log.close()
     async with desk(tmp_path) as at:
         running = asyncio.create_task(at.decider.run())
         async with asyncio.timeout(HANG_SECONDS):
-            await at.log.wait("outcomes", 0, len(HOUSE) - 1)
+            await at.log.wait("outcomes", 0, len(DEFAULT_RESOURCES) - 1)
         running.cancel()
-        assert len(await at.events()) == len(HOUSE)
+        assert len(await at.events()) == len(DEFAULT_RESOURCES)
 
 
 COMMANDS: st.SearchStrategy[Command] = st.one_of(
-    st.sampled_from(HOUSE),
+    st.sampled_from(DEFAULT_RESOURCES),
     st.builds(
         lambda name, url: publish(name, spec(f"/{name}", url)),
         st.sampled_from(["orders", "carts"]),
@@ -212,7 +217,7 @@ async def test_replay_and_snapshots_give_the_live_state(
 ):
     directory = tmp_path_factory.mktemp("log")
     async with desk(directory, every) as at:
-        for number, command in enumerate((*HOUSE, *commands)):
+        for number, command in enumerate((*DEFAULT_RESOURCES, *commands)):
             await at.decide(envelope(command, f"c{number}"))
         live, head = at.decider.partition_state, at.decider.head
     async with desk(directory) as again:
@@ -227,7 +232,9 @@ async def test_replay_and_snapshots_give_the_live_state(
 async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_path: Path):
     sandboxed = spec(sandbox_hosts=["s.test"], sandbox_backends=[{"upstream": "main"}])
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish(of=sandboxed)), envelope(deploy()))
+        await at.decide(
+            *(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish(of=sandboxed)), envelope(deploy())
+        )
         await at.decider.stop()
         live = at.decider.partition_state
         position, kept = await at.log.snapshots("decider", 0)
@@ -259,17 +266,17 @@ async def test_time_does_not_go_back_with_the_clock(
     early, late, later = (f"2026-11-21T02:12:{n:02d}.000000Z" for n in (1, 5, 6))
     async with desk(tmp_path) as at:
         at.decider.clock = lambda: late
-        await at.decide(envelope(HOUSE[0]))
+        await at.decide(envelope(DEFAULT_RESOURCES[0]))
         at.decider.clock = lambda: early
-        (outcome,) = await at.decide(envelope(HOUSE[1]))
+        (outcome,) = await at.decide(envelope(DEFAULT_RESOURCES[1]))
         assert outcome.decided_at == late
         if snapshot:
             await at.decider.stop()
     async with desk(tmp_path) as again:
         again.decider.clock = lambda: early
-        await again.decide(envelope(HOUSE[2]))
+        await again.decide(envelope(DEFAULT_RESOURCES[2]))
         again.decider.clock = lambda: later
-        await again.decide(envelope(HOUSE[3]))
+        await again.decide(envelope(DEFAULT_RESOURCES[3]))
         assert [event.time for event in await again.events()] == [late, late, late, later]
     assert f"the clock says {early}" in caplog.text
 
@@ -278,7 +285,7 @@ async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_hav
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         await at.log.append("commands", [envelope(publish())])
         records = await at.log.read("commands", 0, at.position, 10)
         begun, commit = asyncio.Event(), at.log.commit
@@ -298,7 +305,9 @@ async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_hav
     async with desk(tmp_path) as again:
         events = await again.events()
         partition_state = again.decider.partition_state
-        assert partition_state.version(f"organizations/{ORG}/apis/orders") == len(events) - len(HOUSE)
+        assert partition_state.version(f"organizations/{ORG}/apis/orders") == len(events) - len(
+            DEFAULT_RESOURCES
+        )
         assert again.decider.head.sequence == len(events)
 
 
@@ -307,9 +316,9 @@ async def test_a_stop_without_room_for_a_snapshot_is_a_stop(tmp_path: Path, monk
         raise LogUnavailable("disk full")
 
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
         with monkeypatch.context() as patched:
             patched.setattr(at.log, "commit", full)
             await at.decider.stop()
     async with desk(tmp_path) as again:
-        assert again.decider.head.sequence == len(HOUSE)
+        assert again.decider.head.sequence == len(DEFAULT_RESOURCES)

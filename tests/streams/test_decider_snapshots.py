@@ -13,7 +13,7 @@ from streams import snapshots
 from streams.log import StateSnapshot, Transaction
 from tests.commands.shop import ORG, publish, spec
 from tests.streams.decider_cases import desk, envelope
-from tests.streams.test_decider import HOUSE
+from tests.streams.test_decider import DEFAULT_RESOURCES
 
 
 async def test_a_snapshot_of_many_subjects_is_kept_over_several_transactions(
@@ -23,7 +23,7 @@ async def test_a_snapshot_of_many_subjects_is_kept_over_several_transactions(
     monkeypatch.setattr("streams.decider.SUBJECTS", 10)
     async with desk(tmp_path) as at:
         projects = [DefineProject(organization=ORG, name=f"p{n}") for n in range(35)]
-        await at.decide(*(envelope(c) for c in (*HOUSE, *projects)))
+        await at.decide(*(envelope(c) for c in (*DEFAULT_RESOURCES, *projects)))
     async with desk(tmp_path, snapshot_every=1) as at:
         sizes: list[int] = []
         commit = at.log.commit
@@ -49,7 +49,7 @@ async def test_a_snapshot_that_is_not_kept_to_its_end_loses_and_doubles_nothing(
 ):
     monkeypatch.setattr("streams.decider.SUBJECTS", 5)
     async with desk(tmp_path, snapshot_every=1) as at:
-        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish()))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish()))
         await at.decider.stop()
         before = at.decider.head.position
         projects = [DefineProject(organization=ORG, name=f"p{n}") for n in range(20)]
@@ -97,7 +97,7 @@ async def test_snapshots_that_this_code_did_not_write_are_replaced_by_a_replay(
 ):
     # given snapshots of other code
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish()))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish()))
         await at.decider.stop()
         live, head = at.decider.partition_state, at.decider.head
         _, kept = await at.log.snapshots("decider", 0)
@@ -119,7 +119,7 @@ async def test_snapshots_of_other_code_beside_the_first_new_ones_do_not_count(
     # given a decider that was killed after the first of several transactions that replace snapshots
     monkeypatch.setattr("streams.decider.SUBJECTS", 2)
     async with desk(tmp_path) as at:
-        await at.decide(*(envelope(c) for c in HOUSE), envelope(publish()))
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish()))
         await at.decider.stop()
         _, kept = await at.log.snapshots("decider", 0)
         await at.log.commit(Transaction(snapshots=[with_other_shape(snapshot) for snapshot in kept]))

@@ -20,7 +20,7 @@ from streams.sqlite.config import SqliteConfigTopic
 from streams.verdicts import LEARN_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
-from tests.streams.test_gateway_sync import EAST, HOUSE
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST
 from xds.types import ROUTES
 
 
@@ -114,7 +114,7 @@ async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
         config = await SqliteConfigTopic.open(tmp_path)
         made = Apart(at, config)
         await made.start()
-        await made.do(*HOUSE)
+        await made.do(*DEFAULT_RESOURCES)
         yield made
         await config.close()
 

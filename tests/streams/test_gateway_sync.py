@@ -30,7 +30,7 @@ from xds.store import ResourceStore
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 EAST = "organizations/acme/gateways/east"
-HOUSE: tuple[Command, ...] = (
+DEFAULT_RESOURCES: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),
     DefineProject(organization=ORG, name="shop"),
     DefineEnvironment(organization=ORG, name="development"),
@@ -40,7 +40,7 @@ BROKEN = {"name": "api-key-auth"}
 
 
 @dataclass
-class House:
+class Harness:
     """Decides commands and lets gateway sync follow; remembers what it put last."""
 
     at: Desk
@@ -85,7 +85,7 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path) -> AsyncIterator[House]:
+async def harness(directory: Path) -> AsyncIterator[Harness]:
     async with desk(directory) as at:
         config = await SqliteConfigTopic.open(directory)
         store = ResourceStore()
@@ -100,7 +100,7 @@ async def house(directory: Path) -> AsyncIterator[House]:
                 compiled=lambda entries, seconds: None,
                 closed=own_network_ports("127.0.0.1", 18000),
             )
-            made = House(at, sync, store, config)
+            made = Harness(at, sync, store, config)
             async for entries in config.load():
                 store.apply(entries)
                 sync.load(entries)
@@ -112,15 +112,15 @@ async def house(directory: Path) -> AsyncIterator[House]:
 
 
 async def test_a_gateway_gets_its_listener_and_its_credentials(tmp_path: Path):
-    async with house(tmp_path) as at:
-        changed = await at.do(*HOUSE)
+    async with harness(tmp_path) as at:
+        changed = await at.do(*DEFAULT_RESOURCES)
         assert {(type, exists) for type, _, exists in changed if type == CREDENTIALS} == {(CREDENTIALS, True)}
         assert len(changed) == 2
 
 
 async def test_a_new_deployment_makes_its_own_resources_and_says_so(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE)
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES)
         changed = await at.do(publish(), deploy(), ids=("p", "d1"))
         assert changed == {
             (CLUSTER, "upstreams/127.0.0.1", True),
@@ -131,21 +131,23 @@ async def test_a_new_deployment_makes_its_own_resources_and_says_so(tmp_path: Pa
 
 
 async def test_a_change_touches_only_what_it_changes(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts"))
+    async with harness(tmp_path) as at:
+        await at.do(
+            *DEFAULT_RESOURCES, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts")
+        )
         more = spec(operations=[{"method": "GET", "path": "/{id}"}, {"method": "GET", "path": "/"}])
         assert await at.do(publish(of=more), deploy()) == {(ROUTES, "routes/orders", True)}
 
 
 async def test_publishing_alone_changes_no_gateway(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE)
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES)
         assert await at.do(publish()) == set()
 
 
 async def test_an_upstream_stays_while_anybody_needs_it(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), publish("carts", spec("/carts")))
         await at.do(deploy(), deploy("carts"), ids=("d1", "d2"))
         stop = StopDeployment(organization=ORG, name="d1")
         assert await at.do(stop) == {
@@ -160,8 +162,8 @@ async def test_an_upstream_stays_while_anybody_needs_it(tmp_path: Path):
 
 async def test_an_upstream_that_changes_hands_in_one_batch_stays(tmp_path: Path):
     one, two = "http://127.0.0.1:9001", "http://127.0.0.1:9002"
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish("a", spec("/a", one)), publish("b", spec("/b", two)))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish("a", spec("/a", one)), publish("b", spec("/b", two)))
         await at.do(deploy("a"), deploy("b"))
         await at.do(publish("a", spec("/a", two)), publish("b", spec("/b", one)))
         await at.do(deploy("a"), deploy("b"))
@@ -169,8 +171,8 @@ async def test_an_upstream_that_changes_hands_in_one_batch_stays(tmp_path: Path)
 
 
 async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         put = at.sync.config.put
 
         async def full(entries: Sequence[ConfigResource]) -> None:
@@ -185,8 +187,8 @@ async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: p
 
 
 async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish("a", spec("/shop/a")), publish("b", spec("/shop/b")))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish("a", spec("/shop/a")), publish("b", spec("/shop/b")))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
         assert at.deployments("shop") == [("a", 1), ("b", 1)]
         await at.do(StopDeployment(organization=ORG, name="d1"))
@@ -194,15 +196,15 @@ async def test_apis_under_one_first_segment_share_a_route_configuration(tmp_path
 
 
 async def test_an_api_that_moves_leaves_nothing_behind(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         changed = await at.do(publish(of=spec("/sales")), deploy())
         assert {(ROUTES, "routes/orders", False), (ROUTES, "routes/sales", True)} <= changed
 
 
 async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         assert await at.do(publish(of=spec(policies=[BROKEN])), deploy(), ids=("p", "d2")) == set()
         assert at.facts() == [("d2", "refused")]
         assert at.reports[0].reason.startswith("unsupported: the policy api-key-auth")
@@ -212,17 +214,17 @@ async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254", "http://127.0.0.1:18000", "http://0.0.0.0:9000"])
 async def test_an_upstream_that_the_gateway_may_not_reach_is_refused(tmp_path: Path, url: str):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(of=spec(url=url)), deploy(), ids=(*"abcd", "p", "d1"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(of=spec(url=url)), deploy(), ids=(*"abcd", "p", "d1"))
         assert at.facts() == [("d1", "refused")]
         assert "the upstream" in at.reports[0].reason
         assert at.deployments("orders") == []
 
 
 async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await at.do(
-            *HOUSE,
+            *DEFAULT_RESOURCES,
             DefineEnvironment(organization=ORG, name="staging"),
             ChangeGateway(
                 organization=ORG, name="east", environment="staging", allowed_upstreams=("127.0.0.1",)
@@ -238,10 +240,10 @@ async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
 async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         with monkeypatch.context() as older:
             older.setattr(api, "inconsistencies", lambda spec: ())
-            await at.do(*HOUSE, publish(of=spec(hosts=[])), deploy(), ids=(*"abcd", "p", "d1"))
+            await at.do(*DEFAULT_RESOURCES, publish(of=spec(hosts=[])), deploy(), ids=(*"abcd", "p", "d1"))
         assert at.facts() == [("d1", "refused")]
         assert "an API without a host" in at.reports[0].reason
         await at.do(publish(), deploy(), ids=("e", "d2"))
@@ -253,8 +255,8 @@ async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
 ):
     # Such an event may be on a register since before publishing was as strict as it is.
     monkeypatch.setattr("commands.api._unreachable", lambda url: None)
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), publish("bad", spec("/bad", "http://127.0.0.1:99999")))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), publish("bad", spec("/bad", "http://127.0.0.1:99999")))
         await at.do(deploy("bad"), deploy(), ids=("d1", "d2"))
         assert at.facts() == [("d1", "refused"), ("d2", "published")]
         assert at.deployments("bad") == []
@@ -262,8 +264,8 @@ async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
 
 @pytest.mark.parametrize("host", ["*", "orders.example.com"])
 async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, host: str):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(of=spec(hosts=[host])), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(of=spec(hosts=[host])), deploy())
         good = at.routes("orders")
         at.sync.acknowledged(EAST, "n", [good])
         await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
@@ -273,8 +275,8 @@ async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, hos
 
 
 async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         at.sync.rejected(EAST, "n", [at.routes("orders")], "bad regex")
         at.reports.clear()
         await at.sync.drain_responses()
@@ -283,8 +285,8 @@ async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
 
 
 async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
         await at.do(deploy("a"))
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(deploy("b"), deploy("c"))
@@ -297,8 +299,8 @@ async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
 
 
 async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
         at.sync.rejected(EAST, "n", [at.routes("shop")])
         await at.sync.drain_responses()
@@ -310,8 +312,8 @@ async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
 
 
 async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
         await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
@@ -339,8 +341,8 @@ class Stumbling:
 
 
 async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), deploy("d"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), deploy("d"))
         at.sync.acknowledged(EAST, "n", [at.routes("shop")])
         at.sync.compiler.translators = {"envoy": Stumbling(at.sync.translators["envoy"])}
         await at.do(deploy("a"), deploy("b"), deploy("c"), ids=("da", "db", "dc"))
@@ -352,10 +354,12 @@ async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_pat
 
 
 async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts"))
+    async with harness(tmp_path) as at:
+        await at.do(
+            *DEFAULT_RESOURCES, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts")
+        )
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         assert again.sync.position == position
         assert again.deployments("orders") == [("orders", 1)]
@@ -370,38 +374,38 @@ async def test_a_gateway_that_is_removed_leaves_nothing_behind(tmp_path: Path, t
         StopDeployment(organization=ORG, name="d1"),
         RemoveGateway(organization=ORG, name="east"),
     )
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         for commands in [gone] if together else [gone[:1], gone[1:]]:
             await at.do(*commands)
         assert at.store.entries(EAST) == []
-        await at.do(HOUSE[3])
+        await at.do(DEFAULT_RESOURCES[3])
         assert {entry.type for entry in at.store.entries(EAST)} == {LISTENER, CREDENTIALS}
 
 
 async def test_a_gateway_that_was_removed_while_nobody_followed_leaves_nothing_behind(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         gone = (StopDeployment(organization=ORG, name="d1"), RemoveGateway(organization=ORG, name="east"))
         await at.at.decide(*(envelope(command) for command in gone))
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
         assert again.store.entries(EAST) == []
 
 
 async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
         assert (ROUTES, "routes/orders", True) in await at.do(silent)
 
 
 async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
         await at.at.decide(envelope(silent))
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         await again.sync.sync(await again.at.log.read("events", 0, again.sync.position, 10))
         assert (ROUTES, "routes/orders", True) in again.changed()
 
@@ -410,8 +414,8 @@ async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("streams.gateway_sync.NOTES_SECONDS", 0.0)
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         kept = asyncio.Event()
         at.config.subscribe(lambda entries: kept.set())
         at.sync.acknowledged(EAST, "n", [at.routes("orders")])
@@ -419,7 +423,7 @@ async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
         await kept.wait()
         repairing.cancel()
         await asyncio.gather(repairing, return_exceptions=True)
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.sync.rejected(EAST, "n", [again.routes("orders")])
         await again.sync.drain_responses()
         assert again.deployments("orders") == [("orders", 1)]

@@ -14,7 +14,7 @@ from gateways.translator import Translator
 from streams.config_changes import POSITION, TRANSLATION
 from streams.gateway_sync import CREDENTIALS
 from tests.commands.shop import deploy, publish, spec
-from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 TYPES = {
@@ -28,15 +28,15 @@ TYPES = {
 
 async def deployed(directory: Path) -> dict[tuple[str, str], str]:
     """Two APIs on a gateway; the version of each entry of it."""
-    async with house(directory) as at:
+    async with harness(directory) as at:
         await at.sync.reconcile()
-        await at.do(*HOUSE)
+        await at.do(*DEFAULT_RESOURCES)
         await at.do(publish(), deploy(), ids=("p1", "d1"))
         await at.do(publish("users", of=spec(context="/users")), deploy("users"), ids=("p2", "d2"))
         return versions(at)
 
 
-def versions(at: House) -> dict[tuple[str, str], str]:
+def versions(at: Harness) -> dict[tuple[str, str], str]:
     return {(entry.type, entry.name): entry.version for entry in at.store.entries(EAST)}
 
 
@@ -47,7 +47,7 @@ def delete(directory: Path, where: str) -> None:
 
 async def test_nothing_is_put_when_nothing_is_missing(tmp_path: Path):
     await deployed(tmp_path)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await at.sync.reconcile()
         assert at.put == []
 
@@ -56,7 +56,7 @@ async def test_nothing_is_put_when_nothing_is_missing(tmp_path: Path):
 async def test_entries_that_are_missing_are_compiled_again(tmp_path: Path, what: str):
     right = await deployed(tmp_path)
     delete(tmp_path, f"type = '{TYPES[what]}'")
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         assert versions(at) != right
         await at.sync.reconcile()
         assert versions(at) == right
@@ -65,7 +65,7 @@ async def test_entries_that_are_missing_are_compiled_again(tmp_path: Path, what:
 async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tmp_path: Path):
     right = await deployed(tmp_path)
     delete(tmp_path, f"type = '{ROUTES}' AND name LIKE '%/users'")
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await at.sync.reconcile()
         assert versions(at) == right
         assert {
@@ -76,7 +76,7 @@ async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tm
 async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path: Path):
     right = await deployed(tmp_path)
     (tmp_path / "config.db").unlink()
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         assert versions(at) == {}
         await at.sync.catch_up()
         assert versions(at) == right
@@ -91,7 +91,7 @@ async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_agai
 
     right = await deployed(tmp_path)
     discovery = Discovery(NullObserver(), lambda gateway: 0)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         entries = [entry async for chunk in at.config.load() for entry in chunk]
         discovery.serve([damaged(e) if e.type == ROUTES else e for e in entries])
         assert discovery.store.names(EAST, ROUTES) == []
@@ -139,13 +139,13 @@ def changed(entry: ConfigResource) -> ConfigResource:
 
 async def test_what_another_version_of_the_translator_made_is_translated_again(tmp_path: Path):
     right = await deployed(tmp_path)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
         await at.sync.reconcile()
         now = versions(at)
         assert {key[0] for key in right if now[key] != right[key]} == {ROUTES, LISTENER}
         assert {entry.type for entry in at.put if entry.gateway} == {ROUTES, LISTENER}
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
         await at.sync.reconcile()
         assert at.put == []
@@ -153,19 +153,19 @@ async def test_what_another_version_of_the_translator_made_is_translated_again(t
 
 async def test_entries_from_before_versions_were_noted_are_translated_again(tmp_path: Path):
     right = await deployed(tmp_path)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
         await at.sync.reconcile()
         assert versions(at) != right
     delete(tmp_path, f"type = '{TRANSLATION}'")
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await at.sync.reconcile()
         assert versions(at) == right
 
 
 async def test_a_listener_that_settings_make_differently_is_put_again(tmp_path: Path):
     right = await deployed(tmp_path)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         settings = await at.sync.compiler.settings(EAST)
         (listener,) = at.sync.translators["envoy"].listener_entries(replace(settings, port=1), 1)
         at.store.apply([listener])

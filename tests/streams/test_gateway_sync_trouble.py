@@ -13,23 +13,23 @@ from schemas.envelope import Envelope
 from streams.config_topic import ConfigWriter
 from streams.log import LogUnavailable, MessageTooLarge, Record
 from tests.commands.shop import ORG, deploy, publish, spec
-from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
 from xds.types import ROUTES
 
 
-def record(at: House, type: str, subject: str, data: dict[str, Any] | None = None) -> Record:
+def record(at: Harness, type: str, subject: str, data: dict[str, Any] | None = None) -> Record:
     envelope = Envelope(
         id="e", type=type, source="/newer", subject=subject, time="", partitionkey=ORG, data=data or {}
     )
     return Record("events", 0, at.position + 1, envelope)
 
 
-async def parked(at: House) -> list[tuple[str, str]]:
+async def parked(at: Harness) -> list[tuple[str, str]]:
     records = await at.at.log.read("parked", 0, 0, 100)
     return [(r.envelope.data["rule"], r.envelope.data["reason"]) for r in records]
 
 
-def refusing(at: House, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
+def refusing(at: Harness, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
     """The log cannot be read about a subject."""
     read_subject = at.at.log.read_subject
 
@@ -41,7 +41,7 @@ def refusing(at: House, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
     monkeypatch.setattr(at.at.log, "read_subject", fails)
 
 
-def without(at: House, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
+def without(at: Harness, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
     """The log holds nothing about a subject."""
     read_subject = at.at.log.read_subject
 
@@ -54,10 +54,10 @@ def without(at: House, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
 async def test_a_gateway_that_could_not_be_read_once_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish())
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         with monkeypatch.context() as broken:
             refusing(again, broken, EAST)
@@ -78,10 +78,10 @@ async def test_a_gateway_that_could_not_be_read_once_is_read_again(
 async def test_a_deployment_of_what_is_not_in_the_log_is_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subject: str, reason: str
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish())
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         with monkeypatch.context() as lost:
             without(again, lost, subject)
@@ -95,12 +95,15 @@ async def test_a_deployment_of_what_is_not_in_the_log_is_refused_with_the_reason
 async def test_an_api_whose_revision_is_lost_keeps_serving_beside_changes_that_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await at.do(
-            *HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"), deploy("a"), ids=(*"1234", *"56d")
+            *DEFAULT_RESOURCES,
+            *(publish(n, spec(f"/shop/{n}")) for n in "ab"),
+            deploy("a"),
+            ids=(*"1234", *"56d"),
         )
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         without(again, monkeypatch, "organizations/acme/apis/a")
         await again.do(deploy("b"), ids=("db",))
@@ -112,10 +115,10 @@ async def test_an_api_whose_revision_is_lost_keeps_serving_beside_changes_that_a
 async def test_what_is_stopped_goes_even_when_its_start_is_not_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy(), ids=(*"abcd", "p", "d1"))
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         without(again, monkeypatch, "organizations/acme/deployments/d1")
         await again.do(StopDeployment(organization=ORG, name="d1"))
@@ -125,8 +128,8 @@ async def test_what_is_stopped_goes_even_when_its_start_is_not_in_the_log(
 async def test_a_refusal_is_on_the_log_before_the_event_counts_as_handled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish())
         position = at.sync.position
         with monkeypatch.context() as lost:
             without(at, lost, "organizations/acme/apis/orders")
@@ -159,15 +162,15 @@ class Small:
             raise MessageTooLarge(f"It has {len(entry.deployments)} bytes, the topic takes {self._most}.")
 
 
-def small(at: House, most: int) -> None:
+def small(at: Harness, most: int) -> None:
     topic = Small(at.sync.changes.config, most)
     at.sync.changes.config = topic
     at.sync.compiler.require_size = topic.require_size
 
 
 async def test_what_makes_a_group_too_large_is_refused_and_all_others_go_on(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), publish())
         small(at, 2)
         await at.do(deploy("a"), ids=("da",))
         await at.do(deploy("b"), deploy("c"), deploy(), ids=("db", "dc", "do"))
@@ -181,8 +184,10 @@ async def test_what_makes_a_group_too_large_is_refused_and_all_others_go_on(tmp_
 
 
 async def test_a_revision_that_makes_a_group_too_large_leaves_the_one_before_in_force(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "ab"), publish("c", spec("/other")))
+    async with harness(tmp_path) as at:
+        await at.do(
+            *DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"), publish("c", spec("/other"))
+        )
         small(at, 2)
         await at.do(deploy("a"), deploy("b"), deploy("c"))
         await at.do(publish("c", spec("/shop/c")), deploy("c"), ids=("p", "dc"))
@@ -191,8 +196,8 @@ async def test_a_revision_that_makes_a_group_too_large_leaves_the_one_before_in_
 
 
 async def test_a_family_of_a_newer_version_that_concerns_no_gateway_is_passed_over(tmp_path: Path):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish(), deploy())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         newer = record(at, "io.signalbox.plan.published.v1", "organizations/acme/plans/gold")
         await at.sync.sync([newer])
         assert at.sync.position == newer.position
@@ -215,8 +220,8 @@ async def test_a_family_of_a_newer_version_that_concerns_no_gateway_is_passed_ov
 async def test_an_event_about_a_gateway_that_cannot_be_read_is_parked_and_later_ones_are_done(
     tmp_path: Path, type: str, data: dict[str, Any], rule: str
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish())
         await at.sync.sync([record(at, type, EAST, data)])
         assert [found for found, _ in await parked(at)] == [rule]
         await at.do(deploy(), ids=("d1",))
@@ -226,8 +231,8 @@ async def test_an_event_about_a_gateway_that_cannot_be_read_is_parked_and_later_
 async def test_an_event_that_is_too_large_to_be_parked_is_parked_without_its_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE)
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES)
         append = at.at.log.append
 
         async def small(topic: Any, envelopes: Sequence[Envelope]) -> list[int]:
@@ -247,10 +252,10 @@ async def test_an_event_that_is_too_large_to_be_parked_is_parked_without_its_bod
 async def test_an_unreadable_event_of_a_gateway_leaves_its_last_readable_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE, publish())
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES, publish())
         position = at.position
-    async with house(tmp_path) as again:
+    async with harness(tmp_path) as again:
         again.position = position
         read_subject = again.at.log.read_subject
 

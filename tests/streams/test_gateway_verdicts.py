@@ -8,18 +8,18 @@ import pytest
 from streams.verdicts import HEARD_SECONDS, VERDICT_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_status import Apart, acknowledged, apart, connection, node, refused
-from tests.streams.test_gateway_sync import EAST, HOUSE, House, house
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
 
 __all__ = ["apart"]
 OTHER = spec(url="http://127.0.0.1:9001")
 THIRD = spec(url="http://127.0.0.1:9002")
 
 
-async def second_revision(at: House) -> None:
+async def second_revision(at: Harness) -> None:
     """Revision 1 is acknowledged, revision 2 in force; the nodes `good` and `rogue` are connected."""
     at.sync.connected(EAST, "good")
     at.sync.connected(EAST, "rogue")
-    await at.do(*HOUSE, publish(), deploy())
+    await at.do(*DEFAULT_RESOURCES, publish(), deploy())
     at.sync.acknowledged(EAST, "good", [at.routes("orders")])
     await at.do(publish(of=OTHER), deploy())
 
@@ -28,7 +28,7 @@ async def second_revision(at: House) -> None:
 
 
 async def test_given_a_rejection_when_another_node_acknowledges_then_the_deployment_stays(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await second_revision(at)
         at.sync.rejected(EAST, "rogue", [at.routes("orders")])
         await at.sync.drain_responses()
@@ -42,7 +42,7 @@ async def test_given_a_rejection_when_another_node_acknowledges_then_the_deploym
 
 
 async def test_given_two_nodes_when_both_reject_then_the_last_good_revision_is_back(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await second_revision(at)
         bad = at.routes("orders")
         at.sync.rejected(EAST, "rogue", [bad], "first")
@@ -56,7 +56,7 @@ async def test_given_two_nodes_when_both_reject_then_the_last_good_revision_is_b
 
 
 async def test_given_a_rejection_when_the_only_other_node_leaves_then_it_is_taken_back(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await second_revision(at)
         at.sync.rejected(EAST, "rogue", [at.routes("orders")])
         await at.sync.drain_responses()
@@ -69,7 +69,7 @@ async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("streams.verdicts.VERDICT_SECONDS", 0.0)
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         await second_revision(at)
         back = asyncio.Event()
         at.config.subscribe(lambda entries: back.set())
@@ -84,10 +84,10 @@ async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_t
 
 
 async def test_a_node_that_rejects_everything_stops_no_change(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         at.sync.connected(EAST, "good")
         at.sync.connected(EAST, "rogue")
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
         for name in "abc":
             await at.do(deploy(name))
             at.sync.rejected(EAST, "rogue", [at.routes("shop")])
@@ -98,10 +98,10 @@ async def test_a_node_that_rejects_everything_stops_no_change(tmp_path: Path):
 
 
 async def test_of_several_new_deployments_only_the_one_that_all_nodes_reject_is_taken_back(tmp_path: Path):
-    async with house(tmp_path) as at:
+    async with harness(tmp_path) as at:
         at.sync.connected(EAST, "good")
         at.sync.connected(EAST, "rogue")
-        await at.do(*HOUSE, *(publish(n, spec(f"/shop/{n}")) for n in "abc"), deploy("a"))
+        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abc"), deploy("a"))
         at.sync.acknowledged(EAST, "good", [at.routes("shop")])
         await at.sync.drain_responses()
         await at.do(deploy("b"), deploy("c"))

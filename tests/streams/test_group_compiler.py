@@ -13,7 +13,7 @@ from gateways.model import DeployedApi, GatewaySettings, Unsupported
 from gateways.translator import Translator
 from streams.group_compiler import MOST_INLINE
 from tests.commands.shop import deploy, publish, spec
-from tests.streams.test_gateway_sync import HOUSE, house
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, harness
 
 
 @dataclass
@@ -47,8 +47,8 @@ def operations(number: int) -> list[dict[str, Any]]:
 async def test_an_api_of_many_operations_is_compiled_beside_the_event_loop(
     tmp_path: Path, number: int, inline: bool
 ):
-    async with house(tmp_path) as at:
-        await at.do(*HOUSE)
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES)
         recording = Recording(at.sync.translators["envoy"])
         at.sync.compiler.translators = {"envoy": recording}
         await at.do(publish(of=spec(operations=operations(number))), deploy(), ids=("p", "d1"))

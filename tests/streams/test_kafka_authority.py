@@ -49,7 +49,7 @@ def trusted(key: SigningKey, *organizations: str, speaks_for: keys.SpeaksFor = "
 
 
 @dataclass
-class House:
+class Harness:
     """Our API's key, and the key of a service's issuer that is trusted for `acme` alone."""
 
     clock: Clock = field(default_factory=Clock)
@@ -90,8 +90,8 @@ def command(organization: str = "acme", **claimed: str) -> Envelope:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> Harness:
+    return Harness()
 
 
 def why(authority: Authority, token: str, given: Envelope | None = None) -> str:
@@ -102,38 +102,38 @@ def why(authority: Authority, token: str, given: Envelope | None = None) -> str:
     return str(refused.value)
 
 
-def test_our_api_signs_with_the_name_of_its_caller(house: House) -> None:
+def test_our_api_signs_with_the_name_of_its_caller(harness: Harness) -> None:
     asked = command(authtype="user", authid="ann")
-    authority = house.authority
+    authority = harness.authority
     assert authority.verify(authority.sign(asked, BODY), asked, BODY) == asked
 
 
-def test_what_a_sender_claims_about_itself_counts_for_nothing(house: House) -> None:
-    proven = house.authority.verify(house.token(), command(authtype="user", authid="admin"), BODY)
+def test_what_a_sender_claims_about_itself_counts_for_nothing(harness: Harness) -> None:
+    proven = harness.authority.verify(harness.token(), command(authtype="user", authid="admin"), BODY)
     assert (proven.authtype, proven.authid) == ("service", "billing")
 
 
-def test_a_token_signed_for_one_organization_is_no_good_in_another(house: House) -> None:
-    token = house.authority.sign(command("acme", authtype="user", authid="ann"), BODY)
-    assert "not good for the organization 'umbrella'" in why(house.authority, token, command("umbrella"))
+def test_a_token_signed_for_one_organization_is_no_good_in_another(harness: Harness) -> None:
+    token = harness.authority.sign(command("acme", authtype="user", authid="ann"), BODY)
+    assert "not good for the organization 'umbrella'" in why(harness.authority, token, command("umbrella"))
 
 
-def test_a_token_may_be_good_for_all_organizations(house: House) -> None:
+def test_a_token_may_be_good_for_all_organizations(harness: Harness) -> None:
     asked = command("umbrella")
-    assert house.authority.verify(house.token(org="*", given=asked), asked, BODY).authid == "billing"
+    assert harness.authority.verify(harness.token(org="*", given=asked), asked, BODY).authid == "billing"
 
 
-def test_one_token_serves_a_caller_for_minutes(house: House) -> None:
-    authority, asked = house.authority, command(authtype="user", authid="ann")
+def test_one_token_serves_a_caller_for_minutes(harness: Harness) -> None:
+    authority, asked = harness.authority, command(authtype="user", authid="ann")
     first = authority.sign(asked, BODY)
     assert authority.sign(asked, BODY) == first
     assert authority.sign(asked, b"{}").partition("~")[0] == first.partition("~")[0]
     assert authority.sign(command(authtype="user", authid="bob"), BODY) != first
-    house.clock.now += REUSE_SECONDS
+    harness.clock.now += REUSE_SECONDS
     assert authority.sign(asked, BODY) != first
 
 
-def test_a_process_without_a_key_signs_nothing(house: House) -> None:
+def test_a_process_without_a_key_signs_nothing(harness: Harness) -> None:
     with pytest.raises(CannotSign, match="SIGNALBOX_SIGNING_KEY"):
         Authority(None, {}, TOKEN_KEY).sign(command(), BODY)
 
@@ -156,83 +156,84 @@ def test_a_process_without_a_key_signs_nothing(house: House) -> None:
     ],
 )
 def test_a_token_that_does_not_say_enough_is_refused(
-    house: House, changed: dict[str, Any], reason: str
+    harness: Harness, changed: dict[str, Any], reason: str
 ) -> None:
-    assert reason in why(house.authority, house.token(**changed))
+    assert reason in why(harness.authority, harness.token(**changed))
 
 
-def test_a_command_without_a_token_is_refused(house: House) -> None:
-    assert "has no token" in why(house.authority, "")
+def test_a_command_without_a_token_is_refused(harness: Harness) -> None:
+    assert "has no token" in why(harness.authority, "")
 
 
-def test_a_key_that_is_not_trusted_is_refused(house: House) -> None:
-    assert "not trusted" in why(house.authority, house.token(signing()))
+def test_a_key_that_is_not_trusted_is_refused(harness: Harness) -> None:
+    assert "not trusted" in why(harness.authority, harness.token(signing()))
 
 
-def test_a_stranger_who_uses_the_name_of_a_trusted_key_is_refused(house: House) -> None:
-    stranger = SigningKey(house.ours.kid, house.ours.issuer, keys.new_key())
-    assert "signature" in why(house.authority, house.token(stranger))
+def test_a_stranger_who_uses_the_name_of_a_trusted_key_is_refused(harness: Harness) -> None:
+    stranger = SigningKey(harness.ours.kid, harness.ours.issuer, keys.new_key())
+    assert "signature" in why(harness.authority, harness.token(stranger))
 
 
-def test_a_token_that_was_changed_is_refused(house: House) -> None:
-    header, payload, signature = house.unbound().split(".")
+def test_a_token_that_was_changed_is_refused(harness: Harness) -> None:
+    header, payload, signature = harness.unbound().split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     forged = base64.urlsafe_b64encode(json.dumps(claims | {"org": "*"}).encode()).decode().rstrip("=")
-    assert "signature" in why(house.authority, f"{header}.{forged}.{signature}", command("umbrella"))
+    assert "signature" in why(harness.authority, f"{header}.{forged}.{signature}", command("umbrella"))
 
 
-def test_an_unsigned_token_is_refused(house: House) -> None:
-    _, payload, _ = house.unbound().split(".")
-    none = {"alg": "none", "kid": house.ours.kid}
+def test_an_unsigned_token_is_refused(harness: Harness) -> None:
+    _, payload, _ = harness.unbound().split(".")
+    none = {"alg": "none", "kid": harness.ours.kid}
     header = base64.urlsafe_b64encode(json.dumps(none).encode()).decode().rstrip("=")
-    assert "Ed25519, not 'none'" in why(house.authority, f"{header}.{payload}.")
+    assert "Ed25519, not 'none'" in why(harness.authority, f"{header}.{payload}.")
 
 
-def test_a_public_key_does_not_serve_as_a_shared_secret(house: House) -> None:
-    x = base64.urlsafe_b64decode(str(house.ours.key.as_dict()["x"]) + "==")
+def test_a_public_key_does_not_serve_as_a_shared_secret(harness: Harness) -> None:
+    x = base64.urlsafe_b64decode(str(harness.ours.key.as_dict()["x"]) + "==")
     forged = jwt.encode(
-        {"alg": "HS256", "kid": house.ours.kid},
+        {"alg": "HS256", "kid": harness.ours.kid},
         {"iss": "signalbox", "sub": "a", "org": "*", "scope": "commands", "exp": int(NOW + 60)},
         OctKey.import_key(x),
     )
-    assert "Ed25519, not 'HS256'" in why(house.authority, forged)
+    assert "Ed25519, not 'HS256'" in why(harness.authority, forged)
 
 
 @pytest.mark.parametrize("text", ["x", "a.b.c", "....", "é" * 40, "{}", "a" * 9000])
-def test_what_is_no_token_is_refused_in_a_sentence(house: House, text: str) -> None:
-    assert why(house.authority, text)
+def test_what_is_no_token_is_refused_in_a_sentence(harness: Harness, text: str) -> None:
+    assert why(harness.authority, text)
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
-def test_the_older_name_of_the_algorithm_is_understood(house: House) -> None:
+def test_the_older_name_of_the_algorithm_is_understood(harness: Harness) -> None:
     claims = {"iss": "signalbox", "sub": "billing", "org": ["acme"], "scope": "commands", "exp": int(NOW + 9)}
-    made = with_secret(TOKEN_KEY, signed(house.ours.key, house.ours.kid, claims, alg="EdDSA"))
+    made = with_secret(TOKEN_KEY, signed(harness.ours.key, harness.ours.kid, claims, alg="EdDSA"))
     token = authorization(made, command(), BODY)
-    assert house.authority.verify(token, command(), BODY).authid == "billing"
+    assert harness.authority.verify(token, command(), BODY).authid == "billing"
 
 
-def test_another_issuer_speaks_for_services_in_its_organizations_alone(house: House) -> None:
+def test_another_issuer_speaks_for_services_in_its_organizations_alone(harness: Harness) -> None:
     assert (
-        house.authority.verify(house.token(house.billing, org="*"), command("acme"), BODY).authid == "billing"
+        harness.authority.verify(harness.token(harness.billing, org="*"), command("acme"), BODY).authid
+        == "billing"
     )
-    everywhere = house.token(house.billing, org=["umbrella", "acme"])
-    assert "not good for the organization" in why(house.authority, everywhere, command("umbrella"))
-    as_ann = house.token(house.billing, authtype="user", authid="ann")
-    assert "speaks for services only" in why(house.authority, as_ann)
+    everywhere = harness.token(harness.billing, org=["umbrella", "acme"])
+    assert "not good for the organization" in why(harness.authority, everywhere, command("umbrella"))
+    as_ann = harness.token(harness.billing, authtype="user", authid="ann")
+    assert "speaks for services only" in why(harness.authority, as_ann)
 
 
-def test_a_known_token_still_expires_and_stays_bound_to_its_organization(house: House) -> None:
-    authority, token = house.authority, house.token()
+def test_a_known_token_still_expires_and_stays_bound_to_its_organization(harness: Harness) -> None:
+    authority, token = harness.authority, harness.token()
     authority.verify(token, command(), BODY)
     assert "not good for" in why(authority, token, command("umbrella"))
-    house.clock.now += 60
+    harness.clock.now += 60
     assert "expired" in why(authority, token)
 
 
-def test_a_command_that_waited_is_judged_by_when_it_was_handed_in(house: House) -> None:
-    authority, asked = house.authority, command(authtype="user", authid="ann")
+def test_a_command_that_waited_is_judged_by_when_it_was_handed_in(harness: Harness) -> None:
+    authority, asked = harness.authority, command(authtype="user", authid="ann")
     token = authority.sign(asked, BODY)
-    house.clock.now += LIFE_SECONDS + 1
+    harness.clock.now += LIFE_SECONDS + 1
     assert "expired" in why(authority, token, asked)
     assert authority.verify(token, asked, BODY, at=NOW + 1) == asked
 
@@ -319,10 +320,10 @@ OTHER: dict[str, tuple[dict[str, str], bytes]] = {
 
 
 @pytest.mark.parametrize("other", OTHER)
-def test_a_token_that_is_read_on_the_topic_gives_no_other_command(house: House, other: str) -> None:
+def test_a_token_that_is_read_on_the_topic_gives_no_other_command(harness: Harness, other: str) -> None:
     # Given a command with the token of a service, and one of our API's
-    authority, changed, body = house.authority, *OTHER[other]
-    read = [house.token(), authority.sign(command(authtype="user", authid="ann"), BODY)]
+    authority, changed, body = harness.authority, *OTHER[other]
+    read = [harness.token(), authority.sign(command(authtype="user", authid="ann"), BODY)]
     for token in read:
         assert authority.verify(token, command(), BODY)
         # When somebody sends the same token, or the JWT in it, with another command, then it is refused
@@ -333,35 +334,35 @@ def test_a_token_that_is_read_on_the_topic_gives_no_other_command(house: House, 
             authority.verify(token.partition("~")[0], stolen, body)
 
 
-def test_a_token_whose_secret_is_not_its_own_is_refused(house: House) -> None:
-    theirs = with_secret("another key", house.unbound())
-    assert "the secret is not its own" in why(house.authority, authorization(theirs, command(), BODY))
-    assert "the secret is not its own" in why(house.authority, house.unbound() + "~é")
+def test_a_token_whose_secret_is_not_its_own_is_refused(harness: Harness) -> None:
+    theirs = with_secret("another key", harness.unbound())
+    assert "the secret is not its own" in why(harness.authority, authorization(theirs, command(), BODY))
+    assert "the secret is not its own" in why(harness.authority, harness.unbound() + "~é")
 
 
-def test_an_issuer_may_name_the_command_in_the_token_itself(house: House) -> None:
-    token = house.unbound(house.billing, command=digest(command(), BODY))
-    assert house.authority.verify(token, command(), BODY).authid == "billing"
-    assert "another command" in why(house.authority, token, command(id="another"))
-    assert "no SHA-256" in why(house.authority, house.unbound(command="orders"))
+def test_an_issuer_may_name_the_command_in_the_token_itself(harness: Harness) -> None:
+    token = harness.unbound(harness.billing, command=digest(command(), BODY))
+    assert harness.authority.verify(token, command(), BODY).authid == "billing"
+    assert "another command" in why(harness.authority, token, command(id="another"))
+    assert "no SHA-256" in why(harness.authority, harness.unbound(command="orders"))
 
 
-def test_a_token_without_a_proof_is_taken_only_where_the_operator_allows_it(house: House) -> None:
-    bearer = replace(trusted(house.billing, "acme"), bearer=True)
-    authority = Authority(None, {bearer.kid: bearer}, TOKEN_KEY, house.clock)
-    unbound = house.unbound(house.billing)
-    assert "bound to no command" in why(house.authority, unbound)
+def test_a_token_without_a_proof_is_taken_only_where_the_operator_allows_it(harness: Harness) -> None:
+    bearer = replace(trusted(harness.billing, "acme"), bearer=True)
+    authority = Authority(None, {bearer.kid: bearer}, TOKEN_KEY, harness.clock)
+    unbound = harness.unbound(harness.billing)
+    assert "bound to no command" in why(harness.authority, unbound)
     assert authority.verify(unbound, command(), BODY).authid == "billing"
     # A proof that is there is checked all the same.
-    assert "another command" in why(authority, house.token(house.billing), command(id="another"))
+    assert "another command" in why(authority, harness.token(harness.billing), command(id="another"))
 
 
 def test_what_our_api_signs_for_people_needs_its_proof_also_where_tokens_are_taken_as_they_are(
-    house: House,
+    harness: Harness,
 ) -> None:
-    own = replace(own_trusted(house.ours), bearer=True)
-    authority = Authority(house.ours, {own.kid: own}, TOKEN_KEY, house.clock)
-    assert authority.verify(house.unbound(), command(), BODY).authid == "billing"
+    own = replace(own_trusted(harness.ours), bearer=True)
+    authority = Authority(harness.ours, {own.kid: own}, TOKEN_KEY, harness.clock)
+    assert authority.verify(harness.unbound(), command(), BODY).authid == "billing"
     asked = command(authtype="user", authid="ann")
     token = authority.sign(asked, BODY).partition("~")[0]
     assert "bound to no command" in why(authority, token, asked)

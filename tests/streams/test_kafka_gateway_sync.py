@@ -16,7 +16,7 @@ from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.streams.decider_cases import desk, envelope
-from tests.streams.test_gateway_sync import EAST, HOUSE
+from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST
 from xds.types import ROUTES
 
 LIMIT = 8 * 20_000
@@ -58,7 +58,7 @@ async def test_what_no_message_can_hold_is_refused_and_the_rest_is_put(
                 e.name.removeprefix(f"{EAST}/routes/"): [c.deployment for c in e.deployments] for e in routes
             }
 
-        await do(*HOUSE, publish("a", large("/shop/a")), deploy("a"), ids=(*"1234", "pa", "da"))
+        await do(*DEFAULT_RESOURCES, publish("a", large("/shop/a")), deploy("a"), ids=(*"1234", "pa", "da"))
         await do(
             *(publish("b", large("/shop/b")), publish("c", spec("/shop/c")), publish()),
             *(deploy("b"), deploy("c"), deploy()),

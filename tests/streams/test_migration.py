@@ -30,7 +30,7 @@ from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG, publish
 from tests.streams.decider_cases import desk, envelope
 
-HOUSE: tuple[Command, ...] = (
+DEFAULT_RESOURCES: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),
     DefineProject(organization=ORG, name="shop"),
     DefineEnvironment(organization=ORG, name="production"),
@@ -41,7 +41,7 @@ GATEWAY = f"organizations/{ORG}/gateways/east"
 async def embedded(directory: Path) -> None:
     """A register with decisions, a rejection, status, documents, configuration, and a command undecided."""
     async with desk(directory) as at:
-        await at.decide(*(envelope(command) for command in HOUSE))
+        await at.decide(*(envelope(command) for command in DEFAULT_RESOURCES))
         await at.decide(envelope(publish(), "publish-1"), envelope(DeleteApi(organization=ORG, name="none")))
         seen = NodeReported(
             organization=ORG, name="east", at="2026-01-01T00:00:00.000000Z", node="n1", connected=True
@@ -174,7 +174,7 @@ async def test_topics_that_hold_something_else_are_refused(
 ) -> None:
     await embedded(tmp_path / "data")
     log = await KafkaLog.open(kafka_settings, tmp_path / "index")
-    await log.append("commands", [envelope(HOUSE[0])])
+    await log.append("commands", [envelope(DEFAULT_RESOURCES[0])])
     await log.close()
     with pytest.raises(MigrationRefused, match=r"commands holds other records already \(1\)"):
         await moved(tmp_path / "data", kafka_settings, tmp_path)

@@ -20,7 +20,7 @@ from streams.kafka.settings import KafkaSettings
 from tests.support.calls import until
 from tests.support.connection import HANG_SECONDS, Connection
 from tests.support.free_ports import free_port
-from tests.support.running_signalbox import ROOT, House, upstream
+from tests.support.running_signalbox import ROOT, RunningSignalbox, upstream
 
 
 @dataclass
@@ -86,7 +86,7 @@ class RoleProcess:
 
 
 @dataclass
-class Scattered(House):
+class MultiProcessSignalbox(RunningSignalbox):
     """`up` starts what is not running. Processes are `processes[name]`; a role's first has its name."""
 
     partitions: int = 1
@@ -189,10 +189,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def scattered(partitions: int = 1, session_timeout_ms: int = 10_000) -> Iterator[tuple[Scattered, str]]:
+def multi_process_signalbox(
+    partitions: int = 1, session_timeout_ms: int = 10_000
+) -> Iterator[tuple[MultiProcessSignalbox, str]]:
     """A Signalbox of many processes that is not yet up, and the URL of an upstream; all gone afterwards."""
     work = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
-    made = Scattered(work / "data", partitions=partitions, session_timeout_ms=session_timeout_ms)
+    made = MultiProcessSignalbox(work / "data", partitions=partitions, session_timeout_ms=session_timeout_ms)
     with upstream() as url:
         try:
             yield made, url
@@ -203,11 +205,11 @@ def scattered(partitions: int = 1, session_timeout_ms: int = 10_000) -> Iterator
 
 def main() -> None:
     """Tries it out: `python -m tests.support.multi_process`."""
-    with scattered() as (house, url):
+    with multi_process_signalbox() as (harness, url):
         began = time.perf_counter()
-        print(f"up in {house.up():.1f} s")
-        house.load(["orders"], url)
-        house.answered("/orders/items")
+        print(f"up in {harness.up():.1f} s")
+        harness.load(["orders"], url)
+        harness.answered("/orders/items")
         print(f"answered after {time.perf_counter() - began:.1f} s")
 
 

@@ -49,7 +49,7 @@ spec:
 
 
 @dataclass
-class House:
+class RunningSignalbox:
     """`up` returns when it is ready; `data` outlives the process so that it can be started again."""
 
     data: Path
@@ -270,10 +270,10 @@ def upstream() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def house() -> Iterator[tuple[House, str]]:
+def running_signalbox() -> Iterator[tuple[RunningSignalbox, str]]:
     """A Signalbox that is not yet up, and the URL of an upstream; all gone afterwards."""
     work = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
-    made = House(work / "data")
+    made = RunningSignalbox(work / "data")
     with upstream() as url:
         try:
             yield made, url

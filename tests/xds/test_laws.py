@@ -34,7 +34,7 @@ KINDS = {"broken": "bad", "curious": "odd"}
 
 
 @dataclass
-class House:
+class Harness:
     store: ResourceStore = field(default_factory=ResourceStore)
     deployed: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     seen: Remembering = field(default_factory=Remembering)
@@ -90,21 +90,21 @@ def settle(proxies: list[Proxy]) -> None:
     raise AssertionError("the proxies never come to rest")
 
 
-def proxies_of(house: House, names_bad: bool) -> list[Proxy]:
+def proxies_of(harness: Harness, names_bad: bool) -> list[Proxy]:
     return [
-        DeltaModel(house.store, "first", house.seen, names_bad=names_bad),
-        DeltaModel(house.store, "second", house.seen, names_bad=names_bad, picky=True),
-        StateModel(house.store, "whole", house.seen, names_bad=names_bad),
+        DeltaModel(harness.store, "first", harness.seen, names_bad=names_bad),
+        DeltaModel(harness.store, "second", harness.seen, names_bad=names_bad, picky=True),
+        StateModel(harness.store, "whole", harness.seen, names_bad=names_bad),
     ]
 
 
-def check(house: House, proxies: list[Proxy]) -> None:
-    quarantined = {(e.type, e.name): reason for e, reason in house.store.quarantined(GATEWAY)}
+def check(harness: Harness, proxies: list[Proxy]) -> None:
+    quarantined = {(e.type, e.name): reason for e, reason in harness.store.quarantined(GATEWAY)}
     for proxy in proxies:
         routes, clusters = proxy.held[ROUTES], proxy.held[CLUSTER]
         lacks = {lack.deployment: lack.reason for lack in proxy.progress().lacking}
-        for api, (cluster, body) in house.deployed.items():
-            reason = lacks.get(house.deployments[api], "acknowledged")
+        for api, (cluster, body) in harness.deployed.items():
+            reason = lacks.get(harness.deployments[api], "acknowledged")
             if proxy.rejects(body) or proxy.rejects(KINDS.get(cluster, "good")):
                 assert routes.get(api) != body
                 assert reason not in ("acknowledged", None), f"{proxy.node} is not known to reject {api}"
@@ -115,29 +115,29 @@ def check(house: House, proxies: list[Proxy]) -> None:
                 assert (ROUTES, api) not in quarantined
             if cluster == "broken" or (body.startswith("bad") and cluster != "curious"):
                 assert (ROUTES, api) in quarantined
-        assert set(routes) <= set(house.deployed), "a route outlived its API"
+        assert set(routes) <= set(harness.deployed), "a route outlived its API"
         needed = {body.rsplit(" ", 1)[1] for body in routes.values()}
-        wanted = {c for c, _ in house.deployed.values() if not proxy.rejects(KINDS.get(c, "good"))}
+        wanted = {c for c, _ in harness.deployed.values() if not proxy.rejects(KINDS.get(c, "good"))}
         assert wanted <= set(clusters)
-        last_good = {e.body.decode().rsplit(" ", 1)[1] for e in last_goods(house)}
-        odd = proxy.picky or "curious" in {c for c, _ in house.deployed.values()}
-        if not odd and not has_unknown(house, proxy):
+        last_good = {e.body.decode().rsplit(" ", 1)[1] for e in last_goods(harness)}
+        odd = proxy.picky or "curious" in {c for c, _ in harness.deployed.values()}
+        if not odd and not has_unknown(harness, proxy):
             assert set(clusters) <= wanted | needed | last_good, "a cluster outlived its routes"
         assert not [body for body in (*routes.values(), *clusters.values()) if proxy.rejects(body)]
 
 
-def stored(house: House, api: str) -> StoredResource:
-    return house.store.gateway(GATEWAY).table(ROUTES).stored_resources[api]
+def stored(harness: Harness, api: str) -> StoredResource:
+    return harness.store.gateway(GATEWAY).table(ROUTES).stored_resources[api]
 
 
-def has_unknown(house: House, proxy: Proxy) -> bool:
+def has_unknown(harness: Harness, proxy: Proxy) -> bool:
     """Whether the proxy has a version that nobody knows any more, and with it whatever that may need."""
-    stored_resources = house.store.gateway(GATEWAY).table(ROUTES).stored_resources
+    stored_resources = harness.store.gateway(GATEWAY).table(ROUTES).stored_resources
     return any(stored_resources[api].reason and not stored_resources[api].good for api in proxy.held[ROUTES])
 
 
-def last_goods(house: House) -> list[ConfigResource]:
-    stored_resources = house.store.gateway(GATEWAY).table(ROUTES).stored_resources.values()
+def last_goods(harness: Harness) -> list[ConfigResource]:
+    stored_resources = harness.store.gateway(GATEWAY).table(ROUTES).stored_resources.values()
     return [stored.good.entry for stored in stored_resources if stored.reason and stored.good]
 
 
@@ -280,17 +280,17 @@ def last_goods(house: House) -> list[ConfigResource]:
 def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
     history: list[tuple[object, ...]], names_bad: bool
 ) -> None:
-    house = House()
-    house.deploy("a", 9, "one", "good")
-    house.deploy("b", 9, "two", "good")
-    proxies = proxies_of(house, names_bad)
+    harness = Harness()
+    harness.deploy("a", 9, "one", "good")
+    harness.deploy("b", 9, "two", "good")
+    proxies = proxies_of(harness, names_bad)
     settle(proxies)
     for what in history:
         match what:
             case ("deploy", str(api), int(content), str(cluster), str(state)):
-                house.deploy(api, content, cluster, state)
+                harness.deploy(api, content, cluster, state)
             case ("undeploy", str(api)):
-                house.undeploy(api)
+                harness.undeploy(api)
             case ("steps", int(index), int(count)):
                 for _ in range(count):
                     proxies[index].step()
@@ -305,11 +305,11 @@ def test_proxies_converge_and_no_route_is_ever_without_its_cluster(
             case _:
                 raise AssertionError(what)
     settle(proxies)
-    check(house, proxies)
-    late = DeltaModel(house.store, "late", house.seen, names_bad=names_bad)
+    check(harness, proxies)
+    late = DeltaModel(harness.store, "late", harness.seen, names_bad=names_bad)
     settle([late])
-    check(house, [late])
+    check(harness, [late])
     refusals = [proxy.refusals for proxy in proxies]
     settle([*proxies, late])
-    check(house, [*proxies, late])
+    check(harness, [*proxies, late])
     assert refusals == [proxy.refusals for proxy in proxies], "what they rejected is not sent to them again"

@@ -27,7 +27,7 @@ def route(group: str, state: str, position: int, *refs: tuple[str, str]) -> Conf
 
 
 @dataclass
-class House:
+class Harness:
     store: ResourceStore = field(default_factory=ResourceStore)
     seen: Remembering = field(default_factory=Remembering)
 
@@ -52,72 +52,72 @@ def lacking(proxy: DeltaModel) -> dict[str, str | None]:
 
 
 def test_what_was_there_before_a_proxy_connected_is_one_progress_and_no_deployments_by_name():
-    house = House()
-    house.store.apply([route(f"r{n}", "good", n, (f"d{n}", f"a{n}")) for n in range(1, 50)])
-    proxy = house.proxy()
-    house.settle(proxy)
-    assert house.take() == []
-    assert house.seen.progress == [(NODE, Progress(49))]
+    harness = Harness()
+    harness.store.apply([route(f"r{n}", "good", n, (f"d{n}", f"a{n}")) for n in range(1, 50)])
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    assert harness.take() == []
+    assert harness.seen.progress == [(NODE, Progress(49))]
 
 
 def test_a_proxy_that_comes_back_with_versions_proves_them_by_one_progress():
-    house = House()
-    proxy = house.proxy()
-    house.store.apply([route("r", "good", 1, ("d1", "a"))])
-    house.settle(proxy)
-    house.take()
-    house.seen.progress.clear()
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.store.apply([route("r", "good", 1, ("d1", "a"))])
+    harness.settle(proxy)
+    harness.take()
+    harness.seen.progress.clear()
     proxy.connect()
-    house.settle(proxy)
-    assert (house.take(), house.seen.progress) == ([], [(NODE, Progress(1))])
+    harness.settle(proxy)
+    assert (harness.take(), harness.seen.progress) == ([], [(NODE, Progress(1))])
 
 
 def test_a_deployment_comes_by_name_and_those_that_share_its_resource_do_not():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 7, ("d3", "a"), ("d2", "b"))])
-    house.settle(proxy)
-    assert house.take() == [("came", NODE, "d1"), ("came", NODE, "d2"), ("came", NODE, "d3")]
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 7, ("d3", "a"), ("d2", "b"))])
+    harness.settle(proxy)
+    assert harness.take() == [("came", NODE, "d1"), ("came", NODE, "d2"), ("came", NODE, "d3")]
     assert proxy.stream.progress() == Progress(7)
 
 
 def test_deployments_that_are_overtaken_while_they_wait_come_together():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
-    house.settle(proxy)
-    assert sorted(house.take()) == [("came", NODE, "d1"), ("came", NODE, "d2")]
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.store.apply([route("r", "good", 6, ("d1", "a"), ("d2", "b"))])
+    harness.settle(proxy)
+    assert sorted(harness.take()) == [("came", NODE, "d1"), ("came", NODE, "d2")]
 
 
 def test_what_a_proxy_has_not_acknowledged_yet_is_an_exception():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
     assert proxy.stream.progress() == Progress(5, (Lack("d1", 5),))
 
 
 def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowledged_before():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy)
-    assert house.take() == [("came", NODE, "d1")]
-    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE, "again"), house.seen)
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy)
+    assert harness.take() == [("came", NODE, "d1")]
+    stream = DeltaStream(harness.store.gateway(GATEWAY), Connection(GATEWAY, NODE, "again"), harness.seen)
     stream.receive(DeltaRequest(type=CLUSTER))
     stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
     stream.receive(DeltaRequest(type=ROUTES))
     stream.receive(DeltaRequest(type=ROUTES, nonce=sent(stream), error_detail=ErrorDetail(13, "no")))
     assert stream.responses() == []
-    assert house.take() == [("lacks", NODE, "d1")]
+    assert harness.take() == [("lacks", NODE, "d1")]
     assert stream.progress() == Progress(5, (Lack("d1", 5, "no"),))
 
 
@@ -128,114 +128,114 @@ def sent(stream: DeltaStream) -> str:
 
 
 def test_a_rejected_deployment_is_lacking_alone_and_comes_once_it_is_mended():
-    house = House()
-    proxy, other = house.proxy(), house.proxy("node-2")
-    house.settle(proxy, other)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy, other)
-    house.take()
-    house.store.apply([route("r", "bad", 6, ("d1", "a"), ("d2", "b"))])
-    house.settle(proxy, other)
-    assert set(house.take()) == {("lacks", NODE, "d2"), ("lacks", "node-2", "d2")}
+    harness = Harness()
+    proxy, other = harness.proxy(), harness.proxy("node-2")
+    harness.settle(proxy, other)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy, other)
+    harness.take()
+    harness.store.apply([route("r", "bad", 6, ("d1", "a"), ("d2", "b"))])
+    harness.settle(proxy, other)
+    assert set(harness.take()) == {("lacks", NODE, "d2"), ("lacks", "node-2", "d2")}
     assert lacking(proxy) == lacking(other) == {"d2": "no"}
-    house.store.apply([route("r", "good", 7, ("d1", "a"), ("d2", "b"), ("d3", "c"))])
-    house.settle(proxy, other)
+    harness.store.apply([route("r", "good", 7, ("d1", "a"), ("d2", "b"), ("d3", "c"))])
+    harness.settle(proxy, other)
     came = {("came", node, deployment) for node in (NODE, "node-2") for deployment in ("d2", "d3")}
-    assert set(house.take()) == came
+    assert set(harness.take()) == came
     assert lacking(proxy) == lacking(other) == {}
 
 
 def test_a_rejected_deployment_that_is_taken_back_brings_the_one_before_again():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
     good = route("r", "good", 5, ("d1", "a"))
-    house.store.apply([good])
-    house.settle(proxy)
-    house.store.apply([route("r", "bad", 6, ("d2", "a"))])
-    house.settle(proxy)
-    house.take()
-    house.store.apply([replace(good, position=6)])
-    house.settle(proxy)
-    assert house.take() == [("came", NODE, "d1")]
+    harness.store.apply([good])
+    harness.settle(proxy)
+    harness.store.apply([route("r", "bad", 6, ("d2", "a"))])
+    harness.settle(proxy)
+    harness.take()
+    harness.store.apply([replace(good, position=6)])
+    harness.settle(proxy)
+    assert harness.take() == [("came", NODE, "d1")]
     assert lacking(proxy) == {}
 
 
 def test_a_removal_is_pending_until_it_is_acknowledged_and_then_gone_by_name():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy)
-    house.take()
-    house.store.apply([route("r", "", 6)])
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy)
+    harness.take()
+    harness.store.apply([route("r", "", 6)])
     assert proxy.stream.progress() == Progress(6, (Lack("d1", 6),))
-    assert house.take() == []
-    house.settle(proxy)
-    assert house.take() == [("gone", NODE, "d1")]
+    assert harness.take() == []
+    harness.settle(proxy)
+    assert harness.take() == [("gone", NODE, "d1")]
     assert proxy.stream.progress() == Progress(6)
 
 
 def test_a_deployment_that_leaves_a_resource_which_stays_is_gone_and_a_superseded_one_is_not():
-    house = House()
-    proxy = house.proxy()
-    house.settle(proxy)
-    house.store.apply([route("r", "good", 5, ("d1", "a"), ("d2", "b"))])
-    house.settle(proxy)
-    house.take()
-    house.store.apply([route("r", "good", 6, ("d3", "a"))])
+    harness = Harness()
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    harness.store.apply([route("r", "good", 5, ("d1", "a"), ("d2", "b"))])
+    harness.settle(proxy)
+    harness.take()
+    harness.store.apply([route("r", "good", 6, ("d3", "a"))])
     assert lacking(proxy) == {"d2": None, "d3": None}
-    house.settle(proxy)
-    assert house.take() == [("came", NODE, "d3"), ("gone", NODE, "d2")]
+    harness.settle(proxy)
+    assert harness.take() == [("came", NODE, "d3"), ("gone", NODE, "d2")]
 
 
 def test_what_is_not_subscribed_to_is_pending_and_there_is_no_progress_to_report():
-    house = House()
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE), house.seen)
+    harness = Harness()
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    stream = DeltaStream(harness.store.gateway(GATEWAY), Connection(GATEWAY, NODE), harness.seen)
     stream.receive(DeltaRequest(type=CLUSTER))
     stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
     stream.responses()
-    assert house.seen.progress == []
+    assert harness.seen.progress == []
     assert stream.progress() == Progress(5, (Lack("d1", 5),))
     stream.receive(DeltaRequest(type=ROUTES, subscribe=["other"]))
     assert stream.progress() == Progress(5, (Lack("d1", 5),))
 
 
 def test_a_rejected_listener_is_reported_at_once_and_so_is_that_it_listens():
-    house = House()
+    harness = Harness()
     listener = replace(entry("LDS", "l", "port 8001"), type=LISTENER)
-    house.store.apply([listener])
-    stream = DeltaStream(house.store.gateway(GATEWAY), Connection(GATEWAY, NODE), house.seen)
+    harness.store.apply([listener])
+    stream = DeltaStream(harness.store.gateway(GATEWAY), Connection(GATEWAY, NODE), harness.seen)
     stream.receive(DeltaRequest(type=LISTENER))
     for reason in ("port taken", "port taken"):
         refusal = ErrorDetail(13, reason)
         stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream), error_detail=refusal))
         assert stream.responses() == []
-        house.store.gateway(GATEWAY).retry((LISTENER, "l"))
+        harness.store.gateway(GATEWAY).retry((LISTENER, "l"))
         stream.try_again((LISTENER, "l"))
-    assert house.seen.names("refused") == ["l", "l"], "each try is reported"
+    assert harness.seen.names("refused") == ["l", "l"], "each try is reported"
     stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream)))
     stream.responses()
-    told = [said.listener_refused for _, said in house.seen.progress]
+    told = [said.listener_refused for _, said in harness.seen.progress]
     assert told == ["port taken", ""]
 
 
 def test_notes_of_our_own_processes_are_no_deployments_that_a_proxy_lacks():
-    house = House()
+    harness = Harness()
     note = replace(route("r", "good", 5, ("d1", "a")), type="signalbox.io/note")
-    house.store.apply([note])
-    proxy = house.proxy()
-    house.settle(proxy)
+    harness.store.apply([note])
+    proxy = harness.proxy()
+    harness.settle(proxy)
     assert proxy.stream.progress() == Progress(5)
 
 
 def test_events_without_an_effect_on_the_gateway_are_acknowledged_too():
     reached = {GATEWAY: 12}
-    house = House(ResourceStore(lambda gateway: reached[gateway]))
-    proxy = house.proxy()
-    house.settle(proxy)
-    assert house.seen.progress == [(NODE, Progress(12))]
+    harness = Harness(ResourceStore(lambda gateway: reached[gateway]))
+    proxy = harness.proxy()
+    harness.settle(proxy)
+    assert harness.seen.progress == [(NODE, Progress(12))]
 
 
 @pytest.mark.parametrize("many", [MOST_EXCEPTIONS, MOST_EXCEPTIONS + 1, 10 * MOST_EXCEPTIONS])
@@ -259,42 +259,48 @@ def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_one_that_kn
 
 
 def test_each_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_it():
-    house = House()
-    proxy, other = house.proxy(), house.proxy("node-2")
-    house.settle(proxy, other)
-    house.store.apply([entry("CDS", "c", "bad 1"), route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy)
-    assert house.take() == [("lacks", NODE, "d1")]
+    harness = Harness()
+    proxy, other = harness.proxy(), harness.proxy("node-2")
+    harness.settle(proxy, other)
+    harness.store.apply([entry("CDS", "c", "bad 1"), route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy)
+    assert harness.take() == [("lacks", NODE, "d1")]
     assert (lacking(proxy), lacking(other)) == ({"d1": "requires c: no"}, {"d1": None})
-    house.settle(proxy, other)
-    late = house.proxy("node-3")
-    house.settle(late)
-    assert set(house.take()) == {("lacks", "node-2", "d1"), ("lacks", "node-3", "d1")}
+    harness.settle(proxy, other)
+    late = harness.proxy("node-3")
+    harness.settle(late)
+    assert set(harness.take()) == {("lacks", "node-2", "d1"), ("lacks", "node-3", "d1")}
     assert lacking(proxy) == lacking(other) == lacking(late) == {"d1": "requires c: no"}
 
 
 def test_a_node_that_rejects_what_another_one_runs_keeps_what_it_had_with_all_that_needs():
-    house = House()
-    proxy, picky = house.proxy(), DeltaModel(house.store, "picky", house.seen, names_bad=False, picky=True)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy, picky)
+    harness = Harness()
+    proxy, picky = (
+        harness.proxy(),
+        DeltaModel(harness.store, "picky", harness.seen, names_bad=False, picky=True),
+    )
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy, picky)
     moved = replace(route("r", "odd", 6, ("d2", "a")), body=b"odd 6 d", requires=((CLUSTER, "d"),))
-    house.store.apply([entry("CDS", "d", "good 0"), moved, entry("CDS", "c", "")])
-    house.settle(picky)
-    house.settle(proxy, picky)
+    harness.store.apply([entry("CDS", "d", "good 0"), moved, entry("CDS", "c", "")])
+    harness.settle(picky)
+    harness.settle(proxy, picky)
     assert (proxy.held[ROUTES], set(proxy.held[CLUSTER])) == ({"r": "odd 6 d"}, {"d"})
     assert (picky.held[ROUTES], set(picky.held[CLUSTER])) == ({"r": "good 5 c"}, {"c", "d"})
     assert (lacking(proxy), lacking(picky)) == ({}, {"d2": "no"})
 
 
 def test_a_node_that_rejects_what_another_one_runs_gets_the_last_good_version_when_it_comes_back_empty():
-    house = House()
-    proxy, picky = house.proxy(), DeltaModel(house.store, "picky", house.seen, names_bad=False, picky=True)
-    house.store.apply([route("r", "good", 5, ("d1", "a"))])
-    house.settle(proxy, picky)
-    house.store.apply([route("r", "odd", 6, ("d2", "a"))])
-    house.settle(proxy, picky)
+    harness = Harness()
+    proxy, picky = (
+        harness.proxy(),
+        DeltaModel(harness.store, "picky", harness.seen, names_bad=False, picky=True),
+    )
+    harness.store.apply([route("r", "good", 5, ("d1", "a"))])
+    harness.settle(proxy, picky)
+    harness.store.apply([route("r", "odd", 6, ("d2", "a"))])
+    harness.settle(proxy, picky)
     picky.restart()
-    house.settle(proxy, picky)
+    harness.settle(proxy, picky)
     assert (proxy.held[ROUTES], picky.held[ROUTES]) == ({"r": "odd 6 c"}, {"r": "good 5 c"})
     assert lacking(picky) == {"d2": "no"}

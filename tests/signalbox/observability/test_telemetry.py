@@ -11,7 +11,7 @@ import pytest
 from signalbox.observability import telemetry
 from tests.signalbox.observability.collector import Collector, collector
 from tests.support.calls import Calls, specification, until
-from tests.support.running_signalbox import House
+from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -38,23 +38,25 @@ def collected() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def traced(envoy: Path, collected: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def traced(
+    envoy: Path, collected: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningSignalbox]:
     """A Signalbox with Envoy that exports to the collector."""
-    house = House(tmp_path_factory.mktemp("traced") / "data")
+    harness = RunningSignalbox(tmp_path_factory.mktemp("traced") / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         patch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "200")
         patch.setenv("NO_PROXY", "127.0.0.1")
         try:
-            house.up()
-            yield house
+            harness.up()
+            yield harness
         finally:
-            house.raze()
+            harness.raze()
 
 
 @pytest.fixture(scope="module")
-def calls(traced: House) -> Iterator[Calls]:
+def calls(traced: RunningSignalbox) -> Iterator[Calls]:
     calls = traced.calls()
     yield calls
     calls.close()
@@ -124,7 +126,7 @@ def test_reading_makes_no_spans(collected: Collector, calls: Calls, deployment: 
     assert collected.of("1" * 32) == {}
 
 
-def test_every_metric_there_is_can_be_read(traced: House, calls: Calls, deployment: str) -> None:
+def test_every_metric_there_is_can_be_read(traced: RunningSignalbox, calls: Calls, deployment: str) -> None:
     def metrics() -> str:
         return calls.send("GET", "/metrics").body.decode()
 
@@ -184,7 +186,9 @@ def test_the_operations_page_names_every_metric() -> None:
     assert dict(listed) == spaceless
 
 
-def test_every_line_that_the_process_writes_is_json(traced: House, calls: Calls, deployment: str) -> None:
+def test_every_line_that_the_process_writes_is_json(
+    traced: RunningSignalbox, calls: Calls, deployment: str
+) -> None:
     answer = calls.ask("POST", "/deployments", {"api": "none", "gateway": "local"}, prefer="wait=60")
     assert answer.status == 422
     lines = [json.loads(line) for line in traced.log_file.read_text().splitlines()]
@@ -209,12 +213,12 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_stop(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        house = House(tmp_path / "data")
+        harness = RunningSignalbox(tmp_path / "data")
         try:
-            house.up("--no-envoy")
-            calls = house.calls()
+            harness.up("--no-envoy")
+            calls = harness.calls()
             assert calls.ask("PUT", "/projects/p", {}, prefer="wait=60").status == 201
             calls.close()
-            assert house.down() == 0
+            assert harness.down() == 0
         finally:
-            house.raze()
+            harness.raze()

@@ -85,7 +85,7 @@ class Tally:
 
 
 @dataclass
-class House:
+class Harness:
     """`hosts` share topics and database; each has its own connections, as processes do."""
 
     settings: KafkaSettings

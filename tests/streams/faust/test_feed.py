@@ -90,7 +90,7 @@ class Heard:
         self.positions += [record.position for record in records]
 
 
-class House:
+class Harness:
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
         self.database = Database()
@@ -105,10 +105,10 @@ class House:
 
 
 @pytest.fixture
-async def house() -> House:
+async def harness() -> Harness:
     log = MemoryLog(1)
     await log.append("events", [envelope(p) for p in range(1, 11)])
-    return House(log)
+    return Harness(log)
 
 
 @pytest.fixture(autouse=True)
@@ -117,90 +117,90 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "PAUSE_SECONDS", 0.0)
 
 
-async def test_what_comes_in_order_is_written_and_heard_of(house: House):
-    assert await house.feed.begin([EVENTS]) == {EVENTS: 0}
-    await house.take(chunk(0, 1, 2), chunk(2, 3))
-    assert house.database.written == [1, 2, 3]
-    assert house.heard.positions == [1, 2, 3]
-    assert house.heard.places == {("events", 0): 0}
-    assert house.feed.durable == {EVENTS: 3}
+async def test_what_comes_in_order_is_written_and_heard_of(harness: Harness):
+    assert await harness.feed.begin([EVENTS]) == {EVENTS: 0}
+    await harness.take(chunk(0, 1, 2), chunk(2, 3))
+    assert harness.database.written == [1, 2, 3]
+    assert harness.heard.positions == [1, 2, 3]
+    assert harness.heard.places == {("events", 0): 0}
+    assert harness.feed.durable == {EVENTS: 3}
 
 
-async def test_what_was_lost_on_the_way_is_read_from_the_log(house: House):
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1), chunk(4, 5, 6))
-    assert house.database.written == [1, 2, 3, 4, 5, 6]
+async def test_what_was_lost_on_the_way_is_read_from_the_log(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1), chunk(4, 5, 6))
+    assert harness.database.written == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_gap_in_the_positions_is_nothing_lost(house: House):
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1), chunk(1, 7))
-    assert house.database.written == [1, 7]
+async def test_a_gap_in_the_positions_is_nothing_lost(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1), chunk(1, 7))
+    assert harness.database.written == [1, 7]
 
 
-async def test_what_came_before_is_left_out(house: House):
-    house.database.at = 2
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1, 2, 3), chunk(0, 1, 2, 3, 4))
-    assert house.database.written == [3, 4]
+async def test_what_came_before_is_left_out(harness: Harness):
+    harness.database.at = 2
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1, 2, 3), chunk(0, 1, 2, 3, 4))
+    assert harness.database.written == [3, 4]
 
 
-async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(house: House):
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1))
-    house.feed.catch_up(EVENTS, 10)
-    await house.feed.settle([], 5)
-    assert house.database.written == list(range(1, 11))
+async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1))
+    harness.feed.catch_up(EVENTS, 10)
+    await harness.feed.settle([], 5)
+    assert harness.database.written == list(range(1, 11))
 
 
-async def test_what_somebody_else_wrote_is_not_written_again(house: House):
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1))
-    house.database.at = 3
-    await house.take(chunk(1, 2, 3, 4))
-    assert house.database.written == [1, 4]
+async def test_what_somebody_else_wrote_is_not_written_again(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1))
+    harness.database.at = 3
+    await harness.take(chunk(1, 2, 3, 4))
+    assert harness.database.written == [1, 4]
 
 
-async def test_a_partition_that_is_somebody_elses_is_left_alone(house: House):
-    await house.feed.begin([EVENTS])
-    await house.feed.settle([EVENTS])
-    await house.feed.leave([EVENTS])
-    await house.take(chunk(0, 1))
-    assert house.database.written == []
+async def test_a_partition_that_is_somebody_elses_is_left_alone(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.feed.settle([EVENTS])
+    await harness.feed.leave([EVENTS])
+    await harness.take(chunk(0, 1))
+    assert harness.database.written == []
 
 
-async def test_without_the_database_it_waits_and_then_goes_on(house: House):
-    house.database.failures = [OperationalError("", {}, Exception("gone")) for _ in range(3)]
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1, 2))
-    assert house.database.written == [1, 2]
-    assert house.feed.trouble == ""
+async def test_without_the_database_it_waits_and_then_goes_on(harness: Harness):
+    harness.database.failures = [OperationalError("", {}, Exception("gone")) for _ in range(3)]
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1, 2))
+    assert harness.database.written == [1, 2]
+    assert harness.feed.trouble == ""
 
 
-async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_out(house: House):
-    house.database.failures = [ValueError("a bug") for _ in range(3)]
-    await house.feed.begin([EVENTS])
-    house.feed.take(EVENTS, chunk(0, 1))
+async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_out(harness: Harness):
+    harness.database.failures = [ValueError("a bug") for _ in range(3)]
+    await harness.feed.begin([EVENTS])
+    harness.feed.take(EVENTS, chunk(0, 1))
     async with asyncio.timeout(HANG_SECONDS):
-        await house.database.failed.wait()
-    await house.take(chunk(1, 2))
-    assert house.database.written == [1, 2]
+        await harness.database.failed.wait()
+    await harness.take(chunk(1, 2))
+    assert harness.database.written == [1, 2]
 
 
-async def test_where_it_goes_on_is_asked_again_when_it_could_not_be_known_at_first(house: House):
-    house.database.at = 4
-    house.database.silent = True
+async def test_where_it_goes_on_is_asked_again_when_it_could_not_be_known_at_first(harness: Harness):
+    harness.database.at = 4
+    harness.database.silent = True
     with pytest.raises(OperationalError):
-        await house.feed.begin([EVENTS])
-    house.database.silent = False
-    await house.take(chunk(2, 3, 4, 5), chunk(5, 6))
-    assert house.database.written == [5, 6]
+        await harness.feed.begin([EVENTS])
+    harness.database.silent = False
+    await harness.take(chunk(2, 3, 4, 5), chunk(5, 6))
+    assert harness.database.written == [5, 6]
 
 
-async def test_what_comes_while_something_is_written_is_written_together(house: House):
-    await house.feed.begin([EVENTS])
-    await house.take(chunk(0, 1), chunk(1, 2), chunk(2, 3), chunk(3, 4))
-    assert house.database.batches == [[1, 2, 3, 4]]
+async def test_what_comes_while_something_is_written_is_written_together(harness: Harness):
+    await harness.feed.begin([EVENTS])
+    await harness.take(chunk(0, 1), chunk(1, 2), chunk(2, 3), chunk(3, 4))
+    assert harness.database.batches == [[1, 2, 3, 4]]
 
 
 def test_only_what_follows_at_once_is_put_together():
@@ -210,11 +210,11 @@ def test_only_what_follows_at_once_is_put_together():
     assert [len(c.records) for c in together(many)] == [CHUNK, 1]
 
 
-async def test_an_outcome_that_signalbox_did_not_write_says_nothing(house: House):
+async def test_an_outcome_that_signalbox_did_not_write_says_nothing(harness: Harness):
     value, headers = encode(envelope(1))
-    sealed = house.integrity.sealed("signalbox.outcomes", 0, value, headers)
+    sealed = harness.integrity.sealed("signalbox.outcomes", 0, value, headers)
     outcomes = TopicPartition("signalbox.outcomes", 0)
-    await house.feed.begin([outcomes])
-    house.feed.take(outcomes, Chunk(0, [Raw(0, value, sealed), Raw(1, value, headers)]))
-    await house.feed.settle([], 5)
-    assert (house.database.written, house.database.faults) == ([1, 2], ["", "forged"])
+    await harness.feed.begin([outcomes])
+    harness.feed.take(outcomes, Chunk(0, [Raw(0, value, sealed), Raw(1, value, headers)]))
+    await harness.feed.settle([], 5)
+    assert (harness.database.written, harness.database.faults) == ([1, 2], ["", "forged"])

@@ -20,109 +20,111 @@ from streams.kafka.inspection import describe
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Fenced, LogUnavailable
-from tests.streams.faust.hosts import House, Tally, projects, until
+from tests.streams.faust.hosts import Harness, Tally, projects, until
 from tests.support.real_kafka import settings_for
 
 PROJECT = BY_NAME["project"]
-Open = Callable[..., Awaitable[House]]
+Open = Callable[..., Awaitable[Harness]]
 SettingsOf = Callable[[int], KafkaSettings]
 
 
 @pytest.fixture
-async def open_house(
+async def open_harness(
     kafka_settings_of: SettingsOf, tmp_path: Path
-) -> AsyncIterator[Callable[[str, int, Sequence[ReadModel]], Awaitable[House]]]:
+) -> AsyncIterator[Callable[[str, int, Sequence[ReadModel]], Awaitable[Harness]]]:
     async with AsyncExitStack() as parts:
 
-        async def open_house(url: str, partitions: int, models: Sequence[ReadModel]) -> House:
-            house = House(kafka_settings_of(partitions), url, tmp_path, models, parts)
-            await house.open()
+        async def open_harness(url: str, partitions: int, models: Sequence[ReadModel]) -> Harness:
+            harness = Harness(kafka_settings_of(partitions), url, tmp_path, models, parts)
+            await harness.open()
             for partition in range(partitions):
-                await house.log.claim(partition)
-            return house
+                await harness.log.claim(partition)
+            return harness
 
-        yield open_house
+        yield open_harness
 
 
-async def _all_counted(house: House, ids: set[str]) -> None:
+async def _all_counted(harness: Harness, ids: set[str]) -> None:
     async def counted() -> bool:
         try:
-            return len(await house.tally()) >= len(ids)
+            return len(await harness.tally()) >= len(ids)
         except OperationalError:  # a connection from before the database was away
             return False
 
     await until(counted)
-    found = await house.tally()
+    found = await harness.tally()
     assert (len(found), set(found)) == (len(ids), ids)
-    assert await house.read_models.parked() == []
+    assert await harness.read_models.parked() == []
 
 
-async def test_events_flow_and_an_aborted_transaction_is_never_seen(open_house: Open, postgres_url: str):
-    house = await open_house(postgres_url, 1, [Tally()])
-    await house.host()
+async def test_events_flow_and_an_aborted_transaction_is_never_seen(open_harness: Open, postgres_url: str):
+    harness = await open_harness(postgres_url, 1, [Tally()])
+    await harness.host()
     first, ghosts, second = projects(3), projects(3), projects(3)
 
-    await house.append("events", *first)
-    producer = aiokafka.AIOKafkaProducer(**house.settings.client(), transactional_id=house.settings.prefix)
+    await harness.append("events", *first)
+    producer = aiokafka.AIOKafkaProducer(
+        **harness.settings.client(), transactional_id=harness.settings.prefix
+    )
     await producer.start()
     try:
         await producer.begin_transaction()
         for ghost in ghosts:
             value, headers = encode(ghost)
-            await producer.send(house.settings.topic("events"), value, partition=0, headers=headers)
+            await producer.send(harness.settings.topic("events"), value, partition=0, headers=headers)
         await producer.flush()
         await producer.abort_transaction()
     finally:
         await producer.stop()
     for one in second:  # in a transaction each: every other offset is a control record
-        await house.append("events", one)
+        await harness.append("events", one)
 
-    await _all_counted(house, {e.id for e in [*first, *second]})
+    await _all_counted(harness, {e.id for e in [*first, *second]})
 
 
-async def test_poison_is_parked_with_its_reason_and_others_flow(open_house: Open, postgres_url: str):
-    house = await open_house(postgres_url, 1, [Resources(), Operations()])
-    await house.host()
+async def test_poison_is_parked_with_its_reason_and_others_flow(open_harness: Open, postgres_url: str):
+    harness = await open_harness(postgres_url, 1, [Resources(), Operations()])
+    await harness.host()
     good, bad, behind, other = projects(4)
     poison = replace(bad, data={**bad.data, "strange": True})
     later = replace(behind, subject=bad.subject, data=bad.data)
 
-    await house.append("events", good, poison, later, other)
+    await harness.append("events", good, poison, later, other)
 
     async def arrived() -> bool:
-        return await house.read_models.get(PROJECT, "acme", "p3") is not None
+        return await harness.read_models.get(PROJECT, "acme", "p3") is not None
 
     await until(arrived)
-    parked = await house.read_models.parked()
+    parked = await harness.read_models.parked()
     assert [(p["position"], p["subject"]) for p in parked] == [(2, bad.subject), (3, bad.subject)]
     assert "strange" in parked[0]["reason"]
     assert "waits" in parked[1]["reason"]
-    assert await house.read_models.get(PROJECT, "acme", "p0") is not None
+    assert await harness.read_models.get(PROJECT, "acme", "p0") is not None
 
 
-async def test_without_postgresql_it_waits_and_then_catches_up(open_house: Open, own_postgres: DevPostgres):
-    house = await open_house(own_postgres.start(), 1, [Tally()])
-    running = await house.host()
+async def test_without_postgresql_it_waits_and_then_catches_up(open_harness: Open, own_postgres: DevPostgres):
+    harness = await open_harness(own_postgres.start(), 1, [Tally()])
+    running = await harness.host()
     before, during = projects(5), projects(50)
-    await house.append("events", *before)
-    await _all_counted(house, {e.id for e in before})
+    await harness.append("events", *before)
+    await _all_counted(harness, {e.id for e in before})
 
     own_postgres.kill()
     for start in range(0, len(during), 10):
-        await house.append("events", *during[start : start + 10])
+        await harness.append("events", *during[start : start + 10])
     await until(lambda: bool(running.runner.trouble))
     own_postgres.start()
 
-    await _all_counted(house, {e.id for e in [*before, *during]})
+    await _all_counted(harness, {e.id for e in [*before, *during]})
     await until(lambda: not running.runner.trouble)
 
 
 async def test_partitions_that_move_in_the_middle_of_batches_lose_nothing_and_double_nothing(
-    open_house: Open, postgres_url: str
+    open_harness: Open, postgres_url: str
 ):
-    house = await open_house(postgres_url, 4, [Tally()])
+    harness = await open_harness(postgres_url, 4, [Tally()])
     organizations = [f"org{i}" for i in range(12)]
-    assert len({house.log.partition_of(o) for o in organizations}) == 4
+    assert len({harness.log.partition_of(o) for o in organizations}) == 4
     ids: set[str] = set()
     moving = asyncio.Event()
 
@@ -130,51 +132,51 @@ async def test_partitions_that_move_in_the_middle_of_batches_lose_nothing_and_do
         while not moving.is_set():
             for organization in organizations:
                 events = projects(5, organization)
-                await house.append("events", *events)
+                await harness.append("events", *events)
                 ids.update(e.id for e in events)
 
-    first = await house.host()
+    first = await harness.host()
     loading = asyncio.create_task(load())
-    second = await house.host()
+    second = await harness.host()
     await until(lambda: len(first.partitions("events")) == len(second.partitions("events")) == 2)
     assert first.partitions("status") == first.partitions("events")
     await first.stop()
     await until(lambda: len(second.partitions("events")) == 4)
-    third = await house.host()
+    third = await harness.host()
     await until(lambda: len(third.partitions("events")) == 2)
     moving.set()
     await loading
 
     assert len(ids) > 200
-    await _all_counted(house, ids)
+    await _all_counted(harness, ids)
 
 
-async def members(house: House) -> int:
+async def members(harness: Harness) -> int:
     """How many processes are in the group of projectors."""
-    (group,) = (await describe(house.settings, [house.settings.group("projector")]))[1]
+    (group,) = (await describe(harness.settings, [harness.settings.group("projector")]))[1]
     return len(group.members)
 
 
 async def test_a_stop_finishes_the_batch_tells_the_group_how_far_it_is_and_leaves_at_once(
-    open_house: Open, postgres_url: str
+    open_harness: Open, postgres_url: str
 ):
-    house = await open_house(postgres_url, 1, [Tally()])
-    running = await house.host()
+    harness = await open_harness(postgres_url, 1, [Tally()])
+    running = await harness.host()
     events = projects(2_000)
     for start in range(0, len(events), 500):
-        await house.append("events", *events[start : start + 500])
+        await harness.append("events", *events[start : start + 500])
 
     async def begun() -> bool:
-        return len(await house.tally()) > 0
+        return len(await harness.tally()) > 0
 
     await until(begun)
     await running.stop()
-    assert await members(house) == 0, "it does not leave its session to run out"
+    assert await members(harness) == 0, "it does not leave its session to run out"
 
-    at = await house.read_models.position("tally", 0)
-    assert await house.log.consumed("projector", "events", 0) == at
-    await house.host()
-    await _all_counted(house, {e.id for e in events})
+    at = await harness.read_models.position("tally", 0)
+    assert await harness.log.consumed("projector", "events", 0) == at
+    await harness.host()
+    await _all_counted(harness, {e.id for e in events})
 
 
 async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
@@ -182,21 +184,21 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
 ):
     async with AsyncExitStack() as parts:
         settings = settings_for(own_kafka, 1)
-        house = House(settings, postgres_url, tmp_path, [Tally()], parts)
-        await house.open()
-        await house.log.claim(0)
-        await house.host()
+        harness = Harness(settings, postgres_url, tmp_path, [Tally()], parts)
+        await harness.open()
+        await harness.log.claim(0)
+        await harness.host()
         before = projects(20)
-        await house.append("events", *before)
-        await _all_counted(house, {e.id for e in before})
+        await harness.append("events", *before)
+        await _all_counted(harness, {e.id for e in before})
 
         own_kafka.kill()
         own_kafka.start()
 
         async def written() -> bool:
             try:
-                await house.log.claim(0)
-                await house.append("events", *projects(20))
+                await harness.log.claim(0)
+                await harness.append("events", *projects(20))
             except (LogUnavailable, Fenced):
                 return False
             return True
@@ -204,8 +206,8 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
         await until(written)
         ids: set[str] = set()
         at = 0
-        while records := await house.log.read("events", 0, at, 1000):
+        while records := await harness.log.read("events", 0, at, 1000):
             ids |= {record.envelope.id for record in records}
             at = records[-1].position
         assert len(ids) >= 40
-        await _all_counted(house, ids)
+        await _all_counted(harness, ids)

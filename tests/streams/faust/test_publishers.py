@@ -26,13 +26,13 @@ from streams.faust.rollouts import RolloutPublisher
 from streams.kafka.settings import KafkaSettings
 from streams.log import Record
 from tests.projections.events import START, delivery, node, started, stopped
-from tests.streams.faust.hosts import House, envelope, until
+from tests.streams.faust.hosts import Harness, envelope, until
 
 MODELS = (Resources(), Deliveries(), Rollouts(), LivenessOfGateways())
 
 
-class Telling(House):
-    """A house whose host tells; `now` is the clock of liveness, which reads it once whenever it looks."""
+class Telling(Harness):
+    """A harness whose host tells; `now` is the clock of liveness, which reads it once whenever it looks."""
 
     now = START
     looks = 0
@@ -117,38 +117,38 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 
 @pytest.fixture
-async def house(kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path) -> AsyncIterator[Telling]:
+async def harness(kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path) -> AsyncIterator[Telling]:
     async with AsyncExitStack() as parts:
-        house = Telling(kafka_settings, postgres_url, tmp_path, MODELS, parts)
-        await house.open()
-        await house.log.claim(0)
-        yield house
+        harness = Telling(kafka_settings, postgres_url, tmp_path, MODELS, parts)
+        await harness.open()
+        await harness.log.claim(0)
+        yield harness
 
 
-async def test_acknowledgements_of_many_nodes_are_told_as_one_state(house: Telling):
-    await house.begin()
-    await house.happen(node("n1", True, 0), node("n2", True, 0))
-    await house.happen(started("d1"), topic="events")
-    await house.happen(delivery("d1", "published", 2), delivery("d1", "acknowledged", 3, node="n1"))
-    await house.becomes("d1", "rolling-out", 1, 2)
-    await house.happen(delivery("d1", "acknowledged", 4, node="n2"))
-    await house.becomes("d1", "acknowledged", 2, 2)
-    await house.happen(delivery("d1", "serving", 5, node="n1"), delivery("d1", "serving", 5, node="n2"))
-    await house.becomes("d1", "serving", 2, 2)
-    await house.happen(stopped("d1"), topic="events")
-    await house.becomes("d1", "stopping")
-    await house.happen(*(delivery("d1", "withdrawn", 6, node=name) for name in ("n1", "n2")))
-    await house.becomes("d1", "stopped")
+async def test_acknowledgements_of_many_nodes_are_told_as_one_state(harness: Telling):
+    await harness.begin()
+    await harness.happen(node("n1", True, 0), node("n2", True, 0))
+    await harness.happen(started("d1"), topic="events")
+    await harness.happen(delivery("d1", "published", 2), delivery("d1", "acknowledged", 3, node="n1"))
+    await harness.becomes("d1", "rolling-out", 1, 2)
+    await harness.happen(delivery("d1", "acknowledged", 4, node="n2"))
+    await harness.becomes("d1", "acknowledged", 2, 2)
+    await harness.happen(delivery("d1", "serving", 5, node="n1"), delivery("d1", "serving", 5, node="n2"))
+    await harness.becomes("d1", "serving", 2, 2)
+    await harness.happen(stopped("d1"), topic="events")
+    await harness.becomes("d1", "stopping")
+    await harness.happen(*(delivery("d1", "withdrawn", 6, node=name) for name in ("n1", "n2")))
+    await harness.becomes("d1", "stopped")
 
-    assert await house.states(RolloutReported) == [
+    assert await harness.states(RolloutReported) == [
         "rolling-out",
         "acknowledged",
         "serving",
         "stopping",
         "stopped",
     ]
-    assert {e.dataschema for e in await house.published(RolloutReported)} == {dataschema(RolloutReported)}
-    lags = await house.read_models.ask(
+    assert {e.dataschema for e in await harness.published(RolloutReported)} == {dataschema(RolloutReported)}
+    lags = await harness.read_models.ask(
         lambda s: lags_between(s.connection, s.prefix("rollouts"), "acme", "0", "9")
     )
     assert {stage: lag.count for (_, stage), lag in lags.items()} == {
@@ -159,111 +159,111 @@ async def test_acknowledgements_of_many_nodes_are_told_as_one_state(house: Telli
     }
 
 
-async def test_a_node_that_left_is_not_waited_for(house: Telling):
-    await house.begin()
-    await house.happen(node("n1", True, 0), node("n2", True, 0))
-    await house.happen(started("d1"), topic="events")
-    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
-    await house.becomes("d1", "rolling-out", 1, 2)
-    await house.happen(node("n2", False, 4))
-    await house.becomes("d1", "acknowledged", 1, 1)
+async def test_a_node_that_left_is_not_waited_for(harness: Telling):
+    await harness.begin()
+    await harness.happen(node("n1", True, 0), node("n2", True, 0))
+    await harness.happen(started("d1"), topic="events")
+    await harness.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await harness.becomes("d1", "rolling-out", 1, 2)
+    await harness.happen(node("n2", False, 4))
+    await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offline(house: Telling):
-    await house.begin()
-    await house.happen(started("d1"), topic="events")
-    await house.happen(delivery("d1", "published", 2, position=1))
-    await house.happen(node("n1", True, 3, connection="c1", acknowledged=0))
-    await house.happen(node("n1", True, 4, connection="c1", acknowledged=1))
-    await house.becomes("d1", "acknowledged", 1, 1)
+async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offline(harness: Telling):
+    await harness.begin()
+    await harness.happen(started("d1"), topic="events")
+    await harness.happen(delivery("d1", "published", 2, position=1))
+    await harness.happen(node("n1", True, 3, connection="c1", acknowledged=0))
+    await harness.happen(node("n1", True, 4, connection="c1", acknowledged=1))
+    await harness.becomes("d1", "acknowledged", 1, 1)
 
-    house.now = START + 60
-    await house.becomes("d1", "offline")
-    await house.happen(node("n1", True, 60, connection="c2", acknowledged=1))
-    await house.becomes("d1", "acknowledged", 1, 1)
-
-
-async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(house: Telling):
-    await house.happen(node("n1", True, 0))
-    await house.happen(started("d1"), started("d2"), topic="events")
-    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
-    await house.filled()
-
-    await house.begin()
-    await house.becomes("d1", "acknowledged", 1, 1)
-    assert await house.rollout("d2") == {}
+    harness.now = START + 60
+    await harness.becomes("d1", "offline")
+    await harness.happen(node("n1", True, 60, connection="c2", acknowledged=1))
+    await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_a_state_that_is_not_right_is_told_anew(house: Telling):
-    await house.begin()
-    await house.happen(node("n1", True, 0))
-    await house.happen(started("d1"), topic="events")
-    await house.happen(delivery("d1", "acknowledged", 3, node="n1"))
-    await house.becomes("d1", "acknowledged", 1, 1)
+async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(harness: Telling):
+    await harness.happen(node("n1", True, 0))
+    await harness.happen(started("d1"), started("d2"), topic="events")
+    await harness.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await harness.filled()
+
+    await harness.begin()
+    await harness.becomes("d1", "acknowledged", 1, 1)
+    assert await harness.rollout("d2") == {}
+
+
+async def test_a_state_that_is_not_right_is_told_anew(harness: Telling):
+    await harness.begin()
+    await harness.happen(node("n1", True, 0))
+    await harness.happen(started("d1"), topic="events")
+    await harness.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await harness.becomes("d1", "acknowledged", 1, 1)
     # As another process does that had not seen all yet.
     wrong = RolloutReported(organization="acme", name="d1", at=timestamp(), state="refused", nodes=1)
-    await house.happen(wrong)
+    await harness.happen(wrong)
 
     async def answered() -> bool:
-        return len(await house.told(RolloutReported)) == 3
+        return len(await harness.told(RolloutReported)) == 3
 
     await until(answered)
-    assert [t["state"] for t in await house.told(RolloutReported)] == [
+    assert [t["state"] for t in await harness.told(RolloutReported)] == [
         "acknowledged",
         "refused",
         "acknowledged",
     ]
-    await house.becomes("d1", "acknowledged", 1, 1)
+    await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_a_gateway_is_healthy_degraded_offline_and_back(house: Telling):
-    await house.begin()
-    await house.happen(node("n1", True, 0), node("n2", True, 0))
-    await house.lives("healthy", 2)
-    house.now = START + 20
-    await house.happen(node("n1", True, 20))
-    house.now = START + 40
-    await house.lives("degraded", 1)
-    house.now = START + 60
-    await house.lives("offline", 0)
-    await house.happen(node("n1", True, 60), node("n2", True, 60))
-    await house.lives("healthy", 2)
-    assert await house.states(LivenessReported) == ["healthy", "degraded", "offline", "healthy"]
-    assert {e.dataschema for e in await house.published(LivenessReported)} == {dataschema(LivenessReported)}
-    assert (await house.liveness())["since"] == timestamp(START + 60)
+async def test_a_gateway_is_healthy_degraded_offline_and_back(harness: Telling):
+    await harness.begin()
+    await harness.happen(node("n1", True, 0), node("n2", True, 0))
+    await harness.lives("healthy", 2)
+    harness.now = START + 20
+    await harness.happen(node("n1", True, 20))
+    harness.now = START + 40
+    await harness.lives("degraded", 1)
+    harness.now = START + 60
+    await harness.lives("offline", 0)
+    await harness.happen(node("n1", True, 60), node("n2", True, 60))
+    await harness.lives("healthy", 2)
+    assert await harness.states(LivenessReported) == ["healthy", "degraded", "offline", "healthy"]
+    assert {e.dataschema for e in await harness.published(LivenessReported)} == {dataschema(LivenessReported)}
+    assert (await harness.liveness())["since"] == timestamp(START + 60)
 
 
-async def test_silence_counts_only_after_having_listened(house: Telling):
-    house.now = START + 1_000
-    await house.happen(node("n1", True, 990), node("n2", True, 900))
-    await house.filled()
-    await house.begin()
+async def test_silence_counts_only_after_having_listened(harness: Telling):
+    harness.now = START + 1_000
+    await harness.happen(node("n1", True, 990), node("n2", True, 900))
+    await harness.filled()
+    await harness.begin()
     for _ in range(20):
-        house.now += 1
-        await house.looked()
-    assert await house.told(LivenessReported) == []
-    house.now += 30
-    await house.lives("offline", 0)
+        harness.now += 1
+        await harness.looked()
+    assert await harness.told(LivenessReported) == []
+    harness.now += 30
+    await harness.lives("offline", 0)
 
 
 async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_read(
-    house: Telling, monkeypatch: pytest.MonkeyPatch
+    harness: Telling, monkeypatch: pytest.MonkeyPatch
 ):
     # Given a node that has been silent for long, in read models that hold all of the topic
-    house.now = START + 1_000
-    await house.happen(node("n1", True, 990), node("n2", True, 900))
-    await house.filled()
-    at, records = await house.log.end("status", 0), await house.log.read("status", 0, 0, 1000)
+    harness.now = START + 1_000
+    await harness.happen(node("n1", True, 990), node("n2", True, 900))
+    await harness.filled()
+    at, records = await harness.log.end("status", 0), await harness.log.read("status", 0, 0, 1000)
     # When a look begins before the consumer has noted that, and goes on afterwards
-    liveness = LivenessPublisher(house.log, house.read_models, "/test", clock=house.clock, every=0.05)
+    liveness = LivenessPublisher(harness.log, harness.read_models, "/test", clock=harness.clock, every=0.05)
     liveness.assigned({("status", 0): 0})
 
     async def end(topic: str, partition: int) -> int:
         liveness.taken("status", 0, records)
         return at
 
-    monkeypatch.setattr(house.log, "end", end)
-    house.parts.push_async_callback(_end, asyncio.create_task(liveness.run()))
-    await house.looked()
+    monkeypatch.setattr(harness.log, "end", end)
+    harness.parts.push_async_callback(_end, asyncio.create_task(liveness.run()))
+    await harness.looked()
     # Then it is not told as of the node's last report
-    assert await house.told(LivenessReported) == []
+    assert await harness.told(LivenessReported) == []

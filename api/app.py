@@ -1,13 +1,15 @@
 """The HTTP application: endpoints, in three layers of pure ASGI."""
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from api import limits
@@ -22,10 +24,7 @@ from api.routes import api_routes
 
 def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | None = None) -> FastAPI:
     """The application over `services`. `asyncapi` answers the AsyncAPI document, where there is one."""
-    routes, schemas = api_routes()
-    if asyncapi is not None:
-        routes = [*routes, *health.asyncapi_router.routes]
-    described = document(routes, schemas, _version())
+    routes, described = _described_routes(asyncapi is not None)
     app = FastAPI(
         title="Signalbox",
         openapi_url=None,
@@ -49,6 +48,15 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
     app.add_middleware(Authentication, authenticator=services.authenticator)
     app.add_middleware(Failures)
     return app
+
+
+@cache
+def _described_routes(asyncapi: bool) -> tuple[Sequence[BaseRoute], dict[str, Any]]:
+    """The routes and their OpenAPI document: the same for all applications, whose services differ."""
+    routes, schemas = api_routes()
+    if asyncapi:
+        routes = [*routes, *health.asyncapi_router.routes]
+    return routes, document(routes, schemas, _version())
 
 
 async def _no_such_page(scope: Scope, receive: Receive, send: Send) -> None:

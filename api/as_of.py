@@ -1,11 +1,11 @@
-"""`?as_of=`: parsed, and waited for, so that an answer is never from before the moment it is asked for."""
+"""`as_of` and `min_position`: parsed, and waited for, so that no answer is from before that moment."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from api.call import Call
-from api.preconditions import other_partition, parse_as_of, partition_of_position
+from api.preconditions import beyond_end, other_partition, parse_as_of, parse_position, partition_of_position
 from api.problems import Problem
 from api.submission import wait_for_read_model
 from projections.pages import AsOf
@@ -13,7 +13,33 @@ from projections.pages import AsOf
 READ_MODEL = "resources"
 
 
-async def resolve_as_of(call: Call, text: str | None, partitions: Iterable[int]) -> AsOf:
+async def wait_for_min_position(call: Call, text: str | None, partitions: Sequence[int]) -> None:
+    """Waits, bounded, until the read model of resources has seen a position of one of these partitions.
+
+    Raises Problem 400, and 503 when it does not get there in time.
+    """
+    if text is None:
+        return
+    given = partition_of_position(text)
+    if given is not None and given not in partitions:
+        raise other_partition("min_position", given, *partitions)
+    chosen = partitions if given is None else (given,)
+    position = parse_position(text, "min_position", given)
+    ends = {partition: await call.services.log.end("events", partition) for partition in chosen}
+    if position > (last := max(ends.values(), default=0)):
+        raise beyond_end("min_position", last)
+    for partition, end in ends.items():
+        if not await wait_for_read_model(
+            call, partition, min(position, end), call.services.settings.position_seconds
+        ):
+            raise not_reached(f"The read model has not seen position {position} yet.")
+
+
+def not_reached(detail: str) -> Problem:
+    return Problem(503, "position-not-reached", detail, headers={"Retry-After": "1"})
+
+
+async def resolve_as_of(call: Call, text: str | None, partitions: Sequence[int]) -> AsOf:
     """The moment asked for, once the read model of resources knows it in these partitions.
 
     Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
@@ -22,10 +48,9 @@ async def resolve_as_of(call: Call, text: str | None, partitions: Iterable[int])
     at = parse_as_of(text)
     if at is None or text is None:
         return None
-    partitions = tuple(partitions)
     given = partition_of_position(text)
     if given is not None and len(partitions) == 1 and given != partitions[0]:
-        raise other_partition("as_of", given, partitions[0])
+        raise other_partition("as_of", given, *partitions)
     seconds = call.services.settings.position_seconds
     if isinstance(at, str):
         await _wait_for_time(at, seconds)
@@ -46,7 +71,7 @@ async def _wait_for_time(time: str, seconds: float) -> None:
 async def _wait_for_position(
     call: Call, partition: int, at: int | str, seconds: float, *, alone: bool
 ) -> None:
-    """What is on the log by now is all there is up to a time that has passed.
+    """For a time that has passed, the present end of the log is waited for: nothing is added before it.
 
     A position is waited for beyond the end in the one partition it can be of only.
     """
@@ -59,12 +84,7 @@ async def _wait_for_position(
         raise _invalid(
             "`as_of` is a position in the future.", f"the log ends at {end}; {wanted} has not come yet"
         )
-    raise Problem(
-        503,
-        "position-not-reached",
-        f"The read model has not seen position {wanted} yet.",
-        headers={"Retry-After": "1"},
-    )
+    raise not_reached(f"The read model has not seen position {wanted} yet.")
 
 
 def _invalid(text: str, detail: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens (RFC 6750), told apart by their SHA-256."""
+"""Authentication of callers by bearer tokens (RFC 6750), which are compared by SHA-256."""
 
 import hmac
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import Problem
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 
 PUBLIC = frozenset({"/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json", "/schemas"})
 PUBLIC_BELOW = "/schemas/"

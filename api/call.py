@@ -1,5 +1,6 @@
 """A request together with the services."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -36,3 +37,11 @@ class Call:
     @property
     def partition(self) -> int:
         return self.services.log.partition_of(self.organization)
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """That of the organization; outside of one, those of all organizations that the caller may access."""
+        if "org" in self.request.path_params:
+            return (self.partition,)
+        log, own = self.services.log, self.principal.organizations
+        return range(log.partitions) if own is None else sorted({log.partition_of(name) for name in own})

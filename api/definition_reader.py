@@ -9,13 +9,13 @@ from typing import Any
 
 from api.call import Call
 from api.problems import Error
-from definitions.finding import Finding
-from definitions.limits import DEFAULT
 from definitions.reading import Definition, read
-from definitions.streams import Piece, pieces
-from schemas.api import ApiSpec, PublishApi
+from definitions.source.documents import Piece, pieces
+from definitions.source.finding import Finding
+from definitions.source.limits import DEFAULT
+from schemas.aggregates.api import ApiSpec, PublishApi
+from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.catalog import AGGREGATES
-from schemas.deployment import DEPLOYMENT
 from schemas.message import Command
 
 YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})
@@ -25,7 +25,7 @@ COMMAND_OF_KIND: Mapping[str, type[Command]] = MappingProxyType(
         **{a.view.__name__: r.command for a in AGGREGATES for r in a.routes if r.method == "PUT"},
     }
 )
-"""What applying a definition of a kind asks for: what a PUT of it would."""
+"""The command of applying a definition, by its kind: that of a PUT."""
 
 RECORD: str = DEPLOYMENT.view.__name__
 """The kind that tells what happened: it is made by deploying, and never changes."""
@@ -86,7 +86,7 @@ async def read_all(
 
 
 async def store_document(call: Call, one: ParsedDefinition) -> dict[str, Any]:
-    """Keeps a definition as it was written; the fields of `schemas.api.Document`."""
+    """Keeps a definition as it was written; the fields of `schemas.aggregates.api.Document`."""
     sha256 = await call.services.documents.put(one.content, one.media_type)
     return {"sha256": sha256, "media_type": one.media_type, "size": len(one.content), "form": one.form}
 

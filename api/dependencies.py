@@ -1,4 +1,4 @@
-"""What path operations declare: who calls, which page, which moment, on which condition."""
+"""Dependencies and parameters of path operations: caller, organization, page, `as_of`, preconditions."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -9,17 +9,18 @@ from fastapi.security.base import SecurityBase
 from pydantic import BeforeValidator
 from starlette.requests import Request
 
-from api.as_of import resolve_as_of
+from api.as_of import resolve_as_of, wait_for_min_position
 from api.authentication import SCOPE_KEY, Principal
 from api.call import Call
 from api.json_schemas import Absent
 from api.preconditions import parse_boolean, parse_whole_number
 from api.problems import Problem
-from api.resources.handlers import LIMIT, MOST, parse_cursor, wait_for_min_position
-from projections.pages import AsOf
+from projections.pages import AsOf, K, read_cursor
 
 PREFIX = "/api/v1"
 ORGANIZATION = PREFIX + "/organizations/{org}"
+DEFAULT_LIMIT = 100
+MOST = 1000
 POSITION_PATTERN = "^([0-9]{1,9}:)?[0-9]{1,18}$"
 NAME_SCHEMA: dict[str, Any] = {
     "minLength": 1,
@@ -102,7 +103,6 @@ Limit = Annotated[
     whole_number("limit", 1, MOST),
     Query(description="How many items at most.", json_schema_extra={"minimum": 1, "maximum": MOST}),
 ]
-DEFAULT_LIMIT = LIMIT
 IfNoneMatch = Annotated[
     OptionalText, Header(alias="If-None-Match", description="Answer 304 when the ETag is one of these.")
 ]
@@ -158,24 +158,41 @@ CreateOnly = Annotated[
 ]
 
 
+def parse_cursor(given: str | None, first: K) -> str | None:
+    """The cursor, when it is one of a list with keys like `first`. Raises Problem 400."""
+    try:
+        read_cursor(given, first)
+    except ValueError as error:
+        raise Problem(
+            400,
+            "invalid-parameter",
+            "The cursor is not one of ours.",
+            errors=[{"parameter": "cursor", "detail": "take it from `next_cursor` or the Link header"}],
+        ) from error
+    return given
+
+
 async def text_cursor(cursor: CursorText = None) -> str | None:
-    parse_cursor(cursor, "")
-    return cursor
+    return parse_cursor(cursor, "")
+
+
+async def number_cursor(cursor: CursorText = None) -> str | None:
+    return parse_cursor(cursor, 0)
 
 
 Cursor = Annotated[str | None, Depends(text_cursor)]
 """The cursor of a list whose keys are text."""
+NumberCursor = Annotated[str | None, Depends(number_cursor)]
+"""The cursor of a list whose keys are numbers."""
 
 
-async def min_position_reached(call: OrganizationContext, min_position: MinPositionText = None) -> None:
-    await wait_for_min_position(call, call.partition, min_position)
+async def resolved_moment(
+    request: Request, as_of: AsOfText = None, min_position: MinPositionText = None
+) -> AsOf:
+    call = Call(request, request.app.state.services)
+    await wait_for_min_position(call, min_position, call.partitions)
+    return await resolve_as_of(call, as_of, call.partitions)
 
 
-MinPosition = Depends(min_position_reached)
-
-
-async def as_of_in_organization(call: OrganizationContext, as_of: AsOfText = None) -> AsOf:
-    return await resolve_as_of(call, as_of, [call.partition])
-
-
-Moment = Annotated[AsOf, Depends(as_of_in_organization)]
+Moment = Annotated[AsOf, Depends(resolved_moment)]
+"""The `as_of` of a read, once the read model knows it, and knows `min_position`."""

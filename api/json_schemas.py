@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from api.call import Schema
 from api.resources.presenter import Presenter
 from schemas.aggregate import Aggregate, Part
-from schemas.examples import example
+from schemas.codecs.examples import example
 from schemas.message import Command
 
 REF = "#/components/schemas/"
@@ -85,6 +85,7 @@ OPERATION_EXAMPLE = {
     "position": 17,
     "events": 1,
     "version": 3,
+    "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 
 
@@ -102,6 +103,7 @@ class OperationStatus(BaseModel):
     position: int | Absent = None
     events: int | Absent = None
     version: int | Absent = None
+    digest: str | Absent = Field(default=None, description="SHA-256 of the command's data.")
     problem: Problem | Absent = None
 
 
@@ -167,7 +169,7 @@ def part_schema(part: Part, found: dict[str, Schema]) -> Schema:
 def body_schema(
     command: type[Command], presenter: Presenter, named: bool, found: dict[str, Schema]
 ) -> Schema:
-    """A command as it is sent: without what the path, a header or the server says."""
+    """The body of a command: its fields without those that the path, a header or the server gives."""
     schema = model_schema(command, found)
     hidden = {"organization", "expected_version", *presenter.omitted}
     if named:

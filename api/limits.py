@@ -10,10 +10,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem, problem_of_request, problem_of_status, unavailable
+from api.problems import Problem, problem_of_status, unavailable
 from projections.failures import ReadModelsUnavailable, error_summary
-from projections.queries import NotReady
+from projections.read_transactions import NotReady
 from schemas.identity import uuid7
+from schemas.outcome import pointer
 from streams.documents import DocumentDamaged
 from streams.log import LogDamaged, LogUnavailable, MessageTooLarge
 from streams.projection.waiters import RunnerStopped
@@ -62,7 +63,7 @@ def problem_of_error(error: Exception, scope: Scope) -> Problem:
         case Problem():
             return error
         case RequestValidationError():
-            return problem_of_request(error)
+            return _problem_of_request(error)
         case NotReady() | RunnerStopped():
             return unavailable("The read models are not ready.")
         case ReadModelsUnavailable():
@@ -92,10 +93,28 @@ def problem_of_error(error: Exception, scope: Scope) -> Problem:
             )
 
 
+def _problem_of_request(error: RequestValidationError) -> Problem:
+    """The parameters (400) or the body (422) that FastAPI found invalid."""
+    found = [(e["loc"][0], e["loc"][1:], e) for e in error.errors()]
+    parameters = [
+        {"parameter": str(loc[0])[:50], "detail": e["msg"]} for where, loc, e in found if where != "body"
+    ]
+    if parameters:
+        detail = f"`{parameters[0]['parameter']}` is not valid."
+        return Problem(400, "invalid-parameter", detail, errors=parameters)
+    errors = [
+        {"pointer": pointer(loc), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
+        for _, loc, e in found
+    ]
+    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+
+
 def log_failure(error: LogUnavailable) -> str:
-    """What a caller reads of a log that cannot be used: nothing of this machine."""
-    said = error.reason
-    return f"The log refuses writes: {said}." if said else "The log does not answer; its own log says why."
+    """The error text for callers when the log cannot be used. It names nothing of this machine."""
+    reason = error.reason
+    return (
+        f"The log refuses writes: {reason}." if reason else "The log does not answer; its own log says why."
+    )
 
 
 class BodyLimit:

@@ -1,4 +1,4 @@
-"""What the HTTP room needs of the others. The composition root hands it over as one `Services`."""
+"""The ports that the HTTP API needs. The composition root passes them as one `Services`."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CommandPort(Protocol):
-    """Where commands are handed in (`streams.command_port`)."""
+    """Submits commands (`streams.submission.command_port`)."""
 
     async def submit(self, envelopes: Sequence[Envelope], /) -> None:
         """Returns when all are durable. Raises LogUnavailable: none of them is."""
@@ -29,7 +29,7 @@ class CommandPort(Protocol):
         ...
 
     async def outcome(self, command: Key, /) -> Outcome | None:
-        """What became of a command that is decided."""
+        """The outcome of a command; None when it is not decided."""
         ...
 
     async def pending(self, command: Key, /) -> bool:
@@ -38,7 +38,7 @@ class CommandPort(Protocol):
 
 
 class ReadModelRunner(Protocol):
-    """Who feeds the read models, and knows how far they are (the projection runner)."""
+    """Updates the read models and reports their positions (the projection runner)."""
 
     async def wait_for(self, read_model: str, partition: int, position: int, /) -> object:
         """Returns when the read model has seen `position`; may wait for ever."""
@@ -49,12 +49,12 @@ class ReadModelRunner(Protocol):
         ...
 
     def positions(self) -> Mapping[str, Mapping[int, int]]:
-        """How far each read model is, by partition."""
+        """The position of each read model, by partition."""
         ...
 
 
 class DeadLetterPort(Protocol):
-    """Who keeps the read models, and can take in again what they could not (the projection runner)."""
+    """Applies dead-lettered events to the read models again (the projection runner)."""
 
     async def retry(self, read_model: str, subject: str, /) -> int:
         """Takes in the parked events about a subject, up to the first that still fails; how many.

@@ -1,6 +1,7 @@
 """Headers and query parameters that say when, and on what condition."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -8,7 +9,12 @@ from typing import Literal
 from api.problems import Problem
 from projections.pages import AsOf
 
+SEND_ETAG = (
+    'Send the ETag that a GET of the resource answers, such as `If-Match: "3"`, or `*` for any version'
+)
+
 _TAG = re.compile(r'(W/)?"([^"]*)"')
+_WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _POSITION = re.compile(r"(?:(\d{1,9}):)?(\d{1,18})")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -16,9 +22,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """What a change demands of the present.
+    """The state of the resource that a change requires.
 
-    `none`: the client said nothing, so it may only make; `new`: must not exist (`If-None-Match: *`);
+    `none`: without a condition a client may only create; `new`: must not exist (`If-None-Match: *`);
     `any`: must exist (`If-Match: *`); `version`: must be at one of `versions`.
     """
 
@@ -29,10 +35,11 @@ class Precondition:
 def precondition(if_match: str | None, if_none_match: str | None) -> Precondition:
     """Raises Problem 400 for headers that are not entity tags, or say both."""
     if if_match is not None and if_none_match is not None:
-        raise _bad("Send If-Match or If-None-Match, not both.")
+        raise _bad("If-Match", "Send If-Match or If-None-Match, not both.")
     if if_none_match is not None:
         if if_none_match.strip() != "*":
-            raise _bad("A change takes `If-None-Match: *` alone: make it, never change it.")
+            detail = "Only `If-None-Match: *` is taken here: create it, and never change it."
+            raise _bad("If-None-Match", detail)
         return Precondition("new")
     if if_match is None:
         return Precondition("none")
@@ -57,15 +64,17 @@ def _tags(header: str) -> list[tuple[bool, int]]:
     for part in header.split(","):
         tag = _TAG.fullmatch(part.strip())
         if tag is None:
-            raise _bad('An entity tag is written in quotes, as in `If-Match: "3"`.')
+            raise _bad("If-Match", f"An entity tag is written in quotes. {SEND_ETAG}.")
         value = tag[2]
         known = value.isascii() and value.isdigit() and len(value) < 10
         found.append((tag[1] is not None, int(value) if known else -1))
     return found
 
 
-def _bad(detail: str) -> Problem:
-    return Problem(400, "invalid-precondition", detail)
+def _bad(header: str, detail: str) -> Problem:
+    return Problem(
+        400, "invalid-precondition", detail, errors=[{"parameter": header, "detail": "not taken as it is"}]
+    )
 
 
 def wait_seconds(prefer: str | None, most: float) -> float | None:
@@ -105,7 +114,7 @@ def partition_of_position(position: str) -> int | None:
     return int(found[1]) if found and found[1] else None
 
 
-def parse_position(text: str, parameter: str, partition: int) -> int:
+def parse_position(text: str, parameter: str, partition: int | None) -> int:
     """A position, perhaps with its partition before a colon. Raises Problem 400, also for a position of
     another partition than `partition`."""
     found = _POSITION.fullmatch(text)
@@ -116,14 +125,26 @@ def parse_position(text: str, parameter: str, partition: int) -> int:
             f"`{parameter}` is a position.",
             errors=[{"parameter": parameter, "detail": f"not a position: {text[:50]!r}"}],
         )
-    if found[1] and int(found[1]) != partition:
+    if found[1] and partition is not None and int(found[1]) != partition:
         raise other_partition(parameter, int(found[1]), partition)
     return int(found[2])
 
 
-def other_partition(parameter: str, given: int, partition: int) -> Problem:
+def beyond_end(parameter: str, end: int) -> Problem:
+    """A position that the event log does not have yet was given."""
+    detail = f"is beyond the end of the event log, which is {end}"
+    return Problem(
+        400,
+        "invalid-parameter",
+        f"`{parameter}` is a position in the future.",
+        errors=[{"parameter": parameter, "detail": detail}],
+    )
+
+
+def other_partition(parameter: str, given: int, *partitions: int) -> Problem:
     """A position of another partition was given."""
-    detail = f"names partition {given}; what is asked for is in partition {partition}"
+    listed = ", ".join(map(str, partitions))
+    detail = f"names partition {given}; what is asked for is in partition {listed}"
     return Problem(
         400,
         "invalid-parameter",
@@ -163,25 +184,27 @@ def media_type(content_type: str | None) -> str:
     return (content_type or "").split(";")[0].strip().lower()
 
 
-def acceptable(accept: str | None, offered: tuple[str, ...]) -> bool:
-    """Whether any of `offered` is acceptable (RFC 9110 section 12.5.1)."""
-    if not accept or "*/*" in offered or ("*/*" in accept and "q=0" not in accept):
-        return True
-    weights: dict[str, float] = {}
-    for part in accept.split(","):
-        range_, *parameters = [p.strip().lower() for p in part.split(";")]
-        weight = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                try:
-                    weight = float(parameter[2:])
-                except ValueError:
-                    weight = 0.0
-        weights[range_] = weight
-    for media in offered:
-        for candidate in (media, media.split("/")[0] + "/*", "*/*"):
-            if candidate in weights:
-                if weights[candidate] > 0:
-                    return True
-                break
-    return False
+def preferred(accept: str | None, offered: tuple[str, ...]) -> str | None:
+    """The media type to answer with (RFC 9110 section 12.5.1), the first of equal ones; None when none is."""
+    if not accept or accept == "*/*":
+        return offered[0]
+    weights = dict(map(_weighted, accept.split(",")))
+    ranked = [(_quality(media, weights), media) for media in offered]
+    best = max(quality for quality, _ in ranked)
+    return next(media for quality, media in ranked if quality == best) if best[0] > 0 else None
+
+
+def _weighted(part: str) -> tuple[str, float]:
+    """A media range, and its weight."""
+    range_, *parameters = [p.strip().lower() for p in part.split(";")]
+    given = [p[2:] for p in parameters if p.startswith("q=")]
+    weight = _WEIGHT.fullmatch(given[0]) if given else None
+    return range_, (float(weight[0]) if weight else 0.0) if given else 1.0
+
+
+def _quality(media: str, weights: Mapping[str, float]) -> tuple[float, int]:
+    """The weight of the most specific range that has the media type, and how specific it is."""
+    for specificity, range_ in ((2, media), (1, media.split("/")[0] + "/*"), (0, "*/*")):
+        if range_ in weights:
+            return weights[range_], specificity
+    return 0.0, 0

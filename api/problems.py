@@ -1,11 +1,11 @@
 """Errors as `application/problem+json` (RFC 9457): one table of rules and statuses, nothing internal."""
 
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -15,6 +15,8 @@ from schemas.outcome import Outcome, pointer
 
 TYPE = "https://signalbox.io/problems/"
 MEDIA_TYPE = "application/problem+json"
+
+_PATH = re.compile(r"""(?<![\w/:.])/(?:[^\s:;,'"()/]+/)*([^\s:;,'"()/]+)""")
 
 REJECTED = 422
 STATUS_OF_RULE: Mapping[str, int] = MappingProxyType(
@@ -27,7 +29,7 @@ STATUS_OF_RULE: Mapping[str, int] = MappingProxyType(
         "stale-version": 412,
     }
 )
-"""What a rejected command is answered with; `REJECTED` when its rule is not named here."""
+"""The status of a rejected command by its rule; `REJECTED` for all other rules."""
 
 Error = dict[str, Any]
 """One entry of `errors`: `pointer` (RFC 6901), `detail`, and what else is known of the place."""
@@ -72,12 +74,24 @@ class Problem(HTTPException):
         return json_response(self.status, self.document(), self.headers, MEDIA_TYPE)
 
 
+def placed(problem: Problem, parameters: Mapping[str, str]) -> Problem:
+    """The problem, with the parameter instead of the pointer for each field that a parameter gave."""
+    errors: dict[tuple[str, str], Error] = {}
+    for error in problem.errors:
+        parameter = parameters.get(error.get("pointer", ""))
+        if parameter is not None:
+            error = {"parameter": parameter, **{k: v for k, v in error.items() if k != "pointer"}}
+        errors.setdefault((parameter or error.get("pointer", ""), error["detail"]), error)
+    problem.errors = tuple(errors.values())
+    return problem
+
+
 def title(rule: str) -> str:
     return rule.replace("-", " ").capitalize()
 
 
 def problem_of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
-    """A problem that says no more than its HTTP status."""
+    """A problem without a rule of its own: that of its HTTP status."""
     phrase = HTTPStatus(status).phrase
     return Problem(status, phrase.lower().replace(" ", "-"), detail or f"{phrase}.", headers=headers)
 
@@ -108,20 +122,10 @@ def problem_of_validation(error: ValidationError) -> Problem:
     return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
 
 
-def problem_of_request(error: RequestValidationError) -> Problem:
-    """What FastAPI found wrong with parameters (400), or with the body (422)."""
-    found = [(e["loc"][0], e["loc"][1:], e) for e in error.errors()]
-    parameters = [
-        {"parameter": str(loc[0])[:50], "detail": e["msg"]} for where, loc, e in found if where != "body"
-    ]
-    if parameters:
-        detail = f"`{parameters[0]['parameter']}` is not valid."
-        return Problem(400, "invalid-parameter", detail, errors=parameters)
-    errors = [
-        {"pointer": pointer(loc), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
-        for _, loc, e in found
-    ]
-    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+def not_ready(reason: str) -> Problem:
+    """Of a file, anybody may read its name in the reason, not where it is."""
+    detail = _PATH.sub(r"\1", reason)
+    return Problem(503, "not-ready", detail, headers={"Retry-After": "1"})
 
 
 def problem_of_outcome(outcome: Outcome, **members: Any) -> Problem:

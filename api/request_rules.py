@@ -1,4 +1,4 @@
-"""What a request must keep to before a path operation runs: the parameters and media types it declares."""
+"""Checks of a request before its path operation runs: declared parameters and media types only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from api.authentication import Principal
-from api.preconditions import acceptable, media_type
+from api.preconditions import media_type, preferred
 from api.problems import MEDIA_TYPE, Problem, problem_of_status
 from schemas.limits import MOST_PARAMETERS
 from schemas.text import fault_in, visible
@@ -26,7 +26,7 @@ class RequestRules:
         organization = request.path_params.get("org")
         if organization is not None and principal is not None and not principal.may_access(organization):
             raise Problem(403, "forbidden", f"The token is not good for the organization {organization!r}.")
-        if not acceptable(request.headers.get("accept"), (*self.produces, MEDIA_TYPE)):
+        if preferred(request.headers.get("accept"), (*self.produces, MEDIA_TYPE)) is None:
             raise problem_of_status(406, f"Answers here are {', '.join(self.produces)}.")
         self._check_parameters(request)
         if self.accepts is not None:
@@ -35,8 +35,13 @@ class RequestRules:
     def _check_parameters(self, request: Request) -> None:
         given = request.scope["query_string"]
         if given.count(b"&") >= MOST_PARAMETERS:
-            detail = f"Up to {MOST_PARAMETERS} query parameters are taken."
-            raise Problem(400, "too-many-parameters", detail)
+            surplus = given.split(b"&", MOST_PARAMETERS)[-1].partition(b"=")[0]
+            raise Problem(
+                400,
+                "too-many-parameters",
+                f"Up to {MOST_PARAMETERS} query parameters are taken.",
+                errors=[{"parameter": visible(surplus[:50].decode("latin-1")), "detail": "is one too many"}],
+            )
         _check_text(request)
         if not given:
             return

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 JSON = "application/json"
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 POSITION = "Signalbox-Position"
 NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
 """For responses that hold a secret, or may."""
@@ -42,3 +43,7 @@ def json_response(
     status: int, content: Any, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
 ) -> RawResponse:
     return RawResponse(status, orjson.dumps(content), headers, media_type)
+
+
+def metrics_response(metrics: bytes) -> RawResponse:
+    return RawResponse(200, metrics, NO_STORE, PROMETHEUS)

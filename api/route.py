@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.authentication import SCOPE_KEY
 from api.call import Call, Schema
+from api.direct_call import DirectCall
 from api.openapi import HEADERS
 from api.problems import problem_of_status
 from api.request_rules import RequestRules
@@ -45,18 +46,18 @@ class ApiRoute(APIRoute):
         options["strict_content_type"] = False
         self._slashes = path.count("/")
         super().__init__(path, endpoint, **options)
+        self._rules = RequestRules(query=self._query(), produces=self._produces(), accepts=self._accepts())
+        self._direct_call = DirectCall.of(self.dependant)
         self.responses = {**self.responses, **problems(*self._shared_problems())}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         request_class = JsonRequest if self.body_field is not None else Request
-        rules = RequestRules(query=self._query(), produces=self._produces(), accepts=self._accepts())
 
-        async def checked(request: Request) -> Response:
-            rules.check(request, request.scope.get(SCOPE_KEY))
+        async def solved_by_fastapi(request: Request) -> Response:
             return await handle(request_class(request.scope, request.receive))
 
-        return checked
+        return solved_by_fastapi
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         # Most routes are passed over here: a regular expression each would cost more than the rest.
@@ -73,7 +74,14 @@ class ApiRoute(APIRoute):
         if method not in (self.methods or ()):
             allowed = ", ".join(_allowed_methods(scope))
             raise problem_of_status(405, f"Allowed here: {allowed}.", {"Allow": allowed})
-        await self.app(scope, receive, send)
+        scope["headers"] = _one_line_each(scope["headers"])
+        request = Request(scope, receive, send)
+        self._rules.check(request, scope.get(SCOPE_KEY))
+        if self._direct_call is None:
+            await self.app(scope, receive, send)
+        else:
+            response = await self._direct_call(request)
+            await response(scope, receive, send)
 
     def _query(self) -> dict[str, tuple[str, ...]]:
         """The declared query parameters, each with the values its schema allows."""
@@ -97,34 +105,22 @@ class ApiRoute(APIRoute):
 
     def _shared_problems(self) -> set[int]:
         """The errors that follow from what the operation takes."""
-        found = {406, 500}
-        if any(isinstance(f.field_info, params.Path | params.Query) for f in get_flat_params(self.dependant)):
-            found.add(400)
+        found = {400, 406, 500}
         if _is_secured(self.dependant):
             found.add(401)
             if "{org}" in self.path_format:
                 found.add(403)
         if self._accepts() is not None:
-            found |= {400, 408, 413, 415, 422}
+            found |= {408, 413, 415, 422}
         return found
 
 
-class CommandRoute(ApiRoute):
-    """A generated command: its `call` and its headers are read here, which costs a tenth of what solving
-    FastAPI's dependencies does. Its path operation declares them as any other, for the document.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        rules = RequestRules(query=self._query(), produces=self._produces(), accepts=self._accepts())
-        headers = [(field.name, field.alias) for field in self.dependant.header_params]
-        operation = self.endpoint
-
-        async def handle(request: Request) -> Response:
-            rules.check(request, request.scope.get(SCOPE_KEY))
-            given = {name: request.headers.get(alias) for name, alias in headers}
-            return await operation(call=Call(request, request.app.state.services), **given)
-
-        return handle
+def _one_line_each(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The lines of each header as one list (RFC 9110 section 5.3). One that is no list is invalid then."""
+    lines: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lines[name] = b", ".join((lines[name], value)) if name in lines else value
+    return headers if len(lines) == len(headers) else list(lines.items())
 
 
 def _is_secured(dependant: Dependant) -> bool:

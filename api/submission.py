@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from api.call import Call
 from api.preconditions import wait_seconds
-from api.problems import Problem, problem_of_outcome, problem_of_validation
+from api.problems import Error, Problem, problem_of_outcome, problem_of_validation
 from api.responses import POSITION
 from projections.pages import Row
 from schemas.aggregate import Aggregate
-from schemas.avro import dataschema
-from schemas.canonical import digest
 from schemas.catalog import BY_NAME, BY_PLURAL
+from schemas.codecs.avro import dataschema
+from schemas.codecs.canonical import digest
 from schemas.envelope import Data, Envelope
 from schemas.identity import is_traceparent, timestamp, uuid7
 from schemas.message import Command
@@ -25,6 +25,8 @@ from schemas.outcome import Outcome
 
 OPERATIONS = "/api/v1/operations/"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+KEY: Error = {"parameter": "Idempotency-Key"}
+"""The place of a command's id, where it is a header."""
 _NESTED = 200
 """How deep data may nest: the log's JSON encoder stops at 254."""
 
@@ -66,6 +68,7 @@ def command_id(key: str | None) -> str | None:
             400,
             "invalid-idempotency-key",
             "An Idempotency-Key has 1 to 100 letters, digits, dots, hyphens and underscores.",
+            errors=[{**KEY, "detail": f"is not such a text: {bare[:50]!r}"}],
         )
     return bare
 
@@ -124,8 +127,10 @@ def preferred_wait(call: Call, prefer: str | None) -> float | None:
     return wait_seconds(prefer, call.services.settings.max_wait)
 
 
-async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[str]) -> Submission | None:
-    """What became of this command id of the organization before; None when it is new.
+async def earlier_submission(
+    call: Call, id: str, data: Data, chosen: frozenset[str], place: Error = KEY
+) -> Submission | None:
+    """The earlier submission of this command id in the organization; None when the id is new.
 
     Raises Problem 409 while it runs, 422 when it was used with another body.
     """
@@ -138,6 +143,7 @@ async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[
                 409,
                 "still-running",
                 "The command with this Idempotency-Key is not decided yet.",
+                errors=[{**place, "detail": "is that of a command that is not decided yet"}],
                 headers={"Location": OPERATIONS + id, "Retry-After": "1"},
                 command=id,
             )
@@ -150,7 +156,7 @@ async def earlier_submission(call: Call, id: str, data: Data, chosen: frozenset[
             same.pop(field_, None)
             if field_ in kept:
                 same[field_] = kept[field_]
-    _check_same(outcome, same)
+    _check_same(outcome, same, place)
     return Submission(id, outcome)
 
 
@@ -168,11 +174,11 @@ async def submit(
         # A twin that came at the same time may have been decided instead of this one.
         outcome = outcome or await commands.outcome(envelope_.key)
         if outcome is not None:
-            _check_same(outcome, data)
+            _check_same(outcome, data, KEY)
     return Submission(envelope_.id, outcome, envelope_)
 
 
-def key_reused(outcome: Outcome, data: Data) -> Problem | None:
+def key_reused(outcome: Outcome, data: Data, place: Error) -> Problem | None:
     """The problem when `outcome` is another command's than that with `data`."""
     if digest(data) == outcome.digest:
         return None
@@ -180,11 +186,12 @@ def key_reused(outcome: Outcome, data: Data) -> Problem | None:
         422,
         "idempotency-key-reused",
         "This Idempotency-Key was used for another command; send a new one.",
+        errors=[{**place, "detail": "was used for another command"}],
     )
 
 
-def _check_same(outcome: Outcome, data: Data) -> None:
-    if (problem := key_reused(outcome, data)) is not None:
+def _check_same(outcome: Outcome, data: Data, place: Error) -> None:
+    if (problem := key_reused(outcome, data, place)) is not None:
         raise problem
 
 
@@ -229,7 +236,7 @@ async def rejection(call: Call, outcome: Outcome) -> Problem:
 
 
 def operation(outcome: Outcome) -> dict[str, Any]:
-    """What became of a command, as clients see it."""
+    """The outcome of a command, as clients see it."""
     shown: dict[str, Any] = {
         "id": outcome.name,
         "state": "accepted" if outcome.accepted else "rejected",
@@ -242,6 +249,7 @@ def operation(outcome: Outcome) -> dict[str, Any]:
         "position": outcome.position,
         "events": outcome.events,
         "version": outcome.version,
+        "digest": outcome.digest,
     }
     if not outcome.accepted:
         shown["problem"] = problem_of_outcome(outcome).document()

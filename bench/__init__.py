@@ -1,1 +1,1 @@
-"""Measurements, each a module with `async def run(scale) -> list[Figure]`; `make bench` runs them all."""
+"""Benchmarks, each a module with `async def run(scale) -> list[Figure]`; `make bench` runs all of them."""

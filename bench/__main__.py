@@ -1,4 +1,4 @@
-"""`make bench`: measures, writes `bench/results/<name>.json`, prints the table. Names choose some of them."""
+"""`make bench`: runs benchmarks (by name, else all), writes `bench/results/<name>.json`, prints the table."""
 
 import argparse
 import importlib
@@ -15,7 +15,7 @@ EMBEDDED = ("translate", "commands", "rebuild", "change", "large_api", "folder",
 KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
 BENCHES = (*EMBEDDED, *KAFKA)
 LONG = ("crash", "kafka_crash", "damage", "odd_requests")
-"""Run only when they are named: a quarter of an hour or more each."""
+"""Only run by name: they take a quarter of an hour or more each."""
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -1,4 +1,4 @@
-"""A change travels: from the HTTP command to the first request that Envoy answers by it."""
+"""Latency of a change: from the HTTP command to the first request that the new revision answers."""
 
 import time
 
@@ -12,14 +12,14 @@ ROUNDS = 200
 
 
 def publish(made: RunningSignalbox, name: str, upstream: str, display_name: str) -> int:
-    """A new revision of an API; its number."""
+    """Publishes a new revision of an API; returns its number."""
     documents = [{"source": name, "content": definition(name, upstream, display_name)}]
     answer = made.ask("POST", "/apply", {"documents": documents, "deploy": None})
     return int(answer["items"][0]["revision"])
 
 
 class Changing:
-    """Deploys revisions and waits for Envoy to answer by them. Times in milliseconds."""
+    """Deploys revisions and waits until Envoy serves them. Times in milliseconds."""
 
     def __init__(self, made: RunningSignalbox) -> None:
         self._commands = made.connection()
@@ -27,7 +27,7 @@ class Changing:
         self._headers = made.headers
 
     def deploy(self, name: str, revision: int) -> tuple[float, float]:
-        """From sending, and from being accepted, to the first answer by `revision`."""
+        """The times from the request, and from its acceptance, to the first answer of `revision`."""
         body = orjson.dumps({"api": name, "revision": revision, "gateway": "local"})
         sent = time.perf_counter()
         status, _, answer = self._commands.ask("POST", f"{ORGANIZATION}/deployments", body, **self._headers)
@@ -44,7 +44,7 @@ class Changing:
 
 
 def until_answered(listener: Connection, path: str, revision: str, seconds: float = HANG_SECONDS) -> None:
-    """Asks until the answer is by `revision`."""
+    """Sends requests until `revision` answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         status, headers, _ = listener.ask("GET", path)

@@ -9,13 +9,13 @@ from pathlib import Path
 import orjson
 
 from bench.figure import Figure
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.envelope import Envelope
 from schemas.envelopes import envelope_for
-from schemas.organization import DefineOrganization
-from schemas.project import DefineProject
-from streams.command_port import CommandPort
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.sqlite.log import SqliteLog
+from streams.submission.command_port import CommandPort
 from tests.support.running_signalbox import ORGANIZATION, RunningSignalbox, running_signalbox
 
 CALLERS = 64
@@ -43,7 +43,7 @@ def _command(command: DefineOrganization | DefineProject) -> Envelope:
 
 
 async def in_process(count: int) -> float:
-    """Commands a second."""
+    """Commands per second."""
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
         log = await SqliteLog.open(Path(work))
         commands = CommandPort(log)
@@ -68,7 +68,7 @@ async def in_process(count: int) -> float:
 
 
 def http(made: RunningSignalbox, count: int) -> float:
-    """Commands a second."""
+    """Commands per second."""
 
     def call(caller: int) -> None:
         connection = made.connection()

@@ -1,4 +1,4 @@
-"""How long one change takes to reach all proxies: raw delta clients in a process of their own.
+"""Fan-out of one change to all proxies: raw delta clients in a separate process.
 
 The clients share few channels, as many streams would through one load balancer, and answer everything.
 """
@@ -14,7 +14,7 @@ import grpc.aio
 
 from bench.figure import Figure, median
 from gateways.config_resource import ConfigResource, content_version
-from xds.server import SERVICE, DiscoveryServer
+from xds.server.discovery import SERVICE, DiscoveryServer
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 
@@ -71,7 +71,7 @@ class _Clients:
 
 
 async def _client_process(port: int, count: int) -> None:
-    """Writes the time at which each round was with all clients to stdout, after `count` connected."""
+    """Writes to stdout the time at which all clients had each round, after `count` connected."""
     options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
     clients = _Clients(count)
@@ -102,7 +102,7 @@ async def changes(clients: int, resources: int, rounds: int) -> list[float]:
     try:
         assert process.stdout is not None
         # the clients connect to an empty gateway, and get the resources in portions: a storm of first
-        # responses is another figure
+        # responses is measured elsewhere
         await process.stdout.readexactly(_ROUND.size)
         for start in range(0, resources, 500):
             store.apply([entry(index, 0) for index in range(start, min(start + 500, resources))])

@@ -1,4 +1,4 @@
-"""A measured figure beside its target, and what the machine was."""
+"""A measured figure with its target, and facts about the machine."""
 
 import os
 import platform

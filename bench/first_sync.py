@@ -1,7 +1,7 @@
-"""How long it takes until proxies that come all at once have everything, and what that costs the server.
+"""First sync: the time until proxies that connect at once have everything, and the memory of the server.
 
-Server and clients run in a process each. The clients are raw delta streams over few channels, as behind a
-load balancer, and answer everything.
+Server and clients run in separate processes. The clients are raw delta streams over few channels, as behind
+a load balancer, and acknowledge everything.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import grpc.aio
 
 from bench.fanout import CHANNELS, GATEWAY, METHOD, entry, nonce, text
 from bench.figure import Figure
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 
@@ -26,7 +26,7 @@ _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel
 
 
 async def _server(resources: int) -> None:
-    """Writes its port, serves until stdin ends, and writes the most memory it had, in MB."""
+    """Writes its port, serves until stdin ends, and writes its peak memory in MB."""
     store = ResourceStore()
     store.apply([entry(index, 0) for index in range(resources)])
     server = DiscoveryServer(store, lambda gateway, token: (gateway, token) == (GATEWAY, "bench"))
@@ -37,7 +37,7 @@ async def _server(resources: int) -> None:
 
 
 async def _client(channel: grpc.aio.Channel, index: int, resources: int) -> grpc.aio.StreamStreamCall | None:
-    """The stream when it has all, None when it was cut off before."""
+    """The stream when it has all, None when it was closed before."""
     call = channel.stream_stream(METHOD, None, None)(None, metadata=(("authorization", "Bearer bench"),))
     try:
         node = text(1, f"node-{index}".encode()) + text(2, GATEWAY.encode())
@@ -55,7 +55,7 @@ async def _client(channel: grpc.aio.Channel, index: int, resources: int) -> grpc
 
 
 async def _clients(port: int, count: int, resources: int) -> None:
-    """Writes `[seconds until all have all, streams that were cut off]` as JSON."""
+    """Writes `[seconds until all have all, number of closed streams]` as JSON."""
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", _OPTIONS) for _ in range(CHANNELS)]
     began = time.monotonic()
     calls = await asyncio.gather(
@@ -66,7 +66,7 @@ async def _clients(port: int, count: int, resources: int) -> None:
 
 
 def measured(clients: int, resources: int) -> tuple[float, float, int]:
-    """Seconds until all have all, the most memory of the server in MB, streams that were cut off."""
+    """Seconds until all have all, the peak memory of the server in MB, and the number of closed streams."""
     command = (sys.executable, "-m", "bench.first_sync")
     with subprocess.Popen(
         (*command, "server", str(resources)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

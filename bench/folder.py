@@ -1,4 +1,4 @@
-"""`signalbox apply` of a folder until all is acknowledged; then a restart with all of it."""
+"""`signalbox apply` of a folder until all APIs are acknowledged; then a restart with all of them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A change travels through processes of their own: HTTP, decider, gateway sync, xDS, Envoy."""
+"""Latency of a change through separate processes: HTTP, decider, gateway sync, xDS, Envoy."""
 
 from bench.change import existing, fresh
 from bench.figure import Figure, median, percentile
@@ -31,7 +31,7 @@ def _figures(apis: int, times: list[tuple[float, float]], new: list[tuple[float,
 
 
 def starts(made: MultiProcessSignalbox, apis: int) -> list[Figure]:
-    """A second xDS server, from its start until it is ready, with what is on the config topic."""
+    """Starts a second xDS server: the time until it has loaded the config topic and is ready."""
     server = made.start("xds", "xds-2")
     seconds = server.began_until_ready()
     figures = [

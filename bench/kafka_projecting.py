@@ -1,4 +1,4 @@
-"""Read models on PostgreSQL: fed live through Faust, how far they lag behind, and filled anew."""
+"""Read models on PostgreSQL: live projection through Faust, its lag, and a rebuild."""
 
 import asyncio
 import time
@@ -9,12 +9,11 @@ from sqlalchemy import select
 from bench.figure import Figure, median, percentile
 from bench.kafka_deciding import BATCH, command, opened
 from bench.rebuild import envelopes, history
-from projections.catalog import DERIVED, READ_MODELS
 from projections.store import CHECKPOINTS, Store, open_store
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.identity import unix_seconds
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
 from signalbox.up import settle
 from streams.kafka.log import KafkaLog
 from streams.log import Append, Transaction
@@ -43,7 +42,7 @@ def reached(store: Store) -> int:
 
 
 def live(harness: MultiProcessSignalbox, store: Store, end: int) -> float:
-    """Events a second, from the first that the projector took in to the last."""
+    """Events per second, from the first that the projector applied to the last."""
     harness.start("projector")
     first = until(lambda: reached(store) or None, "the projector begins", 60, 0.01)
     began = time.perf_counter()
@@ -89,8 +88,8 @@ async def lag(harness: MultiProcessSignalbox, log: KafkaLog, store: Store, secon
 
 
 async def rebuild(log: KafkaLog, store: Store, events: int) -> float:
-    """Events a second, with nobody else at work."""
-    runner = ProjectionRunner(log, store, (*READ_MODELS, *DERIVED))
+    """Events per second, without other load."""
+    runner = ProjectionRunner(log, store)
     running = asyncio.create_task(runner.run())
     await runner.wait_for("resources", 0, await log.end("events", 0))
     settle()

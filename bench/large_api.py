@@ -1,4 +1,4 @@
-"""An API of 5,000 operations is deployed: how long that takes, and how long others wait meanwhile."""
+"""Deployment of an API of 5,000 operations: its duration, and the latency of other requests meanwhile."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def definition(name: str, upstream: str, operations: int, display_name: str) -> 
 
 
 class HealthChecks:
-    """Asks `/healthz/live` every few milliseconds and keeps the longest answer."""
+    """Requests `/healthz/live` every few milliseconds and records the longest response time."""
 
     def __init__(self, port: int) -> None:
         self.longest = 0.0

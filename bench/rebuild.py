@@ -1,4 +1,4 @@
-"""A read model filled anew from the log."""
+"""A rebuild of a read model from the log."""
 
 import asyncio
 import tempfile
@@ -8,15 +8,15 @@ from pathlib import Path
 from bench.figure import Figure
 from bench.translate import specification
 from projections.store import open_store
-from schemas.api import ApiPublished, content_digest
-from schemas.deployment import DeploymentStarted
+from schemas.aggregates.api import ApiPublished, content_digest
+from schemas.aggregates.deployment import DeploymentStarted
+from schemas.aggregates.organization import OrganizationDefined
 from schemas.envelope import Envelope
 from schemas.envelopes import envelope_for
 from schemas.identity import timestamp, uuid7
 from schemas.message import Event
-from schemas.organization import OrganizationDefined
 from signalbox.up import settle
-from streams.head import ChainHead
+from streams.decider.head import ChainHead
 from streams.log import Append, Transaction
 from streams.projection import ProjectionRunner
 from streams.sqlite.log import SqliteLog
@@ -25,7 +25,7 @@ APIS = 10_000
 
 
 def history(count: int) -> list[Event]:
-    """APIs and their deployments by turns, revision upon revision."""
+    """Publishes and deploys APIs alternately, with increasing revisions."""
     events: list[Event] = [OrganizationDefined(organization="acme", name="acme")]
     for i in range(count // 2):
         name, revision = f"api-{i % APIS}", i // APIS + 1
@@ -69,7 +69,7 @@ def envelopes(events: list[Event]) -> list[Envelope]:
 
 
 async def rebuild(count: int) -> float:
-    """Events a second."""
+    """Events per second."""
     with tempfile.TemporaryDirectory(prefix="signalbox-bench-") as work:
         log = await SqliteLog.open(Path(work))
         written = envelopes(history(count))

@@ -5,8 +5,8 @@ import time
 from bench.figure import Figure, median
 from gateways.compiler import compile_api
 from gateways.model import GatewaySettings
-from schemas.api import ApiSpec
-from xds.translate import api_entries
+from schemas.aggregates.api import ApiSpec
+from xds.translate import translate, unit_entries
 
 GATEWAY = GatewaySettings("organizations/acme/gateways/local", "envoy", "127.0.0.1", 8000, True, "secret")
 
@@ -32,7 +32,7 @@ def run(count: int = 1_000) -> list[Figure]:
     for i, spec in enumerate(specs):
         began = time.perf_counter()
         api = compile_api("acme", f"api-{i}", 1, f"d-{i}", spec)
-        entries = api_entries(GATEWAY, f"api-{i}", [api], i)
+        entries = unit_entries(GATEWAY, f"api-{i}", [translate(GATEWAY, api)], i)
         times.append((time.perf_counter() - began) * 1000)
         assert len(entries) >= 3
     return [

@@ -6,9 +6,17 @@ from urllib.parse import urlsplit
 
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
 from commands.overlapping import within
-from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Backend, DeleteApi, PublishApi, content_digest
+from schemas.aggregates.api import (
+    ApiDeleted,
+    ApiPublished,
+    ApiSpec,
+    Backend,
+    DeleteApi,
+    PublishApi,
+    content_digest,
+)
+from schemas.aggregates.upstream_urls import base_path_problem, user_info_problem
 from schemas.outcome import Complaint
-from schemas.upstream_urls import base_path_problem, user_info_problem
 
 NAMES_ARE_UNIQUE_FOREVER = False
 
@@ -22,7 +30,7 @@ class Revision:
     sandbox_hosts: tuple[str, ...] = ()
     delegated_contexts: tuple[str, ...] = ()
     operations: int = 0
-    """Which of the state's lists of operations."""
+    """The index in the state's lists of operations."""
 
     @property
     def all_hosts(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ C_co = TypeVar("C_co", bound=Command, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[C_co]):
-    """A command with who asked when, and under which id."""
+    """A command with its caller, time and id."""
 
     id: str
     command: C_co
@@ -28,7 +28,7 @@ class Request(Generic[C_co]):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a command was not carried out: a stable rule name, a sentence for a person, and where."""
+    """Why a command was rejected: a stable rule name, a sentence, and the errors with their locations."""
 
     rule: str
     message: str
@@ -36,12 +36,13 @@ class Rejection:
 
 
 def rejected(rule: str, message: str, **fields: str) -> Rejection:
-    """A rejection; the keyword arguments are top-level fields of the command and what is wrong there."""
+    """A rejection; keyword arguments: the error of each top-level field of the command."""
     return Rejection(rule, message, tuple(Complaint(pointer=f"/{k}", detail=v) for k, v in fields.items()))
 
 
 def bounded(rejection: Rejection) -> Rejection:
-    """The rejection with no more and no longer texts than an outcome carries; errors left out are counted."""
+    """The rejection with number and length of its texts cut to the limits of an outcome; errors left out
+    are counted."""
     errors = [
         Complaint(pointer=_cut(error.pointer, LONGEST_POINTER), detail=_cut(error.detail, LONGEST_DETAIL))
         for error in rejection.errors[:MOST_ERRORS]
@@ -57,7 +58,7 @@ def _cut(text: str, longest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Accepted, and nothing to do: `subject` is already as asked."""
+    """Accepted without events: `subject` is already as requested."""
 
     subject: str
 
@@ -75,22 +76,22 @@ class State(Protocol):
 
     @property
     def shared(self) -> Iterable[str]:
-        """Keys under which others find this resource; any number of resources may have one."""
+        """Look-up keys of this resource; several resources may have the same key."""
         ...
 
     @property
     def references(self) -> Mapping[str, str]:
-        """Resources this one needs: pointer into the command that named it -> subject."""
+        """Resources that this one refers to: pointer to the field of the command -> subject."""
         ...
 
 
 class Others(Protocol):
-    """Read access of a decision to the rest of its partition."""
+    """Read access of a decision to the other states of its partition."""
 
     def state(self, subject: str) -> State | None: ...
 
     def holder(self, claim: str) -> str | None:
-        """The subject that holds a claim; the first, where an older version let several have it."""
+        """The subject that holds a claim; the first one, if an older version allowed several."""
         ...
 
     def holders(self, claim: str) -> Iterable[str]:

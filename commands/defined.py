@@ -1,10 +1,10 @@
-"""Aggregates that are what somebody last wrote down: defined, defined again, perhaps deleted."""
+"""Rules of aggregates that are only defined, redefined and deleted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from commands.decision import Decision, Request, Unchanged, rejected
-from schemas.canonical import digest
+from schemas.codecs.canonical import digest
 from schemas.message import Command, Event
 
 
@@ -23,7 +23,7 @@ def content_of(message: Command | Event) -> str:
 
 
 def define(request: Request[Command], state: State | None, defined: type[Event]) -> Decision:
-    """The event `defined` with the command's fields, unless they are in force already."""
+    """The event `defined` with the command's fields, unless they are the current ones."""
     event = defined.model_validate(request.command.model_dump(exclude={"expected_version"}))
     if state is not None and state.content == content_of(event):
         return Unchanged(request.subject)

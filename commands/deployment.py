@@ -1,5 +1,5 @@
-"""Rules of deployments: one per API and gateway is in force, no two APIs share host and context, and none
-answers requests of another whose definition does not delegate the context."""
+"""Rules of deployments: at most one per API and gateway is in force, no two APIs share host and context,
+and no API answers requests of another one whose definition does not delegate the context."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from commands import api
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
 from commands.overlapping import Operations, Places, delegated, losing, places_of, shared_keys, taking
-from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
-from schemas.deployment import StartDeployment as Start
-from schemas.deployment import StopDeployment as Stop
+from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
+from schemas.aggregates.deployment import StartDeployment as Start
+from schemas.aggregates.deployment import StopDeployment as Stop
 from schemas.limits import MOST_CLAIMS, MOST_ERRORS, MOST_PLACES
 from schemas.message import Event
 from schemas.outcome import Complaint
 
 NAMES_ARE_UNIQUE_FOREVER = True
 MOST_NAMED = 5
-"""Operations that a rejection names; the rest is counted."""
+"""Operations that a rejection names; further ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def _collision(
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """An API as it is, or is to be, on a gateway."""
+    """An API that is on a gateway, or is about to be deployed there."""
 
     name: str
     revision: api.Revision
@@ -185,7 +185,7 @@ class _Placed:
 def _overlaps(
     base: str, name: str, gateways: tuple[str, ...], revision: api.Revision, others: Others
 ) -> tuple[Complaint, ...]:
-    """Why the deployment takes requests from other APIs, or they from it, without the owner's consent."""
+    """Why the deployment would answer requests of other APIs, or they requests of it, without delegation."""
     published = others.state(f"{base}/apis/{name}")
     if not isinstance(published, api.State):
         return ()
@@ -207,7 +207,7 @@ def _overlaps(
 
 
 def _placed(base: str, at: str, places: Places, but: str, others: Others) -> Iterable[_Placed]:
-    """The APIs, without `but`, that are found on a gateway at these places."""
+    """The APIs on a gateway, except `but`, that have one of these keys."""
     subjects: dict[str, None] = {}
     for claim in places.claims:
         subjects.update(dict.fromkeys(others.holders(f"{at}/{claim}")))
@@ -225,9 +225,9 @@ def _placed(base: str, at: str, places: Places, but: str, others: Others) -> Ite
 def _taken(
     taker: _Placed, giver: _Placed, operations: Operations, gateway: str, new: _Placed
 ) -> Iterable[Complaint]:
-    """What `taker` takes of the `operations` of `giver`, unless that delegates the context.
+    """The `operations` of `giver` that `taker` would answer, unless `giver` delegates the context.
 
-    `new` is the one of them that is to be deployed; the other one is.
+    `new` is the API to be deployed; the other one is deployed already.
     """
     context = taker.revision.context
     if delegated(context, giver.revision.delegated_contexts):
@@ -268,7 +268,7 @@ def _superseded(started: DeploymentStarted, holders: list[str], others: Others) 
 
 
 def completed(event: DeploymentStarted, others: Others) -> DeploymentStarted:
-    """The event with sandbox hosts: older versions left them out, they are those of the API's revision."""
+    """The event with sandbox hosts; older versions left them out, then those of the API's revision apply."""
     published = others.state(f"organizations/{event.organization}/apis/{event.api}")
     revision = published.revision(event.revision) if isinstance(published, api.State) else None
     if revision is None or not revision.sandbox_hosts or event.sandbox_hosts:

@@ -2,7 +2,12 @@
 
 from commands.decision import Decision, Others, Request
 from commands.defined import State, define, delete, evolve
-from schemas.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined, EnvironmentDeleted
+from schemas.aggregates.environment import (
+    DefineEnvironment,
+    DeleteEnvironment,
+    EnvironmentDefined,
+    EnvironmentDeleted,
+)
 
 __all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 

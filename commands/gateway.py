@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from commands.decision import Decision, Others, Request, Unchanged, rejected
-from schemas.canonical import digest
-from schemas.gateway import (
+from schemas.aggregates.gateway import (
     ChangeGateway,
     GatewayChanged,
     GatewayFields,
@@ -15,6 +14,7 @@ from schemas.gateway import (
     RegisterGateway,
     RemoveGateway,
 )
+from schemas.codecs.canonical import digest
 
 NAMES_ARE_UNIQUE_FOREVER = False
 

@@ -2,7 +2,7 @@
 
 from commands.decision import Decision, Others, Request, rejected
 from commands.defined import State, define, evolve
-from schemas.organization import DefineOrganization, OrganizationDefined
+from schemas.aggregates.organization import DefineOrganization, OrganizationDefined
 
 __all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 

@@ -1,9 +1,9 @@
-"""Which requests of one API another one answers, when both are on a gateway.
+"""Overlaps of APIs: requests of one API that another one on the same gateway would answer.
 
-A request is answered by the API with the longest context that its path is within, of the same context by
-the API with the more specific host. So an API takes requests from each API whose hosts it shares and whose
-context is above its own; and, of the same context, from each with a wider host pattern (`*.b.c`, `*.c` and
-`*` are wider than `a.b.c`, each than those before).
+The API with the longest context that contains the path answers a request; with equal contexts, the API with
+the more specific host. So an API takes requests from each API with a common host and a context above its
+own, and from each API with the same context and a wider host pattern (from narrow to wide: `a.b.c`,
+`*.b.c`, `*.c`, `*`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from typing import Self
 
 
 def above(context: str) -> list[str]:
-    """The contexts that `context` is within, without itself, the longest first: `/a/b/c` -> `/a/b`, `/a`."""
+    """The contexts above `context`, the longest first: `/a/b/c` -> `/a/b`, `/a`."""
     parts = context.split("/")[1:]
     return ["/" + "/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def wider(host: str) -> list[str]:
-    """The patterns that match all that `host` matches and more: `a.b.c` -> `*.b.c`, `*.c`, `*`."""
+    """The host patterns that are wider than `host`: `a.b.c` -> `*.b.c`, `*.c`, `*`."""
     if host == "*":
         return []
     labels = host.removeprefix("*.").split(".")
@@ -36,10 +36,11 @@ def delegated(context: str, by: Iterable[str]) -> bool:
 
 
 def shared_keys(context: str, hosts: Iterable[str]) -> Iterator[str]:
-    """The keys under which an API is found by those it may overlap with and that have other keys.
+    """The shared keys of an API; overlapping APIs with other claims find it by them.
 
-    `hosts/<host><context>/`: what is below the context; `wider-hosts/<pattern><context>`: what has the
-    context and a host that the pattern matches too; `wider-hosts/<pattern><context>/`: that below it.
+    `hosts/<host><context>/`: contexts below this one; `wider-hosts/<pattern><context>`: the same context
+    and a host that the pattern matches; `wider-hosts/<pattern><context>/`: contexts below it and such a
+    host.
     """
     outer = above(context)
     for host in hosts:
@@ -53,14 +54,14 @@ def shared_keys(context: str, hosts: Iterable[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where APIs are found that an API overlaps with: claims, each of one API, and shared keys."""
+    """The keys of APIs that an API overlaps with: claims (of one API each) and shared keys."""
 
     claims: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
 
 
 def losing(context: str, hosts: Iterable[str]) -> Places:
-    """Where those are from whom an API with `context` and `hosts` takes requests."""
+    """The keys of APIs whose requests an API with `context` and `hosts` would answer."""
     claims: dict[str, None] = {}
     shared: dict[str, None] = {}
     outer = above(context)
@@ -75,7 +76,7 @@ def losing(context: str, hosts: Iterable[str]) -> Places:
 
 
 def taking(context: str, hosts: Iterable[str]) -> Places:
-    """Where those are who take requests from an API with `context` and `hosts`."""
+    """The keys of APIs that would answer requests of an API with `context` and `hosts`."""
     shared: dict[str, None] = {}
     for host in hosts:
         shared[f"wider-hosts/{host}{context}"] = None
@@ -85,7 +86,7 @@ def taking(context: str, hosts: Iterable[str]) -> Places:
 
 
 def places_of(context: str, hosts: Iterable[str]) -> int:
-    """About how many keys `losing`, `taking` and `shared_keys` give, each."""
+    """The approximate number of keys that `losing`, `taking` and `shared_keys` each return."""
     depth = context.count("/")
     return sum((2 + host.count(".")) * depth for host in hosts)
 
@@ -112,7 +113,7 @@ class Operations:
         return sorted_
 
     def covered(self, context: str) -> list[str]:
-        """The operations that an API with `context`, within this one's, answers some requests of."""
+        """The operations that an API with `context`, which is within this one's, would answer requests of."""
         if context == self.context:
             return list(self.all)
         below = context.removeprefix(self.context).split("/")[1:]

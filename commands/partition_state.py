@@ -17,17 +17,17 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionState:
-    """All live states by subject. Mutable, owned by one decider; changes can be rolled back.
+    """All current states by subject. Mutable, owned by one decider; changes can be rolled back.
 
-    `versions` counts the events of each subject, and stays when a resource ends so that a later one
-    of the same name goes on counting.
+    `versions` counts the events of each subject; it is kept when a resource ends, so that a later one of
+    the same name continues the count.
     """
 
     states: dict[str, State] = field(default_factory=dict[str, State])
     versions: dict[str, int] = field(default_factory=dict[str, int])
     _claims: dict[str, str] = field(default_factory=dict[str, str])
     _also: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
-    """Further holders of a claim, which only decisions of older versions have."""
+    """Further holders of a claim; only decisions of older versions caused them."""
     _sharing: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _capitalized: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
@@ -47,7 +47,7 @@ class PartitionState:
         return () if first is None else (first, *self._also.get(claim, ()))
 
     def require_exclusive(self, subject: str) -> None:
-        """Raises ValueError when another subject holds a claim of this one: a rule let it through."""
+        """Raises ValueError when another subject holds a claim of this one, which rules must prevent."""
         state = self.states.get(subject)
         for claim in state.claims if state is not None else ():
             if self._claims[claim] != subject or claim in self._also:
@@ -67,7 +67,7 @@ class PartitionState:
         return self._referrers.get(subject, {}).keys()
 
     def put(self, subject: str, state: State | None, version: int) -> Change:
-        """Sets a subject's state (None: it ended) and version (0: forget it); returns the change."""
+        """Sets a subject's state (None: it ended) and version (0: remove it); returns the change."""
         old = self.states.get(subject)
         before = Change(subject, old, self.version(subject))
         if old is not None:

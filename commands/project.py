@@ -2,7 +2,7 @@
 
 from commands.decision import Decision, Others, Request
 from commands.defined import State, define, delete, evolve
-from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
+from schemas.aggregates.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
 
 __all__ = ["NAMES_ARE_UNIQUE_FOREVER", "State", "decide", "evolve"]
 

@@ -1,7 +1,7 @@
-"""The one list of deciders, and what holds for every aggregate alike.
+"""The rules of all aggregates by name, and the rules common to them.
 
-Every command passes: its organization exists; the resource is at the expected version; its own
-module decides; what it refers to exists; nothing that others refer to ends.
+Checks of every command, in order: its organization exists; the resource is at the expected version; the
+aggregate's module decides; references exist; no resource ends that others refer to.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ from commands import api, deployment, environment, gateway, organization, projec
 from commands.decision import Decision, Others, Rejection, Request, Unchanged, rejected
 from commands.decision import State as AnyState
 from commands.partition_state import Change, PartitionState
+from schemas.aggregates.deployment import DeploymentStarted
 from schemas.catalog import BY_NAME, subject_of
-from schemas.deployment import DeploymentStarted
 from schemas.identity import is_uuid
 from schemas.message import Event
 
@@ -47,9 +47,9 @@ RULES: Mapping[str, Rules] = MappingProxyType(
 
 
 class Decided(NamedTuple):
-    """An accepted decision: its events with their subjects, and how to take its changes back.
+    """An accepted decision: its events with their subjects, and its changes, which can be rolled back.
 
-    `subject` is what the command was about, or, when nothing changed, what is already as asked.
+    `subject`: the subject of the command or, without events, the resource that is already as requested.
     """
 
     subject: str
@@ -61,14 +61,15 @@ class Decided(NamedTuple):
 def evolve(partition_state: PartitionState, event: Event) -> Change:
     """Folds one event into the state of its partition.
 
-    Events that were decided by older rules are taken as they are, also where two resources claim the same.
+    Events of older rules are applied unchecked, even if two resources then hold the same claim.
     """
     if isinstance(event, DeploymentStarted):
         event = deployment.completed(event, partition_state)
     rules = RULES[event.aggregate]
     subject = subject_of(event)
     state = rules.evolve(partition_state.state(subject), event)
-    # What was named by its command's id never comes again anyway, and there are too many to remember.
+    # A resource that is named by its command's id is never created again; there are too many to keep their
+    # versions.
     forgotten = state is None and rules.NAMES_ARE_UNIQUE_FOREVER and is_uuid(event.name)
     version = 0 if forgotten else partition_state.version(subject) + 1
     return partition_state.put(subject, state, version)
@@ -86,7 +87,7 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
             organization="does not exist",
         )
     version = partition_state.version(subject)
-    # A name that ended goes on counting, but is as free as one that never was.
+    # The version of an ended name goes on, but the name is free as if it was never used.
     current = version if partition_state.state(subject) is not None else 0
     stale: Rejection | None = None
     if command.expected_version is not None and command.expected_version != current:
@@ -96,7 +97,8 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
             expected_version=f"the current version is {current}",
         )
     once = RULES[aggregate.name].NAMES_ARE_UNIQUE_FOREVER
-    # Of what ended for good the version is forgotten: that it ended is the answer, whatever was expected.
+    # No version is kept of a resource that ended for good: the rejection is that it ended, whatever was
+    # expected.
     if stale is not None and not (once and partition_state.state(subject) is None):
         return stale
     decision = RULES[aggregate.name].decide(request, partition_state.state(subject), partition_state)

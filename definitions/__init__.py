@@ -1,1 +1,1 @@
-"""Definition files: read with findings (`definitions.reading.read`) and written back."""
+"""Definition files: read with findings (`definitions.reading.read`) and written again."""

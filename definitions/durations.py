@@ -1,4 +1,4 @@
-"""Spans of time as people write them: `15s`, `500ms`, `1m30s`; `0s` switches off."""
+"""Durations as text: `15s`, `500ms`, `1m30s`; `0s` switches off."""
 
 import re
 from decimal import Decimal
@@ -9,7 +9,7 @@ _PART = re.compile(r"([0-9.]+)(ms|s|m|h)")
 
 
 def milliseconds(text: str) -> int:
-    """The milliseconds of a duration. Raises ValueError when it is none, or not a whole number of them."""
+    """The milliseconds of a duration. Raises ValueError for other text and for fractions of a millisecond."""
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration: write a number with its unit, such as 15s or 500ms")
     total = sum(Decimal(number) * _UNITS[unit] for number, unit in _PART.findall(text))
@@ -20,7 +20,7 @@ def milliseconds(text: str) -> int:
 
 
 def duration(ms: int) -> str:
-    """The shortest way to write milliseconds with one unit."""
+    """Milliseconds as the shortest text with one unit."""
     if ms == 0:
         return "0s"
     unit = next(unit for unit, size in _UNITS.items() if ms % size == 0)

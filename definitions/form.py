@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from definitions.document_reader import DocumentReader
-from schemas.api import ApiSpec
+from definitions.source.document_reader import DocumentReader
+from schemas.aggregates.api import ApiSpec
 
 DEFAULT_PROJECT = "default"
 
@@ -26,7 +26,7 @@ class DefinitionForm(Protocol):
     """One module per form; `definitions.reading.FORMS` lists them."""
 
     TITLE: str
-    """How the form is recognised, for a person."""
+    """A description of how to recognise the form."""
 
     def claims(self, value: Mapping[str, Any]) -> bool:
         """Whether a document is written in this form."""
@@ -35,6 +35,6 @@ class DefinitionForm(Protocol):
     def read(self, reader: DocumentReader, name: str | None) -> ParsedDocument | None:
         """The parsed document; None, and an error on `reader`, when it is not valid.
 
-        `name` is for documents that carry none.
+        `name`: for documents without a name.
         """
         ...

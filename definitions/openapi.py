@@ -1,8 +1,8 @@
 """OpenAPI 3.0 and 3.1: the first server is the upstream, paths and methods are the operations.
 
-What OpenAPI cannot say may stand in the extension `x-signalbox` at the top: `name`, `project`, and of the
-fields of `signalbox.io/v1` those in `_EXTENSION`; `x-signalbox` of an operation has `policies`,
-`resilience` and `backends`. Without it the name and the context come from the title.
+The extension `x-signalbox` at the top has the fields that OpenAPI lacks: `name`, `project`, and those
+fields of `signalbox.io/v1` that are in `_EXTENSION`; `x-signalbox` of an operation has `policies`,
+`resilience` and `backends`. Without it, name and context are derived from the title.
 https://spec.openapis.org/oas/v3.1.1.html
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from definitions import openapi_validity
-from definitions.document_reader import DocumentReader, Node, entries, mapping
-from definitions.finding import tokens
 from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import record, translated
 from definitions.signalbox_api import KIND, THE_UPSTREAM, checked_spec, spec_fields
+from definitions.source.document_reader import DocumentReader, Node, entries, mapping
+from definitions.source.finding import tokens
 from definitions.urls import split_url
 from definitions.validating import name_at, slug
-from schemas.api import Operation
+from schemas.aggregates.api import Operation
 
 TITLE: str = "openapi: 3.0.x or 3.1.x"
 EXTENSION = "x-signalbox"
@@ -58,7 +58,7 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
 
 
 class _Reader:
-    """Reads a document into the data of an ApiSpec, and where each part of it was written."""
+    """Reads a document into the data of an ApiSpec, and the origin of each part in the file."""
 
     def __init__(self, root: Node) -> None:
         self._root = root
@@ -66,7 +66,7 @@ class _Reader:
         self.origins: dict[str, str] = {}
 
     def read(self, name: str | None) -> tuple[str | None, str | None]:
-        """Fills `data`; name and project of the API."""
+        """Fills `data`; returns name and project of the API."""
         extension = self._root.at(EXTENSION)
         fields: dict[str, Node] = {}
         if EXTENSION in self._root:
@@ -122,7 +122,7 @@ class _Reader:
         at = entries[0].at("url")
         if "://" not in url:
             message = (
-                f"{url!r} is relative to wherever the document is: "
+                f"{url!r} is relative to the document's address: "
                 "write an absolute url, or x-signalbox: {upstream: {url: …}}"
             )
             at.error("no-server", message)
@@ -174,7 +174,7 @@ class _Reader:
     def _nothing(self) -> None:
         webhooks = self._root.at("webhooks")
         if webhooks.value:
-            message = "the document has webhooks and no paths: there is nothing that a gateway could serve"
+            message = "the document has webhooks and no paths: a gateway has nothing to serve"
             webhooks.error("no-operations", message, key=True)
             self.origins["/operations"] = webhooks.pointer
         elif not self._root.at("paths").reader.blamed("/paths"):

@@ -1,15 +1,15 @@
-"""Whether a document is OpenAPI at all, by its own schema and rules (openapi-spec-validator).
+"""Validates a document by the schema and rules of OpenAPI (openapi-spec-validator).
 
-The validator is imported when the first document comes (0.6 s), and is given no way to fetch anything: what
-lies outside the document is a finding.
+The validator is imported at the first document (0.6 s). It cannot fetch anything: a reference out of the
+document is a finding.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from definitions.document_reader import DocumentReader, Node, mapping
-from definitions.finding import pointer, token, tokens
+from definitions.source.document_reader import DocumentReader, Node, mapping
+from definitions.source.finding import pointer, token, tokens
 
 _OPAQUE = frozenset(("example", "examples", "default", "enum", "const", "value"))
 _OPERATION = re.compile(r"'(get|put|post|delete|options|head|patch|trace)' (?:operation )?in '([^']+)'")
@@ -31,9 +31,9 @@ def _problems(reader: DocumentReader, version: str) -> Iterator[tuple[str, str, 
         yield from structural
         if not structural and not references and "paths" in document:
             yield from _semantic(document, version)
-    except Exception as error:  # what a third party's validator stumbles over is no reason to fail here
-        said = str(error).split("\n", 1)[0][:_LONGEST]
-        yield "", "openapi", f"the document cannot be validated: {type(error).__name__}: {said}"
+    except Exception as error:  # a failure of the validator is reported as a finding
+        detail = str(error).split("\n", 1)[0][:_LONGEST]
+        yield "", "openapi", f"the document cannot be validated: {type(error).__name__}: {detail}"
 
 
 def _structural(document: Any, version: str) -> Iterator[tuple[str, str, str]]:
@@ -44,7 +44,7 @@ def _structural(document: Any, version: str) -> Iterator[tuple[str, str, str]]:
 def _semantic(document: Any, version: str) -> Iterator[tuple[str, str, str]]:
     from jsonschema_path.paths import SchemaPath
 
-    # Not `iter_errors` of the validator: it keeps every document it ever saw in a cache.
+    # Not `iter_errors` of the validator: its cache keeps every document.
     validator = _validator(version)({})
     errors = validator.root_validator(SchemaPath.from_dict(document, handlers={}))
     for error in cast("Iterable[Any]", errors):
@@ -67,7 +67,7 @@ def _first_line(message: str) -> str:
 
 
 def _references(document: Any) -> Iterator[tuple[str, str, str]]:
-    """References that lead nowhere, or out of the document."""
+    """References without a target, or out of the document."""
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", document)]
     while todo:

@@ -1,30 +1,31 @@
-"""Files to definitions: whatever the form, every document, every finding at once."""
+"""Reads files: all definitions of all forms, with all findings at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from definitions import openapi, signalbox_v1, wso2, wso2_oldest
-from definitions.document_reader import DocumentReader, mapping
-from definitions.finding import Finding
+from definitions import openapi, signalbox_v1
 from definitions.form import DefinitionForm, ParsedDocument
-from definitions.limits import DEFAULT, Limits
-from definitions.source_map import SourceMap
-from definitions.streams import pieces
-from definitions.yaml_source import parse
-from schemas.api import ApiSpec
+from definitions.source.document_reader import DocumentReader, mapping
+from definitions.source.documents import pieces
+from definitions.source.finding import Finding
+from definitions.source.limits import DEFAULT, Limits
+from definitions.source.source_map import SourceMap
+from definitions.source.yaml_source import parse
+from definitions.wso2 import oldest, rest_api
+from schemas.aggregates.api import ApiSpec
 
-FORMS: tuple[DefinitionForm, ...] = (signalbox_v1, wso2, wso2_oldest, openapi)
-"""Every form that is read. A new one is a module and its name here."""
+FORMS: tuple[DefinitionForm, ...] = (signalbox_v1, rest_api, oldest, openapi)
+"""All forms that are read. A new one is a module, listed here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One document that could be read.
+    """One document without errors.
 
-    `spec` is an ApiSpec for the kind `API`, for others the model's data (snake_case, JSON-ready, what is
-    written and no defaults). `content` is this document alone, as written, `line` where it starts in
-    `source`; `deployed` whether it asks to be deployed, where the form has a way to say so.
+    `spec` is an ApiSpec for the kind `API`, for others the model's data (snake_case, JSON-ready, without
+    defaults). `content` is this document alone, as written, `line` its first line in `source`; `deployed`:
+    whether it is to be deployed, in forms that have such a field.
     """
 
     kind: str
@@ -48,10 +49,9 @@ class Reading:
 
 
 def read(content: bytes, source: str = "", *, name: str | None = None, limits: Limits = DEFAULT) -> Reading:
-    """Reads a file of any form, YAML or JSON. Never raises for what is in it.
+    """Reads a file of any form, YAML or JSON. Errors in the file are findings, never exceptions.
 
-    `source` is what findings call the file. `name` is for definitions that carry none; one that does
-    keeps its own.
+    `source` is the name of the file in findings. `name` is for definitions without a name.
     """
     definitions: list[Definition] = []
     findings: list[Finding] = []
@@ -109,7 +109,7 @@ def _defined(parsed: ParsedDocument, source_map: SourceMap) -> Definition:
 
 
 def _listed(source_map: SourceMap, most: int) -> list[Finding]:
-    """In the order of the file; of too many, the first, and how many more."""
+    """The findings in the order of the file; above the limit the first ones, and the number of the others."""
     found = sorted(source_map.findings, key=lambda f: (f.line, f.column))
     if len(found) <= most:
         return found

@@ -1,6 +1,6 @@
-"""The tables of docs/definitions.md, from the models: `python -m definitions.reference --write`.
+"""Generates the tables of docs/definitions.md from the models: `python -m definitions.reference --write`.
 
-The tables stand between `<!-- fields KIND -->` and `<!-- end -->`; the text around them is written by hand.
+The tables are between `<!-- fields KIND -->` and `<!-- end -->`; the text around them is written by hand.
 """
 
 import argparse
@@ -18,22 +18,22 @@ from definitions.durations import duration
 from definitions.shapes import Duration, ListOf, Record, Shape, record
 from definitions.signalbox_api import KIND
 from definitions.signalbox_v1 import KINDS
-from schemas.api import ApiSpec
-from schemas.deployment import DEPLOYMENT
+from schemas.aggregates.api import ApiSpec
+from schemas.aggregates.deployment import DEPLOYMENT
 
 PAGE = Path(__file__).parents[1] / "docs" / "definitions.md"
 SPECS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {KIND: ApiSpec, **{kind: model for kind, model in KINDS.items() if kind != DEPLOYMENT.view.__name__}}
 )
-"""The model of `spec` of each kind that a file makes; it makes no deployments."""
+"""The model of `spec` per kind of definition; deployments are not defined in files."""
 
 _BLOCK = re.compile(r"^<!-- fields (\w+) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _IN_METADATA = ("labels", "annotations")
-"""Fields of the model of an API that stand in `metadata`."""
+"""Fields of an API's model that are written in `metadata`."""
 
 
 def rendered(page: str) -> str:
-    """The page with its tables made anew. Raises ValueError unless each kind has one block."""
+    """The page with its tables generated again. Raises ValueError unless each kind has one block."""
     if sorted(_BLOCK.findall(page)) != sorted(SPECS):
         raise ValueError(f"the page needs one block of fields for each of: {', '.join(SPECS)}")
     return _BLOCK.sub(
@@ -48,7 +48,7 @@ def _tables(model: type[BaseModel]) -> str:
 
 
 class _Tables:
-    """One table for each model, at the first place where it stands."""
+    """One table per model, at its first use."""
 
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
@@ -75,7 +75,7 @@ class _Tables:
 
 
 def _value(field: Mapping[str, Any], shape: Shape) -> str:
-    """What may be written there, in words."""
+    """The allowed values of a field, in words."""
     field = _given(field)
     if isinstance(shape, Duration):
         return "a duration"
@@ -124,7 +124,7 @@ def _text(field: Mapping[str, Any]) -> str:
 
 
 def _given(field: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of a value that is given, where it may be left out."""
+    """The schema of an optional field's value."""
     return next((branch for branch in field.get("anyOf", ()) if branch.get("type") != "null"), field)
 
 
@@ -138,9 +138,9 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Says whether the page is up to date, or (`--write`) brings it up to date."""
+    """Checks whether the page is up to date, or (`--write`) updates it."""
     parser = argparse.ArgumentParser(prog="python -m definitions.reference", description=main.__doc__)
-    parser.add_argument("--write", action="store_true", help="write the tables anew")
+    parser.add_argument("--write", action="store_true", help="write the tables again")
     page = PAGE.read_text("utf-8")
     new = rendered(page)
     if parser.parse_args(arguments).write:

@@ -1,7 +1,7 @@
 """Contradictions between the parts of an API, the same for every form.
 
-Runs over the data before its types are checked, so that all is found at once; what has the wrong type is
-passed over here.
+Runs before the types are checked, so that all errors are found at once; values of a wrong type are skipped
+here.
 """
 
 import re
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from definitions.document_reader import DocumentReader, Node
+from definitions.source.document_reader import DocumentReader, Node
 from definitions.validating import Origins, written_at
-from schemas.api import ApiSpec
-from schemas.upstream_urls import base_path_problem, user_info_problem
+from schemas.aggregates.api import ApiSpec
+from schemas.aggregates.upstream_urls import base_path_problem, user_info_problem
 
 _PARAMETER = re.compile(r"\{[^{}]+\}")
 
@@ -94,7 +94,7 @@ def _backends(path: tuple[str | int, ...], value: object, names: set[str]) -> It
 
 
 def _delegated(context: object, value: object) -> Iterator[Contradiction]:
-    """An API can only delegate what it has: its context and what is below."""
+    """An API can only delegate its own context and contexts below it."""
     for i, one in enumerate(cast("list[object]", value) if isinstance(value, list) else ()):
         if isinstance(context, str) and isinstance(one, str) and not f"{one}/".startswith(f"{context}/"):
             message = f"{one} is not {context} or below it"
@@ -135,7 +135,7 @@ def _path_problems(segments: list[str]) -> Iterator[str]:
 
 
 def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """The entries of a list, in their order; what is no mapping counts as an empty one."""
+    """The entries of a list, in order; an entry that is no mapping becomes an empty one."""
     if isinstance(value, list):
         for item in cast("list[object]", value):
             yield cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}

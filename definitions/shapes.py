@@ -1,4 +1,4 @@
-"""How models look in files: field names in camelCase, durations as text. Follows from the models alone."""
+"""The file form of models: field names in camelCase, durations as text. Derived from the models."""
 
 import types
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from definitions.document_reader import Node
 from definitions.durations import milliseconds
-from schemas.api import Milliseconds
+from definitions.source.document_reader import Node
+from schemas.aggregates.api import Milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A value that is written as it is."""
+    """A value with the same form in the file and in the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A field of a model: its name there, and what it holds."""
+    """A field of a model: its name there, and the shape of its value."""
 
     name: str
     shape: "Shape"
@@ -45,7 +45,7 @@ class Record:
     members: Mapping[str, Member]
 
     def by_name(self, name: str) -> tuple[str, Member] | None:
-        """The field called `name` in the model, with its name in the file."""
+        """The field `name` of the model, with its name in the file."""
         return next(((written, m) for written, m in self.members.items() if m.name == name), None)
 
 
@@ -86,7 +86,7 @@ def _shape(hint: Any) -> Shape:
 
 
 def translated(node: Node, shape: Shape) -> Any:
-    """The model's data, for validation. Unknown fields and wrong durations are errors, and left out."""
+    """The model's data, to be validated. Unknown fields and invalid durations are errors and left out."""
     value = node.value
     if isinstance(shape, Record) and isinstance(value, dict):
         fields = node.fields(shape.members)
@@ -99,7 +99,7 @@ def translated(node: Node, shape: Shape) -> Any:
 
 
 def milliseconds_at(node: Node) -> int | None:
-    """The duration that stands at `node`; an error when it is none."""
+    """The duration at `node`; None, and an error, when it is invalid."""
     value = node.value
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return 0

@@ -1,5 +1,5 @@
-"""`kind: API` of `signalbox.io/v1`: the fields of ApiSpec in camelCase, durations with units, and shorter
-ways to say the common case:
+"""`kind: API` of `signalbox.io/v1`: the fields of ApiSpec in camelCase, durations with units, and short
+forms:
 
 * `upstream: http://orders:8080/v2` or `upstream: {url: …, connectTimeout: 2s}`: the only one, `default`;
 * an entry of `upstreams` may have `url` (with a path) instead of `endpoints` and `basePath`;
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from definitions import rules
-from definitions.document_reader import DocumentReader, Node, mapping
 from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import milliseconds_at, record, translated
+from definitions.source.document_reader import DocumentReader, Node, mapping
 from definitions.urls import split_url
 from definitions.validating import name_at, validated
-from schemas.api import ApiSpec, Upstream
+from schemas.aggregates.api import ApiSpec, Upstream
 
 KIND = "API"
 FORM = "signalbox.io/v1"
@@ -49,7 +49,7 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
 def written_name(
     reader: DocumentReader, name: str | None, known: tuple[str, ...]
 ) -> tuple[str | None, dict[str, Node]]:
-    """The name in `metadata`, or `name` when there is none; and the fields of `metadata`."""
+    """The name in `metadata`, or else `name`; and the fields of `metadata`."""
     metadata = reader.root.at("metadata")
     if metadata.value is None:
         if name is None:
@@ -64,7 +64,7 @@ def written_name(
 def checked_spec(
     reader: DocumentReader, data: dict[str, Any], origins: dict[str, str], base: str
 ) -> ApiSpec | None:
-    """The specification, or None and everything that is wrong with it."""
+    """The specification; None, and all errors, when it is invalid."""
     rules.check(data, reader, origins, base)
     return validated(ApiSpec, data, reader, origins, base)
 
@@ -72,8 +72,8 @@ def checked_spec(
 def spec_fields(
     spec: Node, allowed: Iterable[str], others: tuple[str, ...] = ()
 ) -> tuple[dict[str, Node], dict[str, Any], dict[str, str]]:
-    """The fields as written (`allowed` and `others`), the data that `allowed` makes, and where it was moved
-    from."""
+    """The fields as written (`allowed` and `others`), the data of `allowed`, and the origins of moved
+    parts."""
     fields = spec.fields((*allowed, *others))
     names = {n: m for n, m in _SPEC.members.items() if n in fields and n not in others}
     data = {m.name: translated(fields[n], m.shape) for n, m in names.items() if n not in _MOVED}
@@ -83,7 +83,7 @@ def spec_fields(
         if key in names:
             data[names[key].name] = _backends(fields[key], names[key].shape)
     if "backends" not in data and len(data.get("upstreams", ())) > 1:
-        message = "several upstreams: say in backends which of them get the traffic"
+        message = "several upstreams: name in backends those that get the traffic"
         spec.at("backends").error("required", message)
     if "backends" not in fields and "upstreams" not in data:
         origins["/backends"] = (fields.get("upstream") or spec.at("upstreams")).pointer
@@ -94,7 +94,7 @@ def spec_fields(
 
 
 def upstreams(fields: dict[str, Node], origins: dict[str, str]) -> dict[str, Any]:
-    """The field `upstreams` of an ApiSpec from `upstream` or `upstreams`, as far as there is one."""
+    """The field `upstreams` of an ApiSpec from `upstream` or `upstreams`, if one is present."""
     one, several = fields.get("upstream"), fields.get("upstreams")
     if one is not None and several is not None:
         one.error("contradiction", "give upstream or upstreams, not both", key=True)

@@ -1,14 +1,14 @@
-"""`apiVersion: signalbox.io/v1`: the form of Signalbox itself. Every aggregate of the catalog that people
-define has a kind here, by its model alone; an API has some shorter ways to be said (signalbox_api)."""
+"""`apiVersion: signalbox.io/v1`: the form of Signalbox itself. Each aggregate that users define has a kind,
+derived from its model; APIs have additional short forms (signalbox_api)."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from definitions import signalbox_api
-from definitions.document_reader import DocumentReader
 from definitions.form import DEFAULT_PROJECT, ParsedDocument
 from definitions.shapes import record, translated
+from definitions.source.document_reader import DocumentReader
 from definitions.validating import validated
 from schemas.catalog import AGGREGATES
 from schemas.message import Value
@@ -17,11 +17,12 @@ API_VERSION = "signalbox.io/v1"
 TITLE: str = f"apiVersion: {API_VERSION}"
 
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")
-"""`status` is written by servers; it defines nothing and is ignored."""
+"""`status` is written by servers and ignored here."""
 
 
 def _fields(view: type[Value]) -> type[Value] | None:
-    """The values of an aggregate that people write: by convention its view's base `<View>Fields`."""
+    """The model of the fields that users write: by convention the base `<View>Fields` of the aggregate's
+    view."""
     for base in view.__mro__:
         if base.__name__ == f"{view.__name__}Fields" and issubclass(base, Value):
             return base

@@ -1,10 +1,10 @@
-"""The addresses of upstreams: scheme, host and port on one side, the path on the other."""
+"""Splits the URLs of upstreams into server (scheme, host, port) and path."""
 
-from definitions.document_reader import Node
+from definitions.source.document_reader import Node
 
 
 def split_url(node: Node) -> tuple[str, str] | None:
-    """`http://host:80/v2/` -> (`http://host:80`, `/v2`). None, and an error, when it is no such URL."""
+    """`http://host:80/v2/` -> (`http://host:80`, `/v2`). None, and an error, for other text."""
     text = node.required()
     if text is None:
         return None

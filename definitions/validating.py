@@ -9,15 +9,15 @@ import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from definitions.document_reader import DocumentReader, Node, described
-from definitions.finding import pointer
 from definitions.shapes import ListOf, Record, record
+from definitions.source.document_reader import DocumentReader, Node, described
+from definitions.source.finding import pointer
 from schemas.message import Name
 from schemas.text import faults
 
 M = TypeVar("M", bound=BaseModel)
 Origins = Mapping[str, str]
-"""Pointer into the model's data -> pointer to where that was written, for what was moved."""
+"""Pointer into the model's data -> pointer into the document, for parts that were moved."""
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _NAME_RULE = "letters, digits, dot, hyphen and underscore, at most 100, a letter or digit at both ends"
@@ -50,9 +50,9 @@ _RULES = {
 def validated(
     model: type[M], data: Mapping[str, Any], reader: DocumentReader, origins: Origins, base: str
 ) -> M | None:
-    """`data` as a `model`, strictly: no text is taken for a number. None, and errors, when it does not fit.
+    """`data` as a `model`, strictly validated (no text for a number). None, and errors, when it is invalid.
 
-    `base` is where the fields of the model are written, unless `origins` says otherwise.
+    `base` is the pointer to the fields of the model in the document, except for parts in `origins`.
     """
     found = False
     for location, _, what in faults(data):
@@ -68,12 +68,12 @@ def validated(
         for detail in error.errors(include_url=False):
             at = written_at(model, detail["loc"], origins, base)
             if not reader.blamed(at):
-                _say(reader, at, detail, _hint(model, detail["loc"]))
+                _add_error(reader, at, detail, _hint(model, detail["loc"]))
         return None
 
 
 def name_at(node: Node) -> str | None:
-    """The name that stands at `node`; an error when there is none, or it is none."""
+    """The name at `node`; None, and an error, when it is missing or invalid."""
     text = node.required()
     if text is None:
         return None
@@ -84,7 +84,7 @@ def name_at(node: Node) -> str | None:
 
 
 def slug(title: str) -> str:
-    """`Pétstore (v2)!` -> `petstore-v2`; empty when nothing of the title can be kept."""
+    """`Pétstore (v2)!` -> `petstore-v2`; empty when no character of the title is usable."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:80].strip("-")
 
@@ -98,7 +98,7 @@ def is_name(text: str) -> bool:
 
 
 def written_at(model: type[BaseModel], loc: Sequence[str | int], origins: Origins, base: str) -> str:
-    """The pointer to where the part `loc` of a model's data is written."""
+    """The pointer into the document to the part `loc` of a model's data."""
     for length in range(len(loc), -1, -1):
         origin = base if length == 0 else origins.get(pointer(loc[:length]))
         if origin is not None:
@@ -133,7 +133,7 @@ def _hint(model: type[BaseModel], loc: Sequence[str | int]) -> str:
     return hint
 
 
-def _say(reader: DocumentReader, at: str, detail: ErrorDetails, hint: str) -> None:
+def _add_error(reader: DocumentReader, at: str, detail: ErrorDetails, hint: str) -> None:
     kind = detail["type"]
     value: object = detail["input"]
     node = Node(reader, at, value)
@@ -149,6 +149,6 @@ def _say(reader: DocumentReader, at: str, detail: ErrorDetails, hint: str) -> No
         bound: object = detail.get("ctx", {}).get(f"{key}_length")
         node.error("length", f"{node.name} {takes} {bound} {'entry' if bound == 1 else 'entries'}")
     else:
-        said = re.sub(r"^Input should", "it should", detail["msg"])
-        message = f"{node.name} cannot be {described(value)}: {said}"
+        reason = re.sub(r"^Input should", "it should", detail["msg"])
+        message = f"{node.name} cannot be {described(value)}: {reason}"
         node.error(_RULES.get(kind, kind.replace("_", "-")), message)

@@ -1,6 +1,6 @@
-"""Definitions written back, as `signalbox.io/v1` YAML: stable order, nothing that is a default.
+"""Writes definitions as `signalbox.io/v1` YAML: in stable order, without defaults.
 
-`status`, where it is given, is what a server says of the resource beside its definition; reading ignores it.
+`status`, if given, is the server's status of the resource; reading ignores it.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from pydantic.alias_generators import to_camel
 
 from definitions.durations import duration
 from definitions.form import DEFAULT_PROJECT
-from definitions.scalars import NotInJson, resolve
 from definitions.shapes import Duration, ListOf, Record, Shape, record
 from definitions.signalbox_api import FORM, KIND, THE_UPSTREAM
-from schemas.api import ApiSpec, Backend, Upstream
+from definitions.source.scalars import NotInJson, resolve
+from schemas.aggregates.api import ApiSpec, Backend, Upstream
 
 _WIDE = 1 << 20
 
@@ -85,7 +85,7 @@ def _value(value: object, shape: Shape) -> Any:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Without aliases, and so that text stays text in YAML 1.2 as in 1.1."""
+    """Writes no aliases, and quotes text that YAML 1.1 or 1.2 would read as another type."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -103,7 +103,7 @@ def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _is_block(text: str) -> bool:
-    """Lines that a literal block shows as they are, whatever the emitter."""
+    """Whether every emitter writes the text unchanged as a literal block."""
     lines = text.split("\n")
     return (
         len(lines) > 1
@@ -119,7 +119,7 @@ _Dumper.add_representer(str, _text)
 def write_values(
     kind: str, name: str, values: Mapping[str, Any], status: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The definition of another kind, from the values its Definition has."""
+    """The definition of another kind, from the values of its Definition."""
     spec = {to_camel(key): value for key, value in values.items()}
     document = {"apiVersion": FORM, "kind": kind, "metadata": {"name": name}, "spec": spec}
     return _yaml(_with(status, document))

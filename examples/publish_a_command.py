@@ -4,7 +4,8 @@
     SIGNALBOX_COMMAND_TOKEN=$(signalbox token create --organization default --subject shop) \\
         python publish_a_command.py http://127.0.0.1:9000
 
-The argument is where the API's requests go. The API answers at http://127.0.0.1:8000/orders then.
+The argument is the URL of the API's upstream. The gateway then serves the API at
+http://127.0.0.1:8000/orders.
 """
 
 import asyncio
@@ -87,7 +88,7 @@ async def main(upstream: str) -> None:
             key = ORGANIZATION.encode()
             await producer.send_and_wait(f"{PREFIX}.commands", sent.value, key, headers=headers)
             outcome, message = await outcome_of(event.get_id(), outcomes)
-            print(event.get_type(), outcome, message)
+            print(*filter(None, (event.get_type(), outcome, message)))
             if outcome != "accepted":
                 sys.exit(1)
     finally:

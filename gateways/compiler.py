@@ -1,4 +1,4 @@
-"""From an API's specification to what a gateway is asked to do. Pure; one deployment at a time."""
+"""From an API's specification to the gateway-neutral configuration. Pure; one deployment at a time."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from gateways import model
 from gateways.upstream_access import UpstreamAccess
-from schemas.api import ApiSpec, Backend, Operation, Policy, Resilience, Upstream
+from schemas.aggregates.api import ApiSpec, Backend, Operation, Policy, Resilience, Upstream
 
 DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 
@@ -30,11 +30,16 @@ def compile_api(
     )
 
 
-def denied_upstreams(access: UpstreamAccess, api: model.DeployedApi) -> tuple[str, ...]:
-    """The upstream addresses of an API that a gateway may not reach. Host names are not resolved here."""
-    backends = [backend for route in api.routes for backend in route.backends if backend.weight > 0]
-    backends += api.sandbox_backends
-    endpoints = dict.fromkeys(e for backend in backends for e in backend.upstream.endpoints if e.weight > 0)
+def upstreams_of(api: model.DeployedApi) -> tuple[model.Upstream, ...]:
+    """The upstreams that requests to an API are sent to, each once, in the order of their first use."""
+    backends = [backend for route in api.routes for backend in route.backends]
+    backends += api.sandbox_backends if api.sandbox_hosts else ()
+    return tuple(dict.fromkeys(backend.upstream for backend in backends if backend.weight > 0))
+
+
+def denied_upstreams(access: UpstreamAccess, upstreams: Iterable[model.Upstream]) -> tuple[str, ...]:
+    """The upstream addresses that a gateway may not reach. Host names are not resolved here."""
+    endpoints = dict.fromkeys(e for upstream in upstreams for e in upstream.endpoints if e.weight > 0)
     problems = (access.problem(endpoint.host, endpoint.port) for endpoint in endpoints)
     return tuple(dict.fromkeys(problem for problem in problems if problem))
 
@@ -50,11 +55,6 @@ def _segment(text: str) -> model.Segment:
     if text.startswith("{") and text.endswith("}"):
         return model.Segment("parameter", text[1:-1])
     return model.Segment("literal", text)
-
-
-def group_of(context: str) -> str:
-    """The first segment of a context."""
-    return context.split("/")[1]
 
 
 def _routes(

@@ -98,11 +98,6 @@ class DeployedApi:
     sandbox_hosts: tuple[str, ...] = ()
     sandbox_backends: tuple[WeightedBackend, ...] = ()
 
-    @property
-    def group(self) -> str:
-        """The first segment of the context: what gateways with scopes look up first."""
-        return self.context[0].text
-
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
@@ -125,10 +120,14 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """Something a gateway kind cannot do: where in the specification, and what."""
+    """Something a gateway kind cannot do: where in the specification, and what.
+
+    `only_new`: new deployments are rejected for it; an API that is served already stays as it is.
+    """
 
     pointer: str
     detail: str
+    only_new: bool = False
 
 
 def unsupported_text(findings: Iterable[Unsupported]) -> str:

@@ -1,4 +1,4 @@
-"""The lists of read models."""
+"""The list of read models."""
 
 from projections.deliveries.model import Deliveries
 from projections.derived.liveness import LivenessOfGateways
@@ -8,8 +8,11 @@ from projections.operations import Operations
 from projections.readmodel import ReadModel
 from projections.resources.model import Resources
 
-READ_MODELS: tuple[ReadModel, ...] = (Resources(), Operations(), Deliveries())
-"""What every Signalbox keeps."""
-
-DERIVED: tuple[ReadModel, ...] = (Windows(), Rollouts(), LivenessOfGateways())
-"""What is kept besides where Faust carries the derived streams."""
+READ_MODELS: tuple[ReadModel, ...] = (
+    Resources(),
+    Operations(),
+    Deliveries(),
+    Windows(),
+    Rollouts(),
+    LivenessOfGateways(),
+)

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, Index, MetaData, String, Table, select
 
-from projections.databases.bulk import KEEP_EXISTING, Values, insert_rows, json_text
+from projections.databases.bulk import insert_rows, json_text
+from projections.databases.port import KEEP_EXISTING, Values
 from projections.memo import computed_once
 from projections.readmodel import Recorded
 from projections.shape import checked_data, shape_of
@@ -17,7 +18,7 @@ _SHAPES = {Outcome.type(): shape_of(Outcome)}
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`outcomes` stand for their command; `besides` were said of an id that was not decided then, or else."""
+    """`outcomes` stand for their command; `besides` are outcomes of an id that did not consume it."""
 
     metadata: MetaData
     outcomes: Table

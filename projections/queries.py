@@ -1,29 +1,25 @@
 """All queries on the read models, as the HTTP API and the command line ask them."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import time
 from typing import Any, ParamSpec, TypeVar
 
 import orjson
-from sqlalchemy import Connection, and_, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import and_, select
 
 from projections.deliveries.deployment_facts import facts, facts_as_of
 from projections.deliveries.gateway_facts import GatewayFacts, gateway_facts
 from projections.deliveries.live import LiveFilter, LiveRevision, live_now, live_then, stop_events, time_of
-from projections.deliveries.model import Deliveries
 from projections.deliveries.queries import connected_counts, deliveries_of, nodes_of, observed_deployments
 from projections.deliveries.rows import Delivery, heartbeat_deadline
-from projections.failures import ReadModelsUnavailable, missing_table, unavailable
 from projections.operations import operation
 from projections.pages import NOW, AsOf, Page, PointInTime, Row, cursor_after, point_in_time, read_cursor
+from projections.read_transactions import ReadTransaction, ReadTransactions
 from projections.resources import queries as resources
-from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Generation, Store, as_dicts
+from projections.store import GENERATIONS, PARKED, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
-from schemas.deployment import DEPLOYMENT
+from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.limits import LARGEST_PAGE
 
 P = ParamSpec("P")
@@ -32,28 +28,6 @@ Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the c
 
 MOST_ROWS = 1000
 """The most rows of a page."""
-
-
-QUERY_SECONDS = 6.0
-"""How long an answer from PostgreSQL may take."""
-
-
-class NotReady(Exception):
-    """The read model has no tables yet: it has never run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadTransaction:
-    """One read transaction: which tables are live in it, and how far each read model is."""
-
-    connection: Connection
-    prefixes: Mapping[str, str]
-    positions: Mapping[tuple[str, int], int]
-
-    def prefix(self, read_model: str) -> str:
-        if read_model not in self.prefixes:
-            raise NotReady(f"The read model {read_model!r} does not exist yet; the projector has not run.")
-        return self.prefixes[read_model]
 
 
 class ReadModels:
@@ -75,14 +49,12 @@ class ReadModels:
     ) -> None:
         self._store = store
         self._partition_of = partition_of
-        self._threads = ThreadPoolExecutor(threads, "read-models")
-        self._most_overdue = threads
-        self._overdue = 0
-        self._behind = behind
+        self._transactions = ReadTransactions(store, threads, behind)
+        self._run = self._transactions.run
         self._clock = clock
 
     def close(self) -> None:
-        self._threads.shutdown(wait=True)
+        self._transactions.close()
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
         """A resource, or None when it does not exist (then)."""
@@ -327,7 +299,7 @@ class ReadModels:
         )
 
     def _heartbeat_deadline(self) -> str | None:
-        """Where nodes send heartbeats: since when a connected node must have been heard of."""
+        """Where nodes send heartbeats: the oldest heartbeat that a connected node may have."""
         return heartbeat_deadline(self._clock()) if self._store.shared else None
 
     async def parked(self) -> Dicts:
@@ -368,84 +340,6 @@ class ReadModels:
     async def ask(self, question: Callable[[ReadTransaction], T]) -> T:
         """The answer to a question about any read models, all from one transaction."""
         return await self._run(question)
-
-    async def _run(self, question: Callable[[ReadTransaction], T]) -> T:
-        if not self._store.shared:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._run_twice_if_swapped, question
-            )
-        if self._overdue >= self._most_overdue:
-            raise self._unavailable()
-        answer = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._run_twice_if_swapped, question
-        )
-        try:
-            async with asyncio.timeout(QUERY_SECONDS):
-                return await asyncio.shield(answer)
-        except TimeoutError as error:
-            if not answer.done():  # a server that stands still: its thread is lost until it goes on
-                self._overdue += 1
-                answer.add_done_callback(self._overdue_ended)
-            raise self._unavailable() from error
-        except Exception as error:
-            if unavailable(error):
-                raise self._unavailable() from error
-            raise
-
-    def _overdue_ended(self, answer: asyncio.Future[Any]) -> None:
-        self._overdue -= 1
-        if not answer.cancelled():
-            answer.exception()  # nobody asks any more
-
-    def _unavailable(self) -> ReadModelsUnavailable:
-        return ReadModelsUnavailable(dict(self._behind()))
-
-    def _run_twice_if_swapped(self, question: Callable[[ReadTransaction], T]) -> T:
-        try:
-            return self._run_once(question)
-        except DBAPIError as error:
-            # The connection is from before a restart, or another generation was swapped in meanwhile.
-            if not error.connection_invalidated and not missing_table(error):
-                raise
-        return self._run_once(question)
-
-    def _run_once(self, question: Callable[[ReadTransaction], T]) -> T:
-        with self._store.reader.begin() as connection:
-            return question(_read_transaction(connection))
-
-
-_READABLE: Mapping[str, int] = {Deliveries.name: Deliveries.version}
-"""Read models whose tables of other versions have another form than what is asked here: they answer once they
-are built anew, which the projector does by itself."""
-
-_LIVE = (
-    select(
-        GENERATIONS.c.read_model,
-        GENERATIONS.c.generation,
-        GENERATIONS.c.version,
-        CHECKPOINTS.c.partition,
-        CHECKPOINTS.c.position,
-    )
-    .join_from(
-        GENERATIONS,
-        CHECKPOINTS,
-        and_(
-            GENERATIONS.c.read_model == CHECKPOINTS.c.read_model,
-            GENERATIONS.c.generation == CHECKPOINTS.c.generation,
-        ),
-    )
-    .where(GENERATIONS.c.state == "live")
-)
-
-
-def _read_transaction(connection: Connection) -> ReadTransaction:
-    prefixes: dict[str, str] = {}
-    positions: dict[tuple[str, int], int] = {}
-    for name, number, version, partition, position in connection.execute(_LIVE):
-        if version == _READABLE.get(name, version):
-            prefixes[name] = Generation(name, number, version).prefix
-        positions[name, partition] = position
-    return ReadTransaction(connection, prefixes, positions)
 
 
 def _checked_limit(limit: int) -> int:

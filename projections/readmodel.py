@@ -27,7 +27,7 @@ class ReadModel(Protocol):
     """One read model. `prefix` begins the names of one generation's tables: several may exist side by side.
 
     `version` rises whenever the tables or their contents would differ for the same records: a store with
-    another version is filled anew.
+    another version is computed again.
     """
 
     @property

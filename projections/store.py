@@ -1,7 +1,6 @@
 """The read models' database: its connections, and the tables that say what stands where."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ from sqlalchemy import (
     String,
     Table,
     func,
+    insert,
     inspect,
     select,
 )
 from sqlalchemy.schema import CreateTable, DropTable
 
 from projections.databases import sqlite
+from projections.databases.dialect import dialect_of
 from projections.readmodel import ReadModel
+from projections.source_log import SourceLog, Unidentified, difference
 
 METADATA = MetaData()
 
@@ -48,7 +50,7 @@ CHECKPOINTS = Table(
     Column("releases", Integer, nullable=False, server_default="0"),
 )
 """`releases` counts how often parked records were taken up again: who keeps in mind what is parked then
-reads it anew."""
+reads it again."""
 
 PARKED = Table(
     "parked",
@@ -66,6 +68,15 @@ PARKED = Table(
     Column("skipped_at", String),
 )
 """Records a generation could not take in, and those waiting behind them."""
+
+
+SOURCE_LOG = Table(
+    "source_log",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+)
+"""The log that everything here was computed from: one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +102,18 @@ class Store:
     @property
     def shared(self) -> bool:
         """Whether several processes may use it."""
-        return self.writer.dialect.name == "postgresql"
+        return dialect_of(self.writer).shared
 
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
 
 
-def open_store(target: Path | str) -> Store:
+def open_store(target: Path | str, log: SourceLog | None = None) -> Store:
     """The store in the SQLite file `target`, or in the PostgreSQL database of a URL (`postgresql+psycopg://…`).
 
-    Made when it is missing. Raises sqlalchemy.exc.OperationalError, ArgumentError when it is no such URL.
+    Made when it is missing. With `log`, a store of another log is refused and unchanged.
+    Raises OtherLog, Unidentified, sqlalchemy.exc.OperationalError, ArgumentError when it is no such URL.
     """
     if isinstance(target, Path):
         writer, reader = sqlite.engines(target)
@@ -115,6 +127,8 @@ def open_store(target: Path | str) -> Store:
             exclusive(connection, "tables")
             METADATA.create_all(connection)
             _add_releases(connection)
+            if log is not None:
+                _require_log(connection, log)
     except BaseException:
         store.close()
         raise
@@ -128,15 +142,39 @@ def _add_releases(connection: Connection) -> None:
         connection.execute(add)
 
 
-def advisory_lock_key(name: str) -> int:
-    """The number PostgreSQL locks for `name`: of one database's read models."""
-    return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
+def _require_log(connection: Connection, log: SourceLog) -> None:
+    """Writes the identity of `log` into a store that names none. Raises OtherLog, Unidentified."""
+    fault = log_difference(connection, log)
+    if fault is not None:
+        raise dialect_of(connection).other_log(connection, fault, log)
+    if source_log(connection) is None:
+        connection.execute(insert(SOURCE_LOG).values(id=log.id, name=log.name))
+
+
+def log_difference(connection: Connection, log: SourceLog) -> str | None:
+    """Why the store was not computed from `log`; None if it was, or if it is empty. Raises Unidentified."""
+    named = source_log(connection)
+    if named is not None:
+        return None if named.id == log.id else named.name
+    c = CHECKPOINTS.c
+    last = select(c.topic, c.partition, func.max(c.position)).group_by(c.topic, c.partition)
+    checkpoints = {(t, partition): position for t, partition, position in connection.execute(last)}
+    if checkpoints and log.ends is None:
+        raise Unidentified
+    return difference(checkpoints, log.ends or {})
+
+
+def source_log(connection: Connection) -> SourceLog | None:
+    """The log that the store names; None for a new store, and for one of release 0.1.0."""
+    if not inspect(connection).has_table(SOURCE_LOG.name):
+        return None
+    row = connection.execute(select(SOURCE_LOG)).first()
+    return None if row is None else SourceLog(row.id, row.name)
 
 
 def exclusive(connection: Connection, name: str) -> None:
-    """Until the transaction ends, nobody else is past this for the same `name`."""
-    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        connection.execute(select(func.pg_advisory_xact_lock(advisory_lock_key(name))))
+    """Waits while another transaction holds `name`, then holds it until the transaction ends."""
+    dialect_of(connection).exclusive(connection, name)
 
 
 def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:

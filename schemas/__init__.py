@@ -1,1 +1,1 @@
-"""The language of Signalbox: every command, event and status as a typed model, and their envelope."""
+"""The messages of Signalbox: every command, event and status as a typed model, and their envelope."""

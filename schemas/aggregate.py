@@ -8,10 +8,10 @@ from schemas.message import Command, Event, Value
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a command is asked for over HTTP, relative to the aggregate's collection.
+    """The HTTP request of a command; the path is relative to the aggregate's collection.
 
-    `PUT` makes or changes the resource `{name}`, `POST` makes one whose name the body or the
-    server gives, `DELETE` ends it.
+    `PUT` creates or changes the resource `{name}`, `POST` creates one whose name is in the body or chosen
+    by the server, `DELETE` ends it.
     """
 
     method: str
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A kind of thing with a life of its own, named by `organizations/<org>/<plural>/<name>`."""
+    """A kind of resource; each one is named by `organizations/<org>/<plural>/<name>`."""
 
     name: str
     plural: str

@@ -1,18 +1,18 @@
-"""The one list of aggregates, and the look-ups that follow from it."""
+"""The list of all aggregates, and look-ups derived from it."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from schemas.aggregate import Aggregate
-from schemas.api import API
-from schemas.deployment import DEPLOYMENT
-from schemas.environment import ENVIRONMENT
-from schemas.gateway import GATEWAY
+from schemas.aggregates.api import API
+from schemas.aggregates.deployment import DEPLOYMENT
+from schemas.aggregates.environment import ENVIRONMENT
+from schemas.aggregates.gateway import GATEWAY
+from schemas.aggregates.organization import ORGANIZATION
+from schemas.aggregates.project import PROJECT
 from schemas.message import Command, Event, Message
-from schemas.organization import ORGANIZATION
 from schemas.outcome import Outcome
 from schemas.parked import PARKED
-from schemas.project import PROJECT
 from schemas.status import STATUSES
 
 AGGREGATES: tuple[Aggregate, ...] = (ORGANIZATION, PROJECT, ENVIRONMENT, GATEWAY, API, DEPLOYMENT)
@@ -29,5 +29,5 @@ MESSAGES: Mapping[str, type[Message]] = MappingProxyType(
 
 
 def subject_of(message: Message, command_id: str = "") -> str:
-    """The subject a message speaks of; a nameless command names its resource by its own id."""
+    """The subject of a message; a command without a name names its resource by the command's id."""
     return BY_NAME[message.aggregate].subject(message.organization, message.name or command_id)

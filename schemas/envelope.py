@@ -1,16 +1,18 @@
 """The CloudEvents 1.0 envelope on the hot path, and its JSON form.
 
-The SDK reads and writes messages of others (`schemas.boundary`). Inside, this class and orjson do: a round
-trip through the SDK costs twenty times as much.
+The CloudEvents SDK reads and writes external messages (`schemas.codecs.cloudevents_http`). Internal code
+uses this class and orjson: a round trip through the SDK costs twenty times as much.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import compress
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
-from schemas.canonical import canonical, sha256_hex
+from schemas.codecs.canonical import canonical, sha256_hex
 
 GENESIS = "0" * 64
 """The `previoushash` of the first event of a partition."""
@@ -18,7 +20,7 @@ GENESIS = "0" * 64
 Data = dict[str, Any]
 
 Key = tuple[str, str]
-"""Organization and id: ids are unique within an organization, and another one may use the same."""
+"""Organization and id: ids are unique within an organization only."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +58,8 @@ class Envelope:
     def attributes(self) -> dict[str, str]:
         """The context attributes that are set, `specversion` and `datacontenttype` included."""
         present = {"specversion": "1.0", "datacontenttype": "application/json"}
-        present.update({name: value for name, value in zip(ATTRIBUTES, _values(self), strict=True) if value})
+        texts = values(self)
+        present.update(zip(compress(ATTRIBUTES, texts), filter(None, texts), strict=True))
         return present
 
     def structured(self) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class Envelope:
         return orjson.dumps(self.structured())
 
     def hash(self) -> str:
-        """SHA-256 of the canonical structured form: this is what the next event refers to."""
+        """SHA-256 of the canonical structured form; the next event carries it as `previoushash`."""
         return sha256_hex(canonical(self.structured()))
 
     def chained(self, sequence: int, previous: str) -> "Envelope":
@@ -76,7 +79,8 @@ class Envelope:
 
 
 ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Envelope) if f.name != "data")
-_values = attrgetter(*ATTRIBUTES)
+values: Callable[[Envelope], tuple[str, ...]] = attrgetter(*ATTRIBUTES)
+"""Of an envelope, in the order of `ATTRIBUTES`; empty where one is absent."""
 
 
 def from_structured(event: dict[str, Any]) -> Envelope:

@@ -1,6 +1,6 @@
 """Envelopes of typed messages: the one place where a message becomes a CloudEvent."""
 
-from schemas.avro import dataschema
+from schemas.codecs.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Message

@@ -6,7 +6,8 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
-# Ids must differ, not be secret: the kernel is asked once, for its answer can take 70 µs.
+# Ids need to be unique, not secret: the kernel is asked for randomness only once, since a call can take 70
+# µs.
 _random = Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
@@ -46,7 +47,7 @@ def timestamp(at: float | None = None) -> str:
 
 
 def utc(time_text: str) -> str:
-    """An RFC 3339 timestamp in the form that `timestamp` writes; empty when it is none."""
+    """An RFC 3339 timestamp in the form that `timestamp` writes; empty when `text` is not one."""
     try:
         if _TIMESTAMP.fullmatch(time_text) is not None:
             datetime.fromisoformat(time_text)

@@ -1,7 +1,7 @@
-"""How much a command may hold and a rejection lists. All limits are here.
+"""Limits on the size of commands, rejections, log reads and HTTP answers. All limits are here.
 
-Commands are bounded when they are validated, and the bounds are in their JSON Schema. Events are not: what a
-decider accepted once stays readable when a bound changes (`HISTORY`).
+Commands are bounded when they are validated, and the bounds are in their JSON Schema. Events are not
+bounded: an accepted event stays readable when a bound changes (`HISTORY`).
 """
 
 from collections.abc import Sized
@@ -13,11 +13,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 LARGEST_COMMAND = 1_000_000
-"""Bytes of a command with its attributes, as it goes on the log. On Kafka operators may choose another."""
+"""Bytes of a command with its attributes, as it is written to the log. On Kafka the limit can be
+configured."""
 LARGEST_READ = 1 << 20
-"""Bytes of records after which one read of the log ends; it holds at least one."""
+"""Bytes of records after which one read of the log ends; each read returns at least one record."""
 LARGEST_PAGE = 4 << 20
-"""Bytes of items after which a page of an HTTP answer ends; it holds at least one."""
+"""Bytes of items after which a page of an HTTP answer ends; each page has at least one item."""
 MOST_PARAMETERS = 50
 """In the query string of a request."""
 
@@ -50,39 +51,40 @@ LONGEST_NETWORK = 50
 MOST_CLAIMS = 20_000
 """Hosts, sandbox hosts included, times gateways of one deployment."""
 MOST_PLACES = 200_000
-"""Places where one deployment is compared with others: of each claim, labels of its host times segments of
-its context."""
+"""Keys by which one deployment is compared with others: per claim, labels of its host times segments of its
+context."""
 MOST_DELEGATED = 100
 """Contexts that an API delegates."""
 
 MOST_ERRORS = 100
-"""Errors that the outcome of a rejected command lists; the rest is counted."""
+"""Errors that the outcome of a rejected command lists; further errors are only counted."""
 MOST_LISTED = 1_000
-"""Errors that an HTTP answer lists; the rest is counted."""
+"""Errors that an HTTP answer lists; further errors are only counted."""
 MOST_COUNTED = 10_000
-"""Errors of one body that are looked at one by one; the others are only counted."""
+"""Errors of one body that are examined individually; further errors are only counted."""
 LONGEST_POINTER = 500
 LONGEST_DETAIL = 1_000
 
 HISTORY = {"history": True}
-"""The validation context of what is read back from the event log: bounds do not apply."""
+"""The validation context of messages read from the event log: bounds do not apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
     """Annotates a list, mapping or string of a message: up to `count` items, entries or characters.
 
-    The size is checked before the content, so that what is too large costs no more than its reading.
+    The size is checked before the content, so that a value that is too large costs no validation.
     """
 
     count: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def check(value: Any, info: ValidationInfo) -> Any:
-            context: object = info.context
-            if isinstance(value, Sized) and context is not HISTORY and len(value) > self.count:
+            # hasattr costs a third of isinstance(value, Sized), and most fields of an API have a bound.
+            if hasattr(value, "__len__") and info.context is not HISTORY and len(value) > self.count:
                 raise _too_long(value, self.count)
-            # Behind a function even what came as JSON is a Python value, and strictly a list is no tuple.
+            # Behind a validator function JSON input is a Python value, and strict mode accepts no list for
+            # a tuple.
             return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
 
         return core_schema.with_info_before_validator_function(check, handler(source))

@@ -28,7 +28,7 @@ def is_name(text: str) -> bool:
     return len(text) <= LONGEST_NAME and _matches(text) is not None
 
 
-Version = Annotated[int, Field(ge=0, description="How many events the resource has seen.")]
+Version = Annotated[int, Field(ge=0, description="The number of events of the resource.")]
 
 
 class Value(BaseModel):
@@ -62,10 +62,10 @@ class Message(Value):
 
 
 class Command(Message):
-    """What somebody wants. `io.signalbox.<aggregate>.command.<verb>.v1`."""
+    """A request to change one resource. `io.signalbox.<aggregate>.command.<verb>.v1`."""
 
     expected_version: Version | None = Field(
-        default=None, description="Refuse unless the resource is at this version; 0: unless there is none."
+        default=None, description="Reject unless it is at this version; 0: unless it does not exist."
     )
 
     @model_validator(mode="before")
@@ -88,10 +88,10 @@ class Command(Message):
 
 
 class Event(Message):
-    """What happened, for ever. `io.signalbox.<aggregate>.<past tense>.v1`.
+    """A decided fact; never changed. `io.signalbox.<aggregate>.<past tense>.v1`.
 
-    `effect` says what it does to the resource's document in the read models: its fields
-    are laid over the document, or the document ends.
+    `effect`: its change to the resource's document in the read models: its fields are merged into the
+    document, or the document ends.
     """
 
     effect: ClassVar[Literal["merge", "end"]] = "merge"

@@ -9,9 +9,9 @@ from schemas.envelope import Key
 from schemas.message import Message, Value
 
 UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized", "too-large"})
-"""Rules of commands that were not decided: the same id may come again, mended."""
+"""Rules of commands that were not decided: a corrected command may use the same id."""
 NON_CONSUMING_RULES = UNREADABLE | {"command-id-reused"}
-"""Rules of rejections that do not stand for their id: what was decided under it before, or is later, does."""
+"""Rules of rejections that are not the final outcome of their id: an earlier or later decision is."""
 
 
 def decides(data: Mapping[str, Any]) -> bool:
@@ -25,7 +25,7 @@ def pointer(location: Iterable[str | int]) -> str:
 
 
 class Complaint(Value):
-    """One thing that is wrong: where (a JSON pointer into the command, RFC 6901) and what."""
+    """One error: its location (a JSON pointer into the command, RFC 6901) and a description."""
 
     pointer: str
     detail: str
@@ -45,8 +45,8 @@ class Outcome(Message):
     accepted: bool
     requested_at: str
     decided_at: str
-    position: int = Field(description="The last event of the decision, or where the register stood.")
-    events: int = Field(default=0, description="How many events the command caused.")
+    position: int = Field(description="The last event of the decision, or the end of the event log.")
+    events: int = Field(default=0, description="The number of events that the command caused.")
     version: int = Field(default=0, description="The resource's version afterwards.")
     rule: str = Field(default="", description="The rule that rejected it.")
     message: str = ""

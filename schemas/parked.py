@@ -8,13 +8,13 @@ from schemas.message import Message
 
 
 class Parked(Message):
-    """The family. `organization` is empty when a message did not say whose it is."""
+    """The base of these messages. `organization` is empty when the dead letter named none."""
 
     organization: str = ""
 
 
 class MessageParked(Parked):
-    """A message that could not be taken, and whose sender cannot be told."""
+    """A message that could not be handled, and whose sender cannot be notified."""
 
     aggregate: ClassVar[str] = "message"
     verb: ClassVar[str] = "parked"
@@ -32,7 +32,7 @@ class MessageParked(Parked):
 
 
 class ParkedEventsRetried(Parked):
-    """Somebody had a read model, `name`, take in the parked events about a subject again."""
+    """An operator had the read model `name` handle the dead-lettered events about a subject again."""
 
     aggregate: ClassVar[str] = "parked"
     verb: ClassVar[str] = "retried"
@@ -41,11 +41,11 @@ class ParkedEventsRetried(Parked):
     topic: str = Field(examples=["events"])
     partition: int
     position: int = Field(description="The first of them.")
-    reason: str = Field(description="Why it was parked.")
+    reason: str = Field(description="Why it was dead-lettered.")
 
 
 class ParkedEventSkipped(ParkedEventsRetried):
-    """Somebody gave up a parked event: the read model, `name`, never takes it in."""
+    """An operator skipped a dead-lettered event: the read model `name` never handles it."""
 
     verb: ClassVar[str] = "skipped"
 
@@ -54,7 +54,7 @@ class ParkedEventSkipped(ParkedEventsRetried):
 
 
 class RecordSkipped(Parked):
-    """Somebody decided that a record on the event log that cannot be read is none of the events."""
+    """An operator decided that an unreadable record on the event log is not an event."""
 
     aggregate: ClassVar[str] = "record"
     verb: ClassVar[str] = "skipped"
@@ -63,7 +63,7 @@ class RecordSkipped(Parked):
     topic: str = Field(examples=["events"])
     partition: int
     position: int
-    reason: str = Field(description="Why, as that person said.", examples=["a test wrote to the topic"])
+    reason: str = Field(description="The operator's reason.", examples=["a test wrote to the topic"])
     fault: str = Field(description="Why it cannot be read.")
     size: int = Field(description="Bytes of its body.")
 

@@ -1,4 +1,4 @@
-"""Reports of gateways. Folded to first and last occurrence; never on the event log."""
+"""Status messages of gateways. Folded to first and last occurrence; never on the event log."""
 
 from typing import ClassVar, Literal
 
@@ -33,7 +33,7 @@ class Status(Message):
 
 
 class DeliveryReported(Status):
-    """How far one deployment has come on one node (`*` for the gateway as a whole)."""
+    """The progress of one deployment on one node (`*` for the gateway as a whole)."""
 
     verb: ClassVar[str] = "delivery"
 
@@ -65,24 +65,24 @@ class NodeException(Value):
 
 
 class NodeReported(Status):
-    """The observed state of a node (proxy) of a gateway: whether it is connected, and what it acknowledged.
+    """The observed state of a node (proxy) of a gateway: its connection, and the position it acknowledged.
 
-    Reported when the node connects, when it has caught up, with each heartbeat and when it leaves. A new
-    `connection` voids whatever was reported of the node on earlier ones.
+    Published when the node connects, when it has caught up, with each heartbeat and when it disconnects. A
+    new `connection` supersedes all reports about the node on earlier connections.
     """
 
     verb: ClassVar[str] = "node"
 
     node: str
     connected: bool
-    agent: str = Field(default="", description="What the node runs, such as `envoy 1.40.0`.")
+    agent: str = Field(default="", description="The software of the node, such as `envoy 1.40.0`.")
     connection: str = Field(
         default="", max_length=64, description="Identifies the connection; empty from older versions."
     )
     connections: int = Field(
         default=1,
         ge=0,
-        description="How many connections the xDS server has under this node's id. More than one after a "
+        description="Connections that the xDS server has under this node's id. More than one after a "
         "reconnect that the server has not noticed, or when two processes use one id.",
     )
     acknowledged: int | None = Field(
@@ -98,14 +98,14 @@ class NodeReported(Status):
 
 
 class RolloutReported(Status):
-    """How far a deployment has come as a whole; told when that changes. `name` is the deployment."""
+    """The progress of a deployment as a whole; published when it changes. `name` is the deployment."""
 
     verb: ClassVar[str] = "rollout"
 
     state: RolloutState
-    nodes: int = Field(default=0, description="How many nodes are to take it.")
-    reached: int = Field(default=0, description="How many of them have acknowledged it.")
-    reason: str = Field(default="", description="Why it is refused, as the first node said.")
+    nodes: int = Field(default=0, description="The number of nodes that it is for.")
+    reached: int = Field(default=0, description="The number of nodes that acknowledged it.")
+    reason: str = Field(default="", description="The reason of the first node that rejected it.")
     requested_at: str = ""
     decided_at: str = ""
     published_at: str = ""
@@ -114,13 +114,13 @@ class RolloutReported(Status):
 
 
 class LivenessReported(Status):
-    """Whether a gateway's nodes are heard of; told when that changes."""
+    """Whether a gateway's nodes are alive; published when it changes."""
 
     verb: ClassVar[str] = "liveness"
 
     state: LivenessState
-    nodes: int = Field(default=0, description="How many nodes count.")
-    heard: int = Field(default=0, description="How many of them are connected and were heard of lately.")
+    nodes: int = Field(default=0, description="The number of nodes that are expected.")
+    heard: int = Field(default=0, description="The number of connected nodes with a recent heartbeat.")
 
 
 STATUSES: tuple[type[Status], ...] = (DeliveryReported, NodeReported, RolloutReported, LivenessReported)

@@ -1,8 +1,8 @@
-"""Which characters may stand in text that people send, and how the others are shown.
+"""The characters allowed in text that users send, and the display of the others.
 
-Control characters end lines of logs, move cursors and (U+0000) cannot be kept by every database;
-bidirectional controls show text as something else than it is; a surrogate alone is no character. Lines may
-break in texts that have several (`MULTILINE`).
+Control characters end lines of logs, move cursors and (U+0000) cannot be stored by every database;
+bidirectional controls disguise text; a lone surrogate is no character. Line breaks are allowed in fields of
+several lines (`MULTILINE`).
 """
 
 import re
@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
+from pydantic import BaseModel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 MULTILINE = frozenset({"description", "annotations", "params", "condition"})
-"""Fields in which, and in whatever is below them, lines and tabs are text."""
+"""Fields in which, also in nested values, line breaks and tabs are allowed."""
 
 _BIDI = "\u202a-\u202e\u2066-\u2069"
 _NEVER = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]|\r(?!\n)")
@@ -21,7 +22,7 @@ _IN_ONE_LINE = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff]
 _PERHAPS = re.compile(
     rb"\\[bfnrtu]|\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]",
 )
-"""In JSON: there may be a character that is not allowed everywhere."""
+"""Matches JSON that may contain a character that is not allowed in every field."""
 
 Location = tuple[str | int, ...]
 
@@ -33,26 +34,27 @@ def fault_in(text: str, *, multiline: bool = False) -> str | None:
 
 
 def plain(data: Any) -> bool:
-    """Whether `data` is JSON in which every character may stand everywhere; most data is."""
+    """Whether `data` is JSON with characters that are allowed in every field only; most data is."""
     try:
-        encoded = orjson.dumps(data)
+        encoded = orjson.dumps(data, default=_validated)
     except TypeError:
         return False
     return encoded.isascii() and b"\\" not in encoded and b"\x7f" not in encoded
 
 
 def faults(data: Any) -> Iterator[tuple[Location, str, str]]:
-    """Every text in `data`, keys included, that contains what it may not: where, the text and what."""
+    """Every text in `data`, keys included, with a character that is not allowed: location, text,
+    description."""
     try:
-        if _PERHAPS.search(orjson.dumps(data)) is None:
+        if _PERHAPS.search(orjson.dumps(data, default=_validated)) is None:
             return
     except TypeError:
-        pass  # surrogates, and what is no JSON: looked at one by one
+        pass  # surrogates, or not JSON: every value is checked below
     yield from _walked(data)
 
 
 def require_readable(data: Any, title: str) -> None:
-    """Raises pydantic.ValidationError with every text in `data` that contains what it may not."""
+    """Raises pydantic.ValidationError with every text in `data` that has a character that is not allowed."""
     errors = [
         InitErrorDetails(
             type=PydanticCustomError("unreadable_text", "{what}", {"what": f"the text {what}"}),
@@ -66,12 +68,18 @@ def require_readable(data: Any, title: str) -> None:
 
 
 def visible(text: str) -> str:
-    """`text` in one line, with escapes for the characters that would not be seen as what they are."""
+    """`text` in one line, with escapes for invisible and misleading characters."""
     return _IN_ONE_LINE.sub(lambda found: _escaped(found[0]), text)
 
 
+def _validated(value: Any) -> None:
+    """Leaves out pydantic models, which are validated when they are made, as `_walked` does."""
+    if not isinstance(value, BaseModel):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def _walked(data: Any) -> Iterator[tuple[Location, str, str]]:
-    # Not recursive: what was sent may nest deeper than the interpreter's stack.
+    # Not recursive: the data may nest deeper than the interpreter's stack.
     left: list[tuple[Location, Any, bool]] = [((), data, False)]
     while left:
         at, value, multiline = left.pop()

@@ -1,8 +1,9 @@
-"""Old forms of messages, made new on reading. What was written is never rewritten.
+"""Upcasters: convert messages of old schemas to the current ones on reading. Stored messages are never
+changed.
 
-Each upcaster takes one major form to a later one; the chain ends at a type of the catalog. An upcast
-envelope keeps its id, place and `previoushash`, but its own hash means nothing: the hash chain is
-computed over what was written, so verify first and upcast then.
+Each upcaster converts one major version to a later one; the chain ends at a type of the catalog. An upcast
+envelope keeps its id, position and `previoushash`, but its own hash is meaningless: the hash chain covers
+the stored form, so verify first and upcast afterwards.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ Upcaster = Callable[[Envelope], Envelope]
 
 
 class UnknownSchema(Exception):
-    """No reader here for a message's type. `type` is the type, `known` the types of the same family."""
+    """This version cannot read messages of `type`; `known` are the readable types of the same family."""
 
     def __init__(self, type: str) -> None:
         family, _, major = type.rpartition(".")
@@ -24,7 +25,7 @@ class UnknownSchema(Exception):
         if readable:
             text = f"{type} cannot be read: needs version {major} of {family}, here are {', '.join(readable)}"
         else:
-            text = f"{type} cannot be read: needs a version of Signalbox that knows it"
+            text = f"{type} cannot be read: needs a version of Signalbox that supports it"
         super().__init__(text)
         self.type = type
         self.known = tuple(readable)
@@ -44,7 +45,7 @@ def upcast(envelope: Envelope) -> Envelope:
 
 
 def _deployment_started_v0(old: Envelope) -> Envelope:
-    """One `gateway` became `gateways`; `requested_at` was not kept: the time of recording is the nearest."""
+    """One `gateway` became `gateways`; `requested_at` was not recorded: the event's time is used."""
     data = {name: value for name, value in old.data.items() if name != "gateway"}
     data |= {"gateways": [old.data["gateway"]], "requested_at": old.time}
     return replace(old, type="io.signalbox.deployment.started.v1", dataschema="", data=data)
@@ -53,4 +54,4 @@ def _deployment_started_v0(old: Envelope) -> Envelope:
 UPCASTERS: Mapping[str, Upcaster] = MappingProxyType(
     {"io.signalbox.deployment.started.v0": _deployment_started_v0}
 )
-"""From a type no longer written to the next."""
+"""By type that is no longer written: the conversion to the next one."""

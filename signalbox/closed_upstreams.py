@@ -1,4 +1,4 @@
-"""Where Signalbox and what it is made of listen: no API may send requests there."""
+"""The addresses of Signalbox and its servers: upstreams of APIs must not be there."""
 
 from urllib.parse import urlsplit
 
@@ -7,8 +7,8 @@ from signalbox.settings import Address, Settings, address
 
 
 def closed_upstreams(settings: Settings) -> tuple[NetworkPort, ...]:
-    """The HTTP API, the xDS server, health checks, Kafka and PostgreSQL as far as they are named by address,
-    and what the operator closes besides.
+    """HTTP API, xDS server, health checks, Kafka and PostgreSQL (if given by IP address), and the addresses
+    that the operator configured.
     """
     addresses = [settings.http, settings.xds]
     if settings.health:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streams.log import LogDamaged, LogUnavailable
-from streams.sqlite.ahead_of_log import CONFIG, READ_MODELS
+from streams.sqlite.checks.ahead_of_log import CONFIG, READ_MODELS
+from streams.sqlite.checks.seal import SEAL, compared, seal, unseal
+from streams.sqlite.checks.set_aside import set_aside
 from streams.sqlite.database import make_directory
 from streams.sqlite.documents import DOCUMENTS
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.schema import LOG
-from streams.sqlite.seal import SEAL, compared, seal, unseal
-from streams.sqlite.set_aside import set_aside
 
 DATABASES = (LOG.file, DOCUMENTS.file, CONFIG, READ_MODELS)
 COMPUTED = frozenset({CONFIG, READ_MODELS})
-"""Those that are computed again when they are damaged."""
+"""The files that are computed again when they are damaged."""
 
 logger = logging.getLogger("signalbox")
 
@@ -26,10 +26,10 @@ def _unproved() -> bool:
 
 
 class DataDirectory:
-    """Holds the lock, and closes the directory after everything in it; it is sealed if `sound()`."""
+    """Holds the lock, and closes the directory after all its files; it is sealed if `sound()`."""
 
     def __init__(self, path: Path, lock: DirectoryLock, proved: frozenset[str]) -> None:
-        """Use `open`. `proved` are the databases that are as they were closed in order."""
+        """Use `open`. `proved`: the databases that are unchanged since they were closed in order."""
         self._path = path
         self.lock = lock
         self.proved = proved
@@ -37,8 +37,8 @@ class DataDirectory:
 
     @classmethod
     async def open(cls, path: Path) -> "DataDirectory":
-        """Makes the directory when it is not there. What was damaged since it was closed in order is set
-        aside when it can be computed again.
+        """Creates a missing directory. Files damaged since they were closed in order are set aside if they
+        can be computed again.
 
         Raises DirectoryInUse, LogUnavailable, and LogDamaged when that cannot be.
         """
@@ -62,7 +62,7 @@ class DataDirectory:
             if self.sound():
                 await asyncio.to_thread(seal, self._path, DATABASES)
         except OSError as error:
-            logger.warning("%s is not sealed, so the next start can prove less: %s", self._path, error)
+            logger.warning("%s is not sealed, so the next start can verify less: %s", self._path, error)
         finally:
             self.lock.release()
 
@@ -77,7 +77,7 @@ def _unsealed(path: Path) -> frozenset[str]:
         file, difference = next(iter(lost.items()))
         raise LogDamaged(
             f"{path / file} is damaged: {difference}. `signalbox doctor` looks for the place. Restore the "
-            f"data directory from a backup; to start with what is left, remove {path / SEAL}: then a damaged "
+            f"data directory from a backup; to start with the rest, remove {path / SEAL}: then a damaged "
             "record or document is an error where it is asked for."
         )
     unseal(path)

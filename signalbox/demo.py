@@ -1,4 +1,4 @@
-"""A small service behind the sample API: it answers every request with what it received, as JSON."""
+"""A small service behind the sample API: it answers every request with the request itself, as JSON."""
 
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -23,11 +23,11 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """Its address, such as `http://127.0.0.1:9000`."""
+        """Its URL, such as `http://127.0.0.1:9000`."""
         return self._server.address.url
 
     async def start(self) -> None:
-        """Raises OSError when the port cannot be had."""
+        """Raises OSError when the port cannot be bound."""
         await self._server.start()
 
     async def close(self) -> None:

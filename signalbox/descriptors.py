@@ -1,13 +1,13 @@
-"""How many files and sockets this process may have open."""
+"""The limit of open files and sockets of this process."""
 
 import resource
 
 MOST = 1 << 20
-"""More is not asked for, even where there is no limit: some libraries make tables of this size."""
+"""The maximal limit that is requested: some libraries create tables of this size."""
 
 
 def raise_limit() -> int:
-    """Raises the soft limit of open descriptors to the hard one; what the limit is then."""
+    """Raises the soft limit of open descriptors to the hard one; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -17,6 +17,6 @@ def raise_limit() -> int:
 
 
 def limit() -> int:
-    """How many descriptors may be open now."""
+    """The current limit of open descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if soft == resource.RLIM_INFINITY else soft

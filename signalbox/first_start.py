@@ -5,25 +5,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from schemas.aggregate import Aggregate
-from schemas.api import API, ApiSpec, Document, PublishApi
-from schemas.canonical import sha256_hex
+from schemas.aggregates.api import API, ApiSpec, Document, PublishApi
+from schemas.aggregates.deployment import DEPLOYMENT, StartDeployment
+from schemas.aggregates.environment import DefineEnvironment
+from schemas.aggregates.gateway import ChangeGateway, GatewayFields, RegisterGateway
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.catalog import GATEWAY as GATEWAYS
 from schemas.catalog import subject_of
-from schemas.deployment import DEPLOYMENT, StartDeployment
+from schemas.codecs.canonical import sha256_hex
 from schemas.envelope import Envelope
 from schemas.envelopes import envelope_for
-from schemas.environment import DefineEnvironment
-from schemas.gateway import ChangeGateway, GatewayFields, RegisterGateway
 from schemas.identity import uuid7
 from schemas.message import Command
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
 from signalbox.sample import NAME, sample
 from signalbox.settings import Settings
-from streams.command_port import CommandPort
 from streams.documents import DocumentStore
 from streams.log import Log
+from streams.submission.command_port import CommandPort
 
 ORGANIZATION = "default"
 PROJECT = "default"
@@ -31,7 +31,8 @@ ENVIRONMENT = "development"
 GATEWAY = "local"
 DECIDE_SECONDS = 30.0
 DONE_BEFORE = frozenset({"already-exists", "command-id-reused"})
-"""Another process that starts at the same time may have been first, with another port."""
+"""Rules of rejections after an earlier creation; a process that starts at the same time may have used
+another port."""
 AUTHTYPE, AUTHID = "system", "signalbox"
 
 logger = logging.getLogger("signalbox.first-start")
@@ -48,7 +49,7 @@ class Rows(Protocol):
 
 
 class ReadModels(Protocol):
-    """What is asked of the read models here."""
+    """The queries on read models that are needed here."""
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, /) -> Row | None: ...
 
@@ -60,7 +61,7 @@ class FirstStartFailed(Exception):
 
 
 async def create_default_resources(commanding: CommandPort, settings: Settings, gateway_token: str) -> None:
-    """Organization, project, environment and gateway; does nothing when they were made before.
+    """Creates organization, project, environment and gateway; does nothing when they were created before.
 
     Raises FirstStartFailed, LogUnavailable.
     """
@@ -79,8 +80,8 @@ async def create_default_resources(commanding: CommandPort, settings: Settings, 
     }
     envelopes: list[Envelope] = []
     for what, command in commands.items():
-        # Their ids never change: a command id is decided once, so a later start changes nothing. What was
-        # rejected (an address that is none, say) is asked for anew.
+        # Their ids never change: a command id is decided once, so a later start changes nothing. A rejected
+        # command (an invalid address, say) is sent again under a new id.
         id = f"first-start-{what}"
         before = await commanding.outcome((ORGANIZATION, id))
         if before is None or not before.accepted:
@@ -116,11 +117,10 @@ async def move_gateway(commanding: CommandPort, read_models: ReadModels, setting
 async def deploy_sample(
     commanding: CommandPort, log: Log, read_models: ReadModels, documents: DocumentStore, upstream: str
 ) -> bool:
-    """Publishes the sample API and deploys it, once; whether it is deployed as it was published here.
+    """Publishes the sample API and deploys it, once; returns whether this version of it is deployed.
 
-    A sample that a user has changed is left alone. An unchanged one follows its `upstream` (a URL).
-    The read models hold what was decided before this process started.
-    Raises FirstStartFailed, LogUnavailable.
+    A sample that a user has changed is not touched. An unchanged one is updated to `upstream` (a URL). The
+    read models must have applied all events of earlier processes. Raises FirstStartFailed, LogUnavailable.
     """
     publish_id, deploy_id = "first-start-sample", "first-start-sample-deployment"
     events = await _events_of(log, API.subject(ORGANIZATION, NAME))

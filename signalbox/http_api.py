@@ -1,19 +1,18 @@
-"""The HTTP API of a process and the resources of a first start, wired the same for both engines."""
+"""The HTTP API of a process, and the sample that a first start deploys."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator
-from api.ports import DeadLetterPort, ReadModelRunner, Services
+from api.ports import Services
 from api.ports import Settings as ApiSettings
 from projections.queries import ReadModels
-from schemas import asyncapi
+from schemas.codecs import asyncapi
 from signalbox.demo import Demo
 from signalbox.first_start import deploy_sample, move_gateway
 from signalbox.observability.gauges import ReadModelGauges
@@ -21,18 +20,13 @@ from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
 from signalbox.observability.telemetry import Telemetry
 from signalbox.observability.tracing import traceparent_of_request
 from signalbox.ports import remembered_port
+from signalbox.roles.database import Checkpoints
 from signalbox.service_group import ServiceGroup
-from signalbox.settings import NO_KAFKA, Settings
-from streams.command_port import CommandPort
+from signalbox.settings import Settings
 from streams.documents import DocumentStore
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
-
-
-class Checkpoints(ReadModelRunner, DeadLetterPort, Protocol):
-    """The positions of the read models, and their dead letters."""
-
-    async def lag(self) -> Mapping[str, int]: ...
+from streams.submission.command_port import CommandPort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +39,7 @@ class HttpApi:
     read_models: ReadModels
     checkpoints: Checkpoints
     documents: DocumentStore
-    kafka: KafkaSettings = NO_KAFKA
+    kafka: KafkaSettings
 
     def application(self, ready: Callable[[], str | None], stopping: asyncio.Event) -> ASGIApp:
         """`ready` answers why the process is not ready, or None; `stopping` ends the live streams."""

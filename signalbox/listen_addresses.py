@@ -1,4 +1,4 @@
-"""Where the Signalbox of a data directory listens, noted there for tools that run beside it."""
+"""The listen addresses of the Signalbox of a data directory, stored there for tools on the same machine."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FILE = "listening.json"
 
 
 def write_listen_addresses(directory: Path, addresses: Mapping[str, Address]) -> None:
-    """Notes the addresses of this process, by the option that gives them (`http`, `xds`, `gateway`).
+    """Stores the addresses of this process, by option (`http`, `xds`, `gateway`).
 
     The caller holds the directory's lock. Raises OSError.
     """
@@ -31,8 +31,8 @@ def write_listen_addresses(directory: Path, addresses: Mapping[str, Address]) ->
 
 
 def read_listen_addresses(directory: Path) -> Mapping[str, str]:
-    """The addresses (`HOST:PORT`) of the process that works in `directory`, by option; empty when none does,
-    or what is noted cannot be read."""
+    """The addresses (`HOST:PORT`) of the process that uses `directory`, by option; empty when there is
+    none, or the file cannot be read."""
     try:
         noted: Any = orjson.loads((directory / FILE).read_bytes())
         found = process(int(noted["pid"]))

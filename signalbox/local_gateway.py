@@ -1,4 +1,4 @@
-"""The gateway that `signalbox up` makes, and the node of it that it runs."""
+"""The gateway that `signalbox up` creates, and the node of it that it runs."""
 
 from schemas.catalog import GATEWAY
 from signalbox.first_start import GATEWAY as LOCAL

@@ -1,19 +1,20 @@
-"""A Kafka and a PostgreSQL of our own for `signalbox up`, unless others are named."""
+"""Starts a Kafka and a PostgreSQL for `signalbox up`, unless others are configured."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from signalbox.devservers.kafka import DevKafka
-from signalbox.devservers.kafka_access import with_access
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.kafka.credentials import with_access
+from signalbox.devservers.kafka.server import DevKafka
+from signalbox.devservers.postgres.server import DevPostgres
 from signalbox.observability import logs
 from signalbox.settings import Settings, postgres_url
 
 
 @contextmanager
 def local_servers(settings: Settings) -> Generator[Settings]:
-    """The settings, with the addresses of what was started in the data directory; it ends with the block.
+    """The settings, with the addresses of the servers started in the data directory; they stop with the
+    block.
 
     Raises signalbox.devservers.errors.DevServerError, PortUnusable, OSError.
     """
@@ -33,4 +34,4 @@ def local_servers(settings: Settings) -> Generator[Settings]:
 
 
 def _say(what: str) -> None:
-    logs.say(f"Starting {what} (the first time it is fetched, which may take a minute).")
+    logs.say(f"Starting {what} (the first start downloads it, which may take a minute).")

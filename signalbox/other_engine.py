@@ -1,4 +1,4 @@
-"""What the other engine has left in a data directory: this one does not show it."""
+"""Detects the event log of the other engine in a data directory, which this engine does not show."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ FIRST_START = (
     f"{_ORGANIZATION}/gateways/{GATEWAY}",
     f"{_ORGANIZATION}/apis/{NAME}",
 )
-"""Subjects of what every Signalbox begins with; a deployment says no more than the API that it deploys."""
+"""Subjects of default resources; deployments are not counted, since the deployed API is."""
 
 COUNT = f"""
 SELECT count(*) FROM events

@@ -1,4 +1,4 @@
-"""Ports on this machine: whether one is free, and free ones that are remembered between starts."""
+"""Ports on this machine: checks for free ones, and ports that are kept between starts."""
 
 import errno
 import os
@@ -9,24 +9,24 @@ TAKEN = frozenset({errno.EADDRINUSE})
 
 
 class PortUnusable(Exception):
-    """A port cannot be used. The message is one sentence with the way out."""
+    """A port cannot be used. The message is one sentence with the remedy."""
 
 
 def _bind(host: str, port: int) -> int:
-    """Binds and lets go again; the port that was bound. Raises OSError."""
+    """Binds and closes a socket; returns the bound port. Raises OSError."""
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     with socket.socket(family, kind, proto) as probe:
         # As servers do, so that closed connections in TIME_WAIT do not count. Never SO_REUSEPORT:
-        # with it a second Envoy would share the port, and its traffic, without a word.
+        # with it a second Envoy would silently share the port and its traffic.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         return int(probe.getsockname()[1])
 
 
 def require_free(host: str, port: int, *, what: str, option: str) -> None:
-    """Raises PortUnusable unless `host:port` can be listened on. `option` is how to choose another."""
+    """Raises PortUnusable unless `host:port` can be bound. `option`: the option to choose another."""
     try:
         _bind(host, port)
     except OSError as error:
@@ -46,7 +46,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def remembered_port(file: Path, host: str = "127.0.0.1") -> int:
-    """The port kept in `file`, as long as it is free; else a free one, kept there from now on."""
+    """The port stored in `file`, if it is free; else a free one, which is stored there."""
     known = last_port(file)
     if known is not None:
         try:
@@ -60,7 +60,7 @@ def remembered_port(file: Path, host: str = "127.0.0.1") -> int:
 
 
 def last_port(file: Path) -> int | None:
-    """The port kept in `file`, free or not; None when there is none."""
+    """The port stored in `file`, free or not; None without one."""
     try:
         text = file.read_text("ascii", "replace").strip()
     except FileNotFoundError:

@@ -1,20 +1,23 @@
-"""Which process is which: a process id alone may be anybody's by the time it is looked at.
+"""Identification of processes: a process id alone may meanwhile belong to another process.
 
 Read from `/proc` (proc(5)); where there is none, from `ps`.
 """
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+LISTENING = "0A"
+"""The state of a listening socket in `/proc/net/tcp`."""
 BOOT = PROC / "sys/kernel/random/boot_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as it can be told from all others: `started` is its start, unique with the boot."""
+    """A process with a unique identity: `started` is its start time, unique with the boot id."""
 
     pid: int
     started: str
@@ -29,12 +32,29 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> Iterator[Process]:
-    """All live processes that we may look at; none where there is no `/proc`."""
+    """All live processes that this user may inspect; none without `/proc`."""
     if not PROC.is_dir():
         return
     for entry in PROC.iterdir():
         if entry.name.isdigit() and (found := _from_proc(int(entry.name))) is not None:
             yield found
+
+
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process listens on; empty when it has ended or this user may not inspect it."""
+    ports, sockets = set[int](), set[str]()
+    try:
+        for descriptor in (PROC / str(pid) / "fd").iterdir():
+            with suppress(FileNotFoundError):
+                sockets.add(str(descriptor.readlink()))
+        for table in ("tcp", "tcp6"):
+            for line in (PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and f"socket:[{fields[9]}]" in sockets:
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+    except OSError:
+        return set()
+    return ports
 
 
 def _from_proc(pid: int) -> Process | None:

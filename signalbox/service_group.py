@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,8 @@ class Closing(Protocol):
 
 
 C = TypeVar("C", bound=Closing)
+T = TypeVar("T")
+Finish = Callable[[], Coroutine[Any, Any, None]]
 
 
 class ServiceGroup(AsyncExitStack):
@@ -23,10 +25,27 @@ class ServiceGroup(AsyncExitStack):
         super().__init__()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stopping = asyncio.Event()
+        self._later: list[Finish] = []
+        self._first_at_stop: list[Finish] = []
 
     async def stop(self) -> None:
         self.stopping.set()
+        for stop in self._first_at_stop:
+            await stop()
         await self.aclose()
+
+    def first_at_stop(self, stop: Finish) -> None:
+        """Awaits `stop` before everything else stops."""
+        self._first_at_stop.append(stop)
+
+    def later(self, finish: Finish) -> None:
+        """Adds a last part to the start, which needs other groups: it begins when these start, too."""
+        self._later.append(finish)
+
+    async def finish_start(self) -> None:
+        """Awaits what `later` added."""
+        for finish in self._later:
+            await finish()
 
     def closed_at_stop(self, service: C) -> C:
         self.push_async_callback(service.close)
@@ -51,10 +70,11 @@ class ServiceGroup(AsyncExitStack):
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def wait(self, waiting: Coroutine[Any, Any, Any]) -> None:
+    async def wait(self, waiting: Awaitable[T]) -> T:
         """Waits, but only while every task runs. Raises the error of a task that ended."""
         task = asyncio.ensure_future(waiting)
         await asyncio.wait([task, self.failed], return_when=asyncio.FIRST_COMPLETED)
         if self.failed.done():
             task.cancel()
             self.failed.result()
+        return await task

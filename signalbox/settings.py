@@ -1,4 +1,4 @@
-"""Settings of a process: where it listens, where it keeps data, which services it uses."""
+"""Settings of a process: its addresses, directories and services."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ NO = frozenset({"off", "no", "false", "0", ""})
 
 
 class SettingsError(ValueError):
-    """An invalid setting. The message names it and what it takes."""
+    """An invalid setting. The message names it and its valid values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +73,23 @@ class Settings:
     postgres: str = field(default="", repr=False)
     """URL, with the driver: `postgresql+psycopg://…`."""
     secrets: Path | None = None
-    """Where tokens and keys are that several processes share; else in `data`."""
+    """The directory of tokens and keys that several processes share; default: `data`."""
     own_signing_key: Path | None = None
     own_trusted_keys: Path | None = None
     health: Address | None = None
     kafka_clients: Path | None = None
-    """A file of shell variables with which clients reach the Kafka that `up` started."""
+    """A file of shell variables for clients of the Kafka that `up` started."""
     closed_upstreams: tuple[NetworkPort, ...] = ()
-    """What no gateway may send requests to, beside Signalbox's own addresses."""
+    """Networks and ports that upstreams must not use, beside Signalbox's own addresses."""
     xds_certificate: Path | None = None
-    """The chain that the xDS server shows, in PEM with the leaf first; without it xDS is plaintext."""
+    """The certificate chain of the xDS server, in PEM with the leaf first; without it xDS is plaintext."""
     xds_key: Path | None = None
     xds_ca: Path | None = None
-    """By which Envoys that are started here know xDS servers."""
+    """The CA with which Envoys that are started here verify xDS servers."""
     xds_plaintext: bool = False
-    """Plaintext is meant, though xDS does not listen on loopback."""
+    """Allows plaintext even if xDS does not listen on loopback."""
     first_start: bool = False
-    """Role `api` sees to it that there is something to begin with."""
+    """The role `api` creates the default resources."""
 
     @property
     def addresses(self) -> Mapping[str, Address]:
@@ -110,26 +110,27 @@ class Settings:
 
     @property
     def probe_key(self) -> Path:
-        return self.secrets_directory / "probe.key"
+        directory = self.secrets_directory if self.engine == "kafka" else self.data
+        return directory / "probe.key"
 
     @property
     def integrity_key(self) -> Path:
-        """What the MACs of our own messages on Kafka are made with; made when missing."""
+        """The key file for MACs of Signalbox's own messages on Kafka; created when missing."""
         return self.secrets_directory / "integrity.key"
 
     @property
     def token_key(self) -> Path:
-        """What the secrets of tokens for commands follow from; made when missing."""
+        """The key file that the secrets of tokens for commands are derived from; created when missing."""
         return self.secrets_directory / "tokens.key"
 
     @property
     def signing_key(self) -> Path:
-        """The private key that signs the commands of HTTP callers; made when missing."""
+        """The private key that signs the commands of HTTP callers; created when missing."""
         return self.own_signing_key or self.secrets_directory / "signing.jwk"
 
     @property
     def trusted_keys(self) -> Path:
-        """The public keys whose tokens are believed."""
+        """The public keys whose tokens are accepted."""
         return self.own_trusted_keys or self.secrets_directory / "trusted.jwks"
 
 
@@ -230,7 +231,7 @@ def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings:
 
 
 def kafka_environment(settings: KafkaSettings) -> dict[str, str]:
-    """The variables that say how to reach Kafka and what its topics are called; no defaults."""
+    """The variables for the connection to Kafka and the topics' prefix, without defaults."""
     known = NO_KAFKA
     values = {
         "": settings.bootstrap,
@@ -255,7 +256,7 @@ def _changed(value: int, default: int) -> str:
 
 
 def postgres_url(text: str) -> str:
-    """The URL with the driver we use, from any usual way to write it. Raises SettingsError."""
+    """The URL with the required driver, from any usual form. Raises SettingsError."""
     if not text:
         return ""
     scheme, separator, rest = text.partition("://")
@@ -263,7 +264,7 @@ def postgres_url(text: str) -> str:
         # The text itself may hold a password.
         raise SettingsError(
             "SIGNALBOX_POSTGRES takes a URL such as postgresql://user:password@host:5432/signalbox; "
-            "what it holds is none."
+            "its value is no such URL."
         )
     return f"postgresql+psycopg://{rest}"
 

@@ -1,4 +1,4 @@
-"""Secrets kept in the data directory, made at first start, readable by their owner alone."""
+"""Secrets in the data directory, created at the first start, readable by their owner only."""
 
 import hmac
 import os
@@ -6,20 +6,20 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from schemas.canonical import sha256_hex
-from schemas.gateway import TOKEN_PREFIX
+from schemas.aggregates.gateway import TOKEN_PREFIX
+from schemas.codecs.canonical import sha256_hex
 from signalbox.settings import SettingsError
 
-_REMOVE = "Restore it from a backup, or remove it to have a new one made."
+_REMOVE = "Restore it from a backup, or remove it to have a new one created."
 _REGISTER = (
-    "Restore it from a backup. Without one, remove the file; a gateway that was registered before lets in no "
-    "node with the new one: undeploy what is on it, remove it, apply it anew and put the token that is "
-    "printed into the file."
+    "Restore it from a backup. Without one, remove the file; a gateway that was registered before rejects "
+    "nodes with it: undeploy its APIs, remove the gateway, apply it again and write the token that is "
+    "printed to the file."
 )
 
 
 def shared_gateway_token(file: Path) -> str:
-    """The gateway's token for a process that does not know whether it is registered; made when missing.
+    """The gateway's token for a process that does not check its registration; created when missing.
 
     Raises OSError, and SettingsError when it is damaged.
     """
@@ -27,12 +27,12 @@ def shared_gateway_token(file: Path) -> str:
 
 
 def kept_secret(file: Path, prefix: str, way_out: str = _REMOVE) -> str:
-    """The secret in `file`; made when missing. Raises OSError, and SettingsError when it is damaged."""
+    """The secret in `file`; created when missing. Raises OSError, and SettingsError when it is damaged."""
     try:
         return _read(file, way_out)
     except FileNotFoundError:
         secret = prefix + secrets.token_urlsafe(32)
-    # Complete before it has its name, so that a crash never leaves half a secret.
+    # Written completely before it is renamed, so that a crash never leaves half a secret.
     unfinished = file.with_suffix(f".{secrets.token_hex(4)}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -42,7 +42,7 @@ def kept_secret(file: Path, prefix: str, way_out: str = _REMOVE) -> str:
             os.fsync(stream.fileno())
         file.hardlink_to(unfinished)
     except FileExistsError:
-        return _read(file, way_out)  # of two processes that start together, the first one's stands
+        return _read(file, way_out)  # of two processes that start together, the first one's is used
     finally:
         unfinished.unlink(missing_ok=True)
     return secret
@@ -51,8 +51,8 @@ def kept_secret(file: Path, prefix: str, way_out: str = _REMOVE) -> str:
 def gateway_token(file: Path, registered: str | None, *, needed: bool) -> str:
     """The token of the gateway here; `registered` is the SHA-256 of the one it was registered with.
 
-    Made while the gateway is not registered: a later one would not be let in. When the file does not have the
-    registered token: empty, unless it is `needed`. Raises OSError, and SettingsError.
+    It is created only while the gateway is not registered: xDS would reject a later one. If the file does
+    not have the registered token: empty, unless `needed`. Raises OSError, and SettingsError.
     """
     if registered is None:
         return kept_secret(file, TOKEN_PREFIX)
@@ -68,14 +68,14 @@ def gateway_token(file: Path, registered: str | None, *, needed: bool) -> str:
     if not needed:
         return ""
     raise SettingsError(
-        f"{file} {problem}: with another one its Envoy would not be let in. Restore the file from a backup; "
-        "without one, start with --no-envoy, undeploy what is on the gateway, remove it, apply it anew and "
-        "put the token that is printed into the file."
+        f"{file} {problem}: xDS would reject its Envoy with another one. Restore the file from a backup; "
+        "without one, start with --no-envoy, undeploy its APIs, remove the gateway, apply it again and "
+        "write the token that is printed to the file."
     )
 
 
 class _Damaged(Exception):
-    """What a file has instead of a secret."""
+    """The content of a file is not a secret; the text describes it."""
 
 
 def _read(file: Path, way_out: str) -> str:
@@ -89,10 +89,10 @@ def _content(file: Path) -> str:
     """Raises FileNotFoundError, _Damaged."""
     secret = file.read_bytes().decode("ascii", "replace").strip()
     if not secret or not secret.isprintable() or not secret.isascii():
-        raise _Damaged("holds what is no secret of ours" if secret else "is empty")
+        raise _Damaged("does not hold a secret of Signalbox" if secret else "is empty")
     return secret
 
 
 def probe_secret(key: str, gateway: str) -> str:
-    """What opens a gateway's probe routes: different for every gateway, the same after a restart."""
+    """The secret of a gateway's probe routes: different per gateway, the same after a restart."""
     return hmac.digest(key.encode(), gateway.encode(), sha256).hex()[:32]

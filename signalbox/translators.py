@@ -1,25 +1,15 @@
-"""The translators by kind of gateway. Loading one is slow, so it waits until it is asked for."""
+"""The translators by kind of gateway."""
 
-import importlib
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Mapping
+from typing import Any
 
 from gateways.translator import Translator
+from xds.translator import EnvoyTranslator
 
-MODULES = {"envoy": "xds.translate"}
+TRANSLATORS: Mapping[str, Translator[Any]] = {"envoy": EnvoyTranslator()}
 
 
-class Translators(Mapping[str, Translator]):
-    def __getitem__(self, kind: str) -> Translator:
-        return cast("Translator", importlib.import_module(MODULES[kind]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(MODULES)
-
-    def __len__(self) -> int:
-        return len(MODULES)
-
-    def load(self) -> None:
-        """Loads them all."""
-        for kind in self:
-            _ = self[kind]
+def load_translators() -> None:
+    """Imports everything that they need."""
+    for translator in TRANSLATORS.values():
+        translator.load()

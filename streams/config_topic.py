@@ -1,37 +1,73 @@
-"""The config topic: for each gateway and resource the newest entry, ready to serve. Compacted by key."""
+"""The config topic: the newest entry of each resource of a gateway, ready to serve. Compacted by key."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from gateways.config_resource import ConfigResource
+from streams.log import Fenced
 
 Subscriber = Callable[[Sequence[ConfigResource]], None]
 
 
+class Unclaimed(Fenced):
+    """The partition is not claimed here, or it is not known whether a put was written: claim, then load."""
+
+
 class ConfigWriter(Protocol):
-    """What a writer needs of the config topic."""
+    """The part of the config topic that a writer uses."""
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:
         """Makes these the newest entries of their keys, all or none; an empty body removes.
 
-        A removal stays as an entry without a body, so that replicas learn of it. Durable against the
-        end of the process; what a power failure takes can be computed again. On Kafka they are of one
-        partition. Raises LogUnavailable, MessageTooLarge, Fenced.
+        A removal stays as an entry without a body, so that replicas receive it. Durable against the end of
+        the process; entries lost in a power failure can be computed again. On Kafka all entries of a call
+        are of one partition. Raises LogUnavailable, MessageTooLarge, Fenced.
         """
         ...
 
     def require_size(self, entry: ConfigResource) -> None:
-        """Raises MessageTooLarge, with the size and the limit, for an entry that `put` would not take."""
+        """Raises MessageTooLarge, with the size and the limit, for an entry that `put` would reject."""
         ...
 
 
 class ConfigTopic(ConfigWriter, Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""
 
+    def partition_of(self, gateway: str) -> int:
+        """Of a gateway's subject."""
+        ...
+
+    async def claim(self, partition: int) -> None:
+        """Makes this the only writer of a partition; the writer before is fenced. Claim first, then load.
+
+        Raises LogUnavailable.
+        """
+        ...
+
+    async def release(self, partition: int) -> None:
+        """Gives a claimed partition up, after the put that is under way."""
+        ...
+
+    async def repair(self, partition: int) -> int:
+        """Puts the entries of a claimed partition again that were overwritten by messages which are not ours;
+        how many. Raises LogUnavailable, Fenced."""
+        ...
+
+    async def follow(self, partitions: Iterable[int] | None = None) -> None:
+        """Passes the puts of other processes to the subscribers, from where `load` ended, until cancelled;
+        of all partitions when none are named. Raises LogDamaged."""
+        ...
+
     def load(
-        self, gateway: str | None = None, *, removals: bool = False
+        self,
+        gateway: str | None = None,
+        *,
+        removals: bool = False,
+        partitions: Iterable[int] | None = None,
+        bodies: bool = True,
     ) -> AsyncIterator[list[ConfigResource]]:
-        """All entries, of one gateway when given, in chunks; removals only when asked for.
+        """All entries, of one gateway or of some partitions when given, in chunks; removals only when asked
+        for. Without `bodies` a body may be a placeholder.
 
         An entry that is put meanwhile may be missing: subscribe first. Raises LogUnavailable, LogDamaged.
         """
@@ -39,11 +75,11 @@ class ConfigTopic(ConfigWriter, Protocol):
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """`subscriber` is called on the event loop with the entries of each put, in order, once they
-        are durable and before `put` returns. Call what is returned to end it."""
+        are durable and before `put` returns. Call the result to unsubscribe."""
         ...
 
     async def prune(self, before: int) -> int:
-        """Forgets removals caused by events before position `before`; how many."""
+        """Deletes removals caused by events before position `before`; their number."""
         ...
 
     async def close(self) -> None: ...

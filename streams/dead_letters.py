@@ -1,4 +1,4 @@
-"""Messages that cannot be taken, as they are kept on the parked topic."""
+"""Dead letters: messages that cannot be handled, kept on the topic `parked` with the reason."""
 
 from base64 import b64encode
 from dataclasses import replace
@@ -7,14 +7,15 @@ import orjson
 
 from schemas.envelope import ATTRIBUTES, Envelope
 from schemas.envelopes import envelope_for
+from schemas.identity import timestamp
 from schemas.parked import MessageParked
-from streams.admission import LONGEST_ATTRIBUTE
-from streams.log import Fault, Record, Topic
+from streams.decider.admission import LONGEST_ATTRIBUTE
+from streams.log import Fault, Log, MessageTooLarge, Record, Topic
 
 
 def dead_letter(record: Record, fault: Fault, source: str, now: str, *, whole: bool = True) -> Envelope:
-    """The CloudEvent that tells of a parked message: its attributes up to LONGEST_ATTRIBUTE characters, and,
-    with `whole`, its body."""
+    """The dead letter of a message: its attributes up to LONGEST_ATTRIBUTE characters, and, with `whole`, its
+    body."""
     cut = {name: getattr(record.envelope, name)[:LONGEST_ATTRIBUTE] for name in ATTRIBUTES}
     envelope = replace(record.envelope, **cut)
     body = fault.value or (orjson.dumps(envelope.data) if envelope.data else b"")
@@ -41,13 +42,29 @@ def dead_letter(record: Record, fault: Fault, source: str, now: str, *, whole: b
     )
 
 
+class DeadLetterTopic:
+    """Appends dead letters to the topic `parked`; `source` is their CloudEvents source."""
+
+    def __init__(self, log: Log, source: str) -> None:
+        self._log = log
+        self._source = source
+
+    async def add(self, record: Record, fault: Fault) -> None:
+        """Without the body of the message if the dead letter is too large with it. Raises LogUnavailable."""
+        now = timestamp()
+        try:
+            await self._log.append("parked", (dead_letter(record, fault, self._source, now),))
+        except MessageTooLarge:
+            await self._log.append("parked", (dead_letter(record, fault, self._source, now, whole=False),))
+
+
 REMOVED = "removed"
 """The rule of messages that the topic's retention removed before they were read."""
 
 
 def removed_messages(topic: Topic, partition: int, read: int, last: int, source: str, now: str) -> Envelope:
-    """The CloudEvent that tells of messages of which nothing is left but their positions: those after `read`,
-    up to which the topic was read (0 when that is not known), to `last`."""
+    """The dead letter of messages of which only the positions are left: after `read`, up to which the topic
+    was read (0 when that is unknown), to `last`."""
     known = "" if read else "How far they had been read is not known, so some may have been decided before. "
     reason = (
         f"What stood at the positions {read + 1} to {last} of {topic}/{partition} was removed by the topic's "

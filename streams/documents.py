@@ -1,13 +1,13 @@
-"""Large documents (OpenAPI, definitions as written), kept by the SHA-256 of their content.
+"""Large documents (OpenAPI, definitions as written), stored by the SHA-256 of their content.
 
-They do not travel on the log: an event carries the hash.
+They are not on the log: an event contains the hash.
 """
 
 from typing import Protocol
 
 
 class DocumentDamaged(Exception):
-    """What is kept under a hash does not have that hash."""
+    """The stored content does not have its hash."""
 
     def __init__(self, sha256: str, where: str) -> None:
         super().__init__(f"document {sha256} in {where} is damaged: its content has another hash")
@@ -18,7 +18,7 @@ class DocumentStore(Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""
 
     async def put(self, content: bytes, media_type: str) -> str:
-        """Durably keeps `content`; its SHA-256, hexadecimal. The first media type of a content stays.
+        """Durably stores `content`; its SHA-256, hexadecimal. The first media type of a content is kept.
 
         Raises LogUnavailable.
         """
@@ -27,7 +27,7 @@ class DocumentStore(Protocol):
     async def get(self, sha256: str) -> tuple[bytes, str] | None:
         """Content and media type; None when there is no such document.
 
-        Raises DocumentDamaged when the content is not what was put, LogUnavailable, LogDamaged.
+        Raises DocumentDamaged when the content has changed, LogUnavailable, LogDamaged.
         """
         ...
 

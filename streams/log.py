@@ -1,13 +1,14 @@
-"""The `Log` port: an ordered, durable, partitioned record of CloudEvents. Engines implement it.
+"""The `Log` port: an ordered, durable, partitioned log of CloudEvents. Engines implement it.
 
-Positions start at 1 and rise within a topic's partition; engines may leave gaps. Reading never
-waits; `wait` does. Nothing outside `streams/` knows which engine runs.
+Positions start at 1 and increase within a topic's partition; engines may leave gaps. `read` never waits;
+`wait` does. Code outside `streams/` does not depend on the engine.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from projections.source_log import SourceLog
 from schemas.envelope import Envelope, Key
 
 Topic = Literal["commands", "events", "outcomes", "status", "parked"]
@@ -16,9 +17,9 @@ TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a message others put on the log cannot be taken: `rule` is one of `schemas.outcome.UNREADABLE`
-    (`cannot-compile`: of a gateway that cannot be configured; `forged`: not written by us), `reason` a
-    sentence, `value` the message's body as it came."""
+    """Why a message on the log cannot be handled: `rule` is one of `schemas.outcome.UNREADABLE`
+    (`cannot-compile`: of a gateway that cannot be configured; `forged`: not written by Signalbox), `reason` a
+    sentence, `value` the message's body as received."""
 
     rule: str
     reason: str
@@ -27,9 +28,9 @@ class Fault:
 
 @dataclass(slots=True)
 class Record:
-    """An envelope where it stands on the log. To be treated as immutable, like the envelope.
+    """An envelope at its position on the log. To be treated as immutable, like the envelope.
 
-    With a `fault` the envelope holds no more than what could be read: its id may be empty, its data is.
+    With a `fault` the envelope contains only readable attributes: its id may be empty, its data is.
     """
 
     topic: Topic
@@ -41,9 +42,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Envelopes for one topic's partition; refused when `expected` is given and is not its end.
-
-    With `first`, what `Log.next_position` said: they are written there or not at all.
+    """Envelopes for one topic's partition. The commit fails if `expected` is not the position of the last
+    record, or `first` not the position that the first envelope gets.
     """
 
     topic: Topic
@@ -55,7 +55,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """How far a consumer has read, kept with what it wrote."""
+    """The position of a consumer, committed together with what it wrote."""
 
     consumer: str
     topic: Topic
@@ -74,7 +74,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class StateSnapshot:
-    """State of one subject as of a position: `state` is opaque bytes, empty when the subject is gone."""
+    """State of one subject at a position: `state` is opaque bytes, empty when the subject was deleted."""
 
     owner: str
     partition: int
@@ -84,14 +84,14 @@ class StateSnapshot:
 
 
 class LogError(Exception):
-    """The log cannot do what was asked; nothing was written."""
+    """The log rejects an operation; nothing was written."""
 
 
 class LogUnavailable(LogError):
-    """The store refuses writes (disk full, read-only, broker gone). Try again later.
+    """The store refuses writes (disk full, read-only, broker down). Try again later.
 
-    `reason` is for callers of the API: it names no file, server or table, and is empty when nothing can be
-    said without. The message is for operators.
+    `reason` is for callers of the API: it names no file, server or table, and may be empty. The message is
+    for operators.
     """
 
     def __init__(self, message: str = "", reason: str = "") -> None:
@@ -103,8 +103,8 @@ class LogUnavailable(LogError):
 
 
 class LogDamaged(LogError):
-    """The store holds something it cannot have written. Says what and what can be done; `reason` is only
-    what, where that is known by itself."""
+    """The store contains data that it did not write. The message names the damage and the remedy; `reason`
+    only the damage, where that is known."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
@@ -116,11 +116,11 @@ class Fenced(LogError):
 
 
 class MessageTooLarge(LogError):
-    """A message is larger than the log takes; nothing was written. Says the size and the limit."""
+    """A message is larger than the log's limit; nothing was written. The text has the size and the limit."""
 
 
 class WrongExpectedPosition(LogError):
-    """Somebody else wrote to the partition first."""
+    """Another process wrote to the partition first."""
 
     def __init__(self, topic: str, partition: int, expected: int, actual: int) -> None:
         super().__init__(f"{topic}/{partition} ends at {actual}, expected {expected}")
@@ -140,38 +140,46 @@ class Log(Protocol):
         """The partition of an organization."""
         ...
 
-    async def claim(self, partition: int) -> None:
-        """Makes this the one writer of a partition's events, outcomes and snapshots.
+    async def identity(self) -> SourceLog:
+        """The id that no other log has, and where this one is. Raises LogUnavailable."""
+        ...
 
-        Whoever was it before is fenced and what it had not committed is gone, so claim first and read
-        then. Raises LogUnavailable.
+    async def claim(self, partition: int) -> None:
+        """Makes this process the only writer of a partition's events, outcomes and snapshots.
+
+        Fences the previous writer and aborts its open transaction, so claim first, then read. Raises
+        LogUnavailable.
         """
         ...
 
+    async def release(self, partition: int) -> None:
+        """Writes to a claimed partition no more."""
+        ...
+
     async def next_position(self, partition: int) -> int:
-        """Where the next event of a claimed partition will stand."""
+        """The position of the next event of a claimed partition."""
         ...
 
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
-        """Durably appends each envelope to the partition of its `partitionkey`; positions in order.
+        """Durably appends each envelope to the partition of its `partitionkey`; their positions, in order.
 
         Raises LogUnavailable, MessageTooLarge.
         """
         ...
 
     async def commit(self, transaction: Transaction) -> list[list[int]]:
-        """All of `transaction` or nothing; positions per append.
+        """Writes all of `transaction` or nothing; positions per append.
 
-        Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable: then whether it is
-        durable is known once the partition is claimed again.
+        Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable: then it may be durable or
+        not, which is certain only after the partition is claimed again.
         """
         ...
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
         """Up to `limit` records with positions above `after`, in order.
 
-        Fewer when they have more than `LARGEST_READ` bytes together, but never none while there are some:
-        the end is where nothing is read, or what `end` says.
+        Fewer when they have more than `LARGEST_READ` bytes together, but at least one while there are any: an
+        empty result, or `end`, shows the end.
         """
         ...
 
@@ -188,8 +196,8 @@ class Log(Protocol):
     async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
         """The first record of each organization and CloudEvents id that has one.
 
-        On `outcomes` the first that decided its command (`schemas.outcome.decides`). What is found can be
-        read, and so can the events up to the position that a found outcome names. Raises LogUnavailable.
+        On `outcomes` the first that decided its command (`schemas.outcome.decides`). The records can be read,
+        and so can the events up to the position in a found outcome. Raises LogUnavailable.
         """
         ...
 
@@ -206,12 +214,11 @@ class Log(Protocol):
         ...
 
     def readable(self, topic: Topic, partition: int) -> int:
-        """A position up to which this process knows that `read` finds everything; the end may be higher."""
+        """A position up to which `read` certainly finds all records; the end may be higher."""
         ...
 
     async def first(self, topic: Topic, partition: int) -> int:
-        """The position from which on everything is kept: 1, or higher when the topic's retention removed what
-        was before."""
+        """The position of the first record: 1, or higher after the topic's retention removed records."""
         ...
 
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
@@ -219,11 +226,11 @@ class Log(Protocol):
         ...
 
     async def consumed(self, consumer: str, topic: Topic, partition: int) -> int:
-        """How far a consumer has committed, 0 at first."""
+        """The committed position of a consumer, 0 at first."""
         ...
 
     async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
-        """The position all snapshots of `owner` together stand for, and the snapshots that are not empty."""
+        """The common position of the snapshots of `owner`, and the snapshots that are not empty."""
         ...
 
     async def close(self) -> None: ...

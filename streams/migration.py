@@ -7,7 +7,7 @@ that was interrupted goes on where it stopped, provided that what is there is wh
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateways.config_resource import ConfigResource
-from streams.chain import ChainReport, verify
+from streams.decider.chain import ChainReport, verify
+from streams.decider.snapshots import OWNER
 from streams.documents import DocumentStore
-from streams.kafka.authority import Authority
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.log import KafkaLog
-from streams.kafka.producer import ROOM, require_size, started_producer, stopped, unavailable
+from streams.kafka.producer import BATCH_FACTOR, require_size, started_producer, stopped, unavailable
+from streams.kafka.security.authority import Authority
 from streams.kafka.wire import AUTHORIZATION, encode
 from streams.log import TOPICS, Consumed, Log, LogError, Record, Topic, Transaction
-from streams.snapshots import OWNER
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import DOCUMENTS, SqliteDocuments
 from streams.sqlite.log import SqliteLog
@@ -88,11 +88,12 @@ class Embedded:
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where it goes. `log` reads without an authority, so that commands come as they were written;
-    `authority` signs those that are still to be decided."""
+    `authority` signs those that are still to be decided. `documents` opens the document store, after the
+    topics are checked."""
 
     log: KafkaLog
     config: KafkaConfigTopic
-    documents: DocumentStore
+    documents: Callable[[], Awaitable[DocumentStore]]
     authority: Authority
 
 
@@ -123,7 +124,7 @@ async def migrate(source: Embedded, target: Target, progress: Progress = _quiet)
             expected.append(await _survey(source.log, target, topic, partition, decided[partition]))
     for stretch in expected:
         await _require_beginning(source.log, target.log, stretch)
-    documents = await _copy_documents(source, target.documents, progress)
+    documents = await _copy_documents(source, await target.documents(), progress)
     entries = await _copy_config(source.config, target, progress)
     for stretch in expected:
         await _copy(source.log, target, stretch, decided[stretch.partition], progress)
@@ -140,7 +141,7 @@ async def _survey(log: Log, target: Target, topic: Topic, partition: int, decide
     """What is to be copied. Raises MessageTooLarge, MigrationRefused."""
     digesting = _DigestBuilder(topic, partition)
     settings = target.log.settings
-    limit = settings.max_message if topic in OF_CLIENTS else settings.max_message * ROOM
+    limit = settings.max_message if topic in OF_CLIENTS else settings.max_message * BATCH_FACTOR
     async for record in _all(log, topic, partition):
         if record.position != digesting.last + 1:
             raise MigrationRefused(

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to, the same on every engine."""
+"""The partition of a key, the same on every engine."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The one retry policy: how long to wait between attempts, and what is attempted again."""
+"""The retry policy: the pauses between attempts, and the failures that are retried."""
 
 import asyncio
 import logging
@@ -22,10 +22,10 @@ def log_unavailable(error: Exception) -> bool:
 
 
 class Retry:
-    """Attempts again for as long as a failure is `retryable`; any other one is raised.
+    """Retries as long as failures are `retryable`; any other failure is raised.
 
-    `trouble` is why the last attempt failed, empty after a success. The first failure of an outage is logged:
-    `subject` is the beginning of that line, `describe` the error's text.
+    `trouble` is why the last attempt failed, empty after a success. The first failure of an outage that is
+    not `expected` is logged: `subject` is the beginning of that line, `describe` the error's text.
     """
 
     def __init__(
@@ -35,29 +35,33 @@ class Retry:
         *,
         retryable: Callable[[Exception], bool] = log_unavailable,
         describe: Callable[[Exception], str] = str,
+        expected: Callable[[Exception], bool] = lambda error: False,
     ) -> None:
         self._subject = subject
         self._logger = logger
         self._describe = describe
+        self._expected = expected
         self._failures = 0
+        self._logged = False
         self.retryable = retryable
         self.trouble = ""
 
     def failed(self, error: Exception) -> float:
         """Notes a failure; seconds to wait before the next attempt."""
-        if not self.trouble:
+        if not self._logged and not self._expected(error):
             self._logger.warning("%s: %s", self._subject, self._describe(error))
+            self._logged = True
         self.trouble = self._describe(error) or type(error).__name__
         self._failures += 1
         return back_off(self._failures)
 
     def succeeded(self) -> None:
-        self._failures, self.trouble = 0, ""
+        self._failures, self._logged, self.trouble = 0, False, ""
 
     async def __call__(
         self, attempt: Callable[[], Awaitable[T]], again: Callable[[], Awaitable[T]] | None = None
     ) -> T:
-        """The result of `attempt`; after a failure of `again`, when it is given."""
+        """The result of `attempt`; after a failure, that of `again` if given."""
         while True:
             try:
                 result = await attempt()

@@ -13,7 +13,7 @@ logger = logging.getLogger("signalbox.status")
 
 
 def status_of(record: Record) -> Status | None:
-    """What a record of the status topic says; None when it is nothing that is known or cannot be read."""
+    """The typed message of a record of the status topic; None when it is of an unknown type or unreadable."""
     kind = _TYPES.get(record.envelope.type)
     if record.fault is not None or kind is None:
         return None

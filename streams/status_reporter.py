@@ -18,8 +18,8 @@ MOST = 500
 class StatusReporter:
     """Takes status messages at any time and appends them in order.
 
-    What waits is kept to the newest message per thing reported, so that a log that refuses writes
-    does not make it grow without bound.
+    Of the waiting messages, only the newest about each subject and fact is kept, so that they do not grow
+    without bound while the log refuses writes.
     """
 
     def __init__(self, log: Log, source: str) -> None:
@@ -32,9 +32,9 @@ class StatusReporter:
 
     def report(self, messages: Sequence[Status]) -> None:
         for message in messages:
-            # What two connections of one node say are different things.
+            # Two connections of one node report separately.
             key = (*_key(message), getattr(message, "connection", ""))
-            self._waiting.pop(key, None)  # what is reported last is appended last
+            self._waiting.pop(key, None)  # the order is that of the last reports
             self._waiting[key] = message
         self._wake.set()
 
@@ -46,19 +46,19 @@ class StatusReporter:
             await self.flush()
 
     async def durable(self) -> None:
-        """Returns once all that was reported before is on the log. Raises LogUnavailable."""
+        """Returns once all earlier reports are on the log. Raises LogUnavailable."""
         async with self._turn:
             while self._waiting:
                 await self._append()
 
     async def flush(self) -> None:
-        """Appends all that waits, however long the log refuses it."""
+        """Appends all waiting messages, and retries while the log refuses them."""
         await self._retry(self.durable)
 
     async def close(self) -> None:
-        """Appends what waits, unless the log refuses it: a stop does not wait for room on the disk.
+        """Appends the waiting messages, unless the log refuses them: a stop does not wait for disk space.
 
-        What is lost is reported again when the proxies connect anew.
+        Lost messages are reported again when the proxies reconnect.
         """
         try:
             await self.durable()
@@ -66,7 +66,7 @@ class StatusReporter:
             logger.error("%d status messages are lost: %s", len(self._waiting), error)
 
     async def _append(self) -> None:
-        """Raises LogUnavailable: all goes on waiting."""
+        """Raises LogUnavailable: then all messages stay."""
         keys = list(self._waiting)[:MOST]
         batch = [self._waiting.pop(key) for key in keys]
         try:
@@ -83,7 +83,7 @@ class StatusReporter:
 
 
 def _key(message: Status) -> tuple[str, ...]:
-    """What a message speaks of; its last part is the fact."""
+    """The subject of a message; its last part is the fact."""
     gateway = ("organizations", message.organization, "gateways", message.name)
     if isinstance(message, DeliveryReported):
         return (*gateway, "deployments", message.deployment, "nodes", message.node, message.fact)

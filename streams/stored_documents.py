@@ -1,4 +1,4 @@
-"""How documents are kept, whichever store keeps them: compressed where that helps, checked when read."""
+"""The stored form of documents, the same in every store: compressed where that helps, verified when read."""
 
 import hashlib
 import zlib

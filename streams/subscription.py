@@ -1,18 +1,18 @@
 """A durable consumer of a topic: reads its partitions in batches and hands each batch to a handler.
 
 A batch counts as consumed when the handler returns and, with `commit`, the position is stored. When handler
-or commit fail because something is unavailable, the same records are handed over again, and with them what
-came meanwhile. So a handler either stores the position in its own transaction, from which `start` answers it,
-or can take a record twice.
+or commit fail because something is unavailable, the same records are handed over again, with those that were
+appended meanwhile. So a handler either stores the position in its own transaction, from which `start` answers
+it, or can take a record twice.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 
-from schemas.identity import timestamp
-from streams.dead_letters import dead_letter
-from streams.log import Consumed, Fault, Log, MessageTooLarge, Record, Topic, Transaction
+from streams.dead_letters import DeadLetterTopic
+from streams.log import Consumed, Fault, Log, LogUnavailable, Record, Topic, Transaction
 from streams.retry import Retry
 
 Handler = Callable[[Sequence[Record]], Awaitable[None]]
@@ -25,6 +25,16 @@ Commit = Callable[[int, int], Awaitable[None]]
 BATCH = 500
 
 logger = logging.getLogger("signalbox.subscription")
+
+
+class Source(Protocol):
+    """The part of a log that a consumer reads; see `streams.log.Log`."""
+
+    @property
+    def partitions(self) -> int: ...
+    async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]: ...
+    async def wait(self, topic: Topic, partition: int, after: int) -> None: ...
+    async def end(self, topic: Topic, partition: int) -> int: ...
 
 
 class Unprocessable(Exception):
@@ -52,8 +62,8 @@ class Offsets:
         await self._log.commit(Transaction(consumed=(consumed,)))
 
 
-def end_of(log: Log, topic: Topic) -> Start:
-    """Only what comes from now on: for a consumer that serves this process and keeps no state."""
+def end_of(log: Source, topic: Topic) -> Start:
+    """Only records appended from now on: for a consumer that serves this process and keeps no state."""
 
     async def start(partition: int) -> int:
         return await log.end(topic, partition)
@@ -65,30 +75,32 @@ class Subscription:
     """Belongs to one event loop. `run` consumes a fixed set of partitions, or those that a consumer group
     assigns (`streams.kafka.membership.Membership` calls `assigned` and `revoked`).
 
-    `trouble` is why nothing is consumed at the moment, empty otherwise. With `source`, a record for which the
-    handler raises Unprocessable is dead-lettered under that source, and the rest of its batch is handed over
-    again.
+    `trouble` is why nothing is consumed at the moment, empty otherwise. With `dead_letters`, a record for
+    which the handler raises Unprocessable goes there, and the rest of its batch is handed over again. With
+    `read_ahead`, the batch after a full one is read while that one is handled.
     """
 
     def __init__(
         self,
-        log: Log,
+        log: Source,
         topic: Topic,
         handler: Handler,
         *,
         start: Start,
         commit: Commit | None = None,
-        source: str = "",
+        dead_letters: DeadLetterTopic | None = None,
         retry: Retry | None = None,
         batch: int = BATCH,
+        read_ahead: bool = False,
     ) -> None:
         self._log = log
         self._topic: Topic = topic
         self._handler = handler
         self._start = start
         self._commit = commit
-        self._source = source
+        self._dead_letters = dead_letters
         self._batch = batch
+        self._read_ahead = read_ahead
         self._positions: dict[int, int] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._idle: set[int] = set()
@@ -97,6 +109,8 @@ class Subscription:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._observers: list[asyncio.Future[None]] = []
+        """Resolved when a position, `trouble` or `_over` changes."""
         self.retry = retry or Retry(f"{topic} are not consumed", logger)
 
     @property
@@ -113,6 +127,22 @@ class Subscription:
         ends = [await self._log.end(self._topic, p) - at for p, at in self.positions.items()]
         return sum(max(0, behind) for behind in ends)
 
+    async def caught_up(self) -> dict[int, int]:
+        """Returns the ends that the open partitions have now, once everything up to them is consumed.
+
+        Raises LogUnavailable while nothing can be consumed, and the failure that ended `run`.
+        """
+        ends = {p: await self._log.end(self._topic, p) for p in self.positions}
+        while any(self._positions.get(p, 0) < end for p, end in ends.items()):
+            if self._over.done():
+                self._over.result()
+            if self.trouble or self._over.done():
+                raise LogUnavailable(self.trouble or f"{self._topic} are not consumed any more")
+            changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._observers.append(changed)
+            await changed
+        return ends
+
     def pause(self) -> None:
         """Begins no further batch until `resume`."""
         self._resumed.clear()
@@ -126,14 +156,13 @@ class Subscription:
             self._positions[partition] = await self._start(partition)
 
     async def run(self, partitions: Iterable[int] | None = None) -> None:
-        """Consumes what `open` noted, or else `partitions` (all when None), until cancelled or stopped.
+        """Consumes the partitions that are open, or else `partitions` (all when None), until cancelled or
+        stopped.
 
         Raises the first failure that is not retryable.
         """
-        if not self._positions:
-            wanted = tuple(range(self._log.partitions) if partitions is None else partitions)
-            await self.retry(lambda: self.open(wanted))
-        for partition in self._positions:
+        wanted = range(self._log.partitions) if partitions is None else partitions
+        for partition in tuple(self._positions or wanted):
             self._consume_in_task(partition)
         try:
             await asyncio.shield(self._over)
@@ -142,6 +171,20 @@ class Subscription:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def run_until(self, stop: asyncio.Event, partitions: Iterable[int] | None = None) -> None:
+        """As `run`, until `stop` is set; finishes the batches in hand."""
+
+        async def stop_when_set() -> None:
+            await stop.wait()
+            await self.stop()
+
+        stopping = asyncio.create_task(stop_when_set())
+        try:
+            await self.run(partitions)
+        finally:
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
 
     async def assigned(self, partition: int) -> None:
         """Consumes this partition from now on."""
@@ -157,6 +200,7 @@ class Subscription:
         await self._finish(tuple(self._tasks))
         if not self._over.done():
             self._over.set_result(None)
+            self._notify_observers()
 
     async def _finish(self, partitions: Sequence[int]) -> None:
         tasks = {p: task for p in partitions if (task := self._tasks.pop(p, None)) is not None}
@@ -176,28 +220,49 @@ class Subscription:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not self._over.done():
             self._over.set_exception(error)
+            self._notify_observers()
+
+    def _notify_observers(self) -> None:
+        observers, self._observers = self._observers, []
+        for observer in observers:
+            if not observer.done():
+                observer.set_result(None)
 
     async def _consume(self, partition: int) -> None:
         self._idle.add(partition)
-        while partition not in self._stopping:
-            try:
-                await self._resumed.wait()
-                if partition not in self._positions:
-                    self._positions[partition] = await self._start(partition)
-                position = self._positions[partition]
-                await self._log.wait(self._topic, partition, position)
-                records = await self._log.read(self._topic, partition, position, self._batch)
-                if records and self._resumed.is_set():
-                    self._idle.discard(partition)
-                    await self._process(partition, records)
+        ahead: asyncio.Task[list[Record]] | None = None
+        try:
+            while partition not in self._stopping:
+                try:
+                    await self._resumed.wait()
+                    if partition not in self._positions:
+                        self._positions[partition] = await self._start(partition)
+                    records = await (ahead or self._next(partition, self._positions[partition]))
+                    ahead = None
+                    if records and self._resumed.is_set():
+                        if self._read_ahead and len(records) >= self._batch:
+                            ahead = asyncio.create_task(self._next(partition, records[-1].position))
+                        self._idle.discard(partition)
+                        await self._process(partition, records)
+                        self._idle.add(partition)
+                except Exception as error:
+                    if not self.retry.retryable(error):
+                        raise
                     self._idle.add(partition)
-            except Exception as error:
-                if not self.retry.retryable(error):
-                    raise
-                self._idle.add(partition)
-                await asyncio.sleep(self.retry.failed(error))
-            else:
-                self.retry.succeeded()
+                    await _cancelled(ahead)
+                    ahead = None
+                    pause = self.retry.failed(error)
+                    self._notify_observers()
+                    await asyncio.sleep(pause)
+                else:
+                    self.retry.succeeded()
+        finally:
+            await _cancelled(ahead)
+
+    async def _next(self, partition: int, after: int) -> list[Record]:
+        """The next batch, as soon as there is one."""
+        await self._log.wait(self._topic, partition, after)
+        return await self._log.read(self._topic, partition, after, self._batch)
 
     async def _process(self, partition: int, records: Sequence[Record]) -> None:
         last = records[-1].position
@@ -206,21 +271,19 @@ class Subscription:
                 await self._handler(records)
                 break
             except Unprocessable as error:
-                if not self._source:
+                if self._dead_letters is None:
                     raise
-                await self._dead_letter(error.record, error.fault)
+                await self._dead_letters.add(error.record, error.fault)
+                where = f"{self._topic}/{error.record.partition} at {error.record.position}"
+                logger.error("%s is dead-lettered: %s", where, error)
                 records = [record for record in records if record.position != error.record.position]
         if self._commit is not None:
             await self._commit(partition, last)
         self._positions[partition] = last
+        self._notify_observers()
 
-    async def _dead_letter(self, record: Record, fault: Fault) -> None:
-        logger.error(
-            "%s/%d at %d is dead-lettered: %s", self._topic, record.partition, record.position, fault.reason
-        )
-        try:
-            message = dead_letter(record, fault, self._source, timestamp())
-            await self._log.append("parked", (message,))
-        except MessageTooLarge:
-            message = dead_letter(record, fault, self._source, timestamp(), whole=False)
-            await self._log.append("parked", (message,))
+
+async def _cancelled(task: asyncio.Task[list[Record]] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

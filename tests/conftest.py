@@ -14,7 +14,7 @@ pytest_plugins = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="write golden files anew, and delete orphans")
+    parser.addoption("--update", action="store_true", help="write golden files again, and delete orphans")
 
 
 def pytest_configure(config: pytest.Config) -> None:

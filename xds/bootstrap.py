@@ -1,4 +1,4 @@
-"""The file an Envoy starts with: who it is, and where its configuration comes from."""
+"""The file that an Envoy starts with: its identity, and the address of its xDS server."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which route configuration a scope names."""
+"""The route configuration that a scope names."""
 
 from gateways.config_resource import ConfigResource
 from xds.types import ROUTES, SCOPED_ROUTES

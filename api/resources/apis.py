@@ -11,7 +11,7 @@ from api.resources.presenter import Presenter
 from api.responses import JSON
 from api.submission import CommandDraft
 from projections.pages import AsOf
-from schemas.api import PublishApi
+from schemas.aggregates.api import PublishApi
 from schemas.message import Command
 
 _EXAMPLE = """\
@@ -42,7 +42,7 @@ async def _published(call: Call, model: type[Command], name: str | None) -> Comm
 
 
 async def _live(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
-    """What of each API is live, whatever was asked for later."""
+    """Adds the live revisions of each API."""
     if not items:
         return
     shown: dict[str, list[dict[str, Any]]] = {item["name"]: [] for item in items}

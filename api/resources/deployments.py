@@ -15,9 +15,9 @@ async def _facts(call: Call, organization: str, shown: dict[str, Any], as_of: As
     name = shown["name"]
     shown["status"] = await call.services.read_models.deployment_facts(organization, name, as_of)
     if as_of is None:
-        told = await call.services.read_models.ask(lambda s: rollouts_in(s, organization, [name]))
-        if told is not None and name in told:
-            shown["rollout"] = told[name]
+        rollouts = await call.services.read_models.ask(lambda s: rollouts_in(s, organization, [name]))
+        if name in rollouts:
+            shown["rollout"] = rollouts[name]
 
 
 async def _all_facts(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
@@ -88,7 +88,7 @@ _STATUS = {
     },
     "rollout": {
         "type": "object",
-        "description": "Its state as it was told last. On Kafka, once a node has answered; of one "
+        "description": "Its state as it was published last, once a node has answered; of one "
         "deployment, not with `as_of`.",
         "properties": {
             "state": {"enum": list(get_args(RolloutState))},

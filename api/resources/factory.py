@@ -13,14 +13,14 @@ from api.dependencies import (
     NAME_SCHEMA,
     ORGANIZATION,
     PREFIX,
-    AsOfText,
     CreateOnly,
-    CursorText,
+    Cursor,
     IdempotencyKey,
     IfMatch,
     IfNoneMatch,
     Limit,
-    MinPositionText,
+    Moment,
+    NumberCursor,
     OptionalText,
     OrganizationContext,
     Prefer,
@@ -29,10 +29,11 @@ from api.dependencies import (
 )
 from api.json_schemas import REF, body_schema, part_schema, view_schema
 from api.preconditions import Precondition, precondition
-from api.resources.handlers import ResourceHandlers
+from api.resources.commands import ResourceCommands
 from api.resources.presenter import Presenter
+from api.resources.queries import ResourceQueries
 from api.responses import JSON, POSITION, RawResponse
-from api.route import NOT_MODIFIED, ApiRoute, CommandRoute, problems, request_body, response_headers
+from api.route import NOT_MODIFIED, ApiRoute, problems, request_body, response_headers
 from api.submission import command_id, preferred_wait
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Command
@@ -46,7 +47,8 @@ class ResourceRouter:
     def __init__(self, aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]) -> None:
         self.router = APIRouter(tags=[aggregate.plural], route_class=ApiRoute)
         self._aggregate, self._presenter, self._found = aggregate, presenter, found
-        self._handlers = ResourceHandlers(aggregate, presenter)
+        self._queries = ResourceQueries(aggregate, presenter)
+        self._commands = ResourceCommands(aggregate, presenter)
         self._collection = f"{PREFIX if aggregate.top else ORGANIZATION}/{aggregate.plural}"
         self._one = self._collection + ("/{org}" if aggregate.top else "/{name}")
         self._in_collection: Any = Depends(authenticated_call if aggregate.top else organization_call)
@@ -63,26 +65,22 @@ class ResourceRouter:
         self.router.add_api_route(path, operation, response_class=RawResponse, **described)
 
     def _add_reading(self) -> None:
-        aggregate, handlers = self._aggregate, self._handlers
+        aggregate, queries = self._aggregate, self._queries
         filters = Filters(self._presenter.filters, self._found[self._view]["properties"])
 
         async def list_resources(
             call: Call = self._in_collection,
             where: Mapping[str, str] = Depends(filters),
-            cursor: CursorText = None,
-            as_of: AsOfText = None,
-            min_position: MinPositionText = None,
+            cursor: Cursor = None,
+            as_of: Moment = None,
             limit: Limit = DEFAULT_LIMIT,
         ) -> Response:
-            return await handlers.list(call, limit, cursor, as_of, min_position, where)
+            return await queries.list(call, limit, cursor, as_of, where)
 
         async def get_resource(
-            call: Call = self._named,
-            as_of: AsOfText = None,
-            min_position: MinPositionText = None,
-            if_none_match: IfNoneMatch = None,
+            call: Call = self._named, as_of: Moment = None, if_none_match: IfNoneMatch = None
         ) -> Response:
-            return await handlers.get(call, as_of, min_position, if_none_match)
+            return await queries.get(call, as_of, if_none_match)
 
         self._add(
             self._collection,
@@ -116,28 +114,26 @@ class ResourceRouter:
         return _content(f"{name}List", POSITION, "Link")
 
     def _add_part(self, part: Part) -> None:
-        aggregate, handlers = self._aggregate, self._handlers
+        aggregate, queries = self._aggregate, self._queries
         single = part.plural.removesuffix("s")
         entry = f"{self._view}{single.capitalize()}"
         self._found[entry] = part_schema(part, self._found)
 
         async def list_parts(
             call: Call = self._named,
-            cursor: CursorText = None,
-            as_of: AsOfText = None,
-            min_position: MinPositionText = None,
+            cursor: NumberCursor = None,
+            as_of: Moment = None,
             limit: Limit = DEFAULT_LIMIT,
         ) -> Response:
-            return await handlers.parts(call, part, limit, cursor, as_of, min_position)
+            return await queries.list_parts(call, part, limit, cursor, as_of)
 
         async def get_part(
             call: Call = self._named,
             key: str = Path(description=f"Its `{part.key}`.", json_schema_extra={"examples": ["1"]}),
-            as_of: AsOfText = None,
-            min_position: MinPositionText = None,
+            as_of: Moment = None,
             if_none_match: IfNoneMatch = None,
         ) -> Response:
-            return await handlers.part(call, part, key, as_of, min_position, if_none_match)
+            return await queries.get_part(call, part, key, as_of, if_none_match)
 
         self._add(
             f"{self._one}/{part.plural}",
@@ -164,7 +160,6 @@ class ResourceRouter:
             self._collection if post else self._one,
             self._operation(route),
             methods=[route.method],
-            route_class_override=CommandRoute,
             operation_id=f"{command.verb}_{aggregate.name}",
             summary=f"{command.verb.capitalize()} {article} {aggregate.name}",
             description=command.__doc__ or aggregate.summary,
@@ -174,13 +169,13 @@ class ResourceRouter:
         )
 
     def _operation(self, route: Route) -> Operation:
-        handlers = self._handlers
+        commands = self._commands
 
         async def create(
             call: Call = self._in_collection, prefer: Prefer = None, idempotency_key: IdempotencyKey = None
         ) -> Response:
             id = command_id(idempotency_key)
-            return await handlers.command(call, route, id, Precondition("none"), preferred_wait(call, prefer))
+            return await commands.run(call, route, id, Precondition("none"), preferred_wait(call, prefer))
 
         async def put(
             call: Call = self._named,
@@ -190,7 +185,7 @@ class ResourceRouter:
             idempotency_key: IdempotencyKey = None,
         ) -> Response:
             id, condition = command_id(idempotency_key), precondition(if_match, if_none_match)
-            return await handlers.command(call, route, id, condition, preferred_wait(call, prefer))
+            return await commands.run(call, route, id, condition, preferred_wait(call, prefer))
 
         async def delete(
             call: Call = self._named,
@@ -200,7 +195,7 @@ class ResourceRouter:
         ) -> Response:
             id = command_id(idempotency_key)
             condition = precondition(if_match, call.header("if-none-match"))
-            return await handlers.command(call, route, id, condition, preferred_wait(call, prefer))
+            return await commands.run(call, route, id, condition, preferred_wait(call, prefer))
 
         return {"POST": create, "DELETE": delete}.get(route.method, put)
 

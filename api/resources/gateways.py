@@ -11,8 +11,8 @@ from api.submission import CommandDraft
 from projections.deliveries.gateway_facts import MOST_REFUSALS
 from projections.derived.statistics import liveness_in
 from projections.pages import AsOf
-from schemas.canonical import sha256_hex
-from schemas.gateway import TOKEN_PREFIX, RegisterGateway
+from schemas.aggregates.gateway import TOKEN_PREFIX, RegisterGateway
+from schemas.codecs.canonical import sha256_hex
 from schemas.message import Command
 
 
@@ -47,9 +47,9 @@ async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: 
     nodes = await read_models.nodes(organization, shown["name"])
     shown["nodes"] = [{name: value for name, value in n.items() if name != "connection"} for n in nodes]
     shown["connected"] = sum(node["connected"] for node in nodes)
-    told = await read_models.ask(lambda s: liveness_in(s, organization, shown["name"]))
-    if told is not None:
-        shown["liveness"] = told
+    liveness = await read_models.ask(lambda s: liveness_in(s, organization, shown["name"]))
+    if liveness is not None:
+        shown["liveness"] = liveness
     facts = await read_models.gateway_facts(organization, shown["name"])
     for node in shown["nodes"]:
         if node["connected"] and (counts := facts.nodes.get(node["node"])) is not None:
@@ -160,8 +160,8 @@ PRESENTER = Presenter(
         },
         "liveness": {
             "type": "object",
-            "description": "Whether its nodes are heard of, and since when it is so. On Kafka, once a node "
-            "was there; not with `as_of`.",
+            "description": "Whether its nodes are connected, and since when it is so. Once a node was "
+            "connected; not with `as_of`.",
             "properties": {
                 "state": {"enum": ["healthy", "degraded", "offline"]},
                 "nodes": {"type": "integer", "description": "How many count."},

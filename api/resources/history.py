@@ -1,4 +1,4 @@
-"""What the register itself knows of a resource, when the read models have nothing (yet, or any more)."""
+"""A resource as the event log has it, when the read models do not have it yet, or any more."""
 
 from api.call import Call
 from schemas.aggregate import Aggregate
@@ -6,7 +6,7 @@ from schemas.catalog import EVENTS
 
 
 async def exists_and_version(call: Call, aggregate: Aggregate, name: str) -> tuple[bool, int]:
-    """Whether the resource exists, and how many events it has seen: its version, also after its end."""
+    """Whether the resource exists, and its version: the number of its events, also after its end."""
     subject = aggregate.subject(call.organization, name)
     count, last, after = 0, None, 0
     while True:

@@ -30,11 +30,11 @@ from api.routers import bulk_apply_schemas as schemas
 from api.submission import CommandDraft, envelope, resource_of, validated, wait_for_read_model
 from projections.failures import ReadModelsUnavailable
 from schemas.aggregate import Aggregate
-from schemas.api import API, PublishApi
+from schemas.aggregates.api import API, PublishApi
+from schemas.aggregates.deployment import DEPLOYMENT, StartDeployment
+from schemas.aggregates.gateway import GATEWAY, ChangeGateway, RegisterGateway
 from schemas.catalog import AGGREGATES, BY_NAME
-from schemas.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope, Key
-from schemas.gateway import GATEWAY, ChangeGateway, RegisterGateway
 from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
@@ -63,7 +63,7 @@ class ApplyDocument(_Strict):
 
 
 class DeployTarget(_Strict):
-    """Where to deploy: one of them."""
+    """The gateway or the environment to deploy to."""
 
     gateway: Name | None = None
     environment: Name | None = None
@@ -204,7 +204,7 @@ async def apply(
 async def _parse_request(
     call: Call, target: DeployTarget | None, source: str | None
 ) -> tuple[list[SourceFile], DeployTarget | None]:
-    """What to read and where to deploy it: all in the body, or a definition and query parameters."""
+    """The files and the target: both from the body, or from a definition and query parameters."""
     body = await call.request.body()
     if media_type(call.header("content-type")) in YAML:
         return [SourceFile(source or "", body)], target
@@ -214,7 +214,9 @@ async def _parse_request(
         raise problem_of_validation(error) from error
     most = call.services.settings.apply_documents
     if len(asked.documents) > most:
-        raise Problem(422, "too-many-documents", f"One request takes up to {most} documents.", limit=most)
+        detail = f"One request takes up to {most} documents."
+        errors = [{"pointer": "/documents", "detail": f"has {len(asked.documents):,} items"}]
+        raise Problem(422, "too-many-documents", detail, errors=errors, limit=most)
     texts = [SourceFile(d.source, d.content.encode()) for d in asked.documents]
     return texts, asked.deploy or target
 
@@ -357,7 +359,7 @@ async def _deploy(call: Call, items: Sequence[_Item], target: DeployTarget) -> N
 
 
 def _not_deployed(items: Sequence[_Item], error: Exception) -> None:
-    """What was published stays so, and is answered, with the tokens that are shown once."""
+    """Reports APIs that are published but not deployed. The response keeps tokens: they are shown once."""
     for item in items:
         if item.outcome is not None and item.outcome.accepted and resource_of(item.outcome)[0] is API:
             why = log_failure(error) if isinstance(error, LogUnavailable) else str(error)

@@ -30,14 +30,14 @@ from api.submission import (
     valid_id,
     validated,
 )
-from schemas.avro import dataschema
-from schemas.boundary import BATCH, STRUCTURED, Malformed, from_http
 from schemas.catalog import BY_NAME, COMMANDS
+from schemas.codecs.avro import dataschema
+from schemas.codecs.cloudevents_http import BATCH, STRUCTURED, Malformed, from_http
 from schemas.envelope import Envelope, Key
 from schemas.identity import is_traceparent, timestamp
 from schemas.limits import MOST_LISTED
 from schemas.outcome import Outcome
-from streams.admission import attribute_problem
+from streams.decider.admission import attribute_problem
 
 router = APIRouter(prefix=ORGANIZATION, tags=["commands"], route_class=ApiRoute)
 
@@ -65,6 +65,7 @@ _STATUS: dict[str, Any] = {
     },
     "headers": response_headers(POSITION),
 }
+_ID: Error = {"pointer": "/id"}
 _EVENT = {"$ref": REF + "CloudEvent"}
 _BODY: Mapping[str, tuple[Schema, Any]] = {
     STRUCTURED: (_EVENT, CLOUDEVENT_EXAMPLE),
@@ -98,7 +99,9 @@ async def post_commands(call: OrganizationContext, prefer: Prefer = None) -> Res
     except Malformed as error:
         raise _malformed(error) from error
     if len(events) > MOST:
-        raise Problem(422, "batch-too-large", f"A batch may hold up to {MOST} commands.")
+        detail = f"A batch may hold up to {MOST} commands."
+        errors = [{"pointer": "", "detail": f"has {len(events):,} commands"}]
+        raise Problem(422, "batch-too-large", detail, errors=errors)
     envelopes = _all_accepted(call, events, batch)
     if batch:
         return await _batch(call, envelopes, wait)
@@ -107,7 +110,7 @@ async def post_commands(call: OrganizationContext, prefer: Prefer = None) -> Res
 
 async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Response:
     commands, partition = call.services.commands, call.partition
-    again = await earlier_submission(call, envelope.id, envelope.data, frozenset())
+    again = await earlier_submission(call, envelope.id, envelope.data, frozenset(), _ID)
     outcome: Outcome | None
     if again is not None:
         outcome = again.outcome
@@ -119,7 +122,7 @@ async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Resp
     if outcome is None:
         position = await call.services.log.end("events", partition)
         return json_response(202, pending(envelope), accepted_headers(partition, position, envelope.id))
-    if (problem := key_reused(outcome, envelope.data)) is not None:
+    if (problem := key_reused(outcome, envelope.data, _ID)) is not None:
         raise problem  # a twin that came at the same time was decided instead of this one
     if not outcome.accepted:
         raise await rejection(call, outcome)
@@ -149,8 +152,8 @@ async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -
 def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         return pending(envelope)
-    if (problem := key_reused(outcome, envelope.data)) is not None:
-        # The outcome is another command's: nothing of it is told.
+    if (problem := key_reused(outcome, envelope.data, _ID)) is not None:
+        # The outcome is another command's and is not shown.
         return {**pending(envelope), "state": "rejected", "problem": problem.document()}
     shown = operation(outcome)
     if not outcome.accepted:

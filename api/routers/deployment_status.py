@@ -1,4 +1,4 @@
-"""How far many deployments have come, asked at once, and waited for."""
+"""The status of many deployments in one request, which can wait until none is pending."""
 
 import asyncio
 from typing import Any

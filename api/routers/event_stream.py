@@ -23,11 +23,12 @@ from api.dependencies import (
     boolean,
 )
 from api.json_schemas import CLOUDEVENT_EXAMPLE, REF
-from api.preconditions import parse_position
+from api.preconditions import beyond_end, parse_position, preferred
+from api.problems import Problem
 from api.responses import POSITION, RawResponse
 from api.route import ApiRoute, response_headers
-from schemas.boundary import BATCH
 from schemas.catalog import EVENTS
+from schemas.codecs.cloudevents_http import BATCH
 from schemas.envelope import Envelope
 from schemas.limits import LARGEST_PAGE
 from streams.log import Record
@@ -94,10 +95,17 @@ async def list_events(
         ),
     ] = None,
 ) -> Response:
-    streams = EVENT_STREAM in accept
+    streams = preferred(accept, (BATCH, EVENT_STREAM)) == EVENT_STREAM
+    if streams and "limit" in call.request.query_params:
+        errors = [{"parameter": "limit", "detail": "is for pages, not for streams"}]
+        raise Problem(
+            400, "unknown-parameter", "A stream has no `limit`; close it, or ask for pages.", errors=errors
+        )
     resumed = last_event_id if streams else None
     given, parameter = (resumed, "Last-Event-ID") if resumed else (after, "after")
     start = parse_position(given, parameter, call.partition) if given else 0
+    if start and start > (end := await call.services.log.end("events", call.partition)):
+        raise beyond_end(parameter, end)
     selection = Selection(call, type, subject)
     if streams:
         return EventStreamResponse(selection, start, follow)

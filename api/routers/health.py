@@ -1,6 +1,4 @@
-"""Whether the process lives, whether it is ready, its metrics, and where to go from here."""
-
-import re
+"""Liveness, readiness, metrics, the OpenAPI and AsyncAPI documents, and the page at `/`."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -8,13 +6,12 @@ from starlette.responses import Response
 
 from api.dependencies import AllOrganizationsContext, Context
 from api.json_schemas import examples
-from api.problems import Problem
-from api.responses import RawResponse, json_response
+from api.problems import not_ready
+from api.responses import RawResponse, json_response, metrics_response
 from api.route import ApiRoute, problems
 
 router = APIRouter(tags=["process"], route_class=ApiRoute)
 
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
 _ROOT = b"""<!doctype html>
@@ -27,9 +24,6 @@ whether it is ready.</p>
 """
 
 
-_PATH = re.compile(r"""(?<![\w/:.])/(?:[^\s:;,'"()/]+/)*([^\s:;,'"()/]+)""")
-
-
 class Status(BaseModel):
     model_config = examples({"status": "ready"})
 
@@ -38,11 +32,6 @@ class Status(BaseModel):
 
 class Description(BaseModel):
     model_config = examples({}, extra="allow")
-
-
-def without_paths(reason: str) -> str:
-    """A reason as anybody may read it: of files their names, not where they are."""
-    return _PATH.sub(r"\1", reason)
 
 
 @router.get(
@@ -67,7 +56,7 @@ async def live() -> Response:
 async def ready(call: Context) -> Response:
     reason = call.services.ready()
     if reason is not None:
-        raise Problem(503, "not-ready", without_paths(reason), headers={"Retry-After": "1"})
+        raise not_ready(reason)
     return json_response(200, {"status": "ready"})
 
 
@@ -84,7 +73,7 @@ async def ready(call: Context) -> Response:
     },
 )
 async def metrics(call: AllOrganizationsContext) -> Response:
-    return RawResponse(200, call.services.metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
+    return metrics_response(call.services.metrics())
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""What is live: which revision of each API each gateway runs, whatever was asked for later."""
+"""The live revision of each API on each gateway, also when another one was requested since."""
 
 from typing import Annotated
 
@@ -6,26 +6,26 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from api.as_of import not_reached
 from api.call import Call
 from api.dependencies import (
     DEFAULT_LIMIT,
     ORGANIZATION,
     Cursor,
     Limit,
-    MinPosition,
     Moment,
     OptionalText,
     OrganizationContext,
 )
 from api.json_schemas import Count, Timestamp, examples
-from api.problems import Problem, not_found
-from api.resources.handlers import next_link
+from api.problems import not_found
+from api.resources.queries import next_link
 from api.responses import POSITION, json_response
 from api.route import ApiRoute, problems, response_headers
 from api.submission import wait_for_read_model
 from projections.pages import cursor_after, read_cursor
-from schemas.api import API
-from schemas.gateway import GATEWAY
+from schemas.aggregates.api import API
+from schemas.aggregates.gateway import GATEWAY
 
 router = APIRouter(prefix=ORGANIZATION, tags=["deployments"], route_class=ApiRoute)
 
@@ -78,7 +78,6 @@ class LiveList(BaseModel):
     response_model=LiveList,
     response_description="A page.",
     responses={200: {"headers": response_headers(POSITION, "Link")}, **problems(404, 503)},
-    dependencies=[MinPosition],
 )
 async def list_live(
     call: OrganizationContext,
@@ -121,12 +120,7 @@ async def _wait_for_reports(call: Call, partition: int) -> None:
     if not await wait_for_read_model(
         call, partition, end, call.services.settings.position_seconds, READ_MODEL
     ):
-        raise Problem(
-            503,
-            "position-not-reached",
-            "The read model has not seen all that gateways reported yet.",
-            headers={"Retry-After": "1"},
-        )
+        raise not_reached("The read model has not seen all that gateways reported yet.")
 
 
 def _only(name: str | None) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""What became of a command."""
+"""The outcome of a command, or its state until there is one."""
 
 from typing import Annotated
 
@@ -13,8 +13,8 @@ from api.responses import POSITION, json_response
 from api.route import ApiRoute, problems, response_headers
 from api.submission import operation, pending
 from schemas.outcome import Outcome
-from streams.find_results import stands
 from streams.log import Record
+from streams.submission.find_results import stands
 
 router = APIRouter(prefix=f"{PREFIX}/operations", tags=["commands"], route_class=ApiRoute)
 

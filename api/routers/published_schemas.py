@@ -13,8 +13,8 @@ from api.preconditions import matches
 from api.problems import not_found
 from api.responses import RawResponse, json_response
 from api.route import NOT_MODIFIED, ApiRoute, problems, response_headers
-from schemas.avro import PUBLISHED, URN, published
-from schemas.canonical import digest, sha256_hex
+from schemas.codecs.avro import PUBLISHED, URN, published
+from schemas.codecs.canonical import digest, sha256_hex
 
 router = APIRouter(prefix="/schemas", tags=["schemas"], route_class=ApiRoute)
 

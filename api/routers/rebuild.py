@@ -41,6 +41,7 @@ async def rebuild_read_model(call: AllOrganizationsContext, name: ReadModelName)
     try:
         await runner.rebuild(name)
     except UnknownReadModel as error:
-        raise not_found(f"read model {name[:100]!r}") from error
+        names = ", ".join(sorted(runner.positions()))
+        raise not_found(f"read model {name[:100]!r}; there are {names}") from error
     positions = runner.positions().get(name, {})
     return json_response(200, {"read_model": name, "positions": {str(p): at for p, at in positions.items()}})

@@ -37,18 +37,24 @@ def _files(client: Path, messages: Path) -> Iterator[tuple[Path, str]]:
     """Each file of the wheel, and its path in the package."""
     for file in sorted((*client.glob("*.py"), client / "py.typed")):
         yield file, file.name
-    needed, new = {"__init__"}, {name for file in client.glob("*.py") for name in _imported(file)}
+    needed: set[Path] = set()
+    new = {module for file in client.glob("*.py") for module in _imported(file, messages)}
     while new:
         needed |= new
-        new = {name for each in new for name in _imported(messages / f"{each}.py")} - needed
-    for name in sorted(needed):
-        yield messages / f"{name}.py", f"{MESSAGES}/{name}.py"
+        new = {module for each in new for module in _imported(each, messages)} - needed
+    for module in sorted(needed):
+        yield module, f"{MESSAGES}/{module.relative_to(messages)}"
     for file in sorted((messages / "published").iterdir()):
         yield file, f"{MESSAGES}/published/{file.name}"
 
 
-def _imported(module: Path) -> Iterator[str]:
-    """The modules of `schemas` that a module imports."""
-    for node in ast.walk(ast.parse(module.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{MESSAGES}."):
-            yield (node.module or "").split(".")[1]
+def _imported(file: Path, messages: Path) -> Iterator[Path]:
+    """The modules of `schemas` that a file imports, and the packages they are in."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != MESSAGES:
+            continue
+        _, *path = (node.module or "").split(".")
+        found = [messages.joinpath(*path, alias.name) for alias in node.names] + [messages.joinpath(*path)]
+        yield from (module for each in found if (module := each.with_suffix(".py")).is_file())
+        parents = [messages.joinpath(*path[:depth]) for depth in range(len(path) + 1)]
+        yield from (init for parent in parents if (init := parent / "__init__.py").is_file())

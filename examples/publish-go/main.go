@@ -118,11 +118,11 @@ func command(id, project string) (*kgo.Record, error) {
 	return record, nil
 }
 
-// authorization binds the token to this command: whoever reads it on the topic can give no other one.
+// authorization binds the token to this command: readers of the topic cannot use it for another one.
 func authorization(id, commandType string, data []byte) string {
 	jwt, secret, _ := strings.Cut(token, "~")
 	body := sha256.Sum256(data)
-	// The empty line is the subject, which this command has none of.
+	// The empty line is the subject, which this command does not have.
 	text := []string{"signalbox-command-v1", organization, id, commandType, "", hex.EncodeToString(body[:])}
 	proof := hmac.New(sha256.New, []byte(secret))
 	proof.Write([]byte(strings.Join(text, "\n")))

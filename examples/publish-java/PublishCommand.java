@@ -44,9 +44,9 @@ public final class PublishCommand {
     private static boolean defineProject(String project) throws Exception {
         try (var producer = new KafkaProducer<String, String>(producerSettings());
                 var outcomes = new KafkaConsumer<byte[], byte[]>(consumerSettings())) {
-            goToEnd(outcomes, PREFIX + ".outcomes"); // before the command is sent: its outcome is not missed
+            goToEnd(outcomes, PREFIX + ".outcomes"); // before the command is sent, so that its outcome is not missed
             var id = UUID.randomUUID().toString();
-            producer.send(command(id, project)).get(); // not sure that it arrived? send it again with this id
+            producer.send(command(id, project)).get(); // if you do not know whether it arrived, send it again with this id
             return report(outcomes, id);
         }
     }
@@ -70,7 +70,7 @@ public final class PublishCommand {
         var token = setting("SIGNALBOX_COMMAND_TOKEN", "").split("~", 2);
         var secret = token.length == 2 && !token[1].isEmpty() ? token[1] : "none";
         var body = MessageDigest.getInstance("SHA-256").digest(data.getBytes(StandardCharsets.UTF_8));
-        var subject = ""; // the attribute subject, which this command has none of
+        var subject = ""; // the attribute subject, which this command does not have
         var text = String.join("\n", "signalbox-command-v1", ORGANIZATION, id, type, subject, HexFormat.of().formatHex(body));
         var proof = Mac.getInstance("HmacSHA256");
         proof.init(new SecretKeySpec(secret.getBytes(StandardCharsets.UTF_8), "HmacSHA256"));
@@ -83,7 +83,7 @@ public final class PublishCommand {
             .toList();
         consumer.assign(partitions);
         consumer.seekToEnd(partitions);
-        partitions.forEach(consumer::position); // seeking is lazy, asking for the position is not
+        partitions.forEach(consumer::position); // seeking is lazy, reading the position is not
     }
 
     private static boolean report(KafkaConsumer<byte[], byte[]> outcomes, String id) {

@@ -17,7 +17,7 @@ connection=(
     # mutual TLS: -X security.protocol=SSL -X ssl.certificate.location=client.pem -X ssl.key.location=client.key
 )
 if [ -n "${SIGNALBOX_KAFKA_MECHANISM:-}" ]; then
-    # In a file that only we can read: everybody sees the arguments of a process.
+    # In a file that only its owner can read: the arguments of a process are public.
     config=$(mktemp)
     trap 'rm -f "$config"' EXIT
     cat >"$config" <<END
@@ -32,8 +32,8 @@ fi
 type=io.signalbox.project.command.define.v1
 data=$(printf '{"organization": "%s", "name": "%s"}' "$organization" "$project")
 
-# Binds the token to this command: whoever reads it on the topic can give no other one. The empty string is
-# the attribute subject, which this command has none of. Perl, because openssl would show the secret in its
+# Binds the token to this command: readers of the topic cannot use it for another one. The empty string is
+# the attribute subject, which this command does not have. Perl, because openssl would show the secret in its
 # arguments.
 authorization=$(
     printf '%s' "$data" |
@@ -46,7 +46,7 @@ authorization=$(
 
 since=$((($(date +%s) - 60) * 1000)) # a minute earlier: clocks differ
 
-# kcat's own partitioner is another one than Kafka's, so Kafka's is named.
+# kcat's default partitioner differs from Kafka's, so Kafka's is named.
 printf '%s' "$data" |
     kcat -P "${connection[@]}" -t "$prefix.commands" -k "$organization" \
         -X partitioner=murmur2_random -X acks=all \

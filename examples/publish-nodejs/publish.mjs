@@ -44,12 +44,12 @@ async function defineProject(project) {
       for (const { partition, high } of ends) outcomes.seek({ topic, partition, offset: high })
     })
     answered.catch(() => {}) // it is awaited below
-    // Not sure that it arrived? Send it again with the same id.
+    // If you do not know whether it arrived, send it again with the same id.
     await producer.send({ topic: `${prefix}.commands`, acks: -1, messages: [command(id, project)] })
     return await answered
   } finally {
     await Promise.all([producer.disconnect(), outcomes.disconnect()])
-    await admin.deleteGroups([groupId]) // kafkajs reads in a group only; nobody needs this one again
+    await admin.deleteGroups([groupId]) // kafkajs only reads in a group; this one is no longer needed
     await admin.disconnect()
   }
 }
@@ -71,11 +71,11 @@ function command(id, project) {
   }
 }
 
-// Binds the token to this command: whoever reads it on the topic can give no other one.
+// Binds the token to this command: readers of the topic cannot use it for another one.
 function authorization(id, type, value) {
   const [jwt, secret = ''] = token.split('~')
   const body = createHash('sha256').update(value).digest('hex')
-  const subject = '' // the attribute subject, which this command has none of
+  const subject = '' // the attribute subject, which this command does not have
   const text = ['signalbox-command-v1', organization, id, type, subject, body].join('\n')
   return `${jwt}~${createHmac('sha256', secret).update(text).digest('hex')}`
 }

@@ -1,16 +1,43 @@
-"""Connections to read models in PostgreSQL, which several processes share.
+"""Read models in PostgreSQL, which several processes share: connections and dialect.
 
 A server that is gone is noticed within seconds, also when nothing closes its connections.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 
 import orjson
+import sqlalchemy
 from psycopg import IsolationLevel
-from sqlalchemy import Engine, String, create_engine, event
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    Table,
+    any_,
+    bindparam,
+    column,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateColumn
+
+from projections.databases.bulk import without_nul
+from projections.databases.port import InsertOrUpdate, OnConflict, Values, with_conflict
+from projections.memo import computed_once
+from projections.source_log import OTHER_DATABASE, OtherLog, SourceLog
 
 CONNECT_SECONDS = 2
 READ_MILLISECONDS = 5_000
@@ -96,3 +123,90 @@ def _set(connection: _Connection, *settings: str) -> None:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDialect:
+    """`projections.databases.port.Dialect`."""
+
+    shared: bool = True
+
+    def insert(self, table: Table) -> InsertOrUpdate:
+        return postgresql.insert(table)
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Values], existing: OnConflict | None
+    ) -> None:
+        sql = recordset_statement(connection.dialect, table, existing)
+        connection.exec_driver_sql(sql, {"rows": _as_recordset(table, rows)})
+
+    def exclusive(self, connection: Connection, name: str) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(_lock_key(name))))
+
+    def try_exclusive(self, connection: Connection, name: str, *, session: bool) -> bool:
+        lock = func.pg_try_advisory_lock if session else func.pg_try_advisory_xact_lock
+        return bool(connection.execute(select(lock(_lock_key(name)))).scalar())
+
+    def notify(self, connection: Connection, channel: str, payload: str) -> None:
+        connection.execute(select(func.pg_notify(channel, payload)))
+
+    def is_in(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
+        # An array, whatever is known of the table: PostgreSQL would read all of it for a join.
+        return column == any_(bindparam(parameter, type_=ARRAY(String)))
+
+    def texts(self, values: Sequence[str]) -> Any:
+        return values
+
+    def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
+        keys = f"json_array_elements(CAST(:{parameter} AS json)) AS k(value)"
+        rows = f"SELECT u.* FROM {table.name} AS u WHERE {where} OFFSET 0"
+        return f"FROM {keys} CROSS JOIN LATERAL ({rows}) AS u{join}"
+
+    def part_of_key(self, i: int, *, number: bool = False) -> str:
+        return f"CAST(k.value ->> {i} AS BIGINT)" if number else f"(k.value ->> {i})"
+
+    def as_list(self, columns: str) -> str:
+        return f"json_build_array({columns})"
+
+    def driver_sql(self, connection: Connection, sql: str) -> str:
+        return _driver_sql(connection.dialect, sql)
+
+    def other_log(self, connection: Connection, difference: str, log: SourceLog) -> OtherLog:
+        return OtherLog(connection.engine.url.render_as_string(), difference, log, OTHER_DATABASE)
+
+
+DIALECT = PostgresDialect()
+
+
+def _lock_key(name: str) -> int:
+    """The number of the advisory lock `name` of one database's read models."""
+    return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
+
+
+def _as_recordset(table: Table, rows: Sequence[Values]) -> str:
+    """A JSON list of objects, one per row."""
+    names = tuple(str(column.name) for column in table.columns)  # SQLAlchemy's are a text JSON refuses
+    documents = tuple(i for i, c in enumerate(table.columns) if isinstance(c.type, JSON))
+    objects: list[dict[str, Any]] = []
+    for row in rows:
+        values = dict(zip(names, row, strict=True))
+        for i in documents:
+            if row[i] is not None:
+                values[names[i]] = orjson.Fragment(row[i])
+        objects.append(values)
+    return without_nul(orjson.dumps(objects).decode())
+
+
+@computed_once(256)
+def _driver_sql(dialect: sqlalchemy.Dialect, sql: str) -> str:
+    return text(sql).compile(dialect=dialect).string
+
+
+@computed_once(512)
+def recordset_statement(dialect: sqlalchemy.Dialect, table: Table, existing: OnConflict | None) -> str:
+    """The SQL that inserts the rows in the JSON text `rows`, however many."""
+    names = table.columns.keys()
+    same = dialect.identifier_preparer.format_table(table)
+    rows = text(f"json_populate_recordset(CAST(NULL AS {same}), CAST(:rows AS json))")
+    insert = postgresql.insert(table).from_select(names, select(*map(column, names)).select_from(rows))
+    return with_conflict(insert, table, existing).compile(dialect=dialect).string

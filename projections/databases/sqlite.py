@@ -1,17 +1,30 @@
-"""Connections to read models in one SQLite file.
+"""Read models in one SQLite file: its connections and its dialect.
 
 WAL, `synchronous=NORMAL`: what a power cut takes is projected again.
 """
 
 import os
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event
+import sqlalchemy
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import QueuePool
+
+from projections.databases.port import InsertOrUpdate, OnConflict, Values, with_conflict
+from projections.memo import computed_once
+from projections.source_log import OTHER_FILE, OtherLog, SourceLog
+
+_SIZES = (64, 16, 4, 1)
+"""Numbers of rows in one statement: few, so that prepared statements are used again. The driver releases the
+interpreter at every statement, and another busy thread keeps it for milliseconds: so not row by row."""
 
 
 def engines(path: Path) -> tuple[Engine, Engine]:
@@ -64,3 +77,71 @@ def _begin(statement: str, connection: Connection) -> None:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDialect:
+    """`projections.databases.port.Dialect`. There is one writer at a time, and no other process."""
+
+    shared: bool = False
+
+    def insert(self, table: Table) -> InsertOrUpdate:
+        return sqlite.insert(table)
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[Values], existing: OnConflict | None
+    ) -> None:
+        at = 0
+        while at < len(rows):
+            size = next(size for size in _SIZES if size <= len(rows) - at)
+            sql = insert_statement(connection.dialect, table, existing, size)
+            connection.exec_driver_sql(sql, tuple(chain.from_iterable(rows[at : at + size])))
+            at += size
+
+    def exclusive(self, connection: Connection, name: str) -> None:
+        return None
+
+    def try_exclusive(self, connection: Connection, name: str, *, session: bool) -> bool:
+        return True
+
+    def notify(self, connection: Connection, channel: str, payload: str) -> None:
+        return None
+
+    def is_in(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
+        wanted = func.json_each(sqlalchemy.bindparam(parameter)).table_valued("value", name="wanted")
+        # As a subquery, which looks each text up in the index, where a join scans the table.
+        return column.in_(select(wanted.c.value))
+
+    def texts(self, values: Sequence[str]) -> Any:
+        return _json(values)
+
+    def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
+        return f"FROM json_each(:{parameter}) AS k CROSS JOIN {table.name} AS u{join} WHERE {where}"
+
+    def part_of_key(self, i: int, *, number: bool = False) -> str:
+        return f"json_extract(k.value, '$[{i}]')"
+
+    def as_list(self, columns: str) -> str:
+        return f"json_array({columns})"
+
+    def driver_sql(self, connection: Connection, sql: str) -> str:
+        return sql
+
+    def other_log(self, connection: Connection, difference: str, log: SourceLog) -> OtherLog:
+        return OtherLog(str(connection.engine.url.database), difference, log, OTHER_FILE)
+
+
+DIALECT = SqliteDialect()
+
+
+@computed_once(512)
+def insert_statement(
+    dialect: sqlalchemy.Dialect, table: Table, existing: OnConflict | None, size: int
+) -> str:
+    """The SQL for `size` rows, its placeholders in the order of their values."""
+    columns = table.columns.keys()
+    insert = sqlite.insert(table).values([dict.fromkeys(columns) for _ in range(size)])
+    compiled = with_conflict(insert, table, existing).compile(dialect=dialect)
+    if compiled.positiontup != [f"{c}_m{i}" for i in range(size) for c in columns]:
+        raise AssertionError(f"the columns of {table.name} are not in the order of its rows")
+    return compiled.string

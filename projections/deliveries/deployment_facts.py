@@ -56,7 +56,7 @@ class _Target:
 def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[str, Any]:
     """`{state, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [], offline: []}`.
 
-    `state` is a `State` (superseded is stopped: the document tells them apart). Times are RFC 3339;
+    `state` is a `State` (superseded is stopped: the document has the difference). Times are RFC 3339;
     `requested` and `decided` are always there. Of each gateway `connected` and `acknowledged` nodes, what is
     `live` there of the API (`{deployment, revision, since}` or None), and with `nodes` what each one
     reported. `live`: gateways where this deployment is live; `offline`: those without a connected node.
@@ -96,7 +96,7 @@ def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[st
 def facts_as_of(
     row: Row, deliveries: Mapping[str, Delivery], live: Sequence[str], time: str
 ) -> dict[str, Any]:
-    """As `facts`, as was known at `time`. Of nodes nothing is kept, so nothing is said of them, and what some
+    """As `facts`, as was known at `time`. Reports of nodes are not kept, so they are left out, and what some
     nodes had is refused when another one refused it later.
 
     Only first and last occurrences are kept: of a fact that occurred before and after, the first is what was

@@ -1,6 +1,6 @@
 """What each node of a gateway runs, compared with what is to run there.
 
-A node has no version of its own: versions are content hashes per resource. What can be said is how many of
+A node has no version of its own: versions are content hashes per resource. The facts are how many of
 the deployments in force on the gateway each connected node acknowledged, refused, or has not answered yet.
 """
 
@@ -16,7 +16,7 @@ from projections.deliveries.rows import WHOLE_GATEWAY, covers
 from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
 from projections.resources.tables import tables as resource_tables
-from schemas.deployment import DEPLOYMENT
+from schemas.aggregates.deployment import DEPLOYMENT
 
 MOST_REFUSALS = 20
 
@@ -50,8 +50,8 @@ def gateway_facts(
     gateway: str,
     since: str | None = None,
 ) -> GatewayFacts:
-    """`resources` and `deliveries` are the prefixes of the live tables. With `since`, nodes that were not
-    heard of since then do not count."""
+    """`resources` and `deliveries` are the prefixes of the live tables. With `since`, nodes without a
+    heartbeat since then do not count."""
     asked = {"organization": organization, "gateway": gateway}
     desired = 0
     positions: list[int] = []
@@ -95,7 +95,7 @@ def gateway_facts(
                 unknown = {**_revision_of(row), "reason": "", "at": "", "nodes": 0, "withheld": False}
                 known = refusals.setdefault(row.name, unknown)
                 known["nodes"] += 1
-                # What a connected node says outweighs what one said that has left.
+                # The report of a connected node outweighs that of one that has left.
                 if row.last_at >= known["at"] or (known["nodes"] == 1 and not back):
                     known.update(reason=row.reason, at=row.last_at, refused_by=row.node)
                 known["withheld"] = False

@@ -17,7 +17,7 @@ from projections.deliveries.rows import ApiOnGateway, Interval
 from projections.deliveries.tables import tables
 from projections.pages import NOW, PointInTime
 from projections.resources import queries as resources
-from schemas.deployment import DEPLOYMENT
+from schemas.aggregates.deployment import DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LiveRevision:
 
 @dataclass(frozen=True, slots=True)
 class LiveFilter:
-    """`gateways` and `apis`: only these, when given. `since`: nodes not heard of since then do not count."""
+    """`gateways`, `apis`: only these, when given. `since`: nodes without a later heartbeat are left out."""
 
     organization: str
     gateways: Sequence[str] | None = None

@@ -67,7 +67,7 @@ def connected_nodes_of(
     gateways: Sequence[str] | None = None,
     since: str | None = None,
 ) -> dict[str, ConnectedNodes]:
-    """The connected nodes by gateway; with `since`, only those heard of since then."""
+    """The connected nodes by gateway; with `since`, only those with a heartbeat since then."""
     t = tables(prefix).nodes
     wanted = select(t).where(t.c.organization == organization, t.c.connected)
     if gateways is not None:
@@ -105,7 +105,7 @@ _NO_REPORTS: Mapping[str, Reports] = {}
 def nodes_of(
     connection: Connection, prefix: str, organization: str, gateway: str, since: str | None = None
 ) -> list[dict[str, Any]]:
-    """The nodes of a gateway by name. With `since`, one that was not heard of since then is not connected."""
+    """The nodes of a gateway by name. With `since`, one without a heartbeat since then is not connected."""
     t = tables(prefix).nodes
     wanted = select(t).where(t.c.organization == organization, t.c.gateway == gateway).order_by(t.c.node)
     found = as_dicts(connection.execute(wanted))

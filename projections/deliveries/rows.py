@@ -13,7 +13,7 @@ WHOLE_GATEWAY = "*"
 ROLLED_BACK = "*"
 """`ApiOnGateway.configured` once a gateway as a whole refused what was published last: no deployment."""
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-"""Where nodes send heartbeats, a node that was not heard of for so long is not there."""
+"""Where nodes send heartbeats, a node without one for so long is not connected."""
 FORGET_NODES_AFTER_SECONDS = 3600.0
 """A node that left is forgotten after so long."""
 MOST_DISCONNECTED_NODES = 100
@@ -146,5 +146,5 @@ def holds(node: Node, report: Report | None, position: int) -> bool:
 
 
 def heartbeat_deadline(now: float) -> str:
-    """Since when a connected node must have been heard of; `now` is seconds since 1970."""
+    """The oldest heartbeat that a connected node may have; `now` is seconds since 1970."""
     return timestamp(now - HEARTBEAT_TIMEOUT_SECONDS)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, Dialect, Table, bindparam, delete, text
+from sqlalchemy import Connection, Table, bindparam, delete
 
-from projections.databases.bulk import OnConflict, insert_rows, without_nul
+from projections.databases.bulk import insert_rows, without_nul
+from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect, OnConflict
 from projections.deliveries.gateway_state import GatewayState
 from projections.deliveries.rows import (
     WHOLE_GATEWAY,
@@ -29,12 +31,6 @@ from projections.memo import computed_once
 
 Keys = dict[str, dict[tuple[Any, ...], None]]
 """Per parameter of the statement that loads, what to look up."""
-
-_LIST: Mapping[str, tuple[str, str]] = {
-    "sqlite": ("json_array", "json_each(:{0}) AS k CROSS JOIN"),
-    "postgresql": ("json_build_array", "json_array_elements(CAST(:{0} AS json)) AS k(value) CROSS JOIN"),
-}
-"""How a row becomes a JSON list, and what looks up one key after the other, through the index."""
 
 _GATEWAY = ("organization", "gateway")
 _LOOKED_UP = ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
@@ -168,7 +164,8 @@ def _take(observed: GatewayState, connection: Connection, of: Tables, keys: Keys
         name: without_nul(orjson.dumps([list(key) for key in keys[name]]).decode()) for name in wanted
     }
     rows: dict[str, list[list[Any]]] = {name: [] for name in _LOADED}
-    sql = _sql(of, connection.dialect, wanted)
+    dialect = dialect_of(connection)
+    sql = dialect.driver_sql(connection, _load(of, dialect, wanted))
     for row in connection.exec_driver_sql(sql, parameters):
         found: Any = row.found
         rows[row.kind].append(orjson.loads(found) if isinstance(found, str) else found)
@@ -180,25 +177,18 @@ def _take(observed: GatewayState, connection: Connection, of: Tables, keys: Keys
     )
 
 
-def lookup(of: Tables, dialect: str) -> tuple[str, Mapping[str, str]]:
+def lookup(of: Tables, dialect: Dialect) -> tuple[str, Mapping[str, str]]:
     """The statement that looks up everything there is to look up, for its plan, with empty parameters."""
     wanted = (*_LOOKED_UP, "connected", "withdrawing")
-    return str(_load(of, dialect, wanted)), dict.fromkeys(wanted, "[]")
+    return _load(of, dialect, wanted), dict.fromkeys(wanted, "[]")
 
 
 @computed_once(256)
-def _sql(of: Tables, dialect: Dialect, wanted: Sequence[str]) -> str:
-    """As the driver takes it: SQLAlchemy's own handling of parameters costs more than the answer."""
-    statement = _load(of, dialect.name, wanted)
-    return str(statement) if dialect.name == "sqlite" else statement.compile(dialect=dialect).string
+def _load(of: Tables, dialect: Dialect, wanted: Sequence[str]) -> str:
+    return " UNION ALL ".join(part for name in wanted for part in _parts(of, dialect, name))
 
 
-@computed_once(256)
-def _load(of: Tables, dialect: str, wanted: Sequence[str]) -> Any:
-    return text(" UNION ALL ".join(part for name in wanted for part in _parts(of, dialect, name)))
-
-
-def _parts(of: Tables, dialect: str, name: str) -> list[str]:
+def _parts(of: Tables, dialect: Dialect, name: str) -> list[str]:
     """What is looked up for one parameter, each part as `kind, row`."""
     deliveries = (of.deliveries, "deliveries")
     apis, nodes, reports = (of.apis, "apis"), (of.nodes, "nodes"), (of.reports, "reports")
@@ -215,13 +205,13 @@ def _parts(of: Tables, dialect: str, name: str) -> list[str]:
     )
     named = (
         f" JOIN {of.reports.name} AS t ON t.organization = u.organization AND t.gateway = u.gateway"
-        f" AND t.api = u.api AND t.deployment = u.deployment AND t.node = {_value(dialect, 2)}"
+        f" AND t.api = u.api AND t.deployment = u.deployment AND t.node = {dialect.part_of_key(2)}"
     )
     carried = (
         f" JOIN {of.apis.name} AS t ON t.organization = u.organization AND t.gateway = u.gateway"
         " AND t.api = u.api"
     )
-    upto = f"u.waiting AND u.position <= {_value(dialect, 2, number=True)}"
+    upto = f"u.waiting AND u.position <= {dialect.part_of_key(2, number=True)}"
     match name:
         case "delivery":
             return [part(deliveries, d)]
@@ -259,7 +249,7 @@ def _parts(of: Tables, dialect: str, name: str) -> list[str]:
 
 def _part(
     found: tuple[Table, str],
-    dialect: str,
+    dialect: Dialect,
     name: str,
     by: Sequence[str],
     conditions: Sequence[str],
@@ -268,18 +258,8 @@ def _part(
 ) -> str:
     """Rows of a table by key, or of one that is joined to it as `t`."""
     table, kind = found
-    as_list, each = _LIST[dialect]
     alias = "t" if join else "u"
     columns = ", ".join(f"{alias}.{c.name}" for c in (table if shown is None else shown).columns)
-    where = [f"u.{column} = {_value(dialect, i)}" for i, column in enumerate(by) if column]
-    body = f"FROM {each.format(name)} {table.name} AS u{join} WHERE {' AND '.join([*where, *conditions])}"
-    if dialect == "postgresql":
-        inner = f"SELECT u.* FROM {table.name} AS u WHERE {' AND '.join([*where, *conditions])} OFFSET 0"
-        body = f"FROM {each.format(name)} LATERAL ({inner}) AS u{join}"
-    return f"SELECT '{kind}' AS kind, {as_list}({columns}) AS found {body}"
-
-
-def _value(dialect: str, i: int, *, number: bool = False) -> str:
-    if dialect == "sqlite":
-        return f"json_extract(k.value, '$[{i}]')"
-    return f"CAST(k.value ->> {i} AS BIGINT)" if number else f"(k.value ->> {i})"
+    where = [f"u.{column} = {dialect.part_of_key(i)}" for i, column in enumerate(by) if column]
+    rows = dialect.lookup(name, table, " AND ".join([*where, *conditions]), join)
+    return f"SELECT '{kind}' AS kind, {dialect.as_list(columns)} AS found {rows}"

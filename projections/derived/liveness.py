@@ -1,4 +1,4 @@
-"""The read model of liveness: whether a gateway's nodes are heard of, and since when it is so.
+"""The read model of liveness: whether a gateway's nodes send heartbeats, and since when.
 
 The servers that proxies are connected to report each node every ten seconds. Silence is no message, so
 the host of the read models compares the nodes now and then (`changed_liveness`), and publishes changes on
@@ -9,9 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, MetaData, String, Table, and_, case, func, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+)
 
-from projections.databases.upserts import insert_or_update
+from projections.databases.dialect import dialect_of
 from projections.deliveries.rows import heartbeat_deadline
 from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
@@ -25,7 +38,7 @@ _SHAPES = shapes(STATUSES)
 _LIVENESS = LivenessReported.type()
 
 FORGET_NODES_AFTER_SECONDS = 600.0
-"""A node that left, or is not heard of, counts for so long; then it is forgotten."""
+"""A node that left, or sends no heartbeats, counts for so long; then it is forgotten."""
 
 Key = tuple[str, str]
 """Organization and gateway."""
@@ -72,16 +85,16 @@ class LivenessOfGateways:
         return []
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        told: dict[Key, list[dict[str, Any]]] = {}
+        reported: dict[Key, list[dict[str, Any]]] = {}
         for record in records:
             data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             if record.envelope.type == _LIVENESS:
-                told.setdefault((data["organization"], data["name"]), []).append(data)
-        if not told:
+                reported.setdefault((data["organization"], data["name"]), []).append(data)
+        if not reported:
             return
         t = table(prefix)
         rows: list[dict[str, Any]] = []
-        for (organization, gateway), changes in sorted(told.items()):
+        for (organization, gateway), changes in sorted(reported.items()):
             row: Mapping[str, Any] | None = last_reported(connection, prefix, organization, gateway)
             for data in changes:
                 same = row is not None and row["state"] == data["state"]
@@ -94,7 +107,7 @@ class LivenessOfGateways:
                     "since": row["since"] if row is not None and same else data["at"],
                 }
                 rows.append(row)
-        statement = insert_or_update(connection.dialect, t)
+        statement = dialect_of(connection).insert(t)
         last = {name: statement.excluded[name] for name in ("state", "nodes", "heard", "since")}
         statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
         connection.execute(statement, rows)
@@ -113,24 +126,27 @@ def last_reported(
 
 
 def changed_liveness(
-    connection: Connection, prefix: str, deliveries: str, now: float
+    connection: Connection, prefix: str, deliveries: str, now: float, *, heartbeats: bool = True
 ) -> dict[Key, tuple[Liveness, Liveness | None]]:
     """The gateways that differ from their last report: how they are, and that report.
 
-    `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970.
+    `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970. Without
+    `heartbeats` a node counts as alive for as long as it is connected.
     """
-    told = {
+    reported = {
         (row.organization, row.gateway): Liveness(row.state, row.nodes, row.heard)
         for row in connection.execute(select(table(prefix)))
     }
     nodes = deliveries_tables(deliveries).nodes.c
-    heard = and_(nodes.connected, nodes.last_seen >= heartbeat_deadline(now))
+    heard = nodes.connected
+    if heartbeats:
+        heard = and_(heard, nodes.last_seen >= heartbeat_deadline(now))
     counted = connection.execute(
         select(nodes.organization, nodes.gateway, func.count(), func.sum(case((heard, 1), else_=0)))
-        .where(nodes.last_seen >= timestamp(now - FORGET_NODES_AFTER_SECONDS))
+        .where(or_(nodes.last_seen >= timestamp(now - FORGET_NODES_AFTER_SECONDS), heard))
         .group_by(nodes.organization, nodes.gateway)
     )
     current = {(organization, gateway): liveness(n, h) for organization, gateway, n, h in counted}
-    for key, before in told.items():
+    for key, before in reported.items():
         current.setdefault(key, liveness(0, 0) if before.nodes else before)
-    return {key: (now_, told.get(key)) for key, now_ in current.items() if told.get(key) != now_}
+    return {key: (now_, reported.get(key)) for key, now_ in current.items() if reported.get(key) != now_}

@@ -1,8 +1,8 @@
 """The read model of rollouts: one state per deployment, and how long each stage took.
 
-What many nodes report becomes one state by `rollout`, from the other read models; whoever hosts them tells it
-on the status topic whenever it has changed. This read model keeps what was told last. The first time each
-stage was reached is counted once, in the window it belongs to.
+The reports of many nodes become one state by `rollout`, from the other read models; the projector publishes
+it on the status topic whenever it changes. This read model keeps the state that was published last. The
+first time each stage was reached is counted once, in the window it belongs to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 
-from projections.databases.upserts import insert_or_update
+from projections.databases.dialect import dialect_of
 from projections.deliveries.deployment_facts import ObservedDeployment, facts
 from projections.derived.windows import LagCounts, lag_table
 from projections.memo import computed_once
@@ -31,7 +31,7 @@ from projections.readmodel import Recorded
 from projections.resources.tables import tables as resource_tables
 from projections.shape import checked_data, shapes
 from projections.store import as_dicts
-from schemas.deployment import DEPLOYMENT
+from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.status import STATUSES, RolloutReported
 
 _SHAPES = shapes(STATUSES)
@@ -83,17 +83,17 @@ class Rollouts:
         return [Index(f"{t.name}_open", t.c.state, t.c.organization)]
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        told: list[dict[str, Any]] = []
+        reported: list[dict[str, Any]] = []
         for record in records:
             data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             if record.envelope.type == _ROLLOUT:
-                told.append(data)
-        if not told:
+                reported.append(data)
+        if not reported:
             return
         t = table(prefix)
-        rows = {key: dict(row) for key, row in _rows(connection, t, told).items()}
+        rows = {key: dict(row) for key, row in _rows(connection, t, reported).items()}
         lags = LagCounts()
-        for data in told:
+        for data in reported:
             key = (data["organization"], data["name"])
             before = rows.get(key)
             rows[key] = _after(before, data)
@@ -101,7 +101,7 @@ class Rollouts:
                 counted = before is not None and before[began] and before[ended]
                 if not counted and rows[key][began] and rows[key][ended]:
                     lags.add(key[0], stage, rows[key][began], rows[key][ended])
-        statement = insert_or_update(connection.dialect, t)
+        statement = dialect_of(connection).insert(t)
         last = {c.name: statement.excluded[c.name] for c in t.c if not c.primary_key}
         statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
         connection.execute(statement, [row for _, row in sorted(rows.items())])
@@ -132,10 +132,10 @@ def _after(before: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[st
 
 
 def _rows(
-    connection: Connection, t: Table, told: Iterable[Mapping[str, Any]]
+    connection: Connection, t: Table, reported: Iterable[Mapping[str, Any]]
 ) -> dict[Key, Mapping[str, Any]]:
     names: dict[str, set[str]] = {}
-    for data in told:
+    for data in reported:
         names.setdefault(data["organization"], set()).add(data["name"])
     return {
         (organization, row["deployment"]): row
@@ -156,25 +156,25 @@ def _of(connection: Connection, t: Table, organization: str, names: Sequence[str
 def last_reported(
     connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """What was told last of some deployments, by name: state, nodes, reached, reason, since, the times."""
+    """The last reports of some deployments, by name: state, nodes, reached, reason, since, the times."""
     rows = _of(connection, table(prefix), organization, deployments)
     return {row["deployment"]: row for row in rows}
 
 
 def in_force(connection: Connection, prefix: str) -> list[Key]:
-    """Deployments that have not ended, as far as was told."""
+    """Deployments that have not ended, by their last reports."""
     t = table(prefix)
     rows = connection.execute(select(t.c.organization, t.c.deployment).where(t.c.state != ENDED))
     return [(organization, deployment) for organization, deployment in rows]
 
 
 def unsettled(connection: Connection, prefix: str, resources: str, organizations: Sequence[str]) -> list[Key]:
-    """Deployments in force of which nothing was told, or that are on their way, as far as was told."""
+    """Deployments in force that have no report, or are on their way by their last one."""
     t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions
-    told = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
+    reported = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
     wanted = (
         select(v.c.organization, v.c.name)
-        .select_from(v.outerjoin(t, told))
+        .select_from(v.outerjoin(t, reported))
         .where(v.c.organization.in_(organizations), v.c.valid_to.is_(None), v.c.document.is_not(None))
         .where(or_(t.c.state.in_(UNSETTLED), and_(t.c.state.is_(None), active(v))))
     )
@@ -203,10 +203,10 @@ def rollout(row: Row, known: ObservedDeployment) -> dict[str, Any]:
     }
 
 
-def differs(told: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    """Whether there is something to tell. A deployment of which nothing was told is pending."""
-    if told is None:
+def differs(reported: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether the state has to be published. A deployment without a report is pending."""
+    if reported is None:
         return now["state"] != "pending"
-    if any(told[name] != now[name] for name in ("state", "nodes", "reached", "reason")):
+    if any(reported[name] != now[name] for name in ("state", "nodes", "reached", "reason")):
         return True
-    return any(now[t] and not told[t] for t in TIMES)
+    return any(now[t] and not reported[t] for t in TIMES)

@@ -1,6 +1,6 @@
-"""Questions about what is derived: the state of rollouts and gateways as it was told, and what was counted.
+"""Queries of derived read models: the states of rollouts and gateways as last published, and counts.
 
-Where nobody keeps these read models, as on the embedded engine, the answer is None.
+Before the projector has made the tables, they raise NotReady.
 """
 
 from collections.abc import Sequence
@@ -8,39 +8,31 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from projections.derived.liveness import last_reported as liveness_told
+from projections.derived.liveness import last_reported as liveness_reported
 from projections.derived.rollouts import TIMES
-from projections.derived.rollouts import last_reported as rollouts_told
+from projections.derived.rollouts import last_reported as rollouts_reported
 from projections.derived.windows import changes_between, lags_between
-from projections.queries import ReadTransaction
+from projections.read_transactions import ReadTransaction
 
 Fields = dict[str, Any]
 
 
 def liveness_in(s: ReadTransaction, organization: str, gateway: str) -> Fields | None:
-    """state, nodes, heard, since; None when nothing was told of the gateway."""
-    prefix = s.prefixes.get("liveness")
-    return None if prefix is None else liveness_told(s.connection, prefix, organization, gateway)
+    """state, nodes, heard, since; None when nothing was reported of the gateway."""
+    return liveness_reported(s.connection, s.prefix("liveness"), organization, gateway)
 
 
-def rollouts_in(
-    s: ReadTransaction, organization: str, deployments: Sequence[str]
-) -> dict[str, Fields] | None:
-    """By name: state, nodes, reached, reason, since. What nothing was told of is left out."""
-    prefix = s.prefixes.get("rollouts")
-    if prefix is None:
-        return None
+def rollouts_in(s: ReadTransaction, organization: str, deployments: Sequence[str]) -> dict[str, Fields]:
+    """By name: state, nodes, reached, reason, since. Deployments without a report are left out."""
     hidden = {"organization", "deployment", *TIMES}
-    told = rollouts_told(s.connection, prefix, organization, deployments)
-    return {name: {f: v for f, v in row.items() if f not in hidden} for name, row in told.items()}
+    reported = rollouts_reported(s.connection, s.prefix("rollouts"), organization, deployments)
+    return {name: {f: v for f, v in row.items() if f not in hidden} for name, row in reported.items()}
 
 
-def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) -> list[Fields] | None:
+def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) -> list[Fields]:
     """Per minute in which something happened, from `first` to `last`: minute, accepted, rejected, events, and
     `lags` by stage (count; mean, p50 and p99 in seconds)."""
-    windows, rollouts = s.prefixes.get("windows"), s.prefixes.get("rollouts")
-    if windows is None or rollouts is None:
-        return None
+    windows, rollouts = s.prefix("windows"), s.prefix("rollouts")
     minutes: dict[str, Fields] = {}
     for change in changes_between(s.connection, windows, organization, first, last):
         minutes[change["minute"]] = {**change, "lags": {}}

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, select
 
-from projections.databases.upserts import insert_or_update
+from projections.databases.dialect import dialect_of
 from projections.memo import computed_once
 from projections.readmodel import Recorded, Unprojectable
 from projections.shape import checked_data, shape_of
@@ -136,7 +136,7 @@ def add_to_counts(
     """Adds `rows` (one per key) to what the table has."""
     if not rows:
         return
-    statement = insert_or_update(connection.dialect, table)
+    statement = dialect_of(connection).insert(table)
     statement = statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
         set_={name: table.c[name] + statement.excluded[name] for name in counters},

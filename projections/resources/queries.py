@@ -23,7 +23,7 @@ from projections.pages import NOW, PointInTime, Row
 from projections.resources.tables import AggregateTables, tables
 from projections.resources.versions import document_with_entries
 from schemas.aggregate import Aggregate
-from schemas.api import API
+from schemas.aggregates.api import API
 
 _STREAMED: Mapping[str, Any] = MappingProxyType({"stream_results": True, "max_row_buffer": 50})
 """Rows may be large, and of a page only those are wanted that fit: PostgreSQL is to send some at a time."""

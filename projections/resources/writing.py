@@ -3,22 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from sqlalchemy import (
-    ARRAY,
     Connection,
     Select,
-    String,
     Table,
     Update,
-    any_,
     bindparam,
-    func,
     select,
     update,
 )
 
-from projections.databases.bulk import OnConflict, Values, insert_rows, json_text
+from projections.databases.bulk import insert_rows, json_text
+from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect, OnConflict, Values
 from projections.memo import computed_once
 from projections.resources.tables import AggregateTables
 from projections.resources.versions import Key, Version, VersionChanges
@@ -39,19 +36,15 @@ def _end(part: Table) -> Update:
 
 
 @computed_once(256)
-def _select_current(of: AggregateTables, dialect: str) -> Select[*tuple[Any, ...]]:
+def _select_current(of: AggregateTables, dialect: Dialect) -> Select[*tuple[Any, ...]]:
     """The open versions of `names` (one parameter, however many)."""
     v = of.versions
     columns = [v.c.organization, v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]
-    open_ones = select(*columns, *of.entries).where(
-        v.c.organization == bindparam("organization"), v.c.valid_to.is_(None)
+    return select(*columns, *of.entries).where(
+        v.c.organization == bindparam("organization"),
+        v.c.valid_to.is_(None),
+        dialect.is_in(v.c.name, "names"),
     )
-    if dialect == "postgresql":
-        # An array, whatever is known of the table: PostgreSQL would read all of it for a join.
-        return open_ones.where(v.c.name == any_(bindparam("names", type_=ARRAY(String))))
-    wanted = func.json_each(bindparam("names")).table_valued("value", name="wanted")
-    # as a subquery: SQLite looks each name up in the index, where a join scans the organization
-    return open_ones.where(v.c.name.in_(select(wanted.c.value)))
 
 
 def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) -> dict[Key, Version]:
@@ -60,11 +53,11 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
     found: dict[Key, Version] = {}
-    dialect = connection.dialect.name
+    dialect = dialect_of(connection)
     statement = _select_current(of, dialect)
     for organization, wanted in names.items():
-        given = wanted if dialect == "postgresql" else orjson.dumps(wanted).decode()
-        for row in connection.execute(statement, {"organization": organization, "names": given}).all():
+        parameters = {"organization": organization, "names": dialect.texts(wanted)}
+        for row in connection.execute(statement, parameters).all():
             values = tuple[Any, ...](row)
             found[values[:2]] = Version._make((*values[:7], values[7:]))
     return found

@@ -1,4 +1,4 @@
-"""The command line: a client of the HTTP API, and what starts and examines a local Signalbox."""
+"""The command line: a client of the HTTP API, and commands that start and examine a local Signalbox."""
 
 from signalbox.cli.root import main
 

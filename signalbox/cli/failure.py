@@ -1,4 +1,4 @@
-"""What goes wrong on the command line, and the exit codes."""
+"""Errors of the command line, and the exit codes."""
 
 DONE = 0
 FAILED = 1
@@ -9,7 +9,7 @@ USAGE = 3
 
 
 class Failure(Exception):
-    """Ends the command: one sentence of what happened, and one of what to do next."""
+    """Ends the command: a sentence about the error, and a hint about the remedy."""
 
     def __init__(self, message: str, hint: str = "", code: int = FAILED) -> None:
         super().__init__(message)

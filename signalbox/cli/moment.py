@@ -22,8 +22,8 @@ _TAKES = (
 def moment(text: str, now: datetime) -> str:
     """The value of `?as_of=`: a position as it is, a time as RFC 3339 in UTC.
 
-    Two digits, a colon and two digits are a time of day, as tables show it; a partition is written without
-    leading zeros. Raises ValueError with a sentence for what is neither, and for what has not come yet.
+    Two digits, a colon and two digits are a time of day, as in tables; a partition is written without
+    leading zeros. Raises ValueError with a sentence for other text, and for times in the future.
     """
     given = text.strip()
     if not _CLOCK.fullmatch(given) and _POSITION.fullmatch(given):
@@ -38,7 +38,7 @@ def moment(text: str, now: datetime) -> str:
 
 
 _AHEAD = timedelta(seconds=60)
-"""How far the clock of the server may be ahead of ours."""
+"""The tolerated lead of the server's clock over this machine's."""
 
 
 def _time(text: str, today: date) -> datetime | None:
@@ -68,11 +68,11 @@ def _parsed(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 def as_of_option(command: F) -> F:
-    """Adds `--as-of`, as `as_of`: what the HTTP API takes under that name, or None."""
+    """Adds `--as-of`, as `as_of`: the value for the HTTP API's parameter, or None."""
     return click.option(
         "--as-of",
         metavar="TIME",
         callback=_parsed,
-        help="As it was then: a time, a date, a time of today such as 09:30 (UTC, as tables show it), "
+        help="The state at that moment: a time, a date, a time of today such as 09:30 (UTC, as in tables), "
         "or a position.",
     )(command)

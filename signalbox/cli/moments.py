@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Times and durations as short text."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ def seconds(time: str) -> float:
 
 
 def ago(time: str, present: float) -> str:
-    """How long before `present` (Unix seconds) `time` was: `just now`, `3 s ago`, `2 h ago`."""
+    """The time from `time` to `present` (Unix seconds): `just now`, `3 s ago`, `2 h ago`."""
     passed = present - seconds(time)
     if passed < 1:
         return "just now"

@@ -19,12 +19,12 @@ def formed(command: F) -> F:
         type=click.Choice(["table", "json", "yaml"]),
         default="table",
         show_default=True,
-        help="How to print.",
+        help="The output format.",
     )(command)
 
 
 def emit(value: Any, form: OutputFormat) -> None:
-    """Prints a document as JSON or YAML, keys in the order the server gave."""
+    """Prints a document as JSON or YAML, with keys in the server's order."""
     if form == "json":
         import orjson
 
@@ -36,7 +36,7 @@ def emit(value: Any, form: OutputFormat) -> None:
 
 
 def note(text: str) -> None:
-    """Something for a person beside the result."""
+    """Prints a remark to standard error, beside the result."""
     click.echo(text, err=True)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 LONG = 20
-"""From how many steps on there is a bar."""
+"""The number of steps from which on there is a progress bar."""
 
 
 class Progress:
@@ -35,7 +35,7 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], advance=steps)
 
     def echo(self, text: str, err: bool = False) -> None:
-        """A line of the result; above the bar when it goes to the same terminal."""
+        """Prints a line of the result, above the bar on the same terminal."""
         if self._bar is not None and (err or sys.stdout.isatty()):
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -10,26 +10,26 @@ import click
 from signalbox.cli.failure import DONE, USAGE, Failure
 
 VERBS: Mapping[str, tuple[str, str]] = {
-    "up": ("up", "Start Signalbox here, with a real Envoy."),
-    "run": ("run", "Run some roles in this process, on Kafka and PostgreSQL."),
-    "dev": ("dev", "Start a Kafka or a PostgreSQL here, for development."),
-    "apply": ("apply", "Create or change what files say; --deploy puts it on a gateway."),
-    "create": ("create", "Make an organization."),
-    "get": ("get", "List resources of a kind, or show one."),
-    "describe": ("describe", "Tell everything about one resource."),
-    "deploy": ("deploy", "Put a revision of an API on a gateway or an environment."),
-    "undeploy": ("undeploy", "Take an API off a gateway."),
-    "gateway": ("gateway", "Write what another Envoy of a gateway starts with."),
-    "history": ("history", "Tell what happened to a resource: when, who and what."),
-    "doctor": ("doctor", "Check data, ports, Envoy and the server; say what to do."),
-    "migrate": ("migrate", "Move an embedded Signalbox to Kafka and PostgreSQL."),
-    "rebuild": ("rebuild", "Compute read models again from the log, beside the live ones."),
-    "token": ("token", "Make tokens for services that publish commands on Kafka."),
-    "parked": ("parked", "List, retry or skip what could not be taken in."),
-    "log": ("log", "Skip a record on the event log that nobody can read."),
+    "up": ("operations.up", "Start Signalbox on this machine, with Envoy."),
+    "run": ("operations.run", "Run some roles in this process, on Kafka and PostgreSQL."),
+    "dev": ("operations.dev", "Start a Kafka or a PostgreSQL here, for development."),
+    "apply": ("resources.apply", "Create or change resources from files; --deploy deploys APIs."),
+    "create": ("resources.create", "Create an organization."),
+    "get": ("resources.get", "List resources of a kind, or show one."),
+    "describe": ("resources.describe", "Show all details of one resource."),
+    "deploy": ("resources.deploy", "Deploy a revision of an API to a gateway or an environment."),
+    "undeploy": ("resources.undeploy", "Take an API off a gateway."),
+    "gateway": ("operations.gateway", "Write the bootstrap file of another Envoy."),
+    "history": ("resources.history", "List the events of a resource: time, caller and change."),
+    "doctor": ("doctor.command", "Check data, ports, Envoy and the server, and print remedies."),
+    "migrate": ("operations.migrate", "Move an embedded Signalbox to Kafka and PostgreSQL."),
+    "rebuild": ("operations.rebuild", "Compute read models again from the log, beside the live ones."),
+    "token": ("operations.token", "Create tokens for services that publish commands on Kafka."),
+    "parked": ("operations.parked", "List, retry or skip dead letters."),
+    "log": ("operations.log", "Skip a record on the event log that cannot be read."),
     "version": ("version", "Print the version."),
 }
-"""Per verb its module in this package, which holds a click command of the verb's name, and a summary."""
+"""Per verb: its module in this package, with a click command of the verb's name, and a summary."""
 
 
 class Verbs(click.Group):
@@ -78,7 +78,7 @@ def signalbox() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; the exit code. `arguments` are without the program's name."""
+    """Runs the command line; returns the exit code. `arguments` are without the program's name."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         result = signalbox.main(given, prog_name="signalbox", standalone_mode=False)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(f"hint: {failure.hint}", err=True)
         return failure.code
     except BrokenPipeError:
-        # The reader (`head`, a pager) has seen enough; keep the interpreter from flushing into the void.
+        # The reading program (`head`, a pager) ended: keep the interpreter from flushing to a closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     return result if isinstance(result, int) else DONE

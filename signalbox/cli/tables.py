@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.text import visible
-from signalbox.cli.documents import is_list, is_object
+from signalbox.cli.http.documents import is_list, is_object
 
 LONGEST = 80
 GAP = "  "
@@ -12,9 +12,9 @@ UNSET: tuple[Any, ...] = (None, "", [], (), {})
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, headers in capitals; no blanks at the end of a line.
+    """A table: columns as wide as their widest cell, headers in capitals, no trailing blanks.
 
-    Characters that would move the cursor or turn the text around are shown as escapes.
+    Control and bidirectional characters are shown as escapes.
     """
     rows = [[visible(value) for value in row] for row in rows]
     widths = [max([len(h), *(len(row[i]) for row in rows)]) for i, h in enumerate(headers)]
@@ -25,13 +25,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> str:
-    """Names and their values below each other."""
+    """Names and values, one pair per line."""
     width = max((len(name) for name, _ in pairs), default=0) + 1
     return "\n".join(f"{indent}{name + ':':<{width}} {value}".rstrip() for name, value in pairs)
 
 
 def cell(value: Any) -> str:
-    """A value in one line, with escapes for what would not be seen; of objects only what is set."""
+    """A value in one line, with escapes for invisible characters; of objects only the fields that are set."""
     text = visible(_words(value))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

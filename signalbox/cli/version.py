@@ -8,7 +8,7 @@ import click
 
 @click.command()
 def version() -> int:
-    """Print the version of Signalbox and of the Python it runs on."""
+    """Print the versions of Signalbox and Python."""
     try:
         number = importlib.metadata.version("signalbox")
     except importlib.metadata.PackageNotFoundError:

@@ -1,5 +1,4 @@
-"""A real Kafka and a real PostgreSQL on this machine, without Docker or root.
+"""Kafka and PostgreSQL servers on this machine, without Docker or root.
 
-Each lives in a directory of its own, with its data, its log and what it remembers, and dies with the
-process that started it.
+Each has its own directory with its data, log and settings, and ends with the process that started it.
 """

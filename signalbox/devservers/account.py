@@ -1,4 +1,4 @@
-"""Whom a server that refuses root runs as, and what that user may reach."""
+"""The user that runs a server that refuses root, and the user's access to its files."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ class _Identity(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`other` when it is not who we are."""
+    """`other`: whether it is not the user of this process."""
 
     name: str
     uid: int
@@ -36,12 +36,13 @@ class Account:
         return User(self.uid, self.gid) if self.other else OURSELVES
 
     def for_subprocess(self) -> _Identity:
-        """What `subprocess.run` takes to run as it."""
+        """Arguments of `subprocess.run` to run as this user."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.other else {}
 
 
 def server_account() -> Account:
-    """Ourselves, or another user when we are root. Raises Unavailable when root has no other user."""
+    """The user of this process, or another one if it is root. Raises Unavailable when there is no other
+    user."""
     if os.geteuid() != 0:
         return Account("", os.geteuid(), os.getegid(), other=False)
     for name in CANDIDATES:
@@ -57,9 +58,9 @@ def server_account() -> Account:
 
 
 def let_reach(account: Account, path: Path) -> None:
-    """Lets `account`, and nobody else, pass through the folders above `path`, which it may not list.
+    """Lets `account` pass through the folders above `path`, without permission to list them.
 
-    Where the file system has no access control lists, others may pass too. Only root calls this.
+    Without access control lists of the file system, all other users may pass too. Only root calls this.
     """
     for folder in path.resolve().parents:
         facts = folder.stat()

@@ -1,4 +1,4 @@
-"""One server process per directory: it holds the directory's lock, and dies with us."""
+"""One server process per directory: it holds the directory's lock, and ends with this process."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from signalbox.devservers.errors import StartFailed
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom a program runs as: ourselves when -1."""
+    """The user and group of a program; -1: those of this process."""
 
     uid: int = -1
     gid: int = -1
@@ -27,14 +27,15 @@ OURSELVES = User()
 
 
 class DirectoryLock:
-    """Held by us and by the processes that inherited `descriptor`, until the last of them ends."""
+    """A lock held by this process and by those that inherited `descriptor`, until the last of them ends."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.descriptor = -1
 
     def take(self, within: float) -> bool:
-        """Whether we have it now; waits `within` seconds, since those that are dying still hold it."""
+        """Acquires the lock; False if it is still held after `within` seconds (ending processes hold it for
+        a moment)."""
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         until = time.monotonic() + within
         while True:
@@ -50,16 +51,16 @@ class DirectoryLock:
                 return True
 
     def release(self) -> None:
-        """Lets go; those who inherited it still hold it."""
+        """Releases the lock in this process; processes that inherited it still hold it."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
 
 class BoundProcess:
-    """A child that gets `when_orphaned` as soon as this process ends, however it ends.
+    """A child process that receives the signal `when_orphaned` when this process ends, even by a crash.
 
-    The thread that starts it waits for it: the kernel means threads when it says parent.
+    The thread that starts it also waits for it: for the kernel the parent is a thread.
     """
 
     def __init__(
@@ -117,12 +118,12 @@ class BoundProcess:
         return not self._ended.is_set()
 
     def send(self, how: signal.Signals) -> None:
-        """Sends it, unless the process has ended."""
+        """Sends the signal, unless the process has ended."""
         if self._child is not None and self.running:
             self._child.send_signal(how)
 
     def end(self, how: signal.Signals, within: float) -> bool:
-        """Ends it, with SIGKILL after `within` seconds. Whether it ended by itself."""
+        """Ends the process, with SIGKILL after `within` seconds; whether SIGKILL was not needed."""
         self.send(how)
         if self._ended.wait(within):
             return True
@@ -132,6 +133,6 @@ class BoundProcess:
 
 
 def bound_to_parent(argv: Sequence[str], when_orphaned: signal.Signals, user: User) -> list[str]:
-    """The command line that runs `argv` as `user`, tied to the thread that starts it."""
+    """The command line that runs `argv` as `user`, bound to the life of the thread that starts it."""
     words = [os.getpid(), int(when_orphaned), user.uid, user.gid]
     return [sys.executable, "-I", "-S", exec_bound.__file__, *(str(word) for word in words), *argv]

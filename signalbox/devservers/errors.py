@@ -1,4 +1,4 @@
-"""Why a server cannot be had here. Every message is a sentence that says what to do."""
+"""Errors of starting a server. Every message is a sentence with a remedy."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ class DevServerError(Exception):
 
 
 class Unavailable(DevServerError):
-    """Something the server is made of cannot be had on this machine."""
+    """A program that the server needs is not available on this machine."""
 
 
 class AlreadyRunning(DevServerError):
-    """One runs in this directory already. `address` is where, as its clients are told; "" when unknown."""
+    """A server runs in this directory already. `address` is its address for clients; "" when unknown."""
 
     def __init__(self, name: str, directory: Path, address: str, variable: str) -> None:
         use = f"use it with {variable}={address}" if address else "wait until it has started"
@@ -21,4 +21,4 @@ class AlreadyRunning(DevServerError):
 
 
 class StartFailed(DevServerError):
-    """The server ended, or did not get ready in time."""
+    """The server ended, or was not ready in time."""

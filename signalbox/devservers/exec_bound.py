@@ -1,9 +1,9 @@
-"""Becomes another program that dies with its parent. Run as a script, outside of the project:
+"""Replaces itself by another program that ends with its parent. Run as a script, outside of the project:
 
     python -I -S exec_bound.py PARENT SIGNAL UID GID PROGRAM [ARGUMENT…]
 
-`SIGNAL` is sent when the thread that started this ends. `UID` and `GID` are -1 to stay who one is.
-A program of its own because running Python between fork and exec of a program with threads can lock up.
+`SIGNAL` is sent when the thread that started this ends. `UID` and `GID` of -1 keep the user and group.
+It is a separate program because Python code between fork and exec of a process with threads can deadlock.
 """
 
 import os
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     parent, how, uid, gid = (int(word) for word in arguments[:4])
     program = arguments[4:]
-    # Before the change of user, who may not reach the interpreter's files.
+    # Before the change of user: the new user may have no access to the interpreter's files.
     libc = _libc()
     if uid >= 0:
         os.setgroups([])

@@ -1,6 +1,6 @@
-"""A way through a directory for one user more: POSIX access control lists, as Linux keeps them.
+"""Lets one more user pass through a directory, with POSIX access control lists of Linux.
 
-Linux shows and takes a list as an extended attribute: a version, then entries of tag, permissions and id
+Linux stores a list as an extended attribute: a version, then entries of tag, permissions and id
 (linux/posix_acl_xattr.h).
 """
 
@@ -23,7 +23,7 @@ Entry = tuple[int, int, int]
 
 
 def let_through(directory: Path, uid: int) -> bool:
-    """Lets the user pass through `directory`, and nothing else; False where there are no such lists.
+    """Lets the user pass through `directory` without other permissions; False if lists are not supported.
 
     Raises OSError.
     """
@@ -43,11 +43,11 @@ def let_through(directory: Path, uid: int) -> bool:
 
 
 def with_passage(entries: list[Entry], uid: int) -> list[Entry]:
-    """The list with which the user may pass too. Nobody else gets a permission."""
+    """The list extended by search permission for the user; no other user gets a permission."""
     kept = [entry for entry in entries if (entry[0], entry[2]) != (_USER, uid) and entry[0] != _MASK]
     own = next((permissions for tag, permissions, id in entries if (tag, id) == (_USER, uid)), 0)
     masks = [permissions for tag, permissions, _ in entries if tag == _MASK]
-    # The mask bounds users and groups that are named, and the owning group: each keeps what it really had.
+    # The mask bounds named users and groups, and the owning group: each keeps its effective permissions.
     bounded = [
         (tag, permissions & masks[0] if masks and tag in (_USER, _GROUP, _NAMED_GROUP) else permissions, id)
         for tag, permissions, id in kept
@@ -62,7 +62,7 @@ def with_passage(entries: list[Entry], uid: int) -> list[Entry]:
 
 
 def _entries(directory: Path) -> list[Entry]:
-    """The list of `directory`, as its mode says when it has none."""
+    """The list of `directory`; if it has none, the one equal to its mode."""
     try:
         found = os.getxattr(directory, NAME)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What every server of a directory has in common: one at a time, started, ready, ended."""
+"""The base of servers with a directory: one at a time, started, ready, ended."""
 
 import signal
 import time
@@ -11,11 +11,11 @@ from signalbox.devservers.bound_process import OURSELVES, BoundProcess, Director
 from signalbox.devservers.errors import AlreadyRunning, StartFailed
 
 PREDECESSOR_ENDS_WITHIN = 2.0
-"""Seconds a start waits for those that still hold the directory: a server that was killed takes a moment."""
+"""Seconds that a start waits for the directory's lock: a killed server holds it for a moment."""
 
 READY_WITHIN = 90.0
 LONGEST_LOG = 4_000_000
-"""Bytes of a log that the next start goes on with; a longer one becomes `.old`."""
+"""Bytes up to which the next start appends to the log; a longer one is renamed to `.old`."""
 
 READ_BACK = 16_384
 LONGEST_REASON = 600
@@ -24,7 +24,7 @@ LINES = 4
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run. `address` is what clients are told."""
+    """A command to run. `address` is the address for clients."""
 
     argv: tuple[str, ...]
     address: str
@@ -35,12 +35,12 @@ class Launch:
 class DevServer(ABC):
     """A server with its data in `directory`. Every method blocks: from asyncio use `asyncio.to_thread`.
 
-    The server ends with this process, however that ends. Not for use by two threads at once.
+    The server ends with this process, even after a crash. Not for concurrent use by threads.
     """
 
     name: str
     variable: str
-    """The environment variable that takes an own server's address."""
+    """The environment variable for the address of another server."""
 
     when_orphaned = signal.SIGKILL
     graceful = signal.SIGTERM
@@ -63,11 +63,11 @@ class DevServer(ABC):
             return self._address
         for folder in (self.directory.parent, self.directory):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        told = self.directory / "address"
+        address_file = self.directory / "address"
         if not self._lock.take(PREDECESSOR_ENDS_WITHIN):
-            raise AlreadyRunning(self.name, self.directory, _read(told), self.variable)
+            raise AlreadyRunning(self.name, self.directory, _read(address_file), self.variable)
         try:
-            told.unlink(missing_ok=True)
+            address_file.unlink(missing_ok=True)
             launch = self._prepare()
             self._child = BoundProcess(
                 launch.argv,
@@ -79,7 +79,7 @@ class DevServer(ABC):
                 directory=self.directory,
             )
         finally:
-            # From now on the server itself holds it.
+            # From now on the server itself holds the lock.
             self._lock.release()
         try:
             self._wait_ready(self._child, launch)
@@ -87,17 +87,17 @@ class DevServer(ABC):
             self.kill()
             raise
         self._address = launch.address
-        _write_private(told, launch.address)
+        _write_private(address_file, launch.address)
         return launch.address
 
     def stop(self) -> None:
-        """Ends it gracefully: everything is on disk. Nothing when it does not run."""
+        """Stops it gracefully, with everything on disk. Does nothing when it does not run."""
         if self._child is not None:
             self._child.end(self.graceful, self.stops_within)
             (self.directory / "address").unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """Ends it with SIGKILL, as bad luck would; returns when its own child processes have noticed, too."""
+        """Ends it with SIGKILL, like a crash; returns when its child processes have ended too."""
         if self._child is not None and self._child.running:
             self._child.end(signal.SIGKILL, 0)
             if self._lock.take(PREDECESSOR_ENDS_WITHIN):
@@ -105,7 +105,7 @@ class DevServer(ABC):
 
     @property
     def pid(self) -> int:
-        """Of the server's first process; 0 when it does not run."""
+        """The id of the server's first process; 0 when it does not run."""
         return self._child.pid if self._child is not None and self._child.running else 0
 
     @property
@@ -114,11 +114,11 @@ class DevServer(ABC):
 
     @abstractmethod
     def _prepare(self) -> Launch:
-        """Makes the directory ready. We hold its lock, and what it runs inherits it."""
+        """Prepares the directory. This process holds its lock, and processes that it starts inherit it."""
 
     @abstractmethod
     def _ready(self, launch: Launch) -> bool:
-        """Whether a client can work with it now."""
+        """Whether a client can use it now."""
 
     def _wait_ready(self, child: BoundProcess, launch: Launch) -> None:
         until = time.monotonic() + READY_WITHIN

@@ -1,4 +1,4 @@
-"""The port a server keeps between its starts."""
+"""The port that a server keeps between its starts."""
 
 import random
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from signalbox.ports import PortUnusable, last_port, require_free
 
 LOWEST, HIGHEST = 21_000, 30_999
-"""Below the ports that the kernel gives to outgoing connections: those could take a port while its server
-is down, even a client that tries to reach it (it would connect to itself)."""
+"""Below the kernel's ports for outgoing connections: such a connection could take the port while the server
+is down, even that of a client that tries to connect to it (it would connect to itself)."""
 
 ATTEMPTS = 200
 
 
 def kept_port(file: Path, wanted: int | None, *, what: str, option: str) -> int:
-    """`wanted`, or the port kept in `file` while it is free, or a free one; kept there from now on.
+    """`wanted`, else the port stored in `file` if it is free, else a free one; stores it there.
 
     Raises PortUnusable when `wanted` is taken.
     """

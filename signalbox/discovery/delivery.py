@@ -2,26 +2,41 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from gateways.config_resource import ConfigResource, DeploymentRef
+from gateways.config_resource import ConfigResource
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
 from signalbox.envoy.prober import Target
-from xds.observer import Connection, Delivered, Progress
+from xds.server.observer import Connection, Delivered, Progress
 from xds.types import LISTENER
 
 Report = Callable[[Sequence[Status]], None]
-Probe = Callable[[str, DeploymentRef, int], None]
-"""Asks for proof that a gateway (its subject) serves a deployment, which came by the event at a position."""
+
+
+class NodeListener(Protocol):
+    """Notified in this process of the answers of nodes: gateway sync (`streams.gateway_sync`).
+
+    `gateway` is a subject, `connection` the id of a node's connection.
+    """
+
+    def connected(self, gateway: str, connection: str) -> None: ...
+
+    def disconnected(self, gateway: str, connection: str) -> None: ...
+
+    def acknowledged(self, gateway: str, connection: str, entries: Sequence[ConfigResource]) -> None: ...
+
+    def rejected(
+        self, gateway: str, connection: str, entries: Sequence[ConfigResource], reason: str
+    ) -> None: ...
 
 
 @dataclass(slots=True)
 class Delivery:
-    """Observes the xDS server. Gateway sync is notified when a connection begins or ends (`on_presence`) and
-    which resources were acknowledged and rejected on it.
+    """Observes the xDS server, and reports the answers of nodes.
 
-    `on_listener_rejected` is called for listeners, on which all deployments depend; `on_caught_up` with the
-    progress of a node that lacked acknowledgements until then. Everything is held until `begin`.
+    `on_listener_rejected` is called for listeners, on which all deployments depend. Everything is held until
+    `begin`.
 
     The connections of a node are kept, the newest last, each with its reported progress. The progress of the
     newest one is reported for the node. When the last one ends, the node is reported as disconnected on the
@@ -29,20 +44,17 @@ class Delivery:
     """
 
     report: Report
-    probe: Probe
-    on_acknowledged: Callable[[Connection, Sequence[ConfigResource]], None]
-    on_rejected: Callable[[Connection, Sequence[ConfigResource], str], None]
     on_listener_rejected: Callable[[Connection, ConfigResource, str], None]
-    on_caught_up: Callable[[Connection, Progress], None] = lambda connection, progress: None
-    on_presence: Callable[[Connection, bool], None] = lambda connection, connected: None
+    listener: NodeListener | None = None
     proxies: dict[tuple[str, str], dict[Connection, Progress | None]] = field(
         default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
     )
     _latest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
 
-    def begin(self) -> None:
-        """Calls what was held; from now on everything is called at once."""
+    def begin(self, listener: NodeListener | None = None) -> None:
+        """Processes the answers that were held, and from now on all at once, and notifies `listener`."""
+        self.listener = listener
         held, self._held = self._held or (), None
         for call in held:
             call()
@@ -58,13 +70,15 @@ class Delivery:
         node = _node_of(connection)
         self.proxies.setdefault(node, {})[connection] = None
         self._latest[node] = max(self._latest.get(node, ""), connection.id)
-        self.on_presence(connection, True)
+        if self.listener is not None:
+            self.listener.connected(connection.gateway, connection.id)
         self._node(connection, None)
 
     def disconnected(self, connection: Connection) -> None:
         if self._hold(lambda: self.disconnected(connection)):
             return
-        self.on_presence(connection, False)
+        if self.listener is not None:
+            self.listener.disconnected(connection.gateway, connection.id)
         connections = self.proxies[_node_of(connection)]
         del connections[connection]
         if not connections:
@@ -89,9 +103,7 @@ class Delivery:
             return
         connections = self.proxies.get(_node_of(connection), {})
         if connection in connections:
-            before, connections[connection] = connections[connection], progress
-            if before is None or before.lacking:
-                self.on_caught_up(connection, progress)
+            connections[connection] = progress
             if self._is_newest(connection):
                 self._node(connection, progress)
 
@@ -101,28 +113,27 @@ class Delivery:
     def acknowledged(
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
-        """Reports the deployments that came, and has them probed."""
+        """Reports the deployments that came."""
         if self._hold(lambda: self.acknowledged(connection, entries, came)):
             return
-        self.on_acknowledged(connection, entries)
+        if self.listener is not None:
+            self.listener.acknowledged(connection.gateway, connection.id, entries)
         # On an older connection, too: another process may use the node's id.
         self._deliveries(connection, "acknowledged", came)
-        if self._is_newest(connection):
-            for new in came:
-                self.probe(connection.gateway, new.ref, new.position)
 
     def rejected(
         self,
         connection: Connection,
         entries: Sequence[ConfigResource],
         reason: str,
-        lacking: Sequence[Delivered],
+        deployments: Sequence[Delivered],
     ) -> None:
-        if self._hold(lambda: self.rejected(connection, entries, reason, lacking)):
+        if self._hold(lambda: self.rejected(connection, entries, reason, deployments)):
             return
         if self._is_newest(connection):
-            self._deliveries(connection, "refused", lacking, reason)
-        self.on_rejected(connection, entries, reason)
+            self._deliveries(connection, "refused", deployments, reason)
+        if self.listener is not None:
+            self.listener.rejected(connection.gateway, connection.id, entries, reason)
         for entry in entries:
             if entry.type == LISTENER:
                 self.on_listener_rejected(connection, entry, reason)
@@ -136,19 +147,9 @@ class Delivery:
         if self._is_newest(connection):
             self._deliveries(connection, "withdrawn", gone)
 
-    def connection(self, gateway: str, node: str) -> str:
-        """The id of the node's newest connection; empty when there is none."""
-        connections = self.proxies.get((gateway, node))
-        return next(reversed(connections)).id if connections else ""
-
-    def listener_refused(self, gateway: str, node: str) -> str:
-        """Why the node rejected its listener; empty when it did not, or is not connected."""
-        connections = self.proxies.get((gateway, node))
-        progress = connections[next(reversed(connections))] if connections else None
-        return progress.listener_refused if progress else ""
-
     def _is_newest(self, connection: Connection) -> bool:
-        return self.connection(connection.gateway, connection.node) == connection.id
+        connections = self.proxies.get(_node_of(connection))
+        return connections is not None and next(reversed(connections)).id == connection.id
 
     def _deliveries(
         self, connection: Connection, fact: Fact, delivered: Iterable[Delivered], reason: str = ""
@@ -199,11 +200,11 @@ def _node_of(connection: Connection) -> tuple[str, str]:
 def _exceptions(progress: Progress) -> tuple[NodeException, ...]:
     return tuple(
         NodeException(
-            deployment=lack.deployment,
-            state="pending" if lack.reason is None else "refused",
-            reason=lack.reason or "",
+            deployment=each.deployment,
+            state="pending" if each.reason is None else "refused",
+            reason=each.reason or "",
         )
-        for lack in progress.lacking
+        for each in progress.unacknowledged
     )
 
 

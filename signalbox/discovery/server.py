@@ -4,16 +4,16 @@ import asyncio
 import hmac
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateways.config_resource import ConfigResource, content_version
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from signalbox.discovery.denials import Denials
 from signalbox.observability.log_backoff import LogBackoff
-from streams.config_changes import POSITION
-from streams.gateway_sync import CREDENTIALS
-from xds.observer import Connection, Observer
-from xds.server import DiscoveryServer
+from streams.gateway_sync.config_changes import POSITION
+from streams.gateway_sync.sync import CREDENTIALS
+from xds.server.discovery import DiscoveryServer
+from xds.server.observer import Connection, Observer
 from xds.store import ResourceStore
 
 RETRY_SECONDS = 2.0
@@ -32,11 +32,13 @@ class Discovery:
     def __init__(self, observer: Observer, partition_of: Callable[[str], int]) -> None:
         self._partition_of = partition_of
         self._reached: dict[str, int] = {}
+        self._advanced = asyncio.Event()
         self.store = ResourceStore(self._position)
         self._credentials: dict[str, bytes] = {}
         self._digests: Counter[bytes] = Counter()
+        self._denials = Denials()
         self.server = DiscoveryServer(
-            self.store, self._authenticate, observer, is_known=self._is_known, denied=Denials()
+            self.store, self._authenticate, observer, is_known=self._is_known, denied=self._denied
         )
         self._not_listening = LogBackoff(RETRY_SECONDS, most=LOG_SECONDS)
         self._later: set[tuple[str, str, str]] = set()
@@ -51,6 +53,7 @@ class Discovery:
         for entry in entries:
             if entry.type == POSITION:
                 self._reached[entry.name] = entry.position
+                self._advanced.set()
             if entry.type == CREDENTIALS and not entry.body:
                 self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
 
@@ -74,8 +77,18 @@ class Discovery:
         self._later.discard(listener.key)
         self.server.offer_again(listener)
 
+    def reached(self, partition: int) -> int:
+        """Up to which position the events of a partition are in the configuration."""
+        return self._reached.get(f"events/{partition}", 0)
+
+    async def until_reached(self, positions: Mapping[int, int]) -> None:
+        """Returns once the events up to these positions, by partition, are in the configuration."""
+        while any(self.reached(partition) < position for partition, position in positions.items()):
+            self._advanced.clear()
+            await self._advanced.wait()
+
     def _position(self, gateway: str) -> int:
-        return self._reached.get(f"events/{self._partition_of(gateway)}", 0)
+        return self.reached(self._partition_of(gateway))
 
     def quarantined(self) -> int:
         """The number of resource versions that proxies rejected."""
@@ -88,6 +101,11 @@ class Discovery:
         if credentials.body:
             self._credentials[credentials.gateway] = credentials.body
             self._digests[credentials.body] += 1
+
+    def _denied(self, reason: str) -> None:
+        """Warns of a rejected stream. Before there is a gateway, as at the first start, none is accepted."""
+        if self._digests:
+            self._denials(reason)
 
     def _is_known(self, token: str) -> bool:
         """Whether it is the token of any gateway."""

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 from signalbox.settings import Settings, SettingsError
 from xds.bootstrap import Trust
-from xds.rpc import Identity
+from xds.server.rpc import Identity
 
 
 def identity(settings: Settings) -> Identity | None:

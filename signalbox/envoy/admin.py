@@ -10,7 +10,7 @@ from pathlib import Path
 
 from signalbox.devservers.account import Account
 from signalbox.devservers.errors import StartFailed
-from signalbox.devservers.socket_directory import socket_directory
+from signalbox.devservers.postgres.socket_directory import socket_directory
 
 ANSWER_WITHIN = 2.0
 POLL_SECONDS = 0.05

@@ -1,35 +1,27 @@
 """The deployments to probe on one node: those that it acknowledged (status topic) and that are in force
 (config topic)."""
 
-import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.envoy.prober import Prober, Target
-from streams.kafka.config import KafkaConfigTopic
-from streams.log import Log, LogUnavailable, Record
+from streams.config_topic import ConfigTopic
+from streams.log import Log
 from streams.status_messages import status_of
 
 BATCH = 500
 LOOK_BACK = 5_000
 """Positions of the status topic that a start reads again: acknowledgements that were not probed yet."""
-RETRY_SECONDS = 0.5
-
-logger = logging.getLogger("signalbox.envoy.prober")
 
 
 class ProbeTargets:
     """Submits each deployment that a node acknowledged, and that is in force, to the prober of the node."""
 
-    def __init__(self, log: Log, config: KafkaConfigTopic, prober: Prober, gateway: str, node: str) -> None:
-        self._log = log
-        self._config = config
+    def __init__(self, prober: Prober, gateway: str, node: str) -> None:
         self._prober = prober
         self._gateway = gateway
         self._node = node
-        self._partition = config.partition_of(gateway)
         self._refs: dict[
             str, tuple[DeploymentRef, int]
         ] = {}  # by deployment, of what is in force; with positions
@@ -42,45 +34,46 @@ class ProbeTargets:
         self._named: dict[str, int] = {}
         """Deployments that were reported by name after that position, with theirs."""
         self.connection = ""
-        """The node's newest connection."""
+        """The node's newest connection; empty when it is not connected."""
+        self.has_connected = False
+        """Whether the node was connected at any time that is known here."""
+        self.listener_refused = ""
+        """Why the node rejected its listener; empty when it did not."""
 
-    async def load(self) -> None:
+    async def load(self, config: ConfigTopic) -> None:
         """Loads the deployments in force and subscribes to changes. Raises LogUnavailable."""
-        async for entries in self._config.load(self._gateway, bodies=False):
+        async for entries in config.load(self._gateway, bodies=False):
             self._apply(entries)
-        self._config.subscribe(self._apply)
+        config.subscribe(self._apply)
 
-    async def run(self) -> None:
-        """Consumes the reports of the node, until cancelled."""
-        position: int | None = None
-        caught_up = 0
-        while True:
-            try:
-                if position is None:
-                    caught_up = await self._log.end("status", self._partition)
-                    position = max(0, caught_up - LOOK_BACK)
-                    if position == 0:
-                        self._acknowledged = 0
-                if position >= caught_up:
-                    await self._log.wait("status", self._partition, position)
-                records = await self._log.read("status", self._partition, position, BATCH)
-            except LogUnavailable as error:
-                logger.error("what is acknowledged is not probed: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            position = records[-1].position if records else max(position, caught_up)
-            self._apply_reports(records)
-            if position >= caught_up:
-                self._probe(tuple(self._taken))
+    async def look_back(self, log: Log, partition: int) -> int:
+        """Reads the last reports on the status topic, and probes what was not probed before; up to which
+        position it has read. Raises LogUnavailable."""
+        end = await log.end("status", partition)
+        position = max(0, end - LOOK_BACK)
+        if position == 0:
+            self._acknowledged = 0
+        while position < end:
+            records = await log.read("status", partition, position, BATCH)
+            if not records:
+                break
+            position = records[-1].position
+            self._take_all(status for record in records if (status := status_of(record)) is not None)
+        self._probe(tuple(self._taken))
+        return position
+
+    def reported(self, statuses: Sequence[Status]) -> None:
+        """Takes reports on any nodes."""
+        self._take_all(statuses)
+        self._probe(tuple(self._taken))
 
     def given_up(self, target: Target) -> None:
         """The deployment is probed again when the node reconnects."""
         self._in_vain[target.deployment] = target
 
-    def _apply_reports(self, records: Iterable[Record]) -> None:
-        for record in records:
-            status = status_of(record)
-            if status is not None and self._is_ours(status):
+    def _take_all(self, statuses: Iterable[Status]) -> None:
+        for status in statuses:
+            if self._is_ours(status):
                 self._take(status)
 
     def _is_ours(self, status: Status) -> bool:
@@ -99,12 +92,16 @@ class ProbeTargets:
                 self._named[status.deployment] = status.position
             case NodeReported(connected=True):
                 self._node_reported(status)
+            case NodeReported() if status.connection == self.connection:
+                self.connection = self.listener_refused = ""
             case _:
                 pass
 
     def _node_reported(self, node: NodeReported) -> None:
         """Takes what the node's progress covers and no report of its own named; what was probed in vain has
         another chance on a new connection."""
+        self.listener_refused = node.listener_refused
+        self.has_connected = True
         if node.connection != self.connection:
             self.connection = node.connection
             in_vain, self._in_vain = self._in_vain, {}

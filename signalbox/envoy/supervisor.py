@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import orjson
 
-from schemas.canonical import digest
+from schemas.codecs.canonical import digest
 from signalbox.envoy.admin import EnvoyAdmin, admin_socket
 from signalbox.envoy.log_files import EnvoyLog
 from signalbox.ports import require_free

@@ -1,8 +1,8 @@
-"""HTTP/1.1 connections that are bounded before anybody is authenticated: bytes, time, queued requests.
+"""HTTP/1.1 connections with limits that apply before authentication: bytes, time, queued requests.
 
-uvicorn parses all that a socket read returned, however many requests that is, and sets no bound to the size
-or the duration of a request's head. Here the parser gets small pieces, and none while a request is answered:
-what was received meanwhile (at most one socket read) waits, and the socket is not read.
+uvicorn parses everything that a socket read returned, in any number of requests, and limits neither size
+nor duration of a request's head. Here the parser gets small pieces, and none while a request is answered:
+data received meanwhile (at most one socket read) waits, and the socket is not read.
 """
 
 import asyncio
@@ -24,11 +24,12 @@ from api.problems import MEDIA_TYPE, Problem
 logger = logging.getLogger("signalbox.http")
 
 PIECE = 512
-"""Bytes that the parser gets at once, unless they are known to belong to one body. The smallest request has
-16, so a connection queues at most 32 requests."""
+"""Bytes that the parser gets at once, unless they are part of one body. The smallest request has 16 bytes,
+so a connection queues at most 32 requests."""
 LINGER_BYTES = 1 << 20
 LINGER_SECONDS = 1.0
-"""After a refusal that much is read and dropped for that long: a reset would destroy the answer."""
+"""After a refusal, up to that many bytes are read and dropped for that long: a reset would destroy the
+answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class BoundedConfig(uvicorn.Config):
 
 
 class _Flow(FlowControl):
-    """uvicorn's requests to read or not to read are left to the connection."""
+    """Leaves uvicorn's flow control of reading to the connection."""
 
     def __init__(self, transport: asyncio.Transport, connection: "BoundedConnection") -> None:
         super().__init__(transport)
@@ -95,14 +96,14 @@ class BoundedConnection(HttpToolsProtocol):
         self._completing = False
         self._running: RequestResponseCycle | None = None
         self._last: RequestResponseCycle | None = None
-        """The request that was parsed last: the one that runs, or a queued one."""
+        """The request that was parsed last: the running or a queued one."""
         self._refusal: Problem | None = None
         self._lingering: int | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._drained = 0  # how often the buffer of what is written has become nearly empty
+        self._drained = 0  # how often the write buffer has become nearly empty
 
-    # What the transport says
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -123,7 +124,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._received, self._at = b"", 0
         self.pipeline.clear()
         if self._running is not None and not self._running.response_complete:
-            # The base class tells the request that was parsed last, which may be a queued one.
+            # The base class notifies the request that was parsed last, which may be a queued one.
             self._running.disconnected = True
             self._running.message_event.set()
         self._deadline = _cancelled(self._deadline)
@@ -150,10 +151,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._drained += 1
         super().resume_writing()
 
-    # What is parsed, and when
+    # Parsing
 
     def advance(self) -> None:
-        """Parses what was received as far as it is wanted now, and reads on when nothing of it is left."""
+        """Parses the received data as far as it is needed now, and resumes reading when all is parsed."""
         if self._completing or self._reading is None:
             return
         if self._at < len(self._received):
@@ -166,7 +167,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._watch()
 
     def _busy(self) -> bool:
-        """Whether what was parsed has to be answered, or its body to be taken, before there is more."""
+        """Whether a parsed request must be answered, or its body consumed, before more is parsed."""
         if self._refusal is not None or self._lingering is not None or self.transport.is_closing():
             return True
         last = self._last
@@ -175,7 +176,7 @@ class BoundedConnection(HttpToolsProtocol):
         return bool(self.pipeline) or not last.more_body or len(last.body) > HIGH_WATER_LIMIT
 
     def _answering(self) -> bool:
-        """Whether there is a request that is to be answered and is not yet."""
+        """Whether a request has not been answered yet."""
         running = self._running
         waiting = running is not None and not (running.response_complete or running.disconnected)
         return bool(self.pipeline) or waiting
@@ -190,7 +191,7 @@ class BoundedConnection(HttpToolsProtocol):
         try:
             parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            # Nobody is served another protocol here, and what follows is the next request.
+            # Upgrades to other protocols are ignored; the next request follows.
             self._at -= len(piece) - upgrade.args[0]
         except httptools.HttpParserError as error:
             self._refuse(self._refusal or _malformed(error))
@@ -205,7 +206,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._body_left = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers are not headers: those who look at headers may have looked already, or not yet.
+        # Trailers are dropped: code that reads the headers may have done so already.
         if self._in_head:
             super().on_header(name, value)
 
@@ -248,11 +249,11 @@ class BoundedConnection(HttpToolsProtocol):
                 self._refuse(self._refusal)
         self.advance()
 
-    # What is refused
+    # Refusals
 
     def _watch(self) -> None:
-        """A head that has begun, a connection's first one, and what is left of a request that is answered
-        already have `head_seconds`."""
+        """`head_seconds` apply to a head that has begun, to a connection's first head, and to the rest of a
+        request that is already answered."""
         idle = self._last is not None and not self._in_request and not self._overhead
         if not idle and not self._answering():
             if self._deadline is None and self._lingering is None:
@@ -267,7 +268,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answers `problem` after those requests that came before, and ends the connection."""
+        """Answers `problem` after the earlier requests, and closes the connection."""
         self._refusal = problem
         if self._in_request and not self._in_head:
             self._give_up_last()
@@ -287,7 +288,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._reading.read(unread <= LINGER_BYTES)
 
     def _give_up_last(self) -> None:
-        """The body of the request that was parsed last will never be complete: as if its client had gone."""
+        """Disconnects the request that was parsed last: its body will never be complete."""
         last = self._last
         self._in_request = False
         if last is None:
@@ -330,9 +331,9 @@ def _answer(problem: Problem) -> bytes:
 
 
 def _fault(version: str, headers: list[tuple[bytes, bytes]]) -> str:
-    """What is wrong with a request that the parser takes; empty when nothing is."""
+    """The error of a request that the parser accepted; empty when it is valid."""
     if version not in ("1.0", "1.1"):
-        return f"HTTP/{version} is not spoken here; HTTP/1.1 is."
+        return f"HTTP/{version} is not supported; use HTTP/1.1."
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (not hosts and version == "1.1"):
         return "A request has exactly one Host header."
@@ -362,4 +363,4 @@ def _slow(seconds: float) -> Problem:
 
 
 def _full() -> Problem:
-    return Problem(503, "unavailable", "All connections that there may be are in use. Try again later.")
+    return Problem(503, "unavailable", "All connections are in use. Try again later.")

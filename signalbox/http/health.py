@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import Problem, not_found
-from api.responses import RawResponse, json_response
-from api.routers.health import PROMETHEUS, without_paths
+from api.problems import not_found, not_ready
+from api.responses import RawResponse, json_response, metrics_response
 
 Trouble = Callable[[], str | None]
 
@@ -14,7 +13,7 @@ Trouble = Callable[[], str | None]
 class HealthApp:
     """`/healthz/live`, `/healthz/ready` and, when there are `metrics`, `/metrics`.
 
-    Everything else is 503 as long as there is a trouble, and 404 without.
+    Other paths are answered 503 while the process is not ready, else 404.
     """
 
     def __init__(self, trouble: Trouble, metrics: Callable[[], bytes] | None = None) -> None:
@@ -32,9 +31,9 @@ class HealthApp:
         if path == "/healthz/ready" and trouble is None:
             return json_response(200, {"status": "ready"})
         if path == "/metrics" and self._metrics is not None:
-            return RawResponse(200, self._metrics(), {"Cache-Control": "no-store"}, PROMETHEUS)
+            return metrics_response(self._metrics())
         if trouble is not None:
-            return Problem(503, "not-ready", without_paths(trouble), headers={"Retry-After": "1"}).response()
+            return not_ready(trouble).response()
         return not_found("such page; there are /healthz/live, /healthz/ready and /metrics").response()
 
 

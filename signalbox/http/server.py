@@ -1,4 +1,4 @@
-"""uvicorn within our loop: we own the socket and the signals."""
+"""uvicorn on the running event loop; socket and signals are handled by the caller."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ GRACE_SECONDS = 3
 
 
 class HttpServer:
-    """`start` returns when requests are answered; `stop` when the last one was."""
+    """`start` returns when requests are answered; `stop` after the last answer."""
 
     def __init__(self, app: ASGIApp, address: Address, bounds: Bounds | None = None) -> None:
-        """Without `bounds` the usual ones, and half of the descriptors that the process may open."""
+        """Default of `bounds`: the usual ones, with half of the process's descriptor limit as connections."""
         self.address = address
         """The port is known after `start` when it was 0."""
         self._server = _Server(
@@ -37,7 +37,7 @@ class HttpServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises OSError when the address cannot be had."""
+        """Raises OSError when the address cannot be bound."""
         listening = socket.create_server((self.address.host, self.address.port), backlog=1024)
         self.address = Address(self.address.host, listening.getsockname()[1])
         listening.setblocking(False)

@@ -1,4 +1,4 @@
-"""The names under which spans and log lines say what they are about: the same everywhere.
+"""The names of the attributes of spans and log lines.
 
 Listed in docs/operations.md.
 """
@@ -23,10 +23,10 @@ REASON = "reason"
 BY = "by"
 
 ID = "signalbox.id"
-"""Of a span: the command, or the deployment."""
+"""Of a span: the id of the command or the deployment."""
 
 SPAN_PREFIX = "signalbox."
-"""Before each of these names in spans; log lines have them bare."""
+"""The prefix of these names in spans; log lines have none."""
 
 HTTP_ROUTE = "http.route"
 HTTP_METHOD = "http.request.method"
@@ -39,7 +39,7 @@ Attributes = dict[str, str | int]
 
 
 def of_command(command: Envelope, subject: str) -> Attributes:
-    """What a command is about; `subject` is the resource's, which is known once it is decided."""
+    """The attributes of a command; `subject` is the resource's, which is known after the decision."""
     data = command.data
     parts = subject.split("/")
     aggregate = BY_PLURAL.get(parts[-2]) if len(parts) > 1 else None
@@ -58,7 +58,7 @@ def of_command(command: Envelope, subject: str) -> Attributes:
 
 
 def of_delivery(message: DeliveryReported, started: Mapping[str, str | int] | None = None) -> Attributes:
-    """What a report is about; `started` are the attributes of the command that started the deployment."""
+    """The attributes of a status message; `started` are those of the command that started the deployment."""
     known = started or {}
     return _present(
         {
@@ -73,12 +73,12 @@ def of_delivery(message: DeliveryReported, started: Mapping[str, str | int] | No
 
 
 def of_node(message: NodeReported) -> Attributes:
-    """What a report about a node is about."""
+    """The attributes of a status message about a node."""
     return {ORGANIZATION: message.organization, GATEWAY: message.name, NODE: message.node}
 
 
 def of_request(route: str, path: Mapping[str, Any]) -> Attributes:
-    """What a request is about, from its route template and the path's parameters."""
+    """The attributes of a request, from its route template and the path's parameters."""
     parts = route.split("/")
     aggregate = BY_PLURAL.get(parts[parts.index("{name}") - 1]) if "{name}" in parts else None
     named = {aggregate.name: path.get("name")} if aggregate is not None else {}
@@ -91,7 +91,7 @@ def of_request(route: str, path: Mapping[str, Any]) -> Attributes:
 
 
 def spanned(attributes: Mapping[str, str | int]) -> Attributes:
-    """The attributes as spans have them."""
+    """The attributes with the names for spans."""
     return {SPAN_PREFIX + name: value for name, value in attributes.items()}
 
 

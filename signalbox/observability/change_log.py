@@ -1,5 +1,5 @@
-"""A line of the log for each rejected command, for each deployment that is decided, taken or refused, and
-for each node that connects, has caught up or leaves."""
+"""A log line for each rejected command, each deployment that is decided, acknowledged or refused, and each
+node that connects, has caught up or disconnects."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from signalbox.observability.attributes import (
 REMEMBERED = 20_000
 SOON_SECONDS = 0.05
 GATEWAY = "*"
-"""The node of what is reported of a gateway as a whole."""
+"""The node of status messages about a gateway as a whole."""
 LOGGED_FACTS: Mapping[Fact, int] = {"acknowledged": logging.INFO, "refused": logging.WARNING}
 
 logger = logging.getLogger("signalbox.changes")
@@ -34,25 +34,25 @@ logger = logging.getLogger("signalbox.changes")
 
 Later = Callable[[Callable[[], None]], object]
 Refused = Callable[[str, str, int], None]
-"""Called with organization, gateway and how many more of its deployments were refused, 0 for a gateway that
-is first reported."""
+"""Called with organization, gateway and the number of newly refused deployments, 0 at the first report of a
+gateway."""
 
 
 def soon() -> Later:
-    """Calls back on the running event loop, when a change that is under way has reached its gateway."""
+    """Calls back on the running event loop, after a change in progress has reached its gateway."""
     return partial(asyncio.get_running_loop().call_later, SOON_SECONDS)
 
 
 class ChangeLog:
-    """Is notified of decisions and of reports of gateways, in the process where they happen.
+    """Is notified of decisions and of status messages of gateways, in the process that publishes them.
 
-    `refused` counts deployments, each once however many nodes refuse it.
+    `refused` counts deployments, each one once, for any number of nodes.
     """
 
     def __init__(
         self, refused: Refused = lambda organization, gateway, number: None, later: Later | None = None
     ) -> None:
-        """`later` calls back soon: lines that are no warnings are written then, off the path of a change."""
+        """`later` calls back soon: lines below the level warning are written then, to not delay a change."""
         self._logged: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._nodes: dict[tuple[str, str, str], NodeReported] = {}
         self._refused = refused
@@ -61,12 +61,13 @@ class ChangeLog:
 
     def decided(self, decisions: Sequence[tuple[Envelope, Outcome]]) -> None:
         for command, outcome in decisions:
-            about = of_command(command, outcome.subject)
             if not outcome.accepted:
+                about = of_command(command, outcome.subject)
                 reason = {RULE: outcome.rule, REASON: outcome.message[:LONGEST_REASON]}
                 ids = {**about, **reason, BY: command.authid, "id": outcome.name}
                 self._line(logging.WARNING, "command rejected", ids=ids)
             elif outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
+                about = of_command(command, outcome.subject)
                 verb = command.type.split(".")[-2]
                 self._line(logging.INFO, "deployment decided: %s", verb, ids={**about, BY: command.authid})
 
@@ -87,7 +88,7 @@ class ChangeLog:
         before = self._nodes.get(key)
         ids = of_node(message)
         if not message.connected:
-            # What is reported of nodes that an earlier process knew is no news.
+            # Nodes that an earlier process reported are not logged again.
             if self._nodes.pop(key, None) is not None:
                 self._line(logging.INFO, "node disconnected", ids=ids)
             return
@@ -113,7 +114,7 @@ class ChangeLog:
             )
 
     def flush(self) -> None:
-        """Writes the lines that wait."""
+        """Writes the lines that are buffered."""
         lines, self._lines = self._lines, []
         for at, message, args, ids in lines:
             record = logger.makeRecord(
@@ -141,19 +142,19 @@ class ChangeLog:
         return reported
 
     def reported_elsewhere(self, message: DeliveryReported) -> None:
-        """Of what another process reported, and so logged and counted, nothing is logged or counted here."""
+        """Marks the messages of another process, which it logged and counted, as known here."""
         if message.fact in LOGGED_FACTS:
             self._remember(_about(message))
 
     def _new(self, message: DeliveryReported) -> bool:
-        """Whether it was not logged yet: a thousand nodes that acknowledge a deployment are one line."""
+        """Whether it was not logged yet: acknowledgements of a thousand nodes are one line."""
         about = _about(message)
         if message.fact != "refused":
             return self._remember(about)
         first = self._remember(about)
         if first:
             self._refused(message.organization, message.name, 1)
-        # Gateway sync takes a deployment back for the gateway as a whole after a node refused it.
+        # After a node's rejection, gateway sync withdraws the deployment for the gateway as a whole.
         return self._remember((*about, message.node, message.reason)) and (first or message.node != GATEWAY)
 
     def _remember(self, key: tuple[str, ...]) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from projections.failures import ReadModelsUnavailable
-from projections.queries import NotReady, ReadModels
+from projections.queries import ReadModels
+from projections.read_transactions import NotReady
 from signalbox.observability.telemetry import Telemetry
 from streams.log import LogUnavailable
 

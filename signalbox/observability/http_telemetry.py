@@ -1,4 +1,4 @@
-"""Telemetry of HTTP requests: a span of each that may change something, and the duration of each."""
+"""Telemetry of HTTP requests: a span for each one that may change something, and the duration of each."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,17 +22,17 @@ from signalbox.observability.tracing import context_of, tracer
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = READING | {"POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"}
 OTHER_METHOD = "_OTHER"
-"""Stands for unknown methods: callers must not be able to create any number of series."""
+"""Replaces unknown methods, so that callers cannot create any number of series."""
 
 EVENT_STREAM = b"text/event-stream"
 
 Record = Callable[[float, Mapping[str, str | int]], None]
-"""Takes seconds and attributes."""
+"""Records seconds with attributes."""
 
 
 class TracedApp:
-    """An ASGI application of which every request that may change something is a span, below the
-    caller's when its `traceparent` names one. It is the current span meanwhile, so that logs name it."""
+    """An ASGI application that records a span for every request that may change something, with the span of
+    the request's `traceparent` as parent. It is the current span, so that log lines have its id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +45,7 @@ class TracedApp:
         span = tracer().start_span("request", context_of(given), kind=SpanKind.SERVER)
         if span.is_recording():
             span.set_attributes({HTTP_METHOD: scope["method"], URL_PATH: scope["path"]})
-            send = _telling(span, send)
+            send = _recording(span, send)
         outer = attach(trace.set_span_in_context(span))
         try:
             await self._app(scope, receive, send)
@@ -58,7 +58,7 @@ class TracedApp:
             span.end()
 
 
-def _telling(span: Span, send: Send) -> Send:
+def _recording(span: Span, send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             span.set_attribute(HTTP_STATUS, message["status"])
@@ -68,7 +68,7 @@ def _telling(span: Span, send: Send) -> Send:
 
 
 class MeasuredApp:
-    """An ASGI application of which the duration of each request is recorded, until its answer is complete.
+    """An ASGI application that records the duration of each request, until its answer is complete.
 
     By method, route template and status. Live event streams are left out: they last as long as the caller
     stays.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class _Seen:
     last: float
-    """When it happened last."""
+    """The time of its last occurrence."""
     due: float
-    """The time from which it is logged again."""
+    """The time from which on it is logged again."""
     distance: float
 
 
@@ -24,7 +24,7 @@ class LogBackoff:
         self._seen: dict[Hashable, _Seen] = {}
 
     def is_due(self, key: Hashable, now: float) -> bool:
-        """Notes that `key` occurs `now` (seconds); whether it is to be logged."""
+        """Records that `key` occurs `now` (seconds); returns whether to log it."""
         ended = now - 10 * self._interval
         self._seen = {known: seen for known, seen in self._seen.items() if seen.last > ended}
         seen = self._seen.setdefault(key, _Seen(now, now, self._interval))

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line for machines, a plain line for a person at a terminal."""
+"""Logs: one JSON object per line, or plain lines on a terminal."""
 
 import logging
 import sys
@@ -44,9 +44,9 @@ class PlainLines(logging.Formatter):
 
 
 def set_up(*, json: bool | None = None) -> None:
-    """Logs to stderr; plain on a terminal, JSON elsewhere unless told otherwise.
+    """Logs to stderr; plain lines on a terminal, else JSON, unless `json` is given.
 
-    With JSON everything on stderr is: also what libraries and the interpreter write there themselves.
+    With JSON, output of libraries and the interpreter to stderr is converted too.
     """
     as_json = json if json is not None else not sys.stderr.isatty()
     handler = logging.StreamHandler(kept_stderr() if as_json else sys.stderr)
@@ -60,7 +60,7 @@ def set_up(*, json: bool | None = None) -> None:
 
 
 def say(text: str, level: int = logging.INFO) -> None:
-    """A sentence for whoever started this process: a line of the log when that is JSON, else plain."""
+    """A sentence for the user who started this process: a log line if the log is JSON, else plain text."""
     handlers = logging.getLogger().handlers
     if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
         logging.getLogger("signalbox").log(level, "%s", text)

@@ -1,6 +1,6 @@
-"""Whatever is written to standard error becomes lines of the log: by libraries in C, warnings, tracebacks.
+"""Converts output to standard error (of C libraries, warnings, tracebacks) into log lines.
 
-The log itself writes to a duplicate of the descriptor, so that a line of its own is never read again.
+The log itself writes to a duplicate of the descriptor, so that its own lines are not read again.
 """
 
 import atexit
@@ -17,7 +17,7 @@ from typing import TextIO
 
 STDERR = 2
 PIPE_BYTES = 1 << 20
-"""What may wait in the pipe: who writes while holding the interpreter's lock must not find it full."""
+"""The size of the pipe: a write with the interpreter lock held must not block on a full pipe."""
 
 CLOSE_SECONDS = 30.0
 _GRPC = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d")
@@ -27,18 +27,18 @@ logger = logging.getLogger("stderr")
 
 
 def kept_stderr() -> TextIO:
-    """Standard error as it is now, whatever becomes of its descriptor."""
+    """The current standard error, independent of later changes of its descriptor."""
     return os.fdopen(os.dup(STDERR), "w", encoding="utf-8", errors="replace")
 
 
 def capture() -> None:
-    """From now on lines on standard error are logged. Once per process; it ends with the process."""
+    """Starts logging the lines on standard error, until the process ends. Once per process."""
     logger.setLevel(logging.DEBUG)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     before = os.dup(STDERR)
-    faulthandler.enable(before)  # a crash of the process itself is the one thing that nobody is left to read
+    faulthandler.enable(before)  # a crash of the process itself cannot be read from the pipe
     reading, writing = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -50,7 +50,7 @@ def capture() -> None:
 
     def end() -> None:
         sys.stderr.flush()
-        # A child process may hold the pipe open: it is read up to here, not to its end.
+        # A child process may hold the pipe open: it is read up to this line, not to its end.
         os.write(STDERR, f"\n{last}\n".encode())
         os.dup2(before, STDERR)
         thread.join(CLOSE_SECONDS)
@@ -59,7 +59,7 @@ def capture() -> None:
 
 
 def _log_lines(reading: int, last: str) -> None:
-    """Until the line `last`."""
+    """Logs lines up to the line `last`."""
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             text = line.decode(errors="replace").rstrip()
@@ -70,7 +70,7 @@ def _log_lines(reading: int, last: str) -> None:
 
 
 def level_of(line: str) -> int:
-    """The level that gRPC's C library says by its first letter; warning for all others."""
+    """The level in the first letter of lines of gRPC's C library; warning for all others."""
     found = _GRPC.match(line)
     return _LEVELS[found[1]] if found else logging.WARNING
 

@@ -6,18 +6,18 @@ Metrics (names begin with `signalbox_`, but for the one that OpenTelemetry names
 |---|---|
 | commands_decided_total{accepted, rule} | commands decided, and the rule that rejected them |
 | commands_removed_unread_total | positions of commands that retention removed before a decider read them |
-| decide_listener_failures_total | errors of what is notified of decided commands; the log has each |
+| decide_listener_failures_total | errors of listeners to decided commands; the log has each |
 | decide_seconds | from reading a batch of commands to its events being durable |
 | log_append_seconds | one group commit of the log |
-| projection_lag_events{read_model} | events a read model has yet to apply |
-| change_to_ack_seconds | from the request of a deployment to a node's acknowledgement |
-| change_to_serving_seconds | from the request to a probe answered by the gateway's own listener |
+| projection_lag_events{read_model} | events that a read model has not applied yet |
+| change_to_ack_seconds | from the acceptance of a deployment to a node's acknowledgement |
+| change_to_serving_seconds | from the acceptance to a probe answered by the gateway's own listener |
 | connected_proxies | proxies that are connected |
-| quarantined_resources | resource versions that nodes refuse and that were not taken back |
+| quarantined_resources | resource versions that nodes reject and that were not withdrawn |
 | deployments_refused_total{organization, gateway} | deployments that were refused |
-| forged_messages{topic} | on Kafka: messages that Signalbox did not write, which were left out |
-| parked_events | events that wait for somebody to look at them |
-| compile_seconds | compiling what a batch of events changed |
+| forged_messages{topic} | on Kafka: messages that Signalbox did not write, which were ignored |
+| parked_events | dead-lettered events that wait for an operator |
+| compile_seconds | compiling the changes of a batch of events |
 
 and `http_server_request_duration_seconds{http_request_method, http_route, http_response_status_code}`.
 """
@@ -44,20 +44,20 @@ CLOSE_SECONDS = 2.0
 
 COMMANDS = "Commands decided, by whether they were accepted and the rule that rejected them."
 REMOVED_UNREAD = "Positions of commands that retention removed before a decider read them."
-LISTENER_FAILURES = "Errors of what is notified of decided commands."
+LISTENER_FAILURES = "Errors of listeners to decided commands."
 REFUSED = "Deployments that a gateway's nodes refused, or that could not be compiled."
 REQUESTS = "Duration of HTTP requests, by method, route template and status; without live event streams."
 GAUGES: Mapping[str, tuple[str, str]] = {
-    "projection_lag_events": ("{event}", "Events a read model has yet to apply."),
-    "parked_events": ("{event}", "Events that wait at a read model for somebody to look at them."),
+    "projection_lag_events": ("{event}", "Events that a read model has not applied yet."),
+    "parked_events": ("{event}", "Dead-lettered events of a read model that wait for an operator."),
     "connected_proxies": ("{proxy}", "Proxies that are connected."),
-    "forged_messages": ("{message}", "Messages that Signalbox did not write, which were left out."),
+    "forged_messages": ("{message}", "Messages that Signalbox did not write, which were ignored."),
     "quarantined_resources": (
         "{resource}",
-        "Resource versions that nodes refuse and that were not taken back.",
+        "Resource versions that nodes reject and that were not withdrawn.",
     ),
 }
-"""Unit and help text of what is observed by looking, by name."""
+"""Unit and help text of observable gauges, by name."""
 
 Gauge = Callable[[], Mapping[str, float]]
 """Values by label; the label is empty when there is only one."""
@@ -71,7 +71,7 @@ class Telemetry:
         """Whether spans are recorded."""
         resource = Resource.create({"service.name": "signalbox"})
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
-        # Without an exporter spans are not recorded, but their ids still travel with the events.
+        # Without an exporter spans are not recorded, but events still carry their ids.
         tracing = TracerProvider(
             sampler=None if otlp else ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False
         )
@@ -97,7 +97,7 @@ class Telemetry:
         self.listener_failures = meter.create_counter(
             "signalbox_decide_listener_failures", "{error}", LISTENER_FAILURES
         )
-        self.listener_failures.add(0)  # shown from the start, so that an alert can tell 0 from missing
+        self.listener_failures.add(0)  # present from the start: an alert can distinguish 0 from missing
         self.removed_unread = meter.create_counter(
             "signalbox_commands_removed_unread", "{command}", REMOVED_UNREAD
         )
@@ -105,13 +105,13 @@ class Telemetry:
         self._refused = meter.create_counter("signalbox_deployments_refused", "{deployment}", REFUSED)
         self.decide = self._seconds("decide", "From reading a batch of commands to its events being durable.")
         self.append = self._seconds("log_append", "One group commit of the log.")
-        self.compile = self._seconds("compile", "Compiling what a batch of events changed.")
+        self.compile = self._seconds("compile", "Compiling the changes of a batch of events.")
         self.acknowledge = self._seconds(
-            "change_to_ack", "From the request of a deployment to a node's acknowledgement."
+            "change_to_ack", "From the acceptance of a deployment to a node's acknowledgement."
         )
         self.serve = self._seconds(
             "change_to_serving",
-            "From the request of a deployment to a probe answered by the gateway's own listener.",
+            "From the acceptance of a deployment to a probe answered by the gateway's own listener.",
         )
         self.requests = meter.create_histogram("http.server.request.duration", "s", REQUESTS)
 
@@ -119,7 +119,8 @@ class Telemetry:
         return self._meter.create_histogram(f"signalbox_{name}_seconds", "s", description)
 
     def refused(self, organization: str, gateway: str, number: int) -> None:
-        """Counts refused deployments of a gateway; 0 shows the gateway, so that an alert sees 0 first."""
+        """Counts refused deployments of a gateway; 0 creates its series, so that an alert sees the
+        increase."""
         self._refused.add(number, {"organization": organization, "gateway": gateway})
 
     def gauge(self, name: str, read: Gauge, label: str = "") -> None:
@@ -136,7 +137,8 @@ class Telemetry:
         return generate_latest()
 
     def close(self) -> None:
-        """Sends what waits, for at most CLOSE_SECONDS: a collector that is away holds up nobody's stop."""
+        """Sends buffered spans, for at most CLOSE_SECONDS: an unavailable collector must not delay the
+        stop."""
         sending = [
             threading.Thread(target=provider.shutdown, daemon=True)
             for provider in (self._tracing, self._metering)

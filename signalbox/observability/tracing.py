@@ -1,7 +1,7 @@
-"""One trace per change: from the HTTP request over the decision to each proxy's acknowledgement.
+"""One trace per change: from the HTTP request through the decision to each proxy's acknowledgement.
 
-The events carry `traceparent` (W3C Trace Context), so every stage adds its span to the same trace,
-wherever it runs.
+Events carry `traceparent` (W3C Trace Context), so that every stage, in any process, adds its span to the
+same trace.
 """
 
 import time
@@ -27,7 +27,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def traceparent_of_request(given: str) -> str:
-    """The `traceparent` of the commands of the request that is being answered; `given` outside of any."""
+    """The `traceparent` for commands of the current request; `given` outside of a request."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent", given)
@@ -35,7 +35,7 @@ def traceparent_of_request(given: str) -> str:
 
 @cache
 def tracer() -> trace.Tracer:
-    """Looked up once, after the process has set its provider: the look-up is what costs."""
+    """The tracer, looked up once (the look-up is slow), after the process has set its provider."""
     return trace.get_tracer("signalbox")
 
 
@@ -45,13 +45,13 @@ def context_of(traceparent: str) -> Context:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    requested: float
+    decided: float
     traceparent: str
     about: Attributes
 
 
 class ChangeTraces:
-    """Follows deployments from their command to what gateways say, as spans and durations."""
+    """Records spans and durations of deployments, from their command to the status messages of gateways."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -64,13 +64,15 @@ class ChangeTraces:
         for (accepted, rule), count in counts.items():
             self._telemetry.commands.add(count, {"accepted": str(accepted).lower(), "rule": rule})
         for command, outcome in decisions:
-            about = of_command(command, outcome.subject)
-            rule = {} if outcome.accepted else {RULE: outcome.rule}
-            self._span("decide", command.traceparent, began, outcome.name, {**about, **rule})
+            about: Attributes = {}
+            if self._traced(command.traceparent):
+                about = of_command(command, outcome.subject)
+                rule = {} if outcome.accepted else {RULE: outcome.rule}
+                _span("decide", command.traceparent, began, outcome.name, {**about, **rule})
             if outcome.accepted and outcome.events and f"/{DEPLOYMENT.plural}/" in outcome.subject:
-                requested = unix_seconds(utc(outcome.requested_at) or outcome.decided_at)
-                started = _Started(requested, command.traceparent, about)
-                self._started[outcome.subject] = started
+                # Not from the command's own time: its sender may give any.
+                decided = unix_seconds(outcome.decided_at)
+                self._started[outcome.subject] = _Started(decided, command.traceparent, about)
                 if len(self._started) > REMEMBERED:
                     self._started.popitem(last=False)
 
@@ -79,20 +81,23 @@ class ChangeTraces:
             if not isinstance(message, DeliveryReported):
                 continue
             started = self._started.get(DEPLOYMENT.subject(message.organization, message.deployment))
-            # Anybody who may write to the status topic says when; only a time can be measured from.
+            # Any client with write access to the status topic sets this value; it may be no time.
             if started is None or not utc(message.at):
                 continue
-            seconds = unix_seconds(message.at) - started.requested
+            seconds = unix_seconds(message.at) - started.decided
             if message.fact == "acknowledged":
                 self._telemetry.acknowledge.record(seconds)
             elif message.fact == "serving":
                 self._telemetry.serve.record(seconds)
-            about = of_delivery(message, started.about)
-            self._span(message.fact, started.traceparent, started.requested, message.deployment, about)
+            if self._traced(started.traceparent):
+                about = of_delivery(message, started.about)
+                _span(message.fact, started.traceparent, started.decided, message.deployment, about)
 
-    def _span(self, name: str, traceparent: str, began: float, id: str, about: Attributes) -> None:
-        if not traceparent or not self._telemetry.traces:
-            return
-        span = tracer().start_span(name, context_of(traceparent), start_time=int(began * 1e9))
-        span.set_attributes({ID: id, **spanned(about)})
-        span.end()
+    def _traced(self, traceparent: str) -> bool:
+        return bool(traceparent) and self._telemetry.traces
+
+
+def _span(name: str, traceparent: str, began: float, id: str, about: Attributes) -> None:
+    span = tracer().start_span(name, context_of(traceparent), start_time=int(began * 1e9))
+    span.set_attributes({ID: id, **spanned(about)})
+    span.end()

@@ -1,41 +1,39 @@
-"""Role `projector`: keeps the read models of the partitions that its group assigns to this process, and
-publishes rollout status and liveness."""
+"""Role `projector`: keeps the read models of the assigned partitions, and publishes the states of rollouts
+and the liveness of gateways, which are derived from them."""
 
-import asyncio
-
-from sqlalchemy.exc import DBAPIError
-
-from projections.catalog import DERIVED, READ_MODELS
 from projections.queries import ReadModels
-from projections.store import Store, open_store
-from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.roles.runtime import SOURCE, Runtime, Task
 from signalbox.service_group import ServiceGroup
-from streams.faust.host import FaustHost
-from streams.faust.liveness import LivenessPublisher
-from streams.faust.rollouts import RolloutPublisher
+from streams.derived.liveness import LivenessPublisher
+from streams.derived.rollouts import RolloutPublisher
 from streams.projection import ProjectionRunner
 
-MODELS = (*READ_MODELS, *DERIVED)
+GATHER_SECONDS = 0.2
+"""In one process a change and its rollout share the processor: the rollout waits until the change serves."""
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when the group has assigned partitions to this process."""
     log = await runtime.log()
-
-    async def opened() -> Store:
-        return await asyncio.to_thread(open_store, runtime.settings.postgres)
-
-    store = await runtime.retry("PostgreSQL (SIGNALBOX_POSTGRES)", opened, DBAPIError)
-    group.callback(store.close)
+    database = await runtime.database()
+    store = await database.store(group)
     read_models = ReadModels(store, partition_of=log.partition_of)
     group.callback(read_models.close)
-    runner = ProjectionRunner(log, store, MODELS)
-    rollouts = RolloutPublisher(log, read_models, SOURCE)
-    liveness = LivenessPublisher(log, read_models, SOURCE)
-    host = FaustHost(runtime.kafka, log, runner, (rollouts, liveness), log.integrity)
-    runtime.add_readiness_check(lambda: host.trouble or runner.trouble or None)
-    group.run("rollouts", rollouts.run())
-    group.run("liveness", liveness.run())
-    group.run("projections", runner.host())
-    group.run("Faust", host.run())
-    await group.wait(host.joined.wait())
+    runner = ProjectionRunner(log, store)
+    runtime.add_readiness_check(lambda: runner.trouble or None)
+    heartbeats = not runtime.in_process
+    rollouts = RolloutPublisher(
+        log,
+        read_models,
+        SOURCE,
+        heartbeats=heartbeats,
+        gather_seconds=GATHER_SECONDS if runtime.in_process else 0.0,
+    )
+    liveness = LivenessPublisher(log, read_models, SOURCE, heartbeats=heartbeats)
+    group.run("rollouts", _after_start(runtime, rollouts.run))
+    group.run("liveness", _after_start(runtime, liveness.run))
+    await database.host(runner, (rollouts, liveness), group)
+
+
+async def _after_start(runtime: Runtime, publish: Task) -> None:
+    await runtime.others_started()
+    await publish()

@@ -3,26 +3,38 @@
 import asyncio
 import importlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from signalbox.http.health import HealthApp, ReadinessGate
-from signalbox.http.server import HttpServer
 from signalbox.listen_addresses import write_listen_addresses
 from signalbox.ports import require_free
 from signalbox.roles import ROLES
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
-from streams.sqlite.lock import DirectoryLock
+
+LISTENERS = {"http": ("the HTTP API", "--http HOST:PORT"), "xds": ("the xDS server", "--xds HOST:PORT")}
+"""By option, for a port that is taken. The port of the gateway is checked whenever an Envoy starts."""
 
 logger = logging.getLogger("signalbox.roles")
 
 
 def everything(settings: Settings) -> "RoleRunner":
-    """All roles in one process; Envoy only when it is wanted."""
-    return RoleRunner(settings, [name for name in ROLES if name != "envoy" or settings.envoy])
+    """All roles in one process, which makes the default resources; Envoy only when it is wanted."""
+    names = [name for name in ROLES if name != "envoy" or settings.envoy]
+    return RoleRunner(replace(settings, first_start=True), names)
+
+
+def runtime_of(settings: Settings, group: ServiceGroup, names: Sequence[str]) -> Runtime:
+    """Raises ModuleNotFoundError when the packages of the engine are not installed."""
+    if settings.engine == "kafka":
+        from signalbox.roles.kafka_runtime import KafkaRuntime
+
+        return KafkaRuntime(settings, group, names)
+    from signalbox.roles.embedded_runtime import EmbeddedRuntime
+
+    return EmbeddedRuntime(settings, group, names)
 
 
 Start = Callable[[Runtime, ServiceGroup], Coroutine[Any, Any, None]]
@@ -31,13 +43,15 @@ Start = Callable[[Runtime, ServiceGroup], Coroutine[Any, Any, None]]
 
 @dataclass(slots=True)
 class _Running:
-    name: str
+    """`begun`: its start has returned, but for what needs other roles. `starting` ends after all of it."""
+
     group: ServiceGroup
+    begun: asyncio.Event
     starting: asyncio.Task[None]
 
 
 class RoleRunner:
-    """`async with Roles(settings, names)`: inside, roles are on their way up; `started` waits for them.
+    """`async with RoleRunner(settings, names)`: inside, roles are on their way up; `started` waits for them.
 
     `failed` is done when a task that must run until the stop has ended, with its error.
     """
@@ -46,10 +60,11 @@ class RoleRunner:
         self._settings = settings
         self._names = [name for name in ROLES if name in names]
         self._group = ServiceGroup()
-        self._running: list[_Running] = []
-        self._http: HttpServer | None = None
+        self._running: dict[str, _Running] = {}
+        self._all_begin = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
         self.failed = self._group.failed
-        self.runtime = Runtime(settings, self._group, self._names)
+        self.runtime = runtime_of(settings, self._group, self._names)
 
     async def __aenter__(self) -> "RoleRunner":
         try:
@@ -68,79 +83,109 @@ class RoleRunner:
 
     async def started(self) -> None:
         """Returns when every role has started. Raises the error of one that failed."""
-        everything = asyncio.gather(*(running.starting for running in self._running))
-        await asyncio.wait([everything, self.failed], return_when=asyncio.FIRST_COMPLETED)
-        if self.failed.done():
-            everything.cancel()
-            await asyncio.gather(everything, return_exceptions=True)
-            self.failed.result()
-        await everything
+        assert self._starting is not None
+        await self._group.wait(asyncio.shield(self._starting))
 
     async def _open(self) -> None:
         settings, runtime = self._settings, self.runtime
         runtime.add_readiness_check(self._trouble)
-        for directory in (settings.data, settings.secrets_directory):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._group.callback(DirectoryLock(settings.data).release)
+        await runtime.open()
         options = {ROLES[name].listens for name in self._names}
+        for option in sorted(options & LISTENERS.keys()):
+            at, (what, choose) = settings.addresses[option], LISTENERS[option]
+            require_free(at.host, at.port, what=what, option=choose)
         write_listen_addresses(
             settings.data, {option: at for option, at in settings.addresses.items() if option in options}
         )
         if settings.health is not None:
-            app = HealthApp(runtime.not_ready_reason, runtime.telemetry.exposition)
-            require_free(
-                settings.health.host, settings.health.port, what="health", option="--health HOST:PORT"
-            )
-            health = HttpServer(app, settings.health)
-            await health.start()
-            self._group.push_async_callback(health.stop)
-        if "api" in self._names:
-            require_free(
-                settings.http.host, settings.http.port, what="the HTTP API", option="--http HOST:PORT"
-            )
-            runtime.api_gate = ReadinessGate(HealthApp(runtime.not_ready_reason))
-            http = HttpServer(runtime.api_gate, settings.http)
-            await http.start()
-            self._http = http
-        starts: dict[str, Start] = {}
+            await self._serve_health()
+        self._starting = asyncio.create_task(self._start(), name="start of roles")
+        self._starting.add_done_callback(self._fails)
+
+    async def _serve_health(self) -> None:
+        from signalbox.http.health import HealthApp
+        from signalbox.http.server import HttpServer
+
+        settings, runtime = self._settings, self.runtime
+        assert settings.health is not None
+        app = HealthApp(runtime.not_ready_reason, runtime.telemetry.exposition)
+        require_free(settings.health.host, settings.health.port, what="health", option="--health HOST:PORT")
+        health = HttpServer(app, settings.health)
+        await health.start()
+        self._group.push_async_callback(health.stop)
+
+    async def _start(self) -> None:
         for name in self._names:
+            if ROLES[name].first:
+                await self._begin([name])
+                running = self._running[name]
+                await _first(running.begun.wait(), self.runtime.waits.wait(), running.starting)
+        await self._begin([name for name in self._names if not ROLES[name].first])
+        self._all_begin.set()
+        await asyncio.gather(*(running.starting for running in self._running.values()))
+        await self.runtime.all_started()
+
+    async def _begin(self, names: Iterable[str]) -> None:
+        starts: dict[str, Start] = {}
+        for name in names:
             # Imports would block the event loop for long enough that a health check fails.
             module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name].module}")
             starts[name] = vars(module)["start"]
         for name, start in starts.items():
-            group = ServiceGroup()
+            group, begun = ServiceGroup(), asyncio.Event()
             group.failed.add_done_callback(self._fails)
-            starting = asyncio.create_task(start(runtime, group), name=f"start of {name}")
+            starting = asyncio.create_task(self._start_role(start, group, begun), name=f"start of {name}")
             starting.add_done_callback(self._fails)
-            self._running.append(_Running(name, group, starting))
+            self._running[name] = _Running(group, begun, starting)
+
+    async def _start_role(self, start: Start, group: ServiceGroup, begun: asyncio.Event) -> None:
+        await start(self.runtime, group)
+        begun.set()
+        await self._all_begin.wait()
+        await group.finish_start()
 
     async def _stop(self) -> None:
         """Each role finishes its work in progress; they stop in the reverse order of their start."""
         self._group.stopping.set()
-        self.runtime.stopping.set()
-        if self._http is not None:
-            # Requests in flight are answered before their dependencies stop.
-            await self._http.stop()
-        for running in reversed(self._running):
-            if not running.starting.done():
-                running.starting.cancel()
-            await asyncio.gather(running.starting, return_exceptions=True)
+        await _cancelled(self._starting)
+        for name in reversed(self._names):
+            running = self._running.get(name)
+            if running is None:
+                continue
+            await _cancelled(running.starting)
             try:
                 await running.group.stop()
             except Exception:
                 # The others must be stopped in order, too.
-                logger.exception("%s did not stop in order", running.name)
+                logger.exception("%s did not stop in order", name)
         await self._group.stop()
 
     def _trouble(self) -> str | None:
         if self.failed.done():
-            return "a part of it has ended; its log says why"
-        starting = [running.name for running in self._running if not running.starting.done()]
-        if not starting and len(self._running) == len(self._names):
-            return None
-        return f"starting {', '.join(starting or self._names)}"
+            return "a task has ended; the log has the reason"
+        running = self._running
+        starting = [n for n in self._names if n not in running or not running[n].starting.done()]
+        return f"starting {', '.join(starting)}" if starting else None
 
     def _fails(self, ended: asyncio.Future[None]) -> None:
         error = None if ended.cancelled() else ended.exception()
         if error is not None and not self.failed.done():
             self.failed.set_exception(error)
+
+
+async def _first(*waiting: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:
+    """Returns when one of these is done; tasks go on."""
+    own = [asyncio.create_task(one) for one in waiting if asyncio.iscoroutine(one)]
+    given = [one for one in waiting if isinstance(one, asyncio.Task)]
+    try:
+        await asyncio.wait([*own, *given], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in own:
+            task.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
+
+
+async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,72 +1,191 @@
-"""The dependencies that the roles of a process share: settings, the log, telemetry and readiness."""
+"""The port to the engine: what the roles of a process share, and how they are notified of each other's work.
+
+`KafkaRuntime` and `EmbeddedRuntime` implement it; roles are the same on both.
+"""
 
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from itertools import chain, repeat
-from pathlib import Path
-from typing import TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from signalbox.http.health import ReadinessGate
-from signalbox.observability.change_log import ChangeLog, soon
-from signalbox.observability.telemetry import Telemetry
+from schemas.outcome import Outcome
+from schemas.status import Status
+from signalbox.discovery.delivery import NodeListener
 from signalbox.service_group import ServiceGroup
-from signalbox.settings import Settings, SettingsError
-from streams.kafka.authority import open_authority
-from streams.kafka.integrity import PROTECTED
-from streams.kafka.integrity_key import IntegrityKeyError
-from streams.kafka.keys import KeyFileError
-from streams.kafka.log import KafkaLog
-from streams.log import LogUnavailable
+from signalbox.settings import Settings
+from signalbox.tokens import kept_secret
+from streams.config_topic import ConfigTopic
+from streams.gateway_sync.config_view import ConfigView
+from streams.gateway_sync.sync import GatewaySync
+from streams.kafka.settings import KafkaSettings
+from streams.log import Log
+from streams.partition_workers import PartitionWorkers
+from streams.retry import Retry
+from streams.status_reporter import StatusReporter
+from streams.submission.command_port import CommandPort
+
+if TYPE_CHECKING:  # loading these takes longer than serving proxies
+    from signalbox.observability.change_log import ChangeLog
+    from signalbox.observability.telemetry import Telemetry
+    from signalbox.roles.database import Database
 
 T = TypeVar("T")
 SOURCE = "/signalbox"
-BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between retries; the last one repeats."""
 
-NOISY = ("aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator")
-"""They log every retry. Final errors are raised, and the roles log partition assignments."""
+Reported = Callable[[Sequence[Status]], None]
+Task = Callable[[], Coroutine[Any, Any, None]]
+"""Runs until cancelled."""
+Check = Callable[[], str | None]
+"""Why the process is not ready at the moment, or None."""
 
 logger = logging.getLogger("signalbox.roles")
 
 
-class Runtime:
+class Shared(Generic[T]):
+    """Opened at its first use, once for all roles of the process."""
+
+    def __init__(self, group: ServiceGroup, name: str, open: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._group = group
+        self._name = name
+        self._open = open
+        self._opening: asyncio.Task[T] | None = None
+
+    async def __call__(self) -> T:
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name=self._name)
+            self._group.push_async_callback(_cancelled, self._opening)
+        return await asyncio.shield(self._opening)
+
+
+class Runtime(ABC):
     """Belongs to one event loop. `group` holds the services that all roles use; it stops last."""
+
+    in_process: ClassVar[bool]
+    """Whether all roles run in this process, so that they are notified without a way over the log."""
+    kafka: KafkaSettings
 
     def __init__(self, settings: Settings, group: ServiceGroup, roles: Collection[str]) -> None:
         self.settings = settings
         self.roles = frozenset(roles)
-        self.kafka = settings.kafka
-        self.telemetry = Telemetry(otlp=settings.otlp)
-        group.callback(self.telemetry.close)
-        self.change_log = ChangeLog(self.telemetry.refused, soon())
-        group.callback(self.change_log.flush)
-        self.stopping = asyncio.Event()
-        self.api_gate: ReadinessGate | None = None
-        """Answers at the address of the HTTP API until role `api` is ready."""
+        self.stopping = group.stopping
         self.sample_deployed = False
-        for name in NOISY:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.waits = asyncio.Event()
+        """Set once a service was not available: from then on no role waits for another one's start."""
         self._group = group
-        self._log: asyncio.Task[KafkaLog] | None = None
-        self._waiting: dict[str, str] = {}
-        self._troubles: list[Callable[[], str | None]] = []
+        self._waiting: dict[object, Check] = {}
+        self._checks: list[Check] = []
+        self._reporter: StatusReporter | None = None
 
-    @property
-    def directory(self) -> Path:
-        """The data directory of this process; shared secrets are in `settings.secrets_directory`."""
-        return self.settings.data
+    # -- the engine
 
-    async def log(self) -> KafkaLog:
-        """The log of the process, once Kafka is reachable.
+    @abstractmethod
+    async def open(self) -> None:
+        """Takes the data directory. Raises DirectoryInUse, LogDamaged, LogUnavailable, OSError."""
+
+    @abstractmethod
+    async def log(self) -> Log:
+        """The log of the process, once it is reachable.
 
         Raises SettingsError, and streams.kafka.topics.TopicMismatch when a topic is misconfigured.
         """
-        if self._log is None:
-            self._log = asyncio.create_task(self._opened(), name="log")
-            self._group.push_async_callback(_cancelled, self._log)
-        return await asyncio.shield(self._log)
+
+    @abstractmethod
+    async def config(self, group: ServiceGroup) -> ConfigTopic:
+        """The config topic, closed with `group` where it is not shared."""
+
+    @abstractmethod
+    async def database(self) -> "Database":
+        """The read models and the documents."""
+
+    @abstractmethod
+    async def gateway_token(self, *, needed: bool) -> str:
+        """The token of the nodes that run here; `needed` where a node is started with it.
+
+        Raises SettingsError, OSError.
+        """
+
+    @abstractmethod
+    async def run_partitions(
+        self, role: str, topic: str, work: PartitionWorkers, group: ServiceGroup
+    ) -> None:
+        """Works on the partitions of `topic` that the role's consumer group assigns to this process; returns
+        once it has."""
+
+    @abstractmethod
+    async def others_started(self) -> None:
+        """Returns when work that nobody waits for delays no start."""
+
+    @abstractmethod
+    async def all_started(self) -> None:
+        """All roles of the process have started."""
+
+    # -- notifications
+
+    @abstractmethod
+    def decided(self, outcomes: Sequence[Outcome]) -> None:
+        """Notifies this process of outcomes that are not read from the log."""
+
+    @abstractmethod
+    async def command_port(self, group: ServiceGroup) -> CommandPort:
+        """Appends commands to the log, and is notified of their outcomes until `group` stops."""
+
+    @abstractmethod
+    async def follow_reports(
+        self,
+        reported: Reported,
+        group: ServiceGroup,
+        *,
+        partition: int | None = None,
+        after: int | None = None,
+    ) -> None:
+        """Calls `reported` with all status messages from now on, or `after` a position, of one partition or
+        of all."""
+
+    @abstractmethod
+    async def node_listener(self, gateways: Iterable[str]) -> NodeListener | None:
+        """Returns when answers of nodes can be processed: the role in this process that is notified of them,
+        None when it reads them on the status topic. `gateways` are subjects, of all with nodes."""
+
+    @abstractmethod
+    def answers(self, log: Log, sync: GatewaySync, view: ConfigView, end: int) -> Task:
+        """The task that handles the answers of nodes for a gateway sync; `end` is where the status topic
+        ended before the configuration was loaded."""
+
+    def report(self, messages: Sequence[Status]) -> None:
+        """Appends these to the status topic, soon. Only after `log` has returned."""
+        assert self._reporter is not None
+        self.change_log.reported(messages)
+        self._reporter.report(messages)
+
+    async def reported(self) -> None:
+        """Returns once all that was reported before is on the log. Raises LogUnavailable."""
+        assert self._reporter is not None
+        await self._reporter.durable()
+
+    # -- what every process has
+
+    @property
+    def probe_key(self) -> str:
+        return kept_secret(self.settings.probe_key, "")
+
+    @cached_property
+    def telemetry(self) -> "Telemetry":
+        from signalbox.observability.telemetry import Telemetry
+
+        telemetry = Telemetry(otlp=self.settings.otlp)
+        self._group.callback(telemetry.close)
+        return telemetry
+
+    @cached_property
+    def change_log(self) -> "ChangeLog":
+        from signalbox.observability.change_log import ChangeLog, soon
+
+        change_log = ChangeLog(self.telemetry.refused, soon())
+        self._group.callback(change_log.flush)
+        return change_log
 
     async def retry(
         self,
@@ -78,59 +197,52 @@ class Runtime:
 
         `what` completes the sentence "waits for …".
         """
-        logged = False
-        try:
-            for pause in chain(BACK_OFF, repeat(BACK_OFF[-1])):
-                try:
-                    return await attempt()
-                except unavailable as error:
-                    self._waiting[what] = f"waits for {what}: {first_line(error)}"
-                    if not logged:
-                        logger.warning(self._waiting[what])
-                        logged = True
-                        gc.enable()  # a start does without, and this one may take days
-                await asyncio.sleep(pause)
-        finally:
-            self._waiting.pop(what, None)
-        raise AssertionError("unreachable")
+        waits = f"waits for {what}"
 
-    def add_readiness_check(self, why: Callable[[], str | None]) -> None:
-        """`why` answers why the process is not ready at the moment, or None."""
-        self._troubles.append(why)
+        def retryable(error: Exception) -> bool:
+            if isinstance(error, unavailable):
+                self.waits.set()
+            return isinstance(error, unavailable)
+
+        async def again() -> T:
+            gc.enable()  # it is disabled during a start, and this one may take days
+            return await attempt()
+
+        retry = Retry(waits, logger, retryable=retryable, describe=first_line)
+        waiting = self._wait(lambda: f"{waits}: {retry.trouble}" if retry.trouble else None)
+        try:
+            return await retry(attempt, again)
+        finally:
+            waiting()
+
+    async def wait_for(self, what: str, waiting: Awaitable[T]) -> T:
+        """Awaits what another role does; the process is not ready meanwhile. `what` as for `retry`."""
+        ended = self._wait(lambda: f"waits for {what}")
+        try:
+            return await waiting
+        finally:
+            ended()
+
+    def add_readiness_check(self, why: Check) -> None:
+        self._checks.append(why)
 
     def not_ready_reason(self) -> str | None:
         """Why this process is not ready."""
-        for waiting in self._waiting.values():
-            return waiting
-        return next((reason for check in self._troubles if (reason := check())), None)
+        checks = (*self._waiting.values(), *self._checks)
+        return next((reason for check in checks if (reason := check())), None)
 
-    async def _opened(self) -> KafkaLog:
-        settings = self.settings
-        # Only role `api` signs the commands of HTTP callers; the others need no private key.
-        signing = settings.signing_key if "api" in self.roles else None
-        try:
-            authority = open_authority(signing, settings.trusted_keys, settings.token_key)
-        except KeyFileError as error:
-            raise SettingsError(str(error)) from error
+    def _wait(self, why: Check) -> Callable[[], None]:
+        """`why` comes before all other checks, until what is returned is called."""
+        key = object()
+        self._waiting[key] = why
+        return lambda: self._waiting.pop(key, None) and None
 
-        async def attempt() -> KafkaLog:
-            try:
-                return await KafkaLog.open(
-                    self.kafka, self.directory, authority=authority, integrity_key=settings.integrity_key
-                )
-            except IntegrityKeyError as error:
-                raise SettingsError(str(error)) from error
-
-        where = f"Kafka at {self.kafka.bootstrap}"
-        log = self._group.closed_at_stop(await self.retry(where, attempt, LogUnavailable))
-        if (integrity := log.integrity) is not None:
-            topics = [self.kafka.topic(name) for name in PROTECTED]
-            refused = integrity.refused
-            self.telemetry.gauge("forged_messages", lambda: {t: refused[t] for t in topics}, "topic")
-        return log
+    def _open_reporter(self, log: Log) -> None:
+        self._reporter = self._group.closed_at_stop(StatusReporter(log, SOURCE))
+        self._group.run("status", self._reporter.run())
 
 
-async def _cancelled(task: asyncio.Task[KafkaLog]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     if not task.done():
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

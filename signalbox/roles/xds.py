@@ -2,50 +2,35 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from signalbox.discovery.delivery import Delivery
 from signalbox.discovery.server import Discovery
 from signalbox.discovery.tls import identity
-from signalbox.ports import require_free
-from signalbox.roles.runtime import SOURCE, Runtime
+from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
-from streams.kafka.config import KafkaConfigTopic
-from streams.log import LogUnavailable
-from streams.status_reporter import StatusReporter
-from xds.server import DiscoveryServer
+from streams.log import Log, LogUnavailable
 
 STOP_SECONDS = 2.0
 HEARTBEAT_SECONDS = 10.0
+NOTHING: Mapping[int, int] = {}
+WAITS = "gateway sync, which computes the configuration from the events"
 
 logger = logging.getLogger("signalbox.gateways")
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when proxies are served everything on the config topic. Raises PortUnusable.
+    """Returns when proxies are served everything on the config topic.
 
     From then on it serves whether or not Kafka is reachable; reports wait until it is.
     """
-    listen = runtime.settings.xds
     shown = identity(runtime.settings)
-    require_free(listen.host, listen.port, what="the xDS server", option="--xds HOST:PORT")
     log = await runtime.log()
-    where = f"Kafka at {runtime.kafka.bootstrap}"
-    config = group.closed_at_stop(
-        await runtime.retry(
-            where, lambda: KafkaConfigTopic.open(runtime.kafka, log.integrity), LogUnavailable
-        )
-    )
-    reporter = group.closed_at_stop(StatusReporter(log, SOURCE))
-    group.run("status", reporter.run())
+    config = await runtime.config(group)
     delivery = Delivery(
-        runtime.change_log.reporting(reporter.report),
-        lambda gateway, ref, position: None,  # whoever runs beside the gateway probes it
-        lambda connection, entries: None,  # gateway sync reads it on the status topic
-        lambda connection, entries, reason: None,
-        lambda of, listener, reason: discovery.offer_again_later(of, listener, reason),
+        runtime.report, lambda of, listener, reason: discovery.offer_again_later(of, listener, reason)
     )
     discovery = Discovery(delivery, config.partition_of)
-    delivery.begin()
 
     async def load() -> None:
         async for entries in config.load():
@@ -54,15 +39,41 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     await runtime.retry("the config topic", load, LogUnavailable)
     config.subscribe(discovery.serve)
     group.run("config", config.follow())
-    await discovery.server.start(listen.host, listen.port, shown)
-    group.push_async_callback(discovery.server.stop, STOP_SECONDS)
-    group.run("heartbeat", _heartbeat(discovery.server, delivery))
-    runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
-    runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
+    missing = await _not_configured(log, discovery) if runtime.in_process else NOTHING
+
+    async def listen() -> None:
+        listen = runtime.settings.xds
+        await discovery.server.start(listen.host, listen.port, shown)
+        group.push_async_callback(discovery.server.stop, STOP_SECONDS)
+
+    async def finish() -> None:
+        if missing:
+            logger.warning("the configuration of the gateways is computed from the events; proxies wait")
+            await runtime.wait_for(WAITS, group.wait(discovery.until_reached(missing)))
+            await listen()
+        runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
+        runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
+        # Until then the answers of proxies are held.
+        delivery.begin(await runtime.node_listener(discovery.store.gateways()))
+        group.run("progress of nodes", _report_progress(runtime, discovery, delivery))
+
+    if not missing:
+        await listen()
+    group.later(finish)
 
 
-async def _heartbeat(server: DiscoveryServer, delivery: Delivery) -> None:
+async def _not_configured(log: Log, discovery: Discovery) -> Mapping[int, int]:
+    """The ends of the partitions of which there are events and no configuration: proxies would take an empty
+    one for the removal of all they have."""
+    ends = {p: await log.end("events", p) for p in range(log.partitions) if not discovery.reached(p)}
+    return {partition: end for partition, end in ends.items() if end}
+
+
+async def _report_progress(runtime: Runtime, discovery: Discovery, delivery: Delivery) -> None:
+    """Reports how far nodes have come, until cancelled: a heartbeat, where the process may end unnoticed by
+    those that read its reports."""
+    report = delivery.progressed if runtime.in_process else delivery.still_connected
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        for connection, progress in server.progress():
-            delivery.still_connected(connection, progress)
+        for connection, progress in discovery.server.progress():
+            report(connection, progress)

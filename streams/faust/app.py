@@ -20,21 +20,21 @@ WITHIN_SECONDS = 0.05
 REQUEST_SECONDS = 30.0
 
 Take = Callable[[TopicPartition, Chunk], None]
-"""Takes what was fetched. Never raises; not too much comes, by `Bookkeeping.durable`."""
+"""Takes messages of one fetch. Never raises; `Bookkeeping.durable` limits how many are in flight."""
 PartitionsCallback = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class RebalanceCallbacks:
-    """Hears of partitions: those that are `assigned`, and those that are about to be somebody else's, which
-    are given up when `revoked` returns."""
+    """Called with the partitions that are assigned, and with those that are revoked, which another process
+    may have once `revoked` returns."""
 
     assigned: PartitionsCallback
     revoked: PartitionsCallback
 
 
 class Service(Protocol):
-    """What is used of a Faust app (a mode Service)."""
+    """The used part of a Faust app (a mode Service)."""
 
     @property
     def crashed(self) -> bool: ...
@@ -53,8 +53,8 @@ def build_app(
 ) -> Service:
     """An app that hands all messages of `topics` to `take`, in batches.
 
-    It makes no topics, opens no port and handles no signals. It is used once: after a stop or a crash comes
-    a new one.
+    It creates no topics, opens no port and handles no signals. It is used once: after a stop or a crash
+    another app is built.
     """
     servers = ";".join(f"kafka://{server.strip()}" for server in settings.bootstrap.split(","))
     session = settings.session_timeout_ms / 1000
@@ -84,18 +84,18 @@ def build_app(
     app.transport = transport
     app.producer_transport = transport
 
-    app.on_partitions_assigned.connect(_hearing(moved.assigned))
-    app.on_partitions_revoked.connect(_hearing(moved.revoked))
+    app.on_partitions_assigned.connect(_signal_handler(moved.assigned))
+    app.on_partitions_revoked.connect(_signal_handler(moved.revoked))
     for topic in topics:
         _agent(app, settings.topic(topic), take)
     return app
 
 
-def _hearing(heard: PartitionsCallback) -> Any:
-    async def hear(app: Any, places: Any, **more: Any) -> None:
-        await heard(frozenset(TopicPartition(*place) for place in places))
+def _signal_handler(callback: PartitionsCallback) -> Any:
+    async def handle(app: Any, partitions: Any, **more: Any) -> None:
+        await callback(frozenset(TopicPartition(*partition) for partition in partitions))
 
-    return hear
+    return handle
 
 
 def _agent(app: Any, topic: str, take: Take) -> None:

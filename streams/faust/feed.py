@@ -1,7 +1,7 @@
-"""From messages as Faust hands them over to records in the read models: each once, in order, none left out.
+"""Feeds the read models with messages as Faust hands them over: each once, in order, none left out.
 
-Knows nothing of Faust. What is durable, the read models' database says; what is missing between that and the
-first message of a batch, the log has.
+Independent of Faust. The database of the read models holds the durable positions; messages missing between
+these and the first message of a batch are read from the log.
 """
 
 import asyncio
@@ -10,26 +10,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from projections.failures import unavailable
 from streams.faust.chunks import CHUNK, Chunk, Raw, TopicPartition, together
-from streams.faust.listener import ProjectionListener
-from streams.kafka.integrity import Integrity
+from streams.kafka.security.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import decode, forged
 from streams.log import Log, Record, Topic
+from streams.projection.listener import ProjectionListener
 from streams.projection.progress import WriterConflict
-from streams.retry import Retry, log_unavailable
+from streams.projection.store_thread import store_or_log_unavailable
+from streams.retry import Retry
 
 _LOG = logging.getLogger(__name__)
 FULL = CHUNK // 2
 PAUSE_SECONDS = 0.02
 """After a chunk that was not full: a transaction has a fixed cost, and more may come in the meantime."""
 SETTLE_SECONDS = 5.0
-"""How long partitions that are taken from us are held back by what is being written."""
+"""How long the revocation of partitions waits for records that are being written."""
 
 
 class ReadModelSink(Protocol):
-    """Who writes the read models (`streams.projection.ProjectionRunner`)."""
+    """The writer of the read models (`streams.projection.ProjectionRunner`)."""
 
     async def assigned(self, topic: Topic, partition: int) -> int:
         """The read models of `topic` are advanced here from now on: after which position they go on."""
@@ -46,9 +46,9 @@ class ReadModelSink(Protocol):
 
 
 class Feed:
-    """Belongs to one event loop. `trouble` says why nothing can be written, and is empty otherwise.
+    """Belongs to one event loop. `trouble` is why nothing can be written, empty otherwise.
 
-    `durable` is up to which position each assigned partition has been taken in.
+    `durable` is up to which position each assigned partition is in the read models.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Feed:
         settings: KafkaSettings,
         log: Log,
         sink: ReadModelSink,
-        followers: Sequence[ProjectionListener],
+        listeners: Sequence[ProjectionListener],
         integrity: Integrity | None = None,
     ) -> None:
         self._integrity = integrity
         self._topics: dict[str, Topic] = {settings.topic(topic): topic for topic in FOLLOWED}
         self._log = log
         self._sink = sink
-        self._followers = followers
+        self._listeners = listeners
         self._assigned: set[TopicPartition] = set()
         self._waiting: dict[TopicPartition, list[Chunk]] = {}
         self._writing: dict[TopicPartition, asyncio.Task[None]] = {}
@@ -79,13 +79,13 @@ class Feed:
         return frozenset(self._assigned)
 
     def idle(self) -> Mapping[TopicPartition, int]:
-        """Up to which position the partitions are durable that nothing is being written of."""
+        """The durable positions of the partitions that nothing is being written of."""
         return {place: at for place, at in self.durable.items() if place not in self._writing}
 
     async def begin(self, places: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These partitions, and no others, are fed from here from now on; after which position each.
+        """These partitions, and no others, are fed from now on; the position that each goes on after.
 
-        Raises what the sink does, and may be cancelled: then it is found out with the first message.
+        Raises what the sink does, and may be cancelled: then the position is read with the first message.
         """
         wanted = set(places)
         left, self._assigned = self._assigned - wanted, wanted
@@ -98,8 +98,8 @@ class Feed:
             known: dict[tuple[Topic, int], int] = {
                 (self._topics[place.topic], place.partition): self.durable.get(place, 0) for place in wanted
             }
-            for follower in self._followers:
-                follower.assigned(known)
+            for listener in self._listeners:
+                listener.assigned(known)
 
     async def _start(self, place: TopicPartition) -> int:
         at = await self._sink.assigned(self._topics[place.topic], place.partition)
@@ -107,7 +107,7 @@ class Feed:
         return at
 
     async def settle(self, places: Iterable[TopicPartition], seconds: float = SETTLE_SECONDS) -> None:
-        """Takes nothing more of these partitions, and waits, bounded, for what is being written."""
+        """Takes nothing more of these partitions, and waits, bounded, for records that are being written."""
         self._assigned.difference_update(places)
         if self._writing:
             await asyncio.wait(self._writing.values(), timeout=seconds)
@@ -119,19 +119,19 @@ class Feed:
             await self._sink.revoked(self._topics[place.topic], place.partition)
 
     def take(self, place: TopicPartition, chunk: Chunk) -> None:
-        """Has `chunk` written after all that came before it; with what comes meanwhile, together."""
+        """Has `chunk` written after everything that came before it, together with what comes meanwhile."""
         if place in self._assigned:
             self._waiting.setdefault(place, []).append(chunk)
             if place not in self._writing:
                 self._writing[place] = asyncio.create_task(self._drain(place))
 
     def catch_up(self, place: TopicPartition, to: int) -> None:
-        """Has what the log has up to `to` written, whoever has lost it on the way."""
+        """Has the records up to `to` read from the log and written: Faust has lost some of them."""
         _LOG.warning("%s/%d: reading %d to %d again", *place, self.durable.get(place, 0), to)
         self.take(place, Chunk(to, ()))
 
     async def _drain(self, place: TopicPartition) -> None:
-        """Never raises, but when it is cancelled."""
+        """Raises nothing but CancelledError."""
         try:
             while waiting := self._waiting.pop(place, None):
                 for chunk in together(waiting):
@@ -162,7 +162,7 @@ class Feed:
         return decode(topic, place.partition, raw.offset + 1, raw.value, raw.headers)[0]
 
     async def _fill(self, place: TopicPartition, to: int) -> None:
-        """Takes in what the log has after what is durable, up to `to`."""
+        """Writes the records after the durable position, up to `to`, from the log."""
         topic = self._topics[place.topic]
         while (at := self.durable.get(place)) is not None and at < to:
             read = await self._retry(partial(self._log.read, topic, place.partition, at, CHUNK))
@@ -172,7 +172,7 @@ class Feed:
             await self._write(place, records)
 
     async def _write(self, place: TopicPartition, records: Sequence[Record]) -> None:
-        """Has `records` written for as long as the partition is ours, whatever it takes."""
+        """Has `records` written; retries for as long as the partition is assigned."""
         topic = self._topics[place.topic]
         left: Sequence[Record] = records
         while left and place in self._assigned:
@@ -185,16 +185,16 @@ class Feed:
             else:
                 if place in self.durable:
                     self.durable[place] = max(self.durable[place], left[-1].position)
-                for follower in self._followers:
-                    follower.taken(topic, place.partition, left)
+                for listener in self._listeners:
+                    listener.taken(topic, place.partition, left)
                 return
 
 
 def _retryable(error: Exception) -> bool:
-    """A partition may stand still, but no record is left out."""
+    """Every failure: a partition may stall, but no record is left out."""
     if isinstance(error, WriterConflict):
         return False
-    if not (log_unavailable(error) or unavailable(error)):
+    if not store_or_log_unavailable(error):
         _LOG.warning("read models do not advance", exc_info=error)
     return True
 

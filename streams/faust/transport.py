@@ -1,12 +1,12 @@
-"""Faust's way to Kafka, with what Faust does not do by itself.
+"""Faust's transport to Kafka, with the features that Faust lacks.
 
-It reads committed transactions only. It goes on where the database says, not where the group's offsets do. It
-hands on what was fetched together as one message, since a message costs Faust ten times what it costs us, and
-says what came before it, so that what is lost on its way through Faust is noticed. It commits what the
-database holds: group offsets are there for others to see the lag.
+It reads committed transactions only. It starts at the positions in the database, not at the group's offsets.
+It passes on the messages of one fetch as one message, because a message costs Faust ten times what it costs
+us, and adds the position before it, so that messages that Faust loses are noticed. It commits the positions
+in the database: the group's offsets only show the lag to others.
 
-Faust's own book-keeping of acknowledgements is switched off: a control record leaves a gap in the offsets,
-and where small transactions follow each other Faust commits past what was only read.
+Faust's own tracking of acknowledgements is switched off: a control record leaves a gap in the offsets, and
+between small transactions Faust commits offsets of messages that were only read.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ FETCH_BYTES = 4 * 1024 * 1024
 
 
 Starts = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPartition, int] | None]]
-"""Offsets to read partitions from, None when it cannot be known now."""
+"""Offsets to read partitions from; None when they are unknown at the moment."""
 
 
 @dataclass(slots=True)
 class Bookkeeping:
-    """What a consumer is told and tells. `durable` are offsets to go on from, as the database has them; the
-    consumer commits them from time to time. `fetched` is up to which position it has been given messages,
-    from `began` on.
+    """The state that is shared with a consumer. `durable` are the offsets in the database; the consumer
+    commits them from time to time. `fetched` is up to which position it has received messages, from `began`
+    on.
     """
 
     settings: KafkaSettings
@@ -56,7 +56,7 @@ class Bookkeeping:
     began: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
     def crowded(self, place: TopicPartition) -> bool:
-        """Whether enough is on its way."""
+        """Whether so many messages are fetched and not durable that no more are fetched."""
         durable = self.durable.get(place, self.began.get(place, 0))
         return self.fetched.get(place, 0) - durable > MOST_UNDER_WAY
 
@@ -93,7 +93,7 @@ class _Consumer(_BaseConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _BaseConsumer.__init__(self, *args, **kwargs)
         self._books: Bookkeeping = self.transport.books
-        self._told: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._seeks = 0
 
     def _new_consumer_thread(self) -> Any:
@@ -112,13 +112,13 @@ class _Consumer(_BaseConsumer):
         return {_tp(place): at for place, at in starts.items()}
 
     async def _getmany(self, active_partitions: Any, **more: Any) -> Mapping[Any, Sequence[Chunk]]:
-        # Faust's own way of holding partitions back is to sleep for a second when it has held back all.
+        # When Faust itself holds all partitions back, it sleeps for a second.
         wanted = {tp for tp in active_partitions if not self._books.crowded(TopicPartition(*tp))}
         if not wanted:
             await asyncio.sleep(CROWDED_SECONDS)
             return {}
         if len(wanted) < len(active_partitions):
-            # Waiting long for news of others would keep those waiting that are held back for a moment.
+            # A long wait for messages of other partitions would delay those that are held back for a moment.
             more["timeout"] = CROWDED_SECONDS
         seeks = self._seeks
         found: Mapping[Any, Sequence[Raw]] = await _BaseConsumer._getmany(
@@ -130,7 +130,7 @@ class _Consumer(_BaseConsumer):
                 fetched, place = self._books.fetched, TopicPartition(*tp)
                 chunks[tp] = (Chunk(fetched.get(place, 0), records),)
                 fetched[place] = records[-1].offset + 1
-        # What was under way during a seek may be from before it: whoever follows finds the gap.
+        # Messages that were in flight during a seek may be from before it: the feed finds the gap.
         return chunks if seeks == self._seeks else {}
 
     def _to_message(self, tp: Any, record: Chunk) -> Any:
@@ -139,17 +139,19 @@ class _Consumer(_BaseConsumer):
         return message
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commits what is durable and still ours. No failure of it does harm."""
+        """Commits the durable offsets of assigned partitions. A failure does no harm."""
         assigned = {TopicPartition(*tp) for tp in self.assignment()}
-        news = {p: at for p, at in self._books.durable.items() if p in assigned and self._told.get(p) != at}
-        if not news:
+        new = {
+            p: at for p, at in self._books.durable.items() if p in assigned and self._committed.get(p) != at
+        }
+        if not new:
             return False
         try:
-            await self._thread.call_thread(self._thread.commit_now, news)
+            await self._thread.call_thread(self._thread.commit_now, new)
         except Exception as error:
             _LOG.warning("the group's offsets are not committed: %s", error)
             return False
-        self._told |= news
+        self._committed |= new
         return True
 
 
@@ -169,7 +171,7 @@ class Transport(_BaseTransport):
 
 
 class Untouched(_BaseSchema):
-    """Messages as they came: what is in them, `streams.kafka.wire` says."""
+    """Messages as they came; `streams.kafka.wire` decodes them."""
 
     def compile(self, app: Any, **options: Any) -> Any:
         create_event = app.create_event

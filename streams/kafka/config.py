@@ -1,47 +1,44 @@
-"""The config topic on Kafka: compacted by key, each partition with one writer that is fenced."""
+"""The config topic on Kafka: compacted by key, with one fenced writer per partition."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from gateways.config_resource import ConfigResource
-from streams.config_topic import Subscriber
+from streams.config_topic import Subscriber, Unclaimed
 from streams.kafka.config_wire import decode, encode
-from streams.kafka.fetcher import Fetcher
-from streams.kafka.integrity import HEADER, Integrity
+from streams.kafka.fetcher import Fetched, Fetcher
 from streams.kafka.partition_writer import Message, PartitionWriter, Write
-from streams.kafka.producer import ROOM, require_size
+from streams.kafka.producer import BATCH_FACTOR, require_size
+from streams.kafka.security.integrity import HEADER, Integrity, parts_of
 from streams.kafka.settings import KafkaSettings
-from streams.log import Fenced, LogDamaged, LogUnavailable
+from streams.log import LogDamaged, LogUnavailable
 from streams.partitioner import partition_of
+from streams.retry import Retry
 
 CHUNK = 500
 WAIT_MS = 500
-RETRY_SECONDS = 0.2
 WRITER = "gateway-sync"
 BODILESS = b"-"
-"""Stands for a body that is of no interest."""
+"""Replaces bodies that are not needed."""
 
-Kept = tuple[bytes | None, Iterable[tuple[str, bytes]]]
+Kept = tuple[bytes | None, Sequence[tuple[str, bytes]]]
 """Value and headers of a message."""
 
 logger = logging.getLogger("signalbox.config")
 
 
-class Unclaimed(Fenced):
-    """Nobody has claimed the partition here, or it is not known what became of a put: claim, then load."""
-
-
 class KafkaConfigTopic:
     """`streams.config_topic.ConfigTopic` for one event loop.
 
-    A partition is put to by whoever claimed it last. What others put is heard of while `follow` runs. A
-    gateway's entries are in the partition of its organization; an entry without a gateway is in that which
-    its name ends with (`events/3`). With an `integrity`, what is put carries a MAC over all of it and its
-    offset, and a message without a good one is passed over.
+    The process that claimed a partition last writes to it. While `follow` runs, puts of other processes are
+    received. A gateway's entries are in the partition of its organization; an entry without a gateway is in
+    the partition at the end of its name (`events/3`). With an `integrity`, messages carry a MAC over their
+    content and offset, and messages without a valid MAC are ignored.
     """
 
     def __init__(
@@ -50,16 +47,16 @@ class KafkaConfigTopic:
         """Use `open`."""
         self._settings = settings
         self._topic = settings.topic("config")
-        self._largest = settings.max_message * ROOM
+        self._largest = settings.max_message * BATCH_FACTOR
         self._fetching = fetching
         self._integrity = integrity
         self._subscribers: dict[object, Subscriber] = {}
         self._writers: dict[int, PartitionWriter] = {}
         self._turns = {partition: asyncio.Lock() for partition in range(settings.partitions)}
         self._following = False
-        self._next: dict[int, int] = {}  # of each partition the offset after what was loaded
-        self._own: dict[int, list[range]] = {}  # offsets that subscribers hear of from `put`
-        self._covered: dict[int, Sequence[bytes | None]] = {}  # keys whose newest message is not ours
+        self._next: dict[int, int] = {}  # of each partition the offset after the loaded messages
+        self._own: dict[int, list[range]] = {}  # offsets that `put` itself publishes to subscribers
+        self._covered: dict[int, Sequence[bytes | None]] = {}  # keys whose newest message is forged
         self._closed = False
 
     @classmethod
@@ -68,7 +65,7 @@ class KafkaConfigTopic:
         return cls(settings, await Fetcher.open(settings, [settings.topic("config")]), integrity)
 
     async def claim(self, partition: int) -> None:
-        """Makes this the one that puts to a partition; whoever was it is fenced. Claim first, load then.
+        """Makes this process the writer of a partition; the previous one is fenced. Claim first, then load.
 
         Raises LogUnavailable.
         """
@@ -80,13 +77,13 @@ class KafkaConfigTopic:
             await self._writers[partition].claim()
 
     async def release(self, partition: int) -> None:
-        """Gives a partition up, after what is being put."""
+        """Releases a partition, after the current put."""
         async with self._turns[partition]:
             if writer := self._writers.pop(partition, None):
                 await writer.close()
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:
-        """The entries of one partition, which this has claimed.
+        """Puts entries of one partition, which this process has claimed.
 
         Raises LogUnavailable, MessageTooLarge, Fenced.
         """
@@ -96,12 +93,12 @@ class KafkaConfigTopic:
         places = {self._partition(entry) for entry in entries}
         if len(places) > 1:
             raise ValueError(f"entries of the partitions {sorted(places)} cannot be put together")
-        # A put that was begun ends, whether or not anybody waits for it.
+        # A put that has begun is completed, even if its caller is cancelled.
         await asyncio.shield(asyncio.ensure_future(self._put(places.pop(), tuple(entries))))
 
     def require_size(self, entry: ConfigResource) -> None:
         near = self._largest // 4
-        # What is far from the limit is not measured. A reference is well below 1 kB.
+        # Entries far below the limit are not measured. A reference is well below 1 kB.
         if len(entry.body) > near or len(entry.deployments) * 1000 > near:
             message = self._message(entry, True, 0, 0)
             require_size(self._topic, message.size(), self._largest)
@@ -114,9 +111,9 @@ class KafkaConfigTopic:
         partitions: Iterable[int] | None = None,
         bodies: bool = True,
     ) -> AsyncIterator[list[ConfigResource]]:
-        """`partitions` are all when none are named; without `bodies` they are a stand-in.
+        """`partitions`: default all; without `bodies`, bodies are replaced by a placeholder.
 
-        `follow` goes on where this ended. Raises LogUnavailable.
+        `follow` continues where this ended. Raises LogUnavailable.
         """
         self._require_open()
         if gateway is not None:
@@ -132,8 +129,8 @@ class KafkaConfigTopic:
                 await asyncio.sleep(0)
 
     async def repair(self, partition: int) -> int:
-        """Puts again the entries before which `load` found messages that are not ours: compaction would keep
-        those. Where nothing of ours is left, a removal; how many. The partition is claimed.
+        """Puts entries again after which `load` found forged messages, since compaction would keep those;
+        if no genuine one is left, a tombstone. Returns their number. The partition must be claimed.
 
         Raises LogUnavailable, Fenced.
         """
@@ -157,11 +154,11 @@ class KafkaConfigTopic:
         return end
 
     async def follow(self, partitions: Iterable[int] | None = None) -> None:
-        """Tells subscribers what others put, a put at a time, until cancelled.
+        """Notifies subscribers of puts of other processes, one put at a time, until cancelled.
 
-        `partitions` are all when none are named. It begins where `load` ended; of partitions that were not
-        loaded, with what is put from now on. While Kafka is gone it waits. Raises LogDamaged when the topic
-        ends before what was read.
+        `partitions`: default all. It begins where `load` ended, or at the current end of partitions that
+        were not loaded. It waits while Kafka is unavailable. Raises LogDamaged when the topic ends before
+        the offset that was read.
         """
         self._following = True
         try:
@@ -172,7 +169,7 @@ class KafkaConfigTopic:
             self._following = False
 
     async def prune(self, before: int) -> int:
-        """Compaction forgets removals by itself, after the topic's `delete.retention.ms`."""
+        """Does nothing: compaction removes tombstones after the topic's `delete.retention.ms`."""
         return 0
 
     async def close(self) -> None:
@@ -182,7 +179,7 @@ class KafkaConfigTopic:
         await self._fetching.close()
 
     def partition_of(self, gateway: str) -> int:
-        """Of a gateway's subject."""
+        """The partition of a gateway's subject."""
         return partition_of(gateway.split("/")[1], self._settings.partitions)
 
     def _partition(self, entry: ConfigResource) -> int:
@@ -201,7 +198,7 @@ class KafkaConfigTopic:
             writer = self._writers.get(partition)
             if writer is None or not writer.claimed:
                 raise Unclaimed(
-                    f"Partition {partition} of {self._topic} has to be claimed before it is put to."
+                    f"Partition {partition} of {self._topic} must be claimed before it is written."
                 )
             first = writer.next_position - 1
             messages = [
@@ -209,10 +206,10 @@ class KafkaConfigTopic:
                 for number, entry in enumerate(entries)
             ]
             self._note_own(partition, range(first, first + len(messages)))
-            # A message has its MAC for the offset that it is to stand at: nothing is written at another.
+            # The MAC of a message covers its expected offset: the commit fails at any other offset.
             await writer.write([Write(place, messages, first=first + 1)], {})
-            self._tell(entries)
-            await asyncio.sleep(0)  # subscribers hear of it before we return
+            self._notify(entries)
+            await asyncio.sleep(0)  # subscribers are notified before this returns
 
     def _message(self, entry: ConfigResource, last: bool, partition: int, offset: int) -> Message:
         key, body, headers = encode(entry, last=last)
@@ -222,7 +219,7 @@ class KafkaConfigTopic:
         return Message(key, body, headers)
 
     def _uncovered(self, key: bytes | None, newest: Mapping[bytes | None, Kept]) -> Iterator[ConfigResource]:
-        """Our entry under a key, or its removal; nothing for a key that is none of ours."""
+        """The genuine entry of a key, or its tombstone; nothing for a key of another form."""
         if key in newest:
             yield from (entry for entry, _ in self._decoded(key, *newest[key]))
             return
@@ -230,7 +227,7 @@ class KafkaConfigTopic:
             gateway, type, name = (key or b"").decode().split("\n")
         except ValueError:
             return
-        logger.error("%s: the entry %s of %s is lost: deploy anew what needs it", self._topic, name, gateway)
+        logger.error("%s: the entry %s of %s is lost: deploy its APIs again", self._topic, name, gateway)
         yield ConfigResource(gateway, "", type, name, "", 0, b"")
 
     def _stands_in(self, entry: ConfigResource, partition: int) -> bool:
@@ -241,16 +238,16 @@ class KafkaConfigTopic:
 
     def _note_own(self, partition: int, offsets: range) -> None:
         own = self._own.setdefault(partition, [])
-        # Between two transactions of one writer is a control record.
+        # There is a control record between two transactions of a writer.
         if own and offsets.start <= own[-1].stop + 1:
             own[-1] = range(own[-1].start, offsets.stop)
         else:
             own.append(offsets)
 
-    def _tell(self, entries: Sequence[ConfigResource]) -> None:
+    def _notify(self, entries: Sequence[ConfigResource]) -> None:
         loop = asyncio.get_running_loop()
         for subscriber in tuple(self._subscribers.values()):
-            # A callback of its own, so that one that raises is reported and hinders nobody.
+            # A separate callback, so that an exception in one is reported and does not affect the others.
             loop.call_soon(subscriber, entries)
 
     # -- reading
@@ -261,7 +258,7 @@ class KafkaConfigTopic:
         newest: dict[bytes | None, Kept] = {}
         covered: dict[bytes | None, None] = {}
         offset, end = await self._fetching.beginning(place), await self._fetching.end(place)
-        # The broker shows a transaction a moment after it has confirmed it.
+        # A transaction becomes visible a moment after the broker has confirmed it.
         if writer := self._writers.get(partition):
             end = max(end, writer.end)
         async for fetched in self._fetching.through(place, offset, end, compacted=True):
@@ -289,32 +286,30 @@ class KafkaConfigTopic:
         return False
 
     def _decoded(
-        self, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+        self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> Iterator[tuple[ConfigResource, bool]]:
-        """An entry and whether it is the last of its put; nothing when it is none."""
+        """An entry and whether it is the last of its put; nothing for other messages."""
         try:
             yield decode(key, value, headers)
         except ValueError as error:
-            logger.error("%s holds a message under %r that is left out: %s", self._topic, key, error)
+            logger.error("%s has a message with the key %r that is ignored: %s", self._topic, key, error)
+
+    async def _fetch(self, place: TopicPartition) -> Fetched:
+        if place.partition not in self._next:
+            self._next[place.partition] = await self._fetching.end(place)
+        offset = self._next[place.partition]
+        return await self._fetching.fetch(place, offset, wait_ms=WAIT_MS, compacted=True)
 
     async def _follow(self, partition: int) -> None:
         place = TopicPartition(self._topic, partition)
         put: list[ConfigResource] = []
+        retry = Retry("configuration is served as it is; changes wait", logger)
         while True:
-            try:
-                if partition not in self._next:
-                    self._next[partition] = await self._fetching.end(place)
-                fetched = await self._fetching.fetch(
-                    place, self._next[partition], wait_ms=WAIT_MS, compacted=True
-                )
-            except LogUnavailable as error:
-                logger.warning("configuration is served as it is; changes wait: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
+            fetched = await retry(partial(self._fetch, place))
             if fetched.truncated:
                 raise LogDamaged(
                     f"{place.topic}/{partition} ends at {fetched.stable} and had been read up to "
-                    f"{self._next[partition]}: the broker lost entries. Restore its data, and start anew."
+                    f"{self._next[partition]}: the broker lost entries. Restore its data, and start again."
                 )
             self._next[partition] = fetched.following
             own = self._own.get(partition, ())
@@ -324,12 +319,12 @@ class KafkaConfigTopic:
                 for entry, last in self._decoded(message.key, message.value, message.headers):
                     put.append(entry)
                     if last:
-                        self._tell(tuple(put))
+                        self._notify(tuple(put))
                         put.clear()
 
 
 def genuine(integrity: Integrity, message: ConsumerRecord) -> bool:
-    """Whether a message of the config topic was put by us where it stands."""
+    """Whether a message of the config topic is genuine and at its original offset."""
     headers, mac = message.headers, None
     if headers and headers[-1][0] == HEADER:
         *headers, (_, mac) = headers
@@ -338,8 +333,7 @@ def genuine(integrity: Integrity, message: ConsumerRecord) -> bool:
 
 
 def _parts(
-    offset: int, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    offset: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
 ) -> list[bytes]:
-    """What the MAC of an entry is over: an old message that is written again stands at another offset."""
-    flat = [part for name, content in headers for part in (name.encode(), content or b"")]
-    return [offset.to_bytes(8, "big"), key or b"", value or b"", *flat]
+    """The parts that the MAC of an entry covers: with the offset, so that a replayed message is detected."""
+    return [offset.to_bytes(8, "big"), key or b"", value or b"", *parts_of(headers)]

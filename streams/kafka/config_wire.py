@@ -1,5 +1,5 @@
-"""An entry as a message of the config topic: the body as it is, what identifies it in the key, all else in
-one header. A removal is a message without a body, which compaction forgets after a while."""
+"""An entry as a message of the config topic: the body as value, its identity in the key, all other fields
+in one header. A removal is a tombstone."""
 
 from collections.abc import Iterable
 from sys import intern
@@ -14,9 +14,9 @@ Encoded = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 
 
 def encode(entry: ConfigResource, *, last: bool) -> Encoded:
-    """`last` is on the last entry of a put: readers take the entries of a put together.
+    """`last` marks the last entry of a put: readers apply the entries of a put together.
 
-    Raises UnicodeEncodeError for text that is none.
+    Raises UnicodeEncodeError for invalid text.
     """
     header = orjson.dumps(
         (
@@ -35,7 +35,7 @@ def encode(entry: ConfigResource, *, last: bool) -> Encoded:
 def decode(
     key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
 ) -> tuple[ConfigResource, bool]:
-    """The entry, and whether it is the last of its put. Raises ValueError when it is none of ours."""
+    """The entry, and whether it is the last of its put. Raises ValueError for messages of another form."""
     try:
         gateway, type, name = (key or b"").decode().split("\n", 2)
         header = next((content for given, content in headers if given == HEADER), b"")

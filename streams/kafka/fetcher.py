@@ -1,8 +1,8 @@
-"""Reading partitions of Kafka at any offset, each request when it is wanted.
+"""Reads partitions of Kafka at any offset, with one request per read.
 
-aiokafka's consumer keeps fetching from one place in the background; a log is read from many places, and
-a reader that jumps would wait for the fetch that is under way. So requests are sent one by one here, on
-aiokafka's connections, and its parser leaves out what was aborted.
+aiokafka's consumer fetches from one offset in the background; a log is read at many offsets, and a reader
+that seeks would wait for the current fetch. So requests are sent one by one here, on aiokafka's
+connections, and its parser omits aborted transactions.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -33,6 +34,7 @@ from streams.kafka.identity import identity
 from streams.kafka.producer import unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogDamaged, LogUnavailable
+from streams.retry import back_off
 
 logger = logging.getLogger("signalbox.kafka")
 
@@ -41,23 +43,24 @@ T = TypeVar("T")
 LATEST, EARLIEST = -1, -2
 GROUP_COORDINATOR = 0
 NOW = "now"
-"""The connection for what is answered at once; what waits at the broker has a connection of its own,
+"""The connection for requests that are answered at once; requests that wait at the broker have another one,
 because a broker answers the requests of one connection in turn."""
 
 PATIENCE_SECONDS = 5.0
-RETRY_SECONDS = 0.05
+LONGEST_PAUSE = 0.2
+"""Pauses between retries within `PATIENCE_SECONDS` are no longer."""
 WAIT_MS = 200
 FETCH_BYTES = 1 << 20
 LAST_IN = 16
-"""How many offsets before the end are looked through first for the last record."""
+"""The number of offsets before the end that are searched first for the last record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`following` is the offset to go on from; `stable` the offset up to which all is decided.
+    """`following`: the offset to continue from; `stable`: the last stable offset.
 
-    There are more messages while `following < stable`. After a change of leaders `stable` may lag behind what
-    was read before. `truncated`: the log ends before the offset that was asked for, records were lost.
+    There are more messages while `following < stable`. After a change of leaders `stable` may be lower than
+    offsets read before. `truncated`: the log ends before the requested offset, records were lost.
     """
 
     messages: Sequence[ConsumerRecord]
@@ -67,22 +70,22 @@ class Fetched:
 
 
 class Throttled(Exception):
-    """The broker answered without content, because a quota of this client is used up."""
+    """The broker answered without content, because a quota of this client is exceeded."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"a quota holds this client back for {seconds:g} s")
+        super().__init__(f"a quota throttles this client for {seconds:g} s")
         self.seconds = seconds
 
 
 class NotYetVisible(KafkaError):
-    """The broker shows nothing at an offset, and has named an end beyond it."""
+    """The broker returns nothing at an offset, although it returned an end beyond it."""
 
     def __init__(self, place: TopicPartition, offset: int) -> None:
         super().__init__(f"{place.topic}/{place.partition} shows nothing at offset {offset}, and has more")
 
 
 class Fetcher:
-    """One process's reads. Raises LogUnavailable when no answer is had for some seconds."""
+    """The reads of one process. Raises LogUnavailable without an answer for some seconds."""
 
     def __init__(self, settings: KafkaSettings, client: AIOKafkaClient) -> None:
         """Use `open`."""
@@ -113,12 +116,12 @@ class Fetcher:
         at_once: int = FETCH_BYTES,
         compacted: bool = False,
     ) -> Fetched:
-        """What stands at `offset` and after it; with `wait_ms`, as soon as there is anything;
+        """The messages from `offset` on; with `wait_ms`, as soon as there is one;
         `at_once` bytes, or one batch.
 
-        An answer without messages goes on at a later offset, or nothing is decided beyond `offset` as far as
-        the leader knows. Of a topic that is `compacted`, all from `offset` on may be gone: then it goes on at
-        the end. Raises LogUnavailable.
+        An answer without messages continues at a later offset, or there is no stable message from `offset`
+        on at the leader. Of a `compacted` topic, all messages from `offset` on may be removed: then it
+        continues at the end. Raises LogUnavailable.
         """
         connection = f"{place.topic}/{place.partition}" if wait_ms else NOW
         suspected = False
@@ -138,7 +141,7 @@ class Fetcher:
             if for_code(code) is OffsetOutOfRangeError:
                 fetched = await self._out_of_range(place, offset)
                 if fetched.truncated and not suspected:
-                    # A replica that has just stopped being the leader answers too, and may lack records.
+                    # A replica that is no longer the leader may answer too, and may lack records.
                     suspected = True
                     raise NotLeaderForPartitionError()
                 return fetched
@@ -161,9 +164,9 @@ class Fetcher:
         at_once: int = FETCH_BYTES,
         compacted: bool = False,
     ) -> AsyncIterator[Fetched]:
-        """All that stands from offset `start` up to `end`, which the broker has named as an end.
+        """All messages from offset `start` up to `end`, which the broker returned as an end.
 
-        After a change of leaders the broker may show it a moment later. `at_once` and `compacted` as for
+        After a change of leaders it may be visible a moment later. `at_once` and `compacted` as for
         `fetch`. Raises LogUnavailable.
         """
         loop = asyncio.get_running_loop()
@@ -180,11 +183,11 @@ class Fetcher:
                 wait_ms = WAIT_MS
 
     async def end(self, place: TopicPartition) -> int:
-        """The offset after the last record that is decided."""
+        """The last stable offset: after the last record that is committed or aborted."""
         return await self._offset(place, LATEST)
 
     async def last(self, place: TopicPartition) -> int:
-        """The position of the last record, 0 when there is none: what ends transactions comes after it."""
+        """The position of the last record, 0 without one; control records may follow it."""
         end, back = await self.end(place), LAST_IN
         while end > 0:
             found = 0
@@ -197,22 +200,22 @@ class Fetcher:
         return 0
 
     async def beginning(self, place: TopicPartition) -> int:
-        """The offset of the first record that is kept."""
+        """The offset of the first record that exists."""
         return await self._offset(place, EARLIEST)
 
     async def identity(self, topic: str) -> str:
-        """What no other topic has (`streams.kafka.identity`). Raises LogUnavailable."""
+        """The unique id of a topic (`streams.kafka.identity`). Raises LogUnavailable."""
 
         async def once() -> str:
             try:
                 return await identity(self._client, topic, NOW)
-            except NotImplementedError:  # a broker that does not tell topics' ids
+            except NotImplementedError:  # a broker that does not return the ids of topics
                 return f"{self._settings.bootstrap} {topic}"
 
         return await self._retry(once)
 
     async def committed(self, group: str, place: TopicPartition) -> int:
-        """The offset a consumer group goes on from, 0 at first."""
+        """The committed offset of a consumer group, 0 at first."""
 
         async def once() -> int:
             node = await self._client.coordinator_lookup(GROUP_COORDINATOR, group)
@@ -226,7 +229,7 @@ class Fetcher:
         return await self._retry(once)
 
     async def _out_of_range(self, place: TopicPartition, offset: int) -> Fetched:
-        """What retention removed is skipped."""
+        """Continues after the offsets that retention removed."""
         beginning, end = await self.beginning(place), await self.end(place)
         if beginning <= offset <= end:
             raise NotLeaderForPartitionError()
@@ -258,20 +261,21 @@ class Fetcher:
 
     async def _retry(self, once: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
-        until = loop.time() + PATIENCE_SECONDS
+        until, failures = loop.time() + PATIENCE_SECONDS, 0
         while True:
             try:
                 return await once()
             except Throttled as throttled:
                 logger.warning("Kafka at %s: %s", self._settings.bootstrap, throttled)
-                # It answers and says when it will go on: that is no outage.
+                # The broker answers with the time of throttling: this is no outage.
                 until += throttled.seconds
                 await asyncio.sleep(throttled.seconds)
             except (KafkaError, OSError) as error:
                 if loop.time() >= until:
                     raise self._gave_up(error) from error
+                failures += 1
                 self._client.force_metadata_update()
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(min(back_off(failures), LONGEST_PAUSE))
 
 
 def parsed(
@@ -279,8 +283,8 @@ def parsed(
 ) -> tuple[list[ConsumerRecord], int]:
     """The messages in a fetch's record batches from `offset` on, and the offset to go on from.
 
-    aiokafka gives up at a message whose header names are no UTF-8. What its batch holds from there on comes
-    without contents, so that whoever reads can say which messages these were, and go on.
+    aiokafka stops at a message whose header names are not UTF-8. The messages of its batch from there on
+    are returned without contents, so that the reader can report and skip them.
     """
     messages: list[ConsumerRecord] = []
     records = PartitionRecords(
@@ -302,11 +306,12 @@ def parsed(
 
 
 _BATCH = struct.Struct(">qi11xi")
-"""Of a record batch (Kafka protocol, magic 2): base offset, length of the rest, delta of the last offset."""
+"""The header of a record batch (Kafka protocol, magic 2): base offset, length of the rest, delta of the
+last offset."""
 
 
 def _after_batch(found: bytes, offset: int) -> int:
-    """The offset after the batch that `offset` is in. Raises LogDamaged when there is none."""
+    """The offset after the batch with `offset`. Raises LogDamaged when there is none."""
     at = 0
     while at + _BATCH.size <= len(found):
         base, length, last = _BATCH.unpack_from(found, at)
@@ -316,8 +321,13 @@ def _after_batch(found: bytes, offset: int) -> int:
     raise LogDamaged(f"the broker sent no batch that holds offset {offset}")
 
 
+def contents_size(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Bytes of a message's value and headers, as they came out of a batch that may be compressed."""
+    return len(value or b"") + sum(map(len, filter(None, chain.from_iterable(headers))))
+
+
 def _versioned(response: Any) -> Any:
-    if response.API_VERSION >= 11:  # before the records comes the replica to prefer
+    if response.API_VERSION >= 11:  # the preferred replica is before the records
         return [
             (topic, [(*p[:-3], p[-3], p[-1]) for p in partitions]) for topic, partitions in response.topics
         ]
@@ -325,7 +335,7 @@ def _versioned(response: Any) -> Any:
 
 
 def _check_throttled(response: Any) -> None:
-    """Raises Throttled. Such an answer names no topic (KIP-219), and says nothing about ends."""
+    """Raises Throttled. Such an answer has no topics (KIP-219) and no ends."""
     if not response.topics:
         raise Throttled(response.throttle_time_ms / 1000)
 

@@ -1,6 +1,6 @@
-"""What a topic is, whatever it is called: its cluster's id and its own.
+"""The identity of a topic, beside its name: the ids of its cluster and of the topic.
 
-A topic that was deleted and made again has the same name and another id. Kafka names the id in metadata
+A topic that was deleted and created again has the same name and another id. Kafka returns the id in metadata
 from version 10 on, which aiokafka does not ask for; fields as in Kafka's `MetadataRequest.json`.
 """
 
@@ -87,7 +87,7 @@ class _IdentityRequest(Request[_MetadataRequest]):
 
 
 async def identity(client: AIOKafkaClient, topic: str, group: str) -> str:
-    """The cluster's id and the topic's, which no other topic ever has.
+    """The ids of the cluster and the topic, which are never used again.
 
     Raises KafkaError, OSError; NotImplementedError for brokers before 2.8.
     """

@@ -1,4 +1,4 @@
-"""What a cluster says of itself and of our groups; nothing here changes anything."""
+"""Reads the state of a cluster and of Signalbox's consumer groups."""
 
 import asyncio
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group: its state as Kafka names it, its members' hosts, and committed offsets."""
+    """A consumer group: its state in Kafka's terms, its members' hosts, and committed offsets."""
 
     name: str
     state: str
@@ -40,11 +40,11 @@ async def describe(settings: KafkaSettings, groups: list[str]) -> tuple[Cluster,
     try:
         await admin.start()
         try:
-            said = await admin.describe_cluster()
+            described = await admin.describe_cluster()
             cluster = Cluster(
-                id=str(said.get("cluster_id") or ""),
-                brokers={b["node_id"]: f"{b['host']}:{b['port']}" for b in said["brokers"]},
-                controller=int(said.get("controller_id", -1)),
+                id=str(described.get("cluster_id") or ""),
+                brokers={b["node_id"]: f"{b['host']}:{b['port']}" for b in described["brokers"]},
+                controller=int(described.get("controller_id", -1)),
             )
             return cluster, [group for name in groups if (group := await _group(admin, name)) is not None]
         finally:
@@ -68,7 +68,7 @@ async def _group(admin: AIOKafkaAdminClient, name: str) -> Group | None:
 
 
 async def _described(admin: AIOKafkaAdminClient, name: str) -> list[Any]:
-    """The first to ask a new cluster for a group has it make the topic that groups are kept in."""
+    """At the first request for a group, a new cluster creates the topic of groups; so this tries again."""
     for _ in range(COORDINATOR_ATTEMPTS):
         try:
             return await admin.describe_consumer_groups([name])

@@ -1,7 +1,8 @@
-"""Membership of a consumer group: which partitions are this process's to work on.
+"""Membership in a consumer group: the assignment of partitions to this process.
 
-Only the assignment comes from the group. What is read, and from where, is for whoever is told; two who
-believe they have a partition at the same time are kept apart by fencing (`streams.kafka.partition_writer`).
+Only the assignment comes from the group; the callbacks decide what they read, and from which offset.
+Fencing (`streams.kafka.partition_writer`) excludes that two processes write to a partition at the same
+time.
 """
 
 import asyncio
@@ -13,21 +14,21 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.kafka.settings import KafkaSettings
+from streams.retry import Retry
 
 logger = logging.getLogger("signalbox.kafka")
 
 PartitionCallback = Callable[[int], Awaitable[None]]
 POLL_MS = 200
-RETRY_SECONDS = 1.0
 LONGEST_PAUSE_MS = 24 * 3600 * 1000
-"""A member that consumes nothing would be thought to be stuck: being alive is all that is asked here."""
+"""Disables the poll time-out: this member never consumes, it only sends heartbeats."""
 
 
 class Membership:
-    """`assigned` and `revoked` are awaited with each partition that comes and goes.
+    """`assigned` and `revoked` are awaited with each assigned or revoked partition.
 
-    `revoked` ends before another member is given the partition, unless this process stood still for longer
-    than the session time-out.
+    `revoked` ends before the partition is assigned to another member, unless this process was suspended for
+    longer than the session time-out.
     """
 
     def __init__(
@@ -44,27 +45,24 @@ class Membership:
         self._assigned = assigned
         self._revoked = revoked
         self._rejoin = asyncio.Event()
+        self._retry = Retry(f"{self._group}: the group cannot be reached", logger, retryable=_retryable)
         self.partitions: set[int] = set()
         self.joined = asyncio.Event()
-        """Set once the group has said for the first time what is ours."""
+        """Set after the first assignment."""
 
     async def run(self) -> None:
-        """Takes part until cancelled, then leaves."""
+        """Is a member until cancelled, then leaves the group."""
         while True:
-            try:
-                await self._take_part()
-            except (KafkaError, OSError) as error:
-                logger.error("%s: the group cannot be reached: %s", self._group, error)
-                await self._give_up()
-                await asyncio.sleep(RETRY_SECONDS)
+            await self._retry(self._take_part)
 
     def rejoin(self) -> None:
-        """Leaves the group and joins it anew: what is ours is worked on by another."""
+        """Leaves the group and joins it again: another member gets the partitions."""
         self._rejoin.set()
 
     async def _take_part(self) -> None:
-        """Until `rejoin`. Raises aiokafka's errors."""
+        """Is a member until `rejoin`. Raises aiokafka's errors."""
         self._rejoin.clear()
+        await self._give_up()  # partitions that were assigned while the previous membership ended
         options: dict[str, Any] = {
             **self._settings.client(),
             "group_id": self._group,
@@ -81,7 +79,7 @@ class Membership:
         try:
             await consumer.start()
             while not rejoin.done():
-                # Nothing is fetched, since all is paused: this tells of what the group's errors are.
+                # Nothing is fetched, since all partitions are paused: this raises errors of the group.
                 await consumer.getmany(timeout_ms=POLL_MS)
         finally:
             rejoin.cancel()
@@ -95,12 +93,17 @@ class Membership:
         for partition in sorted(partitions - self.partitions):
             self.partitions.add(partition)
             await self._assigned(partition)
+        self._retry.succeeded()
         self.joined.set()
 
     async def on_revoked(self, partitions: set[int]) -> None:
         for partition in sorted(partitions & self.partitions):
             self.partitions.discard(partition)
             await self._revoked(partition)
+
+
+def _retryable(error: Exception) -> bool:
+    return isinstance(error, KafkaError | OSError)
 
 
 class _Listener(ConsumerRebalanceListener):

@@ -1,5 +1,5 @@
-"""Partitions as they are read: what was read last is kept, and one request waits for what comes next,
-however many wait for it."""
+"""Readers of partitions: cache the records read last, and share one waiting request for the next ones among
+all callers."""
 
 import asyncio
 from bisect import bisect_left
@@ -8,27 +8,28 @@ from collections.abc import Callable
 from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas.limits import LARGEST_READ
-from streams.kafka.fetcher import Fetched, Fetcher
+from streams.kafka.fetcher import Fetched, Fetcher, contents_size
 from streams.log import LogDamaged, LogUnavailable, Record
 
 WAIT_MS = 500
 LAG_SECONDS = 0.05
 KEPT = 4_000
-"""Records kept of what was read last, for others who read the same."""
+"""The number of cached records, for other readers of the same ones."""
 KEPT_BYTES = 4 << 20
-"""Of a partition, at most, or the records of one fetch: a process has a tail for each it reads."""
+"""The maximal cached bytes per partition, or the records of one fetch: a process has a reader per
+partition."""
 FRAME = 200
-"""Bytes that a kept record takes beside its contents, about."""
+"""Approximate bytes of a cached record beside its contents."""
 
 Decode = Callable[[TopicPartition, ConsumerRecord], Record]
 
 
 class PartitionReader:
-    """One partition. Positions are one more than Kafka's offsets, so what is above position `p` begins at
+    """One partition. Positions are Kafka's offsets plus one, so records above position `p` begin at
     offset `p`.
 
-    Kept are all records from the offset `_start` up to `_next`, decoded when they are first asked for.
-    Apart from that it is known that the last record from `_from` up to `_frontier` is at `_last`.
+    All records from the offset `_start` up to `_next` are cached, and decoded at their first use. In
+    addition, the last record from `_from` up to `_frontier` is known to be at `_last`.
     """
 
     def __init__(self, place: TopicPartition, fetching: Fetcher, decode: Decode) -> None:
@@ -63,12 +64,12 @@ class PartitionReader:
         while self._last < after:
             if self._polling is None or self._polling.done():
                 self._polling = asyncio.create_task(self._poll())
-            # Whoever gives up must not end it for the others.
+            # A cancelled caller must not cancel it for the others.
             await asyncio.shield(self._polling)
 
     @property
     def known(self) -> int:
-        """The highest position seen at which there is a record, 0 at first."""
+        """The highest position of a record that was seen, 0 at first."""
         return self._last + 1
 
     async def close(self) -> None:
@@ -87,7 +88,7 @@ class PartitionReader:
         return [self._decoded(i) for i in range(first, last)]
 
     async def _fetch(self, after: int) -> bool:
-        """Takes up what follows `after`, waiting for nothing; False when nothing does."""
+        """Fetches the records after `after` without waiting; False when there are none."""
         at = after
         while True:
             fetched = await self._fetching.fetch(self._place, at)
@@ -109,12 +110,12 @@ class PartitionReader:
                 f"to {at}: the broker lost records. Restore its data, or the whole log from a backup."
             )
         if fetched.stable < at:
-            # A new leader learns a moment later how far all replicas are. It may not wait for more to come.
+            # A new leader gets the offsets of all replicas a moment later. It may not wait for more records.
             await asyncio.sleep(LAG_SECONDS)
         self._take(at, fetched)
 
     def _take(self, start: int, fetched: Fetched) -> None:
-        """Keeps what was fetched from offset `start`, joined to what is kept where it follows."""
+        """Caches the fetch from offset `start`, appended to the cached records if it follows them."""
         if not self._start <= start <= self._next:
             self._forget(len(self._kept))
             self._start = self._next = start
@@ -135,7 +136,7 @@ class PartitionReader:
             self._frontier = fetched.following
 
     def _surplus(self, old: int) -> int:
-        """How many of the `old` records are to be forgotten, the oldest first."""
+        """The number of `old` records to drop, the oldest first."""
         surplus = max(0, min(old, len(self._kept) - KEPT))
         over = self._bytes - KEPT_BYTES - sum(self._sizes[:surplus])
         while over > 0 and surplus < old:
@@ -159,12 +160,11 @@ class PartitionReader:
 
 
 def _size(message: ConsumerRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
-    return len(message.key or b"") + len(message.value or b"") + headers + FRAME
+    return len(message.key or b"") + contents_size(message.value, message.headers) + FRAME
 
 
 class PartitionReaders:
-    """The partitions this process reads."""
+    """The readers of all partitions that this process reads."""
 
     def __init__(self, fetching: Fetcher, decode: Decode) -> None:
         self._fetching = fetching
@@ -191,7 +191,7 @@ class PartitionReaders:
             waiting.cancel()
 
     def known(self, place: TopicPartition) -> int:
-        """The highest position of a partition at which a record was seen, 0 at first."""
+        """The highest position of a seen record of a partition, 0 at first."""
         tail = self._tails.get(place)
         return 0 if tail is None else tail.known
 

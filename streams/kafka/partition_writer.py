@@ -1,8 +1,8 @@
-"""The one writer of a partition: events, outcomes, snapshots and consumed positions in one transaction.
+"""The single writer of a partition: events, outcomes, snapshots and consumed positions in one transaction.
 
-Kafka has no conditional append. What stands in its place: starting a producer under the partition's
-transactional id fences whoever had it before, so that from then on nobody else writes, and where the next
-event will stand is known before it is sent.
+Kafka has no conditional append. Instead, starting a producer with the partition's transactional id fences
+the previous one, so that there is no other writer, and the position of the next event is known before it is
+sent.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from streams.kafka.fetcher import Fetcher
+from streams.kafka.fetcher import Fetcher, contents_size
 from streams.kafka.producer import (
+    BATCH_FACTOR,
     REFUSED_SIZES,
     REQUEST_SECONDS,
-    ROOM,
     TopicTooSmall,
     require_size,
     retrieved,
@@ -31,10 +31,10 @@ from streams.kafka.settings import KafkaSettings
 from streams.log import Fenced, LogUnavailable, WrongExpectedPosition
 
 FRAME = 70
-"""Bytes of a message beside what is in it, at most."""
+"""The maximal overhead of a message in bytes."""
 MANY_HEADERS = 30
 MARKER = 1
-"""A transaction's end takes one offset in every partition it wrote to."""
+"""The end of a transaction takes one offset in each of its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,23 @@ class Message:
     headers: Sequence[tuple[str, bytes]]
 
     def size(self) -> int:
-        """Bytes, about as the broker counts them."""
-        headers = sum([len(name) + len(value) for name, value in self.headers])
-        return len(self.key) + len(self.value or b"") + headers + 4 * len(self.headers) + FRAME
+        """Approximate size in bytes, as the broker counts it."""
+        return len(self.key) + contents_size(self.value, self.headers) + 4 * len(self.headers) + FRAME
 
 
 def require_sizes(topic: str, messages: Iterable[Message], limit: int) -> None:
     """Raises MessageTooLarge before the broker has to. `limit` in bytes."""
     near = limit // 2
     for message in messages:
-        # What is far from it is not measured: headers come with commands, which are limited themselves.
+        # Messages far below the limit are not measured: headers are copied from commands, which are limited
+        # themselves.
         if len(message.value or b"") > near or len(message.headers) > MANY_HEADERS:
             require_size(topic, message.size(), limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """`first` and `expected` as `streams.log.Append` has them."""
+    """`first` and `expected` as in `streams.log.Append`."""
 
     place: TopicPartition
     messages: Sequence[Message]
@@ -69,9 +69,9 @@ class Write:
 
 
 class PartitionWriter:
-    """`events` is the partition whose positions are foretold; `end` its last record's position.
+    """`events` is the partition whose positions are predicted; `end` its last record's position.
 
-    After LogUnavailable it writes nothing until it is claimed anew, because only that tells what became of
+    After LogUnavailable it writes nothing until it is claimed again, because only that shows the result of
     the transaction.
     """
 
@@ -86,9 +86,9 @@ class PartitionWriter:
         self._fenced = False
         self.end = 0
         self.written: dict[TopicPartition, int] = {}
-        """Of each partition written to, the last position."""
+        """The last written position per partition."""
         self.consumed: dict[tuple[str, TopicPartition], int] = {}
-        """What was committed for a group; the broker says so a moment later."""
+        """The committed positions per group; at the broker they are visible a moment later."""
 
     @property
     def claimed(self) -> bool:
@@ -99,7 +99,7 @@ class PartitionWriter:
         return self._next + 1
 
     async def claim(self) -> None:
-        """Fences the writer before. Raises LogUnavailable."""
+        """Fences the previous writer. Raises LogUnavailable."""
         async with self._turn:
             await self._drop()
             self._fenced = False
@@ -118,11 +118,11 @@ class PartitionWriter:
     ) -> list[list[int]]:
         """Writes all or nothing; the positions of each write's messages. `offsets` by group.
 
-        Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable when it is not known what
-        became of it.
+        Raises WrongExpectedPosition, MessageTooLarge, Fenced, and LogUnavailable when the result is
+        unknown.
         """
         for write in writes:
-            require_sizes(write.place.topic, write.messages, self._settings.max_message * ROOM)
+            require_sizes(write.place.topic, write.messages, self._settings.max_message * BATCH_FACTOR)
         async with self._turn:
             self._check_expectations(writes)
             producer = self._producer
@@ -141,7 +141,7 @@ class PartitionWriter:
                 await self._drop()
                 raise unavailable(self._settings, error) from error
             except BaseException:
-                # Cancelled in between: nobody knows how far it came.
+                # Cancelled during the write: the result is unknown.
                 await self._drop()
                 raise
             for write, at in zip(writes, positions, strict=True):
@@ -197,7 +197,7 @@ class PartitionWriter:
             for each in committing:
                 await each
         except BaseException:
-            # The first error tells what is wrong; the others say the same.
+            # The first error is the cause; the others follow from it.
             for each in (*committing, *(future for sent in sending for _, future in sent)):
                 each.cancel()
                 each.add_done_callback(retrieved)
@@ -205,7 +205,7 @@ class PartitionWriter:
         for write, at in zip(writes, positions, strict=True):
             if write.first is not None and at and (at[0], at[-1]) != (write.first, write.first + len(at) - 1):
                 await producer.abort_transaction()
-                raise KafkaError(f"{write.place.topic} took {at[0]} where {write.first} had to follow")
+                raise KafkaError(f"{write.place.topic} assigned {at[0]} instead of {write.first}")
         await producer.commit_transaction()
         return positions
 
@@ -215,13 +215,13 @@ class PartitionWriter:
             try:
                 first = (await future).offset + 1
             except REFUSED_SIZES as error:
-                raise TopicTooSmall(write.place.topic, self._settings.max_message * ROOM) from error
+                raise TopicTooSmall(write.place.topic, self._settings.max_message * BATCH_FACTOR) from error
             positions.extend(range(first, first + count))
         return positions
 
 
 Sent = list[tuple[int, asyncio.Future[RecordMetadata]]]
-"""How many messages each batch holds, and where it went."""
+"""The number of messages per batch, and the future of its position."""
 
 
 async def _send(producer: AIOKafkaProducer, write: Write) -> Sent:

@@ -1,4 +1,4 @@
-"""Producers as Signalbox uses them: every message durable on all in-sync replicas, none twice."""
+"""Producers of Signalbox: every message is durable on all in-sync replicas, without duplicates."""
 
 import asyncio
 import logging
@@ -10,34 +10,34 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer import sender
 
-from streams.command_port import APPEND_SECONDS
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogUnavailable, MessageTooLarge
+from streams.submission.command_port import APPEND_SECONDS
 
 TRANSACTION_SECONDS = 15
-"""How long a transaction of a process that died holds up readers when nobody takes its place."""
+"""The time after which an open transaction of a crashed process no longer blocks readers."""
 REQUEST_SECONDS = 10
 PRODUCE_SECONDS = 0.75 * APPEND_SECONDS
-"""How long the broker may take to acknowledge messages. Before whoever hands them in gives up, or a producer
-that is stuck would never be known as such and replaced."""
+"""The time limit of the broker's acknowledgement. It is shorter than that of callers, so that a stuck
+producer is detected and replaced."""
 STOP_SECONDS = 1.0
-ROOM = 8
-"""Events, snapshots and configuration may be so many times as large as the largest command."""
+BATCH_FACTOR = 8
+"""Events, snapshots and config resources may be larger than the largest command by this factor."""
 
 TRANSACTION_BACKOFF_MS = 10
-"""Before a transaction's write that was refused is tried again. A broker that verifies a transaction's
-partitions, Kafka's default, refuses one now and then while it finishes the transaction before (as
-NotEnoughReplicas): that takes it a millisecond or two, and aiokafka would wait 100."""
+"""Milliseconds before a refused write of a transaction is tried again. A broker that verifies a
+transaction's partitions (Kafka's default) sometimes refuses one while it finishes the previous transaction
+(as NotEnoughReplicas): this takes a millisecond or two, and aiokafka would wait 100."""
 REPEATED_SECONDS = 10.0
-"""How long a warning of the same partition is not repeated."""
+"""Seconds in which a warning about the same partition is not repeated."""
 
-# aiokafka waits 20 ms when the broker still finishes the transaction before; it takes the broker one or two.
+# aiokafka waits 20 ms while the broker finishes the previous transaction; the broker needs one or two.
 sender.BACKOFF_OVERRIDE = 0.002
 
 
 class Unrepeated(logging.Filter):
-    """Of warnings that differ in nothing, lets one pass in `REPEATED_SECONDS`: attempts follow each other
-    closely, and brokers that lack replicas would fill the log."""
+    """Passes one of equal warnings in `REPEATED_SECONDS`: retries are frequent, and brokers that lack
+    replicas would fill the log."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Unrepeated(logging.Filter):
         message, now = record.getMessage(), self._clock()
         if now - self._last.get(message, -REPEATED_SECONDS) < REPEATED_SECONDS:
             return False
-        self._last = {said: at for said, at in self._last.items() if now - at < REPEATED_SECONDS}
+        self._last = {message: at for message, at in self._last.items() if now - at < REPEATED_SECONDS}
         self._last[message] = now
         return True
 
@@ -57,17 +57,17 @@ logging.getLogger(sender.__name__).addFilter(Unrepeated())
 
 
 async def started_producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:
-    """A producer that is ready. With a transactional id, whoever had it before is fenced, and what that one
-    had not committed is gone.
+    """A started producer. With a transactional id, the previous producer is fenced, and its open
+    transaction aborted.
 
-    Transactions write to topics that take `ROOM` times `max_message` per batch. A producer without
-    transactions also writes to topics that take `max_message`, so its batches grow no larger; one larger
-    message is a batch of its own.
+    Transactions write to topics with a limit of `BATCH_FACTOR` times `max_message` per batch. A producer
+    without transactions also writes to topics with the limit `max_message`, so its batches are no larger; a
+    larger message gets its own batch.
 
     Raises LogUnavailable.
     """
-    # aiokafka does not split a batch that the broker refuses: every message in it fails.
-    batch = settings.max_message * (ROOM if transactional_id is not None else 1)
+    # aiokafka does not split a batch that the broker refuses: all its messages fail.
+    batch = settings.max_message * (BATCH_FACTOR if transactional_id is not None else 1)
     options: dict[str, Any] = {
         **settings.client(),
         "acks": "all",
@@ -75,7 +75,7 @@ async def started_producer(settings: KafkaSettings, transactional_id: str | None
         "linger_ms": 0,
         "request_timeout_ms": REQUEST_SECONDS * 1000,
         "max_batch_size": batch,
-        "max_request_size": settings.max_message * ROOM,
+        "max_request_size": settings.max_message * BATCH_FACTOR,
     }
     if transactional_id is not None:
         options |= {
@@ -96,7 +96,7 @@ async def started_producer(settings: KafkaSettings, transactional_id: str | None
 
 
 async def stopped(producer: AIOKafkaProducer) -> None:
-    """Stops a producer, whatever state it is in; one that cannot be stopped at once ends by itself."""
+    """Stops a producer in any state; if it cannot be stopped at once, it is left to end by itself."""
     stopping = asyncio.create_task(producer.stop())
     _stopping.add(stopping)
     stopping.add_done_callback(_stopped)
@@ -109,17 +109,17 @@ _stopping: set[asyncio.Task[None]] = set()
 def _stopped(stopping: asyncio.Task[None]) -> None:
     _stopping.discard(stopping)
     if not stopping.cancelled() and (error := stopping.exception()) is not None:
-        logging.getLogger("signalbox.kafka").debug("a producer that is given up: %r", error)
+        logging.getLogger("signalbox.kafka").debug("error of a discarded producer: %r", error)
 
 
 def retrieved(done: asyncio.Future[Any]) -> None:
-    """Takes the error of a future that nobody awaits any more: another one has told it."""
+    """Retrieves the error of a future that is no longer awaited: another one has reported it."""
     if not done.cancelled():
         done.exception()
 
 
 REFUSED_SIZES = (MessageSizeTooLargeError, RecordListTooLargeError)
-"""A broker that refuses what we allow: the topic's limit was lowered since it was checked at the start."""
+"""The broker refuses an allowed message: the topic's limit was lowered since the check at the start."""
 
 
 class TopicTooSmall(KafkaError):
@@ -144,8 +144,8 @@ def unavailable(settings: KafkaSettings, error: BaseException) -> LogUnavailable
 def not_written(
     settings: KafkaSettings, error: BaseException, topic: str, needed: int, messages: int
 ) -> LogUnavailable | MessageTooLarge:
-    """What to raise when writing so many messages failed. One that a broker refuses for its size is too
-    large; of several, others may be written."""
+    """The error to raise after a failed write of so many messages. A single message that the broker refuses
+    for its size is too large; of several, the others may be writable."""
     if isinstance(error, REFUSED_SIZES):
         error = TopicTooSmall(topic, needed)
         if messages == 1:

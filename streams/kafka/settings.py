@@ -1,15 +1,16 @@
-"""How a process reaches Kafka, and what its topics are called."""
+"""The connection of a process to Kafka, and the names of its topics."""
 
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
+from projections.source_log import SourceLog
 from schemas.limits import LARGEST_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """`partitions` and `replication` count when topics are created; existing topics are checked.
+    """`partitions` and `replication` are used to create topics; existing topics are checked.
 
     `ca`, `certificate` and `key` are files (PEM) for TLS and mutual TLS; `mechanism` is a SASL mechanism
     (`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`), with `username` and `password`.
@@ -21,7 +22,7 @@ class KafkaSettings:
     replication: int = 1
     session_timeout_ms: int = 10_000
     max_message: int = LARGEST_COMMAND
-    """Bytes of one message, headers included, as the topics take them."""
+    """The maximal bytes of one message, headers included."""
     tls: bool = False
     ca: str = ""
     certificate: str = ""
@@ -34,11 +35,11 @@ class KafkaSettings:
         return f"{self.prefix}.{name}"
 
     def group(self, name: str) -> str:
-        """A consumer group, and the stem of transactional ids."""
+        """The name of a consumer group, and the prefix of transactional ids."""
         return f"{self.prefix}-{name}"
 
     def client(self) -> dict[str, Any]:
-        """What every aiokafka client takes. Raises OSError or ssl.SSLError for files that cannot be used."""
+        """The arguments of every aiokafka client. Raises OSError or ssl.SSLError for unusable files."""
         options: dict[str, Any] = {"bootstrap_servers": self.bootstrap}
         protocol = ("SASL_" if self.mechanism else "") + ("SSL" if self.tls else "PLAINTEXT")
         options["security_protocol"] = protocol
@@ -54,3 +55,8 @@ class KafkaSettings:
                 "sasl_plain_password": self.password,
             }
         return options
+
+
+def source_log(settings: KafkaSettings, identity: str) -> SourceLog:
+    """`identity`: the ids of the cluster and of the topic of events."""
+    return SourceLog(identity, f"{settings.topic('events')} in Kafka (cluster and topic {identity})")

@@ -1,5 +1,5 @@
 """Snapshots on their compacted topic: one message per owner and subject, and one per owner with the
-position they all stand for."""
+position of all its snapshots."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ SEPARATOR = "\n"
 
 
 def snapshot_messages(snapshots: Sequence[StateSnapshot]) -> list[Message]:
-    """The messages of snapshots that are written together, and of the positions they stand for."""
+    """The messages of snapshots that are written together, and of their positions."""
     owners = {snapshot.owner: snapshot.position for snapshot in snapshots}
     return [
         *(snapshot_message(snapshot) for snapshot in snapshots),
@@ -23,7 +23,7 @@ def snapshot_messages(snapshots: Sequence[StateSnapshot]) -> list[Message]:
 
 
 def snapshot_message(snapshot: StateSnapshot) -> Message:
-    """Without state it is a tombstone: the subject is gone."""
+    """The message of a snapshot; a tombstone without state."""
     key = f"{snapshot.owner}{SEPARATOR}{snapshot.subject}".encode()
     return Message(key, snapshot.state or None, [(POSITION, str(snapshot.position).encode())])
 
@@ -35,7 +35,7 @@ def position_message(owner: str, position: int) -> Message:
 async def read_snapshots(
     fetching: Fetcher, place: TopicPartition, owner: str, written: int
 ) -> tuple[int, list[StateSnapshot]]:
-    """The position all snapshots of `owner` stand for, and those that are not empty.
+    """The position of all snapshots of `owner`, and those that are not empty.
 
     Reads at least up to the position `written`. Raises LogUnavailable.
     """

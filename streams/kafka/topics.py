@@ -1,4 +1,4 @@
-"""The topics: created when they are missing, and checked when they are there."""
+"""Creates missing topics, and checks existing ones."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from streams.kafka.producer import ROOM, unavailable
+from streams.kafka.producer import BATCH_FACTOR, unavailable
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogError
 
@@ -19,12 +19,13 @@ TIMESTAMP_TYPE = "message.timestamp.type"
 
 
 class TopicMismatch(LogError):
-    """A topic is there and is not as Signalbox needs it; says which setting, and what to do."""
+    """A topic is misconfigured; the message names the setting and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """`required` must be as they are here, or history could be lost; `wanted` are set when it is created."""
+    """`required` settings are checked, since history could be lost otherwise; `wanted` are only set at the
+    creation."""
 
     name: str
     required: Mapping[str, str]
@@ -32,22 +33,22 @@ class TopicSpec:
 
 
 def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
-    small, large = str(settings.max_message), str(settings.max_message * ROOM)
+    small, large = str(settings.max_message), str(settings.max_message * BATCH_FACTOR)
     kept = {"cleanup.policy": "delete", "retention.ms": FOREVER, "retention.bytes": FOREVER}
     compacted = {"cleanup.policy": "compact"}
-    # Small segments: only a segment that is closed is compacted.
+    # Small segments: only closed segments are compacted.
     soon = {
         "segment.bytes": str(16 * 2**20),
         "min.cleanable.dirty.ratio": "0.2",
-        # Whoever was cut off for less learns of every removal.
+        # Consumers that were disconnected for a shorter time still receive every tombstone.
         "delete.retention.ms": str(WEEK_MS),
         "max.message.bytes": large,
     }
     return (
         TopicSpec(
             "commands",
-            # By the broker's clock: whether a token was good is judged by when its command came. By the
-            # sender's clock, an expired token is good for ever.
+            # By the broker's clock: a token is verified at the time of its command. By the sender's clock,
+            # an expired token would be valid for ever.
             {"cleanup.policy": "delete", TIMESTAMP_TYPE: "LogAppendTime"},
             {"retention.ms": str(WEEK_MS), "max.message.bytes": small},
         ),
@@ -61,7 +62,7 @@ def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
 
 
 async def ensure_topics(settings: KafkaSettings) -> None:
-    """Creates what is missing and checks what is there.
+    """Creates missing topics and checks existing ones.
 
     Raises TopicMismatch, LogUnavailable.
     """
@@ -83,7 +84,7 @@ async def ensure_topics(settings: KafkaSettings) -> None:
 
 
 async def topic_problems(settings: KafkaSettings) -> list[str]:
-    """A sentence per setting that is wrong; for topics that are missing too. Raises LogUnavailable."""
+    """A sentence per wrong setting and per missing topic. Raises LogUnavailable."""
     admin = AIOKafkaAdminClient(**settings.client())
     try:
         await admin.start()
@@ -96,7 +97,7 @@ async def topic_problems(settings: KafkaSettings) -> list[str]:
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[TopicSpec]) -> None:
-    # With three replicas and more, one may be away; with fewer, all must have what is acknowledged.
+    # With three or more replicas, one may be unavailable; with fewer, all must have acknowledged records.
     in_sync = max(1, settings.replication - 1)
     response = await admin.create_topics(
         [
@@ -112,8 +113,8 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
     for topic, code, *rest in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
-            said = rest[0] if rest and rest[0] else error.__name__
-            raise TopicMismatch(f"The topic {topic} cannot be created: {said}")
+            message = rest[0] if rest and rest[0] else error.__name__
+            raise TopicMismatch(f"The topic {topic} cannot be created: {message}")
 
 
 async def _problems(
@@ -128,7 +129,7 @@ async def _problems(
             problems.append(f"The topic {name} is missing.")
         elif count != settings.partitions:
             problems.append(
-                f"The topic {name} has {count} partitions, this process is set to "
+                f"The topic {name} has {count} partitions, this process is configured for "
                 f"{settings.partitions} (SIGNALBOX_KAFKA_PARTITIONS); the number never changes."
             )
     if problems:
@@ -163,14 +164,14 @@ def _differing(
     in_sync = int(have.get("min.insync.replicas") or 1)
     if replication >= 3 and in_sync < 2:
         problems.append(
-            f"The topic {topic} has min.insync.replicas={in_sync} with {replication} replicas: one broker's "
-            f"loss would lose what was acknowledged. Set it to {replication - 1}."
+            f"The topic {topic} has min.insync.replicas={in_sync} with {replication} replicas: losing one "
+            f"broker would lose acknowledged records. Set it to {replication - 1}."
         )
     return problems
 
 
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str], created: bool) -> dict[str, int]:
-    """How many each topic has. Those just `created` take a moment to be known and to have leaders."""
+    """The number of partitions per topic. Just `created` topics need a moment to get leaders."""
     found: list[dict[str, Any]] = []
     for _ in range(100):
         found = await admin.describe_topics(names)

@@ -1,25 +1,26 @@
 """Envelopes as Kafka messages: CloudEvents 1.0 in binary mode, one header per attribute, the data as value.
 
 The value is Avro when `dataschema` names a published schema that gives back exactly the same data (the hash
-chain is computed over it), JSON otherwise; the content type says which. What is in this form is read by
-hand, for decoding decides how many commands a second are decided; everything else others may send goes
-through the CloudEvents SDK (`schemas.kafka`).
+chain is computed over it), JSON otherwise, as the content type says. This form is decoded by own code, since
+decoding limits the commands per second; all other forms are decoded
+through the CloudEvents SDK (`schemas.codecs.cloudevents_kafka`).
 """
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import compress
 from typing import Any, cast
 
 import orjson
 
-from schemas.avro import NeverPublished, decode_data, encode_data, is_of, missing_version
-from schemas.binary import Undecodable
-from schemas.boundary import Malformed
-from schemas.canonical import canonical
 from schemas.catalog import MESSAGES
-from schemas.envelope import ATTRIBUTES, Data, Envelope
-from schemas.kafka import AVRO, CONTENT_TYPE, JSON, PREFIX, Headers, from_kafka
+from schemas.codecs.avro import NeverPublished, decode_data, encode_data, is_of, missing_version
+from schemas.codecs.binary import Undecodable
+from schemas.codecs.canonical import canonical
+from schemas.codecs.cloudevents_http import Malformed
+from schemas.codecs.cloudevents_kafka import AVRO, CONTENT_TYPE, JSON, PREFIX, Headers, from_kafka
+from schemas.envelope import ATTRIBUTES, Data, Envelope, values
 from schemas.outcome import Outcome
 from schemas.upcasting import UPCASTERS, UnknownSchema
 from streams.log import Fault, Record, Topic
@@ -27,45 +28,46 @@ from streams.log import Fault, Record, Topic
 Written = list[tuple[str, bytes]]
 
 AUTHORIZATION = PREFIX + "authorization"
-"""The header of the signed token that says who sends a command; it is never part of the envelope."""
+"""The header of the signed token of a command's sender; it is never part of the envelope."""
 
 _SPECVERSION = (PREFIX + "specversion", b"1.0")
 _AS_AVRO = (CONTENT_TYPE, AVRO.encode())
 _AS_JSON = (CONTENT_TYPE, JSON.encode())
-_HEADERS = tuple((name, PREFIX + name) for name in ATTRIBUTES)
+_HEADERS = tuple(PREFIX + name for name in ATTRIBUTES)
 
 _OUTCOME = Outcome.type()
-TOLD = ("outcome", "outcomerule", "outcomemessage")
-"""Extensions of an outcome, so that who cannot read Avro still knows: `accepted` or `rejected`, and why."""
+OUTCOME_ATTRIBUTES = ("outcome", "outcomerule", "outcomemessage")
+"""Extensions of an outcome for consumers without Avro: `accepted` or `rejected`, and the reason."""
 
 _LONGEST_TOLD = 1_000
 FORGED = "Signalbox did not write the message, or not with this integrity.key"
 
 _TEXTS: Mapping[str, str] = {
-    **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization", *TOLD)},
+    **{PREFIX + name: name for name in (*ATTRIBUTES, "specversion", "authorization", *OUTCOME_ATTRIBUTES)},
     CONTENT_TYPE: CONTENT_TYPE,
 }
-"""Attribute by header, as this module writes them."""
+"""Attribute by header name, as this module writes them."""
+
+_ABSENT = dict.fromkeys(_TEXTS.values(), "")
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 _NESTED = 200
-"""How deep data may nest: the JSON encoder, and with it the hash of what is decided, stops at 254."""
+"""The maximal nesting of data: the JSON encoder, and so the hash of events, is limited to 254."""
 
 _TOO_DEEP = f"data nests deeper than {_NESTED} levels"
 _OF_CLIENTS: frozenset[str] = frozenset({"commands", "status"})
-"""Topics whose times are made uniform; on all others history stands as it was written."""
+"""Topics whose times are normalised; on all others records are read as they were written."""
 
 
 def encode(envelope: Envelope) -> tuple[bytes, Written]:
-    """Value and headers. Raises TypeError for data that JSON cannot say."""
-    headers: Written = [_SPECVERSION]
-    for name, header in _HEADERS:
-        text: str = getattr(envelope, name)
-        if text:
-            headers.append((header, text.encode()))
+    """Value and headers. Raises TypeError for data that JSON cannot represent."""
+    texts = values(envelope)
+    # Without a loop in Python: every message has a dozen of them.
+    present = zip(compress(_HEADERS, texts), map(str.encode, filter(None, texts)), strict=True)
+    headers: Written = [_SPECVERSION, *present]
     if envelope.type == _OUTCOME:
-        headers += _told(envelope.data)
+        headers += _outcome_headers(envelope.data)
     schema = envelope.dataschema
     if schema and is_of(schema, envelope.type):
         value = encode_data(schema, envelope.data)
@@ -76,12 +78,12 @@ def encode(envelope: Envelope) -> tuple[bytes, Written]:
     return orjson.dumps(envelope.data), headers
 
 
-def _told(data: Data) -> Written:
-    """The headers that tell of an outcome what its data says."""
+def _outcome_headers(data: Data) -> Written:
+    """The headers of an outcome that repeat its data."""
     texts = ("accepted" if data.get("accepted") else "rejected", data.get("rule"), data.get("message"))
     return [
         (PREFIX + name, str(text)[:_LONGEST_TOLD].encode(errors="replace"))
-        for name, text in zip(TOLD, texts, strict=True)
+        for name, text in zip(OUTCOME_ATTRIBUTES, texts, strict=True)
         if text
     ]
 
@@ -91,7 +93,7 @@ def decode(
 ) -> tuple[Record, str]:
     """The record, and the token of its extension `authorization` (empty without).
 
-    Never raises for content: what cannot be read comes with a fault, `malformed` or `unknown-schema`, and
+    Never raises for content: an unreadable message gets a fault, `malformed` or `unknown-schema`, and
     with the attributes that could be read.
     """
     try:
@@ -111,9 +113,12 @@ def decode(
 
 
 def signed_body(value: bytes | None, headers: Headers, data: Data) -> bytes:
-    """What the proof of a command is over (`streams.kafka.binding`): the value as it came; of a command in
-    structured mode, whose value holds the proof too, its data as canonical JSON."""
-    media = next((raw for name, raw in headers if name.lower() == CONTENT_TYPE), None) or b""
+    """The bytes that the proof of a command covers (`streams.kafka.security.binding`): the value as
+    received; in structured mode, where the value includes the proof, the data as canonical JSON."""
+    # A message that could be read has one content type.
+    media = dict(headers).get(CONTENT_TYPE)
+    if media is None:
+        media = next((raw for name, raw in headers if name.lower() == CONTENT_TYPE), None) or b""
     structured = media.lower().startswith(b"application/cloudevents")
     return canonical(data) if structured else value or b""
 
@@ -127,24 +132,26 @@ def too_large(topic: Topic, partition: int, position: int, headers: Headers, siz
 
 
 def forged(topic: Topic, partition: int, position: int) -> Record:
-    """The record of a message that says to be ours and is not: nothing of it counts."""
+    """The record of a forged message, without its content."""
     nothing = Envelope(**dict.fromkeys(ATTRIBUTES, ""), data={})
     return Record(topic, partition, position, nothing, Fault("forged", FORGED))
 
 
 def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:
-    """What `encode` writes, and a token; None for whatever is not exactly of that form."""
-    texts: dict[str, str] = {}
+    """A message in the form of `encode`, with its token; None for any other form."""
+    given = dict(headers)
+    repeated = len(given) < len(headers)
+    for name in given.keys() - _TEXTS.keys():
+        if name.lower().startswith((PREFIX, CONTENT_TYPE)):
+            return None
+        del given[name]
+    contents = list(filter(None, given.values()))
+    if len(contents) < len(given) or (repeated and len(given) < sum(name in _TEXTS for name, _ in headers)):
+        return None
     try:
-        for name, raw in headers:
-            attribute = _TEXTS.get(name)
-            if attribute is not None:
-                if not raw or attribute in texts:
-                    return None
-                texts[attribute] = raw.decode()
-            elif name.lower().startswith((PREFIX, CONTENT_TYPE)):
-                return None
-        if texts["specversion"] != "1.0" or not _is_time(topic, texts.get("time", "")):
+        names, decoded = map(_TEXTS.__getitem__, given), map(bytes.decode, contents)
+        texts = {**_ABSENT, **dict(zip(names, decoded, strict=True))}
+        if texts["specversion"] != "1.0" or not _is_time(topic, texts["time"]):
             return None
         media = texts[CONTENT_TYPE]
         if media == AVRO and is_of(texts["dataschema"], texts["type"]):
@@ -155,14 +162,14 @@ def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] |
             return None
     except (KeyError, ValueError, Undecodable):
         return None
-    if not (texts.get("id") and texts.get("type") and texts.get("source") and isinstance(data, dict)):
+    if not (texts["id"] and texts["type"] and texts["source"] and isinstance(data, dict)):
         return None
-    attributes = {name: texts.get(name, "") for name in ATTRIBUTES}
-    return Envelope(data=cast("Data", data), **attributes), texts.get("authorization", "")
+    attributes = dict(zip(ATTRIBUTES, map(texts.__getitem__, ATTRIBUTES), strict=True))
+    return Envelope(data=cast("Data", data), **attributes), texts["authorization"]
 
 
 def _is_time(topic: Topic, time: str) -> bool:
-    """Whether a time can stay as it is. Raises ValueError for the 30th of February."""
+    """Whether a time is in normal form. Raises ValueError for impossible dates."""
     if not time or topic not in _OF_CLIENTS:
         return True
     if _TIME.fullmatch(time) is None:
@@ -185,7 +192,7 @@ def _check_depth(value: bytes, data: Data) -> None:
 
 
 def _unknown(topic: Topic, envelope: Envelope) -> str:
-    """Why a message that could be read is not for this version of Signalbox; empty when it is."""
+    """Why this version of Signalbox cannot handle a readable message; empty when it can."""
     if envelope.dataschema and (reason := missing_version(envelope.dataschema)):
         return reason
     if envelope.type not in MESSAGES and topic not in ("commands", "parked"):
@@ -212,7 +219,7 @@ def _faulty(
 
 
 def _readable(value: bytes | None, headers: Headers) -> dict[str, str]:
-    """The attributes that are texts, wherever they stand; the first of two counts."""
+    """The attributes that are texts, from headers or value; the first of two is used."""
     texts: dict[str, str] = {}
     for name, raw in headers:
         attribute = _TEXTS.get(name.lower())
@@ -224,6 +231,6 @@ def _readable(value: bytes | None, headers: Headers) -> dict[str, str]:
         except ValueError:
             return texts
         if isinstance(event, dict):
-            said = cast("dict[str, Any]", event)
-            texts = {name: text for name, text in said.items() if isinstance(text, str)}
+            attributes = cast("dict[str, Any]", event)
+            texts = {name: text for name, text in attributes.items() if isinstance(text, str)}
     return texts

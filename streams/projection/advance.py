@@ -1,4 +1,4 @@
-"""A generation brought up to date: rows, parked records and checkpoint in the caller's transaction."""
+"""Advances a generation: rows, dead letters and checkpoint in the caller's transaction."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,9 +22,8 @@ class Unreadable(Exception):
 def advance(connection: Connection, slot: GenerationProgress, batches: Batches) -> GenerationProgress:
     """The slot after `batches`. Raises Gap, StaleProgress, and what `unavailable` says yes to."""
     after = replace(slot, positions=dict(slot.positions), blocked=dict(slot.blocked))
-    for partition, batch in sorted(
-        batches.items(), key=itemgetter(0)
-    ):  # whoever else locks several, in the same order
+    # Every process locks several partitions in the same order.
+    for partition, batch in sorted(batches.items(), key=itemgetter(0)):
         before = slot.positions[partition]
         if before < batch.after:
             raise Gap(slot, partition, batch.after)
@@ -40,11 +39,11 @@ def advance(connection: Connection, slot: GenerationProgress, batches: Batches) 
 
 
 def project_one(connection: Connection, slot: GenerationProgress, record: Record) -> str | None:
-    """Projects `record`, or says why it cannot be."""
+    """Projects `record`; the reason when that fails."""
     try:
         with connection.begin_nested():
             slot.model.project(connection, slot.generation.prefix, [_current_form(record)])
-    except Exception as error:  # parked with its reason, whatever it is
+    except Exception as error:  # any failure makes it a dead letter
         if unavailable(error):
             raise
         return _reason(error)
@@ -52,7 +51,7 @@ def project_one(connection: Connection, slot: GenerationProgress, record: Record
 
 
 def subject_of(record: Record) -> str:
-    """As it can be kept: PostgreSQL's text has no NUL."""
+    """As PostgreSQL can store it: its text has no NUL."""
     return record.envelope.subject.replace("\0", "\ufffd")
 
 
@@ -75,7 +74,7 @@ def _move(connection: Connection, slot: GenerationProgress, partition: int, posi
 
 
 def _take(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> None:
-    """Projects or parks each of `records`: together when all are well, else one by one."""
+    """Projects or dead-letters each of `records`: all at once if possible, else one by one."""
     parked: list[tuple[Record, str]] = []
     ready: list[Record] = []
     for record in records:
@@ -84,7 +83,7 @@ def _take(connection: Connection, slot: GenerationProgress, records: Sequence[Re
             try:
                 ready.append(_current_form(record))
                 continue
-            except Exception as error:  # whatever an upcaster meets in a record is that record's fault
+            except Exception as error:  # any failure of an upcaster is a fault of the record
                 reason = _reason(error)
         _hold(slot, record)
         parked.append((record, reason))
@@ -105,20 +104,20 @@ def _waits(slot: GenerationProgress, record: Record) -> str | None:
 
 def _hold(slot: GenerationProgress, record: Record) -> None:
     subject = subject_of(record)
-    if subject:  # nobody waits behind what does not say what it is about
+    if subject:  # no record waits behind one without a subject
         key = (record.partition, subject)
         slot.blocked[key] = min(record.position, slot.blocked.get(key, record.position))
 
 
 def _projected(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> bool:
-    """Whether `records` could be projected together; if not, nothing of them stays."""
+    """Whether `records` could be projected at once; if not, none of them is."""
     try:
         with connection.begin_nested():
             slot.model.project(connection, slot.generation.prefix, records)
     except Exception as error:
         if unavailable(error):
             raise
-        return False  # one of them cannot be handled: one by one, the reason comes to light
+        return False  # one of them cannot be projected: found by projecting one by one
     return True
 
 

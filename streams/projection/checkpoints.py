@@ -19,11 +19,11 @@ from streams.projection.notifications import CHANNEL, ReadModelPartition, notifi
 from streams.projection.rebuilder import Rebuilder, topic_of
 from streams.projection.store_thread import StoreThread
 from streams.projection.waiters import Waiters, lag
+from streams.retry import Retry
 
 _LOG = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 3.0
-AGAIN_SECONDS = 0.5
 BATCH = 1000
 
 _POSITIONS = """
@@ -36,8 +36,8 @@ WHERE g.state = 'live'
 class CheckpointWaiter:
     """`api.ports.Waiter` and `api.ports.Parking` on a store in PostgreSQL that projectors keep.
 
-    It hears of every checkpoint as it is committed, looks each second besides, and reconnects for as long as
-    it runs. `trouble` says why nothing is heard at the moment, and is empty otherwise.
+    It is notified of every checkpoint as it is committed, queries all of them every second, and reconnects
+    for as long as it runs. `trouble` is why positions are unknown at the moment, empty otherwise.
     """
 
     def __init__(self, log: Log, store: Store, models: Sequence[ReadModel] = READ_MODELS) -> None:
@@ -52,20 +52,21 @@ class CheckpointWaiter:
         self._rebuilding = Rebuilder(log, store, self._thread, asyncio.Lock(), BATCH)
         self._rebuilds: dict[str, asyncio.Task[None]] = {}
         self._parked = DeadLetters(log, store, models)
-        self.trouble = "the database of the read models was not asked yet"
+        self._retry = Retry(
+            "positions of read models are unknown", _LOG, retryable=_retryable, describe=error_summary
+        )
+        self._connected = False
+
+    @property
+    def trouble(self) -> str:
+        if self._retry.trouble:
+            return f"the database of the read models does not answer: {self._retry.trouble}"
+        return "" if self._connected else "the database of the read models was not asked yet"
 
     async def run(self) -> None:
         """Listens until cancelled."""
         try:
-            while True:
-                try:
-                    await self._listen()
-                except (OperationalError, InterfaceError, OSError) as error:  # TimeoutError is an OSError
-                    if not self.trouble:
-                        _LOG.warning("positions of read models are not heard: %s", error_summary(error))
-                    self.trouble = f"the database of the read models does not answer: {error_summary(error)}"
-                await self._count_lag()
-                await asyncio.sleep(AGAIN_SECONDS)
+            await self._retry(self._listen, self._listen_again)
         finally:
             for task in self._rebuilds.values():
                 task.cancel()
@@ -135,7 +136,8 @@ class CheckpointWaiter:
                 async with asyncio.timeout(LOOK_SECONDS):
                     rows = await (await connection.execute(_POSITIONS)).fetchall()
                 self._hear({(name, partition): at for name, partition, at in rows})
-                self.trouble = ""
+                self._connected = True
+                self._retry.succeeded()
                 async for notice in connection.notifies(timeout=POLL_SECONDS):
                     self._hear(notified(notice.payload))
 
@@ -143,8 +145,16 @@ class CheckpointWaiter:
         self._reached.update(places)
         self._waiters.reached(places)
 
+    async def _listen_again(self) -> None:
+        await self._count_lag()
+        await self._listen()
+
     async def _count_lag(self) -> None:
         try:
             self._behind = await self.lag()
         except LogUnavailable:
             self._behind = {}
+
+
+def _retryable(error: Exception) -> bool:
+    return isinstance(error, OperationalError | InterfaceError | OSError)  # TimeoutError is an OSError

@@ -1,7 +1,7 @@
-"""Parked records taken up again, or given up, by any process while projectors run.
+"""Retries or skips dead letters of read models, from any process, while projectors run.
 
-The checkpoint's row is locked meanwhile and its `releases` counted up: the projector of the partition waits,
-and then learns anew what is parked.
+The transaction locks the row of the checkpoint and increments its `releases`: the projector of the partition
+waits, and then reads the dead letters again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from streams.projection.rebuilder import topic_of
 from streams.projection.store_thread import StoreThread
 
 T = TypeVar("T")
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Partition and position."""
 _AT_ONCE = 1000
 
@@ -35,44 +35,44 @@ class DeadLetterTransactions:
         self._store = store
         self._model = model
 
-    def waiting(self, subject: str) -> list[Place]:
+    def waiting(self, subject: str) -> list[Position]:
         """The records about `subject` that wait, in order."""
         with self._store.reader.begin() as connection:
             return _waiting(connection, self._slot(connection), subject)
 
-    def retry(self, subject: str, records: Mapping[Place, Record]) -> int:
-        """Projects the parked records about `subject` in order, up to the first that fails; how many did.
+    def retry(self, subject: str, records: Mapping[Position, Record]) -> int:
+        """Projects the dead letters about `subject` in order, up to the first that fails; how many succeeded.
 
-        `records` are those that `waiting` named; later ones stay for the next call.
+        `records` are those that `waiting` returned; later ones are left for the next call.
         """
         done = 0
         with self._store.writer.begin() as connection:
             slot = self._hold(connection, subject)
-            for place in _waiting(connection, slot, subject):
-                record = records.get(place)
+            for position in _waiting(connection, slot, subject):
+                record = records.get(position)
                 if record is None:
                     break
                 reason = project_one(connection, slot, record)
                 if reason is not None:
-                    connection.execute(update(PARKED).where(_at(slot, place)).values(reason=reason))
+                    connection.execute(update(PARKED).where(_at(slot, position)).values(reason=reason))
                     break
-                connection.execute(delete(PARKED).where(_at(slot, place)))
+                connection.execute(delete(PARKED).where(_at(slot, position)))
                 done += 1
         return done
 
     def skip(self, subject: str) -> bool:
-        """Gives up the first parked record about `subject`: kept in the table, never projected."""
+        """Skips the first dead letter about `subject`: it stays in the table and is never projected."""
         with self._store.writer.begin() as connection:
             slot = self._hold(connection, subject)
-            place = next(iter(_waiting(connection, slot, subject)), None)
-            if place is None:
+            position = next(iter(_waiting(connection, slot, subject)), None)
+            if position is None:
                 return False
-            connection.execute(update(PARKED).where(_at(slot, place)).values(skipped_at=timestamp()))
+            connection.execute(update(PARKED).where(_at(slot, position)).values(skipped_at=timestamp()))
         return True
 
     def _hold(self, connection: Connection, subject: str) -> GenerationProgress:
-        """The live generation; until the transaction ends nobody advances the partitions where `subject`
-        waits."""
+        """The live generation; locks the partitions with dead letters about `subject` until the transaction
+        ends."""
         slot, c = self._slot(connection), CHECKPOINTS.c
         for partition in sorted({partition for partition, _ in _waiting(connection, slot, subject)}):
             connection.execute(
@@ -91,7 +91,7 @@ class DeadLetterTransactions:
 
 
 class DeadLetters:
-    """Takes up or gives up what the live read models could not take in; for one event loop.
+    """Retries or skips the dead letters of the live read models; for one event loop.
 
     Every call may raise UnknownReadModel, ReadModelsUnavailable, LogUnavailable.
     """
@@ -109,37 +109,37 @@ class DeadLetters:
         self._worker = worker or StoreThread("parked")
 
     async def retry(self, read_model: str, subject: str) -> int:
-        """Projects the parked records about `subject` in order, up to the first that still fails.
+        """Projects the dead letters about `subject` in order, up to the first that still fails.
 
-        Returns how many were taken in.
+        Returns how many succeeded.
         """
         model = known(self._models, read_model)
-        release = DeadLetterTransactions(self._store, model)
+        transactions = DeadLetterTransactions(self._store, model)
         total = 0
         while True:
-            waiting = await self._do(partial(release.waiting, subject))
+            waiting = await self._do(partial(transactions.waiting, subject))
             records = await self._records(model, waiting[:_AT_ONCE])
-            done = await self._do(partial(release.retry, subject, records))
+            done = await self._do(partial(transactions.retry, subject, records))
             total += done
             if done == 0 or done < len(records):
                 return total
 
     async def skip(self, read_model: str, subject: str) -> int:
-        """Gives up the first parked record about `subject` and retries those behind it.
+        """Skips the first dead letter about `subject` and retries those behind it.
 
-        Returns how many were taken in.
+        Returns how many succeeded.
         """
-        release = DeadLetterTransactions(self._store, known(self._models, read_model))
-        if not await self._do(partial(release.skip, subject)):
+        transactions = DeadLetterTransactions(self._store, known(self._models, read_model))
+        if not await self._do(partial(transactions.skip, subject)):
             return 0
         return await self.retry(read_model, subject)
 
     async def close(self) -> None:
         self._worker.close()
 
-    async def _records(self, model: ReadModel, places: Iterable[Place]) -> dict[Place, Record]:
-        found: dict[Place, Record] = {}
-        for partition, position in places:
+    async def _records(self, model: ReadModel, positions: Iterable[Position]) -> dict[Position, Record]:
+        found: dict[Position, Record] = {}
+        for partition, position in positions:
             for record in await self._log.read(topic_of(model), partition, position - 1, 1):
                 found[partition, record.position] = record
         return found
@@ -160,7 +160,7 @@ def known(models: Mapping[str, ReadModel], read_model: str) -> ReadModel:
     return models[read_model]
 
 
-def _waiting(connection: Connection, slot: GenerationProgress, subject: str) -> list[Place]:
+def _waiting(connection: Connection, slot: GenerationProgress, subject: str) -> list[Position]:
     p = PARKED.c
     wanted = select(p.partition, p.position).where(_in(slot), p.subject == subject, p.skipped_at.is_(None))
     return [(r.partition, r.position) for r in connection.execute(wanted.order_by(p.partition, p.position))]
@@ -170,6 +170,6 @@ def _in(slot: GenerationProgress) -> ColumnElement[bool]:
     return and_(PARKED.c.read_model == slot.model.name, PARKED.c.generation == slot.generation.number)
 
 
-def _at(slot: GenerationProgress, place: Place) -> ColumnElement[bool]:
-    partition, position = place
-    return and_(_in(slot), PARKED.c.partition == partition, PARKED.c.position == position)
+def _at(slot: GenerationProgress, position: Position) -> ColumnElement[bool]:
+    partition, number = position
+    return and_(_in(slot), PARKED.c.partition == partition, PARKED.c.position == number)

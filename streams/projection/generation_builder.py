@@ -27,7 +27,7 @@ from streams.projection.progress import Batch, GenerationProgress, WriterConflic
 
 
 class GenerationBuilder:
-    """`slot` is what is being filled, once `begin` has said yes."""
+    """`slot` is what is being filled, once `begin` has answered True."""
 
     def __init__(self, store: Store, model: ReadModel, partitions: int) -> None:
         self._store = store
@@ -180,5 +180,5 @@ class GenerationBuilder:
                     connection.execute(text("SET LOCAL synchronous_commit = off"))
                 yield connection
         finally:
-            if connection.invalidated:  # it would connect anew by itself, and not have the lock
+            if connection.invalidated:  # it would reconnect by itself, without the lock
                 self.end()

@@ -2,14 +2,13 @@
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
-from projections.databases.upserts import insert_or_update
+from projections.databases.dialect import dialect_of
 from projections.readmodel import ReadModel
 from projections.store import (
     CHECKPOINTS,
     GENERATIONS,
     PARKED,
     Generation,
-    advisory_lock_key,
     create_tables,
     drop_tables,
 )
@@ -46,7 +45,7 @@ def make_checkpoints(
         }
         for partition in range(partitions)
     ]
-    connection.execute(insert_or_update(connection.dialect, CHECKPOINTS).on_conflict_do_nothing(), beginnings)
+    connection.execute(dialect_of(connection).insert(CHECKPOINTS).on_conflict_do_nothing(), beginnings)
 
 
 def load(connection: Connection, model: ReadModel, generation: Generation) -> GenerationProgress:
@@ -105,10 +104,7 @@ def left_over(connection: Connection, read_model: str, *states: str) -> list[Gen
 def builds_alone(connection: Connection, read_model: str, *, session: bool) -> bool:
     """Whether nobody else builds a generation of the read model, and nobody does until the transaction, or
     with `session` the connection, ends."""
-    if connection.dialect.name != "postgresql":
-        return True
-    lock = func.pg_try_advisory_lock if session else func.pg_try_advisory_xact_lock
-    return bool(connection.execute(select(lock(advisory_lock_key(f"building/{read_model}")))).scalar())
+    return dialect_of(connection).try_exclusive(connection, f"building/{read_model}", session=session)
 
 
 def _delete_from(connection: Connection, generation: Generation, *tables: Table) -> None:

@@ -1,28 +1,31 @@
-"""What PostgreSQL tells everybody who listens: how far a read model has come, once that is committed."""
+"""Notifications of committed checkpoints, for other processes on the same PostgreSQL."""
 
 from collections.abc import Mapping
 from itertools import islice
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
+
+from projections.databases.dialect import dialect_of
 
 CHANNEL = "signalbox_checkpoints"
-_MOST = 100  # places in a payload, which holds 8,000 bytes
+_MOST = 100  # checkpoints in a payload, which holds 8,000 bytes
 
 ReadModelPartition = tuple[str, int]
 """A read model's name and a partition."""
 
 
 def notify(connection: Connection, places: Mapping[ReadModelPartition, int]) -> None:
-    """Tells of `places` when the transaction commits; on SQLite there is nobody to tell."""
-    if connection.dialect.name != "postgresql":
+    """Sends checkpoints when the transaction commits; on SQLite no other process listens."""
+    dialect = dialect_of(connection)
+    if not dialect.shared:
         return
     each = iter(places.items())
     while some := list(islice(each, _MOST)):
         payload = orjson.dumps([[name, partition, at] for (name, partition), at in some]).decode()
-        connection.execute(select(func.pg_notify(CHANNEL, payload)))
+        dialect.notify(connection, CHANNEL, payload)
 
 
 def notified(payload: str) -> dict[ReadModelPartition, int]:
-    """What a notice says."""
+    """The checkpoints in a payload."""
     return {(name, partition): at for name, partition, at in orjson.loads(payload)}

@@ -1,4 +1,4 @@
-"""What the writer of read models keeps in mind of each generation it fills."""
+"""The progress of each generation of a read model, as its writer has it in memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from streams.log import Record
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that a topic's partition has above `after`, up to the last of `records`."""
+    """All records of a topic's partition above `after`, up to the last of `records`."""
 
     after: int
     records: Sequence[Record]
@@ -25,8 +25,8 @@ class WriterConflict(Exception):
 
 
 class StaleProgress(WriterConflict):
-    """What is kept in mind of a generation is no longer so: it was advanced, swapped out, or parked records
-    were taken up again."""
+    """The progress in memory is outdated: the generation was advanced or swapped out, or its dead letters
+    were retried."""
 
     def __init__(self, slot: "GenerationProgress", partition: int) -> None:
         self.read_model = slot.model.name
@@ -39,14 +39,14 @@ class StaleProgress(WriterConflict):
 
 
 class Gap(Exception):
-    """Before a batch there may be records, after `position` and up to `until`, that were not taken in."""
+    """Before a batch there may be records, after `position` and up to `until`, that were not projected."""
 
     def __init__(self, slot: "GenerationProgress", partition: int, until: int) -> None:
         self.read_model = slot.model.name
         self.partition = partition
         self.position = slot.positions[partition]
         self.until = until
-        super().__init__(f"{slot.model.topic}/{partition} is not taken in from {self.position} to {until}")
+        super().__init__(f"{slot.model.topic}/{partition} is not projected from {self.position} to {until}")
 
 
 class Superseded(Exception):
@@ -65,9 +65,9 @@ class UnknownReadModel(LookupError):
 
 @dataclass(slots=True)
 class GenerationProgress:
-    """A generation being filled: how far it is, and which subjects wait behind which position.
+    """A generation being filled: its positions, and the subjects that wait behind a dead letter's position.
 
-    `releases` is, per partition, how often parked records had been taken up again when this was read.
+    `epochs` counts, per partition, how often dead letters had been retried when this was read.
     """
 
     model: ReadModel

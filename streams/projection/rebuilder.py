@@ -1,4 +1,4 @@
-"""A read model filled anew from the log, beside the live one, and swapped in."""
+"""Rebuilds a read model: fills a new generation from the log beside the live one, and swaps it in."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from streams.projection.store_thread import StoreThread
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
-"""How often to look whether another process is done."""
+"""How often to check whether another process has finished the rebuild."""
 
 
 class Rebuilder:
@@ -81,7 +81,7 @@ class Rebuilder:
         return await self._worker.retry(lambda: self._log.read(topic, partition, after, self._batch))
 
     async def _end(self, building: GenerationBuilder) -> None:
-        """What this could not finish or has replaced is dropped, now or by the next one who builds."""
+        """Drops unfinished and replaced generations; if that fails, the next rebuild does."""
         with contextlib.suppress(Exception):
             await self._worker.run(building.clear)
         await self._worker.run(building.end)

@@ -1,8 +1,8 @@
-"""The runner that keeps the read models: it feeds itself from the log, or a host feeds it."""
+"""Keeps the read models up to date: the runner consumes the log itself, or a host feeds it."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,18 +13,19 @@ from projections.readmodel import ReadModel
 from projections.store import Store
 from streams.log import Log, Record, Topic
 from streams.projection.dead_letters import DeadLetters, known
+from streams.projection.listener import ProjectionListener
 from streams.projection.progress import Batch, Gap, StaleProgress
 from streams.projection.rebuilder import Rebuilder, topic_of
 from streams.projection.store_thread import StoreThread
 from streams.projection.waiters import RunnerStopped, Waiters, lag
 from streams.projection.writer import Writer
+from streams.subscription import Subscription
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
 
 TopicPartition = tuple[Topic, int]
 """A topic and a partition."""
-_Works = list[Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ class ProjectionRunner:
         self._opened = asyncio.Event()
         self._over = False
         self._alone = False
+        self._listeners: Sequence[ProjectionListener] = ()
         self._rebuilds: dict[str, asyncio.Task[None]] = {}
         self.ready = asyncio.Event()
 
@@ -74,25 +76,33 @@ class ProjectionRunner:
     def trouble(self) -> str:
         return self._thread.trouble or self._builder.trouble
 
-    async def run(self) -> None:
-        """Feeds all partitions from the log until cancelled.
+    async def run(self, listeners: Sequence[ProjectionListener] = ()) -> None:
+        """Feeds all partitions from the log until cancelled, and notifies `listeners` of what is durable.
 
         Raises WriterConflict, LogDamaged, Superseded.
         """
         self._alone = True
-        await self._until_cancelled(self._follow_all)
+        self._listeners = listeners
+        subscriptions = [self._subscription(topic) for topic in dict.fromkeys(self._topics.values())]
+        await self._until_cancelled(self._replace_outdated, self._become_ready, subscriptions=subscriptions)
 
     async def host(self) -> None:
-        """Until cancelled, writes what a host gives by `take`; other processes may feed other partitions.
+        """Writes the records that a host passes to `take`, until cancelled; other processes may feed other
+        partitions.
 
         Raises Superseded.
         """
-        await self._until_cancelled(self._be_fed)
+
+        async def become_ready() -> None:
+            await self._replace_outdated()
+            self.ready.set()
+
+        await self._until_cancelled(become_ready)
 
     async def assigned(self, topic: Topic, partition: int) -> int:
-        """The host feeds this partition from now on: after which position its read models go on.
+        """The partition is fed from now on; the position that its read models go on after.
 
-        One attempt; raises what `projections.failures.unavailable` says yes to, Superseded, RunnerStopped.
+        One attempt; raises errors that are `projections.failures.unavailable`, Superseded, RunnerStopped.
         """
         await self._open()
         await self._thread.run(self._writer.reload)
@@ -100,15 +110,15 @@ class ProjectionRunner:
         return self._fed[topic, partition]
 
     async def revoked(self, topic: Topic, partition: int) -> None:
-        """The host does not feed this partition any more."""
+        """The partition is not fed any more."""
         self._fed.pop((topic, partition), None)
 
     async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
-        """Returns when `records`, in order, are durable in all read models of `topic`, parked ones included.
+        """Returns when `records`, in order, are durable in all read models of `topic`, dead letters included.
 
-        Those that are taken in are skipped. What is missing before the first records after `assigned`, or
-        after another process fed the partition, is read from the log. Waits while the store is unavailable.
-        Raises RunnerStopped.
+        Records that a read model contains already are left out. Records that are missing before the first
+        ones after `assigned`, or after another process fed the partition, are read from the log. Waits while
+        the store is unavailable. Raises RunnerStopped.
         """
         await self._open()
         if not records:
@@ -117,7 +127,7 @@ class ProjectionRunner:
         await self._give(topic, partition, Batch(after, records))
 
     async def wait_for(self, read_model: str, partition: int, position: int) -> None:
-        """Returns as soon as `read_model` has taken in `position`; bound it with `asyncio.timeout`.
+        """Returns as soon as `read_model` contains `position`; bound it with `asyncio.timeout`.
 
         Raises UnknownReadModel, and RunnerStopped when the runner does.
         """
@@ -125,7 +135,7 @@ class ProjectionRunner:
         await self._waiters.wait_for(read_model, partition, position)
 
     def positions(self) -> dict[str, dict[int, int]]:
-        """How far each read model is, by partition; with a host those that it feeds."""
+        """The position of each read model by partition; with a host, of the partitions that it feeds."""
         fed = {(n, p) for n, topic in self._topics.items() for t, p in self._fed if t == topic}
         return {
             name: {p: at for p, at in slot.positions.items() if self._alone or (name, p) in fed}
@@ -139,7 +149,7 @@ class ProjectionRunner:
     async def rebuild(self, read_model: str) -> None:
         """Fills new tables from the first record on and swaps them in; queries see the old ones until then.
 
-        Returns after the swap; joins a rebuild that is under way. Raises UnknownReadModel.
+        Returns after the swap; joins a rebuild in progress. Raises UnknownReadModel.
         """
         known(self._models, read_model)
         await self._open()
@@ -159,11 +169,15 @@ class ProjectionRunner:
         await self._open()
         return await self._parked.skip(read_model, subject)
 
-    async def _until_cancelled(self, begin: Callable[[], Awaitable[_Works]]) -> None:
+    async def _until_cancelled(
+        self, *work: Callable[[], Coroutine[Any, Any, None]], subscriptions: Sequence[Subscription] = ()
+    ) -> None:
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._thread.run_with_retry(self._writer.open)
-            tasks += [asyncio.create_task(work) for work in await begin()]
+            for subscription in subscriptions:
+                await self._thread.retry(subscription.open)
+            tasks += [asyncio.create_task(each()) for each in (*work, *(s.run for s in subscriptions))]
             self._announce()
             self._opened.set()
             tasks.append(asyncio.create_task(self._advance()))
@@ -181,21 +195,24 @@ class ProjectionRunner:
             self._thread.close()
             self._builder.close()
 
-    async def _follow_all(self) -> _Works:
-        work: _Works = []
-        for topic in dict.fromkeys(self._topics.values()):
-            for partition in range(self._log.partitions):
-                start = await self._thread.retry(partial(self._start, topic, partition))
-                self._fed[topic, partition] = start
-                work.append(self._feed(topic, partition, start))
-        return [*work, self._replace_outdated(), self._become_ready()]
+    def _subscription(self, topic: Topic) -> Subscription:
+        """Reads no batch while the one before is written: a thread that writes to SQLite releases the
+        interpreter at every statement, and a busy one returns it milliseconds later."""
 
-    async def _be_fed(self) -> _Works:
-        async def replace_outdated() -> None:
-            await self._replace_outdated()
-            self.ready.set()
+        async def start(partition: int) -> int:
+            self._fed[topic, partition] = position = await self._start(topic, partition)
+            for listener in self._listeners:
+                listener.assigned(self._fed)
+            return position
 
-        return [replace_outdated()]
+        async def take(records: Sequence[Record]) -> None:
+            partition = records[0].partition
+            await self.take(topic, partition, records)
+            for listener in self._listeners:
+                listener.taken(topic, partition, records)
+
+        retry = self._thread.retry
+        return Subscription(self._log, topic, take, start=start, retry=retry, batch=self._batch)
 
     async def _open(self) -> None:
         """Waits until the read models can be fed. Raises RunnerStopped."""
@@ -204,7 +221,7 @@ class ProjectionRunner:
             raise RunnerStopped("the projection runner has stopped")
 
     async def _start(self, topic: Topic, partition: int) -> int:
-        """After which position the live read models of `topic` go on."""
+        """The position that the live read models of `topic` go on after."""
         slots = self._writer.progress
         current = [
             slots[n].positions[partition]
@@ -213,17 +230,6 @@ class ProjectionRunner:
         ]
         return min(current) if current else await self._log.end(topic, partition)
 
-    async def _feed(self, topic: Topic, partition: int, position: int) -> None:
-        """Reads a batch whenever the one before is written.
-
-        Not while: a thread that writes to SQLite gives the interpreter up at every statement, and gets it
-        back from a busy one milliseconds later.
-        """
-        while True:
-            records = await self._read(topic, partition, position, follow=True)
-            await self._give(topic, partition, Batch(position, records))
-            position = records[-1].position
-
     async def _give(self, topic: Topic, partition: int, batch: Batch) -> None:
         given = _Submitted((topic, partition), batch, asyncio.get_running_loop().create_future())
         self._given.append(given)
@@ -231,7 +237,7 @@ class ProjectionRunner:
         await given.done
 
     async def _advance(self) -> None:
-        """Writes what was given, one batch of each partition at a time."""
+        """Writes the submitted batches, one of each partition per transaction."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -247,7 +253,7 @@ class ProjectionRunner:
                         given.done.set_result(None)
 
     async def _write(self, given: Mapping[TopicPartition, Batch]) -> None:
-        """Has all of `given` in all live read models, whoever else has advanced them meanwhile."""
+        """Returns once all live read models contain `given`, also if another process advances them."""
         batches = dict(given)
         while True:
             now = _by_topic(batches)
@@ -270,7 +276,9 @@ class ProjectionRunner:
 
     async def _missing(self, gap: Gap) -> tuple[TopicPartition, Batch]:
         topic = self._topics[gap.read_model]
-        read = await self._read(topic, gap.partition, gap.position)
+        read = await self._thread.retry(
+            partial(self._log.read, topic, gap.partition, gap.position, self._batch)
+        )
         return (topic, gap.partition), Batch(gap.position, [r for r in read if r.position <= gap.until])
 
     async def _reload(self, moved: StaleProgress) -> None:
@@ -282,7 +290,7 @@ class ProjectionRunner:
             raise moved
 
     async def _watch(self) -> None:
-        """Notices what other processes have swapped in, also where nothing happens."""
+        """Notices generations that other processes swap in, also while no records come."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
@@ -306,7 +314,7 @@ class ProjectionRunner:
 
     async def _replace_outdated(self) -> None:
         for name in sorted(self._writer.outdated):
-            _LOG.info("the read model %s has another version: filling it anew", name)
+            _LOG.info("the read model %s has another version: it is rebuilt", name)
             await self.rebuild(name)
 
     async def _rebuild(self, name: str) -> None:
@@ -314,20 +322,6 @@ class ProjectionRunner:
         async with self._turn:
             await self._thread.run_with_retry(self._writer.reload)
             await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
-
-    async def _read(
-        self, topic: Topic, partition: int, after: int, *, follow: bool = False
-    ) -> Sequence[Record]:
-        """The next batch; with `follow` waits until there is one."""
-
-        async def read() -> Sequence[Record]:
-            while True:
-                records = await self._log.read(topic, partition, after, self._batch)
-                if records or not follow:
-                    return records
-                await self._log.wait(topic, partition, after)
-
-        return await self._thread.retry(read)
 
     def _announce(self) -> None:
         for name, slot in self._writer.progress.items():

@@ -1,4 +1,4 @@
-"""Blocking work in a thread of its own, and once more for as long as what it needs is unavailable."""
+"""Blocking work in a thread of its own, retried while the store or the log is unavailable."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 
-def _retryable(error: Exception) -> bool:
+def store_or_log_unavailable(error: Exception) -> bool:
     return log_unavailable(error) or unavailable(error)
 
 
@@ -22,7 +22,9 @@ class StoreThread:
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
-        self.retry = Retry("read models do not advance", _LOG, retryable=_retryable, describe=error_summary)
+        self.retry = Retry(
+            "read models do not advance", _LOG, retryable=store_or_log_unavailable, describe=error_summary
+        )
 
     @property
     def trouble(self) -> str:

@@ -1,4 +1,4 @@
-"""In-process wake-ups: who waits for which read model to reach which position."""
+"""Tasks of this process that wait until a read model has reached a position."""
 
 import asyncio
 import heapq
@@ -22,26 +22,26 @@ class Waiters:
         self._ticket = count()
 
     async def wait_for(self, read_model: str, partition: int, position: int) -> None:
-        """Returns once `read_model` has taken in `position`; bound it with `asyncio.timeout`."""
-        place = (read_model, partition)
-        if self._reached.get(place, 0) >= position:
+        """Returns once `read_model` contains `position`; bound it with `asyncio.timeout`."""
+        key = (read_model, partition)
+        if self._reached.get(key, 0) >= position:
             return
         future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting.setdefault(place, []), (position, next(self._ticket), future))
+        heapq.heappush(self._waiting.setdefault(key, []), (position, next(self._ticket), future))
         await future
 
-    def reached(self, places: Mapping[ReadModelPartition, int]) -> None:
-        """Wakes everybody who waits for no more than these positions."""
-        self._reached.update(places)
-        for place, at in places.items():
-            waiting = self._waiting.get(place)
+    def reached(self, positions: Mapping[ReadModelPartition, int]) -> None:
+        """Wakes the tasks that wait for these positions or earlier ones."""
+        self._reached.update(positions)
+        for key, at in positions.items():
+            waiting = self._waiting.get(key)
             while waiting and waiting[0][0] <= at:
                 _, _, future = heapq.heappop(waiting)
                 if not future.done():
                     future.set_result(None)
 
     def stop(self) -> None:
-        """Tells everybody who still waits that it is in vain."""
+        """Raises RunnerStopped in the tasks that still wait."""
         for waiting in self._waiting.values():
             for _, _, future in waiting:
                 if not future.done():

@@ -23,7 +23,7 @@ from streams.projection.progress import Batches, GenerationProgress, Superseded
 class Writer:
     """Advances the live generations of `models`.
 
-    `slots` are the live generations, `outdated` the names of those of another version, which stand still.
+    `progress` has the live generations; those in `outdated`, of another version, are not advanced.
     """
 
     def __init__(self, store: Store, models: Sequence[ReadModel], partitions: int) -> None:
@@ -35,7 +35,7 @@ class Writer:
         self.outdated: set[str] = set()
 
     def open(self) -> None:
-        """Makes what is missing and reads how far each read model is.
+        """Creates missing tables and reads the positions of the read models.
 
         A live generation of another version goes on answering queries and is not advanced: its name is
         in `outdated`. Half-filled generations of an earlier run are dropped. Raises Superseded.
@@ -58,12 +58,12 @@ class Writer:
             self._load(connection)
 
     def reload(self) -> None:
-        """Reads anew which generations are live and how far they are. Raises Superseded."""
+        """Reads again which generations are live and their positions. Raises Superseded."""
         with self._store.writer.begin() as connection:
             self._load(connection)
 
     def swapped(self) -> bool:
-        """Whether another process has put other generations in the place of those known here."""
+        """Whether another process has swapped in other generations than those known here."""
         with self._store.reader.begin() as connection:
             states = connection.execute(select(GENERATIONS).where(GENERATIONS.c.state == "live"))
             present = {r.read_model: r.generation for r in states}
@@ -83,7 +83,7 @@ class Writer:
         self.progress.update(moved)
 
     def apply_again(self, batches: Mapping[str, Batches]) -> None:
-        """As `apply`, after a transaction of which it is not known whether it was committed."""
+        """As `apply`, after a transaction that may have been committed."""
         self.reload()
         self.apply(batches)
 
@@ -104,6 +104,6 @@ class Writer:
         self.progress, self.outdated = slots, outdated
 
     def _check(self, generation: Generation, model: ReadModel) -> None:
-        # Who shares the database with programs of a later version would undo what they do.
+        # In a shared database a rebuild by this version would undo the rebuild of a later version.
         if self._shared and generation.version > model.version:
             raise Superseded(generation, model.version)

@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import fields
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import orjson
 from gateways.config_resource import ConfigResource, DeploymentRef
 from streams.config_topic import Subscriber
 from streams.log import LogDamaged, MessageTooLarge
+from streams.sqlite.checks.set_aside import set_aside
 from streams.sqlite.database import (
     CHECK_LIMIT,
     Kind,
@@ -25,15 +27,14 @@ from streams.sqlite.database import (
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.read_connection import ReadConnection
-from streams.sqlite.set_aside import set_aside
 
 CHUNK = 200
 LARGEST = 900_000_000
-"""Bytes of a body; SQLite's limit for a row is 10**9."""
+"""The maximal size of a body in bytes; SQLite's limit for a row is 10**9."""
 
 CONFIG = Kind(
     file="config.db",
-    version=2,
+    first_version=2,
     synchronous="NORMAL",
     tables="""
 CREATE TABLE entries (
@@ -73,7 +74,7 @@ Put = Sequence[ConfigResource]
 
 
 class _Unit:
-    """See `group_commit.Unit`. A request is a put, or a position to prune before."""
+    """See `group_commit.Unit`. A request is a put, or a position before which to prune."""
 
     def __init__(self, announce: Callable[[Sequence[Put]], None]) -> None:
         self._announce = announce
@@ -83,7 +84,7 @@ class _Unit:
         self._pruned: list[int] = []
 
     def add(self, request: Put | int) -> list[int]:
-        """A list that holds how many entries were pruned once it is durable."""
+        """Returns a list for the number of pruned entries, which is filled when they are durable."""
         if isinstance(request, int):
             self._before = request if self._before is None else max(self._before, request)
             return self._pruned
@@ -112,25 +113,52 @@ class SqliteConfigTopic:
         self._path = path
         self._reading = ReadConnection(CONFIG, path)
         self._subscribers: dict[object, Subscriber] = {}
+        self._ahead: dict[tuple[str, str, str], ConfigResource] | None = None
         self._loop = asyncio.get_running_loop()
         self._writer: GroupCommit[Put | int, list[int]] = GroupCommit(
-            CONFIG, path, lambda: _Unit(self._tell), "signalbox-config"
+            CONFIG, path, lambda: _Unit(self._notify), "signalbox-config"
         )
 
     @classmethod
     async def open(cls, directory: Path, *, proved: bool = False) -> "SqliteConfigTopic":
-        """In a directory that the caller has locked. `proved`: the file is as it was closed in order.
+        """Opens it in a directory that the caller has locked. `proved`: the file is unchanged since it was
+        closed in order.
 
-        All of it can be computed from the events, so a file that is missing, of another version or damaged
-        anywhere is set aside, and the topic begins empty. Raises LogUnavailable.
+        Everything can be computed from the events, so a file of another version or with any damage is set
+        aside, and the topic begins empty. Raises LogUnavailable.
         """
         make_directory(directory)
         return cls(await asyncio.to_thread(_prepared, directory, None if proved else _require_sound))
 
     @property
     def refusing(self) -> str:
-        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        """Why writes are refused at the moment, without a file's name; empty when they are accepted."""
         return self._writer.refusing
+
+    async def read_ahead(self) -> None:
+        """Reads all entries once for all that load them until `forget`. Raises LogUnavailable, LogDamaged."""
+        entries = [entry async for chunk in self.load() for entry in chunk]
+        self._ahead = {entry.key: entry for entry in entries}
+
+    def forget(self) -> None:
+        """Drops what was read ahead."""
+        self._ahead = None
+
+    def partition_of(self, gateway: str) -> int:
+        return 0
+
+    async def claim(self, partition: int) -> None:
+        """The directory is locked by this process: nobody else writes."""
+
+    async def release(self, partition: int) -> None:
+        """Nobody else can claim it."""
+
+    async def repair(self, partition: int) -> int:
+        return 0
+
+    async def follow(self, partitions: Iterable[int] | None = None) -> None:
+        """Subscribers are notified of all puts anyway."""
+        await asyncio.get_running_loop().create_future()
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:
         if entries:
@@ -145,8 +173,19 @@ class SqliteConfigTopic:
         return sum(await self._writer.submit(before))
 
     async def load(
-        self, gateway: str | None = None, *, removals: bool = False
+        self,
+        gateway: str | None = None,
+        *,
+        removals: bool = False,
+        partitions: Iterable[int] | None = None,
+        bodies: bool = True,
     ) -> AsyncIterator[list[ConfigResource]]:
+        if self._ahead is not None and not removals:
+            wanted = (e for e in tuple(self._ahead.values()) if e.body and gateway in (None, e.gateway))
+            while chunk := list(islice(wanted, CHUNK)):
+                yield chunk
+                await asyncio.sleep(0)
+            return
         statement = load_statement(gateway, removals=removals)
         after = 0
         while True:
@@ -169,19 +208,21 @@ class SqliteConfigTopic:
         return end
 
     async def close(self) -> None:
-        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
+        # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reading.close()
         await self._writer.close()
 
-    def _tell(self, puts: Sequence[Put]) -> None:
+    def _notify(self, puts: Sequence[Put]) -> None:
         for put in puts:
+            if self._ahead is not None:
+                self._ahead.update((entry.key, entry) for entry in put)
             for subscriber in tuple(self._subscribers.values()):
-                # A callback of its own, so that one that raises is reported and hinders nobody.
+                # A separate callback, so that an exception in one is reported and does not affect the others.
                 self._loop.call_soon(subscriber, put)
 
 
 def load_statement(gateway: str | None, *, removals: bool) -> str:
-    """Its values: the number to go on after, the gateway when given, how many rows."""
+    """Its parameters: the number to continue after, the gateway if given, the number of rows."""
     more = "" if removals else " AND body <> x''"
     return _LOAD.format(more=more if gateway is None else f"{more} AND gateway = ?")
 
@@ -228,17 +269,17 @@ def _checksum(
     requires: bytes,
     causes: bytes,
 ) -> int:
-    """Of a whole row: SQLite does not notice a changed byte in a value."""
-    told = f"{gateway}\0{type}\0{name}\0{kind}\0{version}\0{position}\0".encode()
-    return crc32(causes, crc32(requires, crc32(body, crc32(told))))
+    """The checksum of a whole row: SQLite does not detect a changed byte in a value."""
+    identity = f"{gateway}\0{type}\0{name}\0{kind}\0{version}\0{position}\0".encode()
+    return crc32(causes, crc32(requires, crc32(body, crc32(identity))))
 
 
 def entry_of_row(path: Path, row: Sequence[Any]) -> ConfigResource:
-    """The entry of a row of `load_statement`. Raises LogDamaged when it is not as it was put."""
+    """The entry of a row of `load_statement`. Raises LogDamaged when the row was changed."""
     _, gateway, kind, type, name, version, position, body, requires, causes, checksum = row
     try:
         if checksum != _checksum(gateway, type, name, kind, version, position, body, requires, causes):
-            raise ValueError("it is not what was written")
+            raise ValueError("its checksum is wrong")
         return ConfigResource(
             gateway,
             kind,

@@ -1,4 +1,4 @@
-"""SQLite files in a data directory: made once and whole, opened only when sound."""
+"""SQLite files in a data directory: created atomically, and checked when they are opened."""
 
 import os
 import sqlite3
@@ -11,18 +11,19 @@ from streams.log import LogDamaged, LogError, LogUnavailable
 from streams.sqlite.journal import journal_fault
 
 CONTENTS = "contents"
-"""Names the databases a directory has held: one of them missing is damage, not a fresh start."""
+"""Lists the databases that were created in a directory: a missing one is damage, not a fresh start."""
 
 APPLICATION_ID = 0x51B0C5
 CHECK_LIMIT = 256 * 1024 * 1024
-"""Bytes up to which the structure is checked whole at start; above, `signalbox doctor` does."""
+"""Bytes up to which the whole structure is checked at start; larger files are checked by `signalbox
+doctor`."""
 
 ADVICE = "restore the data directory from a backup; `signalbox doctor` shows details"
 
 _OUTSIDE = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "the data directory is read-only",
-    sqlite3.SQLITE_IOERR: "the disk refuses reading or writing",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
     sqlite3.SQLITE_PERM: "permission is denied",
     sqlite3.SQLITE_AUTH: "permission is denied",
@@ -41,16 +42,26 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of database: `tables` makes it, `version` says which tables those are."""
+    """One kind of database: `tables` is the SQL that creates its `first_version`, each of `migrations` the
+    SQL that creates the next version. Neither changes after a release."""
 
     file: str
-    version: int
+    first_version: int
     tables: str
     synchronous: Synchronous
+    migrations: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> int:
+        return self.first_version + len(self.migrations)
+
+
+class LaterVersion(LogError):
+    """A later release wrote the database, with tables that this release does not know."""
 
 
 def explained(error: sqlite3.Error, path: Path) -> LogError:
-    """What a failure of SQLite means to whoever asked: wait (LogUnavailable) or repair (LogDamaged)."""
+    """The error of the port for an error of SQLite: LogUnavailable (wait) or LogDamaged (repair)."""
     code = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", "")
     reason = _OUTSIDE.get(code & 0xFF) if code is not None else None
@@ -60,7 +71,7 @@ def explained(error: sqlite3.Error, path: Path) -> LogError:
 
 
 def is_of_request(error: sqlite3.Error) -> bool:
-    """Whether what was to be written is at fault. Python's module raises such errors without a code."""
+    """Whether the request caused the error. Python's module raises such errors without a code."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _OF_REQUEST
 
@@ -72,7 +83,7 @@ def damaged(path: Path, what: str) -> LogDamaged:
 def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
     """A connection in autocommit mode to a file that exists. Raises sqlite3.Error.
 
-    It may be used from any thread, one at a time.
+    It may be used from any thread, by one at a time.
     """
     mode = "rw" if write else "ro"
     db = sqlite3.connect(
@@ -96,7 +107,7 @@ def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def make_directory(directory: Path) -> None:
-    """Makes `directory` for its owner alone. Raises LogUnavailable."""
+    """Creates `directory` with access for its owner only. Raises LogUnavailable."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if directory.stat().st_mode & 0o077 and not any(directory.iterdir()):
@@ -106,10 +117,10 @@ def make_directory(directory: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Has a database, made empty when it is missing, for its owner alone. Raises OSError.
+    """Creates a missing database as an empty file, and restricts its access to the owner. Raises OSError.
 
-    SQLite gives its journal the mode of the file. One that exists is not opened: closing it again would drop
-    the locks that other connections of this process have on it.
+    SQLite gives its journal the mode of the file. An existing file is not opened: closing it would drop the
+    locks that other connections of this process have on it.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -126,10 +137,11 @@ def prepare(
     check: Callable[[sqlite3.Connection, Path], None] | None = None,
     again: bool = False,
 ) -> Path:
-    """Makes the database when the directory never held it, or with `again`; or proves the one there sound.
+    """Creates the database if the directory never had it, or with `again`; else checks that it is sound, and
+    migrates it if it is of an earlier version.
 
-    `check` adds what the kind's own rows must fulfil. The caller holds the directory, and has no
-    connection to the file. Returns the file. Raises LogUnavailable, LogDamaged.
+    `check`: an additional check of the kind's rows. The caller holds the directory's lock, and has no
+    connection to the file. Returns the file. Raises LogUnavailable, LogDamaged, LaterVersion.
     """
     path = directory / kind.file
     try:
@@ -138,13 +150,14 @@ def prepare(
                 _require_never_held(kind, directory)
             _create(kind, path)
         _remember(kind, directory)
-        # Before SQLite sees it: closing a connection removes the journal, and the evidence with it.
+        # Before SQLite opens it: closing a connection removes the journal, and so the evidence.
         fault = acknowledged_lost(kind, path)
         if fault is not None:
             raise damaged(path, fault)
         db = connect(kind, path, write=True)
         try:
             _sound(kind, db, path)
+            _migrate(kind, db)
             if check is not None:
                 check(db, path)
         finally:
@@ -157,9 +170,9 @@ def prepare(
 
 
 def held(directory: Path) -> frozenset[str]:
-    """The names of the databases this directory has held."""
+    """The names of the databases that were created in this directory."""
     try:
-        # Ascii; a damaged name is none that is asked for.
+        # ASCII; a damaged name equals no known one.
         return frozenset((directory / CONTENTS).read_text("ascii", "replace").split())
     except FileNotFoundError:
         return frozenset()
@@ -167,13 +180,13 @@ def held(directory: Path) -> frozenset[str]:
 
 def _require_never_held(kind: Kind, directory: Path) -> None:
     if kind.file in held(directory):
-        raise damaged(directory / kind.file, "the file is missing, though this directory held it before")
+        raise damaged(directory / kind.file, "the file is missing, although this directory had it before")
     if journal_of(directory / kind.file).exists():
-        raise damaged(directory / kind.file, "the file is missing, its journal is still there")
+        raise damaged(directory / kind.file, "the file is missing, but its journal exists")
 
 
 def _create(kind: Kind, path: Path) -> None:
-    """Under another name first, so that a file of the right name is never half made."""
+    """Creates it under another name first, so that a file of the final name is always complete."""
     new = path.with_name(f"{path.name}.new")
     for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
         leftover.unlink(missing_ok=True)
@@ -181,7 +194,7 @@ def _create(kind: Kind, path: Path) -> None:
     db = sqlite3.connect(new, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous=FULL")
-        db.executescript(f"BEGIN; {kind.tables}; COMMIT")
+        db.executescript(f"BEGIN; {'; '.join((kind.tables, *kind.migrations))}; COMMIT")
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         db.execute(f"PRAGMA user_version={kind.version}")
         db.execute("PRAGMA journal_mode=WAL")
@@ -214,24 +227,24 @@ def sync_directory(directory: Path) -> None:
 
 
 def identity_faults(kind: Kind, db: sqlite3.Connection) -> list[str]:
-    """What shows that the file is not one of ours, or not of this version. Raises sqlite3.Error."""
+    """Faults that show a file of another program or version. Raises sqlite3.Error."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    version = stored_version(db)
     (mode,) = db.execute("PRAGMA journal_mode").fetchone()
     if application != APPLICATION_ID:
         return ["it is empty or belongs to another program"]
-    if version != kind.version:
-        return [f"its tables have version {version}, this program knows version {kind.version}"]
+    if not kind.first_version <= version <= kind.version:
+        return [f"its tables have version {version}, this program supports version {kind.version}"]
     return [] if mode == "wal" else [f"its journal mode is {mode}, not wal"]
 
 
 def structure_faults(db: sqlite3.Connection, pragma: Literal["quick_check", "integrity_check"]) -> list[str]:
-    """What SQLite's own check finds. Raises sqlite3.Error."""
+    """The faults that SQLite's own check finds. Raises sqlite3.Error."""
     return [text for (text,) in db.execute(f"PRAGMA {pragma}(10)") if text != "ok"]
 
 
 def acknowledged_lost(kind: Kind, path: Path) -> str | None:
-    """See `journal.journal_fault`. Nothing is promised of transactions that are not synced one by one."""
+    """See `journal.journal_fault`. None for kinds whose transactions are not synced one by one."""
     return journal_fault(journal_of(path)) if kind.synchronous == "FULL" else None
 
 
@@ -240,17 +253,36 @@ def journal_of(path: Path) -> Path:
 
 
 def size_fault(db: sqlite3.Connection, path: Path) -> str | None:
-    """Whether the file is shorter than it says. Only true of a file whose journal is written back."""
+    """The fault of a file that is shorter than its header says. Valid only when its journal is written
+    back."""
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (page_size,) = db.execute("PRAGMA page_size").fetchone()
     # stat, not open: closing any descriptor of the file would drop SQLite's POSIX locks on it.
     size = path.stat().st_size
     if size < pages * page_size:
-        return f"the file has {size} bytes of {pages * page_size}: it was cut short"
+        return f"the file has {size} bytes of {pages * page_size}: it was truncated"
     return None
 
 
+def stored_version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return version
+
+
+def _migrate(kind: Kind, db: sqlite3.Connection) -> None:
+    """Brings the tables to the version of `kind`, each migration in one transaction."""
+    first = stored_version(db) - kind.first_version
+    for version, migration in enumerate(kind.migrations[first:], stored_version(db) + 1):
+        db.executescript(f"BEGIN; {migration}; PRAGMA user_version={version}; COMMIT")
+
+
 def _sound(kind: Kind, db: sqlite3.Connection, path: Path) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    if application == APPLICATION_ID and (version := stored_version(db)) > kind.version:
+        raise LaterVersion(
+            f"{path} has tables of version {version}, this release supports versions up to {kind.version}: "
+            "start the release that wrote it, or a later one"
+        )
     faults = identity_faults(kind, db)
     if not faults:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -13,7 +13,7 @@ from streams.stored_documents import INLINE, StoredDocument, pack, unpack
 
 DOCUMENTS = Kind(
     file="documents.db",
-    version=1,
+    first_version=1,
     synchronous="FULL",
     tables="""
 CREATE TABLE documents (
@@ -62,13 +62,13 @@ class SqliteDocuments:
 
     @classmethod
     async def open(cls, directory: Path) -> "SqliteDocuments":
-        """In a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
+        """Opens it in a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
         make_directory(directory)
         return cls(await asyncio.to_thread(prepare, DOCUMENTS, directory))
 
     @property
     def refusing(self) -> str:
-        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        """Why writes are refused at the moment, without a file's name; empty when they are accepted."""
         return self._writer.refusing
 
     async def put(self, content: bytes, media_type: str) -> str:
@@ -93,6 +93,6 @@ class SqliteDocuments:
         return await asyncio.to_thread(unpack, document, str(self._path)), media_type
 
     async def close(self) -> None:
-        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
+        # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reading.close()
         await self._writer.close()

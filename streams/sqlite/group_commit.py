@@ -1,7 +1,7 @@
-"""Group commit: all requests that wait become durable in one transaction.
+"""Group commit: all waiting requests become durable in one transaction.
 
-One thread owns the writing connection. While it waits for the disk the next requests gather, so
-the cost of a sync is shared by as many callers as there are.
+One thread owns the writing connection. While it waits for the disk, further requests queue up, so that all
+of them share the cost of one sync.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH = 1024
 IDLE_SECONDS = 0.2
-"""After this long without work, the journal is written back, so that no caller waits for it."""
+"""Seconds without work after which the journal is written back, so that no caller waits for it."""
 RETRY_SECONDS = 1.0
-"""While writes are refused and nobody asks for any, one is tried this often: to know when they are not."""
+"""Seconds between test writes while writes are refused and there are no requests."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -35,23 +35,23 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Unit(Protocol[Request_contra, Result_co]):
-    """One transaction being put together. Lives on the writer's thread; thrown away when it fails."""
+    """One transaction in preparation. Used on the writer's thread; discarded when it fails."""
 
     def add(self, request: Request_contra) -> Result_co:
-        """Takes a request in, or raises and leaves the others as they were."""
+        """Adds a request; if it raises, the other requests are unaffected."""
         ...
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Writes all that was taken in. Few statements with many rows each: after every statement
-        this thread has to win the interpreter back from a busy event loop."""
+        """Writes all added requests, with few statements of many rows: after every statement this thread
+        must get the interpreter lock back from a busy event loop."""
         ...
 
     def committed(self) -> None:
-        """It is durable now. Still on the writer's thread, before any caller learns of it."""
+        """Called on the writer's thread when the transaction is durable, before callers are notified."""
         ...
 
     def announce(self) -> None:
-        """It is durable, and this is the event loop's thread. Must not raise."""
+        """Called on the event loop's thread when the transaction is durable. Must not raise."""
         ...
 
 
@@ -62,12 +62,12 @@ class _Waiting(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Runs requests through units of type `new_unit`, on a thread of its own."""
+    """Executes requests in units of `new_unit`, on its own thread."""
 
     def __init__(
         self, kind: Kind, path: Path, new_unit: Callable[[], Unit[Request, Result]], name: str
     ) -> None:
-        """To be made on the event loop that will call it. Raises LogUnavailable, LogDamaged."""
+        """Create it on the event loop that will use it. Raises LogUnavailable, LogDamaged."""
         self._kind = kind
         self._path = path
         self._new_unit = new_unit
@@ -77,19 +77,19 @@ class GroupCommit(Generic[Request, Result]):
         self._closed = False
         self._journaled = True
         self.refusing = ""
-        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        """Why writes are refused at the moment, without a file's name; empty when they are accepted."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.transactions = 0
-        """How many transactions were committed."""
+        """The number of committed transactions."""
         self.committed_in: Callable[[float], None] = _unmeasured
-        """Told, on the writer's thread, how many seconds each of them took."""
+        """Called on the writer's thread with the seconds of each commit."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     async def submit(self, request: Request) -> Result:
-        """Returns when the request is durable. A cancelled caller's request may still be carried out.
+        """Returns when the request is durable. The request of a cancelled caller may still be executed.
 
-        Raises what its unit's `add` raises, LogUnavailable, LogDamaged.
+        Raises the errors of its unit's `add`, LogUnavailable, LogDamaged.
         """
         if self._closed:
             raise LogUnavailable(f"{self._path} is closed")
@@ -98,7 +98,7 @@ class GroupCommit(Generic[Request, Result]):
         return await answer
 
     async def close(self) -> None:
-        """Finishes what was submitted, writes the journal back and ends the thread."""
+        """Executes the submitted requests, writes the journal back and ends the thread."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -126,7 +126,7 @@ class GroupCommit(Generic[Request, Result]):
         self._ended.set_result(None)
 
     def _gather(self) -> tuple[list[_Waiting[Request, Result]], bool]:
-        """All requests that wait, at least one while more may come; and whether more may come."""
+        """All waiting requests (at least one, unless the writer is closed), and whether more may come."""
         batch: list[_Waiting[Request, Result]] = []
         try:
             waiting = self._queue.get(timeout=IDLE_SECONDS) if self._journaled else self._queue.get_nowait()
@@ -143,7 +143,8 @@ class GroupCommit(Generic[Request, Result]):
         return batch, False
 
     def _idle(self) -> _Waiting[Request, Result] | None:
-        """The next request. Meanwhile the journal is written back; while writes are refused, one is tried."""
+        """Waits for the next request. Meanwhile the journal is written back, or a refused write is tried
+        again."""
         if self._journaled:
             self._write_back()
         while self.refusing:
@@ -158,7 +159,7 @@ class GroupCommit(Generic[Request, Result]):
             if self._db is None:
                 self._db = self._connected()
             self._db.execute("BEGIN IMMEDIATE")
-            # As it is already: SQLite writes the page all the same.
+            # An unchanged value: SQLite writes the page nevertheless.
             self._db.execute(f"PRAGMA user_version={self._kind.version}")
             self._db.execute("COMMIT")
         except (sqlite3.Error, LogError) as error:
@@ -189,12 +190,12 @@ class GroupCommit(Generic[Request, Result]):
                 logger.error("refusing to write: %s", error)
             reason = error.reason if isinstance(error, LogUnavailable) else "its file is damaged"
             self.refusing = reason or "the file cannot be written"
-            # Those refused too: they were measured against what did not happen.
+            # The rejected ones too: they were checked against a state that did not become durable.
             failed = [(waiting, type(error)(*error.args)) for waiting in batch]
             done = []
         except Exception as error:
             if len(batch) > 1:
-                # A request that cannot be written for a reason of its own must not take others along.
+                # A request that causes an error itself must not fail the others.
                 for waiting in batch:
                     self._process([waiting])
                 return
@@ -202,7 +203,7 @@ class GroupCommit(Generic[Request, Result]):
         self._on_loop(partial(_answer, unit, done, failed))
 
     def _commit(self, unit: Unit[Request, Result]) -> None:
-        """Raises LogError when the store is at fault, anything else when a request is."""
+        """Raises LogError when the store caused the error, other errors when a request did."""
         if self._db is None:
             self._db = self._connected()
         began = perf_counter()
@@ -230,22 +231,23 @@ class GroupCommit(Generic[Request, Result]):
             try:
                 self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except sqlite3.Error as error:
-                logger.warning("the journal stays: %s", explained(error, self._path))
+                logger.warning("the journal was not written back: %s", explained(error, self._path))
 
     def _disconnect(self) -> None:
-        """Forgets an open transaction. The next request connects anew: some faults stick to a connection."""
+        """Discards an open transaction. The next request connects again: some faults persist in a
+        connection."""
         if self._db is not None:
             self._db.close()
             self._db = None
 
     def _on_loop(self, call: Callable[[], None]) -> None:
-        # The loop may be gone when its owner never closed us: then nobody is left to be told.
+        # The loop may be closed when its owner never closed the writer: then there are no callers to notify.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
 
 
 def _unmeasured(seconds: float) -> None:
-    """Nobody wants to know."""
+    """The default: durations are not recorded."""
 
 
 def _answer(
@@ -253,7 +255,7 @@ def _answer(
     done: Sequence[tuple[_Waiting[Request, Result], Result]],
     failed: Sequence[tuple[_Waiting[Request, Result], Exception]],
 ) -> None:
-    # First, so that whoever is told hears of it before the caller goes on.
+    # First, so that subscribers are notified before the caller continues.
     if done:
         unit.announce()
     for waiting, error in failed:

@@ -1,9 +1,9 @@
-"""What SQLite would not say about a journal: that it will leave committed transactions behind.
+"""Detects journals of which SQLite would silently drop committed transactions.
 
-At recovery SQLite reads a write-ahead log up to the first frame whose checksum is wrong and drops the
-rest in silence: after a power failure that is the transaction nobody was told of. But with
-`synchronous=FULL` each transaction is on disk before the next is begun. So a transaction with anything
-after it was acknowledged, and may not be dropped. Format: https://www.sqlite.org/fileformat2.html#walformat
+At recovery SQLite reads a write-ahead log up to the first frame with a wrong checksum and silently drops
+the rest: after a power failure this is a transaction that was not acknowledged. But with `synchronous=FULL`
+each transaction is on disk before the next one begins. So a transaction with frames after it was
+acknowledged, and must not be dropped. Format: https://www.sqlite.org/fileformat2.html#walformat
 """
 
 import struct
@@ -22,7 +22,7 @@ Checksum = tuple[int, int]
 def journal_fault(journal: Path) -> str | None:
     """Why acknowledged transactions in this journal would be lost; None when none would be.
 
-    Damage to the very last transaction cannot be told from one that a power failure cut off.
+    Damage to the very last transaction cannot be distinguished from an interrupted write.
     Raises OSError.
     """
     try:
@@ -53,7 +53,7 @@ def _fault(file: BinaryIO) -> str | None:
 
 
 def _committed_before_more(head: bytes, frames: Iterator[tuple[bytes, bytes]], salts: bytes) -> bool:
-    """Whether, from the frame with this head on, one of this journal follows one that ends a transaction."""
+    """Whether, from the frame with this head on, a frame of this journal follows the end of a transaction."""
     committed = False
     while True:
         if head[8:16] == salts:

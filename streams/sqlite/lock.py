@@ -9,7 +9,7 @@ LOCK_FILE = "lock"
 
 
 class DirectoryInUse(Exception):
-    """Another process works in the data directory; `pid` is None when it could not be read."""
+    """Another process uses the data directory; `pid` is None when it could not be read."""
 
     def __init__(self, directory: Path, pid: int | None) -> None:
         holder = "another process" if pid is None else f"process {pid}"
@@ -19,13 +19,13 @@ class DirectoryInUse(Exception):
 
 
 class DirectoryLock:
-    """Holds the directory until released or the process ends, however it ends (flock(2)).
+    """Locks the directory until it is released or the process ends, even by a crash (flock(2)).
 
-    The file stays behind: removing it would let two processes lock two files of the same name.
+    The file is not removed: otherwise two processes could lock two files of the same name.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Raises DirectoryInUse, or OSError when the lock file cannot be made."""
+        """Raises DirectoryInUse, or OSError when the lock file cannot be created."""
         self.directory = directory
         self._fd = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -34,7 +34,7 @@ class DirectoryLock:
             pid = _holder(self._fd)
             os.close(self._fd)
             raise DirectoryInUse(directory, pid) from None
-        # Only a hint for people: the lock holds without it, on a full disk too.
+        # Only information for users: the lock is valid without it, also on a full disk.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)

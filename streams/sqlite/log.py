@@ -1,14 +1,15 @@
-"""The log in one SQLite file: durable, and as fast as a group commit makes it."""
+"""The log in one SQLite file, written by group commit."""
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from projections.source_log import SourceLog
 from schemas.envelope import Envelope, Key
 from schemas.limits import LARGEST_COMMAND
-from streams.find_results import by_organization, stands
 from streams.log import (
     TOPICS,
     Append,
@@ -21,30 +22,38 @@ from streams.log import (
     Transaction,
 )
 from streams.partitioner import partition_of
+from streams.sqlite.checks.seal import unseal
+from streams.sqlite.checks.soundness import (
+    require_sound,
+    source_log,
+    stored_ends,
+    stored_identity,
+    stored_partitions,
+)
 from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.reader import Reader, skipped_keys
 from streams.sqlite.recent import RecentRecords
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
-from streams.sqlite.seal import unseal
-from streams.sqlite.soundness import require_sound, stored_ends, stored_partitions
 from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, Written, encoded
+from streams.submission.find_results import by_organization, stands
 
 
 class PartitionCountChanged(LogError):
-    """The log was made with another number of partitions, which never changes."""
+    """The log was created with another number of partitions, which never changes."""
 
 
 class SqliteLog:
     """`streams.log.Log` on one file, for one process and one event loop.
 
-    Positions have no gaps. `find` and `find_all` on topic `status` read it all.
+    Positions have no gaps. `find` and `find_all` on the topic `status` read all of it.
     """
 
     def __init__(
         self,
         path: Path,
+        identity: int,
         partitions: int,
         ends: dict[Stream, int],
         skipped: frozenset[int],
@@ -52,6 +61,7 @@ class SqliteLog:
     ) -> None:
         """Use `open`."""
         self._path = path
+        self._identity = identity
         self._partitions = partitions
         self._ends = ends
         self._lock = lock
@@ -72,13 +82,12 @@ class SqliteLog:
         lock: DirectoryLock | None = None,
         skipping: tuple[int, int] | None = None,
     ) -> "SqliteLog":
-        """Opens the log in `directory`, making both when they are not there.
+        """Opens the log in `directory`; creates both if missing.
 
-        `skipping` is the partition and position of an event that need not be readable.
+        `skipping`: partition and position of an event that may be unreadable.
 
-        Locks the directory, unless the caller already does and hands in the `lock`, which stays his.
-        Raises DirectoryInUse, PartitionCountChanged, LogUnavailable, and LogDamaged when what is there
-        is not what was written.
+        Locks the directory, unless the caller passes its own `lock`, which the caller also releases. Raises
+        DirectoryInUse, PartitionCountChanged, LogUnavailable, and LogDamaged when the content was changed.
         """
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise ValueError(f"partitions must be between 1 and {MAX_PARTITIONS}")
@@ -86,8 +95,8 @@ class SqliteLog:
         own = _locked(directory) if lock is None else None
         try:
             extra = frozenset[int]() if skipping is None else frozenset({key_of(*skipping)})
-            path, ends, skipped = await asyncio.to_thread(_prepared, directory, partitions, extra)
-            return cls(path, partitions, ends, skipped, own)
+            opened = await asyncio.to_thread(_prepared, directory, partitions, extra)
+            return cls(*opened, own)
         except BaseException:
             if own is not None:
                 own.release()
@@ -97,30 +106,36 @@ class SqliteLog:
     def partitions(self) -> int:
         return self._partitions
 
+    async def identity(self) -> SourceLog:
+        return source_log(self._path, self._identity)
+
     def ends(self) -> dict[Stream, int]:
         """The last position of every partition of every topic."""
         return dict(self._ends)
 
     @property
     def transactions(self) -> int:
-        """How many transactions were committed to disk since it was opened."""
+        """The number of transactions committed to disk since it was opened."""
         return self._writer.transactions
 
     @property
     def refusing(self) -> str:
-        """Why writes are refused at the moment, without a file's name; empty when they are not."""
+        """Why writes are refused at the moment, without a file's name; empty when they are accepted."""
         return self._writer.refusing
 
     def measure(self, committed_in: Callable[[float], None]) -> None:
-        """Has `committed_in` told, on the writer's thread, how many seconds each commit takes."""
+        """Calls `committed_in` on the writer's thread with the seconds of each commit."""
         self._writer.committed_in = committed_in
 
     def partition_of(self, key: str) -> int:
         return partition_of(key, self._partitions)
 
     async def claim(self, partition: int) -> None:
-        """The lock on the data directory has seen to it."""
+        """Nothing to do: the lock on the data directory excludes other writers."""
         self._require("events", partition)
+
+    async def release(self, partition: int) -> None:
+        """The directory is locked by this process: nobody else can claim a partition."""
 
     async def next_position(self, partition: int) -> int:
         return self._require("events", partition) + 1
@@ -182,8 +197,8 @@ class SqliteLog:
         return by_organization(records)
 
     async def _find(self, topic: Topic, partition: int, ids: Sequence[str]) -> list[Record]:
-        # The file holds a transaction a moment before readers are told of its end, and what was found then
-        # would name records that `read` and `end` do not know of.
+        # The file has a transaction a moment before its end is published to readers: found records beyond
+        # the published end would not be visible to `read` and `end`.
         return await self._reader.find(topic, partition, ids, self._ends[topic, partition])
 
     async def end(self, topic: Topic, partition: int) -> int:
@@ -217,11 +232,11 @@ class SqliteLog:
         return await self._reader.snapshots(owner, partition)
 
     async def close(self) -> None:
-        """Finishes what was submitted. Those who wait for records get LogUnavailable."""
+        """Executes the submitted requests. Callers that wait for records get LogUnavailable."""
         if self._closed:
             return
         self._closed = True
-        # The writer last: the last connection to go writes the journal back, which a reading one cannot.
+        # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reader.close()
         await self._writer.close()
         for waiters in self._waiters.values():
@@ -232,7 +247,7 @@ class SqliteLog:
             self._lock.release()
 
     def _require(self, topic: Topic, partition: int) -> int:
-        """The end of a partition that exists. Raises ValueError for others."""
+        """The end of a partition. Raises ValueError if it does not exist."""
         end = self._ends.get((topic, partition))
         if end is None:
             raise ValueError(f"there is no {topic}/{partition}; the log has {self._partitions} partitions")
@@ -248,7 +263,7 @@ class SqliteLog:
 
 
 def _require_sizes(rows: Sequence[tuple[str, str, str, bytes]]) -> None:
-    """Raises MessageTooLarge. Events follow from commands, and are bounded by them."""
+    """Raises MessageTooLarge for commands. Events are derived from commands, and bounded by them."""
     for _, type, subject, rest in rows:
         size = len(type) + len(subject) + len(rest)
         if size > LARGEST_COMMAND:
@@ -265,7 +280,7 @@ def _locked(directory: Path) -> DirectoryLock:
 
 def _prepared(
     directory: Path, partitions: int, extra: frozenset[int]
-) -> tuple[Path, dict[Stream, int], frozenset[int]]:
+) -> tuple[Path, int, int, dict[Stream, int], frozenset[int]]:
     path = prepare(LOG, directory, check=partial(require_sound, skipped=extra))
     try:
         unseal(directory)
@@ -276,15 +291,25 @@ def _prepared(
                 db.execute("INSERT INTO settings VALUES ('partitions', ?)", (partitions,))
             elif stored != partitions:
                 raise PartitionCountChanged(
-                    f"{path} was made with {stored} partitions, which never changes; "
-                    f"{partitions} were asked for"
+                    f"{path} was created with {stored} partitions, which never changes; "
+                    f"{partitions} were requested"
                 )
             ends: dict[Stream, int] = {(t, p): 0 for t in TOPICS for p in range(partitions)}
             ends.update(stored_ends(db))
-            return path, ends, extra | skipped_keys(db)
+            return path, _identity(db), partitions, ends, extra | skipped_keys(db)
         finally:
             db.close()
     except sqlite3.Error as error:
         raise explained(error, path) from error
     except OSError as error:
         raise LogUnavailable(f"{directory}: {error.strerror}") from error
+
+
+def _identity(db: sqlite3.Connection) -> int:
+    """The identity of the log, made at its first start and, in a log of release 0.1.0, at the next one."""
+    stored = stored_identity(db)
+    if stored is not None:
+        return stored
+    made = secrets.randbits(63)
+    db.execute("INSERT INTO settings VALUES ('identity', ?)", (made,))
+    return made

@@ -17,7 +17,7 @@ def _with_rows(statement: str, columns: int, count: int) -> str:
 def execute_rows(db: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
     """Executes `statement`, whose `{rows}` stands for the row values, for all `rows`.
 
-    A few fixed sizes, so that SQLite's prepared statements are used again. Raises sqlite3.Error.
+    A few fixed sizes, so that SQLite's prepared statements are reused. Raises sqlite3.Error.
     """
     at = 0
     while at < len(rows):

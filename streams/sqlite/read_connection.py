@@ -11,9 +11,9 @@ from streams.sqlite.database import Kind, connect, explained
 
 
 class ReadConnection:
-    """Made at the first query, and anew after a fault: some stick to a connection.
+    """It connects at the first query, and again after an error: some faults persist in a connection.
 
-    Each query sees what is committed at its moment.
+    Each query sees the transactions committed at its time.
     """
 
     def __init__(self, kind: Kind, path: Path) -> None:
@@ -27,7 +27,7 @@ class ReadConnection:
         return self._ask(statement, values, sqlite3.Cursor.fetchall)
 
     def query_up_to(self, statement: str, values: Sequence[Any], most: int) -> list[Any]:
-        """Rows, until their last columns have `most` bytes together. Raises LogUnavailable, LogDamaged."""
+        """Rows, until their last columns have `most` bytes in total. Raises LogUnavailable, LogDamaged."""
 
         def some(cursor: sqlite3.Cursor) -> list[Any]:
             rows: list[Any] = []

@@ -1,7 +1,7 @@
-"""Reading the log on the event loop's own thread.
+"""Reads the log on the event loop's own thread.
 
-A point read takes some 10 µs, a thread hop several times that, and a thread that decodes keeps the
-interpreter from the loop for 5 ms at a time. So reads stay on the loop, in slices of a millisecond.
+A point read takes some 10 µs, a thread switch several times that, and a decoding thread blocks the loop for
+5 ms at a time. So reads run on the loop, in slices of a millisecond.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from schemas.limits import LARGEST_READ
 from schemas.parked import RecordSkipped
+from streams.decider.skip_decisions import remedy
 from streams.log import LogDamaged, Record, StateSnapshot, Topic
-from streams.skip_decisions import remedy
 from streams.sqlite.database import connect, damaged, explained
 from streams.sqlite.read_connection import ReadConnection
 from streams.sqlite.rows import Row, decode, unreadable
@@ -32,10 +32,10 @@ SLICE = 200
 
 
 class Reader:
-    """Sees whatever is committed at the moment of each slice."""
+    """Each slice sees the transactions committed at its time."""
 
     def __init__(self, path: Path, skipped: frozenset[int] = frozenset()) -> None:
-        """`skipped` are the keys of events that come with a fault when they cannot be decoded."""
+        """`skipped`: keys of events that are returned with a fault when they cannot be decoded."""
         self._path = path
         self._skipped = skipped
         self._connection = ReadConnection(LOG, path)
@@ -44,7 +44,7 @@ class Reader:
         self.close = self._connection.close
 
     async def read(self, topic: Topic, partition: int, after: int, end: int, limit: int) -> list[Record]:
-        """Records above `after` up to `end`, which must be there; bounded by `LARGEST_READ` too."""
+        """Records above `after` up to `end`, without gaps; also bounded by `LARGEST_READ`."""
         after = max(after, 0)
         last = min(end, after + limit)
         left = LARGEST_READ
@@ -99,7 +99,7 @@ class Reader:
         return found
 
     async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
-        """On a thread: all at once, as of one moment, and only asked for at start."""
+        """Read on a thread: in one consistent read, and only at start."""
         return await asyncio.to_thread(_snapshots, self._path, owner, partition)
 
     def _decoded(self, topic: Topic, rows: Sequence[Row]) -> list[Record]:
@@ -127,7 +127,7 @@ def decoded_but(path: Path, topic: Topic, rows: Sequence[Row], skipped: frozense
 
 
 def skipped_keys(db: sqlite3.Connection) -> frozenset[int]:
-    """The keys of the events that somebody decided to pass over. Raises sqlite3.Error."""
+    """The keys of the events that operators skipped. Raises sqlite3.Error."""
     rows = db.execute("SELECT subject FROM parked WHERE type = ?", (RecordSkipped.type(),)).fetchall()
     places = (subject.split("/") for (subject,) in rows)
     return frozenset(key_of(int(partition), int(position)) for _, partition, position in places)
@@ -136,7 +136,7 @@ def skipped_keys(db: sqlite3.Connection) -> frozenset[int]:
 def undecodable(
     path: Path, topic: Topic, rows: Sequence[Row], skipped: frozenset[int] = frozenset()
 ) -> LogDamaged:
-    """Names the first of `rows` that no envelope can be read from."""
+    """The error for the first of `rows` that cannot be decoded."""
     for row in rows:
         try:
             decode(topic, row)

@@ -1,7 +1,6 @@
-"""The newest records of each partition in memory: consumers that keep up read without a query.
+"""Caches the newest records of each partition: consumers that keep up read without a query.
 
-Each record is decoded once, from the row that was written, so that what is read is the same wherever it is
-read from.
+Each record is decoded once, from the written row, so that all reads return the same.
 """
 
 from bisect import bisect_right
@@ -14,13 +13,14 @@ from streams.sqlite.rows import Row, decode
 
 MOST_RECORDS = 256
 MOST_BYTES = 1 << 20
-"""Of encoded rows, per partition of a topic. Up to twice of both is kept, so that trimming costs little."""
+"""Limits on encoded rows, per partition of a topic. Up to twice as much is kept, so that trimming costs
+little."""
 
 _rest = itemgetter(4)
 
 
 class RecentRecords:
-    """Of one partition of a topic. Belongs to the event loop."""
+    """The newest records of one partition of a topic. For the event loop's thread only."""
 
     def __init__(self, topic: Topic) -> None:
         self._topic: Topic = topic
@@ -30,7 +30,7 @@ class RecentRecords:
         self._sizes: list[int] = []
 
     def add(self, rows: Sequence[Row], end: int) -> None:
-        """Takes rows that were committed, the last of which has position `end`."""
+        """Adds committed rows, the last of which has position `end`."""
         if self._end != end - len(rows):
             self._keep(0)
         self._end = end
@@ -43,7 +43,7 @@ class RecentRecords:
             self._trim()
 
     def read(self, after: int, last: int) -> list[Record] | None:
-        """The records above `after` up to `last`; None when not all of them are kept."""
+        """The records above `after` up to `last`; None when not all of them are in memory."""
         first = self._end - len(self._kept)
         if after < first or last > self._end:
             return None

@@ -1,6 +1,6 @@
-"""Envelopes as rows: what is searched for in columns, the rest as one JSON array.
+"""Envelopes as rows: searchable attributes in columns, the rest as one JSON array.
 
-The time of a rebuild of the read models is mostly the time of decoding.
+Decoding takes most of the time of a rebuild of the read models.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Row = tuple[int, str, str, str, bytes]
 
 
 def encode(envelope: Envelope) -> tuple[str, str, str, bytes]:
-    """The row without its key. Raises TypeError for data that JSON cannot say."""
+    """The row without its key. Raises TypeError for data that JSON cannot represent."""
     e = envelope
     rest = orjson.dumps(
         (
@@ -52,7 +52,7 @@ def unreadable(topic: Topic, row: Sequence[Any], error: Exception) -> Record:
 
 
 def decode(topic: Topic, row: Row) -> Record:
-    """Raises ValueError when the row is none that `encode` made."""
+    """Raises ValueError when `encode` did not write the row."""
     key, id, type, subject, rest = row
     (
         source,

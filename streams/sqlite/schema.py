@@ -1,7 +1,7 @@
 """The tables of the log and the statements on them.
 
-One table per topic. Its key is partition and position in one integer, so that reading a partition is
-reading a range, and the indexes on id and subject end in the position by themselves.
+One table per topic. Its key is partition and position in one integer, so that a partition is a range of
+keys, and the indexes on id and subject include the position.
 """
 
 from functools import lru_cache
@@ -14,14 +14,14 @@ MAX_POSITION = (1 << POSITION_BITS) - 1
 MAX_PARTITIONS = 4096
 
 FOUND_BY_ID: frozenset[Topic] = frozenset({"commands", "events", "outcomes", "parked"})
-"""Topics with an index on the id; status is written too often and asked too seldom."""
+"""Topics with an index on the id; status is written too often and queried too rarely."""
 
 
 def key_of(partition: int, position: int) -> int:
     return partition << POSITION_BITS | position
 
 
-def _topic_table(topic: Topic) -> str:
+def _topic_table(topic: str) -> str:
     table = f"""
 CREATE TABLE {topic} (
     key INTEGER PRIMARY KEY,
@@ -35,11 +35,14 @@ CREATE INDEX {topic}_by_subject ON {topic} (subject);
     return table + (f"CREATE INDEX {topic}_by_id ON {topic} (id);" if topic in FOUND_BY_ID else "")
 
 
+MIGRATIONS: tuple[str, ...] = ()
+"""SQL, from version 2 on. A topic that is added to `TOPICS` adds its `_topic_table` here."""
+
 LOG = Kind(
     file="log.db",
-    version=1,
+    first_version=1,
     synchronous="FULL",
-    tables="".join(_topic_table(topic) for topic in TOPICS)
+    tables="".join(map(_topic_table, ("commands", "events", "outcomes", "status", "parked")))
     + """
 CREATE TABLE ends (
     topic TEXT NOT NULL,
@@ -70,6 +73,7 @@ CREATE TABLE snapshot_positions (
 ) WITHOUT ROWID;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
 """,
+    migrations=MIGRATIONS,
 )
 
 SET_END = (
@@ -107,6 +111,6 @@ SNAPSHOTS = "SELECT subject, position, state FROM snapshots WHERE owner = ? AND 
 
 @lru_cache(maxsize=1024)
 def find_many(topic: Topic, count: int) -> str:
-    """Its values: `count` ids, and two keys between which rows are looked for (the second included)."""
+    """Its parameters: `count` ids, and two keys that bound the searched rows (the second inclusive)."""
     ids = ",".join("?" * count)
     return f"SELECT {_COLUMNS} FROM {topic} WHERE id IN ({ids}) AND key > ? AND key <= ? ORDER BY key"

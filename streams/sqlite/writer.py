@@ -1,4 +1,4 @@
-"""One transaction on the log, put together from the transactions that waited for it."""
+"""One SQLite transaction on the log, made of all transactions that are waiting."""
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from streams.sqlite.schema import (
 Stream = tuple[Topic, int]
 """A topic's partition."""
 Written = Mapping[Stream, tuple[Sequence[Row], int]]
-"""What a unit appended to each partition, and the position of its last record."""
+"""The rows that a unit appended to each partition, and the position of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class EncodedAppend:
 
 @dataclass(frozen=True, slots=True)
 class EncodedTransaction:
-    """Encoded by the caller, so that what JSON cannot say is the caller's error and nobody else's."""
+    """Encoded by the caller, so that only the caller gets an error for data that JSON cannot represent."""
 
     transaction: Transaction
     appends: Sequence[EncodedAppend]
 
 
 def encoded(transaction: Transaction) -> EncodedTransaction:
-    """Raises TypeError for data that JSON cannot say."""
+    """Raises TypeError for data that JSON cannot represent."""
     return EncodedTransaction(
         transaction,
         [
@@ -52,7 +52,7 @@ def encoded(transaction: Transaction) -> EncodedTransaction:
 
 
 def _expected(append: Append) -> int | None:
-    """Positions are without gaps here."""
+    """The expected position of an append; positions have no gaps here."""
     return append.expected if append.first is None else append.first - 1
 
 

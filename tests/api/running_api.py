@@ -15,18 +15,18 @@ from api.authentication import DigestAuthenticator, Principal
 from api.ports import ReadModelRunner, Services, Settings
 from projections.queries import ReadModels
 from projections.store import open_store
-from schemas import asyncapi
-from schemas.canonical import sha256_hex
+from schemas.codecs import asyncapi
+from schemas.codecs.canonical import sha256_hex
 from schemas.envelope import Envelope
 from schemas.identity import uuid7
 from schemas.outcome import Outcome
 from schemas.status import Status
-from streams.command_port import CommandPort
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.log import LogUnavailable
 from streams.projection.runner import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
+from streams.submission.command_port import CommandPort
 from tests.support.hang_guard import HANG_SECONDS
 
 ADMIN = "admin-token"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported, Status
 from tests.api.problem import problem
 from tests.api.running_api import ORG, RunningApi
@@ -43,12 +43,12 @@ async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force
         "at": "2026-11-21T09:30:00.000000Z",
         "node": "n1",
     }
-    said: list[Status] = [
+    message: list[Status] = [
         NodeReported(**reported, connected=True, agent="envoy 1.40.0"),
         DeliveryReported(**reported, deployment="d-orders", fact="acknowledged"),
         DeliveryReported(**reported, deployment="d-pets", fact="refused", reason="bad regex"),
     ]
-    await signalbox.report(*said)
+    await signalbox.report(*message)
 
     shown = (await signalbox.client.get(f"{ORG}/gateways/local")).json()
 

@@ -25,7 +25,7 @@ PROJECT = f"{ORG}/projects/shop"
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic YTpi", f"Token {ADMIN}", "Bearer ü"],
 )
-async def test_without_a_valid_token_nothing_is_said(
+async def test_without_a_valid_token_nothing_is_disclosed(
     signalbox: RunningApi, authorization: str | None
 ) -> None:
     headers = [] if authorization is None else [(b"authorization", authorization.encode())]
@@ -121,7 +121,7 @@ async def test_an_unavailable_log_is_503_with_the_reason_and_recovers(signalbox:
     assert (await signalbox.put(PROJECT)).status_code == 201
 
 
-async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
+async def test_an_unexpected_error_is_logged_with_an_id_and_discloses_nothing(
     signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> None:
@@ -130,9 +130,9 @@ async def test_what_nobody_foresaw_is_logged_under_an_id_and_says_nothing(
     monkeypatch.setattr(signalbox.log, "find_by_id", broken)
     with caplog.at_level(logging.ERROR, "signalbox.api"):
         answer = await signalbox.client.get("/api/v1/operations/x")
-    said = problem(answer, 500, "internal-error")
+    output = problem(answer, 500, "internal-error")
     assert "secret" not in answer.text
-    assert said["error"] in caplog.text
+    assert output["error"] in caplog.text
     assert "secret detail" in caplog.text
 
 
@@ -172,8 +172,8 @@ async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome
 async def test_readiness_says_why_not(signalbox: RunningApi) -> None:
     assert (await signalbox.client.get("/healthz/ready")).json() == {"status": "ready"}
     signalbox.reasons.append("The read model is being rebuilt.")
-    said = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
-    assert said["detail"] == "The read model is being rebuilt."
+    output = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
+    assert output["detail"] == "The read model is being rebuilt."
     assert (await signalbox.client.get("/healthz/live")).status_code == 200
 
 
@@ -181,8 +181,8 @@ async def test_readiness_names_files_without_their_directories(signalbox: Runnin
     signalbox.reasons.append(
         "the index /var/lib/signalbox/index.db cannot be used: see http://a/b, events/0."
     )
-    said = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
-    assert said["detail"] == "the index index.db cannot be used: see http://a/b, events/0."
+    output = problem(await signalbox.client.get("/healthz/ready"), 503, "not-ready")
+    assert output["detail"] == "the index index.db cannot be used: see http://a/b, events/0."
 
 
 async def test_metrics_are_for_prometheus(signalbox: RunningApi) -> None:
@@ -218,10 +218,10 @@ async def test_a_command_larger_than_the_log_takes_is_refused_before_it_is_decod
     assert await signalbox.log.end("commands", 0) == end
 
 
-async def test_of_a_body_with_very_many_errors_their_number_is_told(signalbox: RunningApi) -> None:
+async def test_of_a_body_with_very_many_errors_their_number_is_reported(signalbox: RunningApi) -> None:
     unknown = {f"k{i}": 0 for i in range(20_000)}
-    said = problem(await signalbox.put(PROJECT, unknown), 422, "invalid-command")
-    assert said["errors"] == [{"pointer": "", "detail": "20,000 errors are not listed"}]
+    output = problem(await signalbox.put(PROJECT, unknown), 422, "invalid-command")
+    assert output["errors"] == [{"pointer": "", "detail": "20,000 errors are not listed"}]
 
 
 async def test_the_names_of_unknown_members_are_cut_in_the_answer(signalbox: RunningApi) -> None:

@@ -57,7 +57,7 @@ async def test_an_event_keeps_its_own_trace_unless_the_request_names_one(signalb
         assert record is not None and record.envelope.traceparent == trace
 
 
-async def test_nobody_signs_for_somebody_else(signalbox: RunningApi) -> None:
+async def test_no_caller_signs_for_another_one(signalbox: RunningApi) -> None:
     await post(signalbox, define("shop", authid="root", authtype="system", sequence="7", previoushash="0"))
     record = await signalbox.log.find("commands", ("default", "define-shop"))
     assert record is not None
@@ -93,8 +93,8 @@ async def test_a_batch_with_one_wrong_command_is_refused_whole(signalbox: Runnin
     end = await signalbox.log.end("commands", 0)
     wrong = define("b", data={"organization": "default", "name": "b", "colour": "red"})
     answer = await post(signalbox, [define("a"), wrong, define("a")], BATCH)
-    said = problem(answer, 422, "invalid-command")
-    assert [e["pointer"] for e in said["errors"]] == ["/1/data/colour", "/2/id"]
+    output = problem(answer, 422, "invalid-command")
+    assert [e["pointer"] for e in output["errors"]] == ["/1/data/colour", "/2/id"]
     assert await signalbox.log.end("commands", 0) == end
 
 
@@ -130,8 +130,8 @@ async def test_a_rejected_command_is_a_problem(signalbox: RunningApi) -> None:
 async def test_events_that_are_no_commands(
     signalbox: RunningApi, event: Any, status: int, rule: str, pointer: str
 ) -> None:
-    said = problem(await post(signalbox, event), status, rule)
-    assert said["errors"][0]["pointer"] == pointer
+    output = problem(await post(signalbox, event), status, rule)
+    assert output["errors"][0]["pointer"] == pointer
 
 
 async def test_other_media_types_are_refused(signalbox: RunningApi) -> None:
@@ -302,7 +302,7 @@ async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signal
         await stream
 
 
-async def test_a_batch_knows_nothing_of_another_organizations_command(signalbox: RunningApi) -> None:
+async def test_a_batch_does_not_find_another_organizations_command(signalbox: RunningApi) -> None:
     await post(signalbox, define("secret"))
     mine = {**define("mine"), "id": "define-secret", "data": {"organization": "acme", "name": "mine"}}
     answer = await signalbox.client.post(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from schemas.aggregates.project import ProjectDefined
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
-from schemas.project import ProjectDefined
 from streams.dead_letters import dead_letter
 from streams.log import Fault, LogUnavailable, Record
 from tests.api.problem import problem
@@ -17,7 +17,7 @@ from tests.support.hang_guard import HANG_SECONDS
 
 SUBJECT = "organizations/acme/projects/shop"
 OLD = "io.signalbox.project.outlined.v1"
-"""A type that nobody knows, until somebody does."""
+"""A type that is unknown, until the test adds it."""
 
 
 def event(description: str, type: str = ProjectDefined.type()) -> Envelope:
@@ -79,11 +79,11 @@ async def test_what_is_parked_is_listed_with_its_reason_and_what_waits_behind(
 async def test_a_retry_takes_in_everything_once_the_cause_is_gone(
     signalbox: RunningApi, poison: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = (await ask(signalbox, "retry")).json()
-    assert (told["taken"], told["waiting"], told["first"]["position"]) == (0, 2, poison)
+    output = (await ask(signalbox, "retry")).json()
+    assert (output["taken"], output["waiting"], output["first"]["position"]) == (0, 2, poison)
     monkeypatch.setattr("schemas.upcasting.UPCASTERS", {OLD: known})
-    told = (await ask(signalbox, "retry")).json()
-    assert (told["taken"], told["waiting"]) == (2, 0)
+    output = (await ask(signalbox, "retry")).json()
+    assert (output["taken"], output["waiting"]) == (2, 0)
     assert await resources(signalbox) == []
     assert await project(signalbox) == "two"
 
@@ -91,8 +91,8 @@ async def test_a_retry_takes_in_everything_once_the_cause_is_gone(
 async def test_a_skip_gives_up_one_event_and_lets_the_others_through(
     signalbox: RunningApi, poison: int
 ) -> None:
-    told = (await ask(signalbox, "skip", partition=0, position=poison)).json()
-    assert (told["taken"], told["waiting"]) == (1, 0)
+    output = (await ask(signalbox, "skip", partition=0, position=poison)).json()
+    assert (output["taken"], output["waiting"]) == (1, 0)
     assert await project(signalbox) == "two"
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api.ports import Settings
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from schemas.envelope import Envelope, Key
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
@@ -92,12 +92,12 @@ async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_wr
 ) -> None:
     end = await signalbox.log.end("commands", 0)
     text = definition("orders").replace("method: GET", "method: FETCH").replace("context: ", "kontext: ")
-    said = problem(await put(signalbox, "orders", text), 422, "invalid-definition")
-    assert len(said["errors"]) >= 2
-    for error in said["errors"]:
+    message = problem(await put(signalbox, "orders", text), 422, "invalid-definition")
+    assert len(message["errors"]) >= 2
+    for error in message["errors"]:
         assert error["pointer"].startswith("/") or error["pointer"] == ""
         assert error["detail"] and error["rule"] and error["line"] >= 1 and error["column"] >= 1
-    assert any("FETCH" in e["detail"] or "method" in e["pointer"] for e in said["errors"])
+    assert any("FETCH" in e["detail"] or "method" in e["pointer"] for e in message["errors"])
     assert await signalbox.log.end("commands", 0) == end
 
 
@@ -112,15 +112,15 @@ async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_wr
     ],
 )
 async def test_what_is_no_definition_of_this_api(signalbox: RunningApi, content: str, rule: str) -> None:
-    said = problem(await put(signalbox, "orders", content), 422, "invalid-definition")
-    assert rule in {e["rule"] for e in said["errors"]}
+    message = problem(await put(signalbox, "orders", content), 422, "invalid-definition")
+    assert rule in {e["rule"] for e in message["errors"]}
 
 
 async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: RunningApi) -> None:
     bad = definition("bad").replace("method: GET", "method: FETCH")
     both = bad + "---\n" + bad.replace("name: bad", "name: worse") + "---\n" + definition("b")
-    said = await apply(signalbox, definition("a"), both, "")
-    shown = [(i["source"], i["line"], i["name"], i["result"]) for i in said["items"]]
+    message = await apply(signalbox, definition("a"), both, "")
+    shown = [(i["source"], i["line"], i["name"], i["result"]) for i in message["items"]]
     second = both[: both.index("---")].count("\n") + 1
     third = both[: both.rindex("---")].count("\n") + 1
     assert [(s, r) for s, _, _, r in shown] == [
@@ -133,42 +133,42 @@ async def test_apply_publishes_the_good_and_reports_the_bad(signalbox: RunningAp
     assert shown[1][1] == 1
     assert shown[2][1] == second
     assert third <= shown[3][1] <= third + 1
-    assert all(i["findings"] for i in said["items"] if i["result"] == "invalid")
-    created = said["items"][0]
+    assert all(i["findings"] for i in message["items"] if i["result"] == "invalid")
+    created = message["items"][0]
     assert (created["version"], created["revision"], created["kind"]) == (1, 1, "API")
     assert created["requested_at"] <= created["decided_at"]
     assert created["deployment"] is None
-    read = await signalbox.client.get(f"{ORG}/apis/b", params={"min_position": said["position"]})
+    read = await signalbox.client.get(f"{ORG}/apis/b", params={"min_position": message["position"]})
     assert read.status_code == 200
 
 
 async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signalbox: RunningApi) -> None:
     await apply(signalbox, definition("a"), definition("b"))
-    said = await apply(signalbox, definition("a"), definition("b", "/other"))
-    assert [(i["result"], i["revision"], i["version"]) for i in said["items"]] == [
+    message = await apply(signalbox, definition("a"), definition("b", "/other"))
+    assert [(i["result"], i["revision"], i["version"]) for i in message["items"]] == [
         ("unchanged", 1, 1),
         ("changed", 2, 2),
     ]
 
 
 async def test_apply_deploys_what_it_published(signalbox: RunningApi) -> None:
-    said = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
-    for item in said["items"]:
+    message = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
+    for item in message["items"]:
         read = await signalbox.client.get(
             f"{ORG}/deployments/{item['deployment']}", params={"min_position": item["position"]}
         )
         assert (read.json()["api"], read.json()["revision"]) == (item["name"], 1)
     again = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
-    assert [i["deployment"] for i in again["items"]] == [i["deployment"] for i in said["items"]]
-    assert [i["deployment_result"] for i in said["items"]] == ["started", "started"]
+    assert [i["deployment"] for i in again["items"]] == [i["deployment"] for i in message["items"]]
+    assert [i["deployment_result"] for i in message["items"]] == ["started", "started"]
     assert [i["deployment_result"] for i in again["items"]] == ["unchanged", "unchanged"]
 
 
 async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: RunningApi) -> None:
-    said = await apply(
+    message = await apply(
         signalbox, definition("a", "/same"), definition("b", "/same"), deploy={"gateway": "local"}
     )
-    first, second = said["items"]
+    first, second = message["items"]
     assert first["deployment"] and "problem" not in first
     assert second["result"] == "created"
     assert second["deployment"] is None
@@ -178,26 +178,29 @@ async def test_a_deployment_that_is_refused_is_the_items_problem(signalbox: Runn
 async def test_two_definitions_of_one_api_are_two_revisions_and_the_last_is_deployed(
     signalbox: RunningApi,
 ) -> None:
-    said = await apply(
+    message = await apply(
         signalbox, definition("a", "/one"), definition("a", "/two"), deploy={"gateway": "local"}
     )
-    first, second = said["items"]
+    first, second = message["items"]
     assert (first["revision"], second["revision"]) == (1, 2)
     assert (first["deployment"], bool(second["deployment"])) == (None, True)
 
 
 async def test_other_kinds_are_applied_too(signalbox: RunningApi) -> None:
     text = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {displayName: Shop}\n"
-    said = await apply(signalbox, text, deploy={"gateway": "local"})
-    assert [(i["kind"], i["name"], i["result"]) for i in said["items"]] == [("Project", "shop", "created")]
+    message = await apply(signalbox, text, deploy={"gateway": "local"})
+    assert [(i["kind"], i["name"], i["result"]) for i in message["items"]] == [("Project", "shop", "created")]
 
 
 async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: RunningApi) -> None:
     api = definition("a").replace("metadata:\n", "metadata:\n  project: shop\n", 1)
     assert "project: shop" in api
     project = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
-    said = await apply(signalbox, api, project)
-    assert [(i["kind"], i["result"]) for i in said["items"]] == [("API", "created"), ("Project", "created")]
+    message = await apply(signalbox, api, project)
+    assert [(i["kind"], i["result"]) for i in message["items"]] == [
+        ("API", "created"),
+        ("Project", "created"),
+    ]
 
 
 async def test_apply_takes_one_definition_as_it_is_written(signalbox: RunningApi) -> None:
@@ -260,8 +263,8 @@ async def test_apply_says_when_the_log_is_unavailable(
 async def test_real_definitions_of_another_product(signalbox: RunningApi) -> None:
     if not WSO2.is_dir() and os.environ.get("SIGNALBOX_REQUIRE_REAL") != "1":
         pytest.skip("the shared data is not here")
-    said = await apply(signalbox, (WSO2 / "petstore.v1.yaml").read_text(), deploy={"gateway": "local"})
-    assert [i["result"] for i in said["items"]] == ["created"], said
+    message = await apply(signalbox, (WSO2 / "petstore.v1.yaml").read_text(), deploy={"gateway": "local"})
+    assert [i["result"] for i in message["items"]] == ["created"], message
     bad = await apply(signalbox, (WSO2 / "invalid.yaml").read_text())
     assert all(i["result"] == "invalid" for i in bad["items"])
 
@@ -286,7 +289,7 @@ def _always(answer: bool) -> Any:
     return is_new
 
 
-async def test_a_new_gateway_is_registered_and_its_token_told_once(signalbox: RunningApi) -> None:
+async def test_a_new_gateway_is_registered_and_its_token_returned_once(signalbox: RunningApi) -> None:
     gateway, environment = (await apply(signalbox, GATEWAY))["items"]
     assert (gateway["result"], environment["result"]) == ("created", "created")
     token = gateway["token"]
@@ -322,7 +325,9 @@ async def test_a_gateway_that_is_rejected_has_no_token(signalbox: RunningApi) ->
     assert gateway["problem"]["detail"]
 
 
-async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(signalbox: RunningApi) -> None:
+async def test_a_gateway_that_is_not_decided_in_time_is_returned_with_its_token(
+    signalbox: RunningApi,
+) -> None:
     await signalbox.pause()
     async with signalbox.with_settings(Settings(apply_seconds=0.01)) as client:
         answer = await client.post(f"{ORG}/apply", json={"documents": [{"content": GATEWAY}]})
@@ -330,7 +335,7 @@ async def test_a_gateway_that_is_not_decided_in_time_is_told_with_its_token(sign
     assert (gateway["result"], gateway["token"].startswith("sbg_")) == ("pending", True)
 
 
-async def test_tokens_are_told_when_the_log_fails_before_the_deployments(
+async def test_tokens_are_returned_when_the_log_fails_before_the_deployments(
     signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execute = signalbox.commands.execute
@@ -341,8 +346,8 @@ async def test_tokens_are_told_when_the_log_fails_before_the_deployments(
         return outcomes
 
     monkeypatch.setattr(signalbox.commands, "execute", execute_and_fill_the_disk)
-    said = await apply(signalbox, GATEWAY, definition("orders"), deploy={"gateway": "local"})
-    gateway, _, orders = said["items"]
+    message = await apply(signalbox, GATEWAY, definition("orders"), deploy={"gateway": "local"})
+    gateway, _, orders = message["items"]
     assert gateway["token"].startswith("sbg_")
     assert (orders["result"], orders["deployment"]) == ("created", None)
     assert "disk is full" in orders["problem"]["detail"]

@@ -1,4 +1,4 @@
-"""Whatever anybody sends, the answer is one that is documented, and never a failure of ours."""
+"""For any request, the answer is a documented one, and never a server error."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -21,6 +21,7 @@ from tests.api.running_api import ADMIN, running_api
 from tests.api.test_openapi import DOCUMENT
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
+from tests.support.laws import SLOW, examples
 
 EXAMPLES = 12
 CHECKS = [
@@ -60,13 +61,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @schema.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+@settings(examples(EXAMPLES, SLOW), derandomize=True, database=None)
 def test_every_operation_answers_as_documented(case: schemathesis.Case, address: str) -> None:
     if isinstance(case.body, dict) and "wait" in case.body:
         case.body["wait"] = 0  # nothing here will ever be acknowledged

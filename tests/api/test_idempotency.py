@@ -1,4 +1,4 @@
-"""A command id is decided once, whoever retries (`Idempotency-Key`)."""
+"""A command id is decided once, for any number of retries (`Idempotency-Key`)."""
 
 import asyncio
 
@@ -110,10 +110,10 @@ async def test_an_operation_is_the_callers_own_when_another_organization_used_it
     # who may see several says which one is meant,
     chosen = [await get(operation, params={"organization": name}) for name in ("default", "acme")]
     assert [answer.json()["organization"] for answer in chosen] == ["default", "acme"]
-    said = problem(await get(operation), 409, "ambiguous-operation")
-    assert said["organizations"] == ["acme", "default"]
+    message = problem(await get(operation), 409, "ambiguous-operation")
+    assert message["organizations"] == ["acme", "default"]
 
-    # and nobody is given one of an organization that is not his, or that never used the id.
+    # and no caller gets one of another organization, or of one that never used the id.
     other = await get(
         operation, params={"organization": "default"}, headers={"Authorization": f"Bearer {ACME}"}
     )

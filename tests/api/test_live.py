@@ -16,7 +16,7 @@ def connected() -> NodeReported:
     return NodeReported(**NODE, at=timestamp(), connected=True)
 
 
-def said(deployment: str, fact: Fact, api: str, revision: int, position: int) -> DeliveryReported:
+def delivered(deployment: str, fact: Fact, api: str, revision: int, position: int) -> DeliveryReported:
     who = {**NODE, **({"node": "*", "connection": ""} if fact == "published" else {})}
     return DeliveryReported(
         **who,
@@ -42,16 +42,16 @@ async def a_refused_successor(signalbox: RunningApi) -> str:
     first = int(await deploy(signalbox, "d1", "orders"))
     await signalbox.report(
         connected(),
-        said("d1", "published", "orders", 1, first),
-        said("d1", "acknowledged", "orders", 1, first),
+        delivered("d1", "published", "orders", 1, first),
+        delivered("d1", "acknowledged", "orders", 1, first),
     )
     between = timestamp()
     await signalbox.publish("orders", "/orders/v2")
     second = int(await deploy(signalbox, "d2", "orders"))
     await signalbox.report(
-        said("d2", "published", "orders", 2, second),
-        said("d2", "refused", "orders", 2, second),
-        said("d1", "published", "orders", 1, second),
+        delivered("d2", "published", "orders", 2, second),
+        delivered("d2", "refused", "orders", 2, second),
+        delivered("d1", "published", "orders", 1, second),
     )
     return between
 
@@ -103,7 +103,7 @@ async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signal
     await signalbox.publish("orders")
     position = int(await deploy(signalbox, "d1", "orders"))
     known = (await signalbox.client.get(f"{ORG}/apis/orders")).headers["etag"]
-    await signalbox.report(connected(), said("d1", "acknowledged", "orders", 1, position))
+    await signalbox.report(connected(), delivered("d1", "acknowledged", "orders", 1, position))
 
     again = await signalbox.client.get(f"{ORG}/apis/orders", headers={"If-None-Match": known})
 
@@ -114,7 +114,7 @@ async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signal
 async def test_what_was_live_then(signalbox: RunningApi) -> None:
     between = await a_refused_successor(signalbox)
     await signalbox.delete(f"{ORG}/deployments/d2", If_Match="*")
-    await signalbox.report(said("d1", "withdrawn", "orders", 1, 99))
+    await signalbox.report(delivered("d1", "withdrawn", "orders", 1, 99))
 
     now = (await signalbox.client.get(f"{ORG}/live")).json()
     then = (await signalbox.client.get(f"{ORG}/live", params={"as_of": between})).json()
@@ -132,7 +132,7 @@ async def test_it_comes_in_pages_of_one_gateway_or_api(signalbox: RunningApi) ->
     for name in names:
         await signalbox.publish(name)
         position = int(await deploy(signalbox, f"d-{name}", name))
-        reports.append(said(f"d-{name}", "acknowledged", name, 1, position))
+        reports.append(delivered(f"d-{name}", "acknowledged", name, 1, position))
     await signalbox.report(connected(), *reports)
 
     async def apis(**query: Any) -> tuple[list[str], str | None]:
@@ -156,14 +156,14 @@ async def test_a_gateway_or_an_api_that_does_not_exist_is_not_found(signalbox: R
 
     there = await asked(gateway="local", api="orders", min_position=published.headers["signalbox-position"])
     assert there.json() == {"items": [], "next_cursor": None}
-    told = problem(await asked(gateway="elsewhere"), 404, "not-found")
-    assert told["detail"] == "There is no gateway 'elsewhere'."
-    told = problem(await asked(gateway="local", api="ordres"), 404, "not-found")
-    assert told["detail"] == "There is no api 'ordres'."
+    missing = problem(await asked(gateway="elsewhere"), 404, "not-found")
+    assert missing["detail"] == "There is no gateway 'elsewhere'."
+    missing = problem(await asked(gateway="local", api="ordres"), 404, "not-found")
+    assert missing["detail"] == "There is no api 'ordres'."
     problem(await asked(api="orders", as_of=before), 404, "not-found")
 
 
-async def test_gateways_tell_how_many_nodes_are_connected(signalbox: RunningApi) -> None:
+async def test_gateways_have_the_number_of_connected_nodes(signalbox: RunningApi) -> None:
     assert [g["connected"] for g in (await signalbox.client.get(f"{ORG}/gateways")).json()["items"]] == [0]
 
     refused = NodeReported(**NODE, at=timestamp(), connected=True, listener_refused="address in use")
@@ -184,7 +184,7 @@ async def test_waiting_for_a_gateway_without_nodes_does_not_end_as_if_one_had_an
     position = int(await deploy(signalbox, "d1", "orders"))
     await signalbox.report(
         connected(),
-        said("d1", "acknowledged", "orders", 1, position),
+        delivered("d1", "acknowledged", "orders", 1, position),
         NodeReported(**NODE, at=timestamp(), connected=False),
     )
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.odd_requests import MARKER, Caller, attack, paths_of
 from signalbox.http.server import HttpServer
 from signalbox.settings import Address
 from tests.api.running_api import ACME, ADMIN, ORG, running_api
 from tests.api.test_openapi import DOCUMENT
-from tests.client.served import free_port
+from tests.support.free_ports import free_port
+from tests.support.odd_requests import MARKER, Caller, attack, paths_of
 
 COUNT = 1_500
 

@@ -46,10 +46,10 @@ def test_examples_are_what_their_schema_says(operation: dict[str, Any]) -> None:
     contents = [operation.get("requestBody", {}).get("content", {})]
     contents += [r.get("content", {}) for r in operation["responses"].values()]
     for content in contents:
-        for media, said in content.items():
-            assert "example" in said, media
-            schema = {**said["schema"], "components": DOCUMENT["components"]}
-            jsonschema.Draft202012Validator(schema).validate(said["example"])
+        for media, message in content.items():
+            assert "example" in message, media
+            schema = {**message["schema"], "components": DOCUMENT["components"]}
+            jsonschema.Draft202012Validator(schema).validate(message["example"])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

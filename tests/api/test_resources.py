@@ -7,8 +7,8 @@ import pytest
 
 from api.ports import Settings
 from projections.pages import Row
+from schemas.aggregates.project import PROJECT as PROJECTS
 from schemas.identity import timestamp
-from schemas.project import PROJECT as PROJECTS
 from tests.api.problem import problem
 from tests.api.running_api import ACME, ORG, RunningApi
 
@@ -50,7 +50,7 @@ async def test_text_that_cannot_be_shown_is_refused_where_it_stands(signalbox: R
     ]
 
 
-async def test_without_waiting_a_change_is_accepted_and_its_operation_tells_the_rest(
+async def test_without_waiting_a_change_is_accepted_and_its_operation_has_the_outcome(
     signalbox: RunningApi,
 ) -> None:
     await signalbox.pause()
@@ -141,7 +141,7 @@ async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: Runn
     assert sorted(a.status_code for a in answers) == [200, 412]
 
 
-async def test_of_two_callers_who_make_the_same_one_is_told_that_it_exists(signalbox: RunningApi) -> None:
+async def test_of_two_callers_who_create_the_same_one_gets_already_exists(signalbox: RunningApi) -> None:
     answers = await asyncio.gather(
         *(signalbox.put(PROJECT, {"display_name": n}, If_None_Match="*") for n in ("one", "two"))
     )
@@ -279,9 +279,9 @@ async def test_a_position_of_another_partition_is_refused(
     signalbox: RunningApi, path: str, parameter: str
 ) -> None:
     answer = await signalbox.client.get(f"{ORG}/{path}", params={parameter: "5:1"})
-    said = problem(answer, 400, "invalid-parameter")
-    assert said["detail"] == f"`{parameter}` is a position of another partition."
-    (error,) = said["errors"]
+    message = problem(answer, 400, "invalid-parameter")
+    assert message["detail"] == f"`{parameter}` is a position of another partition."
+    (error,) = message["errors"]
     assert error["parameter"] == parameter
     assert "partition 5" in error["detail"] and "partition 0" in error["detail"]
 
@@ -328,10 +328,10 @@ async def test_lists_are_filtered_by_the_fields_an_aggregate_names(signalbox: Ru
 async def test_a_filter_by_a_value_that_cannot_be_is_refused_and_the_values_are_named(
     signalbox: RunningApi, query: str, allowed: str
 ) -> None:
-    said = problem(await signalbox.client.get(f"{ORG}/{query}"), 400, "invalid-parameter")
+    message = problem(await signalbox.client.get(f"{ORG}/{query}"), 400, "invalid-parameter")
     parameter = query.partition("?")[2].partition("=")[0]
-    assert said["detail"].startswith(f"`{parameter}` takes one of: {allowed}")
-    assert said["errors"][0]["parameter"] == parameter
+    assert message["detail"].startswith(f"`{parameter}` takes one of: {allowed}")
+    assert message["errors"][0]["parameter"] == parameter
 
 
 @pytest.mark.parametrize("query", ["deployments?state=active", "gateways?kind=envoy"])
@@ -361,8 +361,8 @@ async def test_every_wrong_field_is_pointed_at(
     signalbox: RunningApi, body: object, pointers: list[str]
 ) -> None:
     answer = await signalbox.put(PROJECT, body)
-    said = problem(answer, 422, "invalid-command")
-    assert [e["pointer"] for e in said["errors"]] == pointers
+    message = problem(answer, 422, "invalid-command")
+    assert [e["pointer"] for e in message["errors"]] == pointers
 
 
 async def test_data_too_deep_for_the_log_is_refused(signalbox: RunningApi) -> None:

@@ -1,4 +1,4 @@
-"""The schemas of the topics are a public contract: anybody fetches them, once."""
+"""The schemas of the topics are a public contract: anyone can fetch them."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -7,8 +7,8 @@ import httpx
 import orjson
 import pytest
 
-from schemas.avro import PUBLISHED, URN, dataschema, published, writer_schema
-from schemas.deployment import DeploymentStarted
+from schemas.aggregates.deployment import DeploymentStarted
+from schemas.codecs.avro import PUBLISHED, URN, dataschema, published, writer_schema
 from tests.api.problem import problem
 from tests.api.running_api import RunningApi
 
@@ -45,7 +45,7 @@ async def test_a_schema_comes_byte_for_byte_and_may_be_kept_for_ever(anybody: ht
 
 
 @pytest.mark.parametrize("path", ["/schemas", ONE])
-async def test_what_somebody_has_is_not_sent_again(anybody: httpx.AsyncClient, path: str) -> None:
+async def test_a_cached_schema_is_not_sent_again(anybody: httpx.AsyncClient, path: str) -> None:
     etag = (await anybody.get(path)).headers["etag"]
     again = await anybody.get(path, headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
@@ -65,7 +65,7 @@ async def test_nothing_else_of_the_disk_is_served(anybody: httpx.AsyncClient) ->
         assert (await anybody.get(path)).status_code == 404
     problem(await anybody.get("/schemas/x%00/1"), 400, "invalid-parameter")
     problem(await anybody.get("/schemasx"), 401, "unauthorized")
-    problem(await anybody.get("/schemas.avro"), 401, "unauthorized")
+    problem(await anybody.get("/schemas.codecs.avro"), 401, "unauthorized")
 
 
 async def test_a_message_leads_to_its_schema(anybody: httpx.AsyncClient) -> None:

@@ -6,18 +6,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from time import time
 
+from schemas.aggregates.organization import DefineOrganization
 from schemas.envelope import Envelope
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
 from signalbox.http.server import HttpServer
-from signalbox.roles.decider import PartitionDeciders
+from signalbox.roles.decider import partition_deciders
 from signalbox.settings import Address
 from signalbox_client import Client
 from signalbox_client import KafkaSettings as ClientSettings
-from streams.kafka.authority import issued, open_authority
-from streams.kafka.binding import TOKEN_KEY, with_secret
-from streams.kafka.keys import kept_text, signing_key
+from streams.decider.decider import Decider
 from streams.kafka.log import KafkaLog
+from streams.kafka.security.authority import issued, open_authority
+from streams.kafka.security.binding import TOKEN_KEY, with_secret
+from streams.kafka.security.keys import kept_text, signing_key
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
 from tests.api.running_api import ADMIN, running_api
@@ -43,7 +44,7 @@ class Served:
         return [r.envelope for r in await self.log.read("events", 0, 0, 1000)]
 
 
-def nobody(decided: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
+def no_listener(decided: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
     """Whoever asked follows the topic."""
 
 
@@ -54,7 +55,9 @@ async def over_kafka(settings: KafkaSettings, directory: Path) -> AsyncIterator[
         integrity_key = directory / "integrity.key"
         log = await KafkaLog.open(settings, directory, authority=authority, integrity_key=integrity_key)
         stack.push_async_callback(log.close)
-        deciding = PartitionDeciders(log, nobody)
+        deciding = partition_deciders(
+            lambda partition: Decider(log, partition, "/test", no_listener, answer_again=True), log
+        )
         await deciding.assigned(0)
         stack.push_async_callback(deciding.revoked, 0)
         token = service_token(directory)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.canonical import digest
+from schemas.codecs.canonical import digest
 from schemas.outcome import UNREADABLE, Outcome
 from signalbox_client.answers import REFUSALS, answering
 
@@ -31,7 +31,7 @@ def test_a_rejection_of_another_command_with_our_id_is_not_the_answer_to_ours(ru
 
 
 @pytest.mark.parametrize("rule", sorted(UNREADABLE))
-@pytest.mark.parametrize("of", [OURS, ""], ids=["its data", "not told"])
+@pytest.mark.parametrize("of", [OURS, ""], ids=["its data", "not given"])
 def test_a_rejection_of_our_command_is_its_answer(rule: str, of: str) -> None:
     assert answering(outcome(rule, of), OURS) == outcome(rule, of)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.aggregates.project import DefineProject, DeleteProject
 from schemas.identity import uuid7
-from schemas.project import DefineProject, DeleteProject
 from signalbox_client import MessageTooLarge, NoAnswer, Rejected
 from tests.client.served import Served, over_http, over_kafka
 

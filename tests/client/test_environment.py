@@ -1,4 +1,4 @@
-"""How a client over Kafka is told to reach it."""
+"""The settings of a client over Kafka."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -13,19 +13,19 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, to_
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from schemas.avro import URN, encode, schema
-from schemas.canonical import canonical
+from schemas.aggregates.project import DefineProject
+from schemas.codecs.avro import URN, encode, schema
+from schemas.codecs.canonical import canonical
 from schemas.identity import uuid7
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka.server import DevKafka
 from signalbox_client import Client, ClientError, Rejected
 from streams.kafka import wire
-from streams.kafka.binding import authorization
 from streams.kafka.producer import started_producer, stopped
+from streams.kafka.security.binding import authorization
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, Served, client_settings, over_kafka, service_token
-from tests.signalbox.server_stand_in import Said, StandIn, server
+from tests.signalbox.server_stand_in import Scripted, StandIn, server
 from tests.streams.envelopes import envelope
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
@@ -72,7 +72,7 @@ async def test_a_command_that_its_sender_may_not_give_is_rejected_and_may_be_sen
 async def test_who_reads_a_token_on_the_topic_can_give_no_other_command(
     served: Served, kafka_settings: KafkaSettings
 ) -> None:
-    # Given a command of a service, as anybody reads it who may read the topic
+    # Given a command of a service, as any reader of the topic gets it
     async with served.client() as billing:
         await billing.execute(SHOP)
         consumer = AIOKafkaConsumer(**kafka_settings.client(), auto_offset_reset="earliest")
@@ -111,7 +111,7 @@ async def send(settings: KafkaSettings, value: bytes, headers: list[tuple[str, b
         await stopped(producer)
 
 
-async def test_a_message_nobody_can_read_is_parked_with_its_reason_and_stops_nothing(
+async def test_an_unreadable_message_is_parked_with_its_reason_and_stops_nothing(
     served: Served, kafka_settings: KafkaSettings
 ) -> None:
     await send(kafka_settings, b"\xff not an event", [])
@@ -119,9 +119,13 @@ async def test_a_message_nobody_can_read_is_parked_with_its_reason_and_stops_not
         assert (await billing.execute(SHOP)).accepted
     [record] = await served.log.read("parked", 0, 0, 10)
     assert record.envelope.type == "io.signalbox.message.parked.v1"
-    told = record.envelope.data
-    assert (told["topic"], told["rule"], told["size"]) == ("commands", "malformed", len(b"\xff not an event"))
-    assert "not a CloudEvent" in told["reason"]
+    output = record.envelope.data
+    assert (output["topic"], output["rule"], output["size"]) == (
+        "commands",
+        "malformed",
+        len(b"\xff not an event"),
+    )
+    assert "not a CloudEvent" in output["reason"]
 
 
 def as_others_write(id: str, name: str) -> CloudEvent:
@@ -136,7 +140,7 @@ def as_others_write(id: str, name: str) -> CloudEvent:
 
 
 @pytest.mark.parametrize("mode", ["binary", "structured"])
-async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
+async def test_a_client_of_cloudevents_alone_publishes_and_reads_the_answer(
     served: Served, kafka_settings: KafkaSettings, tmp_path: Path, mode: str
 ) -> None:
     """With the CloudEvents SDK and aiokafka, and without a schema."""
@@ -154,8 +158,8 @@ async def test_who_knows_only_cloudevents_publishes_and_reads_the_answer(
         for id, name in (("good", "shop"), ("bad", "")):
             event = as_others_write(id, name)
             body = to_binary(event, JSONFormat()).value if mode == "binary" else canonical(event.get_data())
-            said = replace(envelope(key="acme"), id=id, type=event.get_type(), subject="")
-            event.get_attributes()["authorization"] = authorization(service_token(tmp_path), said, body)
+            text = replace(envelope(key="acme"), id=id, type=event.get_type(), subject="")
+            event.get_attributes()["authorization"] = authorization(service_token(tmp_path), text, body)
             write = to_binary if mode == "binary" else to_structured
             message: KafkaMessage = write(event, JSONFormat())
             await producer.send_and_wait(
@@ -229,7 +233,7 @@ async def test_an_outcome_of_a_later_version_is_read_with_the_schema_that_signal
 ) -> None:
     id = uuid7()
     later = await later_outcome(served, kafka_settings, id)
-    elsewhere.answers[f"GET /schemas/{Outcome.type()}/999"] = Said(later)
+    elsewhere.answers[f"GET /schemas/{Outcome.type()}/999"] = Scripted(later)
     token = service_token(tmp_path)
     async with client(kafka_settings, token, elsewhere.url) as knows:
         assert (await knows.outcome(id)).version == 1
@@ -249,7 +253,7 @@ async def test_a_broker_that_restarts_is_waited_for(own_kafka: DevKafka, tmp_pat
         assert len([e for e in await made.events() if e.causationid == outcome.name]) == 1
 
 
-async def test_a_broker_that_is_not_there_is_told_at_the_start() -> None:
+async def test_a_missing_broker_is_reported_at_the_start() -> None:
     nowhere = KafkaSettings(bootstrap="127.0.0.1:1")
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:1"):
         async with client(nowhere, "token"):

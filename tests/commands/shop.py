@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from schemas.api import ApiPublished, ApiSpec, PublishApi, content_digest
-from schemas.deployment import DeploymentStarted, StartDeployment
-from schemas.environment import EnvironmentDefined
-from schemas.gateway import GatewayRegistered
-from schemas.organization import OrganizationDefined
-from schemas.project import ProjectDefined
+from schemas.aggregates.api import ApiPublished, ApiSpec, PublishApi, content_digest
+from schemas.aggregates.deployment import DeploymentStarted, StartDeployment
+from schemas.aggregates.environment import EnvironmentDefined
+from schemas.aggregates.gateway import GatewayRegistered
+from schemas.aggregates.organization import OrganizationDefined
+from schemas.aggregates.project import ProjectDefined
 from tests.commands.specification import AT
 
 ORG = "acme"

@@ -1,4 +1,4 @@
-"""Given events, when a command, then events: how the rules are told in these tests."""
+"""Given events, when a command, then events: the form of these tests of the rules."""
 
 from dataclasses import dataclass, field
 from typing import Self

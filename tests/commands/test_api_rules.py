@@ -3,7 +3,7 @@
 import pytest
 
 from commands.api import inconsistencies
-from schemas.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
+from schemas.aggregates.deployment import DeploymentStopped, DeploymentSuperseded, StopDeployment
 from tests.commands.shop import DEFAULT_RESOURCES, ORG, deploy, publish, published, spec, started
 from tests.commands.specification import given
 
@@ -51,9 +51,9 @@ def test_an_upstreams_url_has_no_credentials():
     given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
         "inconsistent", "/spec/upstreams/0/endpoints/0/url"
     )
-    told = " ".join(complaint.detail for complaint in inconsistencies(wrong))
-    assert "orders.test" in told and "set-headers" in told
-    assert "secret" not in told
+    output = " ".join(complaint.detail for complaint in inconsistencies(wrong))
+    assert "orders.test" in output and "set-headers" in output
+    assert "secret" not in output
 
 
 @pytest.mark.parametrize("path", ["/a/../b", "/..", "/./a", "/a/%2E%2e"])
@@ -90,7 +90,7 @@ def test_redeploying_what_runs_changes_nothing():
     )
 
 
-def test_a_name_that_somebody_chose_for_a_deployment_never_comes_again():
+def test_a_chosen_name_of_a_deployment_is_never_used_again():
     stopped = DeploymentStopped(organization=ORG, name="blue", left=("east",))
     history = (*DEFAULT_RESOURCES, published(), CARTS, started("blue"), stopped)
     given(*history).when(deploy("carts", name="blue")).then_rejected("already-exists", "/name")

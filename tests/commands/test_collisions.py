@@ -7,8 +7,8 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 
 from commands.decision import Rejection
-from schemas.canonical import digest
-from schemas.deployment import DeploymentSuperseded, StopDeployment
+from schemas.aggregates.deployment import DeploymentSuperseded, StopDeployment
+from schemas.codecs.canonical import digest
 from schemas.limits import MOST_CLAIMS
 from schemas.message import Event
 from tests.commands.shop import DEFAULT_RESOURCES, EAST, ORG, deploy, publish, published, spec, started
@@ -86,7 +86,7 @@ def test_sandbox_hosts_count_for_the_limit():
     )
 
 
-# Deployments that were started before their events said the sandbox hosts.
+# Deployments that were started before their events had the sandbox hosts.
 
 OLD: dict[str, Any] = {"hosts": ("a.test",)}
 

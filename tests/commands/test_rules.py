@@ -2,11 +2,17 @@
 
 import pytest
 
-from schemas.api import DeleteApi
-from schemas.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined
-from schemas.gateway import ChangeGateway, GatewayChanged, GatewayRemoved, RegisterGateway, RemoveGateway
-from schemas.organization import DefineOrganization, OrganizationDefined
-from schemas.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
+from schemas.aggregates.api import DeleteApi
+from schemas.aggregates.environment import DefineEnvironment, DeleteEnvironment, EnvironmentDefined
+from schemas.aggregates.gateway import (
+    ChangeGateway,
+    GatewayChanged,
+    GatewayRemoved,
+    RegisterGateway,
+    RemoveGateway,
+)
+from schemas.aggregates.organization import DefineOrganization, OrganizationDefined
+from schemas.aggregates.project import DefineProject, DeleteProject, ProjectDefined, ProjectDeleted
 from tests.commands.shop import (
     ACME,
     DEFAULT_RESOURCES,

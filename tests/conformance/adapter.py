@@ -17,7 +17,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, 
 
 from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY, KEEPALIVE_TYPE, TOKEN, DeltaProxy
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 
 _NAME, _LABEL = 1, 15000

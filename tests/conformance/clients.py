@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import grpc.aio
 
 from tests.xds.proxies import SHORT, DeltaProxy, StateProxy
-from xds.server import SERVICE
+from xds.server.discovery import SERVICE
 
 METHODS = {
     "CDS": "/envoy.service.cluster.v3.ClusterDiscoveryService/{}Clusters",

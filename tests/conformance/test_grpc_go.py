@@ -17,7 +17,7 @@ from tests.support.hang_guard import HANG_SECONDS
 from tests.support.running_signalbox import ROOT
 from tests.support.toolchains import build_go
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 
 pytestmark = pytest.mark.real
@@ -179,7 +179,7 @@ async def test_a_rejected_cluster_leaves_the_last_good_one_in_force(
     shop: None, client: Client, store: ResourceStore, seen: Remembering, ports: dict[str, int]
 ) -> None:
     await client.until(PLACE_ORDER, "OK blue")
-    store.apply([cluster("main", ClusterLbPolicy.MAGLEV)])  # gRPC knows no such policy
+    store.apply([cluster("main", ClusterLbPolicy.MAGLEV)])  # gRPC has no such policy
     await seen.until(lambda: seen.names("refused") == ["main"])
     assert await client.call(PLACE_ORDER) == "OK blue"
     [(rejected, reason)] = store.quarantined(GATEWAY)

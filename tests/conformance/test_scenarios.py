@@ -15,10 +15,10 @@ from gateways.config_resource import ConfigResource
 from tests.conformance.clients import DeltaClient, StateClient
 from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.proxies import GATEWAY, TOKEN, entry
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
+from xds.server.state_stream import StateStream
+from xds.server.wire import StateRequest
 from xds.store import ResourceStore
-from xds.stream import StateStream
-from xds.wire import StateRequest
 
 TYPES = ("CDS", "LDS", "RDS", "EDS")
 WHOLE = ("CDS", "LDS")
@@ -72,7 +72,7 @@ async def taken_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable
                 more.clear()
                 await more.wait()
 
-    monkeypatch.setattr("xds.server.StateStream", Counted)
+    monkeypatch.setattr("xds.server.discovery.StateStream", Counted)
     return wait
 
 
@@ -194,7 +194,7 @@ async def test_who_leaves_all_names_out_gets_none(
 
 @only_aggregated
 @pairs
-async def test_two_types_are_told_apart_on_one_stream(
+async def test_two_types_are_distinguished_on_one_stream(
     type: str, other: str, store: ResourceStore, state: StateClient
 ) -> None:
     store.apply(at("1", type, "ABC") + at("1", other, "ABC"))
@@ -238,7 +238,7 @@ async def test_only_what_changed_is_sent(type: str, store: ResourceStore, delta:
 
 @both_layouts
 @all_types
-async def test_a_subscribed_name_is_said_to_be_absent_and_sent_once_it_is_created(
+async def test_a_subscribed_name_is_reported_absent_and_sent_once_it_is_created(
     type: str, store: ResourceStore, delta: DeltaClient
 ) -> None:
     store.apply(at("1", type, "A"))
@@ -251,7 +251,7 @@ async def test_a_subscribed_name_is_said_to_be_absent_and_sent_once_it_is_create
 
 @both_layouts
 @all_types
-async def test_a_removal_is_said_and_what_comes_again_is_sent(
+async def test_a_removal_is_sent_and_so_is_a_recreated_resource(
     type: str, store: ResourceStore, delta: DeltaClient
 ) -> None:
     store.apply(at("1", type, "AB"))
@@ -304,7 +304,7 @@ async def test_an_incremental_wildcard_goes_on_beside_names_until_it_is_unsubscr
 
 @only_aggregated
 @pairs
-async def test_two_types_are_told_apart_on_one_incremental_stream(
+async def test_two_types_are_distinguished_on_one_incremental_stream(
     type: str, other: str, store: ResourceStore, delta: DeltaClient
 ) -> None:
     store.apply(at("1", type, "ABC") + at("1", other, "ABC"))

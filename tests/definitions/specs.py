@@ -7,7 +7,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from definitions.rules import contradictions
-from schemas.api import (
+from schemas.aggregates.api import (
     ApiSpec,
     Backend,
     Endpoint,

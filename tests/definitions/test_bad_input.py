@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from definitions.limits import Limits
 from definitions.reading import read
+from definitions.source.limits import Limits
 
 API = """\
 apiVersion: signalbox.io/v1
@@ -67,7 +67,7 @@ TEXT = (
     Row("an alias without anchor", "a: *y", ("alias 1:4 /a",)),
     Row("a tab indents", "a:\n\tb: 1", ("syntax 2:1 ",)),
     Row("never closed", "a: [1, 2", ("syntax 1:9 ",)),
-    Row("a directive nobody knows", "%FOO\n---\na: 1", ("syntax 1:5 ",)),
+    Row("an unknown directive", "%FOO\n---\na: 1", ("syntax 1:5 ",)),
     Row("UTF-16", "a: 1".encode("utf-16"), ("not-utf-8 1:1 ",)),
     Row("UTF-16 without a mark", "a: 1".encode("utf-16-be"), ("not-utf-8 1:1 ",)),
     Row("a byte of Latin-1", b"a: 1\nbc: \xe4", ("not-utf-8 2:5 ",)),
@@ -365,7 +365,7 @@ OF_OPENAPI = (
         ),
     ),
     Row(
-        "a path parameter nobody declared",
+        "an undeclared path parameter",
         openapi("  /orders:", "  /orders/{id}:"),
         ("openapi 5:18 /paths/~1orders~1{id}/get",),
     ),
@@ -492,6 +492,6 @@ def test_a_byte_order_mark_and_windows_line_ends() -> None:
     assert [(f.line, f.column) for f in read(content).findings] == [(8, 3)]
 
 
-def test_a_list_that_is_too_short_is_told_in_words() -> None:
+def test_a_list_that_is_too_short_is_reported_in_words() -> None:
     (finding,) = read(API.replace("operations: [{method: GET, path: /}]", "operations: []").encode()).findings
     assert finding.message == "operations needs at least 1 entry"

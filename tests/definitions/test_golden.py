@@ -1,4 +1,4 @@
-"""Every file in testdata/in and what is read from it, in testdata/out. `--update` writes the outputs anew."""
+"""Every file in testdata/in and its parsed result in testdata/out. `--update` writes the results again."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from definitions.reading import Definition, Reading, read
-from schemas.api import ApiSpec
+from schemas.aggregates.api import ApiSpec
 
 DATA = Path(__file__).parent / "testdata"
 INPUTS = sorted((DATA / "in").iterdir())

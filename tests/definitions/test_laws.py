@@ -8,23 +8,22 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from definitions.durations import duration, milliseconds
-from definitions.finding import Finding
-from definitions.limits import DEFAULT
 from definitions.reading import Reading, read
-from definitions.streams import pieces
+from definitions.source.documents import pieces
+from definitions.source.finding import Finding
+from definitions.source.limits import DEFAULT
 from definitions.writing import write, write_values
-from schemas.api import ApiSpec
+from schemas.aggregates.api import ApiSpec
 from tests.definitions.specs import json_values, names, specs
 from tests.definitions.test_bad_input import ROWS
+from tests.support.laws import SLOW, examples
 
 OURS = Path(__file__).parent / "testdata" / "in"
 REAL = Path(__file__).parents[3] / "shared" / "data"
-
-_slow = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _spec_of(reading: Reading) -> ApiSpec:
@@ -34,7 +33,7 @@ def _spec_of(reading: Reading) -> ApiSpec:
     return definition.spec
 
 
-@_slow
+@examples(150, SLOW)
 @given(names, st.just("default") | names, specs())
 def test_what_is_written_is_read_again(name: str, project: str, spec: ApiSpec) -> None:
     content = write(name, project, spec)
@@ -75,7 +74,7 @@ cut_off = (
 fragments = st.lists(cut_off | st.binary(max_size=20) | st.sampled_from(MARKS), max_size=6)
 
 
-@_slow
+@examples(150, SLOW)
 @given(st.binary(max_size=200) | fragments.map(b"".join) | st.text(max_size=200).map(str.encode))
 @example(b"\xff\xfe")
 @example(b"\xef\xbb\xbf")
@@ -124,7 +123,7 @@ def damaged(draw: st.DrawFn) -> Any:
     return document
 
 
-@settings(_slow, max_examples=400)
+@examples(400, SLOW)
 @given(damaged())
 def test_damaged_documents_give_findings_or_definitions(document: Any) -> None:
     reading = read(json.dumps(document).encode(), "x")
@@ -136,7 +135,7 @@ def test_damaged_documents_give_findings_or_definitions(document: Any) -> None:
             assert _spec_of(read(content)) == definition.spec
 
 
-@_slow
+@examples(150, SLOW)
 @given(st.lists(st.sampled_from(STREAM), max_size=8))
 def test_cutting_a_stream_loses_no_content(parts: list[bytes]) -> None:
     content = b"".join(parts)

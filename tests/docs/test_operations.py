@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from signalbox.cli.up import up
+from signalbox.cli.operations.up import up
 from signalbox.settings import Settings, from_environment
 from tests.support.running_signalbox import ROOT, RunningSignalbox
 

@@ -10,7 +10,7 @@ from schemas.catalog import COMMANDS
 from signalbox.cli.root import VERBS
 from signalbox_client import KafkaSettings as ClientSettings
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import AUTHORIZATION, PREFIX, TOLD
+from streams.kafka.wire import AUTHORIZATION, OUTCOME_ATTRIBUTES, PREFIX
 from tests.client.served import client_settings, over_kafka, service_token
 from tests.support.running_signalbox import ROOT
 
@@ -66,7 +66,9 @@ def test_the_commands_that_run_the_programs_stand_in_the_programs_too() -> None:
 
 
 def test_the_headers_of_an_outcome_are_those_that_are_written() -> None:
-    assert set(re.findall(r"^\| `(ce_outcome\w*)` \|", PAGE, re.MULTILINE)) == {PREFIX + n for n in TOLD}
+    assert set(re.findall(r"^\| `(ce_outcome\w*)` \|", PAGE, re.MULTILINE)) == {
+        PREFIX + n for n in OUTCOME_ATTRIBUTES
+    }
 
 
 def test_the_verbs_it_names_are_there() -> None:

@@ -1,4 +1,4 @@
-"""The page on schemas: what it tells readers to do works on what is written."""
+"""The page on schemas: its instructions work on written messages."""
 
 import asyncio
 import re
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from schemas.avro import dataschema
 from schemas.catalog import MESSAGES
+from schemas.codecs.avro import dataschema
+from schemas.codecs.examples import example
 from schemas.envelope import Envelope
-from schemas.examples import example
 from streams.kafka.wire import encode
 from tests.api.running_api import running_api
 

@@ -1,4 +1,4 @@
-"""What somebody does first: apply a file, a folder, and the same again."""
+"""First steps of a user: apply a file, a folder, and the same again."""
 
 import os
 import re
@@ -136,7 +136,7 @@ def test_a_file_is_deployed_with_its_facts_and_every_route_answers(
     again = signalbox(running, tmp_path, "apply", "-f", "petstore.v1.yaml", "--deploy")
     assert again.code == 0, again
     assert again.out.startswith("unchanged  API petstore-api-v1.0")
-    assert calls.end() == end, "nothing is written to the register"
+    assert calls.end() == end, "nothing is written to the event log"
 
     deployments = signalbox(running, tmp_path, "get", "deployments").out
     assert re.search(r"petstore-api-v1\.0 +1 .*serving", deployments), deployments

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.crash import crashes
+from tests.support.kill_rounds import crashes
 from tests.support.running_signalbox import RunningSignalbox
 
 pytestmark = pytest.mark.chaos

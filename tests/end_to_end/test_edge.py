@@ -1,9 +1,8 @@
-"""What the gateway of a running Signalbox lets nobody reach, and what others can see of it."""
+"""The protected parts of the gateway of a running Signalbox, and its public ones."""
 
 import pytest
 
-from signalbox.processes import process
-from tests.signalbox.envoy.held_upstream import listening_ports
+from signalbox.processes import listening_ports, process
 from tests.support.calls import Calls, specification
 from tests.support.running_signalbox import RunningSignalbox
 
@@ -21,7 +20,7 @@ def test_no_api_reaches_signalboxs_own_ports(running: RunningSignalbox, calls: C
     running.answered(f"/{name}/items", f"{name}@2", status=502)
 
 
-def test_the_gateways_token_is_shown_to_nobody_else(running: RunningSignalbox):
+def test_the_gateways_token_is_never_shown(running: RunningSignalbox):
     envoy = process(running.envoy())
     assert envoy is not None
     token = (running.data / "gateway.token").read_text().strip()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.crash import Report
-from bench.kafka_crash import crashes, unharmed
 from schemas.envelope import GENESIS, from_structured
 from tests.support.calls import Calls, specification, until
+from tests.support.kafka_kill_rounds import crashes, unharmed
+from tests.support.kill_rounds import Report
 from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 
 pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
@@ -52,12 +52,12 @@ def test_a_decider_that_stood_still_is_fenced_and_writes_nothing(harness: MultiP
     first = harness.processes["decider"]
     _, position = calls.events_on(0)
     assert defined(calls, "before")
-    first.tell(signal.SIGSTOP)
+    first.deliver(signal.SIGSTOP)
     second = harness.start("decider", "decider-2")
     second.until_ready()
     names = [f"meanwhile-{n}" for n in range(20)]
     assert all(defined(calls, name) for name in names)
-    first.tell(signal.SIGCONT)
+    first.deliver(signal.SIGCONT)
     until(lambda: "another process" in first.log_file.read_text(), "the first one is fenced")
     assert defined(calls, "after")
     first.until_ready()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.kafka_crash import crashes
 from tests.support.calls import Calls, specification, until
+from tests.support.kafka_kill_rounds import crashes
 from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 from tests.support.rejected import rejected_by_envoy
 
@@ -58,11 +58,11 @@ def test_gateway_sync_is_killed_between_the_put_and_the_rejection(
 ):
     calls = harness.calls()
     _, revision = deployed(calls, "between", upstream)
-    harness.processes["xds"].tell(signal.SIGSTOP)  # nobody is sent anything, so nobody rejects
+    harness.processes["xds"].deliver(signal.SIGSTOP)  # no node is sent anything, so none rejects
     bad = rejected(calls, "between", upstream)
     until(lambda: calls.status(bad)["facts"]["published"], "the bad revision is on the config topic")
     harness.processes["gateway-sync"].end(signal.SIGKILL)
-    harness.processes["xds"].tell(signal.SIGCONT)
+    harness.processes["xds"].deliver(signal.SIGCONT)
     until(lambda: calls.status(bad)["state"] == "refused", "a node rejected it")
     harness.start("gateway-sync").until_ready()
     harness.renew_proxies()
@@ -89,7 +89,7 @@ def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(
 
     def refused() -> dict[str, Any]:
         shown = [refusal for refusal in gateway()["refusals"] if refusal["deployment"] == bad]
-        assert len(shown) == 1, "it is shown from the rejection on, whoever is connected"
+        assert len(shown) == 1, "it is shown from the rejection on, with any connected nodes"
         return shown[0]
 
     # Gateway sync has just started, so it waits for the answers of nodes that it may not know: the proxies

@@ -95,11 +95,11 @@ def test_what_was_embedded_is_the_same_on_kafka(
         embedded = rows(before)
         before.close()
         secrets = tmp_path / "secrets"
-        told = migrate(environment, "--from", str(harness.data), "--secrets", str(secrets), "-o", "json")
-        assert told.returncode == 0, told.stderr
+        output = migrate(environment, "--from", str(harness.data), "--secrets", str(secrets), "-o", "json")
+        assert output.returncode == 0, output.stderr
     finally:
         harness.raze()
-    proof = json.loads(told.stdout)
+    proof = json.loads(output.stdout)
     (chain,) = proof["chains"]
     assert chain["events"] == chain["last"] == 8
     assert proof["configuration"] > 0

@@ -135,15 +135,15 @@ def test_what_up_prints_is_the_curl_that_works(up: RunningSignalbox):
 
 @pytest.fixture(scope="module")
 def orders(up: RunningSignalbox, upstream: str) -> RunningSignalbox:
-    """The API that is shown is written down, and applied as is said."""
+    """The shown API is written to a file, and applied with the shown command."""
     (block,) = [b for b in blocks() if b.language == "yaml"]
     (file,) = re.findall(r"`(\S+\.yaml)`", block.before)
     assert "http://127.0.0.1:9000" in block.text
     (up.data.parent / file).write_text(block.text.replace("http://127.0.0.1:9000", upstream))
     (apply,) = [line for line in commands("signalbox") if " apply " in line]
-    told = shell(up, apply)
+    reported = shell(up, apply)
     for fact in ("requested", "decided", "published", "acknowledged"):
-        assert fact in told
+        assert fact in reported
     return up
 
 
@@ -166,9 +166,9 @@ def test_applying_the_same_again_changes_nothing(orders: RunningSignalbox):
 
 
 @pytest.mark.parametrize("command", [c for c in commands("signalbox") if " apply " not in c])
-def test_the_other_commands_tell_of_it(orders: RunningSignalbox, command: str):
-    said = {"get": "orders", "describe": "Orders", "history": "revision 1"}[command.split()[1]]
-    assert said in shell(orders, command)
+def test_the_other_commands_show_it(orders: RunningSignalbox, command: str):
+    message = {"get": "orders", "describe": "Orders", "history": "revision 1"}[command.split()[1]]
+    assert message in shell(orders, command)
 
 
 def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: RunningSignalbox):

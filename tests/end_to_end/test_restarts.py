@@ -149,7 +149,7 @@ def test_signalbox_is_killed_and_envoy_serves_on_and_is_adopted_with_nothing_sen
         assert serving.envoy() == envoy
         assert live(serving) == wanted
         deploy(serving, upstream, "two", display_name="Changed after the restart")
-        assert statuses(serving, but="two") == before, "nothing else is reported anew"
+        assert statuses(serving, but="two") == before, "nothing else is reported again"
         wanted = live(serving)
         all_answer(serving, wanted)
 

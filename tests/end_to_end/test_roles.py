@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.devservers.kafka_probe import probe
+from signalbox.devservers.kafka.probe import probe
 from signalbox.roles import ROLES
 from signalbox.settings import kafka_environment
 from streams.kafka.inspection import describe
@@ -103,11 +103,11 @@ def test_up_ends_with_a_curl_that_works_and_leaves_nothing_running(
         until(lambda: "  curl " in harness.log_file.read_text(), "the last line")
         harness.answered("/hello/you", "hello@1")
         kafka = (harness.data / "kafka" / "address").read_text().strip()
-        said = harness.log_file.read_text()
-        assert f"  Kafka    {kafka}" in said, "who publishes commands is told where"
-        assert f"  clients  . {harness.data}/kafka/environment" in said, "and how to connect"
-        assert (harness.data / "kafka" / "password").read_text().strip() not in said
-        assert "  database postgresql+psycopg://" in said
+        message = harness.log_file.read_text()
+        assert f"  Kafka    {kafka}" in message, "publishers of commands get the address"
+        assert f"  clients  . {harness.data}/kafka/environment" in message, "and how to connect"
+        assert (harness.data / "kafka" / "password").read_text().strip() not in message
+        assert "  database postgresql+psycopg://" in message
         assert not_private(harness.data) == []
         assert harness.down() == 0, harness.log()
         host, _, port = kafka.rpartition(":")

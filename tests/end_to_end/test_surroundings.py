@@ -1,4 +1,4 @@
-"""Bad surroundings: what stands in the way is said in a sentence, and nothing is lost."""
+"""Bad environments: obstacles are reported in a sentence, and nothing is lost."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
-from streams.head import ChainHead
+from streams.decider.head import ChainHead
 from streams.log import Append, Transaction
 from streams.sqlite.log import SqliteLog
 from tests.support.calls import ORGANIZATION, Calls, Reply, specification, until
@@ -33,7 +33,7 @@ def refused(harness: RunningSignalbox) -> subprocess.CompletedProcess[str]:
 
 
 def sentences(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What was told to whoever started it: every line is one of the log, in JSON."""
+    """The messages for the user who started it: every line is a log line in JSON."""
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     return [line["message"] for line in lines if (line["logger"], line["level"]) == ("signalbox", "error")]
 
@@ -74,7 +74,9 @@ def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(
 
         until(taken, "the port is ours")
         until(lambda: calls.send("GET", "/healthz/ready").status == 503, "not ready")
-        until(lambda: "is taken" in calls.send("GET", "/healthz/ready").json["detail"], "the reason is told")
+        until(
+            lambda: "is taken" in calls.send("GET", "/healthz/ready").json["detail"], "the reason is reported"
+        )
         assert f"port {harness.gateway}" in calls.send("GET", "/healthz/ready").json["detail"]
     until(lambda: calls.send("GET", "/healthz/ready").status == 200, "ready again")
 
@@ -164,7 +166,7 @@ def gone(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [overwritten, cut, replaced, gone])
-def test_a_damaged_log_is_not_started_on_and_what_can_be_done_is_said(
+def test_a_start_on_a_damaged_log_fails_with_the_remedy(
     sound: RunningSignalbox, damage: Callable[[Path], None]
 ):
     damage(sound.data / "log.db")
@@ -234,7 +236,7 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-def test_on_a_full_disk_commands_are_refused_reads_go_on_and_room_is_all_it_takes(
+def test_on_a_full_disk_commands_are_refused_reads_go_on_and_free_space_is_enough_to_recover(
     envoy: Path, on_small_disk: RunningSignalbox, small_disk: Path, upstream: str
 ):
     harness = on_small_disk
@@ -352,7 +354,7 @@ def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_vers
     assert late.status == 412
     assert late.json["type"].endswith("/stale-version")
     assert (late.headers["etag"], late.json["current_version"]) == ('"2"', 2)
-    assert put(second, "Second").status == 428, "without If-Match nobody knows what it is based on"
+    assert put(second, "Second").status == 428, "without If-Match its base version is unknown"
     assert second.ask("GET", "/apis/contended").json["spec"]["display_name"] == "First"
     assert put(second, "Second", if_match=late.headers["etag"]).status == 200
 

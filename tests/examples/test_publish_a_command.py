@@ -12,7 +12,7 @@ EXAMPLE = ROOT / "examples" / "publish_a_command.py"
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({}, "cannot be used (see SIGNALBOX_KAFKA_*)"),
         ({"SIGNALBOX_KAFKA_MECHANISM": "PLAIN"}, "cannot be used (see SIGNALBOX_KAFKA_*)"),
@@ -24,7 +24,7 @@ EXAMPLE = ROOT / "examples" / "publish_a_command.py"
     ],
     ids=["nothing there", "no user", "no file", "no token"],
 )
-async def test_it_ends_with_a_sentence(variables: dict[str, str], said: str) -> None:
+async def test_it_ends_with_a_sentence(variables: dict[str, str], message: str) -> None:
     kafka = {"SIGNALBOX_KAFKA": f"127.0.0.1:{free_port()}", "SIGNALBOX_COMMAND_TOKEN": "id~secret"}
     environment = {**kafka, **variables}
 
@@ -33,5 +33,5 @@ async def test_it_ends_with_a_sentence(variables: dict[str, str], said: str) -> 
     )
 
     assert ended.code == 1
-    assert said in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from signalbox.devservers.kafka_jars import VERSION as KAFKA_VERSION
+from signalbox.devservers.kafka.jars import VERSION as KAFKA_VERSION
 from signalbox.settings import kafka_environment
-from streams.kafka.authority import open_authority
+from streams.kafka.security.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from tests.client.served import ORGANIZATION, over_kafka, service_token
 from tests.streams.envelopes import envelope

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
-ROOMS = (
+PACKAGES = (
     "api",
     "commands",
     "definitions",
@@ -38,8 +38,8 @@ def examples() -> list[Example]:
 
 def extended_copy(directory: Path) -> Path:
     """A copy of the product's source with every example put in as the page says."""
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, directory / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
     for example in examples():
         file = directory / example.path
         if example.new:

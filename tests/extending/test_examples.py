@@ -12,12 +12,15 @@ import orjson
 import pytest
 
 from tests.extending.page import ROOT, examples, extended_copy
-from tests.support.calls import Calls, Reply, specification
+from tests.support.calls import Calls, Reply, specification, until
 from tests.support.connection import Connection
 from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
 TEAM = {"display_name": "Checkout", "email": "checkout@example.com"}
+BEFORE = "labelled-before"
+"""An API that was published before the examples were there."""
+
 MAKE = {"prefer": "wait=60", "if_none_match": "*"}
 
 
@@ -38,7 +41,7 @@ class Extended(RunningSignalbox):
             )
 
     def signalbox(self, *arguments: str, given: str = "") -> str:
-        """What a command of the command line prints. Raises CalledProcessError."""
+        """The output of a command of the command line. Raises CalledProcessError."""
         environment = {
             **os.environ,
             "SIGNALBOX_URL": f"http://127.0.0.1:{self.http}",
@@ -49,7 +52,7 @@ class Extended(RunningSignalbox):
             cwd=self.source,
             env=environment,
             input=given,
-            stdout=subprocess.PIPE,
+            capture_output=True,
             check=True,
             text=True,
         ).stdout
@@ -70,9 +73,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def published(source: Path) -> list[str]:
     """The Avro schemas that publishing adds."""
-    command = [sys.executable, "-m", "schemas.avro", "--write"]
-    said = subprocess.run(command, cwd=source, check=True, stdout=subprocess.PIPE, text=True)
-    return said.stdout.split()
+    command = [sys.executable, "-m", "schemas.codecs.avro", "--write"]
+    message = subprocess.run(command, cwd=source, check=True, stdout=subprocess.PIPE, text=True)
+    return message.stdout.split()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,11 @@ def extended(envoy: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
     before = RunningSignalbox(tmp_path_factory.mktemp("extended") / "data")
     try:
         before.up("--no-envoy")
-        assert before.calls().ask("GET", "/teams").status == 404
+        calls = before.calls()
+        assert calls.ask("GET", "/teams").status == 404
+        labels = {"team": "fulfilment"}
+        calls.publish(BEFORE, specification(f"/{BEFORE}", "http://127.0.0.1:9", labels=labels))
+        calls.close()
     finally:
         before.raze()
     harness = Extended(before.data, before.http, before.xds, before.gateway, source=source)
@@ -111,9 +118,9 @@ def made(calls: Calls, name: str) -> Reply:
     return reply
 
 
-def test_an_aggregate_is_a_module_per_room_and_its_name_in_one_list_each() -> None:
+def test_an_aggregate_is_a_module_per_package_and_its_name_in_one_list_each() -> None:
     mine = [e for e in examples() if e.path.startswith(("schemas/", "commands/"))]
-    assert [e.path for e in mine if e.new] == ["schemas/team.py", "commands/team.py"]
+    assert [e.path for e in mine if e.new] == ["schemas/aggregates/team.py", "commands/team.py"]
     assert {e.path for e in mine if not e.new} == {"schemas/catalog.py", "commands/rules.py"}
 
 
@@ -153,7 +160,7 @@ def test_a_resource_can_be_asked_for_as_it_was(calls: Calls) -> None:
     assert [i["display_name"] for i in listed if i["name"] == "basket"] == [TEAM["display_name"]]
 
 
-def test_the_command_line_knows_it(extended: Extended, calls: Calls) -> None:
+def test_the_command_line_supports_it(extended: Extended, calls: Calls) -> None:
     made(calls, "search")
     listed = extended.signalbox("get", "teams")
     assert "search" in listed
@@ -169,6 +176,30 @@ def test_a_file_of_its_kind_is_applied(extended: Extended, calls: Calls) -> None
     )
     extended.signalbox("apply", "-f", "-", given=file)
     assert calls.ask("GET", "/teams/payments").json["display_name"] == "Payments"
+
+
+def test_a_read_model_joins_what_was_there_before_it_and_what_comes(
+    extended: Extended, calls: Calls, upstream: str
+) -> None:
+    made(calls, "fulfilment")
+    later = specification("/labelled-later", upstream, labels={"team": "fulfilment"})
+    calls.publish("labelled-later", later)
+    calls.publish("unlabelled", specification("/unlabelled", upstream))
+
+    def owners() -> dict[str, str]:
+        return {item["api"]: item["email"] for item in calls.ask("GET", "/owners").json["items"]}
+
+    expected = {BEFORE: TEAM["email"], "labelled-later": TEAM["email"]}
+    until(lambda: owners() == expected, "both APIs have an owner")
+    first = calls.ask("GET", "/owners?limit=1").json
+    assert [item["api"] for item in first["items"]] == [BEFORE]
+    second = calls.ask("GET", f"/owners?limit=1&cursor={first['next_cursor']}").json
+    assert [item["api"] for item in second["items"]] == ["labelled-later"]
+
+    calls.publish("labelled-later", specification("/labelled-later", upstream))
+    until(lambda: owners() == {BEFORE: TEAM["email"]}, "the label is gone")
+    assert "owners" in extended.signalbox("rebuild", "owners")
+    assert owners() == {BEFORE: TEAM["email"]}
 
 
 def test_the_documents_describe_it(extended: Extended) -> None:
@@ -218,9 +249,65 @@ def test_the_policy_is_in_effect(extended: Extended, calls: Calls, upstream: str
     assert (status, headers["cache-control"]) == (200, "max-age=60")
 
 
-def test_what_is_wrong_with_the_policy_is_said(calls: Calls, upstream: str) -> None:
+def test_a_policy_is_one_module_and_its_name_in_one_list() -> None:
+    mine = [e for e in examples() if e.path.startswith("xds/")]
+    assert [e.path for e in mine if e.new] == [
+        "xds/translate/policies/cache_control.py",
+        "xds/translate/policies/request_size.py",
+    ]
+    assert {e.path for e in mine if not e.new} == {"xds/translate/policies/__init__.py"}
+
+
+def test_a_policy_with_a_filter_of_its_own_limits_the_requests_of_its_operations_alone(
+    extended: Extended, calls: Calls, upstream: str
+) -> None:
+    policies = [{"name": "request-size", "params": {"maxBytes": 1000}}]
+    operations = [
+        {"method": "POST", "path": "/small", "policies": policies},
+        {"method": "POST", "path": "/any"},
+    ]
+    calls.publish("limited", specification("/limited", upstream, operations=operations))
+    assert calls.settled(calls.deploy("limited"))["state"] == "serving"
+
+    def status(path: str, size: int) -> int:
+        connection = Connection(extended.gateway)
+        answer, _, _ = connection.ask("POST", f"/limited/{path}", b"x" * size)
+        connection.close()
+        return answer
+
+    answers = {(path, size): status(path, size) for path in ("small", "any") for size in (1000, 1001)}
+    assert answers == {("small", 1000): 200, ("small", 1001): 413, ("any", 1000): 200, ("any", 1001): 200}
+
+
+def test_a_problem_of_a_policy_is_the_reason_of_the_rejection(calls: Calls, upstream: str) -> None:
     policies = [{"name": "cache-control", "params": {"seconds": -1}}]
     calls.publish("uncached", specification("/uncached", upstream, policies=policies))
     status = calls.settled(calls.deploy("uncached"))
     assert status["state"] == "refused"
     assert "seconds: must be a whole number" in status["refusals"][0]["reason"]
+
+
+ROUTE_LIST = "routes: listed\nat: /listed\nto: {upstream}\nallow:\n  - GET /items\n"
+
+
+def test_a_form_of_definition_is_one_module_and_its_name_in_one_list() -> None:
+    mine = [e for e in examples() if e.path.startswith("definitions/")]
+    assert [e.path for e in mine if e.new] == ["definitions/route_list.py"]
+    assert {e.path for e in mine if not e.new} == {"definitions/reading.py"}
+
+
+def test_a_file_of_the_form_is_applied_and_served(extended: Extended, calls: Calls, upstream: str) -> None:
+    extended.signalbox("apply", "-f", "-", given=ROUTE_LIST.format(upstream=upstream))
+    assert calls.settled(calls.deploy("listed"))["state"] == "serving"
+    connection = Connection(extended.gateway)
+    statuses = [connection.ask(method, "/listed/items")[0] for method in ("GET", "POST")]
+    connection.close()
+    assert statuses == [200, 405]
+
+
+def test_errors_in_a_file_of_the_form_name_their_places(extended: Extended) -> None:
+    wrong = ROUTE_LIST.format(upstream="ftp://orders").replace("GET", "FETCH") + "colour: red\n"
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        extended.signalbox("apply", "-f", "-", given=wrong)
+    for place in ("3:5: error: 'ftp://orders' must begin", "5:5: error", "6:1: error: 'colour' is not known"):
+        assert place in raised.value.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateways.compiler import compile_api, group_of, segments
+from gateways.compiler import compile_api, segments
 from gateways.model import (
     Endpoint,
     HeaderMatch,
@@ -12,7 +12,7 @@ from gateways.model import (
     WeightedBackend,
     unsupported_text,
 )
-from schemas.api import ApiSpec
+from schemas.aggregates.api import ApiSpec
 from tests.commands.shop import spec
 
 
@@ -28,11 +28,6 @@ from tests.commands.shop import spec
 )
 def test_paths_become_segments(path: str, expected: tuple[Segment, ...]):
     assert segments(path) == expected
-
-
-def test_the_group_is_the_first_segment_of_the_context():
-    api = compile_api("acme", "orders", 1, "d1", spec("/shop/orders"))
-    assert api.group == group_of("/shop/orders") == "shop"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +90,7 @@ def test_policies_say_where_they_were_written():
     ]
 
 
-def test_what_cannot_be_done_is_told_once_with_all_its_places():
+def test_an_unsupported_feature_is_reported_once_with_all_its_places():
     findings = (
         Unsupported("/operations/0", "no limits"),
         Unsupported("/operations/1", "no keys"),

@@ -93,6 +93,6 @@ def test_a_place_is_a_network_or_one_of_its_ports(text: str, expected: NetworkPo
 @pytest.mark.parametrize(
     "text", ["", "host", "10.0.0.1/8", "10.0.0.5:0", "10.0.0.5:x", "[fd00::1]:", "300.0.0.1"]
 )
-def test_what_is_no_place_is_said(text: str) -> None:
+def test_invalid_networks_are_reported(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         network_port(text)

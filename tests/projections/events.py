@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.api import ApiDeleted, ApiPublished, ApiSpec, Document, content_digest
+from schemas.aggregates.api import ApiDeleted, ApiPublished, ApiSpec, Document, content_digest
+from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
+from schemas.aggregates.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
+from schemas.aggregates.project import ProjectDefined, ProjectDeleted
 from schemas.catalog import BY_NAME
-from schemas.deployment import DeploymentStarted, DeploymentStopped, DeploymentSuperseded
 from schemas.envelope import Envelope
-from schemas.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
 from schemas.identity import timestamp, uuid7
 from schemas.message import Message
 from schemas.outcome import Outcome
-from schemas.project import ProjectDefined, ProjectDeleted
 from schemas.status import DeliveryReported, NodeReported
 
 START = 1_800_000_000.0

@@ -14,13 +14,13 @@ class Proxy:
     connected: bool
     connection: str
     acknowledged: int = 0
-    said: dict[str, str] = field(default_factory=dict[str, str])
+    statements: dict[str, str] = field(default_factory=dict[str, str])
     """By deployment, what it answered itself and is not covered by `acknowledged`."""
     at: dict[str, int] = field(default_factory=dict[str, int])
     """By deployment, where that was published when it answered."""
 
     def say(self, deployment: str, state: str, position: int) -> None:
-        self.said[deployment] = state
+        self.statements[deployment] = state
         self.at[deployment] = position
 
 
@@ -51,14 +51,14 @@ class NaiveGateway:
     """Of which position what is live was acknowledged."""
 
     def has(self, proxy: Proxy, deployment: str) -> bool:
-        if deployment in proxy.said:
-            return proxy.said[deployment] == "acknowledged"
+        if deployment in proxy.statements:
+            return proxy.statements[deployment] == "acknowledged"
         return proxy.acknowledged > 0 and proxy.acknowledged >= self.known[deployment].position
 
     def state(self, deployment: str) -> str:
         """What its refusals make of a deployment that is in force; empty when they do not matter."""
         known, there = self.known[deployment], [p for p in self.proxies.values() if p.connected]
-        refusing = [p for p in there if p.said.get(deployment) == "refused"]
+        refusing = [p for p in there if p.statements.get(deployment) == "refused"]
         configured = self.configured.get(known.api)
         back = known.rejected and configured != deployment
         if back or configured not in (None, deployment) or not (known.published or known.taken):
@@ -97,11 +97,15 @@ class NaiveGateway:
                 self.waiting.add(m.api)
             case "acknowledged":
                 if proxy is not None:
-                    for other, said in list(proxy.said.items()):
+                    for other, statements in list(proxy.statements.items()):
                         about = self.known[other]
                         older = proxy.at[other] <= known.position
-                        if other != m.deployment and about.api == m.api and (said == "acknowledged" or older):
-                            del proxy.said[other]
+                        if (
+                            other != m.deployment
+                            and about.api == m.api
+                            and (statements == "acknowledged" or older)
+                        ):
+                            del proxy.statements[other]
                     proxy.say(m.deployment, "acknowledged", known.position)
                 self._taken(position, m.deployment)
             case "refused":
@@ -150,8 +154,8 @@ class NaiveGateway:
         if not certainly and any(self.has(p, deployment) for p in there):
             return
         for proxy in self.proxies.values():
-            if proxy.said.get(deployment) == "withdrawn":
-                del proxy.said[deployment]
+            if proxy.statements.get(deployment) == "withdrawn":
+                del proxy.statements[deployment]
         api = self.known[deployment].api
         if self.configured.get(api) == deployment:
             del self.configured[api]
@@ -164,7 +168,7 @@ class NaiveGateway:
         newer = before is not None and m.connection and before.connection > m.connection
         if before is not None and before.connected and not m.connected and newer:
             return
-        leaving = [d for d in self.known for p in self.proxies.values() if p.said.get(d) == "withdrawn"]
+        leaving = [d for d in self.known for p in self.proxies.values() if p.statements.get(d) == "withdrawn"]
         new = before is None or not before.connected or (m.connection and m.connection != before.connection)
         if new or not m.connected or before is None:
             earlier = "" if before is None or new else before.connection
@@ -181,13 +185,13 @@ class NaiveGateway:
         assert m.acknowledged is not None
         proxy.acknowledged = m.acknowledged
         exceptions = {e.deployment: e.state for e in m.exceptions}
-        before = dict(proxy.said)
-        for deployment in list(proxy.said):
+        before = dict(proxy.statements)
+        for deployment in list(proxy.statements):
             if proxy.at[deployment] <= m.acknowledged:
-                del proxy.said[deployment]
+                del proxy.statements[deployment]
         for deployment, state in exceptions.items():
             if before.get(deployment) == state:
-                proxy.said[deployment] = state
+                proxy.statements[deployment] = state
                 continue
             if state == "refused":
                 self._refused(deployment, proxy, whole=False)

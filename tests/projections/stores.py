@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.postgres.server import DevPostgres
 from streams.projection.writer import Writer
 from tests.support.real_postgres import execute
 from tests.support.shared import alone

@@ -375,11 +375,11 @@ async def test_the_first_outcome_of_a_command_stands(happen: Happen, ask: ReadMo
     assert await ask.operation("c3") is None
 
 
-async def test_what_was_said_of_an_id_besides_gives_way_to_its_decision(happen: Happen, ask: ReadModels):
+async def test_other_outcomes_of_an_id_give_way_to_its_decision(happen: Happen, ask: ReadModels):
     happen(outcome("c1", accepted=False, rule="unauthorized", message="Expired."), topic="outcomes")
-    said = await ask.operation("c1")
-    assert said is not None
-    assert said["rule"] == "unauthorized"
+    reports = await ask.operation("c1")
+    assert reports is not None
+    assert reports["rule"] == "unauthorized"
     happen(outcome("c1"), topic="outcomes")
     happen(outcome("c1", accepted=False, rule="command-id-reused", message="Again."), topic="outcomes")
     assert await ask.operation("c1") == outcome("c1").data()

@@ -40,8 +40,8 @@ async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: Rea
 
 async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), started("d3", ("local", "other")))
-    said = [delivery(d, "refused", 2, node="n1", reason="bad") for d in ("d1", "d2", "d3")]
-    happen(*connected("n1"), *said, topic="status")
+    reported = [delivery(d, "refused", 2, node="n1", reason="bad") for d in ("d1", "d2", "d3")]
+    happen(*connected("n1"), *reported, topic="status")
     happen(superseded("d1", "d2", ()), stopped("d2"), superseded("d3", "d4", ("other",)))
 
     found = await ask.gateway_facts("acme", "local")

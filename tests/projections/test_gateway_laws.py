@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -22,6 +22,7 @@ from tests.projections.events import delivery, node, placed
 from tests.projections.naive_gateways import NaiveGateway, replay
 from tests.projections.test_laws import StoreMaker, a_store, contents
 from tests.streams.batches import batch
+from tests.support.laws import SHARED_FIXTURE, examples
 
 __all__ = ["a_store"]
 
@@ -40,8 +41,8 @@ def of_deployment(
     # What a gateway goes back to is published again, at a later position.
     position = 5 if later and fact == "published" else position
     # Gateway sync reports without a version what it finds published when it starts.
-    said = {"node": "*", "version": version}
-    who = said if fact == "published" else {"node": where, "connection": connection}
+    statements = {"node": "*", "version": version}
+    who = statements if fact == "published" else {"node": where, "connection": connection}
     return delivery(name, fact, position, api=api, position=position, **who)
 
 
@@ -80,7 +81,7 @@ def known_before(history: Sequence[Message]) -> list[Message]:
     return [*nodes, *known, *history]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 8))
 def test_the_rows_are_what_a_naive_replay_says_whatever_the_batches(
     a_store: StoreMaker, history: list[Message], size: int
@@ -90,12 +91,12 @@ def test_the_rows_are_what_a_naive_replay_says_whatever_the_batches(
         writer = filled(store, everything, size)
         generation = writer.progress["deliveries"].generation
         expected = replay((p.position, m) for p, m in zip(placed(*everything), everything, strict=True))
-        assert shown(store, generation.prefix) == said(expected)
+        assert shown(store, generation.prefix) == statements(expected)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 8), st.integers(1, 8))
-def test_what_is_built_anew_equals_what_is_live(
+def test_a_rebuild_equals_the_live_read_model(
     a_store: StoreMaker, history: list[Message], live: int, rebuilt: int
 ):
     everything = known_before(history)
@@ -182,11 +183,11 @@ def _of(nodes: list[Node], reports: dict[tuple[str, str], str], name: str, d: An
     }
 
 
-def said(gateway: NaiveGateway) -> dict[str, Any]:
+def statements(gateway: NaiveGateway) -> dict[str, Any]:
     there = [p for p in gateway.proxies.values() if p.connected]
     return {
         "nodes": {name: (p.connected, p.connection, p.acknowledged) for name, p in gateway.proxies.items()},
-        "reports": {(n, d): state for n, p in gateway.proxies.items() for d, state in p.said.items()},
+        "reports": {(n, d): state for n, p in gateway.proxies.items() for d, state in p.statements.items()},
         "rejected": {name for name, known in gateway.known.items() if known.rejected},
         "configured": gateway.configured,
         "waiting": gateway.waiting,

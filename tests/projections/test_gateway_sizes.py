@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import func, select, text
 
+from projections.databases.dialect import dialect_of
 from projections.deliveries.rows import MOST_DISCONNECTED_NODES
 from projections.deliveries.storage import lookup
 from projections.deliveries.tables import tables
@@ -72,7 +73,7 @@ def test_what_nodes_reported_of_each_deployment_goes_when_they_have_caught_up(
 def test_a_batch_finds_what_it_needs_by_index(store: Store, writer: Writer):
     of = tables(writer.progress["deliveries"].generation.prefix)
     with store.reader.begin() as connection:
-        statement, parameters = lookup(of, connection.dialect.name)
+        statement, parameters = lookup(of, dialect_of(connection))
         plan = connection.execute(text(f"EXPLAIN QUERY PLAN {statement}"), parameters)
         steps = [row.detail for row in plan]
     looked_up = [step for step in steps if step.startswith(("SEARCH", "SCAN")) and " k" not in step]

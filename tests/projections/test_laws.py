@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, select
 
@@ -36,6 +36,7 @@ from tests.projections.events import (
 )
 from tests.projections.stores import postgres_store, sqlite_store
 from tests.streams.batches import batch
+from tests.support.laws import SHARED_FIXTURE, examples
 
 NAMES = st.sampled_from(["a", "b"])
 EVENT = st.one_of(
@@ -110,7 +111,7 @@ def _without_none(value: Any) -> Any:
     return [_without_none(v) for v in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 7))
 async def test_the_rows_are_the_fold_now_and_as_of_every_position(
     a_store: StoreMaker, history: list[Message], size: int
@@ -131,7 +132,7 @@ async def test_the_rows_are_the_fold_now_and_as_of_every_position(
             ask.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 7), st.integers(1, 7))
 def test_rebuilt_tables_equal_the_live_ones(
     a_store: StoreMaker, history: list[Message], live: int, rebuilt: int

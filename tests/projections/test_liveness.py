@@ -1,4 +1,4 @@
-"""Whether a gateway's nodes are heard of."""
+"""Liveness of a gateway's nodes."""
 
 import pytest
 
@@ -44,7 +44,7 @@ class Harness:
                 connection, self._prefix("liveness"), self._prefix("deliveries"), START + seconds
             )
 
-    def told(self) -> dict[str, object] | None:
+    def reported(self) -> dict[str, object] | None:
         with self.store.reader.begin() as connection:
             return last_reported(connection, self._prefix("liveness"), *LOCAL)
 
@@ -52,19 +52,19 @@ class Harness:
         return self.writer.progress[name].generation.prefix
 
 
-def told(state: LivenessState, nodes: int, heard: int, seconds: float) -> LivenessReported:
+def reported(state: LivenessState, nodes: int, heard: int, seconds: float) -> LivenessReported:
     return LivenessReported(
         organization="acme", name="local", at=at(seconds), state=state, nodes=nodes, heard=heard
     )
 
 
-def test_a_gateway_is_healthy_while_all_its_nodes_are_heard_of(harness: Harness):
+def test_a_gateway_is_healthy_while_all_its_nodes_send_heartbeats(harness: Harness):
     harness.happen(node("n1", True, 0), node("n2", True, 5))
     assert harness.changed(29) == {LOCAL: (Liveness("healthy", 2, 2), None)}
 
 
 def test_a_silent_node_degrades_it_and_no_node_is_offline(harness: Harness):
-    harness.happen(node("n1", True, 0), node("n2", True, 20), told("healthy", 2, 2, 20))
+    harness.happen(node("n1", True, 0), node("n2", True, 20), reported("healthy", 2, 2, 20))
     healthy = Liveness("healthy", 2, 2)
     assert harness.changed(25) == {}
     assert harness.changed(40) == {LOCAL: (Liveness("degraded", 2, 1), healthy)}
@@ -78,22 +78,22 @@ def test_a_node_that_left_counts_for_ten_minutes(harness: Harness):
     assert harness.changed(611)[LOCAL][0] == Liveness("healthy", 1, 1)
 
 
-def test_a_gateway_without_any_word_is_offline_and_told_so_once(harness: Harness):
-    harness.happen(node("n1", True, 0), told("healthy", 1, 1, 0))
+def test_a_gateway_without_heartbeats_is_reported_offline_once(harness: Harness):
+    harness.happen(node("n1", True, 0), reported("healthy", 1, 1, 0))
     assert harness.changed(700) == {LOCAL: (Liveness("offline", 0, 0), Liveness("healthy", 1, 1))}
-    harness.happen(told("offline", 0, 0, 700))
+    harness.happen(reported("offline", 0, 0, 700))
     assert harness.changed(710) == {}
 
 
 def test_since_is_when_the_state_began(harness: Harness):
     harness.happen(
-        told("healthy", 1, 1, 1),
-        told("healthy", 2, 2, 2),
-        told("degraded", 2, 1, 3),
-        told("degraded", 3, 1, 4),
+        reported("healthy", 1, 1, 1),
+        reported("healthy", 2, 2, 2),
+        reported("degraded", 2, 1, 3),
+        reported("degraded", 3, 1, 4),
     )
-    assert harness.told() == {"state": "degraded", "nodes": 3, "heard": 1, "since": at(3)}
+    assert harness.reported() == {"state": "degraded", "nodes": 3, "heard": 1, "since": at(3)}
 
 
-def test_nobody_there_is_offline():
+def test_no_nodes_is_offline():
     assert liveness(0, 0).state == "offline"

@@ -7,7 +7,8 @@ from sqlalchemy import Column, Index, MetaData, String, Table
 
 from projections.deliveries.model import Deliveries
 from projections.operations import Operations
-from projections.queries import NotReady, ReadModels
+from projections.queries import ReadModels
+from projections.read_transactions import NotReady
 from projections.resources.model import Resources
 from projections.store import Store
 from streams.log import Record
@@ -32,15 +33,15 @@ class Earlier(Deliveries):
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-async def test_it_is_answered_from_once_it_is_built_anew_and_not_before(store: Store, ask: ReadModels):
+async def test_queries_use_it_after_its_rebuild_and_not_before(store: Store, ask: ReadModels):
     Writer(store, [Resources(), Operations(), Earlier()], 1).open()
     with pytest.raises(NotReady):
         await ask.nodes("acme", "local")
 
     building = GenerationBuilder(store, Deliveries(), 1)
     assert building.begin()
-    said = [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1", api="", revision=0)]
-    building.take(0, batch([Record("status", 0, p.position, p.envelope) for p in placed(*said)])[0])
+    reports = [node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1", api="", revision=0)]
+    building.take(0, batch([Record("status", 0, p.position, p.envelope) for p in placed(*reports)])[0])
     building.index()
     assert building.swap()
     building.end()

@@ -5,7 +5,7 @@ from pathlib import Path
 from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.store import Store
-from schemas.project import PROJECT, DefineProject
+from schemas.aggregates.project import PROJECT, DefineProject
 from streams.log import Record
 from streams.projection.writer import Writer
 from tests.commands.shop import ORG

@@ -3,10 +3,10 @@
 import pytest
 
 from projections.queries import ReadModels
-from schemas.api import API, Document
-from schemas.deployment import DEPLOYMENT
-from schemas.organization import ORGANIZATION, OrganizationDefined
-from schemas.project import PROJECT
+from schemas.aggregates.api import API, Document
+from schemas.aggregates.deployment import DEPLOYMENT
+from schemas.aggregates.organization import ORGANIZATION, OrganizationDefined
+from schemas.aggregates.project import PROJECT
 from tests.projections.conftest import Happen
 from tests.projections.events import (
     at,

@@ -79,12 +79,12 @@ def test_without_a_connected_node_it_is_offline():
     assert (now["state"], now["reached"], now["nodes"]) == ("offline", 0, 0)
 
 
-def test_a_deployment_of_which_nothing_was_told_is_pending():
+def test_a_deployment_without_reports_is_pending():
     assert not differs(None, rollout(deployment("a"), known("n1")))
     assert differs(None, rollout(deployment("a", state="stopped"), known("n1")))
 
 
-class TestWhatWasTold:
+class TestReportedStates:
     @pytest.fixture(autouse=True)
     def _harness(self, store: Store) -> None:
         self.store = store
@@ -92,7 +92,7 @@ class TestWhatWasTold:
         self.writer.open()
         self.end = 0
 
-    def told(self, name: str, state: RolloutState, seconds: float, **more: Any) -> None:
+    def report(self, name: str, state: RolloutState, seconds: float, **more: Any) -> None:
         message = RolloutReported(organization="acme", name=name, at=at(seconds), state=state, **more)
         (p,) = placed(message, first=self.end + 1)
         self.end += 1
@@ -103,10 +103,10 @@ class TestWhatWasTold:
         return self.writer.progress["rollouts"].generation.prefix
 
     def test_each_stage_is_counted_once_by_when_it_was_first_reached(self):
-        self.told("d1", "rolling-out", 3, decided_at=at(1), published_at=at(2), reached=1, nodes=2)
-        self.told("d1", "acknowledged", 4, decided_at=at(1), published_at=at(2), acknowledged_at=at(4))
-        self.told("d1", "pending", 5, decided_at=at(1), published_at=at(2))
-        self.told("d1", "acknowledged", 6, decided_at=at(1), published_at=at(2), acknowledged_at=at(5.5))
+        self.report("d1", "rolling-out", 3, decided_at=at(1), published_at=at(2), reached=1, nodes=2)
+        self.report("d1", "acknowledged", 4, decided_at=at(1), published_at=at(2), acknowledged_at=at(4))
+        self.report("d1", "pending", 5, decided_at=at(1), published_at=at(2))
+        self.report("d1", "acknowledged", 6, decided_at=at(1), published_at=at(2), acknowledged_at=at(5.5))
         with self.store.reader.begin() as connection:
             lags = lags_between(connection, self.prefix, "acme", *EVER)
             row = last_reported(connection, self.prefix, "acme", ["d1"])["d1"]
@@ -118,10 +118,10 @@ class TestWhatWasTold:
         assert (row["state"], row["since"], row["acknowledged_at"]) == ("acknowledged", at(6), at(4))
 
     def test_what_has_ended_is_not_in_force(self):
-        self.told("d1", "serving", 1)
-        self.told("d2", "rolling-out", 1)
-        self.told("d3", "serving", 1)
-        self.told("d3", "stopped", 2)
+        self.report("d1", "serving", 1)
+        self.report("d2", "rolling-out", 1)
+        self.report("d3", "serving", 1)
+        self.report("d3", "stopped", 2)
         with self.store.reader.begin() as connection:
             assert sorted(in_force(connection, self.prefix)) == [("acme", "d1"), ("acme", "d2")]
 
@@ -129,10 +129,10 @@ class TestWhatWasTold:
         names = ["new", "rolling", "offline", "serving", "ended"]
         records = [Record("events", 0, p.position, p.envelope) for p in placed(*map(started, names))]
         apply(self.writer, "events", records)
-        self.told("rolling", "rolling-out", 1)
-        self.told("offline", "offline", 1)
-        self.told("serving", "serving", 1)
-        self.told("ended", "stopped", 1)
+        self.report("rolling", "rolling-out", 1)
+        self.report("offline", "offline", 1)
+        self.report("serving", "serving", 1)
+        self.report("ended", "stopped", 1)
         resources = self.writer.progress["resources"].generation.prefix
         with self.store.reader.begin() as connection:
             found = unsettled(connection, self.prefix, resources, ["acme"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.sqlite.check import check
+from streams.sqlite.checks.directory import check
 from tests.releases.conftest import recorded, unpack
 from tests.releases.content import answers, parked
 from tests.support.calls import specification

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka.server import DevKafka
 from signalbox.settings import kafka_environment
-from streams.chain import ChainReport, verify
+from streams.decider.chain import ChainReport, verify
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from tests.releases.conftest import recorded, unpack

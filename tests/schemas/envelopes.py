@@ -1,6 +1,7 @@
 """Envelopes as hypothesis strategies."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -11,16 +12,24 @@ OPTIONAL = (
 )  # fmt: skip
 
 _text = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30)
-_json = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-json_objects = st.dictionaries(st.text(max_size=12), _json, max_size=5)
+
+
+def json_objects_of(characters: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """JSON objects whose keys and texts are made of these characters."""
+    text = st.text(characters, max_size=12)
+    values: st.SearchStrategy[Any] = st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | text,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=8,
+    )
+    return st.dictionaries(text, values, max_size=5)
+
+
+json_objects = json_objects_of(st.characters(codec="utf-8"))
 times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(
     lambda t: t.isoformat(timespec="microseconds").replace("+00:00", "Z")
 )

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from pydantic import Field
 
-from schemas.asyncapi import AVRO_FORMAT, CONFIG_ENTRY, document
-from schemas.avro import published
 from schemas.catalog import COMMANDS, EVENTS, MESSAGES
-from schemas.examples import example
+from schemas.codecs.asyncapi import AVRO_FORMAT, CONFIG_ENTRY, document
+from schemas.codecs.avro import published
+from schemas.codecs.examples import example
 from schemas.message import Event
 from streams.kafka import config_wire
 from streams.kafka.settings import KafkaSettings
@@ -62,9 +62,9 @@ def test_topics_are_named_with_the_prefix() -> None:
 
 
 def test_topics_are_set_as_the_engine_sets_them() -> None:
-    said = {name: channel["bindings"]["kafka"] for name, channel in DOCUMENT["channels"].items()}
+    output = {name: channel["bindings"]["kafka"] for name, channel in DOCUMENT["channels"].items()}
     engine = {spec.name: spec.required for spec in specs(KafkaSettings())}
-    for name, kafka in said.items():
+    for name, kafka in output.items():
         shown = kafka.get("topicConfiguration", {"cleanup.policy": ["delete"]})
         assert shown["cleanup.policy"] == [engine[name]["cleanup.policy"]]
         assert str(shown.get("retention.ms")) == engine[name].get("retention.ms", "None")

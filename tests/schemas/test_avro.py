@@ -10,13 +10,15 @@ import fastavro
 import fastavro.utils
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from schemas import avro
-from schemas.api import ApiPublished
-from schemas.avro import (
+from schemas.aggregates.api import ApiPublished
+from schemas.aggregates.deployment import DeploymentStarted, StartDeployment
+from schemas.catalog import MESSAGES
+from schemas.codecs import avro
+from schemas.codecs.avro import (
     Edited,
     Incompatible,
     NeverPublished,
@@ -28,24 +30,23 @@ from schemas.avro import (
     published,
     schema,
 )
-from schemas.binary import Undecodable
-from schemas.canonical import sha256_hex
-from schemas.catalog import MESSAGES
-from schemas.deployment import DeploymentStarted, StartDeployment
-from schemas.examples import example
-from schemas.forms import Inexpressible, record
+from schemas.codecs.avro_types import Inexpressible, record
+from schemas.codecs.binary import Undecodable
+from schemas.codecs.canonical import sha256_hex
+from schemas.codecs.examples import example
 from schemas.message import Event, Message, Name, Value
 from schemas.upcasting import UPCASTERS
 from tests.schemas.models import models
+from tests.support.laws import SLOW, examples
 
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 EVERY = pytest.mark.parametrize("model", MESSAGES.values(), ids=list(MESSAGES))
+PUBLISHED = encode(example(ApiPublished))
 VERSIONS = [(type_, n) for type_, versions in published().items() for n in versions]
 
 
 @EVERY
 def test_what_is_encoded_is_decoded(model: type[Message]) -> None:
-    @settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
+    @examples(15, SLOW)
     @given(models(model))
     def law(message: Message) -> None:
         assert decode(type(message), encode(message)) == message
@@ -55,7 +56,7 @@ def test_what_is_encoded_is_decoded(model: type[Message]) -> None:
 
 @EVERY
 def test_the_committed_schema_is_the_generated_one(model: type[Message]) -> None:
-    """If not: `python -m schemas.avro --write`."""
+    """If not: `python -m schemas.codecs.avro --write`."""
     versions = published()[model.type()]
     assert versions[max(versions)] == schema(model)
 
@@ -79,7 +80,7 @@ def test_every_published_version_and_the_current_one_read_each_other(type_: str,
 
 
 @pytest.mark.parametrize(("type_", "number"), VERSIONS)
-def test_breaking_any_published_version_is_told(type_: str, number: int) -> None:
+def test_a_break_of_any_published_version_is_detected(type_: str, number: int) -> None:
     old = published()[type_][number]
     for field in old["fields"]:
         name, place = field["name"], f"/{field['name']}"
@@ -88,8 +89,8 @@ def test_breaking_any_published_version_is_told(type_: str, number: int) -> None
         assert any(p.startswith(place) for p in problems(retyped, {number: old}))
         if "default" not in field:
             gone = {**old, "fields": others}
-            [told] = problems(gone, {number: old})
-            assert told == f"{place}: is not written and has no default (being read by version {number})"
+            [reported] = problems(gone, {number: old})
+            assert reported == f"{place}: is not written and has no default (being read by version {number})"
     grown = {**old, "fields": [*old["fields"], {"name": "price", "type": "long"}]}
     assert problems(grown, {number: old}) == [
         f"/price: is not written and has no default (reading version {number})"
@@ -152,7 +153,7 @@ class LampLit(Event):
     on: bool = True
 
 
-def test_how_a_model_is_said_in_avro() -> None:
+def test_the_avro_schema_of_a_model() -> None:
     free = {"type": "string", "signalbox.json": True}
     inner = {
         "type": "record",
@@ -183,7 +184,7 @@ def test_how_a_model_is_said_in_avro() -> None:
     }
 
 
-@settings(deadline=None, suppress_health_check=SLOW)
+@examples(100, SLOW)
 @given(models(LampLit))
 def test_every_kind_of_field_survives(message: LampLit) -> None:
     assert decode(LampLit, encode(message)) == message
@@ -251,12 +252,12 @@ def test_a_changed_model_gets_a_new_version_and_a_broken_one_none(tmp_path: Path
 
 
 def test_no_published_file_was_edited() -> None:
-    """If one is new: `python -m schemas.avro --write` notes it. A change needs a version of its own."""
+    """If one is new, `python -m schemas.codecs.avro --write` notes it. A change needs a new version."""
     assert edited() == []
 
 
 @pytest.mark.parametrize("way", ["changed", "taken away", "added"])
-def test_an_edited_published_file_is_told_and_nothing_is_published_beside_it(
+def test_an_edited_published_file_is_reported_and_nothing_is_published_beside_it(
     tmp_path: Path, way: str
 ) -> None:
     publish(MESSAGES, tmp_path)
@@ -276,7 +277,7 @@ def test_an_edited_published_file_is_told_and_nothing_is_published_beside_it(
         assert not list(tmp_path.glob("*lamp*"))
 
 
-def test_whoever_publishes_is_told_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publishing_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shop = tmp_path / "published"
     assert avro.main(["--write"], shop) == 0
     assert sorted(capsys.readouterr().out.split()) == sorted(p.name for p in shop.glob("*.avsc"))
@@ -285,17 +286,18 @@ def test_whoever_publishes_is_told_what_is_wrong(tmp_path: Path, capsys: pytest.
     broken = shop / "io.signalbox.api.published.v1.1.avsc"
     broken.write_bytes(broken.read_bytes().replace(b"revision", b"edition"))
     assert avro.main(["--write"], shop) == 1
-    assert f"never changed or taken away: {broken.name}" in capsys.readouterr().err
+    assert f"must not be changed or removed: {broken.name}" in capsys.readouterr().err
     digest = sha256_hex(broken.read_bytes())
     sums = (shop / "SHA256SUMS").read_text()
     old = next(line for line in sums.splitlines() if line.endswith(broken.name))
     (shop / "SHA256SUMS").write_text(sums.replace(old, f"{digest}  {broken.name}"))
     assert avro.main(["--write"], shop) == 1
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert (
-        "io.signalbox.api.published.v1 is incompatible with what was published and needs a new major" in said
+        "io.signalbox.api.published.v1 is incompatible with published versions and needs a new major"
+        in output
     )
-    assert "/edition: is not written and has no default (being read by version 1)" in said
+    assert "/edition: is not written and has no default (being read by version 1)" in output
 
 
 def _datum(model: type[Message]) -> Any:
@@ -313,11 +315,11 @@ def _resolve(datum: Any, writer: Any, reader: Any) -> None:
     fastavro.schemaless_reader(io.BytesIO(_written(datum, writer)), writer, reader)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 255))
 def test_any_bytes_are_decoded_or_refused(noise: bytes, at: int, byte: int) -> None:
-    good = bytearray(encode(example(ApiPublished)))
-    good[at % len(good)] = byte
-    for data in (noise, bytes(good)):
+    damaged = bytearray(PUBLISHED)
+    damaged[at % len(damaged)] = byte
+    for data in (noise, bytes(damaged)):
         with contextlib.suppress(Undecodable, ValidationError):
             assert decode(ApiPublished, data)

@@ -5,17 +5,16 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import avro
-from schemas.binary import Undecodable, compiled
 from schemas.catalog import MESSAGES
+from schemas.codecs import avro
+from schemas.codecs.binary import Undecodable, compiled
 from schemas.message import Message
 from tests.schemas.envelopes import json_objects
 from tests.schemas.models import models
-
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+from tests.support.laws import SLOW, examples
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -72,7 +71,7 @@ def test_every_kind_of_field_comes_back_the_same(lamp: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", MESSAGES.values(), ids=list(MESSAGES))
 def test_the_bytes_are_those_fastavro_writes(model: type[Message]) -> None:
-    @settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+    @examples(10, SLOW)
     @given(models(model))
     def law(message: Message) -> None:
         content = avro.encode_data(avro.dataschema(type(message)), message.data())
@@ -119,11 +118,11 @@ def test_a_field_that_may_not_be_left_out_is_missed(name: str) -> None:
 def test_only_a_command_may_be_without_a_name() -> None:
     """Its id becomes the name; an empty name of anything else is what was written."""
     assert CODEC.pack({**LAMP, "name": ""}) is None
-    told = compiled({**SCHEMA, "signalbox.type": "io.signalbox.lamp.lit.v1"})
-    assert told.pack(LAMP) is None
-    content = told.pack({**LAMP, "name": ""})
+    output = compiled({**SCHEMA, "signalbox.type": "io.signalbox.lamp.lit.v1"})
+    assert output.pack(LAMP) is None
+    content = output.pack({**LAMP, "name": ""})
     assert content is not None
-    assert told.unpack(content) == {**LAMP, "name": ""}
+    assert output.unpack(content) == {**LAMP, "name": ""}
 
 
 def test_numbers_over_64_bits_and_endless_lengths_are_refused() -> None:
@@ -137,7 +136,7 @@ def test_numbers_over_64_bits_and_endless_lengths_are_refused() -> None:
             compiled(schema).unpack(content)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.binary(max_size=60), st.integers(0, 100), st.integers(0, 255))
 def test_any_bytes_are_read_or_refused(noise: bytes, at: int, byte: int) -> None:
     good = CODEC.pack({**LAMP, "more": [{"words": {"a": "b"}}], "maybe": [1, None], "free": {"a": [1]}})

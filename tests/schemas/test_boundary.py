@@ -12,7 +12,7 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.boundary import (
+from schemas.codecs.cloudevents_http import (
     BATCH,
     STRUCTURED,
     Malformed,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from schemas.avro import URN, decode_data, encode_data
 from schemas.catalog import MESSAGES
+from schemas.codecs.avro import URN, decode_data, encode_data
+from schemas.codecs.examples import example
 from schemas.envelopes import envelope_for
-from schemas.examples import example
 from schemas.message import Message
 
 

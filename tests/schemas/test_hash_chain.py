@@ -1,6 +1,6 @@
-"""The register is provable: these hashes were computed once and must never change by accident.
+"""The event log is provable: these hashes were computed once and must never change by accident.
 
-If one of these changes, every register written so far stops verifying.
+If one of these changes, every event log written so far stops verifying.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from schemas.canonical import canonical, digest
+from schemas.codecs.canonical import canonical, digest
 from schemas.envelope import ATTRIBUTES, GENESIS, Envelope, from_json
 from tests.schemas.envelopes import envelopes
 
@@ -41,10 +41,10 @@ def chain(events: Sequence[Envelope]) -> list[Envelope]:
     return chained
 
 
-def broken_at(register: Sequence[Envelope]) -> int | None:
+def broken_at(events: Sequence[Envelope]) -> int | None:
     """The number of the first event that does not follow from the one before it."""
     previous = GENESIS
-    for number, event in enumerate(register, 1):
+    for number, event in enumerate(events, 1):
         if event.previoushash != previous or event.sequence != f"{number:020d}":
             return number
         previous = event.hash()

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.api import ApiPublished, ApiSpec, PublishApi
+from schemas.aggregates.api import ApiPublished, ApiSpec, PublishApi
 from schemas.catalog import COMMANDS
-from schemas.examples import example
+from schemas.codecs.examples import example
 from schemas.limits import MOST_HOSTS, MOST_PLANS
 from schemas.message import Command
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from schemas.api import ApiPublished, PublishApi
+from schemas.aggregates.api import ApiPublished, PublishApi
 from schemas.text import fault_in, faults, visible
 from tests.commands.shop import publish, published
 

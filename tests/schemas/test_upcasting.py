@@ -1,14 +1,14 @@
-"""Old events are read in today's form; the register keeps them as they were written."""
+"""Old events are upcast when they are read; the event log keeps the stored form."""
 
 import copy
 from typing import Any
 
 import pytest
 
+from schemas.aggregates.deployment import DeploymentStarted
 from schemas.catalog import MESSAGES
-from schemas.deployment import DeploymentStarted
+from schemas.codecs.examples import example
 from schemas.envelope import GENESIS, Envelope
-from schemas.examples import example
 from schemas.upcasting import UPCASTERS, UnknownSchema, upcast
 
 
@@ -86,7 +86,7 @@ def test_every_old_type_is_old(type_: str) -> None:
     [
         ("io.signalbox.deployment.started.v9", "needs version v9 of io.signalbox.deployment.started"),
         ("io.signalbox.api.published.v0", "needs version v0 of io.signalbox.api.published"),
-        ("io.signalbox.lamp.lit.v1", "needs a version of Signalbox that knows it"),
+        ("io.signalbox.lamp.lit.v1", "needs a version of Signalbox that supports it"),
         ("", "cannot be read"),
     ],
 )

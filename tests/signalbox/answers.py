@@ -3,7 +3,7 @@
 from textwrap import dedent
 from typing import Any
 
-from tests.signalbox.server_stand_in import Said
+from tests.signalbox.server_stand_in import Scripted
 
 ORG = "/organizations/default"
 T = "2026-11-21T09:30:0"
@@ -72,8 +72,8 @@ def deployment(name: str, facts: Any) -> dict[str, Any]:
     }
 
 
-def page(*items: Any, cursor: str | None = None) -> Said:
-    return Said({"items": list(items), "next_cursor": cursor})
+def page(*items: Any, cursor: str | None = None) -> Scripted:
+    return Scripted({"items": list(items), "next_cursor": cursor})
 
 
 def golden(text: str) -> str:

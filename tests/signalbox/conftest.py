@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.cli import describe as describe_module
-from signalbox.cli import get as get_module
-from signalbox.cli import history as history_module
 from signalbox.cli import main
+from signalbox.cli.resources import describe as describe_module
+from signalbox.cli.resources import get as get_module
+from signalbox.cli.resources import history as history_module
 from tests.signalbox.server_stand_in import StandIn, server
 
 NOW = 1_795_253_410.0
@@ -62,8 +62,8 @@ def bare(outside: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*arguments: str) -> Ran:
         code = main(arguments)
-        said = capsys.readouterr()
-        return Ran(code, said.out, said.err)
+        message = capsys.readouterr()
+        return Ran(code, message.out, message.err)
 
     return run
 

@@ -1,4 +1,4 @@
-"""A server on loopback that answers the command line what the test tells it to."""
+"""A server on loopback with scripted answers for the command line."""
 
 import json
 import threading
@@ -20,39 +20,39 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Scripted:
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
-Answers = Callable[[Asked], Said]
+Answers = Callable[[Asked], Scripted]
 
 
 @dataclass
 class StandIn:
-    """`answers` maps `METHOD /path` below `/api/v1` to what is said, or to a function of what is asked."""
+    """`answers` maps `METHOD /path` below `/api/v1` to the answer, or to a function of the request."""
 
     url: str
-    answers: dict[str, Said | Answers] = field(default_factory=dict[str, Said | Answers])
+    answers: dict[str, Scripted | Answers] = field(default_factory=dict[str, Scripted | Answers])
     asked: list[Asked] = field(default_factory=list[Asked])
 
-    def answer(self, asked: Asked) -> Said:
+    def answer(self, asked: Asked) -> Scripted:
         self.asked.append(asked)
         found = self.answers.get(f"{asked.method} {asked.path.removeprefix('/api/v1')}")
         if found is None:
             return problem(404, "not-found", f"There is no page {asked.path!r}.")
-        return found if isinstance(found, Said) else found(asked)
+        return found if isinstance(found, Scripted) else found(asked)
 
 
-def problem(status: int, rule: str, detail: str, **members: Any) -> Said:
+def problem(status: int, rule: str, detail: str, **members: Any) -> Scripted:
     document = {
         "type": f"https://signalbox.io/problems/{rule}",
         "status": status,
         "detail": detail,
         **members,
     }
-    return Said(document, status, {"content-type": "application/problem+json"})
+    return Scripted(document, status, {"content-type": "application/problem+json"})
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def server() -> Iterator[StandIn]:
             length = int(self.headers.get("content-length", 0))
             content = self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            said = stand_in.answer(
+            message = stand_in.answer(
                 Asked(
                     self.command,
                     unquote(url.path),
@@ -74,9 +74,9 @@ def server() -> Iterator[StandIn]:
                     json.loads(content) if content else None,
                 )
             )
-            body = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-            self.send_response(said.status)
-            for name, value in {"content-type": "application/json", **said.headers}.items():
+            body = message.body if isinstance(message.body, bytes) else json.dumps(message.body).encode()
+            self.send_response(message.status)
+            for name, value in {"content-type": "application/json", **message.headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

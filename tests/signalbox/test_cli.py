@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from signalbox.cli.connection import connection
+from signalbox.cli.doctor.command import own_addresses
 from signalbox.cli.failure import Failure
+from signalbox.cli.http.connection import connection
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
 from signalbox.listen_addresses import write_listen_addresses
@@ -19,7 +20,7 @@ from signalbox.processes import process
 from signalbox.settings import Address, Settings
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run
-from tests.signalbox.server_stand_in import Said, StandIn, problem
+from tests.signalbox.server_stand_in import Scripted, StandIn, problem
 from tests.support.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def test_no_arguments_show_the_help_and_are_wrong_usage(bare: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["aply"], "there is no command 'aply': did you mean 'apply'?"),
         (["zzz"], "there is no command 'zzz': see 'signalbox --help'"),
@@ -76,10 +77,10 @@ def test_no_arguments_show_the_help_and_are_wrong_usage(bare: Run) -> None:
         (["up", "--engine", "redis"], "Invalid value for '--engine'"),
     ],
 )
-def test_wrong_usage_exits_3_and_says_what_is_meant(bare: Run, arguments: list[str], said: str) -> None:
+def test_wrong_usage_exits_3_and_says_what_is_meant(bare: Run, arguments: list[str], message: str) -> None:
     ran = bare(*arguments)
     assert ran.code == 3
-    assert said in ran.err
+    assert message in ran.err
     assert ran.out == ""
 
 
@@ -101,7 +102,7 @@ def test_a_server_that_is_not_there(bare: Run, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_server_that_is_something_else(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/apis"] = Said(b"<html>", headers={"content-type": "text/html"})
+    stand_in.answers[f"GET {ORG}/apis"] = Scripted(b"<html>", headers={"content-type": "text/html"})
     ran = run("get", "apis")
     assert ran.code == 1
     assert ran.err == golden("""
@@ -128,7 +129,7 @@ def test_no_token_at_all(run: Run, stand_in: StandIn, monkeypatch: pytest.Monkey
     assert "authorization" not in stand_in.asked[0].headers
 
 
-def test_every_complaint_is_told_with_its_place(run: Run, stand_in: StandIn) -> None:
+def test_every_complaint_is_printed_with_its_place(run: Run, stand_in: StandIn) -> None:
     errors = [
         {"pointer": "/api", "detail": "is missing"},
         {"parameter": "limit", "detail": "is not a number"},
@@ -207,9 +208,9 @@ def test_the_organization_is_asked_for(run: Run, stand_in: StandIn) -> None:
 
 def test_rebuild_names_each_read_model(run: Run, stand_in: StandIn) -> None:
     numbers: dict[str, Any] = {"events": 12345, "seconds": 0.31}
-    stand_in.answers["POST /readmodels/resources/rebuild"] = Said(numbers)
-    stand_in.answers["POST /readmodels/operations/rebuild"] = Said({})
-    stand_in.answers["POST /readmodels/deliveries/rebuild"] = Said({})
+    stand_in.answers["POST /readmodels/resources/rebuild"] = Scripted(numbers)
+    for name in ("operations", "deliveries", "windows", "rollouts", "liveness"):
+        stand_in.answers[f"POST /readmodels/{name}/rebuild"] = Scripted({})
     ran = run("rebuild")
     assert (ran.code, ran.err) == (0, "")
     assert "resources: rebuilt (12,345 events, 0.3 s)\n" in ran.out
@@ -256,7 +257,7 @@ def test_doctor_finds_a_taken_port(bare: Run, stand_in: StandIn, monkeypatch: py
 
 
 def test_doctor_beside_a_running_server(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers["GET /healthz/ready"] = Said({})
+    stand_in.answers["GET /healthz/ready"] = Scripted({})
     ran = run("doctor", *ports(int(stand_in.url.rpartition(":")[2])))
     assert ran.code == 0
     assert f"ok     server: {stand_in.url} is ready\n" in ran.out
@@ -267,7 +268,7 @@ def test_doctor_looks_where_the_server_of_the_data_directory_listens(
     bare: Run, stand_in: StandIn, outside: Path
 ) -> None:
     # given a server that was started with a port of its own
-    stand_in.answers["GET /healthz/ready"] = Said({})
+    stand_in.answers["GET /healthz/ready"] = Scripted({})
     (outside / "data").mkdir()
     http, xds, gateway = (
         Address("127.0.0.1", port) for port in (port_of(stand_in), free_port(), free_port())
@@ -284,6 +285,39 @@ def test_doctor_looks_where_the_server_of_the_data_directory_listens(
     assert f"xDS port: 127.0.0.1:{other} is free" in bare("doctor", "--data", "data", "--xds", str(other)).out
 
 
+def test_doctor_knows_the_ports_of_a_server_that_is_not_ready(
+    bare: Run, stand_in: StandIn, outside: Path
+) -> None:
+    stand_in.answers["GET /healthz/ready"] = Scripted({}, status=503)
+    (outside / "data").mkdir()
+    http = Address("127.0.0.1", port_of(stand_in))
+    write_listen_addresses(outside / "data", {"http": http})
+
+    ran = bare("doctor", "--data", "data")
+
+    assert f"wrong  server: {stand_in.url} answers 503" in ran.out
+    assert f"ok     HTTP port: {http} is in use, as it should while Signalbox runs\n" in ran.out
+
+
+def test_doctor_knows_the_ports_of_roles_in_other_directories(outside: Path) -> None:
+    program = outside / "signalbox"
+    program.write_text(
+        "import socket\n"
+        "listening = socket.create_server(('127.0.0.1', 0))\n"
+        "print(listening.getsockname()[1], flush=True)\n"
+        "input()\n"
+    )
+    command = [sys.executable, program, "run", "xds"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as role:
+        assert role.stdin is not None and role.stdout is not None
+        xds = Address("127.0.0.1", int(role.stdout.readline()))
+        settings = Settings(data=outside, engine="kafka", xds=xds, http=Address("127.0.0.1", free_port()))
+
+        assert own_addresses(settings) == {xds}
+
+        role.stdin.write("\n")
+
+
 def test_doctor_looks_at_the_ports_of_the_next_start_when_the_server_has_ended(
     bare: Run, outside: Path
 ) -> None:
@@ -296,27 +330,28 @@ def test_doctor_does_not_take_another_server_for_that_of_the_directory(
     bare: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a copy of a directory, and a server at the default address that works in another one
-    stand_in.answers["GET /healthz/ready"] = Said({})
+    stand_in.answers["GET /healthz/ready"] = Scripted({})
     default = Settings(http=Address("127.0.0.1", port_of(stand_in)))
 
     def settings(*_: object, data: str, **others: object) -> Settings:
         return replace(default, data=Path(data))
 
-    monkeypatch.setattr("signalbox.cli.doctor.from_environment", settings)
+    monkeypatch.setattr("signalbox.cli.doctor.command.from_environment", settings)
     (outside / "copy").mkdir()
 
     ran = bare("doctor", "--data", "copy")
 
     assert ran.code == 1
     assert (
-        f"note   server: nothing works in copy; what answers at {stand_in.url} works elsewhere\n" in ran.out
+        f"note   server: no process uses copy; the server at {stand_in.url} uses another directory\n"
+        in ran.out
     )
     assert f"wrong  HTTP port: {default.http} is taken by another process\n" in ran.out
     assert "as it should" not in ran.out
 
 
 def test_doctor_asks_the_server_at_the_address_that_is_given(bare: Run, stand_in: StandIn) -> None:
-    stand_in.answers["GET /healthz/ready"] = Said({})
+    stand_in.answers["GET /healthz/ready"] = Scripted({})
     ran = bare("doctor", *ports(port_of(stand_in)))
     assert f"ok     server: {stand_in.url} is ready\n" in ran.out
 
@@ -331,18 +366,18 @@ def test_doctor_finds_damaged_data(bare: Run, outside: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("passed", "said"),
+    ("passed", "message"),
     [(0.4, "just now"), (3.9, "3 s ago"), (61, "1 min ago"), (7300, "2 h ago"), (200_000, "2 d ago")],
 )
-def test_relative_times(passed: float, said: str) -> None:
-    assert ago("1970-01-01T00:00:00.000000Z", passed) == said
+def test_relative_times(passed: float, message: str) -> None:
+    assert ago("1970-01-01T00:00:00.000000Z", passed) == message
 
 
 @pytest.mark.parametrize(
-    ("at", "said"), [("00.004217", "+4.2 ms"), ("00.250000", "+250 ms"), ("03.240000", "+3.2 s")]
+    ("at", "message"), [("00.004217", "+4.2 ms"), ("00.250000", "+250 ms"), ("03.240000", "+3.2 s")]
 )
-def test_differences(at: str, said: str) -> None:
-    assert between("2026-01-01T00:00:00.000000Z", f"2026-01-01T00:00:{at}Z") == said
+def test_differences(at: str, message: str) -> None:
+    assert between("2026-01-01T00:00:00.000000Z", f"2026-01-01T00:00:{at}Z") == message
 
 
 def test_doctor_says_when_data_is_a_file(bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +409,7 @@ def test_up_takes_ports_that_can_be_had(bare: Run, option: str, given: str) -> N
     )
 
 
-def test_doctor_knows_the_envoy_that_outlived_its_signalbox(
+def test_doctor_recognises_the_envoy_that_outlived_its_signalbox(
     bare: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
@@ -386,8 +421,8 @@ def test_doctor_knows_the_envoy_that_outlived_its_signalbox(
     asked = ("doctor", "--data", "data", *ports()[:4], "--gateway", gateway)
 
     pid_file.write_text(json.dumps({"pid": itself.pid, "started": itself.started}))
-    told = f"{gateway} is taken, and the Envoy of data still runs (process {itself.pid})"
-    assert f"note   gateway port: {told}\n" in bare(*asked).out
+    output = f"{gateway} is taken, and the Envoy of data still runs (process {itself.pid})"
+    assert f"note   gateway port: {output}\n" in bare(*asked).out
 
     pid_file.write_text(json.dumps({"pid": itself.pid, "started": "before"}))
     assert f"wrong  gateway port: {gateway} is taken by another process\n" in bare(*asked).out

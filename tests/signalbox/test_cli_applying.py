@@ -1,4 +1,4 @@
-"""`apply`, `deploy` and `undeploy`, against a server that is told what to answer."""
+"""`apply`, `deploy` and `undeploy`, against a server with scripted answers."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from tests.signalbox.answers import ORG, REFUSED, SERVING, deployment, golden, page
 from tests.signalbox.conftest import Run
-from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
+from tests.signalbox.server_stand_in import Asked, Scripted, StandIn, problem
 from tests.support.hang_guard import HANG_SECONDS
 
 PENDING = {"state": "pending", "facts": {}, "gateways": {}, "refusals": []}
@@ -22,8 +22,8 @@ def item(source: str, name: str, result: str = "created", **more: Any) -> dict[s
     return {**made, "revision": 1 if result == "created" else None, "deployment": None, **more}
 
 
-def answered(*items: Any) -> Said:
-    return Said({"items": list(items), "position": 1})
+def answered(*items: Any) -> Scripted:
+    return Scripted({"items": list(items), "position": 1})
 
 
 def without_seconds(text: str) -> str:
@@ -115,7 +115,7 @@ def test_a_file_the_server_finds_too_large_is_a_finding(run: Run, stand_in: Stan
     assert ran.err.startswith("a.yaml:1: error: At most 10 MiB.\n")
 
 
-def test_many_files_go_in_batches_two_at_a_time_and_are_told_in_order(
+def test_many_files_go_in_batches_two_at_a_time_and_are_printed_in_order(
     run: Run, stand_in: StandIn, outside: Path
 ) -> None:
     for n in range(450):
@@ -123,7 +123,7 @@ def test_many_files_go_in_batches_two_at_a_time_and_are_told_in_order(
     together = threading.Barrier(2, timeout=HANG_SECONDS)
     first = set[str]()
 
-    def answer(asked: Asked) -> Said:
+    def answer(asked: Asked) -> Scripted:
         sources = [d["source"] for d in asked.body["documents"]]
         assert len(sources) <= 200
         if sources[0] < "400":
@@ -139,11 +139,11 @@ def test_many_files_go_in_batches_two_at_a_time_and_are_told_in_order(
     assert without_seconds(ran.err) == "450 created (N s)\n"
 
 
-def test_what_went_through_before_a_failure_is_told(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_results_before_a_failure_are_printed(run: Run, stand_in: StandIn, outside: Path) -> None:
     for n in range(201):
         (outside / f"{n:03}.yaml").write_text("x")
 
-    def answer(asked: Asked) -> Said:
+    def answer(asked: Asked) -> Scripted:
         if len(asked.body["documents"]) == 1:
             return problem(503, "unavailable", "The disk is full.")
         return answered(*(item(d["source"], Path(d["source"]).stem) for d in asked.body["documents"]))
@@ -152,9 +152,9 @@ def test_what_went_through_before_a_failure_is_told(run: Run, stand_in: StandIn,
     ran = run("apply", "-f", str(outside))
     assert ran.code == 1
     assert without_seconds(ran.err) == golden("""
-        200 created (N s) before it went wrong; apply again then
+        200 created (N s) before the error. Fix this, then run apply again.
         error: The disk is full.
-        hint: the server says that this passes; try again in a moment, or ask `signalbox doctor`
+        hint: this is temporary; try again in a moment, or run `signalbox doctor`
     """)
 
 
@@ -162,26 +162,26 @@ def gateway(source: str, name: str) -> dict[str, Any]:
     return item(source, name, kind="Gateway", revision=None, token=f"sbg_{name}")
 
 
-def test_the_token_of_a_new_gateway_is_told(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_the_token_of_a_new_gateway_is_printed(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "edge.yaml").write_text("kind: Gateway")
     stand_in.answers[f"POST {ORG}/apply"] = answered(gateway("edge.yaml", "edge"))
     assert run("apply", "-f", "edge.yaml").out == golden("""
         created    Gateway edge  edge.yaml
         token      edge: sbg_edge (its nodes connect with it; it is not shown again)
     """)
-    (told,) = json.loads(run("apply", "-f", "edge.yaml", "-o", "json").out)["items"]
-    assert told["token"] == "sbg_edge"
+    (output,) = json.loads(run("apply", "-f", "edge.yaml", "-o", "json").out)["items"]
+    assert output["token"] == "sbg_edge"
 
 
 @pytest.mark.parametrize("failing", ["000.yaml", "200.yaml"])
-def test_tokens_are_told_even_when_another_request_fails(
+def test_tokens_are_printed_even_when_another_request_fails(
     run: Run, stand_in: StandIn, outside: Path, failing: str
 ) -> None:
     for n in range(201):
         (outside / f"{n:03}.yaml").write_text("x")
     together = threading.Barrier(2, timeout=HANG_SECONDS)
 
-    def answer(asked: Asked) -> Said:
+    def answer(asked: Asked) -> Scripted:
         together.wait()  # both are on their way before one fails
         sources = [d["source"] for d in asked.body["documents"]]
         if failing in sources[0]:
@@ -194,7 +194,7 @@ def test_tokens_are_told_even_when_another_request_fails(
     assert len([i["token"] for i in json.loads(ran.out)["items"]]) == (1 if failing == "000.yaml" else 200)
 
 
-def test_tokens_are_told_even_when_waiting_for_deployments_fails(
+def test_tokens_are_printed_even_when_waiting_for_deployments_fails(
     run: Run, stand_in: StandIn, outside: Path
 ) -> None:
     deploying(stand_in, outside)
@@ -211,13 +211,13 @@ def deploying(stand_in: StandIn, outside: Path, *facts: dict[str, Any]) -> None:
     (outside / "a.yaml").write_text("x")
     names = [f"d-{n}" for n in range(3)]
     items = [item("a.yaml", f"api-{n}", deployment=name) for n, name in enumerate(names)]
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local"})
     stand_in.answers[f"POST {ORG}/apply"] = answered(*items)
-    said = iter(facts)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = lambda asked: Said(next(said))
+    message = iter(facts)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = lambda asked: Scripted(next(message))
 
 
-def test_apply_deploy_waits_and_tells_when(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_deploy_waits_and_prints_times(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(
         stand_in,
         outside,
@@ -240,9 +240,9 @@ def test_apply_deploy_waits_and_tells_when(run: Run, stand_in: StandIn, outside:
 def test_apply_deploy_of_what_is_deployed_says_since_when(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "a.yaml").write_text("x")
     same = item("a.yaml", "orders", "unchanged", revision=3, deployment="d-0", deployment_result="unchanged")
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local"})
     stand_in.answers[f"POST {ORG}/apply"] = answered(same)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-0": SERVING})
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-0": SERVING})
     ran = run("apply", "-f", "a.yaml", "--deploy")
     assert ran.out == golden("""
         unchanged  API orders revision 3  a.yaml
@@ -256,9 +256,9 @@ def test_apply_deploy_of_what_was_refused_already_says_how_to_try_it_again(
 ) -> None:
     (outside / "a.yaml").write_text("x")
     same = item("a.yaml", "orders", "unchanged", revision=3, deployment="d-0", deployment_result="unchanged")
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local"})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local"})
     stand_in.answers[f"POST {ORG}/apply"] = answered(same)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-0": REFUSED})
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-0": REFUSED})
     ran = run("apply", "-f", "a.yaml", "--deploy")
     assert ran.code == 1
     assert ran.err.splitlines()[0] == (
@@ -280,7 +280,7 @@ def test_apply_deploy_says_who_refused_and_why(run: Run, stand_in: StandIn, outs
 def test_apply_deploy_gives_up_without_news(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(stand_in, outside)
     waiting: dict[str, Any] = {"d-0": SERVING, "d-1": SERVING, "d-2": PENDING}
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said(waiting)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted(waiting)
     ran = run("apply", "-f", "a.yaml", "--deploy", "--timeout", "0.01")
     assert ran.code == 1
     assert without_seconds(ran.err) == golden("""
@@ -291,13 +291,13 @@ def test_apply_deploy_gives_up_without_news(run: Run, stand_in: StandIn, outside
 
 def test_apply_deploy_as_json_has_the_facts_of_each(run: Run, stand_in: StandIn, outside: Path) -> None:
     deploying(stand_in, outside, {"d-0": SERVING, "d-1": SERVING, "d-2": SERVING})
-    told = json.loads(run("apply", "-f", "a.yaml", "--deploy", "-o", "json").out)
-    assert [i["status"]["state"] for i in told["items"]] == ["serving"] * 3
+    output = json.loads(run("apply", "-f", "a.yaml", "--deploy", "-o", "json").out)
+    assert [i["status"]["state"] for i in output["items"]] == ["serving"] * 3
 
 
 def test_apply_to_an_environment(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "a.yaml").write_text("x")
-    stand_in.answers[f"GET {ORG}/environments/production"] = Said({"name": "production"})
+    stand_in.answers[f"GET {ORG}/environments/production"] = Scripted({"name": "production"})
     stand_in.answers[f"POST {ORG}/apply"] = answered()
     assert run("apply", "-f", "a.yaml", "--deploy", "--to", "production").code == 0
     assert stand_in.asked[-1].body["deploy"] == {"environment": "production"}
@@ -314,24 +314,24 @@ def test_apply_to_nowhere_applies_nothing(run: Run, stand_in: StandIn, outside: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["-f", "missing.yaml"], 3, "error: there is no file or folder 'missing.yaml'\n"),
         (["-f", "empty"], 1, "error: there are no definitions (*.yaml, *.yml, *.json) in empty\n"),
-        (["-f", "x", "--to", "local"], 3, "--to says where to deploy: give --deploy too"),
+        (["-f", "x", "--to", "local"], 3, "--to is the target of --deploy: give --deploy too"),
         ([], 3, "Missing option '-f' / '--file'."),
     ],
 )
-def test_apply_of_nothing(run: Run, outside: Path, arguments: list[str], code: int, said: str) -> None:
+def test_apply_of_nothing(run: Run, outside: Path, arguments: list[str], code: int, message: str) -> None:
     (outside / "empty").mkdir()
     ran = run("apply", *arguments)
     assert ran.code == code
-    assert said in ran.err
+    assert message in ran.err
 
 
-def test_deploy_tells_when_each_fact_came(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+def test_deploy_prints_the_time_of_each_fact(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": SERVING})
     ran = run("deploy", "orders@3", "--to", "local")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
@@ -346,8 +346,8 @@ def test_deploy_tells_when_each_fact_came(run: Run, stand_in: StandIn) -> None:
 
 
 def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": SERVING})
     ran = run("deploy", "orders", "--to", "local")
     assert ran.out == golden("""
         deployment d-1: orders revision 3 on local
@@ -356,8 +356,8 @@ def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
 
 
 def test_deploy_of_what_was_refused_already_says_how_to_try_it_again(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": REFUSED})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": REFUSED})
     ran = run("deploy", "orders", "--to", "local")
     assert ran.out.splitlines()[1] == "refused: unchanged, asked for at 2026-11-21 09:30:01.000 UTC"
     assert (ran.code, ran.err) == (
@@ -368,8 +368,8 @@ def test_deploy_of_what_was_refused_already_says_how_to_try_it_again(run: Run, s
 
 
 def test_deploy_refused_exits_1_with_the_reason(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": REFUSED})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": REFUSED})
     ran = run("deploy", "orders", "--to", "local")
     assert (ran.code, ran.err) == (1, "error: refused by local: bad regex\n")
 
@@ -381,16 +381,16 @@ def test_deploy_that_some_nodes_refuse_exits_1_and_names_them(run: Run, stand_in
         "gateways": {"local": {"connected": 2, "acknowledged": 1}},
         "refusals": [{"gateway": "local", "node": "edge-2", "at": "", "reason": "bad regex"}],
     }
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": partly})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": partly})
     ran = run("deploy", "orders", "--to", "local")
-    told = "refused on local by some nodes: acknowledged by 1 of 2 nodes, refused by edge-2: bad regex"
-    assert (ran.code, ran.err) == (1, f"error: {told}\n")
+    output = "refused on local by some nodes: acknowledged by 1 of 2 nodes, refused by edge-2: bad regex"
+    assert (ran.code, ran.err) == (1, f"error: {output}\n")
 
 
 def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": PENDING})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": PENDING})
     ran = run("deploy", "orders", "--to", "local", "--timeout", "0.01")
     assert ran.code == 1
     assert ran.err == golden("""
@@ -403,25 +403,25 @@ def test_deploy_to_a_gateway_that_cannot_listen_says_why(run: Run, stand_in: Sta
     known = {**PENDING, "gateways": {"local": {"connected": 1, "acknowledged": 0}}}
     why = "cannot bind 0.0.0.0:8443: Address already in use"
     node = {"node": "envoy-1", "connected": True, "listener_refused": why}
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": known})
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local", "nodes": [node]})
-    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", known))
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": known})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local", "nodes": [node]})
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Scripted(deployment("d-1", known))
 
     ran = run("deploy", "orders", "--to", "local", "--timeout", "0.01")
-    told = run("describe", "deployment", "d-1").out
+    output = run("describe", "deployment", "d-1").out
 
     assert ran.code == 1
     deaf = f"envoy-1 of local does not listen at the gateway's address: {why}"
     assert ran.err.startswith(f"error: no gateway has answered for 0.01 s; {deaf}\n")
-    assert f"Not listening\n{deaf}\n" in told
+    assert f"Not listening\n{deaf}\n" in output
 
 
 @pytest.mark.parametrize("state", ["pending", "offline"])
 def test_deploy_where_no_node_is_connected_is_no_success(run: Run, stand_in: StandIn, state: str) -> None:
     known = {**PENDING, "state": state, "offline": ["local"]}
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 200)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": known})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 200)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": known})
     ran = run("deploy", "orders", "--to", "local", "--timeout", "0.1")
     assert ran.code == 1
     waiting, error, hint = ran.err.splitlines()
@@ -432,8 +432,8 @@ def test_deploy_where_no_node_is_connected_is_no_success(run: Run, stand_in: Sta
 
 def test_a_refused_deploy_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
     gateways = {"local": {"live": {"deployment": "d-0", "revision": 2, "since": "2026-11-21T09:00:00Z"}}}
-    stand_in.answers[f"POST {ORG}/deployments"] = Said(deployment("d-1", {}), 201)
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": {**REFUSED, "gateways": gateways}})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": {**REFUSED, "gateways": gateways}})
     ran = run("deploy", "orders", "--to", "local")
     assert (ran.code, ran.err) == (
         1,
@@ -445,9 +445,9 @@ def test_apply_deploy_where_no_node_is_connected_is_no_success(
     run: Run, stand_in: StandIn, outside: Path
 ) -> None:
     (outside / "a.yaml").write_text("kind: API")
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({})
     stand_in.answers[f"POST {ORG}/apply"] = answered(item("a.yaml", "orders", deployment="d-1"))
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": {**PENDING, "offline": ["local"]}})
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": {**PENDING, "offline": ["local"]}})
     ran = run("apply", "-f", "a.yaml", "--deploy", "--timeout", "0.1")
     assert ran.code == 1
     assert ran.err.count("no node of the gateway local is connected; waiting for one.") == 1
@@ -455,14 +455,14 @@ def test_apply_deploy_where_no_node_is_connected_is_no_success(
 
 
 def test_deploy_tries_the_gateway_and_then_the_environment(run: Run, stand_in: StandIn) -> None:
-    def answer(asked: Asked) -> Said:
+    def answer(asked: Asked) -> Scripted:
         if "gateway" in asked.body:
             errors = [{"pointer": "/gateway", "detail": "does not exist"}]
             return problem(422, "unknown-reference", "There is no gateway 'production'.", errors=errors)
-        return Said(deployment("d-1", {}), 201)
+        return Scripted(deployment("d-1", {}), 201)
 
     stand_in.answers[f"POST {ORG}/deployments"] = answer
-    stand_in.answers[f"POST {ORG}/deployments/facts"] = Said({"d-1": SERVING})
+    stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": SERVING})
     assert run("deploy", "orders", "--to", "production").code == 0
     assert stand_in.asked[1].body == {"api": "orders", "environment": "production"}
 
@@ -486,7 +486,7 @@ def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> Non
     stand_in.answers[f"GET {ORG}/deployments"] = page(
         {**deployment("d-0", {}), "gateways": ["edge"]}, deployment("d-1", {})
     )
-    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
+    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Scripted({"state": "accepted"})
     stand_in.answers[f"GET {ORG}/live"] = page(
         {"gateway": "edge", "api": "orders", "revision": 1},
         {"gateway": "local", "api": "orders", "revision": 2},
@@ -501,22 +501,22 @@ def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> Non
 
 
 def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", {}))
-    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Said({"state": "accepted"})
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Scripted(deployment("d-1", {}))
+    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Scripted({"state": "accepted"})
     stand_in.answers[f"GET {ORG}/live"] = page()
     ran = run("undeploy", "d-1")
     assert (ran.code, ran.out.splitlines()[1]) == (0, "nothing was live there")
 
 
 @pytest.mark.parametrize(
-    ("gateways", "arguments", "said"),
+    ("gateways", "arguments", "message"),
     [
         ([], [], "error: orders is not deployed\nhint: `signalbox get deployments` lists what runs\n"),
         ([["edge"]], ["--from", "local"], "error: orders is not deployed on local\nhint: it runs on edge\n"),
         (
             [["edge"], ["local"]],
             [],
-            "error: orders runs on edge, local\nhint: say which with --from GATEWAY\n",
+            "error: orders runs on edge, local\nhint: choose one with --from GATEWAY\n",
         ),
         (
             [["edge", "local"]],
@@ -527,12 +527,12 @@ def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:
     ],
 )
 def test_undeploy_stops_only_what_is_meant(
-    run: Run, stand_in: StandIn, gateways: list[list[str]], arguments: list[str], said: str
+    run: Run, stand_in: StandIn, gateways: list[list[str]], arguments: list[str], message: str
 ) -> None:
     running = [{**deployment(f"d-{n}", {}), "gateways": g} for n, g in enumerate(gateways)]
     stand_in.answers[f"GET {ORG}/deployments"] = page(*running)
     ran = run("undeploy", "orders", *arguments)
-    assert (ran.code, ran.err) == (1, said)
+    assert (ran.code, ran.err) == (1, message)
     assert all(a.method == "GET" for a in stand_in.asked)
 
 
@@ -546,13 +546,13 @@ def test_apply_warns_of_what_two_files_define(run: Run, stand_in: StandIn, outsi
     )
     ran = run("apply", "-f", "both.yaml")
     assert [line for line in ran.err.splitlines() if "warning" in line] == [
-        "b.yaml:9: warning: API orders is defined in a.yaml too; what was applied last stands",
+        "b.yaml:9: warning: API orders is defined in a.yaml too; the last one applied takes effect",
     ]
 
 
 def test_apply_counts_what_was_made_and_not_deployed(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "a.yaml").write_text("kind: API")
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({})
     stand_in.answers[f"POST {ORG}/apply"] = answered(
         item("a.yaml", "orders", problem={"detail": "API 'pets' has /orders on gateway 'local'."})
     )

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from schemas.aggregate import Aggregate
-from schemas.api import API
+from schemas.aggregates.api import API
 from schemas.catalog import AGGREGATES, DEPLOYMENT, ENVIRONMENT, GATEWAY, ORGANIZATION, PROJECT
-from signalbox.cli.definitions import definition, stream
 from signalbox.cli.failure import Failure
+from signalbox.cli.resources.definitions import definition, stream
 from tests.api.running_api import ORG, RunningApi, running_api
 from tests.signalbox.answers import api
 
@@ -132,5 +132,7 @@ async def test_an_organization_that_the_token_is_not_for_cannot_be_applied(signa
 
 def test_a_resource_of_a_newer_server_is_not_written_wrongly() -> None:
     newer = api("orders")
-    with pytest.raises(Failure, match="'orders' has what this version of the command line does not know"):
+    with pytest.raises(
+        Failure, match="'orders' has fields that this version of the command line does not support"
+    ):
         definition(API, newer)

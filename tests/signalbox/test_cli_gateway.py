@@ -10,7 +10,7 @@ from signalbox.listen_addresses import write_listen_addresses
 from signalbox.settings import address
 from tests.signalbox.answers import ORG
 from tests.signalbox.conftest import Run
-from tests.signalbox.server_stand_in import Said, StandIn
+from tests.signalbox.server_stand_in import Scripted, StandIn
 from tests.xds.translate.proxy import validate
 
 EDGE = "GET /organizations/default/gateways/edge"
@@ -19,7 +19,7 @@ EDGE = "GET /organizations/default/gateways/edge"
 @pytest.fixture
 def token_file(outside: Path, stand_in: StandIn) -> str:
     """The token of a gateway that exists."""
-    stand_in.answers[EDGE] = Said({"name": "edge", "kind": "envoy"})
+    stand_in.answers[EDGE] = Scripted({"name": "edge", "kind": "envoy"})
     (outside / "edge.token").write_text("sbg_hush\n")
     return "edge.token"
 
@@ -119,7 +119,7 @@ def test_without_a_ca_it_says_that_the_token_travels_in_plaintext(run: Run) -> N
     ],
 )
 @pytest.mark.usefixtures("token_file")
-def test_trust_that_cannot_be_meant_is_said(run: Run, options: tuple[str, ...], fault: str) -> None:
+def test_contradictory_trust_options_are_reported(run: Run, options: tuple[str, ...], fault: str) -> None:
     ran = run(*BOOTSTRAP, *options)
 
     assert (ran.code, ran.out) == (3, "")
@@ -145,13 +145,13 @@ def test_a_gateway_that_does_not_exist_has_none(run: Run, outside: Path, token_f
 
 
 @pytest.mark.parametrize("content", ["", "two words", "{}\n{}", "null", "sbg_", "sbg_two words"])
-def test_a_file_that_holds_no_token_is_said(run: Run, token_file: str, outside: Path, content: str) -> None:
+def test_a_file_without_a_token_is_reported(run: Run, token_file: str, outside: Path, content: str) -> None:
     (outside / token_file).write_text(content)
 
     ran = run("gateway", "bootstrap", "edge", "--token-file", token_file)
 
     assert (ran.code, ran.out) == (1, "")
-    assert "edge.token does not hold a gateway's token alone, which begins with sbg_" in ran.err
+    assert "edge.token must contain only a gateway's token; a token begins with sbg_" in ran.err
 
 
 @pytest.mark.parametrize("node", ["", "edge 1", "*", "é", "n" * 254])
@@ -214,7 +214,7 @@ def test_the_directory_of_another_server_says_nothing_and_the_default_is_named(
 
 def _registered(stand_in: StandIn, *gateways: dict[str, Any]) -> None:
     made = {"source": "edge.yaml", "kind": "Gateway", "result": "created", "findings": []}
-    stand_in.answers[f"POST {ORG}/apply"] = Said({"items": [{**made, **each} for each in gateways]})
+    stand_in.answers[f"POST {ORG}/apply"] = Scripted({"items": [{**made, **each} for each in gateways]})
 
 
 def test_apply_writes_the_token_to_a_new_file_for_its_owner(

@@ -34,7 +34,7 @@ def test_positions_stay_and_times_become_times_in_utc(given: str, asked: str) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("yesterday", "'yesterday' is none of them"),
         ("", "'' is none of them"),
@@ -47,10 +47,10 @@ def test_positions_stay_and_times_become_times_in_utc(given: str, asked: str) ->
         ("2027-01-01", "it is 2026-11-21T16:30:05Z now"),
     ],
 )
-def test_what_is_no_moment_or_has_not_come_is_refused(given: str, said: str) -> None:
+def test_what_is_no_moment_or_has_not_come_is_refused(given: str, message: str) -> None:
     with pytest.raises(ValueError, match="takes") as refused:
         moment(given, NOW)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

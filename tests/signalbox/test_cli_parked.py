@@ -3,7 +3,7 @@
 import json
 
 from tests.signalbox.conftest import Run
-from tests.signalbox.server_stand_in import Said, StandIn
+from tests.signalbox.server_stand_in import Scripted, StandIn
 
 SUBJECT = "organizations/acme/apis/orders"
 WAITING = {
@@ -45,16 +45,18 @@ SKIP = "POST /readmodels/resources/parked/skip"
 
 
 def parked(stand_in: StandIn, *waiting: object, topic: tuple[object, ...] = ()) -> None:
-    stand_in.answers["GET /parked"] = Said({"items": waiting, "next_cursor": None})
-    stand_in.answers["GET /parked/topic"] = Said({"items": topic})
+    stand_in.answers["GET /parked"] = Scripted({"items": waiting, "next_cursor": None})
+    stand_in.answers["GET /parked/topic"] = Scripted({"items": topic})
 
 
-def done(taken: int, waiting: int) -> Said:
+def done(taken: int, waiting: int) -> Scripted:
     first = {"first": WAITING} if waiting else {}
-    return Said({"read_model": "resources", "subject": SUBJECT, "taken": taken, "waiting": waiting, **first})
+    return Scripted(
+        {"read_model": "resources", "subject": SUBJECT, "taken": taken, "waiting": waiting, **first}
+    )
 
 
-def test_the_list_tells_what_waits_and_what_was_done(run: Run, stand_in: StandIn) -> None:
+def test_the_list_shows_waiting_events_and_decisions(run: Run, stand_in: StandIn) -> None:
     parked(stand_in, WAITING, topic=(SKIPPED, UNREADABLE))
     ran = run("parked", "list")
     assert ran.code == 0
@@ -80,7 +82,7 @@ def test_a_retry_that_works_is_done(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[RETRY] = done(3, 0)
     ran = run("parked", "retry", "resources", SUBJECT)
     assert (ran.code, stand_in.asked[-1].body) == (0, {"subject": SUBJECT})
-    assert "3 taken in by resources" in ran.out
+    assert "3 handled by resources" in ran.out
 
 
 def test_a_retry_that_fails_again_says_why_and_what_to_do(run: Run, stand_in: StandIn) -> None:

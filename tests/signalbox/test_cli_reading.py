@@ -1,4 +1,4 @@
-"""`get`, `describe` and `history`, against a server that is told what to answer."""
+"""`get`, `describe` and `history`, against a server with scripted answers."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 from tests.signalbox.answers import ORG, REFUSED, SERVING, T, api, deployment, golden, metadata, page
 from tests.signalbox.conftest import Run
-from tests.signalbox.server_stand_in import Asked, Said, StandIn, problem
+from tests.signalbox.server_stand_in import Asked, Scripted, StandIn, problem
 
 
 def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> None:
@@ -50,7 +50,7 @@ def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand
     assert stand_in.asked[0].query["state"] == "active"
 
 
-def test_get_deployments_tells_why_one_is_refused(run: Run, stand_in: StandIn) -> None:
+def test_get_deployments_shows_why_one_is_refused(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-2", REFUSED))
     assert run("get", "deployment").out == golden("""
         API     REVISION  GATEWAYS  STATE    SINCE    DEPLOYMENT  REMARK
@@ -59,16 +59,18 @@ def test_get_deployments_tells_why_one_is_refused(run: Run, stand_in: StandIn) -
     """)
 
 
-def test_get_deployments_tells_which_nodes_refuse_what_others_have(run: Run, stand_in: StandIn) -> None:
+def test_get_deployments_shows_nodes_that_refuse_what_others_acknowledged(
+    run: Run, stand_in: StandIn
+) -> None:
     there = {"local": {"connected": 3, "acknowledged": 2}}
     refusals = [{"gateway": "local", "node": "edge-3", "at": f"{T}2.000000Z", "reason": "bad regex"}]
     partly = {**REFUSED, "state": "partly-refused", "gateways": there, "refusals": refusals}
     unknown = {**REFUSED, "state": "pending", "refusals": refusals}
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", partly), deployment("d-2", unknown))
-    told = run("get", "deployments").out.splitlines()
-    assert "partly-refused  8 s ago" in told[1]
-    assert told[1].endswith("acknowledged by 2 of 3 nodes, refused by edge-3: bad regex")
-    assert told[2].endswith("refused by edge-3: bad regex")
+    output = run("get", "deployments").out.splitlines()
+    assert "partly-refused  8 s ago" in output[1]
+    assert output[1].endswith("acknowledged by 2 of 3 nodes, refused by edge-3: bad regex")
+    assert output[2].endswith("refused by edge-3: bad regex")
 
 
 def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
@@ -81,12 +83,14 @@ def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: Stand
     """)
 
 
-def test_without_a_connected_node_nothing_is_said_to_keep_serving(run: Run, stand_in: StandIn) -> None:
+def test_without_a_connected_node_no_revision_is_shown_to_keep_serving(run: Run, stand_in: StandIn) -> None:
     there = {"connected": 0, "live": {"deployment": "d-1", "revision": 2, "since": f"{T}1.000000Z"}}
     refused = deployment("d-2", {**REFUSED, "gateways": {"local": there}, "offline": ["local"]})
     stand_in.answers[f"GET {ORG}/deployments"] = page(refused)
-    told = run("get", "deployments").out
-    assert told.endswith("bad regex; no node of the gateway local is connected; orders@2 was live on local\n")
+    output = run("get", "deployments").out
+    assert output.endswith(
+        "bad regex; no node of the gateway local is connected; orders@2 was live on local\n"
+    )
 
 
 def test_get_apis_shows_gateways_without_a_connected_node(run: Run, stand_in: StandIn) -> None:
@@ -111,7 +115,7 @@ def test_a_deployment_whose_gateway_has_no_node_is_offline(run: Run, stand_in: S
     """)
 
 
-def test_get_live_tells_what_each_gateway_serves(run: Run, stand_in: StandIn) -> None:
+def test_get_live_lists_what_each_gateway_serves(run: Run, stand_in: StandIn) -> None:
     then = {**entry("local", 9), "nodes": None}
     stand_in.answers[f"GET {ORG}/live"] = page(entry("edge", 11), then)
     assert run("get", "live", "--api", "orders").out == golden("""
@@ -120,14 +124,14 @@ def test_get_live_tells_what_each_gateway_serves(run: Run, stand_in: StandIn) ->
         orders  9         local    -       8 s ago  d-9
     """)
     assert stand_in.asked[0].query["api"] == "orders"
-    told = json.loads(run("get", "live", "-o", "json", "--as-of", "7", "--gateway", "edge").out)
-    assert told["items"][0] == entry("edge", 11)
+    output = json.loads(run("get", "live", "-o", "json", "--as-of", "7", "--gateway", "edge").out)
+    assert output["items"][0] == entry("edge", 11)
     assert (stand_in.asked[1].query["as_of"], stand_in.asked[1].query["gateway"]) == ("7", "edge")
 
 
 def test_get_live_of_nothing_and_of_a_name(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/live"] = page()
-    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    stand_in.answers["GET /organizations/default"] = Scripted({"name": "default"})
     ran = run("get", "live")
     assert (ran.code, ran.out, ran.err) == (0, "", "Nothing is live.\n")
     assert "--api orders" in run("get", "live", "orders").err
@@ -136,7 +140,7 @@ def test_get_live_of_nothing_and_of_a_name(run: Run, stand_in: StandIn) -> None:
 
 def test_get_live_of_a_gateway_that_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/live"] = problem(404, "not-found", "There is no gateway 'edge'.")
-    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    stand_in.answers["GET /organizations/default"] = Scripted({"name": "default"})
     ran = run("get", "live", "--gateway", "edge")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
@@ -174,10 +178,10 @@ def test_get_deployments_when_none_is_in_force_says_how_to_see_the_others(
     run: Run, stand_in: StandIn
 ) -> None:
     stand_in.answers[f"GET {ORG}/deployments"] = page()
-    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    stand_in.answers["GET /organizations/default"] = Scripted({"name": "default"})
     assert run("get", "deployments").err == (
         "There are no deployments in the organization 'default' that are in force; "
-        "--all lists those that were.\n"
+        "--all lists the ended ones too.\n"
     )
 
 
@@ -189,12 +193,12 @@ def test_an_organization_that_does_not_exist_is_not_an_empty_list(run: Run, stan
     assert ran.err == (
         "error: there is no organization 'default'\n"
         "hint: `signalbox get organizations` lists those there are; choose one with --org or SIGNALBOX_ORG, "
-        "or make it: signalbox create organization default\n"
+        "or create it: signalbox create organization default\n"
     )
 
 
 def test_get_as_json_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders"))
+    stand_in.answers[f"GET {ORG}/apis/orders"] = Scripted(api("orders"))
     assert json.loads(run("get", "api", "orders", "-o", "json").out) == api("orders")
 
 
@@ -203,7 +207,7 @@ def project(name: str) -> dict[str, Any]:
 
 
 def test_get_as_yaml_is_a_definition_and_what_the_server_says_beside_it(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/projects/shop"] = Said(project("shop"))
+    stand_in.answers[f"GET {ORG}/projects/shop"] = Scripted(project("shop"))
     assert yaml.safe_load(run("get", "project", "shop", "-o", "yaml").out) == {
         "apiVersion": "signalbox.io/v1",
         "kind": "Project",
@@ -226,7 +230,7 @@ def test_get_a_list_as_json_is_an_object_with_items(run: Run, stand_in: StandIn)
 
 def test_get_an_empty_list_says_so_beside_the_result(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis"] = page()
-    stand_in.answers["GET /organizations/default"] = Said({"name": "default"})
+    stand_in.answers["GET /organizations/default"] = Scripted({"name": "default"})
     ran = run("get", "apis")
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == "There are no apis in the organization 'default'.\n"
@@ -239,7 +243,7 @@ def test_get_passes_the_moment_on(run: Run, stand_in: StandIn) -> None:
 
 
 def test_get_says_when_there_is_more_and_all_reads_every_page(run: Run, stand_in: StandIn) -> None:
-    def pages(asked: Asked) -> Said:
+    def pages(asked: Asked) -> Scripted:
         if "cursor" in asked.query:
             return page(api("c"))
         return page(api("a"), api("b"), cursor="after b")
@@ -278,8 +282,8 @@ def test_get_live_during_an_outage_says_that_no_node_is_connected(run: Run, stan
     """)
 
 
-def test_describe_deployment_tells_the_five_facts(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said(deployment("d-1", SERVING))
+def test_describe_deployment_shows_the_five_facts(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Scripted(deployment("d-1", SERVING))
     assert run("describe", "deployment", "d-1").out == golden("""
         name:         d-1
         api:          orders
@@ -309,39 +313,43 @@ def test_describe_deployment_tells_the_five_facts(run: Run, stand_in: StandIn) -
     """)
 
 
-def test_describe_deployment_tells_who_refused_and_why(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Said(deployment("d-2", REFUSED))
-    told = run("describe", "deployment", "d-2").out
-    assert "\nacknowledged  not yet\n" in told
-    assert told.endswith(
+def test_describe_deployment_shows_who_refused_and_why(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Scripted(deployment("d-2", REFUSED))
+    output = run("describe", "deployment", "d-2").out
+    assert "\nacknowledged  not yet\n" in output
+    assert output.endswith(
         "\nRefused\nlocal, node envoy-1, at 2026-11-21 09:30:01.020: bad regex\n"
         "`signalbox undeploy d-2`, then `signalbox deploy orders@3 --to local` tries it again\n"
     )
 
 
-def test_describe_deployment_tells_its_rollout_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
+def test_describe_deployment_shows_its_rollout_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
     # given Signalbox on Kafka
     rollout = {"state": "rolling-out", "nodes": 3, "reached": 2, "reason": "", "since": f"{T}2.500000Z"}
-    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Said({**deployment("d-1", SERVING), "rollout": rollout})
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Scripted(
+        {**deployment("d-1", SERVING), "rollout": rollout}
+    )
 
-    told = run("describe", "deployment", "d-1").out
+    output = run("describe", "deployment", "d-1").out
 
-    assert told.endswith(
+    assert output.endswith(
         "\nRollout\nrolling-out since 2026-11-21 09:30:02.500 UTC (7 s ago): 2 of 3 nodes have it\n"
     )
-    assert "rollout:" not in told
+    assert "rollout:" not in output
 
 
-def test_describe_deployment_tells_why_its_rollout_was_refused(run: Run, stand_in: StandIn) -> None:
+def test_describe_deployment_shows_why_its_rollout_was_refused(run: Run, stand_in: StandIn) -> None:
     rollout = {"state": "refused", "nodes": 1, "reached": 0, "reason": "bad regex", "since": f"{T}1.020000Z"}
-    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Said({**deployment("d-2", REFUSED), "rollout": rollout})
+    stand_in.answers[f"GET {ORG}/deployments/d-2"] = Scripted(
+        {**deployment("d-2", REFUSED), "rollout": rollout}
+    )
     assert run("describe", "deployment", "d-2").out.endswith(": 0 of 1 node has it; bad regex\n")
 
 
-def test_describe_gateway_tells_its_liveness_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
+def test_describe_gateway_shows_its_liveness_with_times_like_the_facts(run: Run, stand_in: StandIn) -> None:
     liveness = {"state": "degraded", "nodes": 2, "heard": 1, "since": f"{T}2.500000Z"}
     gateway = {"name": "local", "kind": "envoy", "nodes": [], "liveness": liveness}
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(gateway)
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted(gateway)
     stand_in.answers[f"GET {ORG}/live"] = page()
     assert run("describe", "gateway", "local").out == golden("""
         name: local
@@ -351,15 +359,15 @@ def test_describe_gateway_tells_its_liveness_with_times_like_the_facts(run: Run,
         none yet
 
         Liveness
-        degraded since 2026-11-21 09:30:02.500 UTC (7 s ago): 1 of 2 nodes heard of lately
+        degraded since 2026-11-21 09:30:02.500 UTC (7 s ago): 1 of 2 nodes alive
 
         Live
         nothing
     """)
 
 
-def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/apis/orders"] = Said(api("orders", 2))
+def test_describe_api_shows_its_revisions_and_where_it_runs(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/apis/orders"] = Scripted(api("orders", 2))
     stand_in.answers[f"GET {ORG}/apis/orders/revisions"] = page(api("orders"), api("orders", 2))
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING))
     stand_in.answers[f"GET {ORG}/live"] = page(entry("local", 3))
@@ -392,11 +400,11 @@ def test_describe_api_tells_its_revisions_and_where_it_runs(run: Run, stand_in: 
     assert stand_in.asked[-2].query["state"] == "active"
 
 
-def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
+def test_describe_gateway_shows_its_nodes(run: Run, stand_in: StandIn) -> None:
     node = {"node": "envoy-1", "connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
     node["listener_refused"] = "cannot bind 0.0.0.0:80"
     gateway = {"name": "local", "kind": "envoy", "nodes": [node]}
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(gateway)
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted(gateway)
     stand_in.answers[f"GET {ORG}/live"] = page(entry("local", 3))
     assert run("describe", "gateway", "local").out == golden("""
         name: local
@@ -415,7 +423,7 @@ def test_describe_gateway_tells_its_nodes(run: Run, stand_in: StandIn) -> None:
     """)
 
 
-def test_describe_gateway_tells_how_many_of_its_nodes_refuse_a_deployment(
+def test_describe_gateway_shows_how_many_of_its_nodes_refuse_a_deployment(
     run: Run, stand_in: StandIn
 ) -> None:
     nodes = [
@@ -424,19 +432,19 @@ def test_describe_gateway_tells_how_many_of_its_nodes_refuse_a_deployment(
     ]
     refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
     refusals = [{**refusal, "deployment": "d-1", "nodes": 1, "refused_by": "edge-3"}]
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted(
         {"name": "local", "nodes": nodes, "refusals": refusals}
     )
     stand_in.answers[f"GET {ORG}/live"] = page()
-    told = run("describe", "gateway", "local").out
-    assert "orders revision 3, by 1 of 3 nodes, last by edge-3, 8 s ago: bad regex" in told
+    output = run("describe", "gateway", "local").out
+    assert "orders revision 3, by 1 of 3 nodes, last by edge-3, 8 s ago: bad regex" in output
 
 
 def test_describe_gateway_of_the_past_says_that_nodes_are_not_known(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said({"name": "local", "kind": "envoy"})
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local", "kind": "envoy"})
     stand_in.answers[f"GET {ORG}/live"] = page()
-    told = run("describe", "gateway", "local", "--as-of", "7").out
-    assert "\nNodes\nnot known: of nodes only the present is kept\n" in told
+    output = run("describe", "gateway", "local", "--as-of", "7").out
+    assert "\nNodes\nnot known: only the present state of nodes is stored\n" in output
 
 
 def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:
@@ -445,7 +453,7 @@ def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run
     none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1198, "withheld": 2}
     left, back = {"withheld": False}, {"withheld": True}
     refusal = {"api": "orders", "revision": 3, "reason": "bad regex", "at": f"{T}2.000000Z"}
-    stand_in.answers[f"GET {ORG}/gateways/local"] = Said(
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted(
         {
             "kind": "envoy",
             "name": "local",
@@ -496,9 +504,9 @@ def event(sequence: int, verb: str, **data: Any) -> dict[str, Any]:
     }
 
 
-def test_history_tells_when_who_and_what(run: Run, stand_in: StandIn) -> None:
+def test_history_lists_time_caller_and_change(run: Run, stand_in: StandIn) -> None:
     events = [event(1, "published", revision=1, spec={"context": "/"}), event(4, "deleted")]
-    stand_in.answers[f"GET {ORG}/events"] = Said(events, headers={"signalbox-position": "0:4"})
+    stand_in.answers[f"GET {ORG}/events"] = Scripted(events, headers={"signalbox-position": "0:4"})
     assert run("history", "api", "orders").out == golden("""
         WHEN (UTC)                        WHO    WHAT                   POSITION
         2026-11-21 09:30:01.000  9 s ago  admin  published: revision 1  1
@@ -508,31 +516,31 @@ def test_history_tells_when_who_and_what(run: Run, stand_in: StandIn) -> None:
 
 
 def test_history_follows_the_pages(run: Run, stand_in: StandIn) -> None:
-    def pages(asked: Asked) -> Said:
+    def pages(asked: Asked) -> Scripted:
         if asked.query["after"] == "0":
             headers = {"signalbox-position": "0:7", "link": '</next>; rel="next"'}
-            return Said([event(7, "published", revision=1)], headers=headers)
+            return Scripted([event(7, "published", revision=1)], headers=headers)
         assert asked.query["after"] == "7"
-        return Said([event(8, "published", revision=2)], headers={"signalbox-position": "0:8"})
+        return Scripted([event(8, "published", revision=2)], headers={"signalbox-position": "0:8"})
 
     stand_in.answers[f"GET {ORG}/events"] = pages
-    told = json.loads(run("history", "api", "orders", "--all", "-o", "json").out)
-    assert [e["data"]["revision"] for e in told["items"]] == [1, 2]
+    output = json.loads(run("history", "api", "orders", "--all", "-o", "json").out)
+    assert [e["data"]["revision"] for e in output["items"]] == [1, 2]
 
 
 def test_history_of_nothing_is_an_error(run: Run, stand_in: StandIn) -> None:
-    stand_in.answers[f"GET {ORG}/events"] = Said([])
+    stand_in.answers[f"GET {ORG}/events"] = Scripted([])
     ran = run("history", "api", "ordres")
     assert ran.code == 1
     assert ran.err == golden("""
-        error: nothing ever happened to api 'ordres'
+        error: there are no events of api 'ordres'
         hint: `signalbox get apis` lists those there are
     """)
 
 
 def test_what_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/ordres"] = problem(404, "not-found", "There is no api 'ordres'.")
-    told = "error: There is no api 'ordres'.\nhint: `signalbox get apis` lists those there are\n"
+    output = "error: There is no api 'ordres'.\nhint: `signalbox get apis` lists those there are\n"
     for verb in ("get", "describe"):
         ran = run(verb, "api", "ordres")
-        assert (ran.code, ran.out, ran.err) == (1, "", told)
+        assert (ran.code, ran.out, ran.err) == (1, "", output)

@@ -54,7 +54,7 @@ def test_the_answer_to_a_request_that_is_too_large_is_read(
     assert ran.err.startswith("large.yaml:1: error: Up to 10 bytes.\n")
 
 
-def test_a_server_that_closes_without_an_answer_is_told_apart_from_none(
+def test_a_server_that_closes_without_an_answer_is_distinguished_from_none(
     bare: Run, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (outside / "large.yaml").write_text("x" * LARGE)
@@ -65,6 +65,6 @@ def test_a_server_that_closes_without_an_answer_is_told_apart_from_none(
     assert ran.err.endswith(
         golden(f"""
         error: {url} closed the connection while a request of 12,000,072 bytes was sent
-        hint: it may take less at once, or have stopped: send fewer or smaller files, and see its log
+        hint: it may be too large, or the server stopped: send fewer or smaller files, and see its log
         """)
     )

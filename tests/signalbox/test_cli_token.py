@@ -7,9 +7,9 @@ from time import time
 import pytest
 
 from schemas.envelope import Envelope
-from streams.kafka.authority import Authority, Unauthorized, issued, open_authority
-from streams.kafka.binding import authorization
-from streams.kafka.keys import signing_key
+from streams.kafka.security.authority import Authority, Unauthorized, issued, open_authority
+from streams.kafka.security.binding import authorization
+from streams.kafka.security.keys import signing_key
 from tests.signalbox.conftest import Run
 from tests.streams.envelopes import envelope
 
@@ -17,7 +17,7 @@ DATA = Path(".signalbox")
 
 
 def decider() -> Authority:
-    """As a decider that starts now knows the keys."""
+    """The keys as a decider that starts now loads them."""
     return open_authority(None, DATA / "trusted.jwks")
 
 

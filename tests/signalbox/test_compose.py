@@ -72,7 +72,7 @@ def test_roles_find_each_other() -> None:
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.embedded.yml"])
-def test_every_service_tells_whether_it_is_healthy_and_loses_nothing(file: str) -> None:
+def test_every_service_has_a_health_check_and_loses_nothing(file: str) -> None:
     content = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
     for name, service in content["services"].items():
         assert service["healthcheck"]["test"], name
@@ -84,8 +84,8 @@ def test_every_service_tells_whether_it_is_healthy_and_loses_nothing(file: str) 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "docker-compose.embedded.yml"])
 def test_no_secret_has_a_default(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
-    told = re.findall(r"\w*(?:PASSWORD|SECRET_KEY|TOKEN): (.*)", text)
-    assert all(value.startswith("${") and ":?" in value for value in told)
+    output = re.findall(r"\w*(?:PASSWORD|SECRET_KEY|TOKEN): (.*)", text)
+    assert all(value.startswith("${") and ":?" in value for value in output)
     passwords = re.findall(r"://\w+:([^@\n]*)@", text)
     assert all(value.startswith("${") and ":?" in value for value in passwords)
 

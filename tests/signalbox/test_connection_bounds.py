@@ -263,7 +263,7 @@ async def test_a_body_is_followed_by_the_next_request() -> None:
         assert (await client.answer()).endswith(b"/3")
 
 
-async def test_an_upgrade_that_nobody_offers_is_answered_and_so_is_what_follows() -> None:
+async def test_an_unsupported_upgrade_is_answered_and_so_is_the_next_request() -> None:
     async with served() as server:
         client = await server.client()
         upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -301,7 +301,7 @@ async def test_at_most_so_many_connections_and_those_that_ask_nothing_go_first()
         assert (await busy.answer()).endswith(b"/wait")
 
 
-async def test_when_every_connection_is_being_answered_a_new_one_is_told_so() -> None:
+async def test_when_every_connection_is_being_answered_a_new_one_gets_503() -> None:
     async with served(Bounds(connections=2)) as server:
         for _ in range(2):
             (await server.client()).writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")

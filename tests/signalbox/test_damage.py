@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.damage import DAMAGES, FILES, Damage, Outcome, State, damaged, fill
+from tests.support.damage import DAMAGES, FILES, Damage, Outcome, State, damaged, fill
 
 pytestmark = pytest.mark.chaos
 

@@ -50,13 +50,13 @@ async def test_refuses_what_is_too_large(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [b"nonsense\r\n\r\n", b"GET / SPDY/3\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n"],
 )
-async def test_refuses_what_is_not_http(said: bytes) -> None:
+async def test_refuses_what_is_not_http(text: bytes) -> None:
     async with Demo() as demo:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(demo.url.rpartition(":")[2]))
-        writer.write(said)
+        writer.write(text)
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.cli.doctor_configuration import configuration
+from signalbox.cli.doctor.configuration import configuration
 from tests.streams.test_gateway_sync_incomplete import delete, deployed
 from xds.types import CLUSTER, ROUTES
 
@@ -15,7 +15,7 @@ def found(directory: Path) -> list[tuple[str, str]]:
 
 async def test_a_configuration_in_which_everything_is_there_is_ok(tmp_path: Path) -> None:
     await deployed(tmp_path)
-    assert found(tmp_path) == [("ok", "everything that gateways are to run is there")]
+    assert found(tmp_path) == [("ok", "all config resources of the gateways exist")]
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ async def test_a_configuration_in_which_everything_is_there_is_ok(tmp_path: Path
 async def test_what_is_named_and_missing_is_wrong(tmp_path: Path, what: str, by: str, name: str) -> None:
     await deployed(tmp_path)
     delete(tmp_path, f"type = '{what}'" + (" AND name LIKE '%/users'" if what == ROUTES else ""))
-    ((verdict, said), *_) = found(tmp_path)
+    ((verdict, message), *_) = found(tmp_path)
     assert verdict == "wrong"
     gateway = "organizations/acme/gateways/east"
-    assert said.startswith(f"{gateway}: {gateway}/{by} names {gateway}/{name}")
-    assert said.endswith(", which is missing")
+    assert message.startswith(f"{gateway}: {gateway}/{by} names {gateway}/{name}")
+    assert message.endswith(", which is missing")
 
 
 def test_a_directory_without_configuration_has_nothing_to_compare(tmp_path: Path) -> None:

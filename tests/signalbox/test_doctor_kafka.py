@@ -7,13 +7,13 @@ from pathlib import Path
 from sqlalchemy import create_engine, insert
 
 from projections.store import CHECKPOINTS, GENERATIONS, METADATA, PARKED
-from schemas.organization import DefineOrganization
-from signalbox.cli.check import Check
-from signalbox.cli.doctor_kafka import checks, clock
+from schemas.aggregates.organization import DefineOrganization
+from signalbox.cli.doctor.finding import Check
+from signalbox.cli.doctor.kafka import checks, clock
 from signalbox.settings import Settings
-from streams.kafka.authority import open_authority
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
+from streams.kafka.security.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from tests.commands.shop import ORG
 from tests.streams.decider_cases import envelope
@@ -24,45 +24,45 @@ def found(settings: Settings) -> dict[str, Check]:
 
 
 async def waiting(settings: KafkaSettings, directory: Path) -> None:
-    """A command that nobody has decided."""
+    """An undecided command."""
     log = await KafkaLog.open(settings, directory)
     await log.append("commands", [envelope(DefineOrganization(organization=ORG, name=ORG))])
     await log.close()
 
 
 def test_all_is_well_where_nothing_has_begun(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
-    said = found(Settings(data=tmp_path, kafka=kafka_settings))
-    assert said["Kafka"].verdict == "ok"
-    assert said["topics"].verdict == "note"
-    assert "SIGNALBOX_KAFKA_PREFIX" in said["topics"].hint
-    assert said["decider"].found == "nobody runs it"
-    assert not [check for check in said.values() if check.verdict == "wrong"]
+    message = found(Settings(data=tmp_path, kafka=kafka_settings))
+    assert message["Kafka"].verdict == "ok"
+    assert message["topics"].verdict == "note"
+    assert "SIGNALBOX_KAFKA_PREFIX" in message["topics"].hint
+    assert message["decider"].found == "not running"
+    assert not [check for check in message.values() if check.verdict == "wrong"]
 
 
-def test_commands_that_nobody_decides_are_counted(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+def test_undecided_commands_are_counted(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     asyncio.run(waiting(kafka_settings, tmp_path))
-    said = found(Settings(data=tmp_path, kafka=kafka_settings))
-    assert said["topics"] == Check("topics", "ok", f"7 topics {kafka_settings.prefix}.* of 1 partition(s)")
-    assert said["decider"] == Check(
-        "decider", "wrong", "nobody runs it, 1 commands wait", "signalbox run decider"
+    message = found(Settings(data=tmp_path, kafka=kafka_settings))
+    assert message["topics"] == Check("topics", "ok", f"7 topics {kafka_settings.prefix}.* of 1 partition(s)")
+    assert message["decider"] == Check(
+        "decider", "wrong", "not running, 1 commands wait", "signalbox run decider"
     )
 
 
 def test_a_topic_that_is_not_as_it_must_be_is_named(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     asyncio.run(waiting(kafka_settings, tmp_path))
-    said = found(Settings(data=tmp_path, kafka=replace(kafka_settings, partitions=3)))
-    assert said["topics"].verdict == "wrong"
-    assert "SIGNALBOX_KAFKA_PARTITIONS" in said["topics"].found
+    message = found(Settings(data=tmp_path, kafka=replace(kafka_settings, partitions=3)))
+    assert message["topics"].verdict == "wrong"
+    assert "SIGNALBOX_KAFKA_PARTITIONS" in message["topics"].found
 
 
-def test_a_broker_that_is_not_there_is_told_with_what_to_look_at(tmp_path: Path) -> None:
-    said = found(Settings(data=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1")))
-    assert said["Kafka"].verdict == "wrong"
-    assert "127.0.0.1:1" in said["Kafka"].found
-    assert "SIGNALBOX_KAFKA" in said["Kafka"].hint
+def test_a_missing_broker_is_reported_with_a_hint(tmp_path: Path) -> None:
+    message = found(Settings(data=tmp_path, kafka=KafkaSettings(bootstrap="127.0.0.1:1")))
+    assert message["Kafka"].verdict == "wrong"
+    assert "127.0.0.1:1" in message["Kafka"].found
+    assert "SIGNALBOX_KAFKA" in message["Kafka"].hint
 
 
-def test_read_models_tell_how_far_they_are(
+def test_the_lag_of_read_models_is_reported(
     kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path
 ) -> None:
     settings = Settings(data=tmp_path, kafka=kafka_settings, postgres=postgres_url)
@@ -76,21 +76,21 @@ def test_read_models_tell_how_far_they_are(
         blame = {"subject": "s", "type": "t", "id": "i", "reason": "r", "time": "now"}
         connection.execute(insert(PARKED).values(**place, topic="events", partition=0, position=1, **blame))
     engine.dispose()
-    said = found(settings)
-    assert said["PostgreSQL"].found.startswith("version 1")
-    assert said["PostgreSQL's clock"].verdict == "ok"
-    assert said["read model resources"] == Check("read model resources", "ok", "0 events behind")
-    assert said["parked"].hint == "signalbox parked list"
+    message = found(settings)
+    assert message["PostgreSQL"].found.startswith("version 1")
+    assert message["PostgreSQL's clock"].verdict == "ok"
+    assert message["read model resources"] == Check("read model resources", "ok", "0 events behind")
+    assert message["parked"].hint == "signalbox parked list"
 
 
-def test_a_database_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_without_its_password(tmp_path: Path) -> None:
     url = "postgresql+psycopg://signalbox:hunter2@127.0.0.1:1/signalbox"
-    said = found(Settings(data=tmp_path, postgres=url))["PostgreSQL"]
-    assert said.verdict == "wrong"
-    assert "hunter2" not in said.found + said.hint
+    message = found(Settings(data=tmp_path, postgres=url))["PostgreSQL"]
+    assert message.verdict == "wrong"
+    assert "hunter2" not in message.found + message.hint
 
 
-def test_clocks_that_are_apart_are_told() -> None:
+def test_different_clocks_are_reported() -> None:
     assert clock("its clock", 0.003).verdict == "ok"
     assert clock("its clock", -90.0).found == "90.0 s behind ours"
 
@@ -98,8 +98,8 @@ def test_clocks_that_are_apart_are_told() -> None:
 def test_keys_are_looked_at(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     open_authority(settings.signing_key, settings.trusted_keys)
-    said = found(settings)
-    assert (said["signing key"].verdict, said["trusted keys"].verdict) == ("ok", "ok")
+    message = found(settings)
+    assert (message["signing key"].verdict, message["trusted keys"].verdict) == ("ok", "ok")
     settings.signing_key.chmod(0o644)
     assert found(settings)["signing key"].hint == f"chmod 600 {settings.signing_key}"
     settings.trusted_keys.write_text("{")
@@ -125,9 +125,9 @@ async def test_messages_that_signalbox_did_not_write_are_named(
         await producer.send_and_wait(kafka_settings.topic(topic), b"forged", b"some key", 0)
     await stopped(producer)
     # When it is looked at
-    said = await asyncio.to_thread(found, settings)
+    message = await asyncio.to_thread(found, settings)
     # Then both are named
-    assert said["integrity key"].verdict == "ok"
-    assert (said["configuration"].verdict, said["outcomes"].verdict) == ("wrong", "wrong")
-    assert "1 of 1 messages were not written by Signalbox" in said["configuration"].found
-    assert "'some key' at 0/0" in said["configuration"].found
+    assert message["integrity key"].verdict == "ok"
+    assert (message["configuration"].verdict, message["outcomes"].verdict) == ("wrong", "wrong")
+    assert "1 of 1 messages were not written by Signalbox" in message["configuration"].found
+    assert "'some key' at 0/0" in message["configuration"].found

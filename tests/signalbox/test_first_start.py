@@ -10,20 +10,20 @@ import pytest
 from definitions.reading import read
 from projections.queries import ReadModels
 from projections.store import open_store
-from schemas.api import API, DeleteApi, PublishApi
-from schemas.avro import dataschema
-from schemas.deployment import StartDeployment, StopDeployment
+from schemas.aggregates.api import API, DeleteApi, PublishApi
+from schemas.aggregates.deployment import StartDeployment, StopDeployment
+from schemas.codecs.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from signalbox.first_start import FirstStartFailed, create_default_resources, deploy_sample
 from signalbox.sample import sample
 from signalbox.settings import Address, Settings
-from streams.command_port import CommandPort
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.projection import ProjectionRunner
 from streams.sqlite.documents import SqliteDocuments
 from streams.sqlite.log import SqliteLog
+from streams.submission.command_port import CommandPort
 
 Start = Callable[..., Awaitable[bool]]
 
@@ -63,7 +63,7 @@ async def test_the_harness_is_made_once(tmp_path: Path):
         assert await subjects(log) == DEFAULT_RESOURCES
 
 
-async def test_what_was_rejected_is_asked_for_anew(tmp_path: Path):
+async def test_a_rejected_command_is_sent_again(tmp_path: Path):
     async with commanding(tmp_path) as (log, commands):
         with pytest.raises(FirstStartFailed, match="IP address"):
             await create_default_resources(commands, Settings(gateway=Address("some.host", 8000)), "token")
@@ -124,7 +124,7 @@ async def test_the_sample_is_deployed_once(tmp_path: Path) -> None:
         assert await log.end("events", 0) == end
 
 
-async def test_a_sample_that_nobody_touched_follows_its_upstream(tmp_path: Path) -> None:
+async def test_an_unchanged_sample_follows_its_upstream(tmp_path: Path) -> None:
     async with signalbox(tmp_path) as (log, _, start):
         await start()
         assert await start("http://127.0.0.1:9001")

@@ -1,4 +1,4 @@
-"""What a process is told, and the sentence that a wrong setting gets."""
+"""Settings of a process, and the sentence for an invalid one."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_signalboxs_own_addresses_and_what_the_operator_names_are_closed_to_upst
 
 
 @pytest.mark.parametrize("text", ["nowhere", "10.0.0.0/99", "10.0.0.1:99999"])
-def test_a_closed_upstream_that_is_no_network_is_said(text: str) -> None:
+def test_a_closed_upstream_that_is_no_network_is_reported(text: str) -> None:
     with pytest.raises(SettingsError, match="SIGNALBOX_CLOSED_UPSTREAMS takes"):
         from_environment({"SIGNALBOX_CLOSED_UPSTREAMS": text})
 

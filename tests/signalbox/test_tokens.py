@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from signalbox.settings import SettingsError
 from signalbox.tokens import gateway_token, kept_secret, shared_gateway_token
 
@@ -19,7 +19,7 @@ def test_a_damaged_secret_is_named_with_the_way_out(tmp_path: Path, content: byt
     assert "restore it from a backup, or remove it" in str(refusal.value).lower()
 
 
-def test_a_secret_that_is_removed_is_made_anew(tmp_path: Path):
+def test_a_secret_that_is_removed_is_created_again(tmp_path: Path):
     first = kept_secret(tmp_path / "admin.token", "sba_")
     assert kept_secret(tmp_path / "admin.token", "sba_") == first
     (tmp_path / "admin.token").unlink()
@@ -34,11 +34,11 @@ REGISTERED = sha256_hex(b"sbg_first")
     [
         (None, "is missing"),
         (b"", "is empty"),
-        (b"\xff" * 40, "no secret of ours"),
+        (b"\xff" * 40, "not hold a secret of Signalbox"),
         (b"sbg_other", "is not the"),
     ],
 )
-def test_a_registered_gateways_token_that_is_not_there_is_not_made_anew(
+def test_a_missing_token_of_a_registered_gateway_is_not_created_again(
     tmp_path: Path, content: bytes | None, says: str
 ):
     # given a gateway that is registered, and a file that does not have its token
@@ -49,10 +49,10 @@ def test_a_registered_gateways_token_that_is_not_there_is_not_made_anew(
     # when the token is needed, then the start is refused with what works
     with pytest.raises(SettingsError) as refusal:
         gateway_token(file, REGISTERED, needed=True)
-    told = str(refusal.value)
-    assert str(file) in told and says in told
-    assert "Restore the file from a backup" in told and "--no-envoy" in told
-    assert "new one made" not in told
+    output = str(refusal.value)
+    assert str(file) in output and says in output
+    assert "Restore the file from a backup" in output and "--no-envoy" in output
+    assert "new one created" not in output
 
     # and when it is not, as with --no-envoy, the start goes on; neither touches the file
     assert gateway_token(file, REGISTERED, needed=False) == ""
@@ -71,6 +71,6 @@ def test_a_damaged_token_of_a_gateway_that_may_be_registered_says_what_works(tmp
     file.write_bytes(b"")
     with pytest.raises(SettingsError) as refusal:
         shared_gateway_token(file)
-    told = str(refusal.value)
-    assert "Restore it from a backup" in told
-    assert "apply it anew and put the token that is printed into the file" in told
+    output = str(refusal.value)
+    assert "Restore it from a backup" in output
+    assert "apply it again and write the token that is printed to the file" in output

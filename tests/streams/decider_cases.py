@@ -10,7 +10,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from schemas.outcome import Outcome
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.sqlite.log import SqliteLog
 
 
@@ -34,17 +34,17 @@ class Desk:
 
     log: SqliteLog
     decider: Decider
-    told: list[Outcome] = field(default_factory=list[Outcome])
+    notified: list[Outcome] = field(default_factory=list[Outcome])
     position: int = 0
 
     async def decide(self, *envelopes: Envelope) -> list[Outcome]:
         """All in one transaction."""
         await self.log.append("commands", envelopes)
         records = await self.log.read("commands", 0, self.position, 1000)
-        assert await self.decider.decide(records, records[-1].position)
+        await self.decider.decide(records, records[-1].position)
         self.position = records[-1].position
-        told, self.told = self.told, []
-        return told
+        notified, self.notified = self.notified, []
+        return notified
 
     async def events(self) -> list[Envelope]:
         return [r.envelope for r in await self.log.read("events", 0, 0, 10_000)]
@@ -56,8 +56,8 @@ async def desk(directory: Path, snapshot_every: int = 2_000) -> AsyncIterator[De
     try:
         decider = Decider(log, 0, "/test", lambda done, _: None, snapshot_every=snapshot_every)
         made = Desk(log, decider)
-        decider.decided = lambda done, _: made.told.extend(outcome for _, outcome in done)
-        decider.repeated = lambda outcomes: made.told.extend(outcomes)
+        decider.decided = lambda done, _: made.notified.extend(outcome for _, outcome in done)
+        decider.repeated = lambda outcomes: made.notified.extend(outcomes)
         await decider.start()
         made.position = await log.consumed("decider", "commands", 0)
         yield made

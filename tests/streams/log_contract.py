@@ -219,7 +219,7 @@ class LogContract:
         assert snapshots == [StateSnapshot("d", 0, "a", 5, b"A2")]
         assert await log.snapshots("other", 0) == (0, [])
 
-    async def test_whoever_waits_is_woken_by_an_append(self, log: Log):
+    async def test_a_waiting_caller_is_woken_by_an_append(self, log: Log):
         async with asyncio.timeout(HANG_SECONDS):
             waiting = [asyncio.create_task(log.wait("events", 0, 0)) for _ in range(5)]
             elsewhere = asyncio.create_task(log.wait("outcomes", 0, 0))
@@ -237,7 +237,7 @@ class LogContract:
         async with asyncio.timeout(HANG_SECONDS):
             await log.wait("events", 0, 0)
 
-    async def test_whoever_is_woken_can_read_what_woke_him(self, log: Log):
+    async def test_a_woken_caller_can_read_the_record(self, log: Log):
         seen: list[str] = []
 
         async def tail() -> None:

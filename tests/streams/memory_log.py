@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+from projections.source_log import SourceLog
 from schemas.envelope import Envelope, Key
-from streams.find_results import by_organization, stands
 from streams.log import Record, StateSnapshot, Topic, Transaction
+from streams.submission.find_results import by_organization, stands
 
 
 class MemoryLog:
@@ -22,7 +23,13 @@ class MemoryLog:
     def partition_of(self, key: str) -> int:
         return sum(key.encode()) % self._partitions
 
+    async def identity(self) -> SourceLog:
+        return SourceLog(f"memory {id(self)}", "a log in memory")
+
     async def claim(self, partition: int) -> None:
+        return None
+
+    async def release(self, partition: int) -> None:
         return None
 
     async def next_position(self, partition: int) -> int:

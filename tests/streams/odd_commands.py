@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from schemas.catalog import COMMANDS
+from schemas.codecs.examples import example
 from schemas.envelope import Data, Envelope
-from schemas.examples import example
 from streams.kafka.wire import encode
 from tests.streams.decider_cases import envelope
 

@@ -1,4 +1,4 @@
-"""A broker that answers as it is told to: for what a real one does only under load or after a failover."""
+"""A broker with scripted answers: for behaviour that a real one shows only under load or after a failover."""
 
 import asyncio
 import struct
@@ -46,8 +46,8 @@ class ScriptedBroker:
     end: int = 0
     beginning: int = 0
     lag: int = 0
-    """So many records at the end are not shown, and the end is not told: a new leader does not know yet
-    whether all replicas have them."""
+    """The number of records at the end that are not visible: a new leader does not have the offsets of all
+    replicas yet."""
     removed: int = 0
     """So many records at the end were removed by compaction."""
     throttled: int = 0

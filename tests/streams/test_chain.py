@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.envelope import GENESIS, Envelope
-from streams.chain import Break, ChainReport, verify
+from streams.decider.chain import Break, ChainReport, verify
 from streams.log import Append, Transaction
 from streams.sqlite import SqliteLog
 from tests.streams.envelopes import chained, envelope

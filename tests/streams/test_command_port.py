@@ -1,4 +1,4 @@
-"""Handing in commands, and hearing what became of them from whoever decided."""
+"""Submits commands, and receives their outcomes from any decider."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.envelope import Envelope, Key
-from schemas.organization import DefineOrganization
 from schemas.outcome import UNREADABLE, Outcome
-from schemas.project import DefineProject
-from streams import command_port as bounds
-from streams.command_port import CommandPort
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.log import LogUnavailable, Record, Topic
-from streams.outcome_subscription import outcome_subscription
 from streams.sqlite.log import SqliteLog
+from streams.submission import command_port as bounds
+from streams.submission.command_port import CommandPort
+from streams.submission.outcome_subscription import open_command_port
 from tests.commands.shop import ORG
 from tests.streams.decider_cases import envelope
 from tests.support.hang_guard import HANG_SECONDS
@@ -39,14 +39,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def elsewhere(log: SqliteLog) -> AsyncIterator[CommandPort]:
-    """A decider that tells nobody: what became of commands is on the log alone, as in another process."""
-    commanding = CommandPort(log)
-    decider, subscription = (
-        Decider(log, 0, "/test", lambda done, seconds: None),
-        outcome_subscription(log, commanding.decided),
-    )
+    """A decider without listeners: outcomes are only on the log, as in another process."""
+    decider = Decider(log, 0, "/test", lambda done, seconds: None)
     await decider.start()
-    await subscription.open()
+    commanding, subscription = await open_command_port(log)
     tasks = [asyncio.create_task(decider.run()), asyncio.create_task(subscription.run())]
     try:
         yield commanding
@@ -56,12 +52,41 @@ async def elsewhere(log: SqliteLog) -> AsyncIterator[CommandPort]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_the_outcome_is_heard_from_the_log(tmp_path: Path) -> None:
+async def test_the_outcome_is_received_from_the_log(tmp_path: Path) -> None:
     log = await SqliteLog.open(tmp_path)
     async with elsewhere(log) as commanding:
         outcomes = await commanding.execute([envelope(FIRST, "one")], 10)
     await log.close()
     assert outcomes[ORG, "one"].accepted
+
+
+@pytest.mark.parametrize("decided", ["before", "after"])
+async def test_outcomes_from_before_and_after_the_port_was_opened_are_received(
+    tmp_path: Path, decided: str
+) -> None:
+    # Given a command that another process decides, before or after this process opens its port at the end
+    # of the outcomes, and before it runs the consumer,
+    log = await SqliteLog.open(tmp_path)
+    decider = Decider(log, 0, "/test", lambda done, seconds: None)
+    await decider.start()
+    asked = envelope(FIRST, "one")
+    await log.append("commands", [asked])
+    records = await log.read("commands", 0, 0, 10)
+    if decided == "before":
+        await decider.decide(records, records[-1].position)
+    commanding, subscription = await open_command_port(log)
+    if decided == "after":
+        await decider.decide(records, records[-1].position)
+
+    # when its outcome is waited for,
+    running = asyncio.create_task(subscription.run())
+    outcomes = await commanding.outcomes([asked.key], HANG_SECONDS)
+
+    # then it is received.
+    assert outcomes[asked.key].accepted
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await log.close()
 
 
 async def test_a_command_that_was_decided_before_is_answered_again(tmp_path: Path) -> None:
@@ -74,7 +99,7 @@ async def test_a_command_that_was_decided_before_is_answered_again(tmp_path: Pat
     await log.close()
 
 
-async def test_another_command_under_the_same_id_does_not_hear_the_rejection_as_the_first_one(
+async def test_another_command_with_the_same_id_does_not_get_its_rejection_as_that_of_the_first_one(
     tmp_path: Path,
 ) -> None:
     log = await SqliteLog.open(tmp_path)
@@ -130,7 +155,7 @@ async def test_looking_for_an_earlier_outcome_takes_no_longer_than_the_caller_wa
     await log.close()
 
 
-async def test_an_outcome_is_heard_although_earlier_ones_cannot_be_looked_for(tmp_path: Path) -> None:
+async def test_an_outcome_is_received_although_earlier_ones_cannot_be_searched(tmp_path: Path) -> None:
     looked = asyncio.Event()
 
     class Broken(SqliteLog):

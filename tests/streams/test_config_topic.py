@@ -113,7 +113,7 @@ async def test_an_empty_body_removes_and_leaves_word_of_it(topic: ConfigTopic):
     assert await loaded(topic, removals=True) == {entry("b"), gone}
 
 
-async def test_an_entry_that_the_file_does_not_take_is_told_from_others(
+async def test_an_entry_that_is_too_large_for_the_file_does_not_fail_others(
     sqlite: ConfigTopic, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("streams.sqlite.config.LARGEST", 1_000)
@@ -135,15 +135,15 @@ async def test_a_removed_entry_can_come_back(topic: ConfigTopic):
     assert await loaded(topic) == {entry("a", position=2)}
 
 
-async def test_subscribers_hear_of_puts_in_order(topic: ConfigTopic):
-    heard: list[Sequence[ConfigResource]] = []
-    topic.subscribe(heard.append)
+async def test_subscribers_are_notified_of_puts_in_order(topic: ConfigTopic):
+    received: list[Sequence[ConfigResource]] = []
+    topic.subscribe(received.append)
     puts = [(entry("a"),), (entry("b"), entry("c")), (entry("a", position=2, body=b""),)]
     await asyncio.gather(*(topic.put(put) for put in puts))
-    assert heard == puts
+    assert received == puts
 
 
-async def test_subscribers_hear_of_what_is_durable(sqlite: ConfigTopic, tmp_path: Path):
+async def test_subscribers_are_notified_of_durable_puts(sqlite: ConfigTopic, tmp_path: Path):
     stored: list[int] = []
 
     def subscriber(_: Sequence[ConfigResource]) -> None:
@@ -156,8 +156,8 @@ async def test_subscribers_hear_of_what_is_durable(sqlite: ConfigTopic, tmp_path
     assert all(stored)
 
 
-async def test_a_subscriber_that_raises_or_has_left_hinders_nobody(topic: ConfigTopic):
-    heard: list[Sequence[ConfigResource]] = []
+async def test_a_subscriber_that_raises_or_has_left_does_not_affect_others(topic: ConfigTopic):
+    received: list[Sequence[ConfigResource]] = []
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     done = asyncio.Event()
@@ -169,14 +169,14 @@ async def test_a_subscriber_that_raises_or_has_left_hinders_nobody(topic: Config
         done.set()
 
     topic.subscribe(fails)
-    leave = topic.subscribe(heard.append)
+    leave = topic.subscribe(received.append)
     topic.subscribe(last)
     leave()
     leave()
     await topic.put([entry("a")])
     async with asyncio.timeout(HANG_SECONDS):
         await done.wait()
-    assert heard == []
+    assert received == []
     assert [str(context["exception"]) for context in reported] == ["subscriber"]
 
 
@@ -192,12 +192,12 @@ async def test_all_is_there_when_it_is_opened_again(opening: Open):
 
 
 async def test_putting_nothing_is_nothing(topic: ConfigTopic):
-    heard: list[Sequence[ConfigResource]] = []
-    topic.subscribe(heard.append)
+    received: list[Sequence[ConfigResource]] = []
+    topic.subscribe(received.append)
     await topic.put([])
     await topic.put([FULL])
     assert len(await loaded(topic)) == 1
-    assert heard == [(FULL,)]
+    assert received == [(FULL,)]
 
 
 async def test_a_put_with_an_entry_that_cannot_be_kept_is_refused_whole_and_alone(topic: ConfigTopic):

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.api import DeleteApi, Document
-from schemas.deployment import StopDeployment
+from schemas.aggregates.api import DeleteApi, Document
+from schemas.aggregates.deployment import StopDeployment
+from schemas.aggregates.environment import DefineEnvironment
+from schemas.aggregates.gateway import RegisterGateway
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject, DeleteProject
 from schemas.envelope import GENESIS
-from schemas.environment import DefineEnvironment
-from schemas.gateway import RegisterGateway
 from schemas.message import Command
-from schemas.organization import DefineOrganization
-from schemas.project import DefineProject, DeleteProject
 from streams.log import LogDamaged, LogUnavailable, Transaction
 from streams.sqlite.log import SqliteLog
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.decider_cases import desk, envelope
 from tests.support.hang_guard import HANG_SECONDS
+from tests.support.laws import SHARED_FIXTURE, examples
 
 DEFAULT_RESOURCES: tuple[Command, ...] = (
     DefineOrganization(organization=ORG, name=ORG),
@@ -99,8 +100,8 @@ async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answ
         else:
             await at.decide(first)
             await at.decide(other)
-        said = [r.envelope.data for r in await at.log.read("outcomes", 0, len(DEFAULT_RESOURCES), 10)]
-        assert [(o["accepted"], o["rule"]) for o in said] == [(True, ""), (False, "command-id-reused")]
+        texts = [r.envelope.data for r in await at.log.read("outcomes", 0, len(DEFAULT_RESOURCES), 10)]
+        assert [(o["accepted"], o["rule"]) for o in texts] == [(True, ""), (False, "command-id-reused")]
         stands = await at.log.find("outcomes", (ORG, "cmd-1"))
         assert stands is not None and stands.envelope.data["accepted"]
         assert [e.subject for e in await at.events()][len(DEFAULT_RESOURCES) :] == [
@@ -151,11 +152,12 @@ async def test_a_refused_transaction_leaves_the_state_as_it_was(
             raise LogUnavailable("disk full")
 
         monkeypatch.setattr(at.log, "commit", full)
-        assert not await at.decider.decide(records, records[-1].position)
-        assert at.decider.partition_state.states == {} and at.told == []
+        with pytest.raises(LogUnavailable, match="disk full"):
+            await at.decider.decide(records, records[-1].position)
+        assert at.decider.partition_state.states == {} and at.notified == []
         monkeypatch.setattr(at.log, "commit", commit)
-        assert await at.decider.decide(records, records[-1].position)
-        assert len(await at.events()) == len(DEFAULT_RESOURCES) == len(at.told)
+        await at.decider.decide(records, records[-1].position)
+        assert len(await at.events()) == len(DEFAULT_RESOURCES) == len(at.notified)
 
 
 async def test_a_broken_chain_stops_the_start(tmp_path: Path):
@@ -210,7 +212,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30, SHARED_FIXTURE)
 @given(commands=st.lists(COMMANDS, max_size=25), every=st.sampled_from([1, 3, 1000]))
 async def test_replay_and_snapshots_give_the_live_state(
     tmp_path_factory: pytest.TempPathFactory, commands: list[Command], every: int
@@ -229,7 +231,7 @@ async def test_replay_and_snapshots_give_the_live_state(
         assert restored.decider.partition_state.versions == live.versions
 
 
-async def test_snapshots_of_an_older_form_are_passed_over_and_written_anew(tmp_path: Path):
+async def test_snapshots_of_an_older_form_are_skipped_and_written_again(tmp_path: Path):
     sandboxed = spec(sandbox_hosts=["s.test"], sandbox_backends=[{"upstream": "main"}])
     async with desk(tmp_path) as at:
         await at.decide(
@@ -311,7 +313,7 @@ async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_hav
         assert again.decider.head.sequence == len(events)
 
 
-async def test_a_stop_without_room_for_a_snapshot_is_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_stop_without_space_for_a_snapshot_is_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async def full(transaction: Transaction) -> list[list[int]]:
         raise LogUnavailable("disk full")
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from commands.decision import Rejection, bounded
-from schemas.api import PublishApi
-from schemas.canonical import canonical
+from schemas.aggregates.api import PublishApi
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
+from schemas.codecs.canonical import canonical
 from schemas.envelope import Envelope
 from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_ERRORS
-from schemas.organization import DefineOrganization
 from schemas.outcome import Complaint, Outcome
-from schemas.project import DefineProject
 from streams.log import MessageTooLarge, Transaction
 from tests.commands.shop import publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
@@ -42,7 +42,7 @@ async def take(at: Desk, *commands: Envelope) -> dict[str, Outcome]:
     """Hands commands to the decider in one batch; the outcomes by id."""
     await at.log.append("commands", commands)
     records = await at.log.read("commands", 0, at.position, 1000)
-    assert await at.decider.decide(records, records[-1].position)
+    await at.decider.decide(records, records[-1].position)
     at.position = records[-1].position
     assert await at.log.consumed("decider", "commands", 0) == at.position
     return await outcomes(at)
@@ -135,7 +135,7 @@ async def test_a_snapshot_that_the_log_does_not_take_is_left_out(
         await at.decider.stop()
 
 
-async def test_a_message_for_nobody_is_parked_without_its_body_when_it_is_too_large(
+async def test_a_dead_letter_is_parked_without_its_body_when_it_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def large(transaction: Transaction) -> bool:
@@ -160,7 +160,7 @@ async def test_a_batch_is_written_in_transactions_of_bounded_size(
         sizes.append(sum(len(a.envelopes) for a in transaction.appends if a.topic == "events"))
         return False
 
-    monkeypatch.setattr("streams.decider.BATCH_BYTES", 10_000)
+    monkeypatch.setattr("streams.decider.decider.BATCH_BYTES", 10_000)
     async with desk(tmp_path) as at:
         refusing(at, monkeypatch, measured)
         wanted = [project(f"p{n}", "x" * 1_900) for n in range(20)]
@@ -179,7 +179,7 @@ async def test_an_event_that_cannot_be_written_is_the_commands_rejection(
             raise TypeError("Integer exceeds 64-bit range")
         return canonical(value)
 
-    monkeypatch.setattr("streams.decisions.canonical", failing)
+    monkeypatch.setattr("streams.decider.decisions.canonical", failing)
     async with desk(tmp_path) as at:
         found = await take(at, ORGANIZATION, project("unlucky"), SHOP)
         assert at.decider.partition_state.state("organizations/acme/projects/unlucky") is None

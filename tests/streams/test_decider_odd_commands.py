@@ -6,22 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.envelope import GENESIS, Envelope
 from schemas.identity import uuid7
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log, LogDamaged, Record
 from streams.sqlite.log import SqliteLog
 from tests.streams.decider_cases import envelope
 from tests.streams.odd_commands import odd_commands
+from tests.support.laws import SHARED_FIXTURE, SLOW, examples
 
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 LARGEST_OUTCOME = 500_000
 
 
@@ -46,7 +46,7 @@ class Partition:
         while len(records) < len(commands):
             records += await self.log.read("commands", 0, self._commands, 10)
             self._commands = records[-1].position
-        assert await self.decider.decide(records, records[-1].position)
+        await self.decider.decide(records, records[-1].position)
         found = await self.log.read("outcomes", 0, self._outcomes, 10)
         self._outcomes = found[-1].position
         by_id = {record.envelope.id: record.envelope for record in found}
@@ -83,13 +83,13 @@ async def _partition(log: Log) -> AsyncIterator[Partition]:
         await log.close()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=SLOW)
+@examples(50, (*SLOW, *SHARED_FIXTURE))
 @given(odd=odd_commands())
 async def test_every_odd_command_is_answered_on_sqlite(on_sqlite: Partition, odd: Envelope):
     await on_sqlite.answers(odd)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
+@examples(15, (*SLOW, *SHARED_FIXTURE))
 @given(odd=odd_commands())
 async def test_every_odd_command_is_answered_on_kafka(on_kafka: Partition, odd: Envelope):
     await on_kafka.answers(odd)

@@ -7,9 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from schemas.api import DeleteApi
-from schemas.project import DefineProject
-from streams import snapshots
+from schemas.aggregates.api import DeleteApi
+from schemas.aggregates.project import DefineProject
+from streams.decider import snapshots
 from streams.log import StateSnapshot, Transaction
 from tests.commands.shop import ORG, publish, spec
 from tests.streams.decider_cases import desk, envelope
@@ -20,7 +20,7 @@ async def test_a_snapshot_of_many_subjects_is_kept_over_several_transactions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # given more subjects without a snapshot than one transaction takes, as after a migration
-    monkeypatch.setattr("streams.decider.SUBJECTS", 10)
+    monkeypatch.setattr("streams.decider.decider.SUBJECTS", 10)
     async with desk(tmp_path) as at:
         projects = [DefineProject(organization=ORG, name=f"p{n}") for n in range(35)]
         await at.decide(*(envelope(c) for c in (*DEFAULT_RESOURCES, *projects)))
@@ -47,7 +47,7 @@ async def test_a_snapshot_of_many_subjects_is_kept_over_several_transactions(
 async def test_a_snapshot_that_is_not_kept_to_its_end_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transactions: int
 ):
-    monkeypatch.setattr("streams.decider.SUBJECTS", 5)
+    monkeypatch.setattr("streams.decider.decider.SUBJECTS", 5)
     async with desk(tmp_path, snapshot_every=1) as at:
         await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish()))
         await at.decider.stop()
@@ -117,7 +117,7 @@ async def test_snapshots_of_other_code_beside_the_first_new_ones_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # given a decider that was killed after the first of several transactions that replace snapshots
-    monkeypatch.setattr("streams.decider.SUBJECTS", 2)
+    monkeypatch.setattr("streams.decider.decider.SUBJECTS", 2)
     async with desk(tmp_path) as at:
         await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES), envelope(publish()))
         await at.decider.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.postgres.server import DevPostgres
 from streams.documents import DocumentDamaged, DocumentStore
 from streams.log import LogUnavailable
 from streams.postgres.documents import PostgresDocuments

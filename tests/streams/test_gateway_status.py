@@ -1,4 +1,4 @@
-"""Gateway sync in a process of its own: it hears of what proxies took and refused by status messages."""
+"""Gateway sync in a separate process: it receives acknowledgements and rejections as status messages."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
-from signalbox.translators import Translators
-from streams.config_view import ConfigView
-from streams.gateway_status import GatewayStatusConsumer
-from streams.gateway_sync import GatewaySync
+from signalbox.translators import TRANSLATORS
+from streams.gateway_sync.config_view import ConfigView
+from streams.gateway_sync.gateway_status import GatewayStatusConsumer
+from streams.gateway_sync.sync import GatewaySync
+from streams.gateway_sync.verdicts import LEARN_SECONDS
 from streams.log import Fault, Record
 from streams.sqlite.config import SqliteConfigTopic
-from streams.verdicts import LEARN_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
 from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST
@@ -35,7 +35,7 @@ class Apart:
     answers: GatewayStatusConsumer = field(init=False)
     position: int = 0
     reports: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
-    heard: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
+    received: list[DeliveryReported] = field(default_factory=list[DeliveryReported])
     now: float = 0.0
 
     async def start(self, *, learned: bool = True) -> None:
@@ -44,7 +44,7 @@ class Apart:
         self.sync = GatewaySync(
             log=self.at.log,
             config=self.view,
-            translators=Translators(),
+            translators=TRANSLATORS,
             current=self.view.entry,
             report=self.reports.extend,
             probe_secret=lambda gateway: "secret",
@@ -54,7 +54,7 @@ class Apart:
             self.view.apply(entries)
             self.sync.load(entries)
         self.sync.changes.verdicts.clock = lambda: self.now
-        self.answers = GatewayStatusConsumer(self.at.log, self.sync, self.view, self.heard.append)
+        self.answers = GatewayStatusConsumer(self.at.log, self.sync, self.view, self.received.append)
         self.answers.begin(await self.at.log.end("status", 0))
         if learned:
             self.now += LEARN_SECONDS
@@ -184,11 +184,11 @@ async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_what_nodes_answered_is_heard_by_whoever_logs_it_once(apart: Apart):
+async def test_answers_of_nodes_are_logged_once(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     rejection = refused(apart.routes("orders"), "d1")
     await apart.say(rejection)
-    assert apart.heard == [rejection]
+    assert apart.received == [rejection]
 
 
 async def test_an_acknowledgement_counts_that_comes_when_the_next_version_is_out(apart: Apart):

@@ -5,29 +5,29 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands import api
 from gateways.config_resource import ConfigResource
-from gateways.model import DeployedApi, GatewaySettings
 from gateways.translator import Translator
 from gateways.upstream_access import own_network_ports
-from schemas.deployment import StopDeployment
-from schemas.environment import DefineEnvironment
-from schemas.gateway import ChangeGateway, RegisterGateway, RemoveGateway
+from schemas.aggregates.deployment import StopDeployment
+from schemas.aggregates.environment import DefineEnvironment
+from schemas.aggregates.gateway import ChangeGateway, RegisterGateway, RemoveGateway
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.message import Command
-from schemas.organization import DefineOrganization
-from schemas.project import DefineProject
 from schemas.status import DeliveryReported
-from signalbox.translators import Translators
-from streams.gateway_sync import CREDENTIALS, GatewaySync
+from signalbox.translators import TRANSLATORS
+from streams.gateway_sync.sync import CREDENTIALS, GatewaySync
 from streams.log import LogUnavailable
 from streams.sqlite.config import SqliteConfigTopic
 from tests.commands.shop import ORG, TOKEN, deploy, publish, spec
 from tests.streams.decider_cases import Desk, desk, envelope
 from xds.store import ResourceStore
-from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
+from xds.types import CLUSTER, ROUTES, SCOPED_ROUTES
 
 EAST = "organizations/acme/gateways/east"
 DEFAULT_RESOURCES: tuple[Command, ...] = (
@@ -74,18 +74,24 @@ class Harness:
     def facts(self) -> list[tuple[str, str]]:
         return [(r.deployment, r.fact) for r in self.reports]
 
-    def deployments(self, group: str) -> list[tuple[str, int]]:
-        entry = self.store.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
-        return [(c.api, c.revision) for c in entry.deployments] if entry else []
+    def deployments(self, segment: str) -> list[tuple[str, int]]:
+        """APIs and revisions below a first path segment, in force on the gateway."""
+        refs = {ref for entry in self.store.entries(EAST) for ref in entry.deployments}
+        return sorted((ref.api, ref.revision) for ref in refs if ref.context.split("/")[1] == segment)
 
-    def routes(self, group: str) -> ConfigResource:
-        entry = self.store.entry(EAST, ROUTES, f"{EAST}/routes/{group}")
+    def routes(self, segment: str) -> ConfigResource:
+        entry = self.store.entry(EAST, ROUTES, f"{EAST}/routes/{segment}")
         assert entry is not None
+        return entry
+
+    def carrier(self, api: str) -> ConfigResource:
+        """The entry that carries an API."""
+        (entry,) = (e for e in self.store.entries(EAST) if any(ref.api == api for ref in e.deployments))
         return entry
 
 
 @asynccontextmanager
-async def harness(directory: Path) -> AsyncIterator[Harness]:
+async def harness(directory: Path, translator: Translator[Any] | None = None) -> AsyncIterator[Harness]:
     async with desk(directory) as at:
         config = await SqliteConfigTopic.open(directory)
         store = ResourceStore()
@@ -93,7 +99,7 @@ async def harness(directory: Path) -> AsyncIterator[Harness]:
             sync = GatewaySync(
                 log=at.log,
                 config=config,
-                translators=Translators(),
+                translators={"envoy": translator} if translator else TRANSLATORS,
                 current=store.entry,
                 report=lambda messages: made.reports.extend(messages),
                 probe_secret=lambda gateway: "secret",
@@ -237,7 +243,7 @@ async def test_an_upstream_that_the_gateway_allows_is_served(tmp_path: Path):
         assert at.deployments("orders") == [("orders", 1)]
 
 
-async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_nobody(
+async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with harness(tmp_path) as at:
@@ -250,7 +256,7 @@ async def test_an_api_without_hosts_of_an_older_version_is_refused_and_stops_nob
         assert at.facts()[-1] == ("d2", "published")
 
 
-async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
+async def test_a_deployment_that_cannot_be_compiled_is_refused_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # Such an event may be on a register since before publishing was as strict as it is.
@@ -262,128 +268,9 @@ async def test_what_cannot_be_compiled_is_refused_and_stops_nobody(
         assert at.deployments("bad") == []
 
 
-@pytest.mark.parametrize("host", ["*", "orders.example.com"])
-async def test_what_a_node_refused_goes_back_to_what_it_took(tmp_path: Path, host: str):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, publish(of=spec(hosts=[host])), deploy())
-        good = at.routes("orders")
-        at.sync.acknowledged(EAST, "n", [good])
-        await at.do(publish(of=spec(url="http://127.0.0.1:9001", hosts=[host])), deploy())
-        at.sync.rejected(EAST, "n", [at.routes("orders")])
-        await at.sync.drain_responses()
-        assert at.routes("orders").version == good.version and at.deployments("orders") == [("orders", 1)]
-
-
-async def test_a_first_revision_that_is_refused_leaves_no_route(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, publish(), deploy())
-        at.sync.rejected(EAST, "n", [at.routes("orders")], "bad regex")
-        at.reports.clear()
-        await at.sync.drain_responses()
-        assert at.deployments("orders") == []
-        assert [(r.node, r.fact, r.reason) for r in at.reports] == [("*", "refused", "bad regex")]
-
-
-async def test_of_several_new_ones_each_is_tried_alone(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abc"))
-        await at.do(deploy("a"))
-        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        await at.do(deploy("b"), deploy("c"))
-        at.sync.rejected(EAST, "n", [at.routes("shop")])
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("a", 1), ("b", 1)]
-        at.sync.rejected(EAST, "n", [at.routes("shop")])
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("a", 1), ("c", 1)]
-
-
-async def test_what_is_stopped_is_not_tried_again(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
-        await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        at.sync.rejected(EAST, "n", [at.routes("shop")])
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("a", 1)]
-        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        await at.do(StopDeployment(organization=ORG, name="d2"))
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("a", 1)]
-
-
-async def test_nothing_goes_back_to_what_was_stopped(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"))
-        await at.do(deploy("a"), deploy("b"), ids=("d1", "d2"))
-        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        await at.do(StopDeployment(organization=ORG, name="d1"), publish("a", spec("/shop/a2")), deploy("a"))
-        at.sync.rejected(EAST, "n", [at.routes("shop")])
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("b", 1)]
-
-
-class Stumbling:
-    """A translator that fails on the API `a`."""
-
-    VERSION = "1"
-
-    def __init__(self, translator: Translator) -> None:
-        self._translator = translator
-        self.check = translator.check
-        self.listener_entries = translator.listener_entries
-
-    def api_entries(
-        self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
-    ) -> tuple[ConfigResource, ...]:
-        if any(api.api == "a" for api in apis):
-            raise RuntimeError("a defect")
-        return self._translator.api_entries(settings, group, apis, position)
-
-
-async def test_a_translator_that_fails_on_one_api_keeps_no_other_one_out(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), deploy("d"))
-        at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        at.sync.compiler.translators = {"envoy": Stumbling(at.sync.translators["envoy"])}
-        await at.do(deploy("a"), deploy("b"), deploy("c"), ids=("da", "db", "dc"))
-        for _ in "bc":
-            await at.sync.drain_responses()
-            at.sync.acknowledged(EAST, "n", [at.routes("shop")])
-        await at.sync.drain_responses()
-        assert at.deployments("shop") == [("b", 1), ("c", 1), ("d", 1)]
-
-
-async def test_a_restart_goes_on_where_the_config_topic_is(tmp_path: Path):
-    async with harness(tmp_path) as at:
-        await at.do(
-            *DEFAULT_RESOURCES, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts")
-        )
-        position = at.position
-    async with harness(tmp_path) as again:
-        again.position = position
-        assert again.sync.position == position
-        assert again.deployments("orders") == [("orders", 1)]
-        records = await again.at.log.read("events", 0, 0, 1000)
-        await again.sync.sync(records)
-        assert again.changed() == set()
-
-
-@pytest.mark.parametrize("together", [True, False])
-async def test_a_gateway_that_is_removed_leaves_nothing_behind(tmp_path: Path, together: bool):
-    gone: tuple[Command, ...] = (
-        StopDeployment(organization=ORG, name="d1"),
-        RemoveGateway(organization=ORG, name="east"),
-    )
-    async with harness(tmp_path) as at:
-        await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
-        for commands in [gone] if together else [gone[:1], gone[1:]]:
-            await at.do(*commands)
-        assert at.store.entries(EAST) == []
-        await at.do(DEFAULT_RESOURCES[3])
-        assert {entry.type for entry in at.store.entries(EAST)} == {LISTENER, CREDENTIALS}
-
-
-async def test_a_gateway_that_was_removed_while_nobody_followed_leaves_nothing_behind(tmp_path: Path):
+async def test_a_gateway_that_was_removed_while_gateway_sync_was_stopped_leaves_nothing_behind(
+    tmp_path: Path,
+):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         gone = (StopDeployment(organization=ORG, name="d1"), RemoveGateway(organization=ORG, name="east"))
@@ -400,7 +287,7 @@ async def test_a_changed_gateway_changes_its_apis(tmp_path: Path):
         assert (ROUTES, "routes/orders", True) in await at.do(silent)
 
 
-async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp_path: Path):
+async def test_a_gateway_that_changed_while_gateway_sync_was_stopped_changes_its_apis(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         silent = ChangeGateway(organization=ORG, name="east", revision_header=False)
@@ -413,7 +300,7 @@ async def test_a_gateway_that_changed_while_nobody_followed_changes_its_apis(tmp
 async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("streams.gateway_sync.NOTES_SECONDS", 0.0)
+    monkeypatch.setattr("streams.gateway_sync.sync.NOTES_SECONDS", 0.0)
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         kept = asyncio.Event()

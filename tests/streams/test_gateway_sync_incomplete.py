@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateways.config_resource import ConfigResource, content_version
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
-from gateways.translator import Translator
-from streams.config_changes import POSITION, TRANSLATION
-from streams.gateway_sync import CREDENTIALS
+from streams.gateway_sync.config_changes import POSITION, TRANSLATION
+from streams.gateway_sync.sync import CREDENTIALS
 from tests.commands.shop import deploy, publish, spec
+from tests.streams.document_translator import Wrapped
 from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
@@ -87,7 +88,7 @@ async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path:
 
 async def test_a_body_that_is_not_of_its_version_is_not_served_and_compiled_again(tmp_path: Path):
     from signalbox.discovery.server import Discovery
-    from xds.observer import NullObserver
+    from xds.server.observer import NullObserver
 
     right = await deployed(tmp_path)
     discovery = Discovery(NullObserver(), lambda gateway: 0)
@@ -113,22 +114,18 @@ def damaged(entry: ConfigResource) -> ConfigResource:
 
 
 @dataclass
-class Later:
+class Later(Wrapped):
     """The next version of a translator: it makes other route configurations and listeners."""
 
-    of: Translator
     VERSION: str = "later"
 
-    def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
-        return self.of.check(api)
-
     def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
-        return tuple(map(changed, self.of.listener_entries(settings, position)))
+        return tuple(map(changed, super().listener_entries(settings, position)))
 
-    def api_entries(
-        self, settings: GatewaySettings, group: str, apis: Sequence[DeployedApi], position: int
+    def unit_entries(
+        self, settings: GatewaySettings, unit: str, apis: Sequence[Any], position: int
     ) -> tuple[ConfigResource, ...]:
-        entries = self.of.api_entries(settings, group, apis, position)
+        entries = super().unit_entries(settings, unit, apis, position)
         return tuple(changed(entry) if entry.type == ROUTES and entry.body else entry for entry in entries)
 
 
@@ -172,3 +169,91 @@ async def test_a_listener_that_settings_make_differently_is_put_again(tmp_path: 
         assert versions(at) != right
         await at.sync.reconcile()
         assert versions(at) == right
+
+
+@dataclass
+class Former(Wrapped):
+    """The translator of the version that ignored conditions of policies."""
+
+    def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
+        return tuple(finding for finding in super().check(api) if not finding.only_new)
+
+
+CONDITION: dict[str, Any] = {
+    "policies": [
+        {
+            "name": "set-headers",
+            "params": {"request": {"headers": [{"name": "x-a", "value": "b"}]}},
+            "condition": "request.method == 'GET'",
+        }
+    ]
+}
+
+
+async def serving_with_a_condition(directory: Path) -> dict[tuple[str, str], str]:
+    """Two APIs below /orders, and one elsewhere; the first was deployed when conditions were ignored."""
+    right = await deployed(directory)
+    async with harness(directory) as at:
+        at.position = await at.at.log.end("events", 0)
+        at.sync.compiler.translators = {"envoy": Former(at.sync.translators["envoy"])}
+        await at.do(publish("sales", spec("/sales/v1", **CONDITION)), deploy("sales"), ids=("p3", "d3"))
+        await at.do(publish("sums", spec("/sales/sums")), deploy("sums"), ids=("p4", "d4"))
+        assert versions(at).keys() > right.keys()
+        return versions(at)
+
+
+async def test_a_new_deployment_of_a_policy_with_a_condition_is_rejected(tmp_path: Path):
+    async with harness(tmp_path) as at:
+        await at.do(*DEFAULT_RESOURCES)
+        assert await at.do(publish(of=spec(**CONDITION)), deploy(), ids=("p1", "d1")) == set()
+        assert at.facts() == [("d1", "refused")]
+        assert at.reports[0].reason.startswith("unsupported: the condition of the policy set-headers")
+        assert at.reports[0].reason.endswith("(/policies/0/condition)")
+
+
+@pytest.mark.parametrize(
+    "lost", ["", f"type = '{ROUTES}' AND name LIKE '%/sales'", f"type = '{SCOPED_ROUTES}'"]
+)
+async def test_an_api_that_serves_with_a_condition_serves_after_a_start(tmp_path: Path, lost: str):
+    # Given an API of the time when conditions were ignored, and perhaps configuration that is missing
+    right = await serving_with_a_condition(tmp_path)
+    if lost:
+        delete(tmp_path, lost)
+    # When gateway sync of this version starts, and translates all APIs again
+    async with harness(tmp_path) as at:
+        at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}
+        await at.sync.reconcile()
+        # Then the API is served, and so is its neighbour below the same path
+        assert versions(at).keys() == right.keys()
+        assert at.deployments("sales") == [("sales", 1), ("sums", 1)]
+
+
+async def test_an_api_that_serves_with_a_condition_is_in_the_way_of_no_other(tmp_path: Path):
+    await serving_with_a_condition(tmp_path)
+    async with harness(tmp_path) as at:
+        await at.sync.reconcile()
+        at.position = await at.at.log.end("events", 0)
+        # When its neighbour below the same path changes, and it is itself deployed again
+        more = spec("/sales/sums", operations=[{"method": "GET", "path": "/"}])
+        await at.do(publish("sums", more), deploy("sums"), ids=("p5", "d5"))
+        await at.do(
+            publish("sales", spec("/sales/v1", hosts=["a.test"], **CONDITION)),
+            deploy("sales"),
+            ids=("p6", "d6"),
+        )
+        # Then the neighbour has its new revision, the API the one before, and the new one is rejected
+        assert at.deployments("sales") == [("sales", 1), ("sums", 2)]
+        assert at.facts() == [("d6", "refused")]
+
+
+async def test_a_rejected_deployment_does_not_come_back_with_lost_configuration(tmp_path: Path):
+    # Given a deployment that serves, and a later one that was rejected for its condition
+    await deployed(tmp_path)
+    async with harness(tmp_path) as at:
+        at.position = await at.at.log.end("events", 0)
+        await at.do(publish(of=spec(**CONDITION)), deploy(), ids=("p3", "d3"))
+        assert at.facts() == [("d3", "refused")]
+    delete(tmp_path, f"type = '{ROUTES}' AND name LIKE '%/orders'")
+    async with harness(tmp_path) as at:
+        await at.sync.reconcile()
+        assert at.deployments("orders") == [("orders", 1)]

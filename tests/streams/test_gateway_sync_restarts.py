@@ -20,7 +20,7 @@ async def test_a_rejection_that_comes_after_a_restart_takes_the_deployment_back(
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_a_rejection_that_came_while_nobody_read_takes_the_deployment_back(apart: Apart):
+async def test_a_rejection_while_gateway_sync_was_stopped_withdraws_the_deployment(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
@@ -30,7 +30,7 @@ async def test_a_rejection_that_came_while_nobody_read_takes_the_deployment_back
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_an_acknowledgement_that_came_while_nobody_read_counts(apart: Apart):
+async def test_an_acknowledgement_while_gateway_sync_was_stopped_counts(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.report(acknowledged(apart.routes("orders"), "d1"))
     await apart.start()
@@ -81,7 +81,7 @@ async def test_a_late_acknowledgement_of_an_older_revision_is_not_gone_back_to(a
     assert apart.deployments("orders") == [("orders", 2)]
 
 
-async def test_a_revision_that_nobody_answered_is_tried_before_the_last_good_one(apart: Apart):
+async def test_an_unanswered_revision_is_tried_before_the_last_good_one(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))

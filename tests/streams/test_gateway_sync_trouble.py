@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateways.config_resource import ConfigResource
-from schemas.deployment import StopDeployment
+from schemas.aggregates.deployment import StopDeployment
 from schemas.envelope import Envelope
 from streams.config_topic import ConfigWriter
 from streams.log import LogUnavailable, MessageTooLarge, Record
@@ -168,7 +168,7 @@ def small(at: Harness, most: int) -> None:
     at.sync.compiler.require_size = topic.require_size
 
 
-async def test_what_makes_a_group_too_large_is_refused_and_all_others_go_on(tmp_path: Path):
+async def test_what_makes_a_unit_too_large_is_refused_and_all_others_go_on(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), publish())
         small(at, 2)
@@ -183,7 +183,7 @@ async def test_what_makes_a_group_too_large_is_refused_and_all_others_go_on(tmp_
         assert at.deployments("shop") == [("b", 1), ("d", 1)]
 
 
-async def test_a_revision_that_makes_a_group_too_large_leaves_the_one_before_in_force(tmp_path: Path):
+async def test_a_revision_that_makes_a_unit_too_large_leaves_the_one_before_in_force(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(
             *DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "ab"), publish("c", spec("/other"))

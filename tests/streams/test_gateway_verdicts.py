@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.verdicts import HEARD_SECONDS, VERDICT_SECONDS
+from streams.gateway_sync.verdicts import NODE_TIMEOUT_SECONDS, VERDICT_SECONDS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_status import Apart, acknowledged, apart, connection, node, refused
 from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
@@ -68,7 +68,7 @@ async def test_given_a_rejection_when_the_only_other_node_leaves_then_it_is_take
 async def test_given_a_rejection_when_no_other_node_answers_in_time_then_it_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("streams.verdicts.VERDICT_SECONDS", 0.0)
+    monkeypatch.setattr("streams.gateway_sync.verdicts.VERDICT_SECONDS", 0.0)
     async with harness(tmp_path) as at:
         await second_revision(at)
         back = asyncio.Event()
@@ -207,7 +207,7 @@ async def test_a_node_that_does_not_answer_is_not_waited_for_long(apart: Apart):
 
 async def test_a_node_without_heartbeats_is_not_waited_for(apart: Apart):
     await deployed_twice(apart)
-    await apart.wait(HEARD_SECONDS + 1)
+    await apart.wait(NODE_TIMEOUT_SECONDS + 1)
     await apart.say(refused(apart.routes("orders"), "d2"))
     assert apart.deployments("orders") == [("orders", 1)]
 

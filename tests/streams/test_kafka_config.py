@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from gateways.config_resource import ConfigResource, DeploymentRef
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka.server import DevKafka
 from streams.kafka import partition_writer
 from streams.kafka.config import KafkaConfigTopic, Unclaimed
 from streams.kafka.settings import KafkaSettings
@@ -34,8 +34,8 @@ def mark(partition: int) -> ConfigResource:
 
 
 @dataclass
-class Heard:
-    """What a subscriber was told: the names of each call."""
+class Notifications:
+    """The notifications of a subscriber: the names of each call."""
 
     puts: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,12 +53,12 @@ class Heard:
 
 
 @asynccontextmanager
-async def following(topic: KafkaConfigTopic) -> AsyncIterator[Heard]:
-    heard = Heard()
-    topic.subscribe(heard)
+async def following(topic: KafkaConfigTopic) -> AsyncIterator[Notifications]:
+    received = Notifications()
+    topic.subscribe(received)
     task = asyncio.create_task(topic.follow())
     try:
-        yield heard
+        yield received
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -90,7 +90,7 @@ async def names(topic: KafkaConfigTopic) -> list[str]:
     return [each.name async for chunk in topic.load() for each in chunk]
 
 
-async def test_whoever_claims_a_partition_shuts_its_writer_out(opening: Open):
+async def test_claiming_a_partition_fences_its_writer(opening: Open):
     first, second = await opening(), await opening()
     partition = first.partition_of(EDGE)
     await first.claim(partition)
@@ -135,25 +135,25 @@ async def test_who_has_no_use_for_bodies_gets_none(opening: Open):
     assert loaded == [entry("a", b"-"), entry("b", b"")]
 
 
-async def test_a_follower_hears_each_put_as_one_from_where_it_has_loaded(opening: Open):
+async def test_a_follower_receives_each_put_as_one_from_where_it_has_loaded(opening: Open):
     writer, reader = await opening(), await opening()
     await writer.claim(writer.partition_of(EDGE))
     await writer.put([entry("before")])
     # A put shows to others a moment after it has been confirmed.
     assert await names(writer) == await names(reader) == ["before"]
     await writer.put([entry("between")])
-    async with following(reader) as heard:
+    async with following(reader) as received:
         await writer.put([entry("a"), entry("b")])
         await asyncio.gather(writer.put([entry("c", b"")]), writer.put([entry("a")]))
-        assert await heard.until(4) == [("between",), ("a", "b"), ("c",), ("a",)]
+        assert await received.until(4) == [("between",), ("a", "b"), ("c",), ("a",)]
 
 
-async def test_who_puts_and_follows_hears_of_each_put_once(opening: Open):
+async def test_a_writer_that_follows_is_notified_of_each_put_once(opening: Open):
     topic, other = await opening(), await opening()
     partition = topic.partition_of(EDGE)
     await topic.claim(partition)
     assert await names(topic) == []
-    async with following(topic) as heard:
+    async with following(topic) as received:
         for name in "abc":
             await topic.put([entry(name)])
         await other.claim(partition)
@@ -162,8 +162,8 @@ async def test_who_puts_and_follows_hears_of_each_put_once(opening: Open):
         await topic.put([entry("e")])
         await other.claim(partition)
         await other.put([entry("f")])
-        assert [name for (name,) in await heard.until(6)][-1] == "f"
-        assert sorted(name for (name,) in heard.puts) == list("abcdef")
+        assert [name for (name,) in await received.until(6)][-1] == "f"
+        assert sorted(name for (name,) in received.puts) == list("abcdef")
 
 
 async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: pytest.MonkeyPatch):
@@ -181,10 +181,10 @@ async def test_a_put_that_was_cut_off_is_never_seen(opening: Open, monkeypatch: 
     monkeypatch.setattr(producer, "commit_transaction", dies)
     putting = asyncio.create_task(writer.put([entry("cut off")]))
     await stuck.wait()
-    async with following(reader) as heard:
+    async with following(reader) as received:
         await next_writer.claim(partition)
         await next_writer.put([entry("after")])
-        assert await heard.until(1) == [("after",)]
+        assert await received.until(1) == [("after",)]
     assert await names(next_writer) == ["after"]
     with pytest.raises(LogUnavailable):
         await putting
@@ -234,7 +234,7 @@ async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(
     await writer.put([entry("before")])
     # A put shows to others a moment after it has been confirmed.
     assert await names(writer) == await names(reader) == ["before"]
-    async with following(reader) as heard:
+    async with following(reader) as received:
         own_kafka.kill()
         with pytest.raises(LogUnavailable):
             await writer.put([entry("meanwhile")])
@@ -243,6 +243,6 @@ async def test_while_kafka_is_gone_a_follower_waits_and_goes_on_by_itself(
         await asyncio.to_thread(own_kafka.start)
         await writer.claim(0)
         await writer.put([entry("after")])
-        assert (await heard.until(1))[-1] == ("after",)
+        assert (await received.until(1))[-1] == ("after",)
     await writer.close()
     await reader.close()

@@ -11,15 +11,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import RequestTimedOutError
 
 from commands.partition_state import PartitionState
+from schemas.aggregates.project import DefineProject
 from schemas.envelope import Envelope, Key
 from schemas.identity import timestamp
 from schemas.limits import MOST_ERRORS
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
-from signalbox.devservers.kafka import DevKafka
-from streams.chain import verify
-from streams.decisions import Decisions
-from streams.head import ChainHead
+from signalbox.devservers.kafka.server import DevKafka
+from streams.decider.chain import verify
+from streams.decider.decisions import Decisions
+from streams.decider.head import ChainHead
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
@@ -98,9 +98,9 @@ async def test_what_was_answered_before_ids_were_of_an_organization_is_still_kno
     def of_id(key: Key) -> int:
         return int.from_bytes(blake2b(key[1].encode(), digest_size=8).digest(), "little")
 
-    monkeypatch.setattr("streams.kafka.idempotency_index.SEGMENT", 3)
+    monkeypatch.setattr("streams.kafka.local_index.idempotency_index.SEGMENT", 3)
     with monkeypatch.context() as before:
-        before.setattr("streams.kafka.idempotency_index.fingerprint", of_id)
+        before.setattr("streams.kafka.local_index.idempotency_index.fingerprint", of_id)
         deciding = decider(log)
         await deciding.start()
         await decided(log, deciding, [command("a")])
@@ -118,7 +118,7 @@ async def test_what_was_answered_before_ids_were_of_an_organization_is_still_kno
     assert events == [*["acme"] * 5, "umbrella"]
 
 
-async def test_whoever_sends_a_command_again_is_given_the_first_answer(log: KafkaLog):
+async def test_a_command_that_is_sent_again_gets_the_first_answer(log: KafkaLog):
     deciding = decider(log)
     deciding.answer_again = True
     await deciding.start()
@@ -139,7 +139,7 @@ async def test_a_decider_whose_partition_was_taken_over_writes_nothing(log: Kafk
     records = await log.read("commands", 0, 1, 10)
     with pytest.raises(Fenced):
         await first.decide(records, records[-1].position)
-    assert await second.decide(records, records[-1].position)
+    await second.decide(records, records[-1].position)
     events = await everything(other, "events")
     assert [r.envelope.causationid for r in events] == ["a", "b"]
     assert (await verify(other, 0)).broken is None
@@ -161,7 +161,7 @@ async def test_an_unfinished_transaction_of_a_decider_that_died_is_never_seen(
     assert (await verify(log, 0)).broken is None
 
 
-async def test_a_transaction_of_which_nobody_knows_is_decided_once(
+async def test_a_transaction_with_an_unknown_result_is_decided_once(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ):
     """The broker commits, and the connection is gone before it can say so."""
@@ -188,7 +188,7 @@ async def test_a_transaction_of_which_nobody_knows_is_decided_once(
     assert (await verify(log, 0)).broken is None
 
 
-async def test_a_command_that_cannot_be_read_is_rejected_where_its_sender_can_be_told(
+async def test_an_unreadable_command_is_rejected_where_its_sender_can_be_notified(
     log: KafkaLog, kafka_settings: KafkaSettings
 ):
     deciding = decider(log)
@@ -203,7 +203,7 @@ async def test_a_command_that_cannot_be_read_is_rejected_where_its_sender_can_be
     await log.append("commands", [command("good")])
     records = await log.read("commands", 0, 0, 10)
     assert len(records) == 3
-    assert await deciding.decide(records, records[-1].position)
+    await deciding.decide(records, records[-1].position)
     outcomes = {r.envelope.id: Outcome.of(r.envelope.data) for r in await everything(log, "outcomes")}
     assert outcomes["mine"].rule == "malformed"
     assert outcomes["good"].accepted
@@ -225,7 +225,7 @@ async def test_a_command_without_a_time_was_requested_when_the_broker_took_it(
     written = await producer.send_and_wait(topic, value, b"acme", 0, headers=headers)
     await stopped(producer)
     records = await log.read("commands", 0, 0, 10)
-    assert await deciding.decide(records, records[-1].position)
+    await deciding.decide(records, records[-1].position)
     (outcome,) = (Outcome.of(r.envelope.data) for r in await everything(log, "outcomes"))
     assert outcome.accepted
     assert written.timestamp is not None
@@ -254,7 +254,7 @@ async def test_what_cannot_be_read_in_any_attribute_is_parked(log: KafkaLog, kaf
     await stopped(producer)
     await log.append("commands", [command("a")])
     records = await log.read("commands", 0, 0, 10)
-    assert await deciding.decide(records, records[-1].position)
+    await deciding.decide(records, records[-1].position)
     assert len(await everything(log, "parked")) == 1
     assert [r.envelope.id for r in await everything(log, "outcomes")] == ["a"]
 
@@ -276,7 +276,7 @@ async def test_a_command_that_unpacks_to_more_than_the_limit_is_too_large(
     await log.append("commands", [command("a")])
     records = [r for n in range(3) for r in await log.read("commands", 0, n, 1)]
     assert [record.position for record in records] == [1, 2, 3]
-    assert await deciding.decide(records, records[-1].position)
+    await deciding.decide(records, records[-1].position)
     outcomes = {r.envelope.id: Outcome.of(r.envelope.data) for r in await everything(log, "outcomes")}
     assert outcomes["huge"].rule == "too-large"
     assert "takes 1,000,000" in outcomes["huge"].message
@@ -320,7 +320,7 @@ async def test_a_command_in_another_organizations_partition_is_rejected(
 async def test_the_answers_of_long_ago_are_remembered_in_segments(
     log: KafkaLog, other: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("streams.kafka.idempotency_index.SEGMENT", 3)
+    monkeypatch.setattr("streams.kafka.local_index.idempotency_index.SEGMENT", 3)
     deciding = decider(log)
     await deciding.start()
     await decided(log, deciding, [command("a")])
@@ -336,7 +336,7 @@ async def test_a_decider_starts_with_more_outcomes_than_fit_into_a_message(
     shared_kafka: DevKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     settings = replace(settings_for(shared_kafka), max_message=2_000)
-    monkeypatch.setattr("streams.kafka.idempotency_index.SEGMENT", 100)
+    monkeypatch.setattr("streams.kafka.local_index.idempotency_index.SEGMENT", 100)
     log = await KafkaLog.open(settings, tmp_path)
     try:
         # given outcomes that were migrated: no decider has kept their ids
@@ -372,7 +372,7 @@ async def test_a_command_may_come_compressed(log: KafkaLog, kafka_settings: Kafk
     assert (record.fault, record.envelope.id) == (None, "packed")
 
 
-async def test_producers_of_other_versions_are_upcast_or_told_which_version_is_missing(
+async def test_commands_of_other_versions_are_upcast_or_rejected_with_the_missing_version(
     log: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ):
     def from_v0(old: Envelope) -> Envelope:
@@ -401,7 +401,7 @@ async def test_producers_of_other_versions_are_upcast_or_told_which_version_is_m
     assert "organizations/acme/projects/outdated" in events
 
 
-async def test_a_command_written_with_a_later_schema_is_told_which_one_is_missing(
+async def test_a_command_written_with_a_later_schema_is_rejected_with_the_missing_one(
     log: KafkaLog, kafka_settings: KafkaSettings
 ):
     deciding = decider(log)
@@ -413,7 +413,7 @@ async def test_a_command_written_with_a_later_schema_is_told_which_one_is_missin
     await producer.send_and_wait(kafka_settings.topic("commands"), b"\x00", b"acme", 0, headers=avro)
     await stopped(producer)
     records = await log.read("commands", 0, 0, 10)
-    assert await deciding.decide(records, records[-1].position)
+    await deciding.decide(records, records[-1].position)
     (outcome,) = (Outcome.of(r.envelope.data) for r in await everything(log, "outcomes"))
     assert outcome.rule == "unknown-schema"
     assert "needs version 99" in outcome.message

@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from streams.kafka import fetcher
 from streams.kafka.fetcher import parsed
-from streams.kafka.lookup import ranges, records_at
+from streams.kafka.local_index.lookup import ranges, records_at
 from streams.kafka.partition_reader import PartitionReaders
 from streams.log import LogDamaged, LogUnavailable, Record
 from tests.streams.envelopes import envelope
@@ -42,7 +42,7 @@ def test_messages_are_read_in_order_from_an_offset():
     assert following == 3
 
 
-def test_a_header_name_that_is_no_text_stops_nobody():
+def test_a_header_name_that_is_no_text_stops_nothing():
     content = batch("first", "second", "third").replace(b"second", b"\xff\xfe\xff\xfe\xff\xfe")
     messages, following = parsed(PLACE, bytes(content), (), 0)
     assert [(m.offset, m.value) for m in messages] == [(0, b"0"), (1, None), (2, None)]
@@ -148,7 +148,7 @@ def test_records_far_from_each_other_are_read_apart():
 async def test_a_tail_keeps_what_was_read_last_up_to_a_number_of_bytes(
     broker: ScriptedBroker, tails: PartitionReaders, monkeypatch: pytest.MonkeyPatch
 ):
-    # given a tail that has room for some 20 records, read in portions of 10
+    # given a partition reader with a cache of some 20 records, read in portions of 10
     monkeypatch.setattr("streams.kafka.partition_reader.KEPT_BYTES", 20 * 210)
     broker.end, broker.most = 100, 10
     for after in range(0, 100, 10):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from schemas.api import ApiSpec
-from schemas.deployment import StopDeployment
+from schemas.aggregates.api import ApiSpec
+from schemas.aggregates.deployment import StopDeployment
 from schemas.message import Command
 from schemas.status import DeliveryReported
-from signalbox.translators import Translators
-from streams.config_view import ConfigView
-from streams.gateway_sync import GatewaySync
+from signalbox.translators import TRANSLATORS
+from streams.gateway_sync.config_view import ConfigView
+from streams.gateway_sync.sync import GatewaySync
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
@@ -40,7 +40,7 @@ async def test_what_no_message_can_hold_is_refused_and_the_rest_is_put(
         sync = GatewaySync(
             log=at.log,
             config=view,
-            translators=Translators(),
+            translators=TRANSLATORS,
             current=view.entry,
             report=reports.extend,
             probe_secret=lambda gateway: "secret",

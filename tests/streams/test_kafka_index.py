@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.kafka import index as bounds
-from streams.kafka import index_file
-from streams.kafka.index import LocalIndex
+from streams import retry
+from streams.kafka.local_index import index as bounds
+from streams.kafka.local_index import index_file
+from streams.kafka.local_index.index import LocalIndex
 from streams.log import Fault, LogUnavailable, Record, Topic
 from tests.streams.envelopes import envelope, envelopes
 from tests.streams.memory_log import MemoryLog
@@ -33,7 +34,7 @@ class Source(MemoryLog):
         self.may_be_read = asyncio.Event()
         self.may_be_read.set()
 
-    async def identity(self, topic: Topic) -> str:
+    async def topic_identity(self, topic: Topic) -> str:
         return self.is_
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
@@ -54,14 +55,14 @@ async def opened(directory: Path, source: Source) -> AsyncIterator[LocalIndex]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "BACK_OFF", (0.01,))
 
 
 async def subjects(index: LocalIndex, subject: str = SUBJECT) -> list[int]:
     return [record.position for record in await index.of_subject("events", subject, 0, 1000)]
 
 
-async def test_an_index_that_is_damaged_while_it_is_filled_is_filled_anew(tmp_path: Path):
+async def test_an_index_that_is_damaged_while_it_is_filled_is_filled_again(tmp_path: Path):
     source = Source()
     await source.append("events", envelopes(3))
     async with opened(tmp_path, source) as index:
@@ -75,7 +76,7 @@ async def test_an_index_that_is_damaged_while_it_is_filled_is_filled_anew(tmp_pa
         assert await subjects(index) == [1, 2, 3, 4]
 
 
-async def test_a_full_disk_is_said_and_filling_goes_on_when_there_is_room(
+async def test_a_full_disk_is_reported_and_filling_continues_when_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     connect = index_file.connect

@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.organization import DefineOrganization
+from schemas.aggregates.organization import DefineOrganization
 from schemas.outcome import Outcome
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.config_wire import encode as encode_entry
 from streams.kafka.fetcher import Fetcher
-from streams.kafka.integrity import HEADER, Integrity
-from streams.kafka.integrity_key import IntegrityKeyError, make_integrity, open_integrity, read_integrity
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
+from streams.kafka.security.integrity import HEADER, Integrity
+from streams.kafka.security.integrity_key import (
+    IntegrityKeyError,
+    make_integrity,
+    open_integrity,
+    read_integrity,
+)
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
 from streams.kafka.wire import encode
@@ -67,7 +72,7 @@ def test_what_is_refused_is_counted_once_and_logged_seldom(caplog: pytest.LogCap
         integrity.refuse("config", 0, offset)
     assert integrity.refused == {"config": 2}
     [line] = [record.getMessage() for record in caplog.records if record.name == "signalbox.integrity"]
-    assert "config/0 holds at offset 3 a message that Signalbox did not write" in line
+    assert "config/0 has at offset 3 a message that Signalbox did not write" in line
 
 
 def test_the_key_is_made_once_and_its_owner_alone_can_read_it(tmp_path: Path) -> None:
@@ -82,7 +87,7 @@ def test_the_key_is_made_once_and_its_owner_alone_can_read_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"key": "!", "unsigned": {}}', '{"key": "AAAA", "unsigned": {}}']
 )
-def test_a_key_file_that_is_damaged_is_told_and_never_replaced(tmp_path: Path, content: str) -> None:
+def test_a_key_file_that_is_damaged_is_reported_and_never_replaced(tmp_path: Path, content: str) -> None:
     file = tmp_path / "integrity.key"
     file.write_text(content)
     with pytest.raises(IntegrityKeyError, match=r"integrity\.key"):
@@ -112,7 +117,7 @@ async def opening(kafka_settings: KafkaSettings) -> AsyncIterator[Open]:
 async def write(
     settings: KafkaSettings, topic: str, key: bytes, value: bytes | None, headers: Headers
 ) -> None:
-    """As anybody does who may write to the topic."""
+    """As any client with write access to the topic does."""
     producer = await started_producer(settings)
     try:
         await producer.send_and_wait(settings.topic(topic), value, key, 0, headers=headers)
@@ -161,13 +166,13 @@ async def test_a_forged_entry_is_served_neither_at_a_start_nor_while_following(
     await writer.put([entry("orders", b"old")])
     await writer.put([entry("orders", b"new")])
     assert await bodies(writer) == await bodies(server) == {"orders": b"new"}
-    async with following(server) as heard:
-        # When somebody writes another one, and gateway sync goes on
+    async with following(server) as received:
+        # When another program writes one, and gateway sync continues
         await forge(kafka_settings, how)
         await writer.claim(0)
         await writer.put([entry("other")])
-        # Then the server hears of the latter alone, as does one that starts now, and it was counted
-        assert await heard.until(1) == [("other",)]
+        # Then the server receives the latter only, as does one that starts now, and the other was counted
+        assert await received.until(1) == [("other",)]
     assert await bodies(server) == {"orders": b"new", "other": b"body"}
     assert integrity.refused == {kafka_settings.topic("config"): 1}
 
@@ -221,13 +226,13 @@ async def test_what_a_forged_entry_stands_before_is_put_again(
     assert await started.repair(0) == 0
 
 
-async def test_a_put_that_somebody_wrote_in_front_of_is_done_again_elsewhere(
+async def test_a_put_after_a_foreign_write_is_repeated_at_another_offset(
     opening: Open, kafka_settings: KafkaSettings
 ) -> None:
     writer = await opening(Integrity(KEY))
     await writer.claim(0)
     await forge(kafka_settings, "without-mac")
-    with pytest.raises(LogUnavailable, match="had to follow"):
+    with pytest.raises(LogUnavailable, match="instead of"):
         await writer.put([entry("orders")])
     await writer.claim(0)
     await writer.put([entry("orders")])
@@ -238,7 +243,7 @@ async def test_a_put_that_somebody_wrote_in_front_of_is_done_again_elsewhere(
 
 
 async def forge_outcome(settings: KafkaSettings, id: str) -> None:
-    """Says that a command was rejected which nobody has sent yet."""
+    """A forged rejection of a command that was not sent yet."""
     outcome = Outcome(
         organization="acme",
         name=id,

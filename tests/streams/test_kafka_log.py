@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams import command_port
 from streams.kafka import producer
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import LogUnavailable, MessageTooLarge, Record, Topic
+from streams.submission import command_port
 from tests.streams.envelopes import envelope
 from tests.streams.log_contract import LogContract, OpenLog
 
@@ -92,7 +92,7 @@ async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_giv
     kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert producer.PRODUCE_SECONDS < command_port.APPEND_SECONDS
-    monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", 0.2)
+    monkeypatch.setattr("streams.kafka.shared_producer.PRODUCE_SECONDS", 0.2)
     log = await KafkaLog.open(kafka_settings, tmp_path)
     try:
         submitting = command_port.CommandPort(log)
@@ -103,11 +103,11 @@ async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_giv
             stuck.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(log._producer, "send", hang)
+        monkeypatch.setattr(log._producer._producer, "send", hang)
         with pytest.raises(LogUnavailable):
             await submitting.submit([envelope("meanwhile")])
         assert stuck.is_set()
-        monkeypatch.setattr("streams.kafka.log.PRODUCE_SECONDS", producer.PRODUCE_SECONDS)
+        monkeypatch.setattr("streams.kafka.shared_producer.PRODUCE_SECONDS", producer.PRODUCE_SECONDS)
         await submitting.submit([envelope("after")])
         assert [r.envelope.id for r in await everything(log, "commands")] == ["before", "after"]
     finally:
@@ -134,7 +134,7 @@ async def test_an_outcome_is_found_once_the_events_it_names_can_be_read(
         value, headers = encode(envelope("decided", data={"position": 1}))
         await producer.send_and_wait(outcomes, value, b"acme", 0, headers=headers)
 
-        # when somebody looks for it,
+        # when it is searched for,
         found = (
             log.find("outcomes", ("acme", "decided"))
             if by == "key"
@@ -156,9 +156,9 @@ async def test_an_outcome_is_found_once_the_events_it_names_can_be_read(
 
 async def test_a_topic_that_is_made_again_has_another_identity(kafka_settings: KafkaSettings, tmp_path: Path):
     log = await KafkaLog.open(kafka_settings, tmp_path)
-    before = await log.identity("commands")
-    assert await log.identity("commands") == before
-    assert await log.identity("events") != before
+    before = await log.topic_identity("commands")
+    assert await log.topic_identity("commands") == before
+    assert await log.topic_identity("events") != before
     await log.append("commands", [envelope("a")])
     assert await log.find("commands", ("acme", "a")) is not None
     await log.close()
@@ -170,7 +170,7 @@ async def test_a_topic_that_is_made_again_has_another_identity(kafka_settings: K
 
     log = await KafkaLog.open(kafka_settings, tmp_path)
     try:
-        after = await log.identity("commands")
+        after = await log.topic_identity("commands")
         assert after != before
         assert after.split()[0] == before.split()[0]
         await log.append("commands", [envelope("b")])

@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.protocol.fetch import FetchRequest
 
-from streams.chain import verify
+from streams.decider.chain import verify
+from streams.decider.snapshots import OWNER
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Topic
-from streams.snapshots import OWNER
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.scripted_kafka import fetched
 from tests.support.hang_guard import HANG_SECONDS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.producer import sender
 
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka.server import DevKafka
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import REPEATED_SECONDS, TRANSACTION_BACKOFF_MS, Unrepeated
 from streams.kafka.settings import KafkaSettings
@@ -94,8 +94,8 @@ def test_a_warning_that_repeats_is_left_out_for_a_while():
     unrepeated = Unrepeated(lambda: now[0])
 
     def passes(place: str) -> bool:
-        said = logging.LogRecord("aiokafka", logging.WARNING, "", 0, "refused on %s", (place,), None)
-        return unrepeated.filter(said)
+        message = logging.LogRecord("aiokafka", logging.WARNING, "", 0, "refused on %s", (place,), None)
+        return unrepeated.filter(message)
 
     assert [passes("a"), passes("a"), passes("b"), passes("a")] == [True, False, True, False]
     now[0] += REPEATED_SECONDS

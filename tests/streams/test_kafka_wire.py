@@ -8,24 +8,24 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary, to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import avro
-from schemas.api import ApiPublished, PublishApi
-from schemas.boundary import to_sdk
+from schemas.aggregates.api import ApiPublished, PublishApi
+from schemas.aggregates.deployment import DeploymentStarted, StartDeployment
 from schemas.catalog import MESSAGES
-from schemas.deployment import DeploymentStarted, StartDeployment
+from schemas.codecs import avro
+from schemas.codecs.cloudevents_http import to_sdk
+from schemas.codecs.examples import example
 from schemas.envelope import ATTRIBUTES, Envelope
-from schemas.examples import example
 from schemas.message import Message
 from schemas.outcome import Outcome
 from streams.kafka.wire import decode, encode
 from streams.log import TOPICS, Fault, Record, Topic
 from tests.schemas.envelopes import envelopes, json_objects
 from tests.schemas.models import models
+from tests.support.laws import SLOW, examples
 
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 EVERY = pytest.mark.parametrize("model", MESSAGES.values(), ids=list(MESSAGES))
 AVRO, JSON = b"application/avro", b"application/json"
 
@@ -50,8 +50,8 @@ COMMAND = enveloped(example(PublishApi))
 
 
 def kafka(**changes: str | None) -> Headers:
-    """The headers of a command in JSON as somebody else writes them."""
-    said = {
+    """The headers of a command in JSON of another producer."""
+    output = {
         "ce_specversion": "1.0",
         "ce_id": COMMAND.id,
         "ce_type": COMMAND.type,
@@ -62,7 +62,7 @@ def kafka(**changes: str | None) -> Headers:
         "content-type": "application/json",
         **{name.replace("content_type", "content-type"): value for name, value in changes.items()},
     }
-    return [(name, value.encode()) for name, value in said.items() if value is not None]
+    return [(name, value.encode()) for name, value in output.items() if value is not None]
 
 
 FOREIGN = replace(COMMAND, source="/shop", dataschema="")
@@ -90,7 +90,7 @@ def content_type(headers: Headers) -> bytes:
 
 @EVERY
 def test_every_message_is_written_in_avro_and_comes_back_equal(model: type[Message]) -> None:
-    @settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
+    @examples(10, SLOW)
     @given(models(model))
     def law(message: Message) -> None:
         envelope = enveloped(message).chained(3, "f" * 64)
@@ -113,7 +113,7 @@ def test_any_envelope_comes_back_equal(envelope: Envelope, topic: Topic) -> None
 
 @EVERY
 def test_data_avro_could_not_give_back_exactly_is_written_as_json(model: type[Message]) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+    @examples(25, SLOW)
     @given(models(model), st.data())
     def law(message: Message, draw: st.DataObject) -> None:
         data: Any = message.data()
@@ -251,7 +251,7 @@ def test_binary_avro_of_every_published_version(number: int) -> None:
 
 
 def _known(kind: Any, data: Any, records: dict[str, Any]) -> Any:
-    """The part of `data` that a client says who knows the Avro type `kind`; `records` are met by name."""
+    """The part of `data` that a reader with the Avro type `kind` gets; `records` are referenced by name."""
     if isinstance(kind, str):
         kind = records.get(kind, {"type": kind})
     elif isinstance(kind, list):
@@ -366,7 +366,7 @@ def test_a_schema_of_a_later_version_is_named() -> None:
     assert read(value, headers, "events").envelope == later
 
 
-def test_avro_of_a_schema_nobody_published_here() -> None:
+def test_avro_of_an_unpublished_schema() -> None:
     found = fault(b"\0", kafka(content_type="application/avro", ce_dataschema="https://shop.example/sold/1"))
     assert found == Fault("unknown-schema", "https://shop.example/sold/1 was never published here", b"\0")
 
@@ -409,7 +409,7 @@ _values = (
 )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=SLOW)
+@examples(600, SLOW)
 @given(
     st.sampled_from(TOPICS),
     _values,
@@ -429,7 +429,7 @@ def test_whatever_a_message_holds_it_is_read_or_comes_with_a_fault(
         assert record.fault.reason
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_damaged_avro_is_read_or_comes_with_a_fault(at: int, byte: int) -> None:
     value, headers = encode(COMMAND)

@@ -1,4 +1,5 @@
-"""A record on the event log that cannot be read stops its partition, until somebody skips it on record."""
+"""An unreadable record on the event log stops its partition, until an operator skips it, which is
+recorded."""
 
 import asyncio
 import sqlite3
@@ -7,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.message import Command
-from schemas.organization import DefineOrganization
 from schemas.parked import RecordSkipped
-from schemas.project import DefineProject
 from signalbox.cli import main
-from streams.chain import verify
-from streams.decider import Decider
+from streams.decider.chain import verify
+from streams.decider.decider import Decider
+from streams.decider.skip import CannotSkip, skip
 from streams.log import LogDamaged
-from streams.skip import CannotSkip, skip
-from streams.sqlite.check import check
+from streams.sqlite.checks.directory import check
 from streams.sqlite.log import SqliteLog
 from tests.streams.decider_cases import desk, envelope
 
@@ -35,7 +36,7 @@ def overwrite(directory: Path, sql: str, *values: object) -> None:
 
 
 async def garbage_on(directory: Path) -> None:
-    """Two events, and a row of somebody else's behind them."""
+    """Two events, and a row of another program behind them."""
     async with desk(directory) as at:
         await at.decide(*(envelope(command) for command in FIRST))
     overwrite(directory, "INSERT INTO events VALUES (?, '', '', '', ?)", AT, b"not an event")
@@ -51,9 +52,9 @@ async def test_the_log_says_where_the_record_is_and_what_can_be_done(tmp_path: P
     await garbage_on(tmp_path)
     with pytest.raises(LogDamaged) as refusal:
         await SqliteLog.open(tmp_path)
-    said = str(refusal.value)
-    assert f"events/0 position {AT}" in said
-    assert f"signalbox log skip --partition 0 --position {AT} --reason" in said
+    text = str(refusal.value)
+    assert f"events/0 position {AT}" in text
+    assert f"signalbox log skip --partition 0 --position {AT} --reason" in text
 
 
 async def test_a_decider_says_so_too(tmp_path: Path):
@@ -104,11 +105,11 @@ async def test_an_event_that_others_follow_from_cannot_be_skipped(tmp_path: Path
         await SqliteLog.open(tmp_path, skipping=(0, 1))
 
 
-@pytest.mark.parametrize(("position", "said"), [(1, "can be read"), (99, "there is no record")])
-async def test_what_is_readable_or_not_there_cannot_be_skipped(tmp_path: Path, position: int, said: str):
+@pytest.mark.parametrize(("position", "text"), [(1, "can be read"), (99, "there is no record")])
+async def test_what_is_readable_or_not_there_cannot_be_skipped(tmp_path: Path, position: int, text: str):
     async with desk(tmp_path) as at:
         await at.decide(*(envelope(command) for command in FIRST))
-        with pytest.raises(CannotSkip, match=said):
+        with pytest.raises(CannotSkip, match=text):
             await skip(at.log, 0, position, "why not", "me")
 
 

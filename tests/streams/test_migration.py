@@ -1,4 +1,4 @@
-"""A move from the embedded engine to the real Kafka: all arrives as it was, or nothing is said to have."""
+"""A migration from the embedded engine to a real Kafka: everything arrives unchanged, or it fails."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
-from schemas.api import DeleteApi
+from schemas.aggregates.api import DeleteApi
+from schemas.aggregates.environment import DefineEnvironment
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
 from schemas.envelope import Envelope
-from schemas.environment import DefineEnvironment
 from schemas.identity import uuid7
 from schemas.message import Command
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from schemas.project import DefineProject
 from schemas.status import NodeReported
-from streams.decider import Decider
-from streams.kafka.authority import open_authority
+from streams.decider.decider import Decider
+from streams.documents import DocumentStore
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.log import KafkaLog
+from streams.kafka.security.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from streams.log import LogDamaged, LogError
 from streams.migration import Embedded, MigrationRefused, NotTheSame, Proof, Target, migrate
@@ -39,7 +40,8 @@ GATEWAY = f"organizations/{ORG}/gateways/east"
 
 
 async def embedded(directory: Path) -> None:
-    """A register with decisions, a rejection, status, documents, configuration, and a command undecided."""
+    """An event log with decisions, a rejection, status, documents, configuration, and an undecided
+    command."""
     async with desk(directory) as at:
         await at.decide(*(envelope(command) for command in DEFAULT_RESOURCES))
         await at.decide(envelope(publish(), "publish-1"), envelope(DeleteApi(organization=ORG, name="none")))
@@ -82,16 +84,21 @@ async def both(
     log = await SqliteLog.open(source)
     config, documents = await SqliteConfigTopic.open(source), await SqliteDocuments.open(source)
     target_log = await KafkaLog.open(settings, tmp_path / "index", integrity_key=tmp_path / "integrity.key")
+    opened = await SqliteDocuments.open(tmp_path / "documents")
+
+    async def target_documents() -> DocumentStore:
+        return opened
+
     target = Target(
         target_log,
         await KafkaConfigTopic.open(settings, target_log.integrity),
-        await SqliteDocuments.open(tmp_path / "documents"),
+        target_documents,
         open_authority(tmp_path / "signing.jwk", tmp_path / "trusted.jwks"),
     )
     try:
         yield Embedded(source, log, config, documents), target
     finally:
-        for part in (log, config, documents, target.log, target.config, target.documents):
+        for part in (log, config, documents, target.log, target.config, opened):
             await part.close()
 
 
@@ -107,10 +114,9 @@ async def test_order_positions_ids_and_chain_stay(kafka_settings: KafkaSettings,
         for topic in ("events", "outcomes"):
             there = await target.log.read(topic, 0, 0, 100)
             assert there == await source.log.read(topic, 0, 0, 100)
-        assert await target.documents.get(await source.documents.put(b"openapi: 3.1.0", "text/plain")) == (
-            b"openapi: 3.1.0",
-            "application/yaml",
-        )
+        documents = await target.documents()
+        sha256 = await source.documents.put(b"openapi: 3.1.0", "text/plain")
+        assert await documents.get(sha256) == (b"openapi: 3.1.0", "application/yaml")
     counts = {s.topic: (s.records, s.last) for s in proof.digests}
     assert counts == {
         "commands": (6, 6),
@@ -131,21 +137,23 @@ async def test_a_decider_goes_on_where_the_embedded_one_stopped(
     await moved(tmp_path / "data", kafka_settings, tmp_path)
     authority = open_authority(tmp_path / "signing.jwk", tmp_path / "trusted.jwks")
     log = await KafkaLog.open(kafka_settings, tmp_path / "index", authority=authority)
-    told: list[Outcome] = []
+    output: list[Outcome] = []
     first: list[Outcome] = []
-    decider = Decider(log, 0, "/test", lambda done, _: told.extend(o for _, o in done), repeated=first.extend)
+    decider = Decider(
+        log, 0, "/test", lambda done, _: output.extend(o for _, o in done), repeated=first.extend
+    )
     try:
         await log.append("commands", [envelope(publish(), "publish-1")])
         await decider.start()
         position = await log.consumed("decider", "commands", 0)
         records = await log.read("commands", 0, position, 100)
-        assert await decider.decide(records, records[-1].position)
+        await decider.decide(records, records[-1].position)
         newest = (await log.read("events", 0, 4, 10))[0]
     finally:
         await log.close()
-    # The command that nobody had decided is decided now, in its sender's name; the old id is not again.
+    # The undecided command is decided now, in its sender's name; the old id is not decided again.
     assert [r.envelope.id for r in records] == ["late-1", "publish-1"]
-    assert [(o.name, o.accepted) for o in told] == [("late-1", True)]
+    assert [(o.name, o.accepted) for o in output] == [("late-1", True)]
     assert [(o.name, o.position) for o in first] == [("publish-1", 4)]
     assert (newest.envelope.sequence, newest.envelope.authid) == (f"{5:020d}", "tester")
 
@@ -186,9 +194,7 @@ async def test_another_number_of_partitions_is_refused(kafka_settings: KafkaSett
         await moved(tmp_path / "data", replace(kafka_settings, partitions=2), tmp_path)
 
 
-async def test_a_register_that_somebody_changed_does_not_pass(
-    kafka_settings: KafkaSettings, tmp_path: Path
-) -> None:
+async def test_a_changed_event_log_is_detected(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     await embedded(tmp_path / "data")
     async with both(tmp_path / "data", kafka_settings, tmp_path) as (source, target):
         (second,) = await source.log.read("events", 0, 1, 1)

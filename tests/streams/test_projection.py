@@ -15,9 +15,9 @@ from projections.queries import ReadModels
 from projections.readmodel import Recorded
 from projections.resources.model import Resources
 from projections.store import CHECKPOINTS, GENERATIONS, Store
-from schemas.api import API
+from schemas.aggregates.api import API
+from schemas.aggregates.project import PROJECT
 from schemas.envelope import Envelope
-from schemas.project import PROJECT
 from streams.projection import ProjectionRunner, RunnerStopped, UnknownReadModel, WriterConflict
 from streams.projection.generation_builder import GenerationBuilder
 from streams.projection.writer import Writer
@@ -126,7 +126,7 @@ async def test_it_goes_on_where_it_stopped(store: Store, ask: ReadModels):
             assert (row.version, row.position) == (revision, revision)
 
 
-async def test_who_waits_learns_that_it_stopped(store: Store):
+async def test_waiting_queries_fail_when_it_stops(store: Store):
     runner = ProjectionRunner(MemoryLog(), store)
     async with running(runner):
         waiting = asyncio.create_task(runner.wait_for("resources", 0, 1))
@@ -135,7 +135,7 @@ async def test_who_waits_learns_that_it_stopped(store: Store):
         await waiting
 
 
-async def test_it_stops_when_somebody_else_advances_the_same_tables(store: Store):
+async def test_it_stops_when_another_process_advances_the_same_tables(store: Store):
     log = MemoryLog()
     with pytest.raises(WriterConflict):
         async with running(ProjectionRunner(log, store)) as runner:
@@ -315,7 +315,7 @@ async def test_a_rebuild_under_reads_and_writes_never_shows_a_gap(store: Store, 
             await runner.rebuild("colours")
 
 
-async def test_another_version_is_filled_anew_and_then_swapped_in(store: Store, ask: ReadModels):
+async def test_another_version_is_filled_and_then_swapped_in(store: Store, ask: ReadModels):
     log = MemoryLog()
     await log.append("events", [envelope(project(n)) for n in ("a", "b")])
     async with running(ProjectionRunner(log, store)):

@@ -1,4 +1,4 @@
-"""PostgreSQL that is gone, or stands still: nothing is lost or doubled, and who asks is told soon."""
+"""PostgreSQL that is unavailable or suspended: nothing is lost or doubled, and queries fail soon."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, MetaData, event, select, text
 
-from projections import queries
+from projections import read_transactions
 from projections.catalog import READ_MODELS
 from projections.databases import postgres
 from projections.failures import ReadModelsUnavailable
@@ -16,7 +16,7 @@ from projections.queries import ReadModels
 from projections.readmodel import Recorded
 from projections.store import GENERATIONS, PARKED, Store, open_store
 from schemas.message import Message
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.postgres.server import DevPostgres
 from streams.log import Record, Topic
 from streams.projection import ProjectionRunner, checkpoints
 from streams.projection.checkpoints import CheckpointWaiter
@@ -102,7 +102,7 @@ async def _append(log: GappedLog, count: int) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_the_lag_is_told_while_the_server_is_gone(own_postgres: DevPostgres):
+async def test_the_lag_is_reported_while_the_server_is_gone(own_postgres: DevPostgres):
     url = own_postgres.start()
     log = GappedLog()
     await log.append("events", [envelope(project(f"p{n}")) for n in range(4)])
@@ -114,23 +114,21 @@ async def test_the_lag_is_told_while_the_server_is_gone(own_postgres: DevPostgre
         await runner.take("events", 0, await log.read("events", 0, 0, 1))
         await waiter.wait_for("tally", 0, STEP)
         own_postgres.kill()
-        told: dict[str, int] = {}
-        while not told:
+        output: dict[str, int] = {}
+        while not output:
             with pytest.raises(ReadModelsUnavailable) as caught:
                 await ask.position("tally")
-            told = caught.value.behind
+            output = caught.value.behind
             await asyncio.sleep(0.05)
-        assert told == {"tally": 3 * STEP}
+        assert output == {"tally": 3 * STEP}
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     ask.close()
     store.close()
 
 
-async def test_a_server_that_stands_still_makes_nobody_wait(
-    empty_read_models: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(queries, "QUERY_SECONDS", 0.3)
+async def test_a_suspended_server_blocks_no_caller(empty_read_models: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(read_transactions, "QUERY_SECONDS", 0.3)
     with postgres_store(empty_read_models) as store:
         ask = ReadModels(store, threads=2)
         with store.writer.begin() as connection:
@@ -139,7 +137,7 @@ async def test_a_server_that_stands_still_makes_nobody_wait(
                 with pytest.raises(ReadModelsUnavailable):
                     await ask.position()
             # Both threads are held: the next one is not even begun, whatever time a query may take.
-            monkeypatch.setattr(queries, "QUERY_SECONDS", 3600)
+            monkeypatch.setattr(read_transactions, "QUERY_SECONDS", 3600)
             async with asyncio.timeout(HANG_SECONDS):
                 with pytest.raises(ReadModelsUnavailable):
                     await ask.position()
@@ -149,7 +147,7 @@ async def test_a_server_that_stands_still_makes_nobody_wait(
 
 
 async def _position(ask: ReadModels) -> int:
-    """As soon as it is told."""
+    """Returns when it is notified."""
     while True:
         try:
             return await ask.position()
@@ -180,7 +178,7 @@ class Slow(Tally):
             return connection.execute(statement, {"pid": process}).first() is not None
 
 
-async def test_a_projector_that_stands_still_holds_nobody_up_and_begins_anew(
+async def test_a_suspended_projector_blocks_no_other_and_begins_again(
     empty_read_models: str, monkeypatch: pytest.MonkeyPatch
 ):
     settings = (*postgres.ALWAYS, "SET idle_in_transaction_session_timeout = '2s'")

@@ -1,4 +1,4 @@
-"""Several projectors on one PostgreSQL: every record is taken in once, whoever feeds it, whatever happens."""
+"""Several projectors on one PostgreSQL: every record is applied once, from any source, after any failure."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ from sqlalchemy import select, update
 from projections.queries import ReadModels
 from projections.resources.model import Resources
 from projections.store import CHECKPOINTS, GENERATIONS, PARKED, Store, open_store
+from schemas.aggregates.project import PROJECT
 from schemas.envelope import Envelope
-from schemas.project import PROJECT
 from streams.log import Fault
 from streams.projection import ProjectionRunner
 from streams.projection.checkpoints import CheckpointWaiter
@@ -148,7 +148,7 @@ async def test_a_checkpoint_that_went_back_is_filled_up_from_the_log(postgres_ur
     assert tallied(store) == places(20)
 
 
-async def test_who_feeds_a_runner_that_ended_is_told(postgres_url: str):
+async def test_feeding_a_runner_that_ended_raises(postgres_url: str):
     log = GappedLog()
     await log.append("events", names(1, 1))
     async with projector(log, postgres_url) as runner:
@@ -347,7 +347,7 @@ async def test_what_a_rebuilder_that_died_left_is_dropped_by_the_next(postgres_u
 # Who waits in other processes
 
 
-async def test_a_process_that_only_asks_hears_of_each_checkpoint(postgres_url: str, store: Store):
+async def test_a_process_that_only_queries_is_notified_of_each_checkpoint(postgres_url: str, store: Store):
     log = GappedLog()
     await log.append("events", names(1, 3))
     records = await log.read("events", 0, 0, 3)
@@ -373,7 +373,7 @@ async def test_a_process_that_only_asks_hears_of_each_checkpoint(postgres_url: s
         await never
 
 
-async def test_a_checkpoint_nobody_told_of_is_found_by_looking(postgres_url: str, store: Store):
+async def test_a_checkpoint_without_a_notification_is_found_by_polling(postgres_url: str, store: Store):
     log = GappedLog()
     waiter = CheckpointWaiter(log, store, [Tally()])
     async with projector(log, postgres_url) as runner, going_on(asyncio.create_task(waiter.run())):

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from streams.shared_timeout import SharedTimeout
+from streams.submission.shared_timeout import SharedTimeout
 
 
 async def test_an_operation_that_takes_too_long_raises_timeout_error() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from streams.log import LogDamaged, LogUnavailable
 from streams.sqlite import SqliteLog
-from streams.sqlite.check import check
+from streams.sqlite.checks.directory import check
 from tests.streams.envelopes import envelopes
 from tests.streams.faust.hosts import until
 
@@ -215,7 +215,7 @@ def remount(directory: Path, mode: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{mode}", str(directory)], check=True)
 
 
-async def test_a_full_disk_is_named_and_the_log_goes_on_once_there_is_room(small_disk: Path):
+async def test_a_full_disk_is_named_and_the_log_continues_when_there_is_space(small_disk: Path):
     log = await SqliteLog.open(small_disk / "data")
     await log.append("commands", envelopes(10))
     filler = small_disk / "filler"
@@ -231,7 +231,7 @@ async def test_a_full_disk_is_named_and_the_log_goes_on_once_there_is_room(small
     assert len(await log.read("commands", 0, 0, 100_000)) == acknowledged
     assert log.refusing == "the disk is full"
     filler.unlink()
-    await until(lambda: not log.refusing)  # nobody writes: it finds out by itself
+    await until(lambda: not log.refusing)  # without requests: it detects this itself
     assert await log.append("commands", envelopes(1)) == [acknowledged + 1]
     await log.close()
     assert check(small_disk / "data") == []

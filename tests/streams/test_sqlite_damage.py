@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from gateways.config_resource import ConfigResource
-from streams.config_changes import POSITION
+from streams.gateway_sync.config_changes import POSITION
 from streams.log import Append, Consumed, LogDamaged, Transaction
 from streams.sqlite import SqliteLog
-from streams.sqlite.check import check, check_documents
+from streams.sqlite.checks.directory import check, check_documents
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import SqliteDocuments
 from tests.streams.envelopes import chained, envelopes
@@ -78,13 +78,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "the file is gone": (lambda f: f.unlink(), "missing"),
     "the file was cut in half": (lambda f: cut(f, f.stat().st_size // 8192 * 4096), ""),
     "the last page was lost": (lambda f: cut(f, f.stat().st_size - 4096), "malformed"),
-    "the last page was half written": (lambda f: cut(f, f.stat().st_size - 1000), "cut short"),
+    "the last page was half written": (lambda f: cut(f, f.stat().st_size - 1000), "truncated"),
     "the header is garbage": (lambda f: overwrite(f, 0, GARBAGE[:100]), "not a database"),
     "the first page is garbage": (lambda f: overwrite(f, 100, GARBAGE[:3996]), ""),
     "the last page is garbage": (lambda f: overwrite(f, -4096, GARBAGE[:4096]), ""),
     "it is a text": (lambda f: overwrite(f, 0, b"hello\n" * 1000), "not a database"),
     "it is another program's database": (foreign, "another program"),
-    "it is of a later version": (statement("PRAGMA user_version = 99"), "version 99"),
     "the last event is gone": (
         statement(f"DELETE FROM events WHERE {KEY.format('events', 0)}"),
         "events/0 ends at position 399, it was written up to 400",
@@ -223,7 +222,7 @@ async def test_documents_are_not_opened_damaged_either(data: Path):
 CONFIG_DAMAGE: dict[str, Callable[[Path], None]] = {
     "the file is gone": lambda f: f.unlink(),
     "the file is empty": lambda f: cut(f, 0),
-    "the file was cut short": lambda f: cut(f, 5000),
+    "the file was truncated": lambda f: cut(f, 5000),
     "the header is garbage": lambda f: overwrite(f, 0, GARBAGE[:100]),
     "it is of another version": statement("PRAGMA user_version = 1"),
     "a body was changed": statement("UPDATE entries SET body = x'626f6479ff' WHERE name = 'r'"),
@@ -248,7 +247,7 @@ async def test_damaged_configuration_is_set_aside_and_begins_empty(case: str, da
     await again.close()
 
 
-async def test_doctor_finds_a_document_that_an_event_names_and_nobody_has(data: Path):
+async def test_doctor_finds_a_missing_document_of_an_event(data: Path):
     names = orjson.dumps([""] * 12 + [{"document": {"sha256": "0" * 64}}])
     db = sqlite3.connect(data / "log.db")
     with db:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import ATTRIBUTES, Envelope
@@ -21,6 +21,7 @@ from streams.sqlite import DirectoryInUse, DirectoryLock, PartitionCountChanged,
 from streams.sqlite.writer import LogUnit
 from tests.streams.envelopes import envelope, envelopes
 from tests.support.hang_guard import HANG_SECONDS
+from tests.support.laws import SHARED_FIXTURE, examples
 
 
 @pytest.fixture
@@ -50,14 +51,14 @@ async def test_a_caller_alone_is_answered_after_a_commit_of_his_own(log: SqliteL
     assert log.transactions - before == 5
 
 
-async def test_nobody_waits_for_a_thread_to_read(log: SqliteLog):
+async def test_reads_do_not_wait_for_a_thread(log: SqliteLog):
     await log.append("commands", [envelope("a")])
     reading = log.read("commands", 0, 0, 1000)
     with pytest.raises(StopIteration):
         reading.send(None)
 
 
-async def test_a_closed_log_refuses_and_lets_go_whoever_waits(log: SqliteLog):
+async def test_a_closed_log_refuses_and_releases_waiting_callers(log: SqliteLog):
     waiting = asyncio.create_task(log.wait("commands", 0, 0))
     await asyncio.sleep(0)
     await log.close()
@@ -110,7 +111,7 @@ async def test_the_directory_is_for_its_owner_alone(log: SqliteLog, tmp_path: Pa
 
 
 async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.MonkeyPatch):
-    # Given a transaction that is on disk, but whose end readers have not been told of,
+    # Given a transaction that is on disk, but whose end is not published to readers,
     on_disk, go_on, announce = threading.Event(), threading.Event(), LogUnit.committed
 
     def held_back(unit: LogUnit) -> None:
@@ -218,7 +219,7 @@ def any_envelope(draw: st.DrawFn) -> Envelope:
     return Envelope(**attributes, data=draw(st.dictionaries(text, json, max_size=4)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, SHARED_FIXTURE)
 @given(batches=st.lists(st.lists(any_envelope(), max_size=5), max_size=5))
 async def test_any_sequence_of_appends_reads_back_equal(
     batches: list[list[Envelope]], tmp_path_factory: pytest.TempPathFactory

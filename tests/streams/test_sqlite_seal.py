@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from gateways.config_resource import ConfigResource
+from projections.source_log import SourceLog
 from projections.store import open_store
-from signalbox.control_plane import open_read_models
 from signalbox.data_directory import DataDirectory
-from streams.config_changes import POSITION
+from signalbox.roles.embedded_database import open_read_models
+from streams.gateway_sync.config_changes import POSITION
 from streams.log import Append, LogDamaged, Transaction
-from streams.sqlite.ahead_of_log import require_reached
-from streams.sqlite.check import check
+from streams.sqlite.checks.ahead_of_log import require_reached
+from streams.sqlite.checks.directory import check
+from streams.sqlite.checks.seal import SEAL, compared, seal, unseal
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.log import SqliteLog
-from streams.sqlite.seal import SEAL, compared, seal, unseal
 from tests.streams.envelopes import chained
 
 
@@ -44,12 +45,12 @@ async def test_a_log_that_lost_its_journal_is_refused_by_what_was_computed_from_
     log = await log_of(tmp_path, 5)
     await configured_up_to(tmp_path, 9)
     with pytest.raises(LogDamaged) as refusal:
-        require_reached(tmp_path, log.ends())
+        require_reached(tmp_path, await log.identity(), log.ends())
     await log.close()
-    said = str(refusal.value)
-    assert "events/0 ends at position 5" in said
-    assert "config.db was computed from records up to 9" in said
-    assert "log.db-wal" in said, "what may bring it back"
+    output = str(refusal.value)
+    assert "events/0 ends at position 5" in output
+    assert "config.db was computed from records up to 9" in output
+    assert "log.db-wal" in output, "what may bring it back"
     (finding,) = check(tmp_path)
     assert "events/0 ends at position 5" in finding.message
 
@@ -61,14 +62,14 @@ async def test_read_models_beyond_the_end_of_the_log_are_noticed(tmp_path: Path)
         db.execute("INSERT INTO generations VALUES ('resources', 1, 1, 'live')")
         db.execute("INSERT INTO checkpoints VALUES ('resources', 1, 'events', 0, 6, 0)")
     with pytest.raises(LogDamaged, match=r"readmodels\.db was computed from records up to 6"):
-        require_reached(tmp_path, log.ends())
+        require_reached(tmp_path, await log.identity(), log.ends())
     await log.close()
 
 
 async def test_a_log_that_reaches_as_far_as_it_was_read_is_used(tmp_path: Path):
     log = await log_of(tmp_path, 5)
     await configured_up_to(tmp_path, 5)
-    require_reached(tmp_path, log.ends())
+    require_reached(tmp_path, await log.identity(), log.ends())
     await log.close()
     assert check(tmp_path) == []
 
@@ -109,7 +110,7 @@ async def test_a_directory_is_not_sealed_while_it_is_used(tmp_path: Path):
     await log.close()
 
 
-async def test_a_directory_with_a_damaged_log_is_refused_until_somebody_removes_the_seal(tmp_path: Path):
+async def test_a_directory_with_a_damaged_log_is_refused_until_the_seal_is_removed(tmp_path: Path):
     await sealed(tmp_path)
     flip(tmp_path / "log.db", (tmp_path / "log.db").stat().st_size - 1)
     for _ in range(2):
@@ -120,7 +121,7 @@ async def test_a_directory_with_a_damaged_log_is_refused_until_somebody_removes_
     await directory.close()
 
 
-async def test_damaged_read_models_are_set_aside_and_made_anew(tmp_path: Path):
+async def test_damaged_read_models_are_set_aside_and_computed_again(tmp_path: Path):
     await sealed(tmp_path)
     flip(tmp_path / "readmodels.db", 5000)
     directory = await DataDirectory.open(tmp_path)
@@ -145,7 +146,7 @@ async def test_read_models_that_cannot_be_opened_are_set_aside(tmp_path: Path, d
         case _:
             shutil.copy(file, tmp_path / "readmodels.db-wal")
             file.unlink()
-    store = open_read_models(file)
+    store = open_read_models(file, SourceLog("a", "the log"))
     with store.reader.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM checkpoints").scalar() == 0
     store.close()

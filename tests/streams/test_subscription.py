@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams import retry
+from streams.dead_letters import DeadLetterTopic
 from streams.kafka.log import KafkaLog
 from streams.kafka.membership import Membership
 from streams.kafka.settings import KafkaSettings
@@ -42,7 +43,7 @@ async def from_the_beginning(partition: int) -> int:
 
 
 class Consumer:
-    """A handler that keeps the ids of the records, and fails as often as it is told to."""
+    """A handler that records the ids, and fails a given number of times."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -214,8 +215,9 @@ async def test_a_record_that_the_handler_can_never_take_is_dead_lettered_and_the
 
     offsets = Offsets(log, "reader", "status")
     await log.append("status", [envelope("a"), envelope("b"), envelope("bad")])
+    letters = DeadLetterTopic(log, "/test")
     subscription = Subscription(
-        log, "status", handle, start=offsets.start, commit=offsets.commit, source="/test"
+        log, "status", handle, start=offsets.start, commit=offsets.commit, dead_letters=letters
     )
     async with running(subscription):
         await consumer.until("a", "b")
@@ -223,6 +225,89 @@ async def test_a_record_that_the_handler_can_never_take_is_dead_lettered_and_the
     (letter,) = await log.read("parked", partition, 0, 10)
     assert (letter.envelope.data["position"], letter.envelope.data["reason"]) == (3, "it says nothing")
     assert await offsets.start(partition) == 3
+
+
+async def test_it_has_caught_up_once_everything_on_the_topic_is_consumed(log: Log):
+    consumer = Consumer()
+    subscription = Subscription(log, "status", consumer.handle, start=from_the_beginning, batch=1)
+    await subscription.open()
+    assert await subscription.caught_up() == {0: 0, 1: 0}
+    await log.append("status", [*envelopes(2), envelope("other", key=other_key(log))])
+    async with asyncio.timeout(HANG_SECONDS), running(subscription):
+        ends = await subscription.caught_up()
+        assert sorted(ends.values()) == [1, 2]
+        assert len(consumer.ids) == 3
+
+
+async def test_waiting_to_catch_up_raises_the_trouble_and_the_failure_that_ends_the_consumer(log: Log):
+    consumer = Consumer()
+    consumer.failures = [LogUnavailable("disk full"), ValueError("a defect")]
+    subscription = Subscription(log, "status", consumer.handle, start=from_the_beginning)
+    await subscription.open()
+    await log.append("status", [envelope("a")])
+    async with asyncio.timeout(HANG_SECONDS):
+        run = asyncio.create_task(subscription.run())
+        with pytest.raises(LogUnavailable, match="disk full"):
+            await subscription.caught_up()
+        with pytest.raises(ValueError, match="a defect"):
+            await run
+        with pytest.raises(ValueError, match="a defect"):
+            await subscription.caught_up()
+
+
+async def test_a_consumer_that_reads_ahead_reads_the_batch_after_a_full_one_while_that_is_handled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    log = MemoryLog()
+    await log.append("status", [envelope("a"), envelope("b"), envelope("c")])
+    read, reads, ahead = log.read, list[int](), asyncio.Event()
+
+    async def noticed(topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        reads.append(after)
+        if after == 2:
+            ahead.set()
+        return await read(topic, partition, after, limit)
+
+    monkeypatch.setattr(log, "read", noticed)
+    consumer = Consumer()
+
+    async def handle(records: Sequence[Record]) -> None:
+        if records[0].position == 1:
+            await ahead.wait()
+        await consumer.handle(records)
+
+    subscription = Subscription(log, "status", handle, start=from_the_beginning, batch=2, read_ahead=True)
+    async with running(subscription):
+        await consumer.until("a", "b", "c")
+    assert reads == [0, 2]
+
+
+async def test_records_that_were_read_ahead_are_read_again_after_a_failure(log: Log):
+    consumer = Consumer()
+    consumer.failures = [LogUnavailable("disk full")]
+    partition = log.partition_of("acme")
+    await log.append("status", [envelope("a"), envelope("b"), envelope("c")])
+    subscription = Subscription(
+        log, "status", consumer.handle, start=from_the_beginning, batch=1, read_ahead=True
+    )
+    async with running(subscription, partition):
+        await consumer.until("a", "b", "c")
+    assert consumer.ids == ["a", "b", "c"]
+
+
+async def test_it_runs_until_an_event_is_set_and_finishes_the_batch_in_hand(log: Log):
+    consumer, stop = Consumer(), asyncio.Event()
+
+    async def handle(records: Sequence[Record]) -> None:
+        stop.set()
+        await asyncio.sleep(0)
+        await consumer.handle(records)
+
+    await log.append("status", envelopes(2))
+    subscription = Subscription(log, "status", handle, start=from_the_beginning, batch=1)
+    async with asyncio.timeout(HANG_SECONDS):
+        await subscription.run_until(stop, (log.partition_of("acme"),))
+    assert len(consumer.ids) == 1
 
 
 async def test_partitions_come_and_go(log: Log):

@@ -1,4 +1,4 @@
-"""What a caller of a Signalbox asks: commands, facts of deployments, the register."""
+"""Requests to a Signalbox: commands, facts of deployments, the event log."""
 
 import contextlib
 import time
@@ -77,7 +77,7 @@ def event(type: str, fields: Mapping[str, Any], id: str = "") -> dict[str, Any]:
 class Calls:
     """One caller with one connection, for one thread. Paths are below the organization.
 
-    Raises OSError (ConnectionError, TimeoutError) when nobody answers.
+    Raises OSError (ConnectionError, TimeoutError) without an answer.
     """
 
     def __init__(self, port: int, token: str, seconds: float = HANG_SECONDS) -> None:
@@ -162,11 +162,11 @@ class Calls:
         raise TimeoutError(f"deployment {deployment} is not settled within {seconds:g} s: {last}")
 
     def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """All events of the register after a position."""
+        """All events of the event log after a position."""
         return self.events_on(after)[0]
 
     def events_on(self, after: int) -> tuple[list[dict[str, Any]], int]:
-        """All events of the register after a position, and the position of the last."""
+        """All events of the event log after a position, and the position of the last."""
         found: list[dict[str, Any]] = []
         while True:
             reply = self.ask("GET", f"/events?after={after}&limit=1000")

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from signalbox.devservers.kafka import DevKafka
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.kafka.server import DevKafka
+from signalbox.devservers.postgres.server import DevPostgres
 from signalbox.roles import ROLES
 from signalbox.settings import kafka_environment
 from streams.kafka.settings import KafkaSettings
@@ -57,7 +57,7 @@ class RoleProcess:
                 connection.close()
         return False
 
-    def tell(self, how: signal.Signals) -> None:
+    def deliver(self, how: signal.Signals) -> None:
         if self.running is not None and self.running.poll() is None:
             self.running.send_signal(how)
 
@@ -65,8 +65,8 @@ class RoleProcess:
         """Ends the process; its exit code."""
         if self.running is None:
             return 0
-        self.tell(signal.SIGCONT)
-        self.tell(how)
+        self.deliver(signal.SIGCONT)
+        self.deliver(how)
         code = self.running.wait(seconds)
         self.running = None
         return code
@@ -193,7 +193,7 @@ def multi_process_signalbox(
     partitions: int = 1, session_timeout_ms: int = 10_000
 ) -> Iterator[tuple[MultiProcessSignalbox, str]]:
     """A Signalbox of many processes that is not yet up, and the URL of an upstream; all gone afterwards."""
-    work = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
+    work = Path(tempfile.mkdtemp(prefix="signalbox-test-"))
     made = MultiProcessSignalbox(work / "data", partitions=partitions, session_timeout_ms=session_timeout_ms)
     with upstream() as url:
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from signalbox.devservers.errors import Unavailable
-from signalbox.devservers.kafka import DevKafka
-from signalbox.devservers.kafka_jars import kafka_jars
+from signalbox.devservers.kafka.jars import kafka_jars
+from signalbox.devservers.kafka.server import DevKafka
 from streams.kafka.settings import KafkaSettings
 from tests.support.real_parts import missing
 from tests.support.shared import run_directory, shared
@@ -96,6 +96,6 @@ def own_kafka(kafka_files: Path, tmp_path: Path) -> Iterator[DevKafka]:
 
 
 def settings_for(broker: DevKafka, partitions: int = 1) -> KafkaSettings:
-    """Topics nobody else has, on a broker that is started unless it runs."""
+    """Topics for this test alone, on a broker that is started unless it runs."""
     broker.start()
     return replace(broker.access, prefix=f"test-{uuid.uuid4().hex[:12]}", partitions=partitions)

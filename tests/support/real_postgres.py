@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from signalbox.devservers.errors import Unavailable
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.postgres.server import DevPostgres
 from tests.support.real_parts import missing
 from tests.support.shared import run_directory, shared
 

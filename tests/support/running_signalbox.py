@@ -153,7 +153,7 @@ class RunningSignalbox:
             raise TimeoutError(f"{path}: {last} instead of {status} {revision} for {seconds:g} s") from error
 
     def through(self, path: str, **headers: str) -> tuple[int, str, bytes]:
-        """Status, revision and body of one request to the gateway; status 0 when nobody answers."""
+        """Status, revision and body of one request to the gateway; status 0 without an answer."""
         try:
             connection = Connection(self.gateway, 5.0)
         except OSError:
@@ -238,7 +238,7 @@ class RunningSignalbox:
         return code
 
     def renew_proxies(self) -> None:
-        """Envoy, and the xDS server that knows what it had, are replaced by new ones that know nothing."""
+        """Replaces Envoy, and the xDS server with its memory, by new ones without state."""
         self.down(signal.SIGKILL)
         self._end_envoy()
         self.up()
@@ -272,7 +272,7 @@ def upstream() -> Iterator[str]:
 @contextlib.contextmanager
 def running_signalbox() -> Iterator[tuple[RunningSignalbox, str]]:
     """A Signalbox that is not yet up, and the URL of an upstream; all gone afterwards."""
-    work = Path(tempfile.mkdtemp(prefix="signalbox-bench-"))
+    work = Path(tempfile.mkdtemp(prefix="signalbox-test-"))
     made = RunningSignalbox(work / "data")
     with upstream() as url:
         try:

@@ -33,7 +33,7 @@ class Ran:
 
 
 def tool(name: str) -> str:
-    """The path of a program. Skips the test where the machine has none: nobody needs all languages."""
+    """The path of a program. Skips the test where the machine has none: not all languages are required."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed")

@@ -6,12 +6,14 @@ from collections import deque
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY
-from xds.observer import Connection, Observer, Progress
-from xds.order import WHOLE_STATE
+from xds.server.delta_stream import DeltaStream
+from xds.server.observer import Connection, Observer, Progress
+from xds.server.order import WHOLE_STATE
+from xds.server.state_stream import StateStream
+from xds.server.stream import Stream
+from xds.server.wire import DeltaRequest, ErrorDetail, StateRequest
 from xds.store import ResourceStore
-from xds.stream import DeltaStream, StateStream, Stream
 from xds.types import CLUSTER, ROUTES
-from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 TYPES = (CLUSTER, ROUTES)
 Held = dict[str, dict[str, str]]
@@ -150,8 +152,8 @@ class DeltaModel(Proxy):
 class StateModel(Proxy):
     """Names are in the bodies: `good 3 name` for clusters, `good 3 name cluster` for routes.
 
-    This variant cannot say what it holds when it comes back, so nobody can protect the routes it holds
-    until it has accepted both types anew.
+    This variant does not send its resources when it reconnects, so its routes are not protected until it
+    has accepted both types again.
     """
 
     def open(self) -> Stream:

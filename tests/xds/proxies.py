@@ -16,8 +16,8 @@ from envoy_data_plane.google.rpc import Status
 
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from tests.support.hang_guard import HANG_SECONDS
-from xds.observer import Connection, Delivered, Progress
-from xds.server import SERVICE
+from xds.server.discovery import SERVICE
+from xds.server.observer import Connection, Delivered, Progress
 from xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES
 
 GATEWAY = "organizations/acme/gateways/edge"
@@ -53,9 +53,9 @@ def entry(
 
 @dataclass
 class Remembering:
-    """Everything the server said, as (what, node, names, reason)."""
+    """All notifications of the server, as (kind, node, names, reason)."""
 
-    said: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
+    notified: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
     entries: list[tuple[str, ConfigResource]] = field(default_factory=list)
     deployments: list[tuple[str, str, str]] = field(default_factory=list)
     """What came to a node, what it lacks since it rejected it, and what is gone from it."""
@@ -63,23 +63,23 @@ class Remembering:
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns when something was said that makes `condition` true."""
+        """Returns when a notification makes `condition` true."""
         async with asyncio.timeout(HANG_SECONDS):
             while not condition():
                 self.more.clear()
                 await self.more.wait()
 
     def _note(self, what: str, node: str, entries: Sequence[ConfigResource], reason: str = "") -> None:
-        self.said.append((what, node, tuple(sorted(e.name for e in entries)), reason))
+        self.notified.append((what, node, tuple(sorted(e.name for e in entries)), reason))
         self.entries += [(what, e) for e in entries]
         self.more.set()
 
     def connected(self, connection: Connection) -> None:
-        self.said.append(("connected", connection.node, (connection.gateway,), connection.agent))
+        self.notified.append(("connected", connection.node, (connection.gateway,), connection.agent))
         self.more.set()
 
     def disconnected(self, connection: Connection) -> None:
-        self.said.append(("disconnected", connection.node, (connection.gateway,), ""))
+        self.notified.append(("disconnected", connection.node, (connection.gateway,), ""))
         self.more.set()
 
     def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
@@ -96,9 +96,9 @@ class Remembering:
         connection: Connection,
         entries: Sequence[ConfigResource],
         reason: str,
-        lacking: Sequence[Delivered],
+        deployments: Sequence[Delivered],
     ) -> None:
-        self.deployments += [("lacks", connection.node, new.ref.deployment) for new in lacking]
+        self.deployments += [("lacks", connection.node, new.ref.deployment) for new in deployments]
         self._note("refused", connection.node, entries, reason)
 
     def withdrawn(
@@ -114,11 +114,14 @@ class Remembering:
 
     def names(self, what: str, node: str = "") -> list[str]:
         return [
-            name for said, who, names, _ in self.said for name in names if said == what and node in ("", who)
+            name
+            for notified, who, names, _ in self.notified
+            for name in names
+            if notified == what and node in ("", who)
         ]
 
     def deployments_that(self, what: str) -> set[str]:
-        return {ref.deployment for said, e in self.entries if said == what for ref in e.deployments}
+        return {ref.deployment for notified, e in self.entries if notified == what for ref in e.deployments}
 
 
 class _Stream:

@@ -10,8 +10,8 @@ import pytest
 
 from gateways.config_resource import PRIVATE
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, Remembering, StateProxy, entry
-from xds.limits import LARGEST_FIRST_REQUEST, LARGEST_REQUEST, LONGEST_NODE_ID, MOST_TYPES, Limits
-from xds.server import SERVICE, DiscoveryServer
+from xds.server.discovery import SERVICE, DiscoveryServer
+from xds.server.limits import LARGEST_FIRST_REQUEST, LARGEST_REQUEST, LONGEST_NODE_ID, MOST_TYPES, Limits
 from xds.store import ResourceStore
 
 SECONDS = 20
@@ -79,7 +79,7 @@ async def test_a_stream_with_a_token_of_no_gateway_ends_before_its_first_request
     assert denied == ["xDS: a node at 127.0.0.1 is refused: its token is that of no gateway"]
 
 
-async def test_a_stream_for_a_gateway_that_does_not_exist_is_told(
+async def test_a_stream_for_a_gateway_that_does_not_exist_is_rejected_with_the_reason(
     channel: grpc.aio.Channel, denied: list[str]
 ) -> None:
     proxy = DeltaProxy(channel, "node-1", "organizations/default/gateways/nowhere\n")
@@ -88,11 +88,11 @@ async def test_a_stream_for_a_gateway_that_does_not_exist_is_told(
     code, _ = await ended(proxy)
 
     assert code is grpc.StatusCode.UNAUTHENTICATED
-    (told,) = denied
-    assert "127.0.0.1" in told
-    assert "organizations/default/gateways/nowhere" in told
-    assert TOKEN not in told
-    assert told.isprintable()
+    (notifies,) = denied
+    assert "127.0.0.1" in notifies
+    assert "organizations/default/gateways/nowhere" in notifies
+    assert TOKEN not in notifies
+    assert notifies.isprintable()
 
 
 async def test_a_stream_without_a_token_ends_before_its_first_request(
@@ -112,7 +112,7 @@ async def test_the_first_request_of_a_stream_is_bounded(channel: grpc.aio.Channe
     code, details = await ended(proxy)
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert str(LARGEST_FIRST_REQUEST) in details
-    assert seen.said == []
+    assert seen.notified == []
 
 
 async def test_a_later_request_may_be_larger_than_the_first(channel: grpc.aio.Channel) -> None:
@@ -137,7 +137,7 @@ class TestFewPlaces:
     def limits(self) -> Limits:
         return Limits(awaited=1, first_request_seconds=0.3)
 
-    async def test_a_stream_that_sends_no_request_ends_and_makes_room_for_the_next(
+    async def test_a_stream_that_sends_no_request_ends_and_frees_capacity_for_the_next(
         self, channel: grpc.aio.Channel
     ) -> None:
         silent = DeltaProxy(channel, "node-1")
@@ -196,7 +196,7 @@ async def test_a_node_id_that_cannot_be_shown_is_an_invalid_argument(
     code, details = await ended(proxy)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert details.startswith("node.id ")
-    assert seen.said == []
+    assert seen.notified == []
 
 
 @pytest.mark.parametrize("node", ["node-1", "sidecar~10.1.2.3~pod.ns~ns.svc.cluster.local", "a/b:c_d@e+f=g"])
@@ -213,7 +213,7 @@ async def test_what_a_node_says_it_runs_is_bounded(channel: grpc.aio.Channel, se
     code, details = await ended(proxy)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert details.startswith("node.user_agent_name ")
-    assert seen.said == []
+    assert seen.notified == []
 
 
 @pytest.mark.parametrize("proxy", [DeltaProxy, StateProxy])
@@ -229,7 +229,7 @@ async def test_a_stream_takes_few_types(
 
 @pytest.mark.parametrize("proxy", [DeltaProxy, StateProxy])
 @pytest.mark.parametrize("first", [True, False], ids=["first request", "later request"])
-async def test_credentials_are_served_to_nobody(
+async def test_credentials_are_never_served(
     first: bool, proxy: type[DeltaProxy | StateProxy], channel: grpc.aio.Channel
 ) -> None:
     made = proxy(channel, "node-1")

@@ -8,12 +8,14 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY, StateProxy, entry
-from xds.observer import Connection, NullObserver
-from xds.server import DiscoveryServer
+from xds.server.delta_stream import DeltaStream
+from xds.server.discovery import DiscoveryServer
+from xds.server.observer import Connection, NullObserver
+from xds.server.state_stream import StateStream
+from xds.server.stream import back_off
+from xds.server.wire import DeltaRequest, ErrorDetail, StateRequest
 from xds.store import ResourceStore
-from xds.stream import DeltaStream, StateStream, back_off
 from xds.types import CLUSTER
-from xds.wire import DeltaRequest, ErrorDetail, StateRequest
 
 A, B, C, D = (entry("CDS", name, "1") for name in "abcd")
 NO = ErrorDetail(13, "no")

@@ -36,10 +36,11 @@ from envoy_data_plane.google.protobuf import (
     Struct,
     Value,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.hang_guard import HANG_SECONDS
+from tests.support.laws import SLOW, examples
 from tests.xds.translate.inputs import DATA, parse_input
 from xds.encoding import Encoded, any_of, build, encode
 from xds.types import message_class, type_url
@@ -137,13 +138,7 @@ KINDS: tuple[type[Any], ...] = (
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_the_bytes_are_the_librarys(kind: type[Any]) -> None:
-    @settings(
-        max_examples=15,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        derandomize=True,
-    )
+    @settings(examples(15, SLOW), database=None, derandomize=True)
     @given(_messages(kind, 2))
     def same(message: Any) -> None:
         assert encode(message) == bytes(message)

@@ -4,12 +4,13 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.backlog import CHUNK_BYTES
-from xds.observer import Connection
+from xds.server.delta_stream import DeltaStream
+from xds.server.observer import Connection
+from xds.server.state_stream import StateStream
+from xds.server.wire import DeltaRequest, StateRequest
 from xds.store import ResourceStore
-from xds.stream import DeltaStream, StateStream
+from xds.store.backlog import CHUNK_BYTES
 from xds.types import CLUSTER
-from xds.wire import DeltaRequest, StateRequest
 
 COUNT = 50
 NAMES = {f"c/{number:02}" for number in range(COUNT)}
@@ -58,7 +59,7 @@ async def test_a_client_that_has_nothing_gets_each_resource_once_in_bounded_resp
     assert sorted(client.names) == sorted(NAMES)
     assert max(map(len, client.frames)) <= CHUNK_BYTES + 10_000
     assert sorted(seen.names("acknowledged", "one")) == sorted(NAMES)
-    assert [progress.lacking for _, progress in seen.progress] == [()]
+    assert [progress.unacknowledged for _, progress in seen.progress] == [()]
 
 
 async def test_clients_share_the_encoded_responses(store: ResourceStore, seen: Remembering) -> None:
@@ -100,6 +101,6 @@ async def test_what_is_not_acknowledged_yet_is_lacking(store: ResourceStore, see
     store.apply([entry("CDS", "c/49", "with a deployment", deployment="deployment-1")])
     client = Client(store, seen, "one")
     client.step()
-    assert [lack.deployment for lack in client.stream.progress().lacking] == ["deployment-1"]
+    assert [lack.deployment for lack in client.stream.progress().unacknowledged] == ["deployment-1"]
     client.finish()
-    assert client.stream.progress().lacking == ()
+    assert client.stream.progress().unacknowledged == ()

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateways.config_resource import ConfigResource
+from tests.support.laws import examples
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.isolation import trials
+from xds.server.isolation import trials
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 
@@ -35,7 +36,7 @@ class Search:
         return entry("CDS", f"c{number}", f"{kind} {content}")
 
     def change_good_ones(self, random: Random, many: int) -> None:
-        """Others than the bad ones are deployed anew, while a response is on its way."""
+        """Other deployments than the bad ones change while a response is in flight."""
         for number in random.sample(range(self.count), min(many, self.count)):
             if number not in self.bad:
                 self.changes += 1
@@ -62,7 +63,7 @@ class Search:
         return bool(frames)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.integers(2, 200).flatmap(
         lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1), min_size=1, max_size=4))

@@ -1,4 +1,4 @@
-"""A proxy that stands still is noticed, though its connection stays open."""
+"""A stalled proxy is noticed, although its connection stays open."""
 
 import asyncio
 import signal
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from tests.xds.proxies import Remembering
-from xds.rpc import KEEPALIVE, Keepalive
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
+from xds.server.rpc import KEEPALIVE, Keepalive
 from xds.store import ResourceStore
 
 

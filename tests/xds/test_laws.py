@@ -1,7 +1,7 @@
-"""Whatever changes in whatever order, whoever refuses, reconnects or restarts: proxies end up right.
+"""For any changes in any order, rejections, reconnects and restarts: proxies reach the right state.
 
 An API has a route, and a cluster that it may share with others; either can be marked bad. Deploying
-writes the route and, when they are new, its cluster, and removes clusters that nobody uses any more. What is
+writes the route and, when they are new, its cluster, and removes unused clusters. What is
 odd is rejected by one of the proxies and taken by the others.
 """
 
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateways.config_resource import ConfigResource
+from tests.support.laws import examples
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds import backlog
-from xds.store import ResourceStore
-from xds.stored_resource import StoredResource
+from xds.store import ResourceStore, backlog
+from xds.store.resource import StoredResource
 from xds.types import CLUSTER, ROUTES
 
 
@@ -102,7 +102,7 @@ def check(harness: Harness, proxies: list[Proxy]) -> None:
     quarantined = {(e.type, e.name): reason for e, reason in harness.store.quarantined(GATEWAY)}
     for proxy in proxies:
         routes, clusters = proxy.held[ROUTES], proxy.held[CLUSTER]
-        lacks = {lack.deployment: lack.reason for lack in proxy.progress().lacking}
+        lacks = {lack.deployment: lack.reason for lack in proxy.progress().unacknowledged}
         for api, (cluster, body) in harness.deployed.items():
             reason = lacks.get(harness.deployments[api], "acknowledged")
             if proxy.rejects(body) or proxy.rejects(KINDS.get(cluster, "good")):
@@ -131,7 +131,7 @@ def stored(harness: Harness, api: str) -> StoredResource:
 
 
 def has_unknown(harness: Harness, proxy: Proxy) -> bool:
-    """Whether the proxy has a version that nobody knows any more, and with it whatever that may need."""
+    """Whether the proxy has a version that the server no longer has, with everything that it may need."""
     stored_resources = harness.store.gateway(GATEWAY).table(ROUTES).stored_resources
     return any(stored_resources[api].reason and not stored_resources[api].good for api in proxy.held[ROUTES])
 
@@ -141,7 +141,7 @@ def last_goods(harness: Harness) -> list[ConfigResource]:
     return [stored.good.entry for stored in stored_resources if stored.reason and stored.good]
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @example(
     history=[("undeploy", "a"), ("settle",), ("deploy", "a", 0, "one", "bad"), ("settle",), ("restart", 0)],
     names_bad=False,
@@ -149,7 +149,7 @@ def last_goods(harness: Harness) -> list[ConfigResource]:
 @example(
     history=[("reconnect", 2), ("undeploy", "b"), ("undeploy", "a"), ("deploy", "a", 0, "one", "bad")],
     names_bad=False,
-).via("a state-of-the-world proxy that comes back is told all, though the first response is refused")
+).via("a state-of-the-world proxy that reconnects gets everything, although the first response is refused")
 @example(
     history=[
         ("deploy", "a", 0, "three", "good"),
@@ -197,7 +197,7 @@ def last_goods(harness: Harness) -> list[ConfigResource]:
 @example(
     history=[("undeploy", "a"), ("reconnect", 1), ("steps", 1, 1), ("send", 1)],
     names_bad=False,
-).via("a proxy that comes back loses no cluster before it has said which routes it has")
+).via("a proxy that reconnects loses no cluster before it has reported its routes")
 @example(
     history=[
         ("deploy", "b", 0, "broken", "odd"),
@@ -221,7 +221,7 @@ def last_goods(harness: Harness) -> list[ConfigResource]:
         ("deploy", "d", 0, "two", "bad"),
     ],
     names_bad=False,
-).via("a proxy keeps a version that nobody else knows, with its cluster")
+).via("a proxy keeps a version that only it has, with its cluster")
 @example(
     history=[
         ("deploy", "a", 0, "broken", "good"),

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from xds.limits import MOST_DESCRIPTORS, Limits
+from xds.server.limits import MOST_DESCRIPTORS, Limits
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,18 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 from gateways.config_resource import ConfigResource, DeploymentRef
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.observer import MOST_EXCEPTIONS, Connection, Lack, Progress, progress, together
+from xds.server.delta_stream import DeltaStream
+from xds.server.observer import (
+    MOST_EXCEPTIONS,
+    Connection,
+    Progress,
+    UnacknowledgedDeployment,
+    progress,
+    together,
+)
+from xds.server.wire import DeltaRequest, ErrorDetail
 from xds.store import ResourceStore
-from xds.stream import DeltaStream
 from xds.types import CLUSTER, LISTENER, ROUTES
-from xds.wire import DeltaRequest, ErrorDetail
 
 NODE = "node-1"
 
@@ -43,12 +50,12 @@ class Harness:
 
     def take(self) -> list[tuple[str, str, str]]:
         """What was reported by name since the last time."""
-        said, self.seen.deployments[:] = list(self.seen.deployments), []
-        return said
+        message, self.seen.deployments[:] = list(self.seen.deployments), []
+        return message
 
 
 def lacking(proxy: DeltaModel) -> dict[str, str | None]:
-    return {lack.deployment: lack.reason for lack in proxy.stream.progress().lacking}
+    return {lack.deployment: lack.reason for lack in proxy.stream.progress().unacknowledged}
 
 
 def test_what_was_there_before_a_proxy_connected_is_one_progress_and_no_deployments_by_name():
@@ -101,7 +108,7 @@ def test_what_a_proxy_has_not_acknowledged_yet_is_an_exception():
     proxy = harness.proxy()
     harness.settle(proxy)
     harness.store.apply([route("r", "good", 5, ("d1", "a"))])
-    assert proxy.stream.progress() == Progress(5, (Lack("d1", 5),))
+    assert proxy.stream.progress() == Progress(5, (UnacknowledgedDeployment("d1", 5),))
 
 
 def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowledged_before():
@@ -118,7 +125,7 @@ def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowl
     stream.receive(DeltaRequest(type=ROUTES, nonce=sent(stream), error_detail=ErrorDetail(13, "no")))
     assert stream.responses() == []
     assert harness.take() == [("lacks", NODE, "d1")]
-    assert stream.progress() == Progress(5, (Lack("d1", 5, "no"),))
+    assert stream.progress() == Progress(5, (UnacknowledgedDeployment("d1", 5, "no"),))
 
 
 def sent(stream: DeltaStream) -> str:
@@ -169,7 +176,7 @@ def test_a_removal_is_pending_until_it_is_acknowledged_and_then_gone_by_name():
     harness.settle(proxy)
     harness.take()
     harness.store.apply([route("r", "", 6)])
-    assert proxy.stream.progress() == Progress(6, (Lack("d1", 6),))
+    assert proxy.stream.progress() == Progress(6, (UnacknowledgedDeployment("d1", 6),))
     assert harness.take() == []
     harness.settle(proxy)
     assert harness.take() == [("gone", NODE, "d1")]
@@ -197,9 +204,9 @@ def test_what_is_not_subscribed_to_is_pending_and_there_is_no_progress_to_report
     stream.receive(DeltaRequest(type=CLUSTER, nonce=sent(stream)))
     stream.responses()
     assert harness.seen.progress == []
-    assert stream.progress() == Progress(5, (Lack("d1", 5),))
+    assert stream.progress() == Progress(5, (UnacknowledgedDeployment("d1", 5),))
     stream.receive(DeltaRequest(type=ROUTES, subscribe=["other"]))
-    assert stream.progress() == Progress(5, (Lack("d1", 5),))
+    assert stream.progress() == Progress(5, (UnacknowledgedDeployment("d1", 5),))
 
 
 def test_a_rejected_listener_is_reported_at_once_and_so_is_that_it_listens():
@@ -217,8 +224,8 @@ def test_a_rejected_listener_is_reported_at_once_and_so_is_that_it_listens():
     assert harness.seen.names("refused") == ["l", "l"], "each try is reported"
     stream.receive(DeltaRequest(type=LISTENER, nonce=sent(stream)))
     stream.responses()
-    told = [said.listener_refused for _, said in harness.seen.progress]
-    assert told == ["port taken", ""]
+    output = [message.listener_refused for _, message in harness.seen.progress]
+    assert output == ["port taken", ""]
 
 
 def test_notes_of_our_own_processes_are_no_deployments_that_a_proxy_lacks():
@@ -240,21 +247,21 @@ def test_events_without_an_effect_on_the_gateway_are_acknowledged_too():
 
 @pytest.mark.parametrize("many", [MOST_EXCEPTIONS, MOST_EXCEPTIONS + 1, 10 * MOST_EXCEPTIONS])
 def test_with_too_many_exceptions_the_position_is_lowered_below_what_is_not_named(many: int):
-    lacks = [Lack(f"d{position}", position) for position in range(many, 0, -1)]
-    told = progress(many, lacks, "")
-    assert len(told.lacking) <= MOST_EXCEPTIONS
-    named = {lack.deployment for lack in told.lacking}
-    assert all(lack.deployment in named for lack in lacks if lack.position <= told.acknowledged)
-    assert told.acknowledged == min(many, MOST_EXCEPTIONS)
+    lacks = [UnacknowledgedDeployment(f"d{position}", position) for position in range(many, 0, -1)]
+    output = progress(many, lacks, "")
+    assert len(output.unacknowledged) <= MOST_EXCEPTIONS
+    named = {lack.deployment for lack in output.unacknowledged}
+    assert all(lack.deployment in named for lack in lacks if lack.position <= output.acknowledged)
+    assert output.acknowledged == min(many, MOST_EXCEPTIONS)
 
 
 def test_exceptions_of_one_event_that_are_too_many_lower_the_position_below_it():
-    lacks = [Lack(f"d{number}", 7) for number in range(MOST_EXCEPTIONS + 1)]
+    lacks = [UnacknowledgedDeployment(f"d{number}", 7) for number in range(MOST_EXCEPTIONS + 1)]
     assert progress(9, lacks, "") == Progress(6)
 
 
-def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_one_that_knows_most():
-    clusters, routes = Progress(9, (Lack("d1", 3),)), Progress(9)
+def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_most_advanced_one():
+    clusters, routes = Progress(9, (UnacknowledgedDeployment("d1", 3),)), Progress(9)
     assert together([clusters, replace(clusters, listener_refused="no"), routes]) == Progress(9, (), "no")
 
 

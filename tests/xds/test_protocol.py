@@ -23,7 +23,7 @@ from tests.xds.proxies import (
     StateProxy,
     entry,
 )
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 
 
@@ -102,9 +102,9 @@ async def silent(table: Table) -> None:
     await table.proxy.ask(KEEPALIVE_TYPE, nonce=response.nonce)
 
 
-def told(what: str, *names: str) -> Step:
+def note(what: str, *names: str) -> Step:
     async def step(table: Table) -> None:
-        assert table.seen.names(what)[-len(names) :] == list(names), table.seen.said
+        assert table.seen.names(what)[-len(names) :] == list(names), table.seen.notified
 
     return step
 
@@ -184,7 +184,7 @@ RULES: list[tuple[str, list[Step]]] = [
     ]),
     ("only error_detail refuses", [
         put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent, never("refused", "a"),
-        told("acknowledged", "a"),
+        note("acknowledged", "a"),
     ]),
     ("an error under a stale nonce refuses nothing", [
         put(A), ask("CDS"), gets("CDS", "a=1"), nack("CDS", nonce="stale"), silent, never("refused", "a"),
@@ -192,10 +192,10 @@ RULES: list[tuple[str, list[Step]]] = [
     ("after a reconnect only what differs is sent, and what vanished is removed", [
         put(A2, B), ask("CDS", has={"a": A.version, "b": B.version, "gone": "x"}), gets("CDS", "a=2"),
         ack("CDS"),
-        gets("CDS", removed="gone"), told("acknowledged", "b", "a"),
+        gets("CDS", removed="gone"), note("acknowledged", "b", "a"),
     ]),
     ("after a reconnect with all there is nothing is sent", [
-        put(A), ask("CDS", has={"a": A.version}), silent, told("acknowledged", "a"), never("sent", "a"),
+        put(A), ask("CDS", has={"a": A.version}), silent, note("acknowledged", "a"), never("sent", "a"),
     ]),
     ("names are reconnected likewise", [
         put(A, B), ask("CDS", ["a", "b"], has={"a": A.version}), gets("CDS", "b=1"),
@@ -208,7 +208,7 @@ RULES: list[tuple[str, list[Step]]] = [
         put(ROUTE, A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), ask("RDS", ["r"]), gets("RDS", "r=1"),
         ack("RDS"),
         put(NO_A, ROUTE_B, B), gets("CDS", "b=1"), ack("CDS"), gets("RDS", "r=2"), silent, ack("RDS"),
-        gets("CDS", removed="a"), never("withdrawn", "a"), ack("CDS"), silent, told("withdrawn", "a"),
+        gets("CDS", removed="a"), never("withdrawn", "a"), ack("CDS"), silent, note("withdrawn", "a"),
     ]),
     ("types go in order", [
         ask("RDS"), gets("RDS"), ack("RDS"), ask("SRDS"), gets("SRDS"), ack("SRDS"), ask("LDS"), gets("LDS"),
@@ -227,28 +227,28 @@ RULES: list[tuple[str, list[Step]]] = [
         ack("CDS"),
         gets("CDS", "c=1 d=1"), nack("CDS"), gets("CDS", "c=1"), nack("CDS"), gets("CDS", "d=1"), ack("CDS"),
         silent,
-        told("refused", "c"),
+        note("refused", "c"),
     ]),
     ("what the reason names is tried apart", [
         put(*CLUSTERS), ask("CDS"), gets("CDS", "a=1 b=1 c=1 d=1"), nack("CDS", "bad: 'c'"),
-        gets("CDS", "a=1 b=1 d=1"), ack("CDS"), gets("CDS", "c=1"), nack("CDS"), silent, told("refused", "c"),
+        gets("CDS", "a=1 b=1 d=1"), ack("CDS"), gets("CDS", "c=1"), nack("CDS"), silent, note("refused", "c"),
     ]),
     ("a later version of what was refused is tried", [
         put(A), ask("CDS"), gets("CDS", "a=1"), nack("CDS"), put(A), silent, put(A2), gets("CDS", "a=2"),
         ack("CDS"),
-        silent, told("acknowledged", "a"),
+        silent, note("acknowledged", "a"),
     ]),
-    ("removing what was refused is said once the proxy may have an older one", [
+    ("removing what was refused is sent when the proxy may have an older one", [
         put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), put(A2), gets("CDS", "a=2"), nack("CDS"), silent,
         put(NO_A), gets("CDS", removed="a"),
     ]),
     ("what needs a refused one is refused with it, and answered as absent", [
         put(A, ROUTE), ask("CDS"), ask("RDS", ["r"]), gets("CDS", "a=1"), nack("CDS", "bad"),
-        gets("RDS", removed="r"), told("refused", "a", "r"),
+        gets("RDS", removed="r"), note("refused", "a", "r"),
     ]),
     ("other deployments of a version that runs are acknowledged at once", [
         put(A), ask("CDS"), gets("CDS", "a=1"), ack("CDS"), silent,
-        put(entry("CDS", "a", "1", deployment="second")), silent, told("acknowledged", "a", "a"),
+        put(entry("CDS", "a", "1", deployment="second")), silent, note("acknowledged", "a", "a"),
     ]),
 ]  # fmt: skip
 
@@ -305,7 +305,7 @@ async def test_a_newcomer_that_rejects_what_all_others_rejected_gets_the_last_go
     assert [(e, reason) for e, reason in store.quarantined(GATEWAY)] == [(A2, "bad value")]
     assert seen.names("refused", "one") == ["a"]
     assert seen.names("refused", "two") == ["a"]
-    assert ("connected", "two", (GATEWAY,), "envoy") in seen.said
+    assert ("connected", "two", (GATEWAY,), "envoy") in seen.notified
 
 
 async def test_what_one_proxy_rejects_is_sent_to_one_that_was_busy_meanwhile(
@@ -392,7 +392,7 @@ async def test_a_wrong_token_and_an_unknown_gateway_are_unauthenticated(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await proxy.receive()
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert seen.said == []
+    assert seen.notified == []
 
 
 async def test_a_stream_ends_with_the_first_change_after_its_token(store: ResourceStore) -> None:
@@ -438,7 +438,7 @@ async def test_stopping_ends_the_streams_in_order(
     assert not isinstance(await proxy.call.read(), bytes), "the stream has ended"
     assert await proxy.call.code() is grpc.StatusCode.OK
     assert server.streams == 0
-    assert seen.said[-1] == ("disconnected", "node-1", (GATEWAY,), "")
+    assert seen.notified[-1] == ("disconnected", "node-1", (GATEWAY,), "")
 
 
 async def test_what_was_refused_for_what_passed_is_offered_again_on_the_same_stream(

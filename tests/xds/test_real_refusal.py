@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 
 from gateways.config_resource import ConfigResource, content_version
 from tests.xds.proxies import GATEWAY, TOKEN, Remembering
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 
@@ -131,7 +131,7 @@ async def test_the_others_live_and_a_reconnect_is_small(
     if "state" in request.node.name:
         return
     await server.stop(1)
-    seen.said.clear()
+    seen.notified.clear()
     again = ResourceStore()
     again.apply([*store.entries(GATEWAY), cluster("clusters/5", 3), removal("clusters/9")])
     restarted = DiscoveryServer(again, lambda gateway, token: True, seen)

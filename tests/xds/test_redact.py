@@ -2,7 +2,7 @@
 
 import pytest
 
-from xds.redact import LIMIT, redacted
+from xds.server.redact import LIMIT, redacted
 
 ROWS = [
     (

@@ -6,10 +6,10 @@ import pytest
 from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy
 from tests.xds.proxies import DeltaProxy, Remembering, entry
-from xds import stream
-from xds.server import DiscoveryServer
+from xds.server import stream
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
-from xds.stored_resource import MOST_FORMER
+from xds.store.resource import MOST_EARLIER_REQUIREMENTS
 from xds.types import CLUSTER, ROUTES
 
 
@@ -73,7 +73,7 @@ def test_a_proxy_that_rejects_one_route_loses_the_clusters_that_only_others_need
     assert (picky.held[ROUTES]["r"], set(picky.held[CLUSTER])) == ("good 1 a", {"a", "c", "e"})
 
 
-@pytest.mark.parametrize("moves", [1, MOST_FORMER, MOST_FORMER + 1])
+@pytest.mark.parametrize("moves", [1, MOST_EARLIER_REQUIREMENTS, MOST_EARLIER_REQUIREMENTS + 1])
 def test_a_version_that_was_overtaken_keeps_its_cluster_however_often_the_route_moved_before(moves: int):
     # given a route that has moved from cluster to cluster
     store = ResourceStore()
@@ -106,7 +106,7 @@ def two_clusters() -> ResourceStore:
     return store
 
 
-def test_a_proxy_that_comes_back_loses_no_cluster_before_it_has_said_which_routes_it_has():
+def test_a_proxy_that_reconnects_loses_no_cluster_before_it_has_reported_its_routes():
     # given a proxy that was away while its route moved
     store = two_clusters()
     proxy = DeltaModel(store, "node-1", Remembering(), names_bad=False)

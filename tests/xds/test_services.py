@@ -6,7 +6,7 @@ import grpc.aio
 import pytest
 
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, StateProxy, entry
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 from xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST
 

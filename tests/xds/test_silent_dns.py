@@ -11,9 +11,9 @@ from tests.xds.proxies import GATEWAY, TOKEN, Remembering
 from tests.xds.translate.inputs import settings, upstream
 from tests.xds.translate.proxy import envoy_binary
 from xds.bootstrap import bootstrap
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
-from xds.translate.clusters import cluster_entries
+from xds.translate.clusters import cluster_entry
 
 pytestmark = pytest.mark.usefixtures("envoy")
 
@@ -34,9 +34,9 @@ def _asked(silent: socket.socket) -> int:
 
 async def test_another_upstream_waits_for_one_lookup_at_most(tmp_path: Path) -> None:
     gateway = settings(subject=GATEWAY)
-    (first,) = cluster_entries(gateway, [upstream("http://127.0.0.1:9001")], 1)
-    (silent_one,) = cluster_entries(gateway, [upstream("http://silent.test")], 1)
-    (other,) = cluster_entries(gateway, [upstream("http://127.0.0.1:9000")], 2)
+    first = cluster_entry(gateway, upstream("http://127.0.0.1:9001"), 1)
+    silent_one = cluster_entry(gateway, upstream("http://silent.test"), 1)
+    other = cluster_entry(gateway, upstream("http://127.0.0.1:9000"), 2)
     store, seen = ResourceStore(), Remembering()
     server = DiscoveryServer(store, lambda subject, token: (subject, token) == (GATEWAY, TOKEN), seen)
     port = await server.start("127.0.0.1", 0)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from gateways.config_resource import ConfigResource
 from tests.xds.proxies import GATEWAY, entry
-from xds.observer import Connection, NullObserver
+from xds.server.delta_stream import DeltaStream
+from xds.server.observer import Connection, NullObserver
+from xds.server.wire import DeltaRequest
 from xds.store import ResourceStore
+from xds.store.resource import Key
 from xds.store.table import TOMBSTONES
-from xds.stored_resource import Key
-from xds.stream import DeltaStream
 from xds.types import CLUSTER, ROUTES
-from xds.wire import DeltaRequest
 
 
 @dataclass

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.xds.proxies import entry
-from xds import wire
-from xds.limits import LONGEST_REASON
+from xds.server import wire
+from xds.server.limits import LONGEST_REASON
 
 texts = st.text(max_size=20)
 nodes = st.builds(

@@ -7,17 +7,17 @@ seen and finds what changed since in time proportional to the changes.
 from collections.abc import Callable, Sequence
 
 from gateways.config_resource import ConfigResource
-from xds.frames import Frames
 from xds.scopes import routes_of
+from xds.server.frames import Frames
 from xds.store.gateway import Gateway
-from xds.stored_resource import Key
+from xds.store.resource import Key
 from xds.types import SCOPED_ROUTES
 
 
 class ResourceStore:
     """The desired resources of all gateways. To be used from one event loop only.
 
-    `reached` tells of a gateway's subject up to which position events had their effect, if any.
+    `reached` answers for a gateway's subject up to which position events had their effect, if any.
     """
 
     def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:

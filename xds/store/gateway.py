@@ -5,41 +5,16 @@ rejected it, it is quarantined here.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from gateways.config_resource import PRIVATE, ConfigResource, content_version
-from xds.arrivals import NOTHING_CARRIED, Carried, carried
-from xds.frames import Content, Frames
-from xds.observer import Connection
+from xds.server.frames import Content, Frames
+from xds.server.observer import Connection
+from xds.server.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
+from xds.server.wire import Ready, delta_response, ready, state_response
+from xds.store.rejection import PendingRejection, Viewer
+from xds.store.resource import Key, StoredResource
 from xds.store.table import TOMBSTONES, Table
-from xds.stored_resource import Key, StoredResource
-from xds.wire import Ready, delta_response, ready, state_response
-
-
-class Viewer(Protocol):
-    """A stream, as far as the store knows it."""
-
-    @property
-    def connection(self) -> Connection: ...
-
-    def cursor(self, type: str) -> int:
-        """How far the stream has seen the changes of a type."""
-        ...
-
-    def may_take(self, key: Key, version: str) -> bool | None:
-        """Whether the proxy did not reject this version of a resource; None: the stream does not subscribe
-        to it."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Doubt:
-    """Why the first proxy rejected a version that no proxy is known to run, and a stream whose proxy may
-    still take it."""
-
-    reason: str
-    awaited: Callable[[], None] | None = None
 
 
 class Gateway:
@@ -54,7 +29,7 @@ class Gateway:
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
         self._quarantined: dict[Key, StoredResource] = {}
-        self._doubted: dict[Key, _Doubt] = {}
+        self._pending_rejections: dict[Key, PendingRejection] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
         self._nonce = 0
 
@@ -95,12 +70,14 @@ class Gateway:
         viewer = self._watchers.pop(changed, None)
         if viewer is None:
             return
-        for stored in (*self._quarantined.values(), *(self.stored(key) for key in self._doubted)):
+        for stored in (*self._quarantined.values(), *(self.stored(key) for key in self._pending_rejections)):
             if stored is not None:
                 stored.rejected_by -= {viewer.connection}
-        doubted = [stored for key in self._doubted if (stored := self.stored(key))]
+        undecided = [stored for key in self._pending_rejections if (stored := self.stored(key))]
         # Quarantining one may quarantine what requires it.
-        quarantined = [s for s in doubted if s.key in self._doubted and self._quarantine_unless_awaited(s)]
+        quarantined = [
+            s for s in undecided if s.key in self._pending_rejections and self._quarantine_unless_awaited(s)
+        ]
         if quarantined:
             self.wake()
 
@@ -142,7 +119,7 @@ class Gateway:
         if not entry.body:
             return self._remove(stored, entry)
         if stored is None:
-            stored = StoredResource(entry.type, entry.name, born=self.seq + 1)
+            stored = StoredResource(entry.type, entry.name, created=self.seq + 1)
         elif stored.current and stored.current.version == entry.version:
             return self._redeploy(stored, stored.current, entry)
         elif stored.current is None and stored.removal is not None:
@@ -150,9 +127,9 @@ class Gateway:
         self._require(stored, stored.current, entry)
         self._forget_rejections(stored)
         self._touch(stored)
-        stored.came = stored.seq
-        before = stored.current.carried if stored.current else NOTHING_CARRIED
-        self._count(stored, before.here, entry.deployments)
+        stored.changed = stored.seq
+        before = stored.current.deployments if stored.current else NO_DEPLOYMENTS
+        self._count(stored, before.added, entry.deployments)
         removed, stored.removal = stored.removal is not None, None
         if stored.current is not stored.good:
             stored.before = stored.current
@@ -161,9 +138,9 @@ class Gateway:
             stored.current.entry, stored.current.stamp = entry, stored.seq
         else:
             if removed and not stored.pins:
-                stored.good, stored.older, stored.anew = None, None, True
+                stored.good, stored.older, stored.recreated = None, None, True
             stored.current = ready(entry, stored.seq)
-        stored.current.carried, stored.left = carried(before, entry, stored.seq), ()
+        stored.current.deployments, stored.removed_deployments = with_entry(before, entry, stored.seq), ()
         self._retry_requirers(stored)
         self._inherit_rejection(stored)
         return True
@@ -174,7 +151,7 @@ class Gateway:
             return False
         if stored.current is accepted:
             stored.older = stored.good
-            stored.good, stored.before, stored.anew, stored.late = accepted, None, False, False
+            stored.good, stored.before, stored.recreated, stored.late = accepted, None, False, False
             quarantined = stored.reason is not None
             self._forget_rejections(stored)
             if not quarantined:
@@ -184,7 +161,7 @@ class Gateway:
             accepted.stamp = stored.seq
             self._retry_requirers(stored)
             return True
-        if not stored.anew and (stored.good is None or stored.good.stamp < accepted.stamp):
+        if not stored.recreated and (stored.good is None or stored.good.stamp < accepted.stamp):
             visible = stored.reason is not None or (stored.current is None and bool(stored.pins))
             self._release_pins(stored)
             stored.good, stored.older = accepted, stored.good
@@ -204,7 +181,7 @@ class Gateway:
         stored.rejected_by |= {connection}
         if stored.reason is not None:
             return True
-        self._doubted.setdefault(stored.key, _Doubt(reason))
+        self._pending_rejections.setdefault(stored.key, PendingRejection(reason))
         return self._quarantine_unless_awaited(stored)
 
     def rejected_by(self, stored: StoredResource, connection: Connection) -> bool:
@@ -226,7 +203,7 @@ class Gateway:
         wanted = None if names is None else set(names)
         for stored in found:
             if wanted is None or stored.name in wanted:
-                self._doubted[stored.key] = _Doubt(stored.reason or "")
+                self._pending_rejections[stored.key] = PendingRejection(stored.reason or "")
                 self._offer(stored)
         if found:
             self.wake()
@@ -236,7 +213,7 @@ class Gateway:
         stored = self.stored(key)
         if stored is not None and stored.current is not None:
             quarantined = stored.reason is not None
-            self._doubted.pop(key, None)
+            self._pending_rejections.pop(key, None)
             stored.rejected_by = frozenset()
             if quarantined:
                 self._offer(stored)
@@ -258,7 +235,7 @@ class Gateway:
     def _remove(self, stored: StoredResource | None, entry: ConfigResource) -> bool:
         table = self.table(entry.type)
         if stored is None:
-            stored = StoredResource(entry.type, entry.name, born=self.seq + 1)
+            stored = StoredResource(entry.type, entry.name, created=self.seq + 1)
         if stored.removal is None:
             table.removed += 1
         before = stored.current
@@ -268,11 +245,11 @@ class Gateway:
         offered = stored.offered
         self._require(stored, before, None)
         self._forget_rejections(stored)
-        stored.current, stored.removal, stored.anew = None, entry, False
+        stored.current, stored.removal, stored.recreated = None, entry, False
         self._touch(stored)
-        last = before.carried if before else Carried(left=stored.left)
-        stored.left = carried(last, replace(entry, deployments=()), stored.seq).left
-        self._count(stored, last.here, ())
+        last = before.deployments if before else ResourceDeployments(removed=stored.removed_deployments)
+        stored.removed_deployments = with_entry(last, replace(entry, deployments=()), stored.seq).removed
+        self._count(stored, last.added, ())
         if stored.offered is not None and stored.offered is not offered:
             stored.offered.stamp = stored.seq
         self._retry_requirers(stored)
@@ -290,7 +267,7 @@ class Gateway:
             return False
         self._touch(stored)
         self._count(stored, before.deployments, entry.deployments)
-        current.carried = carried(current.carried, entry, stored.seq)
+        current.deployments = with_entry(current.deployments, entry, stored.seq)
         return True
 
     def _count(self, stored: StoredResource, before: Sequence[object], after: Sequence[object]) -> None:
@@ -311,7 +288,7 @@ class Gateway:
 
     def _quarantine(self, stored: StoredResource, reason: str, because: Key | None) -> None:
         stored.reason, stored.because = reason, because
-        self._doubted.pop(stored.key, None)
+        self._pending_rejections.pop(stored.key, None)
         self._quarantined[stored.key] = stored
         self._touch(stored)
         if stored.good and stored.late:
@@ -347,18 +324,20 @@ class Gateway:
 
     def _quarantine_unless_awaited(self, stored: StoredResource) -> bool:
         """Whether a version that was rejected is quarantined now, since no stream is left to wait for."""
-        doubt = self._doubted[stored.key]
+        pending = self._pending_rejections[stored.key]
         version = stored.current.version if stored.current else ""
-        awaited = self._watchers.get(doubt.awaited) if doubt.awaited else None
+        awaited = self._watchers.get(pending.awaited) if pending.awaited else None
         if awaited is not None and awaited.may_take(stored.key, version):
             return False
-        doubt.awaited = next((c for c, v in self._watchers.items() if v.may_take(stored.key, version)), None)
-        if doubt.awaited is None:
+        pending.awaited = next(
+            (c for c, v in self._watchers.items() if v.may_take(stored.key, version)), None
+        )
+        if pending.awaited is None:
             viewers = self._watchers.values()
             rejected = [v.connection for v in viewers if v.may_take(stored.key, version) is False]
             stored.rejected_by |= frozenset(rejected)
-            self._quarantine(stored, doubt.reason, None)
-        return doubt.awaited is None
+            self._quarantine(stored, pending.reason, None)
+        return pending.awaited is None
 
     def _offer(self, stored: StoredResource) -> None:
         """Ends the quarantine of the latest version, and of what requires it."""
@@ -370,7 +349,7 @@ class Gateway:
 
     def _forget_rejections(self, stored: StoredResource) -> None:
         self._release(stored)
-        self._doubted.pop(stored.key, None)
+        self._pending_rejections.pop(stored.key, None)
         stored.rejected_by = frozenset()
 
     def _release(self, stored: StoredResource) -> None:

@@ -2,8 +2,8 @@
 
 from weakref import ReferenceType, ref
 
-from xds.backlog import Backlog, backlog
-from xds.stored_resource import StoredResource
+from xds.store.backlog import Backlog, backlog
+from xds.store.resource import StoredResource
 
 TOMBSTONES = 1000
 """Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""

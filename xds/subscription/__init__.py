@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateways.config_resource import ConfigResource
-from xds.backlog import Chunk
-from xds.facts import Facts, pending
-from xds.observer import Lack
+from xds.server.deployment_reports import DeploymentReports, pending
+from xds.server.observer import UnacknowledgedDeployment
+from xds.server.wire import Ready
+from xds.store.backlog import Chunk
 from xds.store.gateway import Gateway
-from xds.stored_resource import Key, StoredResource
+from xds.store.resource import Key, StoredResource
 from xds.subscription.first_sync import FirstSync
 from xds.subscription.rejections import UNKNOWN, Rejections
-from xds.wire import Ready
 
 NOTHING = -1
 """Held: the client has no version of it."""
@@ -44,7 +44,7 @@ class Subscription:
 
     gateway: Gateway
     type: str
-    facts: Facts
+    facts: DeploymentReports
     wildcard: bool = False
     named: bool = False
     owed: bool = False
@@ -274,7 +274,7 @@ class Subscription:
                         acknowledged.append((offered, cursor))
                     continue
                 self.pending[name] = (
-                    self.rejections.keeping.pop(name, cursor) if stored.born <= cursor else NOTHING
+                    self.rejections.keeping.pop(name, cursor) if stored.created <= cursor else NOTHING
                 )
             self.look_at(name)
         self.cursor = table.last
@@ -314,7 +314,7 @@ class Subscription:
         """Whether the client has not got, or not answered, what is offered."""
         return name in self.pending or self.first_sync.waits(name)
 
-    def lacking(self) -> Iterator[Lack]:
+    def unacknowledged(self) -> Iterator[UnacknowledgedDeployment]:
         """The deployments that the client has not acknowledged."""
         for name, held in self.pending.items():
             yield from pending(self.stored(name), held)
@@ -323,7 +323,7 @@ class Subscription:
         for name in self.uncovered:
             yield from pending(self.stored(name), NOTHING)
         for name in self.facts.rejections:
-            yield from self.facts.lacking(name, self.stored(name))
+            yield from self.facts.unacknowledged(name, self.stored(name))
 
     # -- what it rejected
 

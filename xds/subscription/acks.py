@@ -1,10 +1,10 @@
 """The effects of a client's ACK or NACK of a response."""
 
-from xds.backlog import Chunk
-from xds.isolation import trials
-from xds.stored_resource import StoredResource
+from xds.server.isolation import trials
+from xds.server.wire import Ready
+from xds.store.backlog import Chunk
+from xds.store.resource import StoredResource
 from xds.subscription import NOTHING, InFlightResponse, Subscription
-from xds.wire import Ready
 
 MOST_DOUBTED = 8
 """Of a rejected response, so many that other proxies rejected before are tried one by one."""

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xds.backlog import Backlog, Chunk
-from xds.stored_resource import StoredResource
+from xds.store.backlog import Backlog, Chunk
+from xds.store.resource import StoredResource
 
 
 @dataclass(slots=True, eq=False)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from xds.stored_resource import Key, StoredResource
-from xds.wire import Ready
+from xds.server.wire import Ready
+from xds.store.resource import Key, StoredResource
 
 UNKNOWN = 0
 """Held: the client has a version of which it is not known when it was offered."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 
 from gateways.config_resource import ConfigResource
+from xds.server.wire import Ready
 from xds.subscription import NOTHING, Subscription
 from xds.subscription.rejections import UNKNOWN
-from xds.wire import Ready
 
 
 class Need(Enum):
@@ -47,7 +47,7 @@ def _sift(
             subscription.report_quarantine(stored, held)
         offered = stored.offered if stored else None
         if offered is None or stored is None:
-            keeps = stored is not None and stored.current is not None and not stored.anew
+            keeps = stored is not None and stored.current is not None and not stored.recreated
             _sift_absent(subscription, name, held, keeps, absent)
             continue
         subscription.leaving.discard(name)

@@ -7,25 +7,34 @@ from gateways.model import DeployedApi, Route, Unsupported, WeightedBackend
 from xds.translate.clusters import upstream_problems
 from xds.translate.headers import match_problem, value_problem
 from xds.translate.paths import segment_problem
-from xds.translate.policies import effects_of
+from xds.translate.policies import contributions_of
 from xds.translate.regex import regex_problem
 from xds.translate.resilience import resilience_problems
 
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_CONDITION = (
+    "the condition of the policy {}: Envoy gateways do not evaluate conditions yet; without it the policy "
+    "applies to every request"
+)
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 
 
 def check(api: DeployedApi) -> tuple[Unsupported, ...]:
-    """Everything that is in the way of serving an API; empty when nothing is.
+    """Everything that is in the way of deploying an API; empty when nothing is.
 
     Pointers are into the API's specification: those of routes and policies as they have them.
     """
     return tuple(dict.fromkeys(_findings(api)))
 
 
+def untranslatable(api: DeployedApi) -> tuple[Unsupported, ...]:
+    """The findings of `check` without those that concern new deployments only."""
+    return tuple(finding for finding in check(api) if not finding.only_new)
+
+
 def _findings(api: DeployedApi) -> Iterable[Unsupported]:
     for what, name in (("API", api.api), ("deployment", api.deployment)):
-        # Both are said in headers.
+        # Both are values of headers.
         if problem := value_problem(name):
             yield Unsupported("", f"the {what}'s name {name!r}: {problem}")
     if not api.context or any(s.kind != "literal" or not s.text for s in api.context):
@@ -47,13 +56,21 @@ def _findings(api: DeployedApi) -> Iterable[Unsupported]:
         yield from (Unsupported("/sandbox_backends", p) for p in _backend_problems(api.sandbox_backends))
     backend_problems: dict[int, tuple[str, ...]] = {}
     for route in api.routes:
-        # Operations without backends of their own have the same tuple of backends.
+        # Operations without backends of their own share a tuple of backends, and the API keeps it alive.
         if id(route.backends) not in backend_problems:
             backend_problems[id(route.backends)] = tuple(_backend_problems(route.backends))
         for problem in dict.fromkeys((*_route_problems(route), *backend_problems[id(route.backends)])):
             yield Unsupported(route.pointer, problem)
-        for policy, problem in effects_of(route.policies)[1]:
+        contributions, problems = contributions_of(route.policies)
+        for policy, problem in problems:
             yield Unsupported(policy.pointer or route.pointer, problem)
+        for policy in route.policies:
+            if policy.condition:
+                yield Unsupported(
+                    f"{policy.pointer}/condition", _CONDITION.format(policy.name), only_new=True
+                )
+        for upstream in contributions.upstreams:
+            yield from (Unsupported(route.pointer, problem) for problem in upstream_problems(upstream))
 
 
 def _route_problems(route: Route) -> Iterable[str]:

@@ -7,7 +7,7 @@ endpoints all are resolved and followed by DNS. For `https` the certificate must
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
 from ipaddress import ip_address
@@ -53,7 +53,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from gateways import model
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
-from gateways.model import DeployedApi, GatewaySettings, Upstream
+from gateways.model import GatewaySettings, Upstream
 from xds.encoding import Encoded, any_of, build, encode
 from xds.translate.names import PROTOCOL_OPTIONS, cluster_name
 from xds.types import CLUSTER
@@ -70,34 +70,19 @@ UPSTREAM_IDLE = timedelta(seconds=30)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
 
 
-def cluster_entries(
-    settings: GatewaySettings,
-    upstreams: Iterable[Upstream],
-    position: int,
-    refs: tuple[DeploymentRef, ...] = (),
-) -> tuple[ConfigResource, ...]:
-    """One entry per upstream."""
-    entries: list[ConfigResource] = []
-    for upstream in dict.fromkeys(upstreams):
-        name, version, body = _cluster(settings.subject, upstream, CA_BUNDLE)
-        entries.append(
-            ConfigResource(
-                settings.subject, settings.kind, CLUSTER, name, version, position, body, deployments=refs
-            )
-        )
-    return tuple(entries)
+def cluster_entry(
+    settings: GatewaySettings, upstream: Upstream, position: int, refs: Sequence[DeploymentRef] = ()
+) -> ConfigResource:
+    """The cluster of an upstream that these deployments use."""
+    name, version, body = _cluster(settings.subject, upstream, CA_BUNDLE)
+    return ConfigResource(
+        settings.subject, settings.kind, CLUSTER, name, version, position, body, deployments=tuple(refs)
+    )
 
 
-def upstreams_of(api: DeployedApi) -> tuple[Upstream, ...]:
-    """The upstreams an API sends requests to, each once, in the order of their first use."""
-    backends = [backend for route in api.routes for backend in route.backends]
-    backends += api.sandbox_backends if api.sandbox_hosts else ()
-    return tuple(dict.fromkeys(backend.upstream for backend in backends if backend.weight > 0))
-
-
-def upstream_cluster(settings: GatewaySettings, upstream: Upstream) -> str:
-    """The name of an upstream's cluster."""
-    return _cluster(settings.subject, upstream, CA_BUNDLE)[0]
+def upstream_cluster(gateway: str, upstream: Upstream) -> str:
+    """The name of an upstream's cluster on a gateway (its subject)."""
+    return _cluster(gateway, upstream, CA_BUNDLE)[0]
 
 
 @lru_cache(maxsize=16_384)

@@ -1,9 +1,7 @@
 """Headers: which names and values Envoy takes, and the messages that set and remove them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
@@ -13,7 +11,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
 
 from xds.encoding import Encoded, build, encode
 from xds.translate.names import GATEWAY_PREFIX, PROBE_HEADER
-from xds.translate.policy import is_list, is_mapping, unknown_keys
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _STEERING = "x-envoy-"
@@ -89,24 +86,3 @@ def value_problem(value: object) -> str | None:
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
         return "has a line break or another control character"
     return None
-
-
-def read_sides(params: Mapping[str, Any], read: Callable[[Any, str, str], Iterable[str]]) -> Iterable[str]:
-    """Walks `{request: {headers: [...]}, response: {headers: [...]}}`, as WSO2's header policies have it.
-
-    Calls `read(item, side, where)` for each item and yields its problems and those of the shape.
-    """
-    yield from unknown_keys(params, ("request", "response"))
-    if not params.get("request") and not params.get("response"):
-        yield "request: neither request nor response has headers"
-    for side in ("request", "response"):
-        part = params.get(side)
-        if part is None:
-            continue
-        items = part.get("headers") if is_mapping(part) else None
-        if not is_mapping(part) or not is_list(items):
-            yield f"{side}/headers: must be a list"
-            continue
-        yield from unknown_keys(part, ("headers",), f"{side}/")
-        for i, item in enumerate(items):
-            yield from read(item, side, f"{side}/headers/{i}")

@@ -1,4 +1,4 @@
-"""The route configuration of a group: the APIs whose contexts begin with the same segment.
+"""The route configuration of a unit: the APIs whose contexts begin with the same segment.
 
 Envoy looks for a route in the one virtual host that fits the request's host best, and nowhere else.
 So the virtual host of a name holds the routes of every API that serves this name: listed as it is, by a
@@ -10,23 +10,21 @@ from collections.abc import Mapping, Sequence
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
-from gateways.model import DeployedApi
 from xds.encoding import Encoded, build, encode
 from xds.translate.names import PROBE_HEADER, SCOPE_HEADER, route_name
-from xds.translate.paths import literal_path
 from xds.translate.resilience import default_retries
-from xds.translate.routes import ApiRoutes
+from xds.translate.routes import TranslatedApi
 
 
-def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedApi, ApiRoutes]]) -> bytes:
+def route_configuration(gateway: str, segment: str, apis: Sequence[TranslatedApi]) -> bytes:
     """The encoded route configuration."""
     served: dict[str, list[tuple[str, int]]] = {}
-    bindings: list[tuple[str, tuple[Encoded, ...]]] = []
-    for api, routes in apis:
-        for hosts, encoded in ((api.hosts, routes.main), (api.sandbox_hosts, routes.sandbox)):
+    bindings: list[tuple[Encoded, ...]] = []
+    for api in apis:
+        for hosts, routes in ((api.hosts, api.routes), (api.sandbox_hosts, api.sandbox_routes)):
             for host in hosts:
-                served.setdefault(host, []).append((literal_path(api.context), len(bindings)))
-            bindings.append((api.api, encoded))
+                served.setdefault(host, []).append((api.context, len(bindings)))
+            bindings.append(routes)
     domains: dict[tuple[int, ...], list[str]] = {}
     for host in sorted(served):
         domains.setdefault(_chosen(host, served), []).append(host)
@@ -35,7 +33,7 @@ def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedA
             VirtualHost,
             name=names[0],
             domains=names,
-            routes=[route for i in chosen for route in bindings[i][1]],
+            routes=[route for i in chosen for route in bindings[i]],
             retry_policy=default_retries(),
         )
         for chosen, names in domains.items()
@@ -43,7 +41,7 @@ def route_configuration(gateway: str, group: str, apis: Sequence[tuple[DeployedA
     return encode(
         build(
             RouteConfiguration,
-            name=route_name(gateway, group),
+            name=route_name(gateway, segment),
             virtual_hosts=virtual_hosts,
             request_headers_to_remove=[SCOPE_HEADER, PROBE_HEADER],
             ignore_port_in_host_matching=True,

@@ -25,12 +25,12 @@ def scoped_routes_name(gateway: str) -> str:
     return f"{gateway}/scopes"
 
 
-def scope_name(gateway: str, group: str) -> str:
-    return f"{gateway}/scopes/{group}"
+def scope_name(gateway: str, segment: str) -> str:
+    return f"{gateway}/scopes/{segment}"
 
 
-def route_name(gateway: str, group: str) -> str:
-    return f"{gateway}/routes/{group}"
+def route_name(gateway: str, segment: str) -> str:
+    return f"{gateway}/routes/{segment}"
 
 
 def cluster_name(gateway: str, upstream: str) -> str:

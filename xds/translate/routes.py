@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
 from envoy_data_plane.envoy.config.route.v3 import (
     HeaderMatcher,
@@ -20,19 +21,20 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
-from envoy_data_plane.google.protobuf import Any as PackedAny
 
 from gateways import model
-from gateways.model import DeployedApi, GatewaySettings, Segment, WeightedBackend
+from gateways.compiler import upstreams_of
+from gateways.config_resource import DeploymentRef
+from gateways.model import DeployedApi, GatewaySettings, Segment, Upstream, WeightedBackend
 from xds.encoding import Encoded, any_of, build, encode
 from xds.translate import answers
 from xds.translate.clusters import rewrites_host, upstream_cluster
 from xds.translate.coverage import Coverage
 from xds.translate.headers import header
 from xds.translate.names import CORS_FILTER
-from xds.translate.paths import path_match, path_rewrite, replaced_path, specificity
-from xds.translate.policies import effects_of
-from xds.translate.policy import Effects
+from xds.translate.paths import literal_path, path_match, path_rewrite, replaced_path, specificity
+from xds.translate.policies import contributions_of
+from xds.translate.policies.policy import Contributions
 from xds.translate.resilience import resilience_fields, resilience_key
 
 _MILLION = 1_000_000
@@ -40,33 +42,55 @@ _ANYTHING = build(StringMatcher, safe_regex=build(RegexMatcher, regex=".+"))
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRoutes:
-    """An API's encoded routes on its own hosts and on its sandbox hosts."""
+class TranslatedApi:
+    """An API's encoded routes on its own hosts and on its sandbox hosts; `context` is percent-encoded."""
 
-    main: tuple[Encoded, ...]
-    sandbox: tuple[Encoded, ...]
+    ref: DeploymentRef
+    context: str
+    hosts: tuple[str, ...]
+    routes: tuple[Encoded, ...]
+    sandbox_hosts: tuple[str, ...]
+    sandbox_routes: tuple[Encoded, ...]
+    upstreams: tuple[Upstream, ...]
+    """All, each once."""
+    called: tuple[Upstream, ...] = ()
+    """Those of them that policies call, from Envoy's HTTP filters."""
 
 
-def routes_of(settings: GatewaySettings, api: DeployedApi) -> ApiRoutes:
-    """The routes of an API that `check` found nothing wrong with."""
-    main = _routes(settings, api, api.routes)
-    if not api.sandbox_hosts:
-        return ApiRoutes(main, ())
-    sandboxed = [replace(route, backends=api.sandbox_backends) for route in api.routes]
-    return ApiRoutes(main, _routes(settings, api, sandboxed))
+def translated_api(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
+    """An API that `check` found nothing wrong with."""
+    called: dict[Upstream, None] = {}
+    sandboxed = (replace(route, backends=api.sandbox_backends) for route in api.routes)
+    context = "".join(f"/{segment.text}" for segment in api.context)
+    return TranslatedApi(
+        ref=DeploymentRef(api.deployment, api.api, api.revision, context, api.hosts[0]),
+        context=literal_path(api.context),
+        hosts=api.hosts,
+        routes=_routes(settings, api, api.routes, called),
+        sandbox_hosts=api.sandbox_hosts,
+        sandbox_routes=_routes(settings, api, sandboxed, called) if api.sandbox_hosts else (),
+        upstreams=tuple(dict.fromkeys((*upstreams_of(api), *called))),
+        called=tuple(called),
+    )
 
 
 def _routes(
-    settings: GatewaySettings, api: DeployedApi, operations: Iterable[model.Route]
+    settings: GatewaySettings,
+    api: DeployedApi,
+    operations: Iterable[model.Route],
+    called: dict[Upstream, None],
 ) -> tuple[Encoded, ...]:
+    """Adds to `called` the upstreams that policies call."""
     revision = [answers.revision_header(api)] if settings.revision_header else []
     ordered = sorted(operations, key=lambda r: (specificity(r.path), -len(r.headers)))
-    effects = [effects_of(route.policies)[0] for route in ordered]
+    contributions = [contributions_of(route.policies, settings.subject)[0] for route in ordered]
+    for each in contributions:
+        called.update(each.upstreams)
     routes: list[Route] = [answers.probe(settings, api)] if settings.probe_secret else []
     actions = _Actions(settings, api.context)
-    for route, effect in zip(ordered, effects, strict=True):
-        routes += _operation(api, route, effect, revision, actions)
-    routes += _preflights(settings, api, ordered, effects, revision)
+    for route, each in zip(ordered, contributions, strict=True):
+        routes += _operation(api, route, each, revision, actions)
+    routes += _preflights(settings, api, ordered, contributions, revision)
     routes += _wrong_methods(api, ordered, revision)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
         routes.append(answers.not_found(api, revision))
@@ -86,7 +110,8 @@ class _Actions:
         self._known: dict[tuple[object, ...], list[Action]] = {}
 
     def of(self, route: model.Route) -> list[Action]:
-        # Operations without backends of their own have the same tuple of backends, which is costly to hash.
+        # Operations without backends of their own share a tuple of backends, which is costly to hash. Its
+        # identity is a key because the operations, which outlive this object, keep it alive.
         key = (id(route.backends), replaced_path(route.path), *resilience_key(route))
         known = self._known.get(key)
         if known is None:
@@ -104,18 +129,18 @@ class _Actions:
 def _operation(
     api: DeployedApi,
     route: model.Route,
-    effects: Effects,
+    contributions: Contributions,
     revision: Sequence[Encoded],
     actions: _Actions,
 ) -> Iterable[Route]:
     path = path_match(api.context, route.path)
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
     common = {
-        "request_headers_to_add": _added(effects.request_headers),
-        "request_headers_to_remove": _removed(effects.request_headers),
-        "response_headers_to_add": [*_added(effects.response_headers), *revision],
-        "response_headers_to_remove": _removed(effects.response_headers),
-        "typed_per_filter_config": _filters(effects),
+        "request_headers_to_add": _added(contributions.request_headers),
+        "request_headers_to_remove": _removed(contributions.request_headers),
+        "response_headers_to_add": [*_added(contributions.response_headers), *revision],
+        "response_headers_to_remove": _removed(contributions.response_headers),
+        "typed_per_filter_config": {n: any_of(config) for n, config in contributions.filters.items()},
     }
     for action, fraction in actions.of(route):
         match = build(RouteMatch, **path, headers=headers, runtime_fraction=fraction)
@@ -156,7 +181,7 @@ def _destination(settings: GatewaySettings, backends: Sequence[WeightedBackend])
         fields = {"auto_host_rewrite": True, "append_x_forwarded_host": True}
     weights: dict[str, int] = {}
     for backend in backends:
-        name = upstream_cluster(settings, backend.upstream)
+        name = upstream_cluster(settings.subject, backend.upstream)
         weights[name] = weights.get(name, 0) + backend.weight
     if len(weights) == 1:
         return fields | {"cluster": next(iter(weights))}
@@ -168,7 +193,7 @@ def _preflights(
     settings: GatewaySettings,
     api: DeployedApi,
     operations: Sequence[model.Route],
-    effects: Sequence[Effects],
+    contributions: Sequence[Contributions],
     revision: Sequence[Encoded],
 ) -> Iterable[Route]:
     """A preflight asks with OPTIONS for another method: it gets that operation's policy.
@@ -176,13 +201,13 @@ def _preflights(
     The CORS filter answers every one of them, allowed or not. It only looks at routes that lead
     somewhere, so these do, but no request ever gets that far.
     """
-    paths: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Effects, dict[str, None]]]] = {}
-    for route, effect in zip(operations, effects, strict=True):
-        if effect.cors is not None:
+    paths: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Message, dict[str, None]]]] = {}
+    for route, each in zip(operations, contributions, strict=True):
+        if cors := each.filters.get(CORS_FILTER):
             by_policy = paths.setdefault(route.path, {})
-            by_policy.setdefault(encode(effect.cors), (route, effect, {}))[2][route.method] = None
+            by_policy.setdefault(encode(cors), (route, cors, {}))[2][route.method] = None
     for path, by_policy in paths.items():
-        for operation, effect, methods in by_policy.values():
+        for operation, cors, methods in by_policy.values():
             asked = build(StringMatcher, safe_regex=build(RegexMatcher, regex="|".join(methods)))
             headers = [
                 _method("OPTIONS"),
@@ -196,7 +221,7 @@ def _preflights(
                 match=match,
                 route=build(RouteAction, **_destination(settings, [backend])),
                 response_headers_to_add=revision,
-                typed_per_filter_config=_filters(effect),
+                typed_per_filter_config={CORS_FILTER: any_of(cors)},
             )
 
 
@@ -229,7 +254,3 @@ def _added(changes: dict[str, str | None]) -> list[Encoded]:
 
 def _removed(changes: dict[str, str | None]) -> list[str]:
     return [name for name, value in changes.items() if value is None]
-
-
-def _filters(effects: Effects) -> dict[str, PackedAny]:
-    return {} if effects.cors is None else {CORS_FILTER: any_of(effects.cors)}

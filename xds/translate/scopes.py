@@ -10,15 +10,15 @@ from xds.encoding import build, encode
 from xds.translate.names import route_name, scope_name
 
 
-def scope_body(gateway: str, group: str) -> bytes:
+def scope_body(gateway: str, segment: str) -> bytes:
     return encode(
         build(
             ScopedRouteConfiguration,
-            name=scope_name(gateway, group),
-            route_configuration_name=route_name(gateway, group),
+            name=scope_name(gateway, segment),
+            route_configuration_name=route_name(gateway, segment),
             key=build(
                 ScopedRouteConfigurationKey,
-                fragments=[build(ScopedRouteConfigurationKeyFragment, string_key=group)],
+                fragments=[build(ScopedRouteConfigurationKeyFragment, string_key=segment)],
             ),
         )
     )

@@ -1,6 +1,6 @@
 """Errors of commands that were not accepted, and the check that an outcome belongs to a command."""
 
-from schemas.canonical import digest as digest_of
+from schemas.codecs.canonical import digest as digest_of
 from schemas.outcome import UNREADABLE, Complaint, Outcome
 
 REUSED = "command-id-reused"

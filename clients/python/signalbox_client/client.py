@@ -23,8 +23,8 @@ _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 class Client:
     """Commands of one organization. Use it as `async with`, from one event loop, concurrently.
 
-    Failures that pass (a broker that restarts, a busy server) are retried, always with the command's id, so
-    that nothing is done twice.
+    Temporary failures (a restarting broker, a busy server) are retried, always with the command's id, so
+    that it is decided once.
     """
 
     def __init__(self, transport: Transport, organization: str, source: str) -> None:

@@ -1,6 +1,6 @@
 """Commands, and the values that they are made of."""
 
-from schemas.api import (
+from schemas.aggregates.api import (
     ApiSpec,
     Backend,
     DeleteApi,
@@ -13,13 +13,13 @@ from schemas.api import (
     Resilience,
     Upstream,
 )
-from schemas.deployment import StartDeployment, StopDeployment
-from schemas.environment import DefineEnvironment, DeleteEnvironment
-from schemas.gateway import ChangeGateway, RegisterGateway, RemoveGateway
+from schemas.aggregates.deployment import StartDeployment, StopDeployment
+from schemas.aggregates.environment import DefineEnvironment, DeleteEnvironment
+from schemas.aggregates.gateway import ChangeGateway, RegisterGateway, RemoveGateway
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject, DeleteProject
 from schemas.message import Command
-from schemas.organization import DefineOrganization
 from schemas.outcome import Outcome
-from schemas.project import DefineProject, DeleteProject
 
 __all__ = [
     "ApiSpec",

@@ -11,16 +11,16 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException
 from pydantic import ValidationError
 
-from schemas.avro import URN, NeverPublished, decode, decode_data, is_of
-from schemas.binary import Undecodable
-from schemas.compatibility import Schema
+from schemas.codecs.avro import URN, NeverPublished, decode, decode_data, is_of
+from schemas.codecs.binary import Undecodable
+from schemas.codecs.compatibility import Schema
 from schemas.outcome import Outcome
 
 FETCH_SECONDS = 30.0
 
 
 class Unreadable(Exception):
-    """An outcome that this client cannot read; the message names the remedy."""
+    """An outcome cannot be read by this client; the message names the remedy."""
 
 
 class OutcomeDecoder:

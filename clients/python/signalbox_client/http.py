@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import orjson
 
-from schemas.canonical import digest
+from schemas.codecs.canonical import digest
 from schemas.envelope import Envelope
 from schemas.outcome import Complaint, Outcome
 from signalbox_client.answers import REUSED, MessageTooLarge, Rejected
@@ -169,7 +169,7 @@ def _outcome(operation: Any, digest_: str) -> Outcome | None:
         name=fields["id"],
         command=fields["command"],
         subject=fields["subject"],
-        digest=digest_,
+        digest=fields.get("digest", digest_),
         accepted=fields["state"] == "accepted",
         requested_at=fields["requested_at"],
         decided_at=fields["decided_at"],

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from schemas.canonical import digest
+from schemas.codecs.canonical import digest
 from schemas.envelope import Envelope
 from schemas.identity import is_uuid
 from schemas.outcome import Outcome
@@ -23,7 +23,7 @@ from signalbox_client.reading import PartitionReader, Reader
 from signalbox_client.transport import Unreachable
 
 KEPT = 10_000
-"""Commands whose outcomes are remembered."""
+"""The number of commands whose outcomes are cached."""
 
 REQUEST_SECONDS = 10
 STOP_SECONDS = 1.0
@@ -33,7 +33,7 @@ SEARCHES = 4
 """Searches for earlier outcomes at a time; each has a connection of its own."""
 
 SKEW_MS = 300_000
-"""How far the clock that made an id may be ahead of the deciders'."""
+"""The tolerated lead of the clock that made an id over the deciders'."""
 
 logger = logging.getLogger("signalbox_client")
 

@@ -15,8 +15,8 @@ POLL_MS = 200
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`following` is the offset to go on from. `truncated`: the partition ends before the offset that was
-    asked for, records were lost."""
+    """`following`: the offset to continue from. `truncated`: the partition ends before the requested
+    offset, records were lost."""
 
     messages: Sequence[ConsumerRecord]
     following: int

@@ -11,7 +11,7 @@ class Unreachable(Exception):
 
 
 class Transport(Protocol):
-    """Methods raise Unreachable for failures that pass, Rejected for those that do not."""
+    """Methods raise Unreachable for temporary failures, Rejected for permanent ones."""
 
     async def start(self) -> None: ...
 

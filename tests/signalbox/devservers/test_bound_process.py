@@ -25,7 +25,7 @@ signal.pause()
 
 OBEDIENT = """
 import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end"))
 print("here", flush=True)
 signal.pause()
 """
@@ -75,11 +75,11 @@ def test_it_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     (child,) = made
     eventually(lambda: "here" in (tmp_path / "log").read_text())
     assert child.end(signal.SIGTERM, 5)
-    assert "told to end" in (tmp_path / "log").read_text(), "it was killed before"
+    assert "asked to end" in (tmp_path / "log").read_text(), "it was killed before"
     assert not child.running
 
 
-def test_one_that_does_not_end_when_told_is_killed(tmp_path: Path) -> None:
+def test_one_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
     child = tied(tmp_path, sys.executable, "-c", STUBBORN)
     eventually(lambda: "deaf" in (tmp_path / "log").read_text())
     assert not child.end(signal.SIGTERM, 0.2)

@@ -1,4 +1,4 @@
-"""`signalbox dev`: a server in the foreground, which says how to use it and ends when it is told to."""
+"""`signalbox dev`: a server in the foreground, which prints its address and stops at a signal."""
 
 import shlex
 import signal
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from signalbox.devservers import kafka_access
-from signalbox.devservers.kafka_probe import probe, serves
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.kafka import credentials
+from signalbox.devservers.kafka.probe import probe, serves
+from signalbox.devservers.postgres.server import DevPostgres
 from tests.signalbox.conftest import Run
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_postgres import FAST, execute
@@ -43,16 +43,16 @@ def answer(url: str, statement: str) -> object:
 
 
 def test_kafka_says_where_it_is_and_ends_on_ctrl_c(kafka_files: Path, tmp_path: Path) -> None:
-    with dev("kafka", "--data", str(tmp_path), "--heap", "200m") as (running, told):
-        host, _, port = told["SIGNALBOX_KAFKA"].partition(":")
-        access = kafka_access.access(tmp_path / "kafka", told["SIGNALBOX_KAFKA"])
+    with dev("kafka", "--data", str(tmp_path), "--heap", "200m") as (running, output):
+        host, _, port = output["SIGNALBOX_KAFKA"].partition(":")
+        access = credentials.access(tmp_path / "kafka", output["SIGNALBOX_KAFKA"])
         assert serves(host, int(port), access.username, access.password)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=HANG_SECONDS)
+        _, message = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 0
-    assert "Stopping Kafka" in said
-    assert f". {tmp_path / 'kafka' / 'environment'}" in said
-    assert access.password not in said
+    assert "Stopping Kafka" in message
+    assert f". {tmp_path / 'kafka' / 'environment'}" in message
+    assert access.password not in message
     assert probe(host, int(port)) == "away"
 
 
@@ -60,16 +60,16 @@ def test_postgres_ends_on_sigterm_and_dies_with_its_process(own_postgres: DevPos
     own_postgres.stop()
     data = str(own_postgres.directory.parent)
     own_postgres.directory.rename(own_postgres.directory.with_name("postgres"))
-    with dev("postgres", "--data", data) as (running, told):
-        url = told["SIGNALBOX_POSTGRES"]
+    with dev("postgres", "--data", data) as (running, output):
+        url = output["SIGNALBOX_POSTGRES"]
         execute(url, "create table facts as select 7 as n")
         running.terminate()
-        _, said = running.communicate(timeout=HANG_SECONDS)
+        _, message = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 0
-    assert "Stopping PostgreSQL" in said
+    assert "Stopping PostgreSQL" in message
 
-    with dev("postgres", "--data", data) as (running, told):
-        assert told["SIGNALBOX_POSTGRES"] == url
+    with dev("postgres", "--data", data) as (running, output):
+        assert output["SIGNALBOX_POSTGRES"] == url
         running.kill()
         running.wait()
     # The server of the killed process is gone, or on its way: the directory can be had.

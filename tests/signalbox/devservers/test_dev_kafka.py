@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from signalbox.devservers import kafka_access
 from signalbox.devservers.errors import AlreadyRunning
-from signalbox.devservers.kafka import HOST, Archive, DevKafka, archive_for, new_id
-from signalbox.devservers.kafka_probe import probe
+from signalbox.devservers.kafka import credentials
+from signalbox.devservers.kafka.probe import probe
+from signalbox.devservers.kafka.server import HOST, Archive, DevKafka, archive_for, new_id
 from signalbox.ports import PortUnusable
 from signalbox.settings import kafka_settings as kafka_settings_of
 from streams.kafka.settings import KafkaSettings
@@ -133,10 +133,10 @@ def test_what_holds_the_password_can_be_read_by_its_owner_alone(shared_kafka: De
     assert password not in arguments
 
 
-def test_a_shell_and_a_java_client_are_told_how_to_connect(shared_kafka: DevKafka) -> None:
+def test_a_shell_and_a_java_client_get_files_with_the_connection(shared_kafka: DevKafka) -> None:
     shell = f". {shlex.quote(str(shared_kafka.environment_file))} && env"
-    told = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
-    variables = dict(line.split("=", 1) for line in told.splitlines() if line.startswith("SIGNALBOX_KAFKA"))
+    output = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    variables = dict(line.split("=", 1) for line in output.splitlines() if line.startswith("SIGNALBOX_KAFKA"))
     assert kafka_settings_of(variables) == shared_kafka.access
     properties = shared_kafka.client_properties.read_text().splitlines()
     assert f"bootstrap.servers={shared_kafka.access.bootstrap}" in properties
@@ -149,7 +149,7 @@ async def test_data_made_before_there_was_a_password_are_kept(
     # Given data without the user, as earlier versions made them
     own_kafka.kill()
     shutil.rmtree(own_kafka.directory / "data")
-    monkeypatch.setattr(kafka_access, "credential", lambda password: "SCRAM-SHA-256=[name=other,password=x]")
+    monkeypatch.setattr(credentials, "credential", lambda password: "SCRAM-SHA-256=[name=other,password=x]")
     # When the broker starts, then it makes the user, and lets it in
     settings = settings_for(own_kafka)
     await create(settings)

@@ -1,4 +1,4 @@
-"""A PostgreSQL on this machine keeps what was committed, whatever ends it, and lets nobody else in."""
+"""A PostgreSQL on this machine keeps committed data, however it ends, and rejects other users."""
 
 import importlib
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from signalbox.devservers import socket_directory
 from signalbox.devservers.account import server_account
 from signalbox.devservers.bound_process import DirectoryLock
 from signalbox.devservers.errors import AlreadyRunning, StartFailed, Unavailable
-from signalbox.devservers.postgres import DevPostgres
-from signalbox.devservers.postgres_files import program_files
+from signalbox.devservers.postgres import socket_directory
+from signalbox.devservers.postgres.files import program_files
+from signalbox.devservers.postgres.server import DevPostgres
 from tests.support.free_ports import free_port
 
 
@@ -142,7 +142,7 @@ def test_a_first_start_that_was_cut_off_is_done_again(own_postgres: DevPostgres)
     assert rows(own_postgres.start(), "select 1") == ["1"]
 
 
-def test_a_start_that_fails_tells_what_the_server_said(own_postgres: DevPostgres) -> None:
+def test_a_start_that_fails_reports_the_servers_message(own_postgres: DevPostgres) -> None:
     own_postgres.stop()
     server = DevPostgres(own_postgres.directory, settings={"shared_buffers": "many"})
     with pytest.raises(StartFailed, match=r"ended while it started: .*shared_buffers.*postgresql\.log"):
@@ -166,7 +166,7 @@ def test_a_socket_whose_path_would_be_too_long_is_elsewhere(tmp_path: Path) -> N
         found.rmdir()
 
 
-def test_what_is_not_installed_is_said_with_the_way_out() -> None:
+def test_a_missing_package_is_reported_with_the_remedy() -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("no_such_package")
     with pytest.raises(Unavailable, match=r"signalbox\[devservers\].*SIGNALBOX_POSTGRES"):

@@ -1,4 +1,4 @@
-"""Kafka's files are downloaded once, complete and checked; what stands in the way is said in a sentence."""
+"""Kafka's files are downloaded once, complete and checked; failures are reported in a sentence."""
 
 import hashlib
 import http.server
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from signalbox.devservers.errors import Unavailable
-from signalbox.devservers.kafka_jars import VERSION, jars, kafka_jars
+from signalbox.devservers.kafka.jars import VERSION, jars, kafka_jars
 from tests.support.free_ports import free_port
 
 Mirror = Callable[[Path], None]
@@ -48,7 +48,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         settings.write_text(f"[repositories]\ncentral = http://127.0.0.1:{port}/maven\n")
         monkeypatch.setenv("JGO_CONFIG_FILE", str(settings))
 
-    # Nobody listens there, until a test serves a folder.
+    # A closed port, until a test serves a folder.
     use(free_port())
     yield serve
     for server in servers:
@@ -83,11 +83,11 @@ def test_without_a_connection_it_says_what_cannot_be_had_and_the_way_out(
 ) -> None:
     with pytest.raises(Unavailable) as refused:
         kafka_jars(tmp_path / "cache")
-    said = str(refused.value)
-    assert said.startswith(f"Kafka {VERSION} cannot be downloaded ({jars()[0].file}: ")
-    assert said.endswith("or name a Kafka of your own in SIGNALBOX_KAFKA")
-    assert "\n" not in said
-    assert len(said) < 300
+    message = str(refused.value)
+    assert message.startswith(f"Kafka {VERSION} cannot be downloaded ({jars()[0].file}: ")
+    assert message.endswith("or name a Kafka of your own in SIGNALBOX_KAFKA")
+    assert "\n" not in message
+    assert len(message) < 300
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["kafka.lock"]
 
 
@@ -113,7 +113,7 @@ def test_what_a_repository_does_not_have_is_named(mirror: Mirror, tmp_path: Path
 
 def test_a_download_that_takes_too_long_ends(kafka_files: Path, mirror: Mirror, tmp_path: Path) -> None:
     mirror(kafka_files)
-    with pytest.raises(Unavailable, match="has not come in time"):
+    with pytest.raises(Unavailable, match="did not arrive in time"):
         kafka_jars(tmp_path / "cache", within=0)
 
 

@@ -1,4 +1,4 @@
-"""Kafka counts as started when it has a broker and a controller to tell clients about."""
+"""Kafka counts as started when its metadata names a broker and a controller."""
 
 import socket
 import struct
@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from signalbox.devservers.kafka_probe import live, serves
+from signalbox.devservers.kafka.probe import live, serves
 from tests.support.free_ports import free_port
 
 
 def answer(brokers: int, controller: int, rack: str | None = None) -> bytes:
-    told = b"" if rack is None else rack.encode()
-    broker = struct.pack(">ih9sih", 1, 9, b"127.0.0.1", 9092, -1 if rack is None else len(told)) + told
+    output = b"" if rack is None else rack.encode()
+    broker = struct.pack(">ih9sih", 1, 9, b"127.0.0.1", 9092, -1 if rack is None else len(output)) + output
     return struct.pack(">ii", 1, brokers) + broker * brokers + struct.pack(">ii", controller, 0)
 
 
@@ -22,12 +22,12 @@ def test_a_broker_and_a_controller_are_live(rack: str | None) -> None:
     assert live(answer(3, 2, rack))
 
 
-@pytest.mark.parametrize("told", [answer(0, 1), answer(1, -1), b"", answer(1, 1)[:20]])
-def test_anything_less_is_not(told: bytes) -> None:
-    assert not live(told)
+@pytest.mark.parametrize("output", [answer(0, 1), answer(1, -1), b"", answer(1, 1)[:20]])
+def test_anything_less_is_not(output: bytes) -> None:
+    assert not live(output)
 
 
-def test_a_port_where_nobody_listens_serves_nothing() -> None:
+def test_a_closed_port_serves_nothing() -> None:
     assert not serves("127.0.0.1", free_port())
 
 

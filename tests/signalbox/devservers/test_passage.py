@@ -1,4 +1,4 @@
-"""One user more may pass through a directory, and nobody else may do anything they might not before."""
+"""One more user may pass through a directory; the permissions of all others are unchanged."""
 
 import os
 import stat
@@ -32,7 +32,7 @@ def test_it_is_the_same_the_second_time():
     assert with_passage(once, SOMEBODY) == once
 
 
-def test_a_new_mask_gives_nobody_what_the_old_one_withheld():
+def test_a_new_mask_grants_no_permission_that_the_old_one_withheld():
     listed = [
         (OWNER, 7, NO_ID),
         (USER, 7, ANOTHER),
@@ -62,7 +62,7 @@ def _reads(path: Path, uid: int) -> bool:
 
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
-    """A file that anybody may read, below a directory that only root may pass."""
+    """A file that all users may read, below a directory that only root may pass."""
     if os.geteuid() != 0:
         pytest.skip("only root starts servers as another user")
     directory = tmp_path / "data"

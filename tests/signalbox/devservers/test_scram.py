@@ -2,7 +2,7 @@
 
 import pytest
 
-from signalbox.devservers.scram import Scram, ScramFailed
+from signalbox.devservers.kafka.scram import Scram, ScramFailed
 
 NONCE = "rOprNGfwEbeRWgbNEkqO"
 CHALLENGE = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"

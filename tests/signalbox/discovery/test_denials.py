@@ -18,37 +18,37 @@ def denials(now: list[float]) -> Denials:
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [r.message for r in caplog.records if r.levelname == "WARNING"]
 
 
-def test_the_same_is_said_once_and_later_how_often_it_was(
-    denials: Denials, now: list[float], said: Callable[[], list[str]]
+def test_a_repeated_warning_is_logged_once_and_later_with_its_count(
+    denials: Denials, now: list[float], warnings: Callable[[], list[str]]
 ) -> None:
     for _ in range(4):
         denials("no")
-    assert said() == ["no"]
+    assert warnings() == ["no"]
 
     now[0] = SECONDS
     denials("no")
 
-    assert said() == ["no", "no (3 more times since it was said last)"]
+    assert warnings() == ["no", "no (3 more times since it was said last)"]
 
 
-def test_something_else_is_said_at_once(denials: Denials, said: Callable[[], list[str]]) -> None:
+def test_a_different_warning_is_logged_at_once(denials: Denials, warnings: Callable[[], list[str]]) -> None:
     denials("no")
     denials("neither")
-    assert said() == ["no", "neither"]
+    assert warnings() == ["no", "neither"]
 
 
 def test_many_different_ones_are_bounded_until_time_has_passed(
-    denials: Denials, now: list[float], said: Callable[[], list[str]]
+    denials: Denials, now: list[float], warnings: Callable[[], list[str]]
 ) -> None:
     for number in range(MOST + 10):
         denials(str(number))
-    assert len(said()) == MOST
+    assert len(warnings()) == MOST
 
     now[0] = SECONDS
     denials("later")
 
-    assert said()[MOST:] == ["later"]
+    assert warnings()[MOST:] == ["later"]

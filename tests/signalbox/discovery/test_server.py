@@ -8,11 +8,11 @@ import grpc.aio
 import pytest
 
 from gateways.config_resource import ConfigResource
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from signalbox.discovery.server import Discovery
-from streams.gateway_sync import CREDENTIALS
+from streams.gateway_sync.sync import CREDENTIALS
 from tests.xds.proxies import DeltaProxy, Remembering, entry
-from xds.observer import Connection
+from xds.server.observer import Connection
 
 EAST, WEST = "organizations/acme/gateways/east", "organizations/acme/gateways/west"
 SECONDS = 20
@@ -93,8 +93,21 @@ async def test_the_log_names_each_node_that_rejects_the_listener_and_does_not_re
     for node in ("edge-1", "edge-1", "edge-2"):
         discovery.offer_again_later(Connection(EAST, node), listener, "the port is taken")
 
-    told = [record.getMessage() for record in caplog.records if "does not listen" in record.getMessage()]
-    assert told == [
+    output = [record.getMessage() for record in caplog.records if "does not listen" in record.getMessage()]
+    assert output == [
         f"node {node} of {EAST} does not listen; trying again every 2 s: the port is taken"
         for node in ("edge-1", "edge-2")
     ]
+
+
+async def test_a_rejected_token_is_warned_of_once_there_is_a_gateway(
+    discovery: Discovery, channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the first start the Envoy of this process connects before its gateway is registered."""
+    assert not await let_in(channel, EAST, "early")
+    assert caplog.messages == []
+    discovery.serve([credentials(EAST, "one")])
+
+    assert not await let_in(channel, EAST, "wrong")
+
+    assert caplog.messages == ["xDS: a node at 127.0.0.1 is refused: its token is that of no gateway"]

@@ -1,4 +1,4 @@
-"""xDS beyond loopback: with a certificate, or with plaintext that somebody asked for."""
+"""xDS beyond loopback: with a certificate, or with plaintext that is explicitly enabled."""
 
 import asyncio
 import datetime
@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from signalbox.compose import Signalbox
 from signalbox.discovery.tls import identity, own_trust, trust
 from signalbox.ports import free_port
+from signalbox.roles.runner import everything
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, Remembering, entry
 from tests.xds.translate.proxy import envoy_binary, validate
 from xds.bootstrap import Trust, bootstrap
-from xds.server import DiscoveryServer
+from xds.server.discovery import DiscoveryServer
 from xds.store import ResourceStore
 
 
@@ -78,8 +78,8 @@ async def test_signalbox_does_not_start_where_tokens_would_cross_a_network_in_pl
         envoy=False,
     )
     with pytest.raises(SettingsError, match="plaintext"):
-        async with Signalbox(settings):
-            pass
+        async with everything(settings) as roles:
+            await roles.started()
 
 
 def test_a_certificate_needs_its_key(files: dict[str, str]) -> None:
@@ -109,7 +109,7 @@ async def test_proxies_are_served_over_tls(files: dict[str, str]) -> None:
     await server.stop(0)
 
 
-def test_an_envoy_that_is_started_here_knows_the_server(files: dict[str, str]) -> None:
+def test_an_envoy_that_is_started_here_verifies_the_server(files: dict[str, str]) -> None:
     ca = files["SIGNALBOX_XDS_CERTIFICATE"]
     assert own_trust(from_environment(files)) == Trust(ca)
     assert own_trust(from_environment({})) is None

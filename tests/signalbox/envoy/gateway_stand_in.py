@@ -1,4 +1,4 @@
-"""A gateway's listener in process, for the prober: answers what the test tells it to."""
+"""A gateway's listener in process, for the prober, with scripted answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""An upstream that answers when it is told to, and what is known of a process's listeners."""
+"""An upstream that answers on request of the test, and checks of a process's listeners."""
 
 import asyncio
 import threading
@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 from tests.support.hang_guard import HANG_SECONDS
-
-_LISTEN = "0A"
 
 
 @dataclass(frozen=True)
@@ -54,25 +51,8 @@ def held_upstream() -> Iterator[HeldUpstream]:
         server.server_close()
 
 
-def listening_ports(pid: int) -> set[int]:
-    """The TCP ports that a process of this machine listens on."""
-    sockets = set[str]()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            sockets.add(str(descriptor.readlink()))
-        except FileNotFoundError:
-            continue
-    ports = set[int]()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
-                ports.add(int(fields[1].rpartition(":")[2], 16))
-    return ports
-
-
 async def until_refused(port: int) -> None:
-    """Returns when nobody listens on the port any more."""
+    """Returns when the port is closed."""
     async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:

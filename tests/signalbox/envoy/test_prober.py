@@ -19,7 +19,7 @@ def target(deployment: str = "D-1", *, context: str = "/orders/v1", host: str = 
     return Target(deployment, "orders", 3, context, host)
 
 
-class Heard:
+class Notifications:
     """What the prober reported."""
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class Heard:
 
 
 @asynccontextmanager
-async def probing(port: int, **settings: float) -> AsyncIterator[tuple[Prober, Heard]]:
-    heard = Heard()
+async def probing(port: int, **settings: float) -> AsyncIterator[tuple[Prober, Notifications]]:
+    received = Notifications()
     listener = Listener("local", "node-1", "127.0.0.1", port, "the-secret")
     prober = Prober(
         listener,
-        heard.serving,
-        on_given_up=heard.gave_up,
+        received.serving,
+        on_given_up=received.gave_up,
         give_up_after=settings.get("give_up_after", 30.0),
         answer_within=settings.get("answer_within", 2.0),
         connections=int(settings.get("connections", 8)),
@@ -48,17 +48,17 @@ async def probing(port: int, **settings: float) -> AsyncIterator[tuple[Prober, H
     )
     running = asyncio.create_task(prober.run())
     try:
-        yield prober, heard
+        yield prober, received
     finally:
         await prober.close()
         await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_deployment_that_answers_is_serving() -> None:
-    async with gateway(lambda _: serving("D-1")) as listener, probing(listener.port) as (prober, heard):
+    async with gateway(lambda _: serving("D-1")) as listener, probing(listener.port) as (prober, received):
         began = timestamp()
         assert prober.submit(target(host="*.example.com"))
-        deployment, name, node, at = await heard.proved.get()
+        deployment, name, node, at = await received.proved.get()
         assert (deployment, name, node) == ("D-1", "local", "node-1")
         assert began <= at <= timestamp()
         assert listener.seen == [
@@ -69,9 +69,9 @@ async def test_a_deployment_that_answers_is_serving() -> None:
 
 async def test_asks_again_until_the_right_deployment_answers() -> None:
     answers = iter([refusing(), serving("D-0"), refusing(503, b""), serving("D-1")])
-    async with gateway(lambda _: next(answers)) as listener, probing(listener.port) as (prober, heard):
+    async with gateway(lambda _: next(answers)) as listener, probing(listener.port) as (prober, received):
         prober.submit(target())
-        assert (await heard.proved.get())[0] == "D-1"
+        assert (await received.proved.get())[0] == "D-1"
         assert len(listener.seen) == 4
 
 
@@ -79,12 +79,12 @@ async def test_survives_a_connection_closed_between_two_questions() -> None:
     answers = iter([serving("D-1").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), serving("D-2")])
     async with (
         gateway(lambda _: next(answers)) as listener,
-        probing(listener.port, connections=1) as (prober, heard),
+        probing(listener.port, connections=1) as (prober, received),
     ):
         prober.submit(target("D-1"))
-        assert (await heard.proved.get())[0] == "D-1"
+        assert (await received.proved.get())[0] == "D-1"
         prober.submit(target("D-2"))
-        assert (await heard.proved.get())[0] == "D-2"
+        assert (await received.proved.get())[0] == "D-2"
         assert listener.connections == 2
 
 
@@ -102,47 +102,47 @@ async def test_asks_again_after_an_answer_without_length_or_none_at_all() -> Non
     )
     async with (
         gateway(lambda _: next(answers)) as listener,
-        probing(listener.port, connections=1) as (prober, heard),
+        probing(listener.port, connections=1) as (prober, received),
     ):
         prober.submit(target())
-        assert (await heard.proved.get())[0] == "D-1"
+        assert (await received.proved.get())[0] == "D-1"
 
 
 async def test_many_targets_share_few_connections() -> None:
     async with (
         gateway(lambda seen: serving(seen.path[1:])) as listener,
-        probing(listener.port, capacity=1000) as (prober, heard),
+        probing(listener.port, capacity=1000) as (prober, received),
     ):
         expected = {f"d-{n}" for n in range(500)}
         for name in expected:
             prober.submit(target(name, context=f"/{name}"))
-        assert {(await heard.proved.get())[0] for _ in range(500)} == expected
+        assert {(await received.proved.get())[0] for _ in range(500)} == expected
         assert listener.connections <= 8
 
 
 async def test_proves_it_once_a_gateway_that_was_away_comes_back() -> None:
     port = free_port()
-    async with probing(port) as (prober, heard):
+    async with probing(port) as (prober, received):
         prober.submit(target())
         async with gateway(lambda _: serving("D-1"), port):
-            assert (await heard.proved.get())[0] == "D-1"
+            assert (await received.proved.get())[0] == "D-1"
 
 
 async def test_gives_up_and_says_what_it_was_answered_last() -> None:
     async with (
         gateway(lambda _: serving("D-0")) as listener,
-        probing(listener.port, give_up_after=0.02) as (prober, heard),
+        probing(listener.port, give_up_after=0.02) as (prober, received),
     ):
         prober.submit(target())
-        assert await heard.given_up.get() == ("D-1", "answered with 204 by deployment D-0")
+        assert await received.given_up.get() == ("D-1", "answered with 204 by deployment D-0")
         assert len(prober) == 0
-        assert heard.proved.empty()
+        assert received.proved.empty()
 
 
 async def test_gives_up_on_a_gateway_that_never_answers() -> None:
-    async with probing(free_port(), give_up_after=0.02) as (prober, heard):
+    async with probing(free_port(), give_up_after=0.02) as (prober, received):
         prober.submit(target())
-        deployment, reason = await heard.given_up.get()
+        deployment, reason = await received.given_up.get()
         assert deployment == "D-1"
         assert reason.startswith("no answer from 127.0.0.1:")
 
@@ -155,9 +155,9 @@ async def test_an_answer_that_does_not_come_is_no_answer() -> None:
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with probing(port, answer_within=0.02, give_up_after=0.01) as (prober, heard):
+    async with probing(port, answer_within=0.02, give_up_after=0.01) as (prober, received):
         prober.submit(target())
-        assert await heard.given_up.get() == ("D-1", "no answer within 0.02 s")
+        assert await received.given_up.get() == ("D-1", "no answer within 0.02 s")
     server.close()
     for writer in held:
         writer.close()
@@ -167,20 +167,20 @@ async def test_a_forgotten_deployment_is_asked_for_no_more() -> None:
     def answers(seen: Seen) -> bytes:
         return refusing() if seen.path == "/old" else serving("D-2")
 
-    async with gateway(answers) as listener, probing(listener.port, connections=1) as (prober, heard):
+    async with gateway(answers) as listener, probing(listener.port, connections=1) as (prober, received):
         prober.submit(target("D-1", context="/old"))
         prober.forget("D-1")
         prober.submit(target("D-2", context="/new"))
-        assert (await heard.proved.get())[0] == "D-2"
+        assert (await received.proved.get())[0] == "D-2"
         assert len(prober) == 0
         assert [seen.path for seen in listener.seen] == ["/new"]
 
 
-async def test_more_than_fit_are_refused_and_said() -> None:
-    async with probing(free_port(), capacity=1) as (prober, heard):
+async def test_more_than_the_capacity_are_refused_and_logged() -> None:
+    async with probing(free_port(), capacity=1) as (prober, received):
         assert prober.submit(target("D-1"))
         assert not prober.submit(target("D-2"))
-        deployment, reason = await heard.given_up.get()
+        deployment, reason = await received.given_up.get()
         assert (deployment, reason) == ("D-2", "1 other deployments are waiting to be probed")
 
 
@@ -191,9 +191,12 @@ async def test_the_secret_is_not_in_what_is_printed() -> None:
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_works_on_either_loop(run: "object") -> None:
     async def scenario() -> str:
-        async with gateway(lambda _: serving("D-1")) as listener, probing(listener.port) as (prober, heard):
+        async with (
+            gateway(lambda _: serving("D-1")) as listener,
+            probing(listener.port) as (prober, received),
+        ):
             prober.submit(target())
-            return (await heard.proved.get())[0]
+            return (await received.proved.get())[0]
 
     assert callable(run)
     assert run(scenario()) == "D-1"

@@ -17,9 +17,9 @@ import uvloop
 from signalbox.envoy.admin import EnvoyAdmin, admin_socket
 from signalbox.envoy.supervisor import EnvoyNotReady, EnvoySupervisor
 from signalbox.ports import PortUnusable
-from signalbox.processes import process
+from signalbox.processes import listening_ports, process
 from tests.signalbox.envoy.envoy_bootstrap import static_bootstrap
-from tests.signalbox.envoy.held_upstream import held_upstream, listening_ports, until_refused
+from tests.signalbox.envoy.held_upstream import held_upstream, until_refused
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 
@@ -202,7 +202,7 @@ def outlived(tmp_path: Path, port: int) -> int:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """Somebody else's process."""
+    """Another program's process."""
     with subprocess.Popen(["sleep", "600"]) as running:
         yield running
         running.kill()
@@ -256,7 +256,7 @@ async def test_replaces_it_when_it_was_left_draining(
     assert await answer(port) == "here"
 
 
-async def test_a_stale_pid_file_never_kills_somebody_else(
+async def test_a_stale_pid_file_never_kills_another_process(
     make: Make, tmp_path: Path, stranger: "subprocess.Popen[bytes]"
 ) -> None:
     found = process(stranger.pid)

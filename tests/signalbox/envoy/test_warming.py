@@ -1,4 +1,4 @@
-"""An Envoy without an active listener answers nobody, so the process is not ready."""
+"""An Envoy without an active listener answers no requests, so the process is not ready."""
 
 import asyncio
 from pathlib import Path

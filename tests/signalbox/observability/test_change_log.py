@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.api import DeleteApi
+from schemas.aggregates.api import DeleteApi
+from schemas.aggregates.deployment import StartDeployment
 from schemas.catalog import API, DEPLOYMENT
-from schemas.deployment import StartDeployment
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.message import Command
@@ -93,9 +93,9 @@ def test_a_rejected_command_is_logged_with_what_it_is_about_and_why(caplog: pyte
 
 
 def test_a_deployment_is_logged_when_it_is_decided_and_taken(caplog: pytest.LogCaptureFixture) -> None:
-    told = ChangeLog()
-    told.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"))])
-    told.reported([delivery("published", "*"), delivery("acknowledged"), delivery("serving")])
+    output = ChangeLog()
+    output.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"))])
+    output.reported([delivery("published", "*"), delivery("acknowledged"), delivery("serving")])
     about = {
         "level": "info",
         "organization": "acme",
@@ -123,9 +123,9 @@ def test_a_refusal_is_a_warning_with_the_reason(caplog: pytest.LogCaptureFixture
 
 
 def test_many_nodes_that_take_a_deployment_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    told = ChangeLog()
-    told.reported([delivery("acknowledged", f"n-{n}") for n in range(1000)])
-    told.reported([delivery("refused", f"n-{n}", "bad regex") for n in (1, 1, 2)])
+    output = ChangeLog()
+    output.reported([delivery("acknowledged", f"n-{n}") for n in range(1000)])
+    output.reported([delivery("refused", f"n-{n}", "bad regex") for n in (1, 1, 2)])
     assert [line["message"] for line in lines(caplog)] == [
         "deployment acknowledged",
         "deployment refused",
@@ -134,9 +134,9 @@ def test_many_nodes_that_take_a_deployment_are_one_line(caplog: pytest.LogCaptur
 
 
 def test_what_changes_nothing_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    told = ChangeLog()
-    told.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"), events=0)])
-    told.decided([decided(DELETE, API.subject("acme", "orders"))])
+    output = ChangeLog()
+    output.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"), events=0)])
+    output.decided([decided(DELETE, API.subject("acme", "orders"))])
     assert lines(caplog) == []
 
 
@@ -163,7 +163,7 @@ def node(
 
 
 def test_a_node_is_logged_when_it_connects_has_caught_up_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
-    told = ChangeLog()
+    output = ChangeLog()
     for report in (
         node("c-1"),
         node("c-1", acknowledged=7, refuses="d-1"),
@@ -173,7 +173,7 @@ def test_a_node_is_logged_when_it_connects_has_caught_up_and_leaves(caplog: pyte
         node("c-1", connected=False),
         node("c-2"),
     ):
-        told.reported([report])
+        output.reported([report])
     about = {"level": "info", "organization": "acme", "gateway": "local", "node": "n-1"}
     assert lines(caplog) == [
         {**about, "message": message}
@@ -193,9 +193,9 @@ def test_nodes_of_an_earlier_process_that_are_gone_are_not_logged(caplog: pytest
 
 
 def test_a_refusal_is_logged_once_by_the_node_that_refused(caplog: pytest.LogCaptureFixture) -> None:
-    told = ChangeLog()
-    told.reported([delivery("refused", reason="bad regex")])
-    told.reported([delivery("refused", "*", "bad regex")])
+    output = ChangeLog()
+    output.reported([delivery("refused", reason="bad regex")])
+    output.reported([delivery("refused", "*", "bad regex")])
     assert [line["node"] for line in lines(caplog)] == ["n-1"]
 
 
@@ -218,31 +218,31 @@ def test_a_refusal_without_a_node_is_logged_of_the_gateway(caplog: pytest.LogCap
 
 def test_refused_deployments_are_counted_once_by_gateway() -> None:
     counted: list[tuple[str, str, int]] = []
-    told = ChangeLog(lambda *about: counted.append(about))
-    told.reported([node("c-1")])
-    told.reported([delivery("refused", f"n-{n}", "bad regex") for n in range(3)])
-    told.reported([delivery("refused", "*", "bad regex")])
+    output = ChangeLog(lambda *about: counted.append(about))
+    output.reported([node("c-1")])
+    output.reported([delivery("refused", f"n-{n}", "bad regex") for n in range(3)])
+    output.reported([delivery("refused", "*", "bad regex")])
     assert counted == [("acme", "local", 0), ("acme", "local", 1)]
 
 
 def test_lines_that_are_no_warnings_wait_and_stay_in_order(caplog: pytest.LogCaptureFixture) -> None:
     due: list[Callable[[], None]] = []
-    told = ChangeLog(later=due.append)
+    output = ChangeLog(later=due.append)
 
     # Given lines that are no warnings, nothing is written yet, and it is asked for once,
-    told.reported([delivery("acknowledged")])
-    told.reported([node("c-1", connected=True)])
+    output.reported([delivery("acknowledged")])
+    output.reported([node("c-1", connected=True)])
     assert lines(caplog) == []
     assert len(due) == 1
 
     # when a warning comes, it is written at once, after them,
-    told.reported([delivery("refused", reason="bad regex")])
+    output.reported([delivery("refused", reason="bad regex")])
     wanted = ["deployment acknowledged", "node connected", "deployment refused"]
     assert [line["message"] for line in lines(caplog)] == wanted
 
-    # and when the time has come, nothing is written twice, and the next line asks anew.
+    # and later nothing is written twice, and the next line requests a call again.
     due[0]()
     assert len(lines(caplog)) == len(wanted)
-    told.reported([node("c-1", connected=False)])
+    output.reported([node("c-1", connected=False)])
     due[1]()
     assert [line["message"] for line in lines(caplog)] == [*wanted, "node disconnected"]

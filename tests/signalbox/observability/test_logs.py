@@ -1,4 +1,4 @@
-"""With JSON logs every line on standard error is one JSON object, whoever writes it."""
+"""With JSON logs every line on standard error is one JSON object, from any writer."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def test_every_line_is_json(writer: str) -> None:
     assert {"time", "level", "message"} <= line.keys()
 
 
-def test_a_crash_of_the_process_is_still_told() -> None:
+def test_a_crash_of_the_process_is_still_logged() -> None:
     begin = "import os\nfrom signalbox.observability import logs\nlogs.set_up(json=True)\n"
     script = begin + "os.kill(os.getpid(), 11)"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
@@ -62,8 +62,8 @@ def test_a_crash_of_the_process_is_still_told() -> None:
 
 
 def test_lines_keep_their_order_and_none_is_lost() -> None:
-    told = lines_of("import os\nfor n in range(5000): os.write(2, b'%d\\n' % n)")
-    assert [line["message"] for line in told] == [str(n) for n in range(5000)]
+    output = lines_of("import os\nfor n in range(5000): os.write(2, b'%d\\n' % n)")
+    assert [line["message"] for line in output] == [str(n) for n in range(5000)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""One trace leads from the HTTP request to the gateway's answer, and the metrics tell what they promise."""
+"""One trace covers a change from the HTTP request to the gateway's answer, and the metrics have the
+documented values."""
 
 import json
 import re
@@ -138,8 +139,8 @@ def test_every_metric_there_is_can_be_read(traced: RunningSignalbox, calls: Call
         assert sample, f"{name} is missing"
         for label in re.findall(r"\w+", labels):
             assert f'{label}="' in (sample[3] or ""), f"{name} has no {label}"
-    said = set(re.findall(r"^# TYPE (signalbox_\w+) ", text, re.MULTILINE))
-    assert said == EMBEDDED.keys(), "the table names them all"
+    output = set(re.findall(r"^# TYPE (signalbox_\w+) ", text, re.MULTILINE))
+    assert output == EMBEDDED.keys(), "the table names them all"
     assert "signalbox_connected_proxies 1.0" in text
     assert "signalbox_quarantined_resources 0.0" in text
     for name in ("change_to_ack_seconds", "change_to_serving_seconds"):
@@ -157,8 +158,8 @@ def test_every_metric_has_a_help_text(calls: Calls, deployment: str) -> None:
 def test_requests_are_measured_by_method_route_template_and_status(calls: Calls, deployment: str) -> None:
     def count(**labels: object) -> float:
         name = "http_server_request_duration_seconds_count"
-        said = ",".join(f'http_{k}="{v}"' for k, v in sorted(labels.items()))
-        found = re.search(rf"^{name}{{{re.escape(said)}}} (\S+)$", metrics(), re.MULTILINE)
+        output = ",".join(f'http_{k}="{v}"' for k, v in sorted(labels.items()))
+        found = re.search(rf"^{name}{{{re.escape(output)}}} (\S+)$", metrics(), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def metrics() -> str:
@@ -192,11 +193,11 @@ def test_every_line_that_the_process_writes_is_json(
     answer = calls.ask("POST", "/deployments", {"api": "none", "gateway": "local"}, prefer="wait=60")
     assert answer.status == 422
     lines = [json.loads(line) for line in traced.log_file.read_text().splitlines()]
-    said = {line["message"]: line for line in lines if line["logger"] == "signalbox.changes"}
-    rejected, taken = said["command rejected"], said["deployment acknowledged"]
+    output = {line["message"]: line for line in lines if line["logger"] == "signalbox.changes"}
+    rejected, taken = output["command rejected"], output["deployment acknowledged"]
     assert (rejected["api"], rejected["gateway"], rejected["rule"]) == ("none", "local", "unknown-reference")
     assert (taken["organization"], taken["gateway"]) == ("default", "local")
-    assert "deployment decided: start" in said
+    assert "deployment decided: start" in output
 
 
 def test_what_is_not_a_trace_is_not_passed_on(calls: Calls) -> None:

@@ -1,10 +1,11 @@
 """Durations and spans of changes, whatever times others put on the topics."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 
-from schemas.deployment import DEPLOYMENT, StartDeployment
+from schemas.aggregates.deployment import DEPLOYMENT, StartDeployment
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
@@ -51,27 +52,35 @@ def acknowledged(at: str) -> DeliveryReported:
     return DeliveryReported(organization="acme", name="local", deployment="d1", fact="acknowledged", at=at)
 
 
-@pytest.mark.parametrize("requested_at", ["", "yesterday"])
-def test_a_deployment_without_a_time_is_measured_from_its_decision(
+@pytest.mark.parametrize("requested_at", ["", "yesterday", "2020-01-01T00:00:00Z", "2222-01-01T00:00:00Z"])
+def test_a_deployment_is_measured_from_its_decision_whatever_time_its_command_has(
     telemetry: Telemetry, requested_at: str
 ) -> None:
     changes = ChangeTraces(telemetry)
-    before = _acknowledged_count(telemetry)
-    changes.decided([deployed(requested_at)], 0.001)
-    changes.reported([acknowledged(timestamp())])
-    assert _acknowledged_count(telemetry) == before + 1
+    count, seconds = _acknowledged(telemetry, "count"), _acknowledged(telemetry, "sum")
+    deployment = deployed(requested_at)
+    changes.decided([deployment], 0.001)
+    changes.reported([acknowledged(after(deployment, 2.0))])
+    assert _acknowledged(telemetry, "count") == count + 1
+    assert _acknowledged(telemetry, "sum") - seconds == pytest.approx(2.0)
 
 
 def test_a_report_without_a_time_is_not_measured(telemetry: Telemetry) -> None:
     changes = ChangeTraces(telemetry)
-    before = _acknowledged_count(telemetry)
+    before = _acknowledged(telemetry, "count")
     changes.decided([deployed(timestamp())], 0.001)
     changes.reported([acknowledged("soon")])
     changes.reported([acknowledged(timestamp())])
-    assert _acknowledged_count(telemetry) == before + 1
+    assert _acknowledged(telemetry, "count") == before + 1
 
 
-def _acknowledged_count(telemetry: Telemetry) -> float:
-    name = b"signalbox_change_to_ack_seconds_count "
+def after(deployment: tuple[Envelope, Outcome], seconds: float) -> str:
+    """So long after the decision."""
+    decided = datetime.fromisoformat(deployment[1].decided_at)
+    return (decided + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def _acknowledged(telemetry: Telemetry, what: str) -> float:
+    name = f"signalbox_change_to_ack_seconds_{what} ".encode()
     lines = [line for line in telemetry.exposition().splitlines() if line.startswith(name)]
     return float(lines[0].split()[-1]) if lines else 0.0

@@ -1,4 +1,4 @@
-"""A harness with a real Kafka: a decider, roles as a test wants them, and all that is said of gateways."""
+"""A harness with a real Kafka: a decider, the roles of a test, and all status messages of gateways."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -6,17 +6,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.canonical import sha256_hex
-from schemas.environment import DefineEnvironment
-from schemas.gateway import RegisterGateway
+from schemas.aggregates.environment import DefineEnvironment
+from schemas.aggregates.gateway import RegisterGateway
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
+from schemas.codecs.canonical import sha256_hex
 from schemas.message import Command
-from schemas.organization import DefineOrganization
-from schemas.project import DefineProject
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings
 from signalbox.tokens import kept_secret
-from streams.decider import Decider
+from streams.decider.decider import Decider
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.status_messages import status_of
@@ -43,6 +43,7 @@ class RoleProcesses:
         settings = Settings(
             data=self.directory / (name or role),
             secrets=self.directory / "secrets",
+            engine="kafka",
             kafka=self.log.settings,
             gateway=self.gateway,
             xds=xds or Settings().xds,
@@ -60,7 +61,7 @@ class RoleProcesses:
         await self.log.append("commands", [envelope(c, i) for c, i in zip(commands, named, strict=True)])
 
     async def delivered(self, deployment: str, fact: str) -> DeliveryReported:
-        """What was said of a deployment, once it is."""
+        """The status message of a deployment, when it is published."""
 
         def fits(status: Status) -> bool:
             return isinstance(status, DeliveryReported) and (status.deployment, status.fact) == (

@@ -8,16 +8,17 @@ import grpc.aio
 import pytest
 
 from gateways.config_resource import ConfigResource, content_version
-from schemas.canonical import sha256_hex
+from schemas.codecs.canonical import sha256_hex
 from schemas.status import DeliveryReported, NodeReported
-from signalbox.devservers.kafka import DevKafka
+from signalbox.devservers.kafka.server import DevKafka
 from signalbox.discovery.delivery import Delivery
+from signalbox.envoy.local_node import Node
 from signalbox.local_gateway import LOCAL_GATEWAY
 from signalbox.local_gateway import NODE as LOCAL_NODE
-from signalbox.roles.envoy import Node, node_from
+from signalbox.roles.envoy import node_from
 from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings, SettingsError
-from streams.gateway_sync import CREDENTIALS
+from streams.gateway_sync.sync import CREDENTIALS
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
@@ -29,7 +30,7 @@ from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
 from tests.xds.proxies import DeltaProxy
 from tests.xds.rogue import rogue
-from xds.observer import Connection
+from xds.server.observer import Connection
 from xds.types import CLUSTER, ROUTES
 
 
@@ -88,8 +89,9 @@ async def test_a_node_that_rejects_everything_stops_no_change_that_another_one_a
     await acme.run("gateway-sync")
     await acme.run("xds", xds=server)
     token = (acme.directory / "secrets" / "gateway.token").read_text().strip()
+    await acme.run("envoy")
+    await acme.connections(1)  # from now on the xDS server lets nodes of the gateway in
     async with rogue(str(server), EAST, token, accepts=("CDS", "LDS", "SRDS")):
-        await acme.run("envoy")
         for revision in (1, 2, 3):
             url = f"http://127.0.0.1:{9000 + revision}"
             await acme.command(publish(of=spec(url=url)), deploy(), ids=(f"p{revision}", f"d{revision}"))
@@ -103,16 +105,16 @@ async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(ac
     await acme.run("gateway-sync", "asleep")
     await acme.command(publish(), deploy(), ids=("a", "d1"))
     await acme.delivered("d1", "published")
-    # As another one does that takes over while this one stands still.
+    # As another one does that takes over while this one is stalled.
     other = await KafkaConfigTopic.open(acme.log.settings)
     await other.claim(0)
     newer = ConfigResource(EAST, "envoy", ROUTES, f"{EAST}/routes/orders", "newer", 10**6, b"newer")
     await other.put([newer])
     await acme.command(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("b", "d2"))
-    # It leaves its group, is given the partition anew, and begins with what the other one has put.
+    # It leaves its group, gets the partition again, and begins with the entries that the other one put.
     await acme.delivered("d2", "published")
-    heard = [e async for entries in other.load() for e in entries if e.type == ROUTES]
-    assert [ref.deployment for entry in heard for ref in entry.deployments] == ["d2"]
+    received = [e async for entries in other.load() for e in entries if e.type == ROUTES]
+    assert [ref.deployment for entry in received for ref in entry.deployments] == ["d2"]
     with pytest.raises(Fenced):
         await other.put([newer])
     await other.close()
@@ -131,7 +133,7 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
         ]
     )
     port = free_port()
-    process = Settings(data=tmp_path / "xds", kafka=settings, xds=Address("127.0.0.1", port))
+    process = Settings(data=tmp_path / "xds", engine="kafka", kafka=settings, xds=Address("127.0.0.1", port))
     async with RoleRunner(process, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):
         await roles.started()
         own_kafka.kill()
@@ -143,16 +145,16 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
     await config.close()
 
 
-def test_an_envoy_is_told_which_node_it_is_and_where_its_servers_are():
+def test_an_envoy_gets_its_node_id_and_its_servers_addresses():
     settings = Settings()
     assert node_from({}, settings) == Node(LOCAL_GATEWAY, LOCAL_NODE, (settings.xds,))
-    told = {
+    output = {
         "SIGNALBOX_GATEWAY_NAME": "acme/east",
         "SIGNALBOX_NODE": "east-1",
         "SIGNALBOX_XDS_SERVERS": "10.0.0.1:18000, 10.0.0.2:18000",
     }
     servers = (Address("10.0.0.1", 18000), Address("10.0.0.2", 18000))
-    assert node_from(told, settings) == Node(EAST, "east-1", servers)
+    assert node_from(output, settings) == Node(EAST, "east-1", servers)
 
 
 @pytest.mark.parametrize("name", ["east", "acme/", "/east", "acme/east/1"])

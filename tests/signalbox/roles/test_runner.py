@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from gateways.config_resource import ConfigResource, content_version
-from schemas.organization import DefineOrganization
-from schemas.project import DefineProject
-from signalbox.devservers.kafka import DevKafka
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
+from signalbox.devservers.kafka.server import DevKafka
 from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings
-from streams.command_port import CommandPort
-from streams.kafka.authority import open_authority
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.inspection import describe
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import started_producer, stopped
+from streams.kafka.security.authority import open_authority
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch
-from streams.outcome_subscription import outcome_subscription
 from streams.sqlite.lock import DirectoryInUse
+from streams.submission.command_port import CommandPort
+from streams.submission.outcome_subscription import open_command_port
 from tests.commands.shop import ORG
 from tests.signalbox.roles.role_processes import EAST
 from tests.streams.decider_cases import envelope
@@ -52,9 +52,7 @@ async def caller(kafka: KafkaSettings, directory: Path) -> AsyncIterator[Command
     secrets = directory / "secrets"
     authority = open_authority(secrets / "signing.jwk", secrets / "trusted.jwks")
     log = await KafkaLog.open(kafka, directory / "caller", authority=authority)
-    commanding = CommandPort(log)
-    subscription = outcome_subscription(log, commanding.decided)
-    await subscription.open()
+    commanding, subscription = await open_command_port(log)
     following = asyncio.create_task(subscription.run())
     try:
         yield commanding
@@ -70,7 +68,7 @@ async def decided(commanding: CommandPort, id: str, name: str = "") -> bool:
     return (await commanding.execute([asked], HANG_SECONDS))[asked.key].accepted
 
 
-def said(settings: Settings) -> tuple[int, str]:
+def logged(settings: Settings) -> tuple[int, str]:
     """What the process answers when it is asked whether it is ready."""
     try:
         with urllib.request.urlopen(
@@ -105,7 +103,7 @@ async def test_a_decider_decides_and_leaves_its_group_when_it_stops(
             await roles.started()
             assert await decided(commanding, "one")
             await until(lambda: roles.runtime.not_ready_reason() is None)  # the other partition is folded too
-            assert await asyncio.to_thread(said, settings) == (200, "")
+            assert await asyncio.to_thread(logged, settings) == (200, "")
             assert await members(kafka) == 1
         assert await members(kafka) == 0
         # What it had decided is kept as a snapshot, and the next one goes on from there.
@@ -165,7 +163,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(own_kafka: DevKafka,
     settings = settings_of(kafka, tmp_path / "decider")
     async with RoleRunner(settings, ["decider"]) as roles:
         await until(lambda: "waits for Kafka" in (roles.runtime.not_ready_reason() or ""))
-        status, reason = await asyncio.to_thread(said, settings)
+        status, reason = await asyncio.to_thread(logged, settings)
         assert (status, reason.startswith(f"waits for Kafka at {kafka.bootstrap}: ")) == (503, True)
         await asyncio.to_thread(own_kafka.start)
         await asyncio.wait_for(roles.started(), HANG_SECONDS)

@@ -11,17 +11,17 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData,
 from projections.queries import ReadModels
 from projections.readmodel import ReadModel, Recorded
 from projections.store import Store, live, open_store
+from schemas.aggregates.project import ProjectDefined
 from schemas.catalog import BY_NAME
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Message
-from schemas.project import ProjectDefined
 from streams.faust.host import FaustHost
-from streams.faust.listener import ProjectionListener
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.log import Append, Topic, Transaction
 from streams.projection import ProjectionRunner
+from streams.projection.listener import ProjectionListener
 from tests.support.hang_guard import HANG_SECONDS
 
 
@@ -46,7 +46,7 @@ def projects(count: int, organization: str = "acme") -> list[Envelope]:
 
 
 async def until(true: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    """Waits, bounded, for something that nobody announces."""
+    """Waits, bounded, for a condition without a notification."""
     async with asyncio.timeout(HANG_SECONDS):
         while True:
             answer = true()

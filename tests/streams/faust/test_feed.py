@@ -11,7 +11,7 @@ from schemas.envelope import Envelope
 from streams.faust import feed as feeding
 from streams.faust.chunks import CHUNK, Chunk, TopicPartition, together
 from streams.faust.feed import Feed
-from streams.kafka.integrity import Integrity
+from streams.kafka.security.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
 from streams.log import Record, Topic
@@ -78,13 +78,13 @@ class Database:
         self.at = self.written[-1]
 
 
-class Heard:
+class Notifications:
     def __init__(self) -> None:
         self.positions: list[int] = []
         self.places: Mapping[tuple[Topic, int], int] = {}
 
-    def assigned(self, places: Mapping[tuple[Topic, int], int]) -> None:
-        self.places = places
+    def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
+        self.places = positions
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
         self.positions += [record.position for record in records]
@@ -94,9 +94,9 @@ class Harness:
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
         self.database = Database()
-        self.heard = Heard()
+        self.received = Notifications()
         self.integrity = Integrity(bytes(32))
-        self.feed = Feed(SETTINGS, log, self.database, [self.heard], self.integrity)
+        self.feed = Feed(SETTINGS, log, self.database, [self.received], self.integrity)
 
     async def take(self, *chunks: Chunk) -> None:
         for one in chunks:
@@ -117,12 +117,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "PAUSE_SECONDS", 0.0)
 
 
-async def test_what_comes_in_order_is_written_and_heard_of(harness: Harness):
+async def test_batches_in_order_are_written_and_notified(harness: Harness):
     assert await harness.feed.begin([EVENTS]) == {EVENTS: 0}
     await harness.take(chunk(0, 1, 2), chunk(2, 3))
     assert harness.database.written == [1, 2, 3]
-    assert harness.heard.positions == [1, 2, 3]
-    assert harness.heard.places == {("events", 0): 0}
+    assert harness.received.positions == [1, 2, 3]
+    assert harness.received.places == {("events", 0): 0}
     assert harness.feed.durable == {EVENTS: 3}
 
 
@@ -153,7 +153,7 @@ async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(h
     assert harness.database.written == list(range(1, 11))
 
 
-async def test_what_somebody_else_wrote_is_not_written_again(harness: Harness):
+async def test_records_that_another_process_wrote_are_not_written_again(harness: Harness):
     await harness.feed.begin([EVENTS])
     await harness.take(chunk(0, 1))
     harness.database.at = 3
@@ -161,7 +161,7 @@ async def test_what_somebody_else_wrote_is_not_written_again(harness: Harness):
     assert harness.database.written == [1, 4]
 
 
-async def test_a_partition_that_is_somebody_elses_is_left_alone(harness: Harness):
+async def test_a_partition_of_another_process_is_not_touched(harness: Harness):
     await harness.feed.begin([EVENTS])
     await harness.feed.settle([EVENTS])
     await harness.feed.leave([EVENTS])
@@ -177,7 +177,7 @@ async def test_without_the_database_it_waits_and_then_goes_on(harness: Harness):
     assert harness.feed.trouble == ""
 
 
-async def test_a_failure_nobody_expected_stops_the_partition_and_leaves_nothing_out(harness: Harness):
+async def test_an_unexpected_failure_stops_the_partition_and_skips_nothing(harness: Harness):
     harness.database.failures = [ValueError("a bug") for _ in range(3)]
     await harness.feed.begin([EVENTS])
     harness.feed.take(EVENTS, chunk(0, 1))

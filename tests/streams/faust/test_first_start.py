@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 
 from projections.failures import ReadModelsUnavailable
-from projections.queries import NotReady, ReadModels
-from streams.faust import rollouts
-from streams.faust.liveness import LivenessPublisher
-from streams.faust.rollouts import RolloutPublisher
+from projections.queries import ReadModels
+from projections.read_transactions import NotReady
+from streams import retry
+from streams.derived.liveness import LivenessPublisher
+from streams.derived.rollouts import RolloutPublisher
 from tests.streams.memory_log import MemoryLog
 from tests.support.hang_guard import HANG_SECONDS
 
@@ -46,7 +47,7 @@ async def test_read_models_that_are_not_there_yet_are_waited_for_without_a_warni
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rollouts, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "BACK_OFF", (0.01,))
     failing = Failing(error)
     telling = derived(kind, cast("ReadModels", failing))
     telling.assigned({("status", 0): 0})

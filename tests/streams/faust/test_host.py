@@ -14,8 +14,8 @@ from projections.operations import Operations
 from projections.readmodel import ReadModel
 from projections.resources.model import Resources
 from schemas.catalog import BY_NAME
-from signalbox.devservers.kafka import DevKafka
-from signalbox.devservers.postgres import DevPostgres
+from signalbox.devservers.kafka.server import DevKafka
+from signalbox.devservers.postgres.server import DevPostgres
 from streams.kafka.inspection import describe
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.wire import encode
@@ -157,7 +157,7 @@ async def members(harness: Harness) -> int:
     return len(group.members)
 
 
-async def test_a_stop_finishes_the_batch_tells_the_group_how_far_it_is_and_leaves_at_once(
+async def test_a_stop_finishes_the_batch_commits_its_offset_and_leaves_the_group_at_once(
     open_harness: Open, postgres_url: str
 ):
     harness = await open_harness(postgres_url, 1, [Tally()])

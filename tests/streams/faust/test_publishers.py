@@ -16,13 +16,13 @@ from projections.derived.rollouts import Rollouts
 from projections.derived.rollouts import last_reported as rollouts_told
 from projections.derived.windows import lags_between
 from projections.resources.model import Resources
-from schemas.avro import dataschema
+from schemas.codecs.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from schemas.message import Message
 from schemas.status import LivenessReported, RolloutReported
-from streams.faust.liveness import LivenessPublisher
-from streams.faust.rollouts import RolloutPublisher
+from streams.derived.liveness import LivenessPublisher
+from streams.derived.rollouts import RolloutPublisher
 from streams.kafka.settings import KafkaSettings
 from streams.log import Record
 from tests.projections.events import START, delivery, node, started, stopped
@@ -31,8 +31,8 @@ from tests.streams.faust.hosts import Harness, envelope, until
 MODELS = (Resources(), Deliveries(), Rollouts(), LivenessOfGateways())
 
 
-class Telling(Harness):
-    """A harness whose host tells; `now` is the clock of liveness, which reads it once whenever it looks."""
+class Publishing(Harness):
+    """A harness whose host publishes; `now` is the clock of liveness, read once per check."""
 
     now = START
     looks = 0
@@ -55,7 +55,7 @@ class Telling(Harness):
             self.parts.push_async_callback(_end, task)
 
     async def filled(self) -> None:
-        """The read models hold all there is, and nobody has told of it."""
+        """The read models have all events, and nothing was published."""
         silent = await self.host()
         ends = {topic: await self.log.end(topic, 0) for topic in ("events", "status")}
 
@@ -103,12 +103,12 @@ class Telling(Harness):
             records += more
         return [r.envelope for r in records if r.envelope.type == message.type()]
 
-    async def told(self, message: type[Message]) -> list[dict[str, Any]]:
+    async def output(self, message: type[Message]) -> list[dict[str, Any]]:
         return [envelope.data for envelope in await self.published(message)]
 
     async def states(self, message: type[Message]) -> list[str]:
-        """The states that were told, each once in a row: it is told with each number of nodes."""
-        return [state for state, _ in groupby(data["state"] for data in await self.told(message))]
+        """The published states without repetitions: each is published per number of nodes."""
+        return [state for state, _ in groupby(data["state"] for data in await self.output(message))]
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -117,15 +117,17 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 
 @pytest.fixture
-async def harness(kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path) -> AsyncIterator[Telling]:
+async def harness(
+    kafka_settings: KafkaSettings, postgres_url: str, tmp_path: Path
+) -> AsyncIterator[Publishing]:
     async with AsyncExitStack() as parts:
-        harness = Telling(kafka_settings, postgres_url, tmp_path, MODELS, parts)
+        harness = Publishing(kafka_settings, postgres_url, tmp_path, MODELS, parts)
         await harness.open()
         await harness.log.claim(0)
         yield harness
 
 
-async def test_acknowledgements_of_many_nodes_are_told_as_one_state(harness: Telling):
+async def test_acknowledgements_of_many_nodes_are_published_as_one_state(harness: Publishing):
     await harness.begin()
     await harness.happen(node("n1", True, 0), node("n2", True, 0))
     await harness.happen(started("d1"), topic="events")
@@ -159,7 +161,7 @@ async def test_acknowledgements_of_many_nodes_are_told_as_one_state(harness: Tel
     }
 
 
-async def test_a_node_that_left_is_not_waited_for(harness: Telling):
+async def test_a_node_that_left_is_not_waited_for(harness: Publishing):
     await harness.begin()
     await harness.happen(node("n1", True, 0), node("n2", True, 0))
     await harness.happen(started("d1"), topic="events")
@@ -169,7 +171,7 @@ async def test_a_node_that_left_is_not_waited_for(harness: Telling):
     await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offline(harness: Telling):
+async def test_a_caught_up_node_and_an_offline_gateway_are_published(harness: Publishing):
     await harness.begin()
     await harness.happen(started("d1"), topic="events")
     await harness.happen(delivery("d1", "published", 2, position=1))
@@ -183,7 +185,7 @@ async def test_what_a_node_caught_up_with_is_told_and_that_its_gateway_is_offlin
     await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(harness: Telling):
+async def test_a_state_that_a_crash_left_unpublished_is_published_by_the_successor(harness: Publishing):
     await harness.happen(node("n1", True, 0))
     await harness.happen(started("d1"), started("d2"), topic="events")
     await harness.happen(delivery("d1", "acknowledged", 3, node="n1"))
@@ -194,7 +196,7 @@ async def test_what_a_crash_left_untold_is_told_by_whoever_takes_over(harness: T
     assert await harness.rollout("d2") == {}
 
 
-async def test_a_state_that_is_not_right_is_told_anew(harness: Telling):
+async def test_a_wrong_state_is_published_again(harness: Publishing):
     await harness.begin()
     await harness.happen(node("n1", True, 0))
     await harness.happen(started("d1"), topic="events")
@@ -205,10 +207,10 @@ async def test_a_state_that_is_not_right_is_told_anew(harness: Telling):
     await harness.happen(wrong)
 
     async def answered() -> bool:
-        return len(await harness.told(RolloutReported)) == 3
+        return len(await harness.output(RolloutReported)) == 3
 
     await until(answered)
-    assert [t["state"] for t in await harness.told(RolloutReported)] == [
+    assert [t["state"] for t in await harness.output(RolloutReported)] == [
         "acknowledged",
         "refused",
         "acknowledged",
@@ -216,7 +218,7 @@ async def test_a_state_that_is_not_right_is_told_anew(harness: Telling):
     await harness.becomes("d1", "acknowledged", 1, 1)
 
 
-async def test_a_gateway_is_healthy_degraded_offline_and_back(harness: Telling):
+async def test_a_gateway_is_healthy_degraded_offline_and_back(harness: Publishing):
     await harness.begin()
     await harness.happen(node("n1", True, 0), node("n2", True, 0))
     await harness.lives("healthy", 2)
@@ -233,7 +235,7 @@ async def test_a_gateway_is_healthy_degraded_offline_and_back(harness: Telling):
     assert (await harness.liveness())["since"] == timestamp(START + 60)
 
 
-async def test_silence_counts_only_after_having_listened(harness: Telling):
+async def test_silence_counts_only_after_having_listened(harness: Publishing):
     harness.now = START + 1_000
     await harness.happen(node("n1", True, 990), node("n2", True, 900))
     await harness.filled()
@@ -241,13 +243,13 @@ async def test_silence_counts_only_after_having_listened(harness: Telling):
     for _ in range(20):
         harness.now += 1
         await harness.looked()
-    assert await harness.told(LivenessReported) == []
+    assert await harness.output(LivenessReported) == []
     harness.now += 30
     await harness.lives("offline", 0)
 
 
 async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_read(
-    harness: Telling, monkeypatch: pytest.MonkeyPatch
+    harness: Publishing, monkeypatch: pytest.MonkeyPatch
 ):
     # Given a node that has been silent for long, in read models that hold all of the topic
     harness.now = START + 1_000
@@ -265,5 +267,5 @@ async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_re
     monkeypatch.setattr(harness.log, "end", end)
     harness.parts.push_async_callback(_end, asyncio.create_task(liveness.run()))
     await harness.looked()
-    # Then it is not told as of the node's last report
-    assert await harness.told(LivenessReported) == []
+    # Then it is not published with the time of the last report
+    assert await harness.output(LivenessReported) == []

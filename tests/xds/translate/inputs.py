@@ -1,6 +1,6 @@
 """Neutral gateway configurations written as YAML, for the tests of the translator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gateways.model import (
     Upstream,
     WeightedBackend,
 )
-from xds.translate import api_entries, listener_entries
+from xds.translate import listener_entries, translate, unit_entries
 
 DATA = Path(__file__).parent / "testdata"
 SUBJECT = "organizations/default/gateways/local"
@@ -33,19 +33,26 @@ class Input:
     apis: tuple[DeployedApi, ...]
 
     @property
-    def groups(self) -> dict[str, list[DeployedApi]]:
-        groups: dict[str, list[DeployedApi]] = {}
+    def units(self) -> dict[str, list[DeployedApi]]:
+        units: dict[str, list[DeployedApi]] = {}
         for api in self.apis:
-            groups.setdefault(api.group, []).append(api)
-        return groups
+            units.setdefault(api.context[0].text, []).append(api)
+        return units
 
     @property
     def entries(self) -> tuple[ConfigResource, ...]:
         """All entries, one per resource."""
         made = list(listener_entries(self.settings, 1))
-        for group, apis in self.groups.items():
-            made += api_entries(self.settings, group, apis, 1)
+        for segment, apis in self.units.items():
+            made += api_entries(self.settings, segment, apis, 1)
         return tuple({entry.key: entry for entry in made}.values())
+
+
+def api_entries(
+    settings: GatewaySettings, segment: str, apis: Sequence[DeployedApi], position: int
+) -> tuple[ConfigResource, ...]:
+    """All entries of the APIs below a first path segment."""
+    return unit_entries(settings, segment, [translate(settings, api) for api in apis], position)
 
 
 def parse_input(text: str) -> Input:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateways.model import (
@@ -16,9 +16,10 @@ from gateways.model import (
     Upstream,
     WeightedBackend,
 )
+from tests.support.laws import SLOW, examples
 from tests.xds.translate import inputs
 from tests.xds.translate.proxy import static_bootstrap, validate
-from xds.translate import api_entries, check, listener_entries
+from xds.translate import check, listener_entries
 
 _odd = st.text(
     st.sampled_from(list("abAZ09-._~!$&'()*+,;=:@%{}[]|\\^\"<> /?#é\u4e2d\n\x7f")), min_size=1, max_size=6
@@ -97,10 +98,7 @@ def test_envoy_takes_every_api_that_nothing_is_found_against(tmp_path: Path) -> 
     good: list[DeployedApi] = []
     bad: list[DeployedApi] = []
 
-    @settings(
-        max_examples=300, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )  # fmt: skip
+    @settings(examples(300, SLOW), database=None, derandomize=True, phases=[Phase.generate])
     @given(_api)
     def sort(one: DeployedApi) -> None:
         (bad if check(one) else good).append(one)
@@ -116,7 +114,7 @@ def test_envoy_takes_every_api_that_nothing_is_found_against(tmp_path: Path) -> 
         alone = DeployedApi(
             one.organization, one.api, one.revision, one.deployment, context, one.hosts, one.routes
         )
-        made += api_entries(configured, f"g{i}", [alone], 1)
-    together = api_entries(configured, "g", good, 1)
+        made += inputs.api_entries(configured, f"g{i}", [alone], 1)
+    together = inputs.api_entries(configured, "g", good, 1)
 
     assert validate(static_bootstrap([*made, *together]), tmp_path) == ""

@@ -1,13 +1,14 @@
-"""What Envoy cannot do is said before anything is sent: all of it, and where it stands."""
+"""Features that Envoy does not support are reported before anything is sent: all of them, with their
+locations."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateways.model import DeployedApi, Policy, Segment, UnsupportedError
+from gateways.model import DeployedApi, Policy, UnsupportedError
 from tests.xds.translate.inputs import api, settings
-from xds.translate import api_entries, check, clusters_of
+from xds.translate import check, translate
 
 
 def _orders(**changes: Any) -> DeployedApi:
@@ -145,17 +146,12 @@ def test_all_of_it_is_found_at_once() -> None:
     assert [f.pointer for f in check(bad)] == ["/hosts/0"] + ["/operations/0"] * 2 + ["/operations/2"] * 4
 
 
-def test_translating_raises_all_that_is_found_in_any_api_of_the_group() -> None:
-    one, other = (
-        _policy("jwt-auth", {}),
-        replace(_policy("opa", {}), context=(Segment("literal", "orders"),) * 2),
-    )
+def test_translating_raises_all_that_is_found_in_an_api() -> None:
+    bad = _policy("jwt-auth", {})
 
     with pytest.raises(UnsupportedError) as raised:
-        api_entries(settings(), "orders", [_orders(), one, other], 1)
-    assert raised.value.findings == (*check(one), *check(other))
-    with pytest.raises(UnsupportedError):
-        clusters_of(settings(), one, 1)
+        translate(settings(), bad)
+    assert raised.value.findings == check(bad)
 
 
 def test_a_policys_parameters_may_be_anything_without_breaking_the_check() -> None:
@@ -168,3 +164,25 @@ def test_a_policys_parameters_may_be_anything_without_breaking_the_check() -> No
         for name in ("set-headers", "remove-headers", "cors"):
             route = replace(_orders().routes[0], policies=(Policy(name, params),))
             assert check(replace(_orders(), routes=(route,)))
+
+
+def _with_condition(condition: str) -> DeployedApi:
+    """A policy of the API, which all its routes have."""
+    params = _headers({"name": "x", "value": "y"})
+    policy = Policy("set-headers", params, condition, "/policies/0")
+    plain = _orders(operations=[{"method": "GET", "path": "/a"}, {"method": "GET", "path": "/b"}])
+    return replace(plain, routes=tuple(replace(route, policies=(policy,)) for route in plain.routes))
+
+
+def test_a_policy_with_a_condition_is_found_once_at_the_condition_with_the_way_out() -> None:
+    (finding,) = check(_with_condition("request.method == 'GET'"))
+
+    assert (finding.pointer, finding.only_new) == ("/policies/0/condition", True)
+    assert "the condition of the policy set-headers: Envoy gateways do not evaluate" in finding.detail
+    assert "without it the policy applies to every request" in finding.detail
+
+
+def test_an_api_that_serves_with_a_condition_is_translated_as_before() -> None:
+    serving, plain = _with_condition("request.method == 'GET'"), _with_condition("")
+
+    assert translate(settings(), serving) == translate(settings(), plain)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.hang_guard import HANG_SECONDS
-from tests.xds.translate.inputs import api, settings
+from tests.xds.translate.inputs import api, api_entries, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
-from xds.translate import api_entries, listener_entries
+from xds.translate import listener_entries
 
 pytestmark = pytest.mark.usefixtures("envoy")
 

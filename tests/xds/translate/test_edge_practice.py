@@ -14,14 +14,14 @@ import pytest
 
 from tests.signalbox.envoy.held_upstream import held_upstream
 from tests.support.calls import until
-from tests.xds.translate.inputs import api, settings
+from tests.xds.translate.inputs import api, api_entries, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
-from xds.translate import api_entries, listener_entries
+from xds.translate import listener_entries
 
 pytestmark = pytest.mark.usefixtures("envoy")
 
 NOBODY = "http://127.0.0.1:1"
-"""Nobody listens there."""
+"""A closed port."""
 
 
 @contextmanager

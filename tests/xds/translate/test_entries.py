@@ -1,25 +1,14 @@
 """Which entries an API costs: names, versions, what they need and whose they are."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateways.config_resource import DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings
-from tests.xds.translate.inputs import SUBJECT, api, settings
+from tests.xds.translate.inputs import SUBJECT, api, api_entries, settings
 from tests.xds.translate.proxy import resource
-from xds.translate import (
-    api_entries,
-    check,
-    cluster_entries,
-    cluster_names,
-    clusters,
-    clusters_of,
-    group_entries,
-    listener_entries,
-)
-from xds.translate.routes import ApiRoutes, routes_of
+from xds.translate import check, clusters, listener_entries
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 ONE, OTHER = "http://10.0.0.1:8080", "http://10.0.0.2:8080"
@@ -34,6 +23,10 @@ def _api(name: str, context: str, url: str = ONE, **changes: Any) -> DeployedApi
     return api(
         **{"api": name, "context": context, "backends": [{"urls": [url]}], "operations": operations} | changes
     )
+
+
+def cluster_names(of: GatewaySettings, *apis: DeployedApi) -> list[str]:
+    return [e.name for e in api_entries(of, "x", apis, 1) if e.type == CLUSTER]
 
 
 def test_names_are_paths_below_the_gateway_and_those_in_the_bodies() -> None:
@@ -61,7 +54,7 @@ def test_the_same_values_are_the_same_bytes() -> None:
     assert [e.version for e in first] == [e.version for e in again]
 
 
-def test_the_order_of_a_groups_apis_changes_nothing() -> None:
+def test_the_order_of_the_apis_changes_nothing() -> None:
     apis = [_api("a", "/x/a"), _api("b", "/x/b"), _api("c", "/x/a/c"), _api("d", "/x/d", hosts=["h.test"])]
 
     versions = {e.name: e.version for e in api_entries(settings(), "x", apis, 1)}
@@ -72,7 +65,8 @@ def test_routes_need_their_clusters_and_nothing_else_needs_anything() -> None:
     apis = [_api("a", "/x/a"), _api("b", "/x/b", OTHER)]
     needed = {e.type: e.requires for e in api_entries(settings(), "x", apis, 1)}
 
-    names = [name for one in apis for name in cluster_names(settings(), one)]
+    names = cluster_names(settings(), *apis)
+    assert len(names) == 2
     assert needed == {CLUSTER: (), SCOPED_ROUTES: (), ROUTES: tuple((CLUSTER, name) for name in names)}
 
 
@@ -99,29 +93,27 @@ def test_a_changed_upstream_is_another_cluster() -> None:
     before, after = _api("a", "/a"), _api("a", "/a", OTHER)
 
     assert set(cluster_names(settings(), before)).isdisjoint(cluster_names(settings(), after))
-    slower = api(api="a", context="/a", backends=[{"urls": [ONE], "connect_timeout_ms": 9}], operations=[])
-    assert cluster_names(settings(), _api("a", "/a")) == cluster_names(settings(), before)
-    assert cluster_names(settings(), slower) == ()
+    slower = _api("a", "/a", backends=[{"urls": [ONE], "connect_timeout_ms": 9}])
+    assert cluster_names(settings(), _api("b", "/b")) == cluster_names(settings(), before)
+    assert set(cluster_names(settings(), slower)).isdisjoint(cluster_names(settings(), before))
 
 
-def test_one_apis_clusters_can_be_had_alone() -> None:
+def test_an_upstream_of_the_sandbox_is_a_cluster_of_the_api() -> None:
     one = _api("a", "/x/a", sandbox_hosts=["s.test"], sandbox_backends=[{"urls": [OTHER]}])
 
-    entries = clusters_of(settings(), one, 3)
-    assert [e.name for e in entries] == list(cluster_names(settings(), one))
-    assert len(entries) == 2
-    assert (*entries, *group_entries(settings(), "x", [one], 3)) == api_entries(settings(), "x", [one], 3)
-    upstream = one.routes[0].backends[0].upstream
-    assert cluster_entries(settings(), [upstream], 3)[0].body == entries[0].body
+    assert cluster_names(settings(), one) == [
+        *cluster_names(settings(), _api("a", "/x/a")),
+        *cluster_names(settings(), _api("a", "/x/a", OTHER)),
+    ]
 
 
-def test_a_group_without_apis_is_gone() -> None:
+def test_a_unit_without_apis_is_removed() -> None:
     entries = api_entries(settings(), "x", [], 9)
 
     assert [(e.type, e.body, e.deployments) for e in entries] == [(SCOPED_ROUTES, b"", ()), (ROUTES, b"", ())]
 
 
-def test_the_listener_knows_nothing_of_apis_and_follows_the_settings() -> None:
+def test_the_listener_is_independent_of_apis_and_follows_the_settings() -> None:
     plain = listener_entries(settings(), 1)
 
     assert listener_entries(settings(probe_secret="s", revision_header=False), 1) == plain
@@ -134,32 +126,10 @@ def test_another_certificate_bundle_is_another_cluster(monkeypatch: pytest.Monke
     monkeypatch.setattr(clusters, "CA_BUNDLE", "/etc/pki/tls/certs/ca-bundle.crt")
 
     assert cluster_names(settings(), secure) != before
-    body = resource(clusters_of(settings(), secure, 1)[0])["transportSocket"]["typedConfig"]
+    body = resource(api_entries(settings(), "a", [secure], 1)[0])["transportSocket"]["typedConfig"]
     assert body["commonTlsContext"]["validationContext"]["trustedCa"] == {"filename": clusters.CA_BUNDLE}
     assert body["sni"] == "h.test"
     assert body["autoSniSanValidation"] is True
-
-
-def test_a_change_in_a_group_of_many_translates_that_api_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    translated: list[str] = []
-
-    def counted(of: GatewaySettings, api: DeployedApi) -> ApiRoutes:
-        translated.append(api.api)
-        return routes_of(of, api)
-
-    monkeypatch.setattr("xds.translate.routes_of", counted)
-    many = [_api(f"a{i}", f"/x/a{i}") for i in range(300)]
-    api_entries(settings(), "x", many, 1)
-    changed = _changed(1)
-    translated.clear()
-
-    group_entries(settings(), "x", [*many[:-1], changed], 2)
-
-    assert translated == [changed.api]
-
-
-def _changed(revision: int) -> DeployedApi:
-    return replace(_api("a299", "/x/a299"), revision=revision + 2)
 
 
 def test_nothing_is_wrong_with_the_apis_of_these_tests() -> None:

@@ -1,6 +1,6 @@
 """Golden files: `testdata/in/X.yaml` becomes `testdata/out/X.{listeners,clusters,scopes,routes}.yaml`.
 
-`pytest tests/xds/translate/test_golden.py --update` writes them anew; the diff is what a reviewer reads.
+`pytest tests/xds/translate/test_golden.py --update` writes them again; reviewers read the diff.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ import yaml
 
 from tests.xds.translate.inputs import DATA, Input, parse_input
 from tests.xds.translate.proxy import resource, static_bootstrap, validate
-from xds.translate import VERSION, check
+from xds.translate import check
+from xds.translator import EnvoyTranslator
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 INPUTS = sorted((DATA / "in").glob("*.yaml"))
@@ -39,7 +40,7 @@ def test_an_input_becomes_its_golden_files(path: Path, request: pytest.FixtureRe
     for file, text in _outputs(path).items():
         if request.config.getoption("--update"):
             file.write_text(text, encoding="utf-8")
-        assert text == file.read_text(encoding="utf-8"), f"{file.name} differs; --update writes it anew"
+        assert text == file.read_text(encoding="utf-8"), f"{file.name} differs; --update writes it again"
 
 
 def test_every_golden_file_has_its_input(request: pytest.FixtureRequest) -> None:
@@ -58,11 +59,11 @@ def test_other_golden_files_are_another_version_of_the_translator(request: pytes
         digest.update(file.name.encode() + file.read_bytes())
     known = DATA / "version"
     if request.config.getoption("--update"):
-        known.write_text(f"{VERSION} {digest.hexdigest()}\n", encoding="utf-8")
+        known.write_text(f"{EnvoyTranslator.VERSION} {digest.hexdigest()}\n", encoding="utf-8")
     version, before = known.read_text(encoding="utf-8").split()
-    assert (version, before) == (VERSION, digest.hexdigest()), (
+    assert (version, before) == (EnvoyTranslator.VERSION, digest.hexdigest()), (
         f"the translator makes other configuration than its version {version} did: raise VERSION in "
-        "xds/translate/__init__.py above that of the last release, so that gateways get it, then --update"
+        "xds/translator.py above that of the last release, so that gateways get it, then --update"
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.xds.translate.inputs import DATA, api, parse_input, settings
+from tests.xds.translate.inputs import DATA, api, api_entries, parse_input, settings
 from tests.xds.translate.traffic import Answer, Gateway, echo, envoy
-from xds.translate import api_entries, listener_entries
+from xds.translate import listener_entries
 
 pytestmark = pytest.mark.usefixtures("envoy")
 
@@ -105,7 +105,7 @@ def test_a_path_of_no_api_is_a_problem(ask: Gateway, path: str) -> None:
         ("OPTIONS", "/orders/v1/items", "GET, POST"),
     ],
 )
-def test_another_method_of_a_known_path_is_told_which_there_are(
+def test_another_method_of_a_known_path_is_answered_with_the_allowed_ones(
     ask: Gateway, method: str, path: str, allow: str
 ) -> None:
     answer = ask(method, path)
@@ -120,7 +120,7 @@ def test_a_more_general_operation_is_preferred_to_405(ask: Gateway) -> None:
     assert ask("GET", "/orders/v1/items/special").path == "/base/items/special"
 
 
-def test_operations_are_told_apart_by_headers(ask: Gateway) -> None:
+def test_operations_are_distinguished_by_headers(ask: Gateway) -> None:
     assert ask("GET", "/orders/v1/by-header", x_kind="v12").headers["x-matched"] == "regex"
     plain = ask("GET", "/orders/v1/by-header", x_kind="plain")
     assert plain.status == 200
@@ -203,7 +203,7 @@ def test_the_host_chooses_the_api(ask: Gateway, host: str, path: str, seen: str)
     assert ask("GET", path, host).path == seen
 
 
-def test_a_host_of_nobody_gets_404(ask: Gateway) -> None:
+def test_an_unknown_host_gets_404(ask: Gateway) -> None:
     assert ask("GET", "/hosted/x", "elsewhere.test").status == 404
 
 

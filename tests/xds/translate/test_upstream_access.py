@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateways.upstream_access import UpstreamAccess, own_network_ports, upstream_access
-from tests.xds.translate.inputs import api, settings
+from tests.xds.translate.inputs import api, api_entries, settings
 from tests.xds.translate.traffic import Gateway, echo, envoy
-from xds.translate import api_entries, listener_entries
+from xds.translate import listener_entries
 
 pytestmark = pytest.mark.usefixtures("envoy")
 

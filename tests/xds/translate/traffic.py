@@ -65,8 +65,8 @@ class _Echo(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        said = {"upstream": self.name, "method": self.command, "path": self.path, "headers": headers}
-        body = json.dumps(said).encode()
+        message = {"upstream": self.name, "method": self.command, "path": self.path, "headers": headers}
+        body = json.dumps(message).encode()
         status = int(self.headers.get("x-answer", 200))
         self.send_response(status)
         self.send_header("content-type", "application/json")
@@ -111,13 +111,13 @@ def envoy(entries: Iterable[ConfigResource], directory: Path) -> Iterator[Gatewa
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        said: list[str] = []
+        message: list[str] = []
         for line in process.stderr:
-            said.append(line)
+            message.append(line)
             if "starting main dispatch loop" in line:
                 break
         else:
-            raise AssertionError("Envoy did not start:\n" + "".join(said[-20:]))
+            raise AssertionError("Envoy did not start:\n" + "".join(message[-20:]))
         drain = threading.Thread(target=process.stderr.read, daemon=True)
         drain.start()
         host, _, port = admin.read_text(encoding="utf-8").rpartition(":")

@@ -21,7 +21,6 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SocketAddress,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.connection_limit.v3 import ConnectionLimit
@@ -50,12 +49,12 @@ from xds.translate.listener.local_replies import local_replies
 from xds.translate.listener.upstreams import access_filter
 from xds.translate.names import (
     CODEC_FILTER,
-    CORS_FILTER,
     ROUTER_FILTER,
     SCOPE_HEADER,
     listener_name,
     scoped_routes_name,
 )
+from xds.translate.policies import http_filters
 from xds.types import LISTENER
 
 # An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
@@ -112,7 +111,7 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
         scoped_routes=_scoped_routes(settings.subject),
         http_filters=[
             host_filter(),
-            build(HttpFilter, name=CORS_FILTER, typed_config=any_of(build(Cors))),
+            *http_filters(),
             build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router(settings.access))),
         ],
         early_header_mutation_extensions=[early_mutation(forwarding=settings.trusted_proxies > 0)],

@@ -1,0 +1,1 @@
+"""Definition files as text: documents, values with their positions, and findings."""

@@ -1,0 +1,1 @@
+"""The definition forms of WSO2."""

@@ -1,0 +1,1 @@
+"""The aggregates: commands, events and views of each."""

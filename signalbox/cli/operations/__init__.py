@@ -1,0 +1,1 @@
+"""The verbs that run and maintain an installation."""

@@ -1,0 +1,1 @@
+"""The verbs on resources, such as `get`, `apply` and `deploy`."""

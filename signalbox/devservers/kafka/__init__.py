@@ -1,0 +1,1 @@
+"""An Apache Kafka of one node for development."""

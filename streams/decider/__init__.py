@@ -1,0 +1,1 @@
+"""The decider: commands to events and outcomes, one writer per partition."""

@@ -1,0 +1,130 @@
+"""Encodes and decodes decider state, one subject at a time, so that a snapshot costs only what changed."""
+
+import logging
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from commands.decision import State
+from commands.partition_state import PartitionState
+from commands.rules import RULES
+from schemas.catalog import BY_PLURAL
+from streams.decider.head import ChainHead
+from streams.log import Log, StateSnapshot, Transaction
+
+OWNER = "decider"
+PACKED_FROM = 100_000
+"""Bytes from which on a state is compressed."""
+SUBJECTS = 2_000
+"""The most subjects in the snapshots of one transaction: a log limits the time of a transaction."""
+HEAD = "head"
+"""The pseudo-subject of the snapshot of the chain head."""
+
+logger = logging.getLogger("signalbox.decider")
+
+
+@cache
+def _adapter(aggregate: str) -> TypeAdapter[Any]:
+    return TypeAdapter(RULES[aggregate].State)
+
+
+def fingerprint_of(rules: bytes, shapes: Mapping[str, Any]) -> str:
+    """`rules`: the source of the rules; `shapes`: the JSON schema of each aggregate's state."""
+    return sha256(rules + orjson.dumps(shapes, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+@cache
+def fingerprint() -> str:
+    """Of the rules and of the shape of the state. Every snapshot contains it: snapshots with another one, or
+    none, are ignored, and the events are replayed."""
+    sources = sorted((f for f in files("commands").iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
+    rules = b"\0".join(source.read_bytes() for source in sources)
+    return fingerprint_of(rules, {name: _adapter(name).json_schema() for name in RULES})
+
+
+def of_head(head: ChainHead, partition: int) -> StateSnapshot:
+    fields = {"sequence": head.sequence, "hash": head.hash, "time": head.time, "fingerprint": fingerprint()}
+    return StateSnapshot(OWNER, partition, HEAD, head.position, orjson.dumps(fields))
+
+
+def content_of(partition_state: PartitionState, subject: str, at: int) -> bytes:
+    """The subject as it is now, after the event at position `at`; a subject that ended keeps its version, one
+    that is forgotten is empty. It may be kept beside snapshots that stand for an earlier position."""
+    version = partition_state.version(subject)
+    if not version:
+        return b""
+    state = partition_state.state(subject)
+    fields = {"version": version, "state": state, "at": at, "fingerprint": fingerprint()}
+    return _packed(orjson.dumps(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The chain head of the snapshots, and by subject the position of snapshots that are ahead of it."""
+
+    head: ChainHead
+    ahead: Mapping[str, int]
+
+
+def restore(partition_state: PartitionState, position: int, kept: list[StateSnapshot]) -> Restored:
+    """Puts snapshots of the current rules back into an empty partition state.
+
+    Without a head nothing is restored, and all events are replayed: after a change of the rules or of the
+    state's shape, and if a snapshot cannot be read.
+    """
+    try:
+        found = {snapshot.subject: _read(snapshot) for snapshot in kept}
+        own = {subject: c for subject, c in found.items() if c.get("fingerprint") == fingerprint()}
+        if HEAD not in own:
+            if found:
+                logger.info("the snapshots are of another version of the rules: the events are replayed")
+            return Restored(ChainHead(), {})
+        fields = own.pop(HEAD)
+        head = ChainHead(position, fields["sequence"], fields["hash"], fields["time"])
+        states = {subject: _state(subject, content) for subject, content in own.items()}
+        versions = {subject: int(content["version"]) for subject, content in own.items()}
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
+        logger.warning("a snapshot cannot be read, so the events are replayed: %s", error)
+        return Restored(ChainHead(), {})
+    for subject, state in states.items():
+        partition_state.put(subject, state, versions[subject])
+    return Restored(head, {subject: at for subject, c in own.items() if (at := c["at"]) > position})
+
+
+async def drop_snapshots(log: Log, partition: int) -> int:
+    """Claims a partition and drops its snapshots; their number. Raises LogUnavailable, Fenced."""
+    await log.claim(partition)
+    _, kept = await log.snapshots(OWNER, partition)
+    # The head first: without it none of the others is restored.
+    subjects = sorted((snapshot.subject for snapshot in kept), key=lambda subject: subject != HEAD)
+    for start in range(0, len(subjects), SUBJECTS):
+        empty = [StateSnapshot(OWNER, partition, s, 0, b"") for s in subjects[start : start + SUBJECTS]]
+        await log.commit(Transaction(snapshots=empty))
+    return len(subjects)
+
+
+def _read(snapshot: StateSnapshot) -> dict[str, Any]:
+    return orjson.loads(_unpacked(snapshot.state))
+
+
+def _state(subject: str, content: Mapping[str, Any]) -> State | None:
+    if content["state"] is None:
+        return None
+    return _adapter(BY_PLURAL[subject.split("/")[-2]].name).validate_python(content["state"])
+
+
+def _packed(state: bytes) -> bytes:
+    """JSON, compressed when it is large: the revisions of an API repeat themselves, and a log limits the size
+    of messages."""
+    return state if len(state) < PACKED_FROM else zlib.compress(state, 1)
+
+
+def _unpacked(state: bytes) -> bytes:
+    return state if state.startswith(b"{") else zlib.decompress(state)

@@ -1,0 +1,1 @@
+"""Status messages that are derived from the read models: the states of rollouts, the liveness of gateways."""

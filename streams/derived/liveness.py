@@ -1,0 +1,142 @@
+"""Publishes whether gateways are healthy, degraded or offline, from the heartbeats of their nodes.
+
+Unread status messages may contain heartbeats, so liveness is computed as of the last consumed status. After
+a start and after an outage of the log, no gateway is reported worse until the heartbeat timeout has passed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from time import time
+
+from projections.deliveries.rows import HEARTBEAT_TIMEOUT_SECONDS
+from projections.derived.liveness import Key, Liveness, changed_liveness
+from projections.queries import ReadModels
+from schemas.aggregates.gateway import GATEWAY
+from schemas.envelopes import envelope_for
+from schemas.identity import timestamp
+from schemas.status import LivenessReported
+from streams.derived.publication import publication_retry, publish
+from streams.log import Log, Record, Topic
+
+_LOG = logging.getLogger(__name__)
+EVERY_SECONDS = 2.0
+
+
+class LivenessPublisher:
+    """A `ProjectionListener`. Belongs to one event loop. `clock` is seconds since 1970."""
+
+    def __init__(
+        self,
+        log: Log,
+        read_models: ReadModels,
+        source: str,
+        *,
+        clock: Callable[[], float] = time,
+        every: float = EVERY_SECONDS,
+        heartbeats: bool = True,
+    ) -> None:
+        self._log = log
+        self._read_models = read_models
+        self._source = source
+        self._clock = clock
+        self._every = every
+        self._heartbeats = heartbeats
+        self._durable: dict[int, int] = {}
+        self._latest: dict[int, float] = {}  # when the last consumed status was reported
+        self._listening: float | None = None  # since when status messages are consumed
+        self._looked = 0.0
+        self._published: dict[Key, Liveness] = {}  # not consumed again yet
+
+    def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
+        self._durable = {partition: at for (topic, partition), at in positions.items() if topic == "status"}
+        self._latest.clear()
+        self._listening = None
+        self._published.clear()
+
+    def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        if topic != "status":
+            return
+        if partition in self._durable:
+            self._durable[partition] = records[-1].position
+            self._latest[partition] = _seconds(records[-1].envelope.time)
+        for record in records:
+            if record.envelope.type == LivenessReported.type():
+                data = record.envelope.data
+                self._published.pop((str(data.get("organization")), str(data.get("name"))), None)
+
+    async def run(self) -> None:
+        """Publishes until cancelled."""
+        retry = publication_retry("liveness is not computed", _LOG)
+        while True:
+            await asyncio.sleep(self._every)
+            await retry(self._look, self._look_after_an_outage)
+
+    async def _look_after_an_outage(self) -> None:
+        self._listening = None
+        await self._look()
+
+    async def _look(self) -> None:
+        now = self._clock()
+        as_of = now
+        for partition in list(self._durable):
+            end = await self._log.end("status", partition)
+            # More may have been consumed meanwhile, or the partition revoked.
+            if self._durable.get(partition, end) < end:
+                as_of = min(as_of, self._latest.get(partition, 0.0))
+        if self._listening is None:
+            self._listening = now
+        if as_of < self._looked or not as_of:
+            return  # a later status is not consumed yet
+        self._looked = as_of
+        listened = now - self._listening >= HEARTBEAT_TIMEOUT_SECONDS
+        found = await self._read_models.ask(
+            lambda s: changed_liveness(
+                s.connection,
+                s.prefix("liveness"),
+                s.prefix("deliveries"),
+                as_of,
+                heartbeats=self._heartbeats,
+            )
+        )
+        at = timestamp(as_of)
+        new = {
+            key: current
+            for key, (current, reported) in found.items()
+            if self._published.get(key, reported) != current
+            and self._log.partition_of(key[0]) in self._durable
+            and (listened or _better(current, reported))
+        }
+        if not new:
+            return
+        envelopes = [
+            envelope_for(
+                LivenessReported(
+                    organization=organization,
+                    name=name,
+                    at=at,
+                    state=current.state,
+                    nodes=current.nodes,
+                    heard=current.heard,
+                ),
+                source=self._source,
+                subject=f"{GATEWAY.subject(organization, name)}/liveness",
+                time=at,
+            )
+            for (organization, name), current in new.items()
+        ]
+        await publish(self._log, envelopes, self._published, new)
+
+
+def _better(current: Liveness, reported: Liveness | None) -> bool:
+    if current.state == "healthy":
+        return True
+    return reported is not None and current.heard >= reported.heard and current.heard > 0
+
+
+def _seconds(time: str) -> float:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0

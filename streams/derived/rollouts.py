@@ -1,0 +1,219 @@
+"""Publishes the rollout status of deployments, derived from the reports of many nodes.
+
+Nothing is counted here. The deployments that a batch touched are computed again from the read models, and
+published on the status topic when they differ from the last published status. So repeated reports change
+nothing. When a partition is assigned, all deployments in force are computed: a crash may have prevented
+their publication. A published status is consumed from the topic again, and replaced if it is outdated then.
+
+A report about a whole node touches the deployments in progress; an offline gateway touches all deployments
+in force. Whether a node is connected is judged at the time of the last consumed status.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from projections.deliveries.queries import observed_deployments
+from projections.deliveries.rows import heartbeat_deadline
+from projections.derived.rollouts import Key, active, differs, in_force, last_reported, rollout, unsettled
+from projections.queries import ReadModels
+from projections.read_transactions import ReadTransaction
+from projections.resources.queries import get_many
+from projections.resources.tables import tables as resource_tables
+from schemas.aggregates.deployment import DEPLOYMENT
+from schemas.envelopes import envelope_for
+from schemas.identity import timestamp, unix_seconds
+from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
+from streams.derived.publication import publication_retry, publish
+from streams.log import Log, Record, Topic
+
+_LOG = logging.getLogger(__name__)
+_DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
+MOST = 500
+"""Deployments computed and published together."""
+
+Rollout = Mapping[str, Any]
+"""The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
+
+
+class RolloutPublisher:
+    """A `ProjectionListener`. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        log: Log,
+        read_models: ReadModels,
+        source: str,
+        *,
+        heartbeats: bool = True,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        """Without `heartbeats` a node is there for as long as it is connected. What is reported within
+        `gather_seconds` is computed, and published, together."""
+        self._log = log
+        self._read_models = read_models
+        self._source = source
+        self._heartbeats = heartbeats
+        self._gather_seconds = gather_seconds
+        self._touched: dict[Key, None] = {}
+        self._unsettled: set[str] = set()  # organizations where a node disconnected or reported its progress
+        self._offline: set[str] = set()  # organizations where a gateway went offline
+        self._nodes: dict[tuple[str, str, str], object] = {}  # the last report of each node
+        self._latest: dict[int, float] = {}  # when the last consumed status was reported
+        self._sweep: set[int] = set()  # partitions of which all deployments in force are to be computed
+        self._published: dict[Key, Rollout] = {}  # not consumed again yet
+        self._partitions: set[int] = set()
+        self._changed = asyncio.Event()
+
+    def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
+        partitions = {partition for topic, partition in positions if topic == "status"}
+        self._sweep = (self._sweep & partitions) | (partitions - self._partitions)
+        self._partitions = partitions
+        self._published.clear()
+        self._nodes.clear()
+        self._latest.clear()
+        self._changed.set()
+
+    def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
+        for record in records:
+            envelope = record.envelope
+            if record.fault is not None:
+                continue
+            if envelope.type in _DEPLOYMENT_EVENTS:
+                self._touch(envelope.data, "name")
+            elif envelope.type == DeliveryReported.type():
+                self._touch(envelope.data, "deployment")
+            elif envelope.type == RolloutReported.type():
+                self._consumed_again(envelope.data)
+            elif envelope.type == NodeReported.type():
+                self._node(envelope.data)
+            elif envelope.type == LivenessReported.type():
+                organization = str(envelope.data.get("organization"))
+                (self._offline if envelope.data.get("state") == "offline" else self._unsettled).add(
+                    organization
+                )
+            if topic == "status":
+                self._latest[partition] = max(_seconds(envelope.time), self._latest.get(partition, 0.0))
+        if self._touched or self._unsettled or self._offline:
+            self._changed.set()
+
+    def _node(self, data: Mapping[str, Any]) -> None:
+        """A heartbeat equal to the one before changes nothing."""
+        organization = str(data.get("organization"))
+        key = (organization, str(data.get("name")), str(data.get("node")))
+        if not data.get("connected"):
+            self._nodes.pop(key, None)
+            self._unsettled.add(organization)
+            return
+        report = (data.get("connection"), data.get("acknowledged"), data.get("exceptions"))
+        if self._nodes.get(key) != report and data.get("acknowledged") is not None:
+            self._unsettled.add(organization)
+        self._nodes[key] = report
+
+    def _touch(self, data: Mapping[str, Any], name: str) -> None:
+        self._touched[str(data.get("organization")), str(data.get(name))] = None
+
+    def _consumed_again(self, data: Mapping[str, Any]) -> None:
+        key = (str(data.get("organization")), str(data.get("name")))
+        published = self._published.pop(key, None)
+        if published is None or any(data.get(name) != value for name, value in published.items()):
+            self._touched[key] = None
+
+    async def run(self) -> None:
+        """Publishes until cancelled."""
+        retry = publication_retry("rollouts are published later", _LOG)
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(self._gather_seconds)
+            self._changed.clear()
+            await retry(self._look)
+
+    async def _look(self) -> None:
+        """Raises what is unavailable; unpublished deployments stay touched."""
+        if self._sweep:
+            partitions = set(self._sweep)
+            found = await self._read_models.ask(_in_force)
+            self._touched |= {k: None for k in found if self._log.partition_of(k[0]) in partitions}
+            self._sweep -= partitions
+        if self._offline:
+            offline = set(self._offline)
+            found = await self._read_models.ask(_in_force)
+            self._touched |= {k: None for k in found if k[0] in offline}
+            self._offline -= offline
+        if self._unsettled:
+            organizations = sorted(self._unsettled)
+            found = await self._read_models.ask(
+                lambda s: unsettled(s.connection, s.prefix("rollouts"), s.prefix("resources"), organizations)
+            )
+            self._touched |= dict.fromkeys(found)
+            self._unsettled.difference_update(organizations)
+        while self._touched:
+            keys = list(self._touched)[:MOST]
+            for key in keys:
+                del self._touched[key]
+            try:
+                await self._publish(keys)
+            except BaseException:
+                self._touched = {**dict.fromkeys(keys), **self._touched}
+                raise
+
+    async def _publish(self, keys: Sequence[Key]) -> None:
+        latest = {
+            k[0]: self._latest.get(self._log.partition_of(k[0])) if self._heartbeats else None for k in keys
+        }
+        states = await self._read_models.ask(lambda s: _states(s, keys, latest))
+        new: dict[Key, Rollout] = {}
+        for key, (reported, now) in states.items():
+            assigned = self._log.partition_of(key[0]) in self._partitions
+            if assigned and differs(self._published.get(key, reported), now):
+                new[key] = now
+        if not new:
+            return
+        at = timestamp()
+        envelopes = [
+            envelope_for(
+                RolloutReported(organization=organization, name=name, at=at, **now),
+                source=self._source,
+                subject=DEPLOYMENT.subject(organization, name),
+                time=at,
+            )
+            for (organization, name), now in new.items()
+        ]
+        await publish(self._log, envelopes, self._published, new)
+
+
+def _in_force(s: ReadTransaction) -> list[Key]:
+    v = resource_tables(s.prefix("resources")).of[DEPLOYMENT.name].versions
+    wanted = select(v.c.organization, v.c.name).where(v.c.valid_to.is_(None), v.c.document.is_not(None))
+    keys = {(organization, name) for organization, name in s.connection.execute(wanted.where(active(v)))}
+    return sorted(keys | set(in_force(s.connection, s.prefix("rollouts"))))
+
+
+def _states(
+    s: ReadTransaction, keys: Sequence[Key], latest: Mapping[str, float | None]
+) -> dict[Key, tuple[Rollout | None, Rollout]]:
+    """The last published and the current status of each deployment that exists; `latest` is when the last
+    status of an organization was reported, in seconds since 1970."""
+    names: dict[str, list[str]] = {}
+    for organization, name in keys:
+        names.setdefault(organization, []).append(name)
+    states: dict[Key, tuple[Rollout | None, Rollout]] = {}
+    for organization, wanted in names.items():
+        rows = get_many(s.connection, s.prefix("resources"), DEPLOYMENT, organization, wanted)
+        at = latest.get(organization)
+        since = None if at is None else heartbeat_deadline(at)
+        known = observed_deployments(s.connection, s.prefix("deliveries"), organization, rows, since)
+        reported = last_reported(s.connection, s.prefix("rollouts"), organization, wanted)
+        for row in rows:
+            states[organization, row.name] = (reported.get(row.name), rollout(row, known[row.name]))
+    return states
+
+
+def _seconds(time: str) -> float:
+    try:
+        return unix_seconds(time)
+    except ValueError:
+        return 0.0

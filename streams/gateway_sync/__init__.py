@@ -1,0 +1,1 @@
+"""Gateway sync: events to entries of the config topic."""

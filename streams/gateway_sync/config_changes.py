@@ -1,0 +1,398 @@
+"""The changes of the gateways of one partition since the last put to the config topic, and the put.
+
+Its state is the config topic itself: the entries in force, which of their deployments no node has
+acknowledged yet (`streams.gateway_sync.acceptance`), and how far the events and the status topic are
+followed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from schemas.status import DeliveryReported
+from streams.config_topic import ConfigWriter
+from streams.gateway_sync.acceptance import Acceptance, Pending
+from streams.gateway_sync.delivery_reports import published, rejected
+from streams.gateway_sync.resource_refs import Resource, ResourceRefs
+from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, named
+from streams.gateway_sync.unit_membership import UnitMembership
+from streams.gateway_sync.verdicts import Rejection, Verdicts
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+POSITION = "signalbox.io/position"
+"""The entry type of the positions of the events and of the status topic up to which the config topic is
+complete. They are put together with the entries: a power failure that loses one loses the other, and both
+are put again."""
+TRANSLATION = "signalbox.io/translation"
+"""The entry type of the version of a kind's translator that made the entries."""
+BREATH_SECONDS = 0.005
+"""How long compiling may keep the loop to itself."""
+FOLLOWED = 2_000
+"""Positions on the status topic after which ours is put, even when nothing else is."""
+
+Current = Callable[[str, str, str], ConfigResource | None]
+"""The entry in force for a gateway, type and name."""
+Unit = tuple[str, str]
+"""Gateway subject and unit."""
+
+
+@dataclass(slots=True)
+class ConfigChanges:
+    """One task at a time may use it: whoever awaits anything here holds the turn of gateway sync.
+
+    `position` is up to where the events are in the config topic. `followed` is up to where the status topic
+    has been read; None when nodes answer in this process. `reported` returns when all that was reported is on
+    the log.
+    """
+
+    config: ConfigWriter
+    current: Current
+    compiler: UnitCompiler
+    report: Callable[[Sequence[DeliveryReported]], None]
+    reported: Callable[[], Awaitable[None]]
+    partition: int
+    followed: int | None = None
+    position: int = 0
+    membership: UnitMembership = field(default_factory=UnitMembership)
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    provisional: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a rejection waits for the answers of other nodes."""
+    loaded: dict[str, set[Resource]] = field(default_factory=dict[str, set[Resource]])
+    """By gateway: the entries that were loaded, until they are compared with those that should be there."""
+    _resource_refs: ResourceRefs = field(default_factory=ResourceRefs)
+    _translated_by: dict[str, str] = field(default_factory=dict[str, str])
+    """By kind of gateway."""
+    _followed: int | None = None
+    """`followed` as it is on the config topic."""
+
+    # Changes that are not on the config topic yet, all empty after each put:
+    _dirty: dict[Unit, int] = field(default_factory=dict[Unit, int])
+    """Units that changed, with the position of the event."""
+    _ready: dict[Unit, Sequence[ConfigResource]] = field(default_factory=dict[Unit, Sequence[ConfigResource]])
+    """The entries that differ in those of them that are compiled."""
+    _before: dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]] = field(
+        default_factory=dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]]
+    )
+    """By gateway and API that changed: the deployment in force."""
+    _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
+    """Shared resources that a unit no longer requires, to be removed unless another one does."""
+    _refused: dict[tuple[str, str], DeliveryReported] = field(
+        default_factory=dict[tuple[str, str], DeliveryReported]
+    )
+    """By gateway and deployment."""
+
+    def load(self, entries: Iterable[ConfigResource]) -> None:
+        """Takes up the state from the config topic."""
+        for entry in entries:
+            if entry.gateway:
+                self.loaded.setdefault(entry.gateway, set()).add((entry.type, entry.name))
+                self._load(entry)
+            elif entry.type == POSITION and entry.name == f"events/{self.partition}":
+                self.position = entry.position
+            elif entry.type == POSITION and entry.name == f"status/{self.partition}":
+                self.followed = self._followed = entry.position
+            elif entry.type == TRANSLATION:
+                kind, _, partition = entry.name.rpartition("/")
+                if partition == str(self.partition):
+                    self._translated_by[kind] = entry.version
+            else:
+                self.acceptance.load(entry)
+
+    def _load(self, entry: ConfigResource) -> None:
+        self.compiler.load(entry.gateway, entry.kind)
+        units = {ref: self.compiler.unit_of(entry.gateway, ref) for ref in entry.deployments}
+        for ref, unit in units.items():
+            self.membership.add(entry.gateway, unit, ref)
+        for unit in set(units.values()):
+            required = self._resource_refs.of(entry.gateway, unit)
+            self._resource_refs.set(entry.gateway, unit, required | frozenset(entry.requires))
+
+    # -- changes by events
+
+    def deploy(self, gateway: str, ref: DeploymentRef, position: int) -> None:
+        """A gateway is to serve a deployment."""
+        self._refused.pop((gateway, ref.deployment), None)
+        before = self.membership.deployment(gateway, ref.api)
+        self._add(gateway, ref, position)
+        self.acceptance.deployed(gateway, ref, before, position)
+
+    def reject(self, gateway: str, ref: DeploymentRef, reason: str, position: int) -> None:
+        """A gateway is not to serve a deployment that was decided: reported with the next put."""
+        self.acceptance.drop_suspect(gateway, ref.api)
+        self._refused[gateway, ref.deployment] = rejected(gateway, ref, reason, position)
+
+    def stop(self, gateway: str, api: str, position: int) -> None:
+        """A gateway is to serve nothing of an API."""
+        self._remove(gateway, api, position)
+        self.acceptance.stopped(gateway, api)
+
+    def settings_changed(self, gateway: str, position: int) -> None:
+        """All units of a gateway are to be compiled again."""
+        for unit in tuple(self.membership.units.get(gateway, ())):
+            self._touch((gateway, unit), position)
+
+    def touch(self, gateway: str, unit: str) -> None:
+        """A unit is to be compiled again."""
+        self._touch((gateway, unit), self.position)
+
+    def touch_incomplete(self, gateway: str, unit: str, own: frozenset[Resource]) -> frozenset[Resource]:
+        """Has a unit compiled again when a resource is missing: one of its `own`, or one that an entry of the
+        unit requires. All these resources."""
+        wanted = own | self._resource_refs.of(gateway, unit)
+        if any(self.current(gateway, *resource) is None for resource in wanted):
+            apis = named(self.membership.of(gateway, unit))
+            logger.error("%s: the configuration of %s is incomplete", gateway, apis)
+            self._touch((gateway, unit), self.position)
+        return wanted
+
+    def translated_by(self, kind: str) -> str:
+        """The version of the translator that made the entries of this kind of gateway; empty when unknown."""
+        return self._translated_by.get(kind, "")
+
+    def translation_marks(self, versions: Mapping[str, str]) -> Sequence[ConfigResource]:
+        """Sets the versions of the translators, by kind; the entries to put for that."""
+        new = {kind: version for kind, version in versions.items() if self.translated_by(kind) != version}
+        self._translated_by.update(new)
+        return [
+            ConfigResource("", "", TRANSLATION, f"{kind}/{self.partition}", version, self.position, b"-")
+            for kind, version in new.items()
+        ]
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether units wait to be compiled."""
+        return bool(self._dirty)
+
+    def differing(self, entries: Iterable[ConfigResource]) -> Sequence[ConfigResource]:
+        """Those that are not in force as they are."""
+        return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
+
+    # -- answers of nodes
+
+    async def rejected(self, entry: ConfigResource, node: str, reason: str, at: int = 0) -> None:
+        """A node rejected an entry; `at` is where that stands on the status topic.
+
+        An entry that is not in force any more needs not be taken back: nodes answer its successor too.
+        Raises LogUnavailable.
+        """
+        if self._dirty:
+            await self.put(self.position)
+        current = self.current(*entry.key)
+        if current is None or current.version != entry.version:
+            return
+        if pending := self.acceptance.to_blame(entry.gateway, current.deployments):
+            deployments = [each.ref.deployment for each in pending]
+            self.verdicts.rejected(current, node, reason, deployments, at)
+        await self.decide()
+
+    async def decide(self) -> None:
+        """Takes back what is rejected for its gateway by now. Raises LogUnavailable."""
+        for rejection in self.verdicts.undecided():
+            if not self._open(rejection):
+                self.verdicts.decided(rejection)
+                continue
+            if self._dirty:
+                await self.put(self.position)
+            if self._in_force(rejection):
+                if self.verdicts.final(rejection):
+                    self._withdraw(rejection)
+                    self.verdicts.decided(rejection)
+                else:
+                    self.provisional.set()
+        await self.put_answers()
+
+    def seconds_left(self) -> float | None:
+        """Until the next verdict is due although nodes have not answered. None: nothing waits for any."""
+        waiting = [r.deadline for r in self.verdicts.undecided() if self._in_force(r) and self._open(r)]
+        return max(0.0, min(waiting) - self.verdicts.clock()) if waiting else None
+
+    def _open(self, rejection: Rejection) -> bool:
+        """Whether a deployment that was rejected is in force, and no node acknowledged it."""
+        return bool(self.acceptance.to_blame(rejection.entry.gateway, rejection.entry.deployments))
+
+    def _in_force(self, rejection: Rejection) -> bool:
+        current = self.current(*rejection.entry.key)
+        return current is not None and current.version == rejection.entry.version
+
+    def _withdraw(self, rejection: Rejection) -> None:
+        """Takes back what no node acknowledged of an entry in force that is rejected for its gateway."""
+        gateway, position = rejection.entry.gateway, self.position
+        pending = self.acceptance.to_blame(gateway, rejection.entry.deployments)
+        if len(pending) == 1:
+            (blamed,) = pending
+            self.reject(gateway, blamed.ref, rejection.reason or "rejected by a node", position)
+            back = blamed.without(position)
+            self._go_back(gateway, blamed.ref.api, back.ref if back else blamed.good, position)
+            self.acceptance.set(gateway, blamed.ref.api, back)
+        else:
+            for each in pending:
+                self._go_back(gateway, each.ref.api, each.good, position)
+                self.acceptance.suspect(gateway, each)
+
+    async def put_answers(self) -> None:
+        """Puts the changes that answers of nodes caused. Raises LogUnavailable."""
+        await self._try_suspects(self.position)
+        behind = (self._resumable() or 0) - (self._followed or 0)
+        # Until then a crash has it read again.
+        if self._dirty or behind >= FOLLOWED:
+            await self.put(self.position)
+
+    async def put_notes(self) -> None:
+        """Puts the acknowledgements of nodes that are not put yet. Raises LogUnavailable."""
+        if self.acceptance.changed:
+            await self.put(self.position)
+
+    # -- deployments of units
+
+    def _touch(self, unit: Unit, position: int) -> None:
+        self._dirty[unit] = position
+        self._ready.pop(unit, None)
+
+    def _note_before(self, gateway: str, api: str) -> None:
+        known = (self.membership.deployment(gateway, api), self.acceptance.get(gateway, api))
+        self._before.setdefault((gateway, api), known)
+
+    def _add(self, gateway: str, ref: DeploymentRef, position: int) -> None:
+        self._note_before(gateway, ref.api)
+        for unit in self.membership.add(gateway, self.compiler.unit_of(gateway, ref), ref):
+            self._touch((gateway, unit), position)
+
+    def _remove(self, gateway: str, api: str, position: int) -> None:
+        self._note_before(gateway, api)
+        for unit in self.membership.remove(gateway, api):
+            self._touch((gateway, unit), position)
+
+    def _go_back(self, gateway: str, api: str, ref: DeploymentRef | None, position: int) -> None:
+        if ref is None:
+            self._remove(gateway, api, position)
+        else:
+            self._add(gateway, ref, position)
+
+    async def _try_suspects(self, position: int) -> None:
+        for gateway in self.acceptance.suspected():
+            try:
+                await self.compiler.settings(gateway)
+            except CannotCompile as error:
+                logger.error("%s: rejected deployments are not tried again: %s", gateway, error)
+                continue
+            for suspect in self.acceptance.due(gateway, self.compiler.unit_of):
+                ref = suspect.ref
+                good = self.membership.deployment(gateway, ref.api)
+                self._add(gateway, ref, position)
+                pending = Pending(ref, good, suspect.candidates, position + 1, trial=True)
+                self.acceptance.set(gateway, ref.api, pending)
+
+    # -- compiling and putting
+
+    async def put(self, position: int, others: Sequence[ConfigResource] = ()) -> int:
+        """Compiles the units that changed and puts the entries that differ; how many. Raises
+        LogUnavailable."""
+        began = perf_counter()
+        await self._try_suspects(position)
+        while waiting := [unit for unit in self._dirty if unit not in self._ready]:
+            for unit in waiting:
+                self._ready[unit] = await self._compiled(unit, self._dirty[unit])
+                if perf_counter() - began > BREATH_SECONDS:
+                    await asyncio.sleep(0)
+            await self._try_suspects(position)
+        changed = [*others, *(entry for entries in self._ready.values() for entry in entries)]
+        await self._publish(changed, position)
+        return len(changed)
+
+    async def _compiled(self, unit: Unit, position: int) -> Sequence[ConfigResource]:
+        """The entries of a unit that differ from those in force, without deployments that cannot be
+        compiled."""
+        gateway, name = unit
+        try:
+            entries = await self.compiler.entries(*unit, self.membership.of(*unit), position)
+        except CannotCompile as error:
+            await self._take_back(unit, position)
+            refs = self.membership.of(*unit)
+            try:
+                entries = await self.compiler.entries(*unit, refs, position)
+            except CannotCompile:
+                logger.error("%s: the entries of %s stay as they are: %s", gateway, named(refs), error)
+                return ()
+        required = frozenset(resource for entry in entries for resource in entry.requires)
+        shared = [replace(e, deployments=()) if (e.type, e.name) in required else e for e in entries]
+        for resource in sorted(self._resource_refs.set(gateway, name, required)):
+            self._left[gateway, resource] = None
+        return self.differing(shared)
+
+    async def _take_back(self, unit: Unit, position: int) -> None:
+        """Rejects the changes of a unit that cannot be compiled; the deployments before them stay in
+        force."""
+        gateway, name = unit
+        base = {ref.api: ref for ref in self.membership.of(*unit)}
+        suspects: list[DeploymentRef] = []
+        for ref in tuple(base.values()):
+            before, _ = self._before.get((gateway, ref.api), (ref, None))
+            if before != ref:
+                suspects.append(ref)
+                del base[ref.api]
+                if before is not None and self.compiler.unit_of(gateway, before) == name:
+                    base[ref.api] = before
+        for ref, reason in await self.compiler.uncompilable(*unit, base, suspects, position):
+            before, pending = self._before[gateway, ref.api]
+            self._go_back(gateway, ref.api, before, position)
+            self.acceptance.set(gateway, ref.api, pending)
+            self.reject(gateway, ref, reason, position)
+
+    async def _publish(self, changed: Sequence[ConfigResource], position: int) -> None:
+        """Puts entries, and the removals of shared resources that no unit requires. Raises LogUnavailable."""
+        if self._refused:
+            # Not after the put: an event is not handled twice, so these would be lost in a crash between.
+            self.report(list(self._refused.values()))
+            await self.reported()
+        reports = published(changed, self.current)
+        removals = [
+            removal(current, position)
+            for gateway, resource in self._left
+            if not self._resource_refs.required(gateway, resource)
+            and (current := self.current(gateway, *resource)) is not None
+        ]
+        followed = self._resumable()
+        notes = self.acceptance.notes(self.partition)
+        await self.config.put([*changed, *removals, *notes, *self._marks(position, followed)])
+        self.position, self._followed = position, followed
+        self.acceptance.noted()
+        for unput in (self._dirty, self._ready, self._before, self._left, self._refused):
+            unput.clear()
+        self.report(reports)
+
+    def _resumable(self) -> int | None:
+        """Up to where the status topic needs not be read again: the first rejection that is not decided is
+        read once more after a crash."""
+        waiting = [r.at for r in self.verdicts.undecided() if r.at and self._in_force(r) and self._open(r)]
+        if self.followed is None or not waiting:
+            return self.followed
+        return max(min(self.followed, *(at - 1 for at in waiting)), self._followed or 0)
+
+    def _marks(self, position: int, followed: int | None) -> list[ConfigResource]:
+        marks = [_mark("events", self.partition, position)]
+        if followed is not None and followed != self._followed:
+            marks.append(_mark("status", self.partition, followed))
+        return marks
+
+
+def _mark(topic: str, partition: int, position: int) -> ConfigResource:
+    return ConfigResource("", "", POSITION, f"{topic}/{partition}", str(position), position, b"-")
+
+
+def removal(entry: ConfigResource, position: int) -> ConfigResource:
+    """The record that removes an entry from the config topic."""
+    return replace(entry, version="", position=position, body=b"", requires=(), deployments=())
+
+
+def _same(entry: ConfigResource, current: ConfigResource | None) -> bool:
+    return (
+        current is not None
+        and entry.version == current.version
+        and entry.deployments == current.deployments
+        and entry.requires == current.requires
+    )

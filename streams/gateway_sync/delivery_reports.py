@@ -1,0 +1,56 @@
+"""Reports of gateway sync about deployments, for a gateway as a whole. Pure but for the time."""
+
+from collections.abc import Callable, Iterable
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from schemas.identity import timestamp
+from schemas.status import DeliveryReported
+
+LONGEST_REASON = 4_000
+"""Characters: a status message has to fit into the log, whatever an API asks for."""
+
+
+def published(
+    changed: Iterable[ConfigResource], current: Callable[[str, str, str], ConfigResource | None]
+) -> list[DeliveryReported]:
+    """One report per deployment that is new in an entry; `current` is what is in force before it."""
+    new: dict[tuple[str, DeploymentRef], ConfigResource] = {}
+    for entry in changed:
+        before = current(entry.gateway, entry.type, entry.name)
+        known = frozenset(before.deployments) if before else frozenset[DeploymentRef]()
+        for ref in entry.deployments:
+            if ref not in known:
+                new[entry.gateway, ref] = entry
+    return [
+        published_one(gateway, ref, entry.position, entry.version) for (gateway, ref), entry in new.items()
+    ]
+
+
+def published_one(gateway: str, ref: DeploymentRef, position: int, version: str = "") -> DeliveryReported:
+    """A deployment that is on the config topic for a gateway (its subject) because of an event."""
+    return DeliveryReported(
+        organization=gateway.split("/")[1],
+        name=gateway.split("/")[3],
+        at=timestamp(),
+        deployment=ref.deployment,
+        fact="published",
+        version=version,
+        api=ref.api,
+        revision=ref.revision,
+        position=position,
+    )
+
+
+def rejected(gateway: str, ref: DeploymentRef, reason: str, position: int) -> DeliveryReported:
+    """A deployment that a gateway (its subject) is not to serve; `position` is the event's."""
+    return DeliveryReported(
+        organization=gateway.split("/")[1],
+        name=gateway.split("/")[3],
+        at=timestamp(),
+        deployment=ref.deployment,
+        fact="refused",
+        reason=reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …",
+        api=ref.api,
+        revision=ref.revision,
+        position=position,
+    )

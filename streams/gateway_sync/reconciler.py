@@ -1,0 +1,167 @@
+"""Entries that are missing on the config topic, found by their names and compiled again.
+
+Done once, when gateway sync starts, so that changes do not pay for it. Entries of APIs that are there are as
+they were put, so only missing ones are looked for; when another version of the translator made them, all are
+compiled again. The entries of a gateway beside its APIs depend on its settings too, and are compared.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from gateways.translator import Translator
+from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped
+from schemas.catalog import GATEWAY
+from schemas.upcasting import UnknownSchema
+from streams.gateway_sync.config_changes import BREATH_SECONDS, ConfigChanges
+from streams.gateway_sync.event_history import Unreadable, event_of
+from streams.gateway_sync.resource_refs import Resource
+from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler
+from streams.log import Log
+
+BATCH = 1000
+UNITS = 200
+"""Units that are translated again in one put."""
+CANDIDATES = 8
+"""How many deployments of an API a gateway may go back to."""
+
+OwnResources = Callable[[str], frozenset[Resource]]
+"""The resources that a unit always has, except those that its entries require."""
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """`own` makes the entries of a gateway beside its APIs. The caller holds the turn of gateway sync."""
+
+    log: Log
+    partition: int
+    changes: ConfigChanges
+    compiler: UnitCompiler
+    translators: Mapping[str, Translator[Any]]
+    own: Callable[[str, str], Awaitable[Sequence[ConfigResource]]]
+
+    async def run(self) -> int:
+        """How many entries were missing or differed and are put again. Raises LogUnavailable, LogDamaged."""
+        changes, missing = self.changes, list[ConfigResource]()
+        put = 0
+        lost: dict[str, tuple[frozenset[Resource], OwnResources]] = {}
+        began = perf_counter()
+        loaded, changes.loaded = changes.loaded, {}
+        for gateway, there in loaded.items():
+            try:
+                kind = (await self.compiler.settings(gateway)).kind
+                own = await self.own(gateway, kind)
+                own_resources = await self._own_resources(gateway)
+            except CannotCompile as error:
+                logger.error("%s is not compared with what it should have: %s", gateway, error)
+                continue
+            missing += changes.differing(own)
+            if changes.translated_by(kind) != self.translators[kind].VERSION:
+                put += await self._translate_again(gateway)
+            orphans = there.difference((entry.type, entry.name) for entry in own)
+            for unit in tuple(changes.membership.units.get(gateway, ())):
+                orphans -= changes.touch_incomplete(gateway, unit, own_resources(unit))
+                if perf_counter() - began > BREATH_SECONDS:
+                    await asyncio.sleep(0)
+                    began = perf_counter()
+            if orphans:
+                lost[gateway] = (frozenset(orphans), own_resources)
+        if lost:
+            await self._deploy_again(lost)
+        marks = changes.translation_marks({kind: of.VERSION for kind, of in self.translators.items()})
+        if not missing and not marks and not changes.incomplete:
+            return put
+        return put + await changes.put(changes.position, [*missing, *marks]) - len(marks)
+
+    async def _translate_again(self, gateway: str) -> int:
+        """Puts the entries that this version of the translator makes differently; how many."""
+        changes, put = self.changes, 0
+        units = tuple(changes.membership.units.get(gateway, ()))
+        logger.info("%s: the APIs of %d units are translated again", gateway, len(units))
+        for at in range(0, len(units), UNITS):
+            for unit in units[at : at + UNITS]:
+                changes.touch(gateway, unit)
+            put += await changes.put(changes.position)
+        return put
+
+    async def _own_resources(self, gateway: str) -> OwnResources:
+        settings = await self.compiler.settings(gateway)
+        translator = self.translators[settings.kind]
+
+        def own_resources(unit: str) -> frozenset[Resource]:
+            # Without APIs these are the removals of all resources that are named after the unit.
+            return frozenset((e.type, e.name) for e in translator.unit_entries(settings, unit, (), 0))
+
+        return own_resources
+
+    async def _deploy_again(self, lost: Mapping[str, tuple[frozenset[Resource], OwnResources]]) -> None:
+        """Deploys the active deployments of units that have entries, but none that carries deployments.
+
+        Other active deployments that are not in force were rejected, and stay so. An API without a deployment
+        that would be accepted today gets the last one back that only earlier versions accepted.
+        """
+        for (gateway, api), refs in (await self._active(lost)).items():
+            if self.changes.membership.deployment(gateway, api) is not None:
+                continue
+            logger.error("%s: the configuration of the API %s is missing", gateway, api)
+            accepted, formerly = list[DeploymentRef](), list[DeploymentRef]()
+            for ref in refs:
+                try:
+                    await self.compiler.check(gateway, ref)
+                except CannotCompile as error:
+                    logger.error("%s: deployment %s: %s", gateway, ref.deployment, error)
+                    formerly += [ref] if error.only_new else []
+                else:
+                    accepted.append(ref)
+            for ref in accepted or formerly[-1:]:
+                self.changes.deploy(gateway, ref, self.changes.position)
+
+    async def _active(
+        self, lost: Mapping[str, tuple[frozenset[Resource], OwnResources]]
+    ) -> dict[tuple[str, str], list[DeploymentRef]]:
+        """By gateway and API: the deployments since it was stopped last, of those whose unit is lost."""
+        active: dict[tuple[str, str], list[DeploymentRef]] = {}
+        api_of: dict[tuple[str, str], str] = {}
+        at = 0
+        while at < self.changes.position:
+            records = await self.log.read("events", self.partition, at, BATCH)
+            if not records:
+                break
+            at = records[-1].position
+            for record in records:
+                if record.fault is not None or ".deployment." not in record.envelope.type:
+                    continue
+                try:
+                    event = event_of(record.envelope)
+                except (UnknownSchema, Unreadable):
+                    continue  # it is on the parked topic
+                match event:
+                    case DeploymentStarted():
+                        api_of[event.organization, event.name] = event.api
+                        ref = DeploymentRef(
+                            event.name, event.api, event.revision, event.context, event.hosts[0]
+                        )
+                        for name in event.gateways:
+                            gateway = GATEWAY.subject(event.organization, name)
+                            if gateway in lost:
+                                unit = self.compiler.unit_of(gateway, ref)
+                                before = active.get((gateway, event.api), [])
+                                same = [c for c in before if self.compiler.unit_of(gateway, c) == unit]
+                                active[gateway, event.api] = [*same, ref][-CANDIDATES:]
+                    case DeploymentStopped():
+                        api = api_of.get((event.organization, event.name), "")
+                        for name in event.left:
+                            active.pop((GATEWAY.subject(event.organization, name), api), None)
+                    case _:
+                        pass
+        return {
+            (gateway, api): refs
+            for (gateway, api), refs in active.items()
+            if lost[gateway][1](self.compiler.unit_of(gateway, refs[-1])) & lost[gateway][0]
+        }

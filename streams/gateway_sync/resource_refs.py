@@ -1,0 +1,39 @@
+"""Which shared resources (upstreams) each unit requires, so that those no longer required are removed.
+Pure."""
+
+from dataclasses import dataclass, field
+
+Resource = tuple[str, str]
+"""Type and name."""
+
+
+@dataclass(slots=True)
+class ResourceRefs:
+    """By gateway: the resources that each unit requires, and the units that require each resource."""
+
+    _required: dict[tuple[str, str], frozenset[Resource]] = field(
+        default_factory=dict[tuple[str, str], frozenset[Resource]]
+    )
+    _users: dict[tuple[str, Resource], set[str]] = field(default_factory=dict[tuple[str, Resource], set[str]])
+
+    def set(self, gateway: str, unit: str, required: frozenset[Resource]) -> frozenset[Resource]:
+        """Replaces the resources that a unit requires; those it no longer does, which others may require."""
+        before = self._required.pop((gateway, unit), frozenset())
+        if required:
+            self._required[gateway, unit] = required
+        for resource in required - before:
+            self._users.setdefault((gateway, resource), set()).add(unit)
+        for resource in before - required:
+            users = self._users[gateway, resource]
+            users.discard(unit)
+            if not users:
+                del self._users[gateway, resource]
+        return before - required
+
+    def of(self, gateway: str, unit: str) -> frozenset[Resource]:
+        """The resources that a unit requires."""
+        return self._required.get((gateway, unit), frozenset())
+
+    def required(self, gateway: str, resource: Resource) -> bool:
+        """Whether any unit of the gateway requires it."""
+        return (gateway, resource) in self._users

@@ -1,0 +1,283 @@
+"""From the deployments of a unit to its entries, and which of several deployments cannot be compiled.
+
+A unit is the set of APIs of one gateway that share entries; the gateway's translator chooses it. This is the
+one module of gateway sync that calls translators. It holds no state except caches.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from gateways.compiler import compile_api, denied_upstreams, upstreams_of
+from gateways.config_resource import ConfigResource, DeploymentRef
+from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsupported_text
+from gateways.translator import Translator
+from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
+from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
+from streams.log import MessageTooLarge
+
+KEPT = 1024
+TRANSLATED_KEPT = 20_000
+MOST_INLINE = 50
+"""Operations of an API that is compiled on the event loop: some milliseconds."""
+NAMED = 3
+"""APIs of a unit that an error names."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("signalbox.gateway-sync")
+
+
+class CannotCompile(Exception):
+    """A deployment cannot be compiled for a gateway; the text is for users. Trying again does not help.
+
+    `only_new`: the gateway may serve it already, from before that was a reason, and goes on serving it.
+    """
+
+    def __init__(self, text: str, *, only_new: bool = False) -> None:
+        super().__init__(text)
+        self.only_new = only_new
+
+
+Uncompilable = tuple[DeploymentRef, str]
+"""A deployment that cannot be compiled, and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    """The result of `Translator.translate`, and its input."""
+
+    ref: DeploymentRef
+    settings: GatewaySettings
+    operations: int
+    api: Any
+
+
+@dataclass(slots=True)
+class UnitCompiler:
+    """`require_size` raises MessageTooLarge for an entry that the config topic does not take.
+
+    Reading raises what the log raises: LogUnavailable, LogDamaged.
+    """
+
+    reading: EventHistory
+    translators: Mapping[str, Translator[Any]]
+    probe_secret: Callable[[str], str]
+    require_size: Callable[[ConfigResource], None]
+    closed: tuple[NetworkPort, ...] = ()
+    """Addresses that no gateway may send requests to, whatever it allows."""
+    _kinds: dict[str, str] = field(default_factory=dict[str, str])
+    """By gateway."""
+    _settings: dict[str, GatewaySettings] = field(default_factory=dict[str, GatewaySettings])
+    """By gateway, the last ones: the same object until they change."""
+    _deployed: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
+    """By organization and deployment."""
+    _translated: Recent[_Translated] = field(default_factory=lambda: Recent[_Translated](TRANSLATED_KEPT))
+    """By gateway and deployment, of units with several APIs: a change translates the changed API alone."""
+
+    def load(self, gateway: str, kind: str) -> None:
+        """An entry of the gateway is on the config topic."""
+        self._kinds[gateway] = kind
+
+    def unit_of(self, gateway: str, ref: DeploymentRef) -> str:
+        """The unit of a deployment, on a gateway that has entries or whose settings were read."""
+        return self.translators[self._kinds[gateway]].unit_of(ref)
+
+    async def settings(self, gateway: str) -> GatewaySettings:
+        """Of a gateway's subject. Raises CannotCompile."""
+        organization, name = organization_and_name(gateway)
+        try:
+            fields = await self.reading.gateway(organization, name)
+        except NotInLog as error:
+            raise CannotCompile(str(error)) from error
+        settings = GatewaySettings(
+            subject=gateway,
+            kind=fields.kind,
+            address=fields.address,
+            port=fields.port,
+            revision_header=fields.revision_header,
+            probe_secret=self.probe_secret(gateway),
+            escaped_slashes=fields.escaped_slashes,
+            underscore_headers=fields.underscore_headers,
+            trusted_proxies=fields.trusted_proxies,
+            access=upstream_access(
+                fields.environment,
+                fields.allowed_upstreams,
+                (*self.closed, *own_network_ports(fields.address, fields.port)),
+            ),
+        )
+        self._kinds[gateway] = settings.kind
+        if self._settings.get(gateway) != settings:
+            self._settings[gateway] = settings
+        return self._settings[gateway]
+
+    def forget(self, gateway: str, deployment: str) -> None:
+        """Has a deployment compiled again when it is needed next."""
+        self._deployed.pop(f"{organization_and_name(gateway)[0]}/{deployment}", None)
+        self._translated.pop(f"{gateway} {deployment}", None)
+
+    async def check(self, gateway: str, ref: DeploymentRef) -> None:
+        """Whether a gateway can serve a deployment by itself. Raises CannotCompile."""
+        settings = await self.settings(gateway)
+        api = await self._deployed_api(gateway, ref)
+        with _explained(f"{gateway}: deployment {ref.deployment}"):
+            findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
+        denied = denied_upstreams(settings.access, upstreams_of(api))
+        if findings:
+            only_new = not denied and all(finding.only_new for finding in findings)
+            raise CannotCompile(unsupported_text(findings), only_new=only_new)
+        if denied:
+            raise CannotCompile("; ".join(denied))
+
+    async def listener(self, gateway: str, position: int) -> Sequence[ConfigResource]:
+        """The entries that a gateway needs before any API. Raises CannotCompile."""
+        settings = await self.settings(gateway)
+        with _explained(f"{gateway}: the listener"):
+            return self.translators[settings.kind].listener_entries(settings, position)
+
+    async def entries(
+        self, gateway: str, unit: str, refs: Collection[DeploymentRef], position: int
+    ) -> tuple[ConfigResource, ...]:
+        """All entries of a unit with these deployments, each small enough for the config topic.
+
+        Raises CannotCompile.
+        """
+        settings = await self.settings(gateway)
+        apis = [
+            await self._translate(gateway, settings, ref, keep=len(refs) > 1)
+            for ref in sorted(refs, key=lambda ref: ref.api)
+        ]
+        with _explained(f"{gateway}: {named(refs)}"):
+            assemble = self.translators[settings.kind].unit_entries
+            operations = max((each.operations for each in apis), default=0)
+            entries = await _computed(
+                operations, assemble, settings, unit, [each.api for each in apis], position
+            )
+            for entry in entries:
+                self.require_size(entry)
+        return entries
+
+    async def uncompilable(
+        self,
+        gateway: str,
+        unit: str,
+        base: Mapping[str, DeploymentRef],
+        suspects: Sequence[DeploymentRef],
+        position: int,
+    ) -> list[Uncompilable]:
+        """Which of the suspects cannot be compiled together with `base`, found by halving.
+
+        `base` has the other deployments of the unit, by API. If it cannot be compiled itself, none of the
+        suspects can.
+        """
+        try:
+            await self.entries(gateway, unit, base.values(), position)
+        except CannotCompile as error:
+            return [(ref, f"beside {named(base.values())}: {error}") for ref in suspects]
+        found: list[Uncompilable] = []
+        await self._admit(gateway, unit, dict(base), suspects, position, found)
+        return found
+
+    async def _admit(
+        self,
+        gateway: str,
+        unit: str,
+        base: dict[str, DeploymentRef],
+        suspects: Sequence[DeploymentRef],
+        position: int,
+        uncompilable: list[Uncompilable],
+    ) -> None:
+        """Adds to `base` those of the suspects that can be compiled with it, to `uncompilable` the others."""
+        if not suspects:
+            return
+        wanted = {**base, **{ref.api: ref for ref in suspects}}
+        await asyncio.sleep(0)
+        try:
+            await self.entries(gateway, unit, wanted.values(), position)
+        except CannotCompile as error:
+            if len(suspects) == 1:
+                uncompilable.append((suspects[0], str(error)))
+                return
+            half = len(suspects) // 2
+            await self._admit(gateway, unit, base, suspects[:half], position, uncompilable)
+            await self._admit(gateway, unit, base, suspects[half:], position, uncompilable)
+        else:
+            base.update(wanted)
+
+    async def _translate(
+        self, gateway: str, settings: GatewaySettings, ref: DeploymentRef, *, keep: bool
+    ) -> _Translated:
+        """Raises CannotCompile."""
+        key = f"{gateway} {ref.deployment}"
+        made = self._translated.get(key)
+        if made is None or made.settings is not settings or made.ref != ref:
+            api = await self._deployed_api(gateway, ref)
+            with _explained(f"{gateway}: deployment {ref.deployment}"):
+                translate = self.translators[settings.kind].translate
+                translated = await _computed(len(api.routes), translate, settings, api)
+            made = _Translated(ref, settings, len(api.routes), translated)
+        if keep:
+            self._translated.keep(key, made)
+        return made
+
+    async def _deployed_api(self, gateway: str, ref: DeploymentRef) -> DeployedApi:
+        """Raises CannotCompile."""
+        organization, _ = organization_and_name(gateway)
+        key = f"{organization}/{ref.deployment}"
+        if key not in self._deployed:
+            try:
+                spec = await self.reading.spec(organization, ref.api, ref.revision)
+            except NotInLog as error:
+                raise CannotCompile(str(error)) from error
+            with _explained(f"{gateway}: deployment {ref.deployment}"):
+                api = await _computed(
+                    len(spec.operations),
+                    compile_api,
+                    *(organization, ref.api, ref.revision, ref.deployment, spec),
+                )
+            self._deployed.keep(key, api)
+            return api
+        return self._deployed[key]
+
+
+def named(refs: Collection[DeploymentRef]) -> str:
+    """The APIs of a unit, for a message: the first by name, and how many more."""
+    names = sorted(ref.api for ref in refs)
+    more = len(names) - NAMED
+    listed = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"the APIs {listed}" if len(names) > 1 else f"the API {listed}"
+
+
+async def _computed(operations: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of a pure function of so many operations; on a thread when that takes long.
+
+    A thread costs about as much as translating one operation.
+    """
+    if operations <= MOST_INLINE:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+@contextmanager
+def _explained(where: str) -> Generator[None]:
+    """For what is computed: whatever is raised inside becomes CannotCompile."""
+    try:
+        yield
+    except MessageTooLarge as error:
+        raise CannotCompile(f"the configuration would be too large: {error}") from error
+    except UnsupportedError as error:
+        raise CannotCompile(str(error)) from error
+    except Exception as error:
+        # A defect in a translator must stop neither the other APIs nor this process.
+        logger.exception("%s could not be compiled", where)
+        raise CannotCompile(f"could not be compiled: {type(error).__name__}") from error
+
+
+def organization_and_name(gateway: str) -> tuple[str, str]:
+    """Of a gateway's subject."""
+    _, organization, _, name = gateway.split("/")
+    return organization, name

@@ -1,0 +1,1 @@
+"""The local index: finding records on Kafka by id or subject."""

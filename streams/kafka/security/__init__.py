@@ -1,0 +1,1 @@
+"""Signed tokens of callers, and the integrity of messages on Kafka."""

@@ -1,0 +1,1 @@
+"""Checks of a data directory: at start, and by `signalbox doctor`."""

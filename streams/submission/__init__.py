@@ -1,0 +1,1 @@
+"""Submitting commands and waiting for their outcomes."""

@@ -1,0 +1,1 @@
+"""The discovery server: streams of proxies over gRPC, without knowledge of Envoy's configuration."""

@@ -1,0 +1,354 @@
+"""The discovery services over gRPC, in both variants: aggregated, and one per resource type.
+
+Bytes come in and go out: the state machine of `stream` decides. Each stream has one task that reads
+and one that writes; a change of the gateway only sets the writers' events.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import time_ns
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+import grpc
+import grpc.aio
+
+from gateways.config_resource import ConfigResource
+from schemas.identity import uuid7
+from xds.server import rpc
+from xds.server.delta_stream import DeltaStream
+from xds.server.limits import LARGEST_FIRST_REQUEST, LIMITS, Limits
+from xds.server.node import require_valid
+from xds.server.observer import Connection, NullObserver, Observer, Progress, together
+from xds.server.rpc import Context
+from xds.server.services import AGGREGATED, SERVICES, Service, typed
+from xds.server.state_stream import StateStream
+from xds.server.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
+from xds.store import ResourceStore
+from xds.store.gateway import Gateway
+from xds.store.resource import Key
+
+SERVICE = AGGREGATED.name
+
+_UNAUTHENTICATED = "unknown gateway or wrong token"
+_SHOWN = 200
+"""Characters of a gateway that a caller names."""
+
+Authenticate = Callable[[str, str], bool]
+"""Whether a token (second) belongs to a gateway's subject (first)."""
+
+Denied = Callable[[str], None]
+"""Called with the reason when a stream is refused; the token is left out."""
+
+
+def _nothing(why: str) -> None:
+    """Nobody wants to know."""
+
+
+R = TypeVar("R", DeltaRequest, StateRequest)
+R_contra = TypeVar("R_contra", DeltaRequest, StateRequest, contravariant=True)
+
+
+class _Served(Protocol):
+    """The interface of a stream, common to both variants."""
+
+    @property
+    def connection(self) -> Connection: ...
+
+    def progress(self) -> Progress: ...
+
+    def try_again(self, key: Key) -> None: ...
+
+
+class _Machine(_Served, Protocol[R_contra]):
+    def receive(self, request: R_contra) -> None: ...
+
+    def responses(self) -> list[bytes]: ...
+
+    def held_back(self) -> list[tuple[str, float]]: ...
+
+    def release(self, type: str) -> None: ...
+
+    def cursor(self, type: str) -> int: ...
+
+    def may_take(self, key: Key, version: str) -> bool | None: ...
+
+
+class _Releases(Generic[R]):
+    """Lets go what a stream holds back, when its time has come."""
+
+    def __init__(self, stream: _Machine[R], wake: asyncio.Event) -> None:
+        self._stream = stream
+        self._wake = wake
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def schedule(self) -> None:
+        for type, seconds in self._stream.held_back():
+            if type in self._timers:
+                self._timers[type].cancel()
+            self._timers[type] = asyncio.get_running_loop().call_later(seconds, self._release, type)
+
+    def cancel(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _release(self, type: str) -> None:
+        self._stream.release(type)
+        self._wake.set()
+
+
+class DiscoveryServer:
+    """Serves a store's gateways to their proxies.
+
+    A proxy names its gateway's subject as `node.cluster` and itself as `node.id`, and brings the
+    gateway's token as `authorization: Bearer <token>`; else it gets UNAUTHENTICATED. Nothing is read from a
+    stream whose token no gateway has, by `is_known`.
+    """
+
+    def __init__(
+        self,
+        store: ResourceStore,
+        authenticate: Authenticate,
+        observer: Observer | None = None,
+        keepalive: rpc.Keepalive = rpc.KEEPALIVE,
+        *,
+        is_known: Callable[[str], bool] = bool,
+        limits: Limits = LIMITS,
+        denied: Denied = _nothing,
+    ) -> None:
+        self._denied = denied
+        self._keepalive = keepalive
+        self._limits = limits
+        self._is_known = is_known
+        self._pace = rpc.Pace()
+        self._first_requests: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._store = store
+        self._authenticate = authenticate
+        self._observer: Observer = observer or NullObserver()
+        self._server: grpc.aio.Server | None = None
+        self._streams: dict[asyncio.Event, _Served] = {}
+        self._connections: Counter[Connection] = Counter()
+        self._connected_ms = 0
+        self._shared: dict[tuple[str, str], Connection] = {}
+        self._stopping = False
+        self._ending: set[asyncio.Event] = set()
+
+    async def start(self, host: str, port: int, identity: rpc.Identity | None = None) -> int:
+        """Listens, with TLS when there is an identity; the port that was bound.
+
+        Raises OSError when that cannot be had.
+        """
+        services = {service.name: self._methods(service) for service in SERVICES}
+        server = rpc.server(services, self._keepalive, self._limits)
+        try:
+            bound = rpc.listen(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", identity)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {host}:{port}") from error
+        await server.start()
+        self._server, self._stopping = server, False
+        return bound
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """Ends the streams in order; what has not ended after `grace` seconds is cut."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._stopping = True
+        for wake in tuple(self._streams):
+            wake.set()
+        await server.stop(grace)
+
+    def hang_up(self, gateway: str) -> None:
+        """Ends the streams of a gateway. Its proxies connect again, when they are still let in."""
+        for wake, stream in self._streams.items():
+            if stream.connection.gateway == gateway:
+                self._ending.add(wake)
+                wake.set()
+
+    def offer_again(self, entry: ConfigResource) -> None:
+        """Has those of the gateway's proxies that rejected a version try it once more, on their streams."""
+        key = (entry.type, entry.name)
+        gateway = self._store.gateway(entry.gateway)
+        gateway.retry(key)
+        for stream in self._streams.values():
+            if stream.connection.gateway == entry.gateway:
+                stream.try_again(key)
+        gateway.wake()
+
+    def progress(self) -> Iterator[tuple[Connection, Progress]]:
+        """How far each connected proxy has come."""
+        found: dict[Connection, list[Progress]] = {}
+        for stream in tuple(self._streams.values()):
+            found.setdefault(stream.connection, []).append(stream.progress())
+        for connection, several in found.items():
+            yield connection, together(several)
+
+    @property
+    def streams(self) -> int:
+        """How many streams are connected."""
+        return len(self._streams)
+
+    def nodes(self, gateway: str) -> list[str]:
+        """The connected nodes of a gateway."""
+        connections = (stream.connection for stream in self._streams.values())
+        return list(dict.fromkeys(c.node for c in connections if c.gateway == gateway))
+
+    def quarantined(self, gateway: str) -> list[tuple[ConfigResource, str]]:
+        """Versions that all connected proxies of the gateway rejected, with the redacted reason."""
+        return self._store.quarantined(gateway)
+
+    def _methods(self, service: Service) -> dict[str, rpc.Method]:
+        methods: dict[str, rpc.Method] = {service.delta: partial(self._delta, service)}
+        if service.state:
+            methods[service.state] = partial(self._state, service)
+        return methods
+
+    async def _delta(self, service: Service, _: object, context: Context) -> None:
+        def decode(data: bytes, first: bool) -> DeltaRequest:
+            return typed(decode_delta(data, first), service)
+
+        await self._serve(context, service, decode, DeltaStream)
+
+    async def _state(self, service: Service, _: object, context: Context) -> None:
+        def decode(data: bytes, first: bool) -> StateRequest:
+            return typed(decode_state(data, first), service)
+
+        await self._serve(context, service, decode, StateStream)
+
+    async def _serve(
+        self,
+        context: Context,
+        service: Service,
+        decode: Callable[[bytes, bool], R],
+        machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
+    ) -> None:
+        data = await self._first_request(context)
+        if data is None:
+            return
+        try:
+            first = decode(data, True)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        node = first.node or Node()
+        if not self._allowed(node, context):
+            self._denied(
+                f"xDS: a node at {rpc.peer(context)} is refused: its token is not that of the gateway "
+                f"{node.cluster[:_SHOWN]!r}, or there is no such gateway (node.cluster)"
+            )
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
+        try:
+            require_valid(node)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        gateway = self._store.gateway(node.cluster)
+        wake = asyncio.Event()
+        connection = self._connect(node, service)
+        stream = machine(gateway, connection, self._observer)
+        self._streams[wake] = stream
+        gateway.watch(wake.set, stream)
+        releases = _Releases(stream, wake)
+        reader = asyncio.create_task(self._read(context, decode, stream, releases, wake))
+        try:
+            stream.receive(first)
+            await self._write(context, stream, releases, wake, reader, node)
+        except WireError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            gateway.unwatch(wake.set)
+            reader.cancel()
+            releases.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WireError):
+                await reader
+            self._ending.discard(wake)
+            del self._streams[wake]
+            self._disconnect(connection)
+
+    async def _first_request(self, context: Context) -> bytes | None:
+        """Read once the token is known; None when there is none."""
+        token = rpc.bearer_token(context)
+        if token is None or not self._is_known(token):
+            what = "it sends no token" if token is None else "its token is that of no gateway"
+            self._denied(f"xDS: a node at {rpc.peer(context)} is refused: {what}")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, _UNAUTHENTICATED)
+        turn = self._first_requests.get(token) or asyncio.Semaphore(self._limits.awaited)
+        self._first_requests[token] = turn
+        try:
+            async with asyncio.timeout(self._limits.first_request_seconds), turn:
+                data = await rpc.read(context)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        if data is not None and len(data) > LARGEST_FIRST_REQUEST:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the first request of a stream takes {LARGEST_FIRST_REQUEST} bytes, it has {len(data)}",
+            )
+        return data
+
+    async def _read(
+        self,
+        context: Context,
+        decode: Callable[[bytes, bool], R],
+        stream: _Machine[R],
+        releases: "_Releases[R]",
+        wake: asyncio.Event,
+    ) -> None:
+        try:
+            while (data := await rpc.read(context)) is not None:
+                stream.receive(decode(data, False))
+                releases.schedule()
+                wake.set()
+        finally:
+            wake.set()
+
+    async def _write(
+        self,
+        context: Context,
+        stream: _Machine[R],
+        releases: "_Releases[R]",
+        wake: asyncio.Event,
+        reader: "asyncio.Task[None]",
+        node: Node,
+    ) -> None:
+        while not self._stopping and wake not in self._ending:
+            wake.clear()
+            frames = stream.responses()
+            releases.schedule()
+            for frame in frames:
+                await self._pace.write(context, frame)
+            if reader.done():
+                reader.result()
+                return
+            if not self._allowed(node, context):
+                # Its gateway is gone, or has another token: what comes next is not for it.
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is good no more")
+            await wake.wait()
+
+    def _allowed(self, node: Node, context: Context) -> bool:
+        token = rpc.bearer_token(context)
+        return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
+
+    def _connect(self, node: Node, service: Service) -> Connection:
+        """A new connection, or that of the proxy's other streams when each carries one type."""
+        key = (node.cluster, node.id)
+        connection = self._shared.get(key) if service.type else None
+        if connection is None:
+            # Later than the one before, also within a millisecond and when the clock was set back.
+            self._connected_ms = max(self._connected_ms + 1, time_ns() // 1_000_000)
+            connection = Connection(*key, uuid7(self._connected_ms), node.agent)
+            if service.type:
+                self._shared[key] = connection
+            self._observer.connected(connection)
+        self._connections[connection] += 1
+        return connection
+
+    def _disconnect(self, connection: Connection) -> None:
+        self._connections[connection] -= 1
+        if not self._connections[connection]:
+            del self._connections[connection]
+            key = (connection.gateway, connection.node)
+            if self._shared.get(key) == connection:
+                del self._shared[key]
+            self._observer.disconnected(connection)

@@ -1,0 +1,49 @@
+"""Encoded responses that several streams send: the ones used last are kept."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xds.server.wire import Ready
+
+MOST_BYTES = 32 << 20
+MOST_FRAMES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a response without its nonce. `variant` is that of the protocol."""
+
+    gateway: str
+    variant: str
+    type: str
+    resources: tuple[Ready, ...]
+    removed: tuple[str, ...] = ()
+
+
+class Frames:
+    """Up to MOST_FRAMES responses, together up to MOST_BYTES."""
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[Content, tuple[int, bytes]] = OrderedDict()
+        self._bytes = 0
+
+    def get(
+        self, content: Content, after: int, next_nonce: Callable[[], int], encode: Callable[[int], bytes]
+    ) -> tuple[int, bytes]:
+        """Nonce and bytes of a response; the nonce is above `after`, so that a stream uses it once."""
+        found = self._frames.get(content)
+        if found is not None:
+            if found[0] > after:
+                self._frames.move_to_end(content)
+                return found
+            self._bytes -= len(found[1])
+        nonce = next_nonce()
+        made = nonce, encode(nonce)
+        self._frames[content] = made
+        self._frames.move_to_end(content)
+        self._bytes += len(made[1])
+        while self._frames and (self._bytes > MOST_BYTES or len(self._frames) > MOST_FRAMES):
+            _, (_, dropped) = self._frames.popitem(last=False)
+            self._bytes -= len(dropped)
+        return made

@@ -1,0 +1,88 @@
+"""The deployments of a resource, each with the change that added it, and those that were removed. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+
+MOST_REMOVED = 100
+"""Removed deployments that are kept per resource, the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentChange:
+    """`seq` is the gateway's change that added the deployment, or removed it, `position` that of the
+    event."""
+
+    seq: int
+    position: int
+    ref: DeploymentRef
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDeployments:
+    """The deployments of one resource, and those that were removed without a successor; the oldest first."""
+
+    added: tuple[DeploymentChange, ...] = ()
+    removed: tuple[DeploymentChange, ...] = ()
+
+    def added_since(self, seq: int, upto: int) -> list[DeploymentChange]:
+        return _since(self.added, seq, upto)
+
+    def removed_since(self, seq: int, upto: int) -> list[DeploymentChange]:
+        return _since(self.removed, seq, upto)
+
+
+NO_DEPLOYMENTS = ResourceDeployments()
+
+
+def with_entry(before: ResourceDeployments, entry: ConfigResource, seq: int) -> ResourceDeployments:
+    """The deployments of `entry`, which replaced a resource with those of `before`.
+
+    A deployment that is replaced by another one of its API is not removed: it is superseded.
+    """
+    if not (entry.deployments or before.added or before.removed):
+        return NO_DEPLOYMENTS
+    now = {ref.deployment for ref in entry.deployments}
+    apis = {ref.api for ref in entry.deployments}
+    known = {change.ref.deployment for change in before.added}
+    added = [change for change in before.added if change.ref.deployment in now]
+    added += [
+        DeploymentChange(seq, entry.position, ref) for ref in entry.deployments if ref.deployment not in known
+    ]
+    removed = [change for change in before.removed if change.ref.deployment not in now]
+    removed += [
+        DeploymentChange(seq, entry.position, change.ref)
+        for change in before.added
+        if change.ref.deployment not in now and change.ref.api not in apis
+    ]
+    return ResourceDeployments(tuple(added), tuple(removed[-MOST_REMOVED:]))
+
+
+def without(
+    changes: Iterable[DeploymentChange], others: Iterable[DeploymentChange]
+) -> tuple[DeploymentChange, ...]:
+    """Those whose deployments are not among the others'."""
+    known = {other.ref.deployment for other in others}
+    return tuple(change for change in changes if change.ref.deployment not in known)
+
+
+def among(
+    changes: Iterable[DeploymentChange], others: Iterable[DeploymentChange]
+) -> tuple[DeploymentChange, ...]:
+    """Those whose deployments are among the others'."""
+    known = {other.ref.deployment for other in others}
+    return tuple(change for change in changes if change.ref.deployment in known)
+
+
+def _since(changes: tuple[DeploymentChange, ...], seq: int, upto: int) -> list[DeploymentChange]:
+    """Those after change `seq`, newest first: costs as much as there are."""
+
+    def newest() -> Iterator[DeploymentChange]:
+        for change in reversed(changes):
+            if change.seq <= seq:
+                return
+            if change.seq <= upto:
+                yield change
+
+    return list(newest())

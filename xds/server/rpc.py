@@ -1,0 +1,134 @@
+"""gRPC with bytes in and bytes out: the edge where grpc-stubs leave type parameters open."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnnecessaryIsInstance=false
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from xds.server.limits import LIMITS, Limits
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Method = Callable[[object, Context], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """A peer that was silent for `after_ms` is pinged, and is gone when it does not answer `within_ms`."""
+
+    after_ms: int = 15_000
+    within_ms: int = 10_000
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        return (
+            ("grpc.keepalive_time_ms", self.after_ms),
+            ("grpc.keepalive_timeout_ms", self.within_ms),
+            # Without it gRPC waits a minute for the answer to a ping, whatever the keepalive timeout says.
+            ("grpc.http2.ping_timeout_ms", self.within_ms),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        )
+
+
+KEEPALIVE = Keepalive()
+
+LARGE = 64 << 10
+"""Bytes of a message from which on few are written at a time."""
+LARGE_AT_A_TIME = 128
+PERMIT_SECONDS = 1.0
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+def server(
+    services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE, limits: Limits = LIMITS
+) -> grpc.aio.Server:
+    """A server of bidirectional methods, by service and name.
+
+    A method is called as soon as the metadata of a stream is there; nothing is read of it before `read`.
+    """
+    made = grpc.aio.server(options=(*_OPTIONS, *limits.options(), *keepalive.options()))
+    for service, methods in services.items():
+        handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
+        made.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Of a TLS server: private key and certificate chain, both in PEM."""
+
+    key: bytes = field(repr=False)
+    certificates: bytes
+
+
+def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
+    """The port that was bound. Raises RuntimeError when it cannot be had."""
+    if identity is None:
+        return server.add_insecure_port(address)
+    credentials = grpc.ssl_server_credentials([(identity.key, identity.certificates)])
+    return server.add_secure_port(address, credentials)
+
+
+class Pace:
+    """Writes large messages a few at a time: gRPC copies each until the client has taken it.
+
+    Who does not take one for PERMIT_SECONDS holds up the others no longer.
+    """
+
+    def __init__(self) -> None:
+        self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)
+
+    async def write(self, context: Context, message: bytes) -> None:
+        if len(message) < LARGE:
+            await context.write(message)
+            return
+        await self._permits.acquire()
+        permit = Permit(self._permits)
+        timer = asyncio.get_running_loop().call_later(PERMIT_SECONDS, permit.release)
+        try:
+            await context.write(message)
+        finally:
+            timer.cancel()
+            permit.release()
+
+
+class Permit:
+    """A permit of a semaphore, released once."""
+
+    def __init__(self, permits: asyncio.Semaphore) -> None:
+        self._permits: asyncio.Semaphore | None = permits
+
+    def release(self) -> None:
+        permits, self._permits = self._permits, None
+        if permits is not None:
+            permits.release()
+
+
+async def read(context: Context) -> bytes | None:
+    """The next request, None when the client sends no more."""
+    data: object = await context.read()
+    return data if isinstance(data, bytes) else None
+
+
+def peer(context: Context) -> str:
+    """The address of the caller, without its port."""
+    scheme, _, place = unquote(context.peer()).partition(":")
+    return place.rpartition(":")[0].strip("[]") if scheme in ("ipv4", "ipv6") else context.peer()
+
+
+def bearer_token(context: Context) -> str | None:
+    """The token of `authorization: Bearer <token>`."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str):
+            scheme, _, token = value.partition(" ")
+            return token.strip() if scheme.lower() == "bearer" else None
+    return None

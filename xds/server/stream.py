@@ -1,0 +1,289 @@
+"""One proxy's aggregated stream as a state machine: requests and changes in, responses out. No I/O.
+
+The two variants of the protocol are `xds.server.delta_stream` and `xds.server.state_stream`.
+
+Source: xDS protocol (envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), both variants.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from gateways.config_resource import ConfigResource
+from xds.server.deployment_reports import DeploymentReports, pending
+from xds.server.limits import MOST_TYPES
+from xds.server.observer import Connection, Observer, Progress, UnacknowledgedDeployment, progress
+from xds.server.order import removing_rank, sending_rank
+from xds.server.redact import redacted
+from xds.server.wire import ErrorDetail, Ready, WireError
+from xds.store.backlog import Chunk
+from xds.store.gateway import Gateway
+from xds.store.resource import Key
+from xds.subscription import NOTHING, InFlightResponse, Subscription
+from xds.subscription.acks import accept, reject
+from xds.subscription.selection import Need, choose
+from xds.types import CLUSTER, ENDPOINTS, LISTENER
+
+_FREE_REPEATS = 3
+_SHORTEST_WAIT = 0.1
+_LONGEST_WAIT = 30.0
+OPENING_SECONDS = 1.0
+"""So long a removal waits for the proxy to subscribe to what may refer to it: the requests that open a stream
+come one by one."""
+_WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
+
+
+def _words(message: str) -> set[str]:
+    words = set(_WORD.findall(message))
+    return words | {word.rstrip(".:") for word in words}
+
+
+def back_off(fruitless: int) -> float:
+    """Seconds to wait after so many rejections in a row of responses that brought nothing new."""
+    repeated = fruitless - _FREE_REPEATS
+    return min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(repeated - 1, 20)) if repeated > 0 else 0.0
+
+
+class Stream(ABC):
+    """Common to both variants: order of types, requirements, one in-flight response per type."""
+
+    def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
+        self.connection = connection
+        self._gateway = gateway
+        self._observer = observer
+        self._began = gateway.seq
+        self._caught_up = False
+        self._listener_refused: str = ""
+        self._held_back: list[tuple[str, float]] = []
+        self._opening: dict[str, bool] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._sending: list[Subscription] = []
+        self._removing: list[Subscription] = []
+
+    def cursor(self, type: str) -> int:
+        """How far the stream has seen the changes of a type."""
+        subscription = self._subscriptions.get(type)
+        return subscription.cursor if subscription else self._gateway.seq
+
+    def may_take(self, key: Key, version: str) -> bool | None:
+        """Whether the proxy did not reject this version of a resource; None: it does not subscribe to it."""
+        subscription = self._subscriptions.get(key[0])
+        if subscription is None or not subscription.covers(key[1]):
+            return None
+        return version not in subscription.rejections.reasons.get(key[1], {})
+
+    def responses(self) -> list[bytes]:
+        """The responses to send now, in this order."""
+        out: list[bytes] = []
+        for subscription in self._sending:
+            subscription.poll()
+        for subscription in self._sending:
+            if subscription.in_flight is None and not subscription.held:
+                frame = self._changes(subscription)
+                if frame is not None:
+                    out.append(frame)
+        for rank, subscription in enumerate(self._removing):
+            if subscription.leaving and subscription.in_flight is None and not subscription.held:
+                frame = self._removals(subscription, self._removing[:rank])
+                if frame is not None:
+                    out.append(frame)
+        self._report_progress(at_rest=not out)
+        return out
+
+    def held_back(self) -> list[tuple[str, float]]:
+        """Types of which a response is held back since the last call, and for how many seconds. The caller
+        releases them after that time."""
+        held, self._held_back = self._held_back, []
+        return held
+
+    def release(self, type: str) -> None:
+        """Lets the next response of a type go."""
+        if type in self._opening:
+            self._opening[type] = False
+        subscription = self._subscriptions.get(type)
+        if subscription is not None:
+            subscription.held = False
+
+    def progress(self) -> Progress:
+        """How far the proxy has come, as far as the store goes."""
+        for subscription in self._sending:
+            subscription.poll()
+        unacknowledged: dict[str, UnacknowledgedDeployment] = {}
+        for type, table in self._gateway.tables.items():
+            if table.carrying and type not in self._subscriptions:
+                for stored in table.stored_resources.values():
+                    unacknowledged.update((each.deployment, each) for each in pending(stored, NOTHING))
+        for subscription in self._sending:
+            for each in subscription.unacknowledged():
+                if each.reason is not None or each.deployment not in unacknowledged:
+                    unacknowledged[each.deployment] = each
+        return progress(self._gateway.position, tuple(unacknowledged.values()), self._listener_rejection())
+
+    def try_again(self, key: Key) -> None:
+        """The proxy gets this resource once more, if it rejected it."""
+        subscription = self._subscriptions.get(key[0])
+        if subscription is not None:
+            subscription.try_again(key[1])
+
+    def _report_progress(self, *, at_rest: bool) -> None:
+        """Once when the proxy has caught up, and when its answer about its listener changes."""
+        caught_up = self._caught_up or (at_rest and self._at_rest())
+        refused = self._listener_rejection()
+        if caught_up != self._caught_up or refused != self._listener_refused:
+            self._caught_up, self._listener_refused = caught_up, refused
+            self._observer.progressed(self.connection, self.progress())
+
+    def _at_rest(self) -> bool:
+        """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
+        return (
+            all(
+                s.in_flight is None and not s.uncovered and s.first_sync.backlog is None
+                for s in self._sending
+            )
+            and bool(self._sending)
+            and all(
+                type in self._subscriptions for type, table in self._gateway.tables.items() if table.carrying
+            )
+        )
+
+    def _listener_rejection(self) -> str:
+        listeners = self._subscriptions.get(LISTENER)
+        if listeners is None:
+            return ""
+        return next((rejected.reason for rejected in listeners.facts.rejections.values()), "")
+
+    @abstractmethod
+    def _frame(
+        self, subscription: Subscription, resources: tuple[Ready, ...], removed: tuple[str, ...]
+    ) -> bytes | None: ...
+
+    def _subscribe(self, type: str) -> Subscription:
+        """Raises WireError when the stream has too many types."""
+        if len(self._subscriptions) >= MOST_TYPES:
+            raise WireError(f"a stream takes requests for at most {MOST_TYPES} types")
+        facts = DeploymentReports(self.connection, self._observer, self._began)
+        subscription = Subscription(self._gateway, type, facts)
+        self._subscriptions[type] = subscription
+        self._sending = sorted(self._subscriptions.values(), key=lambda s: sending_rank(s.type))
+        self._removing = sorted(self._subscriptions.values(), key=lambda s: removing_rank(s.type))
+        return subscription
+
+    def _look_everywhere(self) -> None:
+        for subscription in self._sending:
+            subscription.fresh = None
+
+    def _changes(self, subscription: Subscription) -> bytes | None:
+        first_sync = subscription.first_sync
+        while True:
+            chunk = first_sync.next_chunk()
+            plain = chunk is not None and subscription.is_plain(chunk, self._subscriptions)
+            if chunk and plain and first_sync.chunk_next and not subscription.trials:
+                return self._chunk(subscription, chunk)
+            resources, absent, coming = choose(subscription, self._need)
+            if chunk is None or resources or absent:
+                break
+            if plain:
+                return self._chunk(subscription, chunk)
+            subscription.spread(chunk)
+        if not (resources or absent or (subscription.owed and not coming)):
+            return None
+        frame = self._frame(subscription, tuple(resources), tuple(absent))
+        if subscription.type == CLUSTER:
+            self._send_endpoints_again(resources)
+        return frame
+
+    def _chunk(self, subscription: Subscription, chunk: Chunk) -> bytes:
+        nonce, data = self._gateway.delta_frame(
+            subscription.type, chunk.resources, (), subscription.last_nonce
+        )
+        subscription.record_chunk_sent(nonce, chunk)
+        if subscription.type == CLUSTER:
+            self._send_endpoints_again(chunk.resources)
+        return data
+
+    def _send_endpoints_again(self, clusters: Sequence[Ready]) -> None:
+        """A cluster that changes waits for its endpoints, though these did not change."""
+        endpoints = self._subscriptions.get(ENDPOINTS)
+        if endpoints is None:
+            return
+        for cluster in clusters:
+            own = cluster.entry.name
+            required_by = self._gateway.requirers((CLUSTER, own))
+            for name in {own, *(name for type, name in required_by if type == ENDPOINTS)}:
+                stored = endpoints.stored(name)
+                if endpoints.covers(name) and stored and stored.offered:
+                    endpoints.send_again(name)
+
+    def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
+        """Removes what nothing refers to that the client may still run, or is about to run."""
+        if self._is_opening(subscription.type):
+            return None
+        held = [since for other in referrers for since in other.pending.values() if since >= 0]
+        floor = min(held, default=self._gateway.seq)
+        in_flight = [other.in_flight for other in referrers if other.in_flight]
+        on_the_way = {key for sent in in_flight for one in sent.resources for key in one.entry.requires}
+        ready: list[str] = []
+        for name in subscription.leaving:
+            stored = subscription.stored(name)
+            if stored and stored.offered is not None:
+                continue  # it came back while the types were gone through
+            key, gone = (subscription.type, name), stored.seq if stored else subscription.cursor
+            if gone > floor or key in on_the_way:
+                continue
+            if not any(other.rejections.may_need(key, gone, other.stored) for other in referrers):
+                ready.append(name)
+        return self._frame(subscription, (), tuple(ready)) if ready else None
+
+    def _is_opening(self, type: str) -> bool:
+        """Whether the proxy has not yet requested the types that may refer to this one."""
+        rank = removing_rank(type)
+        if all(t in self._subscriptions for t in self._gateway.tables if 0 <= removing_rank(t) < rank):
+            return False
+        if type not in self._opening:
+            self._opening[type] = True
+            self._held_back.append((type, OPENING_SECONDS))
+        return self._opening[type]
+
+    def _need(self, entry: ConfigResource) -> Need:
+        for key in entry.requires:
+            subscription = self._subscriptions.get(key[0])
+            if subscription is None or not subscription.covers(key[1]):
+                continue
+            stored = subscription.stored(key[1])
+            reason = subscription.rejection(key)
+            if reason is not None:
+                own = self._subscriptions.get(entry.type)
+                if own:
+                    own.reject_for(entry, f"requires {key[1]}: {reason}")
+                return Need.REJECTED
+            if stored is None or stored.offered is None:
+                return Need.MISSING
+            subscription.poll()  # it may have come back while the types were gone through
+            if subscription.lacks(key[1]):
+                return Need.COMING
+        return Need.MET
+
+    def _answered(
+        self, subscription: Subscription, in_flight: InFlightResponse, error_detail: ErrorDetail | None
+    ) -> None:
+        subscription.in_flight = None
+        if error_detail is None:
+            subscription.fruitless = 0
+            changed = accept(subscription, in_flight)
+        else:
+            if not in_flight.resources:
+                self._hold_back(subscription)
+            known = [resource.entry.name for resource in in_flight.resources]
+            reason = redacted(error_detail.message, (*known, *in_flight.removed))
+            changed = reject(subscription, in_flight, _words(error_detail.message), reason)
+        self._look_everywhere()
+        if changed:
+            self._gateway.wake()
+
+    def _hold_back(self, subscription: Subscription) -> None:
+        """A rejection of nothing new isolates nothing: whoever repeats it is answered ever more rarely."""
+        subscription.fruitless += 1
+        seconds = back_off(subscription.fruitless)
+        if seconds and not subscription.trials:
+            subscription.held = True
+            self._held_back.append((subscription.type, seconds))

@@ -1,0 +1,89 @@
+"""The first sync: all resources of a table, in chunks that the streams of new clients share.
+
+A stream goes through the chunks one by one and keeps only how far it has come: neither names nor frames of
+its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateways.config_resource import ConfigResource
+from xds.server.wire import Ready
+from xds.store.resource import StoredResource
+
+CHUNK_BYTES = 256 << 10
+CHUNK_NAMES = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Slots `start` to `stop` of a backlog made at change `seq`.
+
+    `requires` are the types of what the resources require; `newest` is the last change that added or removed
+    a deployment. `plain`: each resource is offered as it is, none is quarantined. `proved`: some client has
+    accepted it as a whole.
+    """
+
+    seq: int
+    start: int
+    stop: int
+    stored_resources: tuple[StoredResource, ...]
+    resources: tuple[Ready, ...]
+    entries: tuple[ConfigResource, ...]
+    requires: frozenset[str]
+    newest: int
+    plain: bool
+    proved: bool = False
+    _looked: int = 0
+
+    def unchanged(self, last: int) -> bool:
+        """Whether no stored has changed since the backlog was made; `last` is the table's last change."""
+        if self.plain and last > max(self._looked, self.seq):
+            self._looked = last
+            self.plain = all(stored.seq <= self.seq for stored in self.stored_resources)
+        return self.plain
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Backlog:
+    """`chunks` are by the index of their first stored, `index` is that of each name."""
+
+    seq: int
+    stored_resources: tuple[StoredResource, ...]
+    chunks: dict[int, Chunk]
+    index: dict[str, int]
+
+
+def backlog(stored_resources: Sequence[StoredResource], seq: int) -> Backlog:
+    """The backlog of a table's stored_resources after change `seq`."""
+    wanted = tuple(stored for stored in stored_resources if stored.current or stored.offered)
+    chunks: list[Chunk] = []
+    start = size = 0
+    for index, stored in enumerate(wanted):
+        offered = stored.offered
+        own = len(offered.head) + len(offered.entry.body) if offered else 0
+        if index > start and (size + own > CHUNK_BYTES or index - start >= CHUNK_NAMES):
+            chunks.append(_chunk(wanted, start, index, seq))
+            start, size = index, 0
+        size += own
+    if start < len(wanted):
+        chunks.append(_chunk(wanted, start, len(wanted), seq))
+    by_start = {chunk.start: chunk for chunk in chunks}
+    return Backlog(seq, wanted, by_start, {stored.name: index for index, stored in enumerate(wanted)})
+
+
+def _chunk(stored_resources: Sequence[StoredResource], start: int, stop: int, seq: int) -> Chunk:
+    own = tuple(stored_resources[start:stop])
+    resources = tuple(offered for stored in own if (offered := stored.offered))
+    carried = [resource.deployments for resource in resources]
+    return Chunk(
+        seq,
+        start,
+        stop,
+        own,
+        resources,
+        tuple(resource.entry for resource in resources),
+        frozenset(key[0] for resource in resources for key in resource.entry.requires),
+        max((change.seq for one in carried for change in (*one.added, *one.removed)), default=0),
+        all(stored.reason is None and stored.current is not None for stored in own),
+    )

@@ -1,0 +1,85 @@
+"""One resource in the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateways.config_resource import ConfigResource
+from xds.server.observer import Connection
+from xds.server.resource_deployments import DeploymentChange
+from xds.server.wire import Ready
+
+Key = tuple[str, str]
+"""Type and name."""
+
+EarlierRequirements = tuple[tuple[Key, int], ...]
+"""Requirements of earlier versions, each with the change of the first version that had it."""
+
+MOST_EARLIER_REQUIREMENTS = 32
+"""Requirements of earlier versions that are kept per resource."""
+
+
+@dataclass(slots=True, eq=False)
+class StoredResource:
+    """The versions of one resource: the latest, the last that a proxy accepted, and the one to offer.
+
+    `older` was accepted before `good`, for proxies that reject `good`. `reason` is why `current` is
+    quarantined, `because` the required resource whose rejection that was, `rejected_by` the connections on
+    which `current` itself was rejected; `pins` are quarantined resources whose last good version needs this
+    one. `recreated`: it had been removed before `current` was added, so no earlier version is a good one to
+    go back to; `before` is the version that `current` replaced before any proxy accepted it.
+    `removed_deployments` were removed with the resource, or before. `created` and `changed` are the changes
+    that added the resource and `current`. `withheld` is when a version was last quarantined; `late`: `good`
+    became that after a quarantine in which another version was offered. `earlier_requirements` are those of
+    earlier versions, None when they are too many to keep.
+    """
+
+    type: str
+    name: str
+    created: int
+    seq: int = 0
+    current: Ready | None = None
+    good: Ready | None = None
+    older: Ready | None = None
+    removal: ConfigResource | None = None
+    reason: str | None = None
+    because: Key | None = None
+    rejected_by: frozenset[Connection] = frozenset()
+    pins: frozenset[Key] = frozenset()
+    recreated: bool = False
+    before: Ready | None = None
+    removed_deployments: tuple[DeploymentChange, ...] = ()
+    changed: int = 0
+    withheld: int = 0
+    late: bool = False
+    earlier_requirements: EarlierRequirements | None = ()
+
+    @property
+    def key(self) -> Key:
+        return (self.type, self.name)
+
+    @property
+    def offered(self) -> Ready | None:
+        """The version for clients. None: none, or, when quarantined, the one they have."""
+        if self.current is None:
+            return self.good if self.pins else None
+        return self.current if self.reason is None else self.good
+
+    @property
+    def gone(self) -> bool:
+        """Removed, and no last good version of another resource needs it."""
+        return self.current is None and self.offered is None
+
+    def remember(self, requires: Sequence[Key]) -> None:
+        """Keeps the requirements of `current`, before another version or a removal replaces it."""
+        if self.earlier_requirements is not None:
+            known = {key for key, _ in self.earlier_requirements}
+            kept = self.earlier_requirements + tuple(
+                (key, self.changed) for key in requires if key not in known
+            )
+            self.earlier_requirements = kept if len(kept) <= MOST_EARLIER_REQUIREMENTS else None
+
+    def may_have_required(self, key: Key, held: int) -> bool:
+        """Whether a version before `current` that a client may have had by change `held` requires `key`."""
+        if self.earlier_requirements is None:
+            return True
+        return any(required == key and since <= held for required, since in self.earlier_requirements)

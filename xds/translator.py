@@ -1,0 +1,51 @@
+"""The translator for Envoy gateways.
+
+Importing Envoy's messages takes about a second. So `xds.translate` is imported when something is translated,
+or by `load`.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateways.config_resource import ConfigResource, DeploymentRef
+from gateways.model import DeployedApi, GatewaySettings, Unsupported
+
+if TYPE_CHECKING:
+    from xds.translate.routes import TranslatedApi
+
+
+class EnvoyTranslator:
+    """Implements `gateways.translator.Translator`."""
+
+    VERSION: str = "2"
+    """A test with the golden files fails when it has to be raised."""
+
+    def unit_of(self, ref: DeploymentRef) -> str:
+        """The first path segment: it selects the route configuration."""
+        return ref.context.split("/")[1]
+
+    def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
+        from xds.translate import check
+
+        return check(api)
+
+    def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
+        from xds.translate import listener_entries
+
+        return listener_entries(settings, position)
+
+    def translate(self, settings: GatewaySettings, api: DeployedApi) -> "TranslatedApi":
+        from xds.translate import translate
+
+        return translate(settings, api)
+
+    def unit_entries(
+        self, settings: GatewaySettings, unit: str, apis: "Sequence[TranslatedApi]", position: int
+    ) -> tuple[ConfigResource, ...]:
+        from xds.translate import unit_entries
+
+        return unit_entries(settings, unit, apis, position)
+
+    def load(self) -> None:
+        importlib.import_module("xds.translate")

@@ -1,11 +1,11 @@
 """One node of a gateway on this machine: its Envoy, its listener, and the prober beside it."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.status import Status
 from signalbox.discovery.delivery import serving
+from signalbox.envoy.listener_watch import ListenerWatch
 from signalbox.envoy.memory import envoy_heap
 from signalbox.envoy.probe_targets import ProbeTargets
 from signalbox.envoy.prober import Listener, Prober, Target
@@ -13,12 +13,6 @@ from signalbox.envoy.supervisor import EnvoySupervisor
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Address, Settings
 from xds.bootstrap import Trust, bootstrap
-
-WARMING_SECONDS = 2.0
-WARMING = (
-    "the gateway's listener is warming and answers no request: Envoy waits for a resource that it needs; "
-    "`signalbox doctor` compares what there is"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +44,6 @@ class LocalNode:
     ) -> None:
         self._report = report
         self._targets: ProbeTargets | None = None
-        self._warming = False
         listen = settings.gateway
         first, *others = node.servers
         self._envoy = EnvoySupervisor(
@@ -69,6 +62,7 @@ class LocalNode:
             listen=(listen.host, listen.port),
             secrets=(token,),
         )
+        self._watch = ListenerWatch(self._envoy.listening, lambda: bool(self._connection))
         self.prober = Prober(
             Listener(node.gateway, node.name, listen.host, listen.port, probe_secret),
             self._serving,
@@ -79,7 +73,7 @@ class LocalNode:
         """Returns when Envoy runs. Raises PortUnusable, EnvoyMissing."""
         await self._envoy.start()
         group.push_async_callback(self._envoy.stop)
-        group.run("listeners of Envoy", self._watch_listeners())
+        group.run("listeners of Envoy", self._watch.run())
         group.closed_at_stop(self.prober)
         group.run("prober", self.prober.run())
 
@@ -97,17 +91,7 @@ class LocalNode:
         # At a first start its token is registered a moment after it starts.
         if self._targets is not None and not self._targets.has_connected:
             return "the gateway's Envoy has not connected to an xDS server yet"
-        return WARMING if self._warming else None
-
-    async def _watch_listeners(self) -> None:
-        """Notices listeners that warm for longer than a moment, until cancelled."""
-        before = False
-        while True:
-            await asyncio.sleep(WARMING_SECONDS)
-            # An Envoy that is not connected has been sent no listener.
-            now = bool(self._connection) and await self._envoy.idle()
-            self._warming = before and now
-            before = now
+        return self._watch.trouble
 
     @property
     def _connection(self) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import orjson
 
 from schemas.codecs.canonical import digest
-from signalbox.envoy.admin import EnvoyAdmin, admin_socket
+from signalbox.envoy.admin import EnvoyAdmin, NoAnswer, admin_socket
 from signalbox.envoy.log_files import EnvoyLog
 from signalbox.ports import require_free
 from signalbox.processes import Process, process, processes
@@ -34,7 +34,10 @@ STABLE_AFTER = 10.0
 BOUND_SECONDS = 5.0
 """How often Envoy's log files are looked at whether they are too large."""
 
+POLL_SECONDS = 0.05
 TERMINATE_WITHIN = 5.0
+ADOPT_WITHIN = 10.0
+"""Seconds that a running Envoy has to answer before another one replaces it: a large change takes some."""
 DRAIN_WITHIN = 10.0
 """Seconds that requests in flight have to end when Envoy is stopped."""
 logger = logging.getLogger("signalbox.envoy.supervisor")
@@ -88,7 +91,8 @@ class EnvoySupervisor:
     `bootstrap` makes the bootstrap document for an admin interface on a Unix socket; `listen` is where
     the gateway's listener will be, checked before a start because a listener delivered by xDS would
     only be refused later; `option` is how a user chooses another address; `secrets` are never
-    repeated in a reason; `drain_within` is how many seconds requests in flight have to end.
+    repeated in a reason; `drain_within` is how many seconds requests in flight have to end, `adopt_within`
+    how many an Envoy that outlived us has to answer.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class EnvoySupervisor:
         binary: Path | None = None,
         secrets: tuple[str, ...] = (),
         drain_within: float = DRAIN_WITHIN,
+        adopt_within: float = ADOPT_WITHIN,
     ) -> None:
         self._directory = directory.resolve()
         self._bootstrap = bootstrap
@@ -115,6 +120,7 @@ class EnvoySupervisor:
         self._pid_file = self._directory / PID_FILE
         self._socket = Path()  # known once the directory is made
         self._drain_within = drain_within
+        self._adopt_within = adopt_within
         self._child: subprocess.Popen[bytes] | None = None
         self._status = EnvoyStatus()
         self._changed = asyncio.Event()
@@ -125,7 +131,7 @@ class EnvoySupervisor:
         return self._status
 
     async def start(self) -> None:
-        """Adopts the Envoy that outlived us, if it is the one we would start; else starts one.
+        """Adopts the Envoy that outlived us, if it is the one we would start and answers; else starts one.
 
         Returns as soon as the process runs; `wait_ready` waits for it to serve. Raises EnvoyMissing,
         PortUnusable (nothing was started), OSError.
@@ -136,16 +142,15 @@ class EnvoySupervisor:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._socket = admin_socket(self._directory)
         running = self._ours()
-        as_wanted = running is not None and running.argv == self._argv(binary)
-        if running and as_wanted and not await EnvoyAdmin(self._socket).draining():
+        unfit = await self._unfit(running, binary) if running else ""
+        if running and not unfit:
             self._set(state="running", pid=running.pid, adopted=True)
             self._write_pid(running)
             self._log.mark()
             logger.info("adopted envoy %d, which was running", running.pid)
         else:
             if running:
-                why = "drains" if as_wanted else "ran with another configuration"
-                logger.info("stopping envoy %d, which %s", running.pid, why)
+                logger.warning("replacing envoy %d, which %s", running.pid, unfit)
                 await self._end(running)
             self._launch(binary)
         self._watching = asyncio.create_task(self._supervise(binary), name="envoy supervisor")
@@ -171,9 +176,9 @@ class EnvoySupervisor:
             return False
         return await EnvoyAdmin(self._socket).ready()
 
-    async def idle(self) -> bool:
-        """Whether it runs and none of its listeners is active."""
-        return self._status.state == "running" and await EnvoyAdmin(self._socket).idle()
+    async def listening(self) -> bool:
+        """Whether one of its listeners is active. Raises NoAnswer, also when it does not run."""
+        return await EnvoyAdmin(self._socket).listening()
 
     async def wait_ready(self, within: float = 30.0) -> None:
         """Returns once Envoy is ready. Raises EnvoyNotReady after `within` seconds, with the reason."""
@@ -193,9 +198,26 @@ class EnvoySupervisor:
             await self._changed.wait()
         return self._status
 
+    async def _unfit(self, running: Process, binary: Path) -> str:
+        """Why an Envoy that outlived us is not adopted; empty when it is."""
+        if running.argv != self._argv(binary):
+            return "ran with another configuration"
+        try:
+            async with asyncio.timeout(self._adopt_within):
+                while True:
+                    try:
+                        return "drains" if await EnvoyAdmin(self._socket).draining() else ""
+                    except NoAnswer:  # it may have just started
+                        await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return f"has not answered for {self._adopt_within:g} s"
+
     async def _end(self, running: Process) -> None:
-        if not await EnvoyAdmin(self._socket).drain(self._drain_within):
-            logger.warning("envoy %d ends with requests in flight", running.pid)
+        try:
+            if not await EnvoyAdmin(self._socket).drain(self._drain_within):
+                logger.warning("envoy %d ends with requests in flight", running.pid)
+        except NoAnswer:
+            logger.warning("envoy %d does not answer, and ends without draining", running.pid)
         await _terminate(running)
 
     def _ours(self) -> Process | None:
@@ -340,6 +362,7 @@ async def _terminate(running: Process) -> None:
     for how in (signal.SIGTERM, signal.SIGKILL):
         if not _signal(running, how):
             return
+        _signal(running, signal.SIGCONT)  # a stopped process takes the other one only when it continues
         try:
             async with asyncio.timeout(TERMINATE_WITHIN):
                 await _ended(running.pid)

@@ -178,3 +178,22 @@ def test_what_was_accepted_right_before_a_kill_arrives_after_the_restart(
     operation = serving.calls().send("GET", reply.headers["location"]).json
     assert operation["state"] == "accepted"
     assert serving.calls().settled(operation["subject"].rpartition("/")[2])["state"] == "serving"
+
+
+def test_a_frozen_envoy_makes_it_unready_and_the_next_start_replaces_it(serving: RunningSignalbox):
+    wanted, envoy = live(serving), serving.envoy()
+    os.kill(envoy, signal.SIGSTOP)
+    assert "does not answer" in until(lambda: unready(serving), "not ready")
+
+    serving.down(signal.SIGKILL)
+    serving.up()
+
+    assert process(envoy) is None
+    all_answer(serving, wanted)
+
+
+def unready(harness: RunningSignalbox) -> str | None:
+    connection = harness.connection()
+    status, _, body = connection.ask("GET", "/healthz/ready")
+    connection.close()
+    return None if status == 200 else body.decode()

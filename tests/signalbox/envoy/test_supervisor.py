@@ -39,7 +39,11 @@ async def make(tmp_path: Path, port: int) -> AsyncIterator[Make]:
     made: list[EnvoySupervisor] = []
 
     def supervisor(
-        body: str = "here", directory: str = "envoy", upstream: int = 0, drain_within: float = 10.0
+        body: str = "here",
+        directory: str = "envoy",
+        upstream: int = 0,
+        drain_within: float = 10.0,
+        adopt_within: float = 10.0,
     ) -> EnvoySupervisor:
         made.append(
             EnvoySupervisor(
@@ -48,6 +52,7 @@ async def make(tmp_path: Path, port: int) -> AsyncIterator[Make]:
                 listen=("127.0.0.1", port),
                 concurrency=1,
                 drain_within=drain_within,
+                adopt_within=adopt_within,
             )
         )
         return made[-1]
@@ -254,6 +259,30 @@ async def test_replaces_it_when_it_was_left_draining(
     assert process(outlived) is None
     assert not envoy.status.adopted
     assert await answer(port) == "here"
+
+
+async def test_replaces_it_when_it_does_not_answer(make: Make, outlived: int, port: int) -> None:
+    os.kill(outlived, signal.SIGSTOP)
+
+    envoy = make(adopt_within=0.2)
+    await envoy.start()
+    await envoy.wait_ready()
+
+    assert process(outlived) is None
+    assert not envoy.status.adopted
+    assert await answer(port) == "here"
+
+
+async def test_stop_ends_one_that_does_not_answer(make: Make) -> None:
+    envoy = make()
+    await envoy.start()
+    await envoy.wait_ready()
+    pid = envoy.status.pid
+    os.kill(pid, signal.SIGSTOP)
+
+    await envoy.stop()
+
+    assert process(pid) is None
 
 
 async def test_a_stale_pid_file_never_kills_another_process(

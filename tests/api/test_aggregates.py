@@ -28,7 +28,7 @@ async def test_registering_a_gateway_answers_its_token_once_and_keeps_its_digest
     assert problem(own, 422, "invalid-command")["errors"][0]["pointer"] == "/token_digest"
 
 
-async def test_a_gateway_shows_what_its_nodes_run_compared_with_what_is_in_force(
+async def test_a_gateway_compares_its_nodes_with_the_deployments_in_force(
     signalbox: RunningApi,
 ) -> None:
     for name in ("orders", "pets"):
@@ -94,7 +94,9 @@ async def test_a_deployment_shows_its_facts(signalbox: RunningApi) -> None:
     assert none.json()["items"] == []
 
 
-async def test_deploying_what_runs_answers_the_deployment_that_runs_it(signalbox: RunningApi) -> None:
+async def test_deploying_a_running_revision_answers_the_deployment_that_runs_it(
+    signalbox: RunningApi,
+) -> None:
     await signalbox.publish("orders")
     first = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})
     again = await signalbox.post(f"{ORG}/deployments", {"api": "orders", "gateway": "local"})

@@ -36,7 +36,7 @@ async def test_without_a_valid_token_nothing_is_disclosed(
         assert answer.headers["www-authenticate"].startswith('Bearer realm="signalbox"')
 
 
-async def test_what_needs_no_token(signalbox: RunningApi) -> None:
+async def test_routes_that_need_no_token(signalbox: RunningApi) -> None:
     client = httpx.AsyncClient(transport=httpx.ASGITransport(signalbox.app), base_url="http://signalbox")
     for path in ("/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json"):
         assert (await client.get(path)).status_code == 200, path

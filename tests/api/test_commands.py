@@ -237,7 +237,7 @@ def _stream(signalbox: RunningApi, listener: Listener, after: int) -> "asyncio.T
     return asyncio.create_task(listen())
 
 
-async def test_a_live_stream_shows_what_happens_and_ends_with_the_process(signalbox: RunningApi) -> None:
+async def test_a_live_stream_shows_new_events_and_ends_with_the_process(signalbox: RunningApi) -> None:
     listener = Listener()
     stream = _stream(signalbox, listener, await signalbox.log.end("events", 0))
     await listener.until(b"retry:")

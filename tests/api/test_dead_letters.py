@@ -67,7 +67,7 @@ def known(old: Envelope) -> Envelope:
     return event(old.data["description"])
 
 
-async def test_what_is_parked_is_listed_with_its_reason_and_what_waits_behind(
+async def test_a_parked_event_is_listed_with_its_reason_and_the_events_that_wait_behind_it(
     signalbox: RunningApi, poison: int
 ) -> None:
     [item] = await resources(signalbox)
@@ -102,7 +102,9 @@ async def test_only_the_event_that_was_seen_is_given_up(signalbox: RunningApi, p
     assert await items(signalbox, "/api/v1/parked/topic") == []
 
 
-async def test_who_did_what_and_when_is_on_the_parked_topic(signalbox: RunningApi, poison: int) -> None:
+async def test_the_parked_topic_has_the_actor_the_action_and_the_time(
+    signalbox: RunningApi, poison: int
+) -> None:
     await ask(signalbox, "retry")
     await ask(signalbox, "skip", partition=0, position=poison)
     skipped, retried = await items(signalbox, "/api/v1/parked/topic")
@@ -137,7 +139,7 @@ async def test_messages_that_deciders_parked_are_listed_with_reason_and_size(sig
     assert "value" not in entry
 
 
-async def test_what_is_not_parked_cannot_be_retried(signalbox: RunningApi) -> None:
+async def test_an_event_that_is_not_parked_cannot_be_retried(signalbox: RunningApi) -> None:
     problem(await ask(signalbox, "retry"), 404, "not-found")
     problem(await ask(signalbox, "skip", partition=0, position=1), 404, "not-found")
     problem(await ask(signalbox, "skip"), 422, "invalid-command")

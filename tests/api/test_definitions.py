@@ -111,7 +111,7 @@ async def test_every_finding_of_a_bad_definition_comes_at_once_and_nothing_is_wr
         ("just text", "unknown-form"),
     ],
 )
-async def test_what_is_no_definition_of_this_api(signalbox: RunningApi, content: str, rule: str) -> None:
+async def test_documents_that_do_not_define_this_api(signalbox: RunningApi, content: str, rule: str) -> None:
     message = problem(await put(signalbox, "orders", content), 422, "invalid-definition")
     assert rule in {e["rule"] for e in message["errors"]}
 
@@ -151,7 +151,7 @@ async def test_applying_again_is_unchanged_and_a_change_is_a_new_revision(signal
     ]
 
 
-async def test_apply_deploys_what_it_published(signalbox: RunningApi) -> None:
+async def test_apply_deploys_the_published_revisions(signalbox: RunningApi) -> None:
     message = await apply(signalbox, definition("a"), definition("b"), deploy={"gateway": "local"})
     for item in message["items"]:
         read = await signalbox.client.get(
@@ -192,7 +192,7 @@ async def test_other_kinds_are_applied_too(signalbox: RunningApi) -> None:
     assert [(i["kind"], i["name"], i["result"]) for i in message["items"]] == [("Project", "shop", "created")]
 
 
-async def test_what_others_need_is_made_first_wherever_it_is_written(signalbox: RunningApi) -> None:
+async def test_prerequisites_are_created_first_in_any_order_of_documents(signalbox: RunningApi) -> None:
     api = definition("a").replace("metadata:\n", "metadata:\n  project: shop\n", 1)
     assert "project: shop" in api
     project = "apiVersion: signalbox.io/v1\nkind: Project\nmetadata: {name: shop}\nspec: {}\n"
@@ -213,7 +213,7 @@ async def test_apply_takes_one_definition_as_it_is_written(signalbox: RunningApi
     assert (item["source"], item["result"], bool(item["deployment"])) == ("a.yaml", "created", True)
 
 
-async def test_what_apply_does_not_take(signalbox: RunningApi) -> None:
+async def test_requests_that_apply_refuses(signalbox: RunningApi) -> None:
     async def post(body: Any) -> httpx.Response:
         return await signalbox.client.post(f"{ORG}/apply", json=body)
 

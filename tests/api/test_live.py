@@ -56,7 +56,7 @@ async def a_refused_successor(signalbox: RunningApi) -> str:
     return between
 
 
-async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: RunningApi) -> None:
+async def test_a_refused_deployment_leaves_the_revision_that_was_live_before(signalbox: RunningApi) -> None:
     await a_refused_successor(signalbox)
 
     answer = await signalbox.client.get(f"{ORG}/live")
@@ -81,7 +81,7 @@ async def test_a_refused_deployment_leaves_what_was_live_before(signalbox: Runni
     assert [(e["gateway"], e["revision"]) for e in api["live"]] == [("local", 1)]
 
 
-async def test_one_api_says_what_is_live_as_the_list_does(signalbox: RunningApi) -> None:
+async def test_one_api_shows_the_same_live_revisions_as_the_list(signalbox: RunningApi) -> None:
     between = await a_refused_successor(signalbox)
 
     (listed,) = (await signalbox.client.get(f"{ORG}/apis")).json()["items"]
@@ -99,7 +99,9 @@ async def test_one_api_says_what_is_live_as_the_list_does(signalbox: RunningApi)
     assert [(e["gateway"], e["revision"]) for e in then["live"]] == [("local", 1)]
 
 
-async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signalbox: RunningApi) -> None:
+async def test_an_api_is_not_answered_as_unchanged_when_its_live_revision_changed(
+    signalbox: RunningApi,
+) -> None:
     await signalbox.publish("orders")
     position = int(await deploy(signalbox, "d1", "orders"))
     known = (await signalbox.client.get(f"{ORG}/apis/orders")).headers["etag"]
@@ -111,7 +113,7 @@ async def test_an_api_is_not_answered_unchanged_when_what_is_live_changed(signal
     assert [e["revision"] for e in again.json()["live"]] == [1]
 
 
-async def test_what_was_live_then(signalbox: RunningApi) -> None:
+async def test_live_as_of_an_earlier_time(signalbox: RunningApi) -> None:
     between = await a_refused_successor(signalbox)
     await signalbox.delete(f"{ORG}/deployments/d2", If_Match="*")
     await signalbox.report(delivered("d1", "withdrawn", "orders", 1, 99))

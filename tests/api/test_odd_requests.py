@@ -15,7 +15,7 @@ COUNT = 1_500
 
 
 @pytest.mark.chaos
-async def test_no_odd_request_fails_or_reads_what_is_another_organizations(tmp_path: Path):
+async def test_no_odd_request_fails_or_reads_data_of_another_organization(tmp_path: Path):
     async with running_api(tmp_path) as made:
         assert (await made.put(f"{ORG}/projects/secret", {"display_name": MARKER})).status_code == 201
         address = Address("127.0.0.1", free_port())

@@ -42,7 +42,7 @@ def test_every_aggregate_is_there_with_all_its_routes() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_examples_are_what_their_schema_says(operation: dict[str, Any]) -> None:
+def test_examples_conform_to_their_schema(operation: dict[str, Any]) -> None:
     contents = [operation.get("requestBody", {}).get("content", {})]
     contents += [r.get("content", {}) for r in operation["responses"].values()]
     for content in contents:

@@ -75,7 +75,7 @@ async def test_a_wait_that_is_too_short_is_a_202(signalbox: RunningApi) -> None:
     assert answer.json()["state"] == "pending"
 
 
-async def test_changing_what_exists_needs_its_version(signalbox: RunningApi) -> None:
+async def test_a_change_to_an_existing_resource_needs_its_version(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT, {"display_name": "Shop"})
     missing = await signalbox.put(PROJECT, {"display_name": "Store"})
     assert problem(missing, 428, "precondition-required")["current_version"] == 1
@@ -141,7 +141,7 @@ async def test_of_two_callers_with_the_same_version_one_is_stale(signalbox: Runn
     assert sorted(a.status_code for a in answers) == [200, 412]
 
 
-async def test_of_two_callers_who_create_the_same_one_gets_already_exists(signalbox: RunningApi) -> None:
+async def test_of_two_callers_that_create_the_same_one_gets_already_exists(signalbox: RunningApi) -> None:
     answers = await asyncio.gather(
         *(signalbox.put(PROJECT, {"display_name": n}, If_None_Match="*") for n in ("one", "two"))
     )
@@ -172,7 +172,7 @@ async def test_preconditions(
     assert answer.status_code == status, answer.text
 
 
-async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(signalbox: RunningApi) -> None:
+async def test_delete_answers_the_outcome_and_the_name_can_be_used_again(signalbox: RunningApi) -> None:
     await signalbox.put(PROJECT)
     problem(await signalbox.delete(PROJECT), 428, "precondition-required")
     gone = await signalbox.delete(PROJECT, If_Match='"1"')
@@ -185,7 +185,7 @@ async def test_delete_answers_what_became_of_it_and_the_name_can_be_used_again(s
     assert again.headers["etag"] == '"3"'
 
 
-async def test_what_is_needed_cannot_be_deleted(signalbox: RunningApi) -> None:
+async def test_a_resource_in_use_cannot_be_deleted(signalbox: RunningApi) -> None:
     refused = await signalbox.delete(f"{ORG}/environments/development", If_Match="*")
     assert problem(refused, 409, "in-use")["errors"]
 
@@ -200,7 +200,7 @@ async def test_a_get_with_the_right_etag_is_not_modified(signalbox: RunningApi) 
     assert answer.status_code == 200
 
 
-async def test_as_of_shows_what_was(signalbox: RunningApi) -> None:
+async def test_as_of_shows_the_earlier_state(signalbox: RunningApi) -> None:
     first = await signalbox.put(PROJECT, {"display_name": "Shop"})
     between = timestamp()
     await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match="*")
@@ -232,7 +232,7 @@ async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: R
         ("10:00", "`as_of` is a position of another partition."),
     ],
 )
-async def test_as_of_what_cannot_be_known_is_refused(
+async def test_as_of_a_time_that_cannot_be_known_is_refused(
     signalbox: RunningApi, path: str, moment: str, detail: str
 ) -> None:
     client = signalbox.with_settings(Settings(position_seconds=0.01))
@@ -240,7 +240,7 @@ async def test_as_of_what_cannot_be_known_is_refused(
     assert problem(answer, 400, "invalid-parameter")["detail"] == detail
 
 
-async def test_as_of_what_the_read_model_has_not_seen_yet_is_503(signalbox: RunningApi) -> None:
+async def test_as_of_a_position_ahead_of_the_read_model_is_503(signalbox: RunningApi) -> None:
     class Behind:
         async def wait_for(self, read_model: str, partition: int, position: int) -> None:
             await asyncio.Event().wait()

@@ -56,7 +56,7 @@ async def test_a_cached_schema_is_not_sent_again(anybody: httpx.AsyncClient, pat
     ["io.signalbox.deployment.started.v1/2147483647", "io.signalbox.deployment.started.v1/01",
      "io.signalbox.deployment.started.v1/x", "io.signalbox.nothing.v1/1", "SHA256SUMS/1"],
 )  # fmt: skip
-async def test_what_was_never_published_is_not_found(anybody: httpx.AsyncClient, path: str) -> None:
+async def test_an_unpublished_schema_is_not_found(anybody: httpx.AsyncClient, path: str) -> None:
     problem(await anybody.get(f"/schemas/{path}"), 404, "not-found")
 
 

@@ -49,5 +49,5 @@ def test_a_rejection_is_the_answer_to_a_command_whose_data_is_not_known_here() -
     assert answering(outcome("unauthorized", OTHER), "") is not None
 
 
-def test_what_was_too_large_may_be_sent_again_under_its_id() -> None:
+def test_a_command_that_was_too_large_may_be_sent_again_under_its_id() -> None:
     assert REFUSALS == UNREADABLE

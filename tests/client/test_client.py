@@ -50,7 +50,7 @@ async def test_a_command_can_be_published_now_and_asked_about_later(served: Serv
         assert (await client.outcome(first)).version == 1
 
 
-async def test_another_process_can_ask_what_became_of_a_command(served: Served) -> None:
+async def test_another_process_can_ask_for_the_outcome_of_a_command(served: Served) -> None:
     async with served.client() as client:
         done = await client.execute(shop())
         with pytest.raises(Rejected):

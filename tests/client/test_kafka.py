@@ -69,7 +69,7 @@ async def test_a_command_that_its_sender_may_not_give_is_rejected_and_may_be_sen
         assert (await billing.execute(SHOP, id=id)).accepted
 
 
-async def test_who_reads_a_token_on_the_topic_can_give_no_other_command(
+async def test_a_reader_of_the_topic_cannot_use_a_token_for_another_command(
     served: Served, kafka_settings: KafkaSettings
 ) -> None:
     # Given a command of a service, as any reader of the topic gets it
@@ -182,7 +182,7 @@ async def test_a_client_of_cloudevents_alone_publishes_and_reads_the_answer(
     assert answers["bad"]("outcomemessage") == "The command's data is not valid."
 
 
-async def test_a_rejection_of_what_another_sent_with_our_id_is_not_taken_for_ours(
+async def test_a_rejection_of_another_senders_command_with_our_id_is_not_taken_for_ours(
     served: Served, kafka_settings: KafkaSettings
 ) -> None:
     id = uuid7()

@@ -84,7 +84,7 @@ def test_a_deployment_to_an_environment_goes_to_all_its_gateways():
     )
 
 
-def test_redeploying_what_runs_changes_nothing():
+def test_redeploying_a_running_revision_changes_nothing():
     given(*DEFAULT_RESOURCES, published(), started("d1")).when(deploy(), id="d2").then_unchanged(
         "organizations/acme/deployments/d1"
     )
@@ -98,7 +98,7 @@ def test_a_chosen_name_of_a_deployment_is_never_used_again():
     given(*history).when(deploy("carts", name="green")).then(started("green", "carts", context="/carts"))
 
 
-def test_what_is_in_force_no_more_is_not_there_whatever_version_is_expected():
+def test_a_deployment_no_longer_in_force_is_not_found_with_any_expected_version():
     id = "01a1fc45-d9aa-7659-8144-8def5edf8279"
     stopped = DeploymentStopped(organization=ORG, name=id, left=("east",))
     stop = StopDeployment(organization=ORG, name=id, expected_version=2)
@@ -170,7 +170,7 @@ def test_stopping_needs_a_deployment_in_force():
     given(*DEFAULT_RESOURCES, published()).when(stop).then_rejected("not-found", "/name")
 
 
-def test_what_a_deployment_names_exists():
+def test_resources_named_by_a_deployment_exist():
     given(*DEFAULT_RESOURCES).when(deploy()).then_rejected("unknown-reference", "/api")
     given(*DEFAULT_RESOURCES, published()).when(deploy(revision=2)).then_rejected(
         "unknown-reference", "/revision", saying="newest is 1"

@@ -194,12 +194,12 @@ def test_an_api_may_let_others_have_a_context_of_its_own(outer: Any, inner: Any,
         ({"hosts": ["*.x.test"]}, {"hosts": ["*.y.test"]}),
     ],
 )
-def test_what_takes_nothing_is_deployed(outer: Any, inner: Any):
+def test_an_api_that_takes_no_requests_from_others_is_deployed(outer: Any, inner: Any):
     for case in in_either_order(*pair(outer, inner)):
         case.then_anything()
 
 
-def test_the_rejection_says_who_loses_what_where_and_what_to_do():
+def test_the_rejection_names_the_losing_api_its_requests_and_the_remedy():
     case = deployed(*pair({}, {})).when(deploy("inner"))
     assert isinstance(case.result, Rejection)
     assert case.result.message == (
@@ -209,7 +209,7 @@ def test_the_rejection_says_who_loses_what_where_and_what_to_do():
     )
 
 
-def test_the_rejection_of_the_one_who_comes_second_and_would_lose_names_both_ways():
+def test_the_rejection_of_the_second_api_that_would_lose_names_both_ways():
     case = deployed(*reversed(pair({}, {}))).when(deploy("outer"))
     assert isinstance(case.result, Rejection)
     assert case.result.message.endswith(
@@ -249,7 +249,7 @@ def test_an_api_may_redeploy_where_it_is_itself():
     case.when(deploy("one", revision=2), id="d2").then_anything()
 
 
-def test_what_is_deployed_stays_as_it_is_asked_for_again_although_older_rules_let_it_overlap():
+def test_a_deployed_overlapping_api_stays_when_it_is_deployed_again():
     outer, inner = pair({}, {})
     history = (
         started("d1", "outer", context="/a"),
@@ -260,14 +260,14 @@ def test_what_is_deployed_stays_as_it_is_asked_for_again_although_older_rules_le
     )
 
 
-def test_an_api_delegates_only_what_it_has():
+def test_an_api_delegates_only_its_own_paths():
     wrong = spec("/a", delegated_contexts=["/a", "/a/b", "/ab", "/b"])
     given(*DEFAULT_RESOURCES).when(publish(of=wrong)).then_rejected(
         "inconsistent", "/spec/delegated_contexts/2", "/spec/delegated_contexts/3"
     )
 
 
-def test_a_field_of_a_later_version_makes_no_new_revision_of_what_does_not_have_it():
+def test_a_field_of_a_later_version_makes_no_new_revision_of_an_api_without_it():
     before = published(of=spec())
     content = before.spec.model_dump(mode="json", exclude={"delegated_contexts"})
     assert before.digest == digest(content)

@@ -105,7 +105,7 @@ def test_a_name_that_ended_is_free(expected: int, accepted: bool):
         case.then_rejected("stale-version", "/expected_version", saying="version 0")
 
 
-def test_what_others_need_cannot_be_deleted():
+def test_a_resource_that_others_need_cannot_be_deleted():
     given(*DEFAULT_RESOURCES, published()).when(DeleteProject(organization=ORG, name="shop")).then_rejected(
         "in-use", "/name", saying="organizations/acme/apis/orders"
     )

@@ -128,7 +128,7 @@ async def test_a_wildcard_gets_the_whole_state_again_when_a_resource_is_added(
 
 @both_layouts
 @all_types
-async def test_who_names_resources_gets_only_these(
+async def test_a_client_that_names_resources_gets_only_these(
     type: str, store: ResourceStore, state: StateClient
 ) -> None:
     store.apply(at("1", type, "ABCD"))
@@ -180,7 +180,7 @@ async def test_a_name_that_is_left_out_is_not_sent_any_more(
 
 @both_layouts
 @all_types
-async def test_who_leaves_all_names_out_gets_none(
+async def test_a_client_that_leaves_all_names_out_gets_none(
     type: str, store: ResourceStore, taken_in: Callable[[int], Awaitable[None]], state: StateClient
 ) -> None:
     store.apply(at("1", type, "ABCD"))
@@ -227,7 +227,7 @@ async def test_resources_can_be_subscribed_one_after_the_other(
 
 @both_layouts
 @all_types
-async def test_only_what_changed_is_sent(type: str, store: ResourceStore, delta: DeltaClient) -> None:
+async def test_only_changed_resources_are_sent(type: str, store: ResourceStore, delta: DeltaClient) -> None:
     store.apply(at("1", type, "ABC"))
     await delta.want(type, ["A", "B", "C"])
     assert await delta.gets(type) == ({"A": "1", "B": "1", "C": "1"}, set())
@@ -266,7 +266,7 @@ async def test_a_removal_is_sent_and_so_is_a_recreated_resource(
 
 @both_layouts
 @all_types
-async def test_what_is_unsubscribed_is_not_sent_any_more(
+async def test_an_unsubscribed_resource_is_not_sent_any_more(
     type: str, store: ResourceStore, delta: DeltaClient
 ) -> None:
     store.apply(at("1", type, "ABC"))

@@ -393,7 +393,7 @@ ROWS = (*TEXT, *SIGNALBOX, *OF_WSO2, *OF_OPENAPI)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.about for row in ROWS])
-def test_what_is_wrong_and_where(row: Row) -> None:
+def test_an_error_has_its_message_and_its_place(row: Row) -> None:
     content = row.document if isinstance(row.document, bytes) else row.document.encode()
     reading = read(content, "orders.yaml")
     errors = [f for f in reading.findings if f.severity == "error"]

@@ -38,7 +38,7 @@ def _definition(definition: Definition) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=[p.name for p in INPUTS])
-def test_what_is_read(path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_definition_is_read_as_recorded(path: Path, request: pytest.FixtureRequest) -> None:
     got = as_json(read(path.read_bytes(), path.name))
     expected = DATA / "out" / f"{path.name}.json"
     if request.config.getoption("--update", default=False):

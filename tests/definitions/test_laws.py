@@ -35,7 +35,7 @@ def _spec_of(reading: Reading) -> ApiSpec:
 
 @examples(150, SLOW)
 @given(names, st.just("default") | names, specs())
-def test_what_is_written_is_read_again(name: str, project: str, spec: ApiSpec) -> None:
+def test_a_written_definition_is_read_back_the_same(name: str, project: str, spec: ApiSpec) -> None:
     content = write(name, project, spec)
     reading = read(content)
     assert _spec_of(reading) == spec

@@ -49,14 +49,14 @@ def test_every_dependency_to_work_on_it_has_its_line() -> None:
     assert sorted(described(r"To work on it \(`dev`\)")) == sorted(names(EXTRAS["dev"]) | names(tools))
 
 
-def test_what_is_needed_to_run_is_used() -> None:
+def test_each_runtime_dependency_is_used() -> None:
     distributions = importlib.metadata.packages_distributions()
     # A namespace (opentelemetry) belongs to several distributions, and an import counts for each.
     used = {d.lower().replace("_", "-") for module in imported() for d in distributions.get(module, ())}
     assert names(PROJECT["dependencies"]) - WITHOUT_IMPORT - used == set()
 
 
-def test_both_locks_hold_what_is_needed_to_run() -> None:
+def test_both_locks_hold_the_runtime_dependencies() -> None:
     for lock in ("requirements.lock", "deploy/requirements.lock"):
         pinned = set(re.findall(r"^([a-z0-9_.-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
         assert names(PROJECT["dependencies"]) <= pinned

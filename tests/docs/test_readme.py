@@ -61,13 +61,13 @@ def without_times(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def test_up_prints_what_the_first_screen_shows(up: AsMakeUp) -> None:
+def test_up_prints_the_output_on_the_first_screen_of_the_readme(up: AsMakeUp) -> None:
     until(lambda: "  curl " in up.log(), "the last line")
     printed = "\n".join(line for line in up.log().splitlines() if not line.startswith("{"))
     assert without_times(printed) == without_times(up.here(shown("Signalbox is up")))
 
 
-def test_apply_prints_what_the_tour_shows(up: AsMakeUp) -> None:
+def test_apply_prints_the_output_in_the_tour(up: AsMakeUp) -> None:
     (written,) = (text for language, text in BLOCKS if language == "yaml")
     (up.data.parent / "orders.yaml").write_text(written, encoding="utf-8")
     environment = {

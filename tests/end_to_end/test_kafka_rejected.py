@@ -71,7 +71,7 @@ def test_gateway_sync_is_killed_between_the_put_and_the_rejection(
     calls.close()
 
 
-def test_a_late_start_after_the_rejection_keeps_what_was_acknowledged(
+def test_a_late_start_after_the_rejection_keeps_the_acknowledged_version(
     harness: MultiProcessSignalbox, upstream: str
 ):
     calls = harness.calls()

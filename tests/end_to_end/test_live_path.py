@@ -79,7 +79,9 @@ def test_rollout_liveness_and_statistics_are_derived(calls: Calls, upstream: str
     until(served, "the time to serving is counted")
 
 
-def test_redeploying_what_runs_changes_nothing(running: RunningSignalbox, calls: Calls, upstream: str):
+def test_redeploying_a_running_revision_changes_nothing(
+    running: RunningSignalbox, calls: Calls, upstream: str
+):
     calls.publish("again", specification("/again", upstream))
     deployment = calls.deploy("again")
     before = calls.settled(deployment)
@@ -169,7 +171,7 @@ def test_a_refused_api_does_not_hold_up_one_under_the_same_first_segment(
     running.answered("/street/quiet/items", "quiet@2")
 
 
-def test_what_the_gateway_cannot_do_is_refused_as_unsupported(
+def test_a_policy_that_the_gateway_cannot_enforce_is_refused_as_unsupported(
     running: RunningSignalbox, calls: Calls, upstream: str
 ):
     calls.publish("keys", specification("/keys", upstream))
@@ -189,7 +191,9 @@ def test_what_the_gateway_cannot_do_is_refused_as_unsupported(
         assert running.through("/keys/items")[1] == "keys@1"
 
 
-def test_a_context_that_is_taken_names_who_has_it(running: RunningSignalbox, calls: Calls, upstream: str):
+def test_a_context_in_use_is_refused_with_the_api_that_has_it(
+    running: RunningSignalbox, calls: Calls, upstream: str
+):
     calls.publish("owner", specification("/taken", upstream))
     calls.settled(calls.deploy("owner"))
     calls.publish("squatter", specification("/taken", upstream))

@@ -72,7 +72,7 @@ async def projected(kafka: KafkaSettings, directory: Path, url: str) -> dict[str
     return found
 
 
-def test_what_was_embedded_is_the_same_on_kafka(
+def test_migrated_data_is_the_same_on_kafka(
     kafka_settings: KafkaSettings,
     postgres_url: str,
     environment: Mapping[str, str],

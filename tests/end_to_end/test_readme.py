@@ -126,7 +126,7 @@ def test_the_curl_answers_by_the_revision_that_is_shown(up: RunningSignalbox):
     assert f"{name}: {revision}" in answer
 
 
-def test_what_up_prints_is_the_curl_that_works(up: RunningSignalbox):
+def test_the_curl_command_that_up_prints_works(up: RunningSignalbox):
     printed = until(
         lambda: re.search(r"^\s*(curl http://\S+)$", up.log_file.read_text(), re.MULTILINE), "a curl"
     )
@@ -171,7 +171,7 @@ def test_the_other_commands_show_it(orders: RunningSignalbox, command: str):
     assert message in shell(orders, command)
 
 
-def test_ctrl_c_stops_everything_and_keeps_what_was_done(orders: RunningSignalbox):
+def test_ctrl_c_stops_everything_and_keeps_all_data(orders: RunningSignalbox):
     envoy = orders.envoy()
     assert orders.process is not None
     os.killpg(orders.process.pid, signal.SIGINT)

@@ -162,7 +162,7 @@ def test_signalbox_is_killed_and_envoy_serves_on_and_is_adopted_with_nothing_sen
     )
 
 
-def test_what_was_accepted_right_before_a_kill_arrives_after_the_restart(
+def test_a_command_accepted_right_before_a_kill_takes_effect_after_the_restart(
     serving: RunningSignalbox, upstream: str
 ):
     calls = serving.calls()

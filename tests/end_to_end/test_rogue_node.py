@@ -13,7 +13,7 @@ from tests.xds.rogue import rogue
 
 
 @pytest.mark.parametrize("accepts", [(), ("CDS", "LDS", "SRDS")], ids=["nothing", "all-but-routes"])
-async def test_a_node_that_rejects_what_envoy_accepts_stops_no_change_and_is_named(
+async def test_a_node_that_rejects_a_version_that_envoy_accepts_stops_no_change_and_is_named(
     running: RunningSignalbox, calls: Calls, upstream: str, accepts: tuple[str, ...]
 ):
     name = f"rogue{len(accepts)}"

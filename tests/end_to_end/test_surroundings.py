@@ -81,7 +81,7 @@ def test_readiness_says_that_envoy_cannot_come_back_because_its_port_was_taken(
     until(lambda: calls.send("GET", "/healthz/ready").status == 200, "ready again")
 
 
-def test_a_data_directory_in_use_is_refused_with_who_uses_it(running: RunningSignalbox):
+def test_a_data_directory_in_use_is_refused_with_the_process_that_uses_it(running: RunningSignalbox):
     assert running.process is not None
     done = refused(RunningSignalbox(running.data))
     assert done.returncode == 1
@@ -329,7 +329,7 @@ def test_a_body_that_is_too_large_is_refused_announced_or_not(running: RunningSi
     assert calls.ask("GET", "/projects").status == 200
 
 
-def test_the_second_of_two_callers_who_change_the_same_api_gets_the_current_version(
+def test_the_second_of_two_callers_that_change_the_same_api_gets_the_current_version(
     running: RunningSignalbox, upstream: str
 ):
     first, second = running.calls(), running.calls()

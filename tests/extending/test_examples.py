@@ -178,9 +178,7 @@ def test_a_file_of_its_kind_is_applied(extended: Extended, calls: Calls) -> None
     assert calls.ask("GET", "/teams/payments").json["display_name"] == "Payments"
 
 
-def test_a_read_model_joins_what_was_there_before_it_and_what_comes(
-    extended: Extended, calls: Calls, upstream: str
-) -> None:
+def test_a_read_model_joins_earlier_and_later_events(extended: Extended, calls: Calls, upstream: str) -> None:
     made(calls, "fulfilment")
     later = specification("/labelled-later", upstream, labels={"team": "fulfilment"})
     calls.publish("labelled-later", later)

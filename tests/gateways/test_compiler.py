@@ -72,7 +72,7 @@ def rich() -> ApiSpec:
     )
 
 
-def test_an_operation_inherits_what_it_does_not_say_itself():
+def test_an_operation_inherits_the_settings_that_it_does_not_override():
     first, second = compile_api("acme", "orders", 1, "d1", rich()).routes
     main = WeightedBackend(Upstream((Endpoint("http", "a", 1),), 100), "/v2", 9)
     assert (first.backends, first.timeout_ms, first.retries) == ((main,), 1000, 2)

@@ -48,7 +48,7 @@ def test_a_host_name_is_known_when_it_is_resolved() -> None:
     assert upstream_access("production").problem("localhost", 80) is None
 
 
-def test_a_gateway_allows_what_is_denied_by_default() -> None:
+def test_a_gateway_allows_upstreams_that_are_denied_by_default() -> None:
     access = upstream_access("production", ["127.0.0.0/8", "169.254.7.0/24"])
 
     assert access.problem("127.0.0.1", 80) is None
@@ -56,7 +56,7 @@ def test_a_gateway_allows_what_is_denied_by_default() -> None:
     assert access.problem("169.254.169.254", 80) is not None
 
 
-def test_signalboxs_own_ports_are_closed_whatever_a_gateway_allows() -> None:
+def test_signalboxs_own_ports_are_closed_even_if_a_gateway_allows_them() -> None:
     access = upstream_access("development", ["0.0.0.0/0", "::/0"], own_network_ports("0.0.0.0", 18000))
 
     for address in ("127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::ffff:127.0.0.1"):

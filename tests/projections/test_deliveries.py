@@ -73,7 +73,9 @@ async def test_the_refusal_of_a_node_that_left_does_not_count(happen: Happen, as
     assert await _state(ask, "d1") == "acknowledged"
 
 
-async def test_what_one_node_refused_is_pending_until_the_others_answered(happen: Happen, ask: ReadModels):
+async def test_a_deployment_that_one_node_refused_is_pending_until_the_others_answered(
+    happen: Happen, ask: ReadModels
+):
     happen(started("d1"))
     happen(
         node("n1", True, 1, connection="c1", acknowledged=0),
@@ -103,7 +105,7 @@ async def test_what_one_node_refused_is_pending_until_the_others_answered(happen
     assert await _state(ask, "d1") == "acknowledged"
 
 
-async def test_what_all_connected_nodes_refused_is_refused(happen: Happen, ask: ReadModels):
+async def test_a_deployment_that_all_connected_nodes_refused_is_refused(happen: Happen, ask: ReadModels):
     happen(started("d1"))
     happen(
         node("n1", True, 1, connection="c1", acknowledged=0),
@@ -153,7 +155,7 @@ async def test_a_gateway_without_a_connected_node_is_offline(happen: Happen, ask
     assert (found["d2"]["state"], found["d2"]["offline"]) == ("pending", ["local"])
 
 
-async def test_what_a_node_caught_up_with_needs_no_report_of_each_deployment(happen: Happen, ask: ReadModels):
+async def test_a_node_that_caught_up_needs_no_report_of_each_deployment(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2", api="carts"), started("d3", api="bills"))
     happen(
         delivery("d1", "published", 2, position=1),
@@ -181,7 +183,7 @@ async def test_what_a_node_caught_up_with_needs_no_report_of_each_deployment(hap
     assert [await _state(ask, d) for d in ("d1", "d2", "d3")] == ["acknowledged", "refused", "acknowledged"]
 
 
-async def test_a_new_connection_voids_what_was_reported_on_the_one_before(happen: Happen, ask: ReadModels):
+async def test_a_new_connection_voids_the_reports_of_the_one_before(happen: Happen, ask: ReadModels):
     happen(started("d1"))
     happen(
         node("n1", True, 1, connection="c1"),

@@ -14,7 +14,7 @@ def connected(*names: str) -> list[NodeReported]:
     return [node(name, True, 0) for name in names]
 
 
-async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: ReadModels):
+async def test_a_node_is_compared_with_the_deployments_in_force(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), started("d3"), started("elsewhere", ("other", "localx")))
     happen(
         *connected("n1", "n2", "n3"),
@@ -38,7 +38,7 @@ async def test_a_node_is_compared_with_what_is_in_force(happen: Happen, ask: Rea
     assert (found.refused, found.refusals) == (0, [])
 
 
-async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: ReadModels):
+async def test_a_deployment_no_longer_in_force_does_not_count(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2"), started("d3", ("local", "other")))
     reported = [delivery(d, "refused", 2, node="n1", reason="bad") for d in ("d1", "d2", "d3")]
     happen(*connected("n1"), *reported, topic="status")
@@ -50,7 +50,9 @@ async def test_what_is_no_longer_in_force_does_not_count(happen: Happen, ask: Re
     assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 0}}
 
 
-async def test_what_a_node_caught_up_with_counts_but_for_what_it_reported(happen: Happen, ask: ReadModels):
+async def test_all_deployments_that_a_node_caught_up_with_count_except_the_reported_ones(
+    happen: Happen, ask: ReadModels
+):
     happen(started("d1"), started("d2", api="carts"), started("d3", api="bills"))
     happen(
         delivery("d1", "published", 1, position=1),
@@ -125,7 +127,7 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
     assert [r["deployment"] for r in found.refusals] == ["d2"]
 
 
-async def test_what_a_node_refused_and_was_taken_back_is_withheld(happen: Happen, ask: ReadModels):
+async def test_a_withdrawn_deployment_that_a_node_refused_is_withheld(happen: Happen, ask: ReadModels):
     happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2), started("d3", api="carts"))
     happen(
         *connected("n1"),
@@ -147,7 +149,7 @@ async def test_what_a_node_refused_and_was_taken_back_is_withheld(happen: Happen
     assert found.nodes == {"n1": {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 1}}
 
 
-async def test_a_node_that_was_never_sent_what_another_rejected_has_not_refused_it(
+async def test_a_node_that_was_never_sent_a_rejected_deployment_has_not_refused_it(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"))
@@ -271,7 +273,7 @@ async def test_a_rejection_that_was_reported_before_the_publication_is_still_sho
     assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, False, "n1", "refused")
 
 
-async def test_what_was_acknowledged_before_its_publication_was_reported_is_not_rejected(
+async def test_a_deployment_acknowledged_before_its_publication_was_reported_is_not_rejected(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"))
@@ -295,7 +297,7 @@ async def test_what_was_acknowledged_before_its_publication_was_reported_is_not_
     assert (facts["state"], facts["refusals"]) == ("acknowledged", [])
 
 
-async def test_what_was_refused_for_the_gateway_and_is_published_later_is_pending(
+async def test_a_deployment_refused_for_the_gateway_and_published_later_is_pending(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"))

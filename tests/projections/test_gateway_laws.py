@@ -83,7 +83,7 @@ def known_before(history: Sequence[Message]) -> list[Message]:
 
 @examples(60, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 8))
-def test_the_rows_are_what_a_naive_replay_says_whatever_the_batches(
+def test_the_rows_equal_a_naive_replay_with_any_batches(
     a_store: StoreMaker, history: list[Message], size: int
 ):
     everything = known_before(history)

@@ -45,7 +45,7 @@ def test_short_lived_nodes_leave_a_bounded_number_of_rows(happen: Happen, store:
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-def test_what_nodes_reported_of_each_deployment_goes_when_they_have_caught_up(
+def test_reports_of_single_deployments_are_removed_when_the_nodes_have_caught_up(
     happen: Happen, store: Store, writer: Writer
 ):
     happen(
@@ -70,7 +70,7 @@ def test_what_nodes_reported_of_each_deployment_goes_when_they_have_caught_up(
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-def test_a_batch_finds_what_it_needs_by_index(store: Store, writer: Writer):
+def test_a_batch_finds_its_rows_by_index(store: Store, writer: Writer):
     of = tables(writer.progress["deliveries"].generation.prefix)
     with store.reader.begin() as connection:
         statement, parameters = lookup(of, dialect_of(connection))

@@ -12,7 +12,7 @@ async def live(ask: ReadModels, **asked: Any) -> list[tuple[str, str, int, str]]
     return [(e["gateway"], e["api"], e["revision"], e["deployment"]) for e in found]
 
 
-async def test_what_was_acknowledged_last_is_live_although_its_successor_is_refused(
+async def test_the_last_acknowledged_revision_is_live_although_its_successor_is_refused(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d4", revision=4), superseded("d4", "d5"), started("d5", revision=5))
@@ -75,7 +75,7 @@ async def test_a_late_answer_to_an_older_deployment_changes_nothing(happen: Happ
     assert await live(ask) == [("local", "orders", 2, "d2")]
 
 
-async def test_what_the_gateway_goes_back_to_is_live_again(happen: Happen, ask: ReadModels):
+async def test_the_revision_that_the_gateway_goes_back_to_is_live_again(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2", revision=2))
     happen(
         node("n1", True, 1, connection="c1"),
@@ -124,7 +124,7 @@ async def test_going_back_to_a_deployment_does_not_move_the_times_of_its_facts(
     assert (await ask.facts_of("acme", ["d1"], at(9)))["d1"]["facts"]["acknowledged"] == at(2)
 
 
-async def test_a_node_that_catches_up_makes_live_what_it_acknowledged(happen: Happen, ask: ReadModels):
+async def test_a_node_that_catches_up_makes_its_acknowledged_revisions_live(happen: Happen, ask: ReadModels):
     happen(started("d1"), started("d2", api="carts"))
     happen(
         delivery("d1", "published", 2, position=1),
@@ -142,7 +142,7 @@ async def test_a_node_that_catches_up_makes_live_what_it_acknowledged(happen: Ha
     assert await live(ask) == [("local", "carts", 1, "d2"), ("local", "orders", 1, "d1")]
 
 
-async def test_what_was_live_stays_live_when_the_last_node_leaves(happen: Happen, ask: ReadModels):
+async def test_a_live_revision_stays_live_when_the_last_node_leaves(happen: Happen, ask: ReadModels):
     happen(started("d1"))
     happen(node("n1", True, 1), delivery("d1", "acknowledged", 2, node="n1"), topic="status")
     happen(node("n1", False, 3), topic="status")
@@ -152,7 +152,7 @@ async def test_what_was_live_stays_live_when_the_last_node_leaves(happen: Happen
     assert (entry["deployment"], entry["nodes"]) == ("d1", {"connected": 0, "acknowledged": 0})
 
 
-async def test_what_was_live_then_is_answered_without_nodes(happen: Happen, ask: ReadModels):
+async def test_an_earlier_live_revision_is_answered_without_nodes(happen: Happen, ask: ReadModels):
     happen(started("d1"), stopped("d1"))
     happen(
         node("n1", True, 0.5),
@@ -168,7 +168,9 @@ async def test_what_was_live_then_is_answered_without_nodes(happen: Happen, ask:
     assert await ask.live("acme", as_of=at(2.5)) == []
 
 
-async def test_what_was_stopped_while_no_node_was_there_is_over_since_then(happen: Happen, ask: ReadModels):
+async def test_a_deployment_stopped_while_no_node_was_connected_is_over_since_then(
+    happen: Happen, ask: ReadModels
+):
     happen(started("d1"), started("d2", api="carts"), stopped("d1"))
     happen(
         node("n1", True, 0.5),
@@ -217,7 +219,7 @@ async def test_a_node_that_never_connected_does_not_count(happen: Happen, ask: R
     assert (entry["deployment"], entry["nodes"]) == ("d2", {"connected": 1, "acknowledged": 0})
 
 
-async def test_what_ran_before_is_over_when_its_successor_is_stopped_while_no_node_is_there(
+async def test_an_earlier_revision_is_over_when_its_successor_is_stopped_while_no_node_is_connected(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"), superseded("d1", "d2"), started("d2", revision=2))
@@ -237,7 +239,7 @@ async def test_what_ran_before_is_over_when_its_successor_is_stopped_while_no_no
     assert [await live(ask, as_of=at(s)) for s in (3.9, 4)] == [[("local", "orders", 1, "d1")], []]
 
 
-async def test_an_answer_that_was_on_its_way_does_not_bring_back_what_the_gateway_took_back(
+async def test_a_late_acknowledgement_does_not_bring_back_a_withdrawn_deployment(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"))
@@ -259,7 +261,7 @@ async def test_an_answer_that_was_on_its_way_does_not_bring_back_what_the_gatewa
     assert (found["state"], [r["reason"] for r in found["refusals"]]) == ("refused", ["bad regex"])
 
 
-async def test_what_is_reported_as_published_again_for_the_same_event_changes_nothing(
+async def test_a_second_report_of_publication_for_the_same_event_changes_nothing(
     happen: Happen, ask: ReadModels
 ):
     happen(started("d1"))

@@ -43,7 +43,7 @@ async def test_the_same_events_in_several_batches_give_the_same(happen: Happen, 
     assert (row.version, row.document["revision"], row.document["spec"]["version"]) == (2, 2, "v2")
 
 
-async def test_what_an_event_leaves_out_is_cleared(happen: Happen, ask: ReadModels):
+async def test_a_field_that_an_event_leaves_out_is_cleared(happen: Happen, ask: ReadModels):
     document = Document(sha256="0" * 64, size=10, form="signalbox.io/v1")
     happen(published(revision=1, document=document), published(revision=2))
 

@@ -117,7 +117,7 @@ class TestReportedStates:
         }
         assert (row["state"], row["since"], row["acknowledged_at"]) == ("acknowledged", at(6), at(4))
 
-    def test_what_has_ended_is_not_in_force(self):
+    def test_an_ended_deployment_is_not_in_force(self):
         self.report("d1", "serving", 1)
         self.report("d2", "rolling-out", 1)
         self.report("d3", "serving", 1)
@@ -125,7 +125,7 @@ class TestReportedStates:
         with self.store.reader.begin() as connection:
             assert sorted(in_force(connection, self.prefix)) == [("acme", "d1"), ("acme", "d2")]
 
-    def test_what_nodes_answer_as_a_whole_concerns_what_is_on_its_way(self):
+    def test_a_report_of_a_whole_node_concerns_the_deployments_in_progress(self):
         names = ["new", "rolling", "offline", "serving", "ended"]
         records = [Record("events", 0, p.position, p.envelope) for p in placed(*map(started, names))]
         apply(self.writer, "events", records)

@@ -54,7 +54,7 @@ def test_commands_are_counted_in_the_minute_they_were_decided_in_also_when_they_
     assert {key: lag.count for key, lag in lags.items()} == {(first, "decided"): 3, (second, "decided"): 1}
 
 
-def test_what_comes_again_is_not_counted_again(store: Store, writer: Writer):
+def test_a_repeated_event_is_not_counted_again(store: Store, writer: Writer):
     records = _records(1, 1.0, 2.0)
     apply(writer, "outcomes", records[:1])
     apply(writer, "outcomes", records)

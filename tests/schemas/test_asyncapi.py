@@ -41,7 +41,7 @@ def test_the_document_keeps_the_official_schema() -> None:
     assert complaints(orjson.loads(orjson.dumps(DOCUMENT))) == []
 
 
-def test_the_official_schema_refuses_what_is_wrong() -> None:
+def test_the_official_schema_refuses_a_wrong_document() -> None:
     assert complaints({**DOCUMENT, "channels": {"events": {"address": 5}}})
     assert complaints({**DOCUMENT, "operations": {"x": {"action": "shout", "channel": {"$ref": "#/a"}}}})
 

@@ -45,7 +45,7 @@ VERSIONS = [(type_, n) for type_, versions in published().items() for n in versi
 
 
 @EVERY
-def test_what_is_encoded_is_decoded(model: type[Message]) -> None:
+def test_encoded_data_is_decoded_to_the_same(model: type[Message]) -> None:
     @examples(15, SLOW)
     @given(models(model))
     def law(message: Message) -> None:

@@ -105,7 +105,7 @@ def test_blocks_with_their_size_are_read() -> None:
         {"extra": 1}, {"mood": "\ud800"}, {"free": {"a": 2**64}}, {"free": {1: "a"}},
     ],
 )  # fmt: skip
-def test_what_would_not_come_back_the_same_is_not_written(change: dict[str, Any]) -> None:
+def test_data_that_would_not_decode_to_the_same_is_not_written(change: dict[str, Any]) -> None:
     assert CODEC.pack(LAMP) is not None
     assert CODEC.pack({**LAMP, **change}) is None
 

@@ -48,13 +48,13 @@ def test_an_envelope_survives_the_sdk(envelope: Envelope) -> None:
 
 
 @given(envelopes())
-def test_the_sdk_reads_what_the_own_codec_writes(envelope: Envelope) -> None:
+def test_the_sdk_reads_events_of_the_own_codec(envelope: Envelope) -> None:
     event = JSONFormat().read(CloudEvent, envelope.to_json())
     assert from_sdk(event) == envelope
 
 
 @given(envelopes())
-def test_the_own_codec_reads_what_the_sdk_writes(envelope: Envelope) -> None:
+def test_the_own_codec_reads_events_of_the_sdk(envelope: Envelope) -> None:
     """But for the width of the time: the SDK leaves out microseconds that are zero."""
     read = from_json(JSONFormat().write(to_sdk(envelope)))
     assert datetime.fromisoformat(read.time) == datetime.fromisoformat(envelope.time)
@@ -71,7 +71,7 @@ def test_every_http_mode_gives_the_envelope_back(envelope: Envelope) -> None:
 
 
 @given(envelopes())
-def test_what_is_sent_verifies_against_the_hash_chain(envelope: Envelope) -> None:
+def test_a_sent_event_verifies_against_the_hash_chain(envelope: Envelope) -> None:
     assert from_json(to_http_structured(envelope).body).hash() == envelope.hash()
 
 
@@ -134,7 +134,9 @@ def test_base64_data_is_read_when_it_holds_json() -> None:
         ("data_base64", {"data": "absent", "data_base64": "%"}),
     ],
 )
-def test_what_breaks_the_specification_names_the_attribute(attribute: str, changes: dict[str, Any]) -> None:
+def test_an_event_that_breaks_the_specification_is_refused_with_the_attribute(
+    attribute: str, changes: dict[str, Any]
+) -> None:
     with pytest.raises(Malformed) as refused:
         structured(**changes)
     assert refused.value.attribute == attribute
@@ -156,7 +158,7 @@ def test_what_breaks_the_specification_names_the_attribute(attribute: str, chang
         ("time", {"ce-specversion": "1.0", "ce-id": "1", "ce-time": "2026-11-21"}, b"{}"),
     ],
 )
-def test_what_is_no_event_is_refused(attribute: str, headers: dict[str, str], body: bytes) -> None:
+def test_a_request_without_an_event_is_refused(attribute: str, headers: dict[str, str], body: bytes) -> None:
     with pytest.raises(Malformed) as refused:
         from_http(headers, body)
     assert refused.value.attribute == attribute
@@ -188,7 +190,7 @@ _anything = (
 
 
 @given(st.dictionaries(st.sampled_from([*EVENT, "data_base64", "datacontenttype", "x", "É"]), _anything))
-def test_whatever_a_structured_event_holds_it_is_read_or_malformed(changes: dict[str, Any]) -> None:
+def test_any_structured_event_is_read_or_malformed(changes: dict[str, Any]) -> None:
     try:
         [event] = structured(**changes)
     except Malformed as refused:
@@ -204,7 +206,7 @@ def test_whatever_a_structured_event_holds_it_is_read_or_malformed(changes: dict
     ),
     st.binary(max_size=20) | json_objects.map(orjson.dumps),
 )
-def test_whatever_headers_hold_they_are_read_or_malformed(headers: dict[str, str], body: bytes) -> None:
+def test_any_headers_are_read_or_malformed(headers: dict[str, str], body: bytes) -> None:
     known = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t", "ce-source": "s", **headers}
     try:
         [event] = from_http(known, body)

@@ -15,19 +15,19 @@ EVERYWHERE = ["", "é", "\u200f", "\u00a0", "訂單", "\U0001f680", "\\u0000", "
 
 
 @pytest.mark.parametrize("text", NOWHERE)
-def test_what_no_text_contains(text: str):
+def test_characters_that_no_text_contains(text: str):
     assert fault_in(f"a{text}b") is not None
     assert fault_in(f"a{text}b", multiline=True) is not None
 
 
 @pytest.mark.parametrize("text", IN_SEVERAL_LINES)
-def test_what_only_text_of_several_lines_contains(text: str):
+def test_characters_that_only_text_of_several_lines_contains(text: str):
     assert fault_in(f"a{text}b") is not None
     assert fault_in(f"a{text}b", multiline=True) is None
 
 
 @pytest.mark.parametrize("text", EVERYWHERE)
-def test_what_any_text_contains(text: str):
+def test_characters_that_any_text_contains(text: str):
     assert fault_in(f"a{text}b") is None
     assert visible(text) == text
 
@@ -97,5 +97,5 @@ def test_events_of_older_versions_stay_readable():
     assert ApiPublished.of(data).spec.display_name == "a\0b\u202e"
 
 
-def test_what_is_not_seen_is_shown_as_an_escape():
+def test_an_invisible_character_is_shown_as_an_escape():
     assert visible("a\0\n\x1b[31m\u202e\ud800é") == "a\\x00\\n\\x1b[31m\\u202e\\ud800é"

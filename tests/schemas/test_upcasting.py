@@ -60,7 +60,7 @@ def test_everything_but_type_schema_and_data_stays() -> None:
     assert changed == {"type", "dataschema"}
 
 
-def test_what_was_written_is_left_alone() -> None:
+def test_the_stored_event_is_left_alone() -> None:
     before = copy.deepcopy(EARLY)
     upcast(EARLY)
     assert before == EARLY
@@ -90,7 +90,7 @@ def test_every_old_type_is_old(type_: str) -> None:
         ("", "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_says_what_is_needed(type_: str, sentence: str) -> None:
+def test_an_unreadable_version_is_refused_with_the_version_it_needs(type_: str, sentence: str) -> None:
     with pytest.raises(UnknownSchema, match=sentence) as unknown:
         upcast(event(type_, {}))
     assert unknown.value.type == type_
@@ -110,7 +110,7 @@ def test_an_old_form_that_lacks_a_field_is_not_invented() -> None:
         upcast(event("io.signalbox.deployment.started.v0", {}))
 
 
-def test_the_hash_chain_is_over_what_was_written() -> None:
+def test_the_hash_chain_is_over_the_stored_events() -> None:
     """An upcast event has another hash: verifying after upcasting would find every old event forged."""
     follower = event(DeploymentStarted.type(), example(DeploymentStarted).data()).chained(8, EARLY.hash())
     assert follower.previoushash == EARLY.hash()

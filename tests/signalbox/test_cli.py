@@ -195,7 +195,7 @@ def test_the_local_token_is_read_where_the_server_keeps_it(
     assert connection().token == "the-token"
 
 
-def test_what_is_no_address_is_wrong_usage(bare: Run) -> None:
+def test_an_invalid_address_is_wrong_usage(bare: Run) -> None:
     ran = bare("get", "apis", "--url", "localhost:8080")
     assert ran.code == 3
     assert "is not an HTTP address" in ran.err

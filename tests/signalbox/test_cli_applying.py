@@ -30,7 +30,7 @@ def without_seconds(text: str) -> str:
     return re.sub(r"\(\d+\.\d s\)", "(N s)", text)
 
 
-def test_apply_says_what_became_of_each_file(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_prints_the_outcome_of_each_file(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "orders.yaml").write_text("kind: API")
     stand_in.answers[f"POST {ORG}/apply"] = answered(item("orders.yaml", "orders"))
     ran = run("apply", "-f", "orders.yaml")
@@ -237,7 +237,9 @@ def test_apply_deploy_waits_and_prints_times(run: Run, stand_in: StandIn, outsid
     assert 0 < stand_in.asked[-1].body["wait"] <= 5
 
 
-def test_apply_deploy_of_what_is_deployed_says_since_when(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_deploy_of_a_deployed_revision_says_since_when(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
     (outside / "a.yaml").write_text("x")
     same = item("a.yaml", "orders", "unchanged", revision=3, deployment="d-0", deployment_result="unchanged")
     stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local"})
@@ -251,7 +253,7 @@ def test_apply_deploy_of_what_is_deployed_says_since_when(run: Run, stand_in: St
     assert without_seconds(ran.err) == "1 unchanged; 1 serving (N s)\n"
 
 
-def test_apply_deploy_of_what_was_refused_already_says_how_to_try_it_again(
+def test_apply_deploy_of_a_refused_revision_says_how_to_try_it_again(
     run: Run, stand_in: StandIn, outside: Path
 ) -> None:
     (outside / "a.yaml").write_text("x")
@@ -267,7 +269,9 @@ def test_apply_deploy_of_what_was_refused_already_says_how_to_try_it_again(
     )
 
 
-def test_apply_deploy_says_who_refused_and_why(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_deploy_names_the_refusing_nodes_and_their_reasons(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
     deploying(stand_in, outside, {"d-0": SERVING, "d-1": REFUSED, "d-2": SERVING})
     ran = run("apply", "-f", "a.yaml", "--deploy")
     assert ran.code == 1
@@ -345,7 +349,7 @@ def test_deploy_prints_the_time_of_each_fact(run: Run, stand_in: StandIn) -> Non
     assert asked.headers["idempotency-key"]
 
 
-def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
+def test_deploy_of_a_running_revision_says_so(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 200)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": SERVING})
     ran = run("deploy", "orders", "--to", "local")
@@ -355,7 +359,7 @@ def test_deploy_of_what_runs_says_so(run: Run, stand_in: StandIn) -> None:
     """)
 
 
-def test_deploy_of_what_was_refused_already_says_how_to_try_it_again(run: Run, stand_in: StandIn) -> None:
+def test_deploy_of_a_refused_revision_says_how_to_try_it_again(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 200)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": REFUSED})
     ran = run("deploy", "orders", "--to", "local")
@@ -430,7 +434,7 @@ def test_deploy_where_no_node_is_connected_is_no_success(run: Run, stand_in: Sta
     assert "start the proxy" in hint
 
 
-def test_a_refused_deploy_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
+def test_a_refused_deploy_names_the_revision_that_keeps_serving(run: Run, stand_in: StandIn) -> None:
     gateways = {"local": {"live": {"deployment": "d-0", "revision": 2, "since": "2026-11-21T09:00:00Z"}}}
     stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": {**REFUSED, "gateways": gateways}})
@@ -526,7 +530,7 @@ def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:
         ),
     ],
 )
-def test_undeploy_stops_only_what_is_meant(
+def test_undeploy_stops_only_the_named_deployment(
     run: Run, stand_in: StandIn, gateways: list[list[str]], arguments: list[str], message: str
 ) -> None:
     running = [{**deployment(f"d-{n}", {}), "gateways": g} for n, g in enumerate(gateways)]
@@ -536,7 +540,7 @@ def test_undeploy_stops_only_what_is_meant(
     assert all(a.method == "GET" for a in stand_in.asked)
 
 
-def test_apply_warns_of_what_two_files_define(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_warns_of_a_resource_that_two_files_define(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "both.yaml").write_text("kind: API")
     stand_in.answers[f"POST {ORG}/apply"] = answered(
         item("a.yaml", "orders"),
@@ -550,7 +554,9 @@ def test_apply_warns_of_what_two_files_define(run: Run, stand_in: StandIn, outsi
     ]
 
 
-def test_apply_counts_what_was_made_and_not_deployed(run: Run, stand_in: StandIn, outside: Path) -> None:
+def test_apply_counts_created_revisions_that_were_not_deployed(
+    run: Run, stand_in: StandIn, outside: Path
+) -> None:
     (outside / "a.yaml").write_text("kind: API")
     stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({})
     stand_in.answers[f"POST {ORG}/apply"] = answered(

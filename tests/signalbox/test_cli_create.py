@@ -37,7 +37,7 @@ def test_an_organization_that_exists_is_left_as_it_is(run: Run, stand_in: StandI
     )
 
 
-def test_what_was_made_can_be_had_as_json(run: Run, stand_in: StandIn) -> None:
+def test_the_created_resource_can_be_printed_as_json(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"PUT {ACME}"] = Scripted({"name": "acme", "metadata": metadata()}, 201)
     stand_in.answers[f"PUT {ACME}/projects/default"] = Scripted({"name": "default"}, 201)
     assert json.loads(run("create", "organization", "acme", "-o", "json").out)["name"] == "acme"

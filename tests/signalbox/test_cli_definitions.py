@@ -66,7 +66,7 @@ def test_every_kind_has_an_example_here() -> None:
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES, ids=lambda a: a.name)
-async def test_what_is_printed_as_yaml_can_be_applied_and_changes_nothing(
+async def test_the_yaml_output_can_be_applied_and_changes_nothing(
     signalbox: RunningApi, aggregate: Aggregate
 ) -> None:
     where = "/api/v1/organizations" if aggregate.top else f"{ORG}/{aggregate.plural}"
@@ -82,7 +82,7 @@ async def test_what_is_printed_as_yaml_can_be_applied_and_changes_nothing(
     assert await signalbox.log.end("events", 0) == before
 
 
-async def test_what_is_not_part_of_the_definition_is_its_status(signalbox: RunningApi) -> None:
+async def test_fields_outside_the_definition_are_its_status(signalbox: RunningApi) -> None:
     shown = (await signalbox.client.get(f"{ORG}/gateways/edge")).json()
     document = yaml.safe_load(definition(GATEWAY, shown) or b"")
     assert (document["kind"], document["metadata"]) == ("Gateway", {"name": "edge"})

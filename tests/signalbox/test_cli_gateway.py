@@ -29,7 +29,7 @@ def _sent(document: dict[str, Any]) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("envoy")
-def test_it_writes_what_an_envoy_of_the_gateway_starts_with(
+def test_it_writes_a_bootstrap_file_that_an_envoy_starts_with(
     run: Run, token_file: str, tmp_path: Path
 ) -> None:
     ran = run(

@@ -47,7 +47,7 @@ def test_positions_stay_and_times_become_times_in_utc(given: str, asked: str) ->
         ("2027-01-01", "it is 2026-11-21T16:30:05Z now"),
     ],
 )
-def test_what_is_no_moment_or_has_not_come_is_refused(given: str, message: str) -> None:
+def test_an_invalid_or_future_moment_is_refused(given: str, message: str) -> None:
     with pytest.raises(ValueError, match="takes") as refused:
         moment(given, NOW)
     assert message in str(refused.value)

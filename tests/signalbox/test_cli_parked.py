@@ -110,16 +110,14 @@ def test_another_event_than_the_one_named_is_not_skipped(run: Run, stand_in: Sta
     assert [a.method for a in stand_in.asked] == ["GET"]
 
 
-def test_what_is_not_parked_cannot_be_skipped(run: Run, stand_in: StandIn) -> None:
+def test_an_event_that_is_not_parked_cannot_be_skipped(run: Run, stand_in: StandIn) -> None:
     parked(stand_in, WAITING)
     ran = run("parked", "skip", "resources", "organizations/acme/apis/other")
     assert ran.code == 1
     assert "signalbox parked list" in ran.err
 
 
-def test_what_the_list_shows_of_an_event_without_a_subject_can_be_given_back(
-    run: Run, stand_in: StandIn
-) -> None:
+def test_the_listed_name_of_an_event_without_a_subject_can_be_given_back(run: Run, stand_in: StandIn) -> None:
     parked(stand_in, {**WAITING, "subject": ""})
     listed = run("parked", "list").out.splitlines()[-1].split()
     shown = listed[1]

@@ -25,7 +25,7 @@ def test_get_lists_with_the_columns_of_the_kind(run: Run, stand_in: StandIn) -> 
     assert asked.headers["authorization"] == "Bearer the-token"
 
 
-def test_what_would_not_be_seen_in_a_table_is_shown_as_an_escape(run: Run, stand_in: StandIn) -> None:
+def test_an_invisible_character_in_a_table_is_shown_as_an_escape(run: Run, stand_in: StandIn) -> None:
     spec = {"version": "v1\x1b[2J", "context": "/a\u202e/b\0"}
     stand_in.answers[f"GET {ORG}/apis"] = page({**api("orders"), "spec": spec, "live": []})
     ran = run("get", "apis")
@@ -35,7 +35,7 @@ def test_what_would_not_be_seen_in_a_table_is_shown_as_an_escape(run: Run, stand
     """)
 
 
-def test_get_deployments_shows_what_is_live_where_and_since_when(run: Run, stand_in: StandIn) -> None:
+def test_get_deployments_shows_live_gateways_and_since_when(run: Run, stand_in: StandIn) -> None:
     pending = {"state": "pending", "facts": {"published": None}, "refusals": []}
     published = {**pending, "facts": {"published": f"{T}1.003500Z"}}
     stand_in.answers[f"GET {ORG}/deployments"] = page(
@@ -59,7 +59,7 @@ def test_get_deployments_shows_why_one_is_refused(run: Run, stand_in: StandIn) -
     """)
 
 
-def test_get_deployments_shows_nodes_that_refuse_what_others_acknowledged(
+def test_get_deployments_shows_nodes_that_refuse_a_revision_others_acknowledged(
     run: Run, stand_in: StandIn
 ) -> None:
     there = {"local": {"connected": 3, "acknowledged": 2}}
@@ -73,7 +73,7 @@ def test_get_deployments_shows_nodes_that_refuse_what_others_acknowledged(
     assert output[2].endswith("refused by edge-3: bad regex")
 
 
-def test_a_refused_deployment_names_what_keeps_serving(run: Run, stand_in: StandIn) -> None:
+def test_a_refused_deployment_names_the_revision_that_keeps_serving(run: Run, stand_in: StandIn) -> None:
     gateways = {"local": {"live": {"deployment": "d-1", "revision": 2, "since": f"{T}1.000000Z"}}}
     refused = deployment("d-2", {**REFUSED, "gateways": gateways})
     stand_in.answers[f"GET {ORG}/deployments"] = page(refused)
@@ -115,7 +115,7 @@ def test_a_deployment_whose_gateway_has_no_node_is_offline(run: Run, stand_in: S
     """)
 
 
-def test_get_live_lists_what_each_gateway_serves(run: Run, stand_in: StandIn) -> None:
+def test_get_live_lists_the_served_revisions_of_each_gateway(run: Run, stand_in: StandIn) -> None:
     then = {**entry("local", 9), "nodes": None}
     stand_in.answers[f"GET {ORG}/live"] = page(entry("edge", 11), then)
     assert run("get", "live", "--api", "orders").out == golden("""
@@ -197,7 +197,7 @@ def test_an_organization_that_does_not_exist_is_not_an_empty_list(run: Run, stan
     )
 
 
-def test_get_as_json_is_what_the_server_says(run: Run, stand_in: StandIn) -> None:
+def test_get_as_json_is_the_answer_of_the_server(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/orders"] = Scripted(api("orders"))
     assert json.loads(run("get", "api", "orders", "-o", "json").out) == api("orders")
 
@@ -206,7 +206,7 @@ def project(name: str) -> dict[str, Any]:
     return {"name": name, "display_name": "Shop", "metadata": metadata()}
 
 
-def test_get_as_yaml_is_a_definition_and_what_the_server_says_beside_it(run: Run, stand_in: StandIn) -> None:
+def test_get_as_yaml_is_a_definition_with_the_status_of_the_server(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/projects/shop"] = Scripted(project("shop"))
     assert yaml.safe_load(run("get", "project", "shop", "-o", "yaml").out) == {
         "apiVersion": "signalbox.io/v1",
@@ -313,7 +313,7 @@ def test_describe_deployment_shows_the_five_facts(run: Run, stand_in: StandIn) -
     """)
 
 
-def test_describe_deployment_shows_who_refused_and_why(run: Run, stand_in: StandIn) -> None:
+def test_describe_deployment_shows_the_refusing_nodes_and_their_reasons(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/deployments/d-2"] = Scripted(deployment("d-2", REFUSED))
     output = run("describe", "deployment", "d-2").out
     assert "\nacknowledged  not yet\n" in output
@@ -447,7 +447,7 @@ def test_describe_gateway_of_the_past_says_that_nodes_are_not_known(run: Run, st
     assert "\nNodes\nnot known: only the present state of nodes is stored\n" in output
 
 
-def test_describe_gateway_compares_what_nodes_run_with_what_is_in_force(run: Run, stand_in: StandIn) -> None:
+def test_describe_gateway_compares_nodes_with_the_deployments_in_force(run: Run, stand_in: StandIn) -> None:
     node = {"connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
     counts = {"desired": 1200, "acknowledged": 1197, "refused": 1, "pending": 0, "withheld": 2}
     none_yet = {"desired": 1200, "acknowledged": 0, "refused": 0, "pending": 1198, "withheld": 2}
@@ -538,7 +538,7 @@ def test_history_of_nothing_is_an_error(run: Run, stand_in: StandIn) -> None:
     """)
 
 
-def test_what_does_not_exist_is_an_error(run: Run, stand_in: StandIn) -> None:
+def test_a_missing_resource_is_an_error(run: Run, stand_in: StandIn) -> None:
     stand_in.answers[f"GET {ORG}/apis/ordres"] = problem(404, "not-found", "There is no api 'ordres'.")
     output = "error: There is no api 'ordres'.\nhint: `signalbox get apis` lists those there are\n"
     for verb in ("get", "describe"):

@@ -90,7 +90,7 @@ def test_no_secret_has_a_default(file: str) -> None:
     assert all(value.startswith("${") and ":?" in value for value in passwords)
 
 
-def test_the_image_runs_what_there_is_without_a_command() -> None:
+def test_the_image_runs_without_a_command() -> None:
     command, given = parsed(dockerfile_command())
     assert command.name == "up"
     assert Path(given["data"]).is_absolute()

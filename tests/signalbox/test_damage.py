@@ -26,7 +26,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     return Templates(directories, right)
 
 
-def test_what_is_compared_is_there(templates: Templates):
+def test_the_compared_rows_exist(templates: Templates):
     kinds = {key: bool(value) for key, value in templates.right.items()}
     assert all(kinds.values()), kinds
     assert len(templates.right["served"]) > 8

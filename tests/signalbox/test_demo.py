@@ -17,7 +17,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_answers_with_what_it_was_asked(client: httpx.AsyncClient) -> None:
+async def test_answers_with_the_request(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/ada?x=1&y=", headers={"user-agent": "me", "cookie": "private"})).json()
     assert answer == {
         "message": "Hello, ada!",
@@ -29,7 +29,7 @@ async def test_answers_with_what_it_was_asked(client: httpx.AsyncClient) -> None
     assert (await client.get("/")).json()["message"] == "Hello, world!"
 
 
-async def test_answers_with_the_body_whatever_it_is(client: httpx.AsyncClient) -> None:
+async def test_answers_with_any_body(client: httpx.AsyncClient) -> None:
     assert (await client.post("/echo", json={"a": [1]})).json()["body"] == {"a": [1]}
     assert (await client.post("/echo", content=b"plain")).json()["body"] == "plain"
 
@@ -44,7 +44,7 @@ async def test_reads_bodies_in_chunks(client: httpx.AsyncClient) -> None:
     assert (await client.get("/again")).json()["path"] == "/again"
 
 
-async def test_refuses_what_is_too_large(client: httpx.AsyncClient) -> None:
+async def test_refuses_a_request_that_is_too_large(client: httpx.AsyncClient) -> None:
     assert (await client.post("/echo", content=b"x" * (LONGEST_BODY + 1))).status_code == 413
     assert (await client.get("/", headers={"x": "y" * 70_000})).status_code == 431
 
@@ -53,7 +53,7 @@ async def test_refuses_what_is_too_large(client: httpx.AsyncClient) -> None:
     "text",
     [b"nonsense\r\n\r\n", b"GET / SPDY/3\r\n\r\n", b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n"],
 )
-async def test_refuses_what_is_not_http(text: bytes) -> None:
+async def test_refuses_bytes_that_are_not_http(text: bytes) -> None:
     async with Demo() as demo:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(demo.url.rpartition(":")[2]))
         writer.write(text)

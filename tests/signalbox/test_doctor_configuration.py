@@ -22,7 +22,9 @@ async def test_a_configuration_in_which_everything_is_there_is_ok(tmp_path: Path
     ("what", "by", "name"),
     [(ROUTES, "scopes/users", "routes/users"), (CLUSTER, "routes/orders", "upstreams/127.0.0.1-9000")],
 )
-async def test_what_is_named_and_missing_is_wrong(tmp_path: Path, what: str, by: str, name: str) -> None:
+async def test_an_entry_that_is_named_and_missing_is_wrong(
+    tmp_path: Path, what: str, by: str, name: str
+) -> None:
     await deployed(tmp_path)
     delete(tmp_path, f"type = '{what}'" + (" AND name LIKE '%/users'" if what == ROUTES else ""))
     ((verdict, message), *_) = found(tmp_path)

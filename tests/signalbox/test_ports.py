@@ -25,7 +25,7 @@ def test_a_remembered_port_that_is_taken_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "http", "0", "65536", "-1"])
-def test_what_is_no_port_is_not_remembered(tmp_path: Path, text: str) -> None:
+def test_an_invalid_port_is_not_remembered(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.port").write_text(text)
     assert last_port(tmp_path / "a.port") is None
 

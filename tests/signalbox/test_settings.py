@@ -10,7 +10,7 @@ from signalbox.settings import SettingsError, from_environment, require_services
 from streams.kafka.settings import KafkaSettings
 
 
-def test_signalboxs_own_addresses_and_what_the_operator_names_are_closed_to_upstreams() -> None:
+def test_signalboxs_own_addresses_and_those_of_the_operator_are_closed_to_upstreams() -> None:
     settings = from_environment(
         {"SIGNALBOX_CLOSED_UPSTREAMS": "10.0.0.0/8, 192.168.0.1:22", "SIGNALBOX_KAFKA": "127.0.0.1:9092"},
         http="0.0.0.0:8080",

@@ -66,7 +66,7 @@ def test_a_gateways_token_is_made_while_the_gateway_is_not_registered(tmp_path: 
     assert gateway_token(tmp_path / "gateway.token", sha256_hex(made.encode()), needed=True) == made
 
 
-def test_a_damaged_token_of_a_gateway_that_may_be_registered_says_what_works(tmp_path: Path):
+def test_a_damaged_token_of_a_gateway_that_may_be_registered_is_refused_with_the_remedy(tmp_path: Path):
     file = tmp_path / "gateway.token"
     file.write_bytes(b"")
     with pytest.raises(SettingsError) as refusal:

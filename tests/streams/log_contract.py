@@ -48,7 +48,7 @@ class LogContract:
     async def log(self, open_log: OpenLog) -> Log:
         return await open_log(1)
 
-    async def test_what_is_appended_is_read_back_equal_and_in_order(self, log: Log):
+    async def test_appended_records_are_read_back_equal_and_in_order(self, log: Log):
         written = envelopes(5)
         await log.append("commands", written)
         records = await log.read("commands", 0, 0, 10)
@@ -232,7 +232,7 @@ class LogContract:
             for task in (elsewhere, further):
                 task.cancel()
 
-    async def test_waiting_for_what_is_there_returns_at_once(self, log: Log):
+    async def test_waiting_for_an_existing_record_returns_at_once(self, log: Log):
         await log.append("events", envelopes(2))
         async with asyncio.timeout(HANG_SECONDS):
             await log.wait("events", 0, 0)

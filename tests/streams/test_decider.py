@@ -40,7 +40,7 @@ async def test_events_follow_each_other_by_sequence_and_hash(tmp_path: Path):
     assert [e.previoushash for e in events] == [GENESIS, *(e.hash() for e in events[:-1])]
 
 
-async def test_an_event_says_what_caused_it_and_who(tmp_path: Path):
+async def test_an_event_has_its_cause_and_its_actor(tmp_path: Path):
     async with desk(tmp_path) as at:
         asked = envelope(DEFAULT_RESOURCES[0], "cmd-7")
         (outcome,) = await at.decide(asked)
@@ -117,7 +117,7 @@ async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answ
         ({"partitionkey": "other"}, "wrong-partition-key"),
     ],
 )
-async def test_what_is_no_command_is_rejected_and_stops_nothing(
+async def test_an_invalid_command_is_rejected_and_stops_nothing(
     tmp_path: Path, change: dict[str, object], rule: str
 ):
     from dataclasses import replace
@@ -186,7 +186,7 @@ async def test_a_log_that_ends_before_the_snapshot_stops_the_start(
             await at.decider.start()
 
 
-async def test_it_decides_what_was_left_undecided(tmp_path: Path):
+async def test_it_decides_the_commands_left_undecided(tmp_path: Path):
     log = await SqliteLog.open(tmp_path)
     await log.append("commands", [envelope(c) for c in DEFAULT_RESOURCES])
     await log.close()
@@ -283,7 +283,7 @@ async def test_time_does_not_go_back_with_the_clock(
     assert f"the clock says {early}" in caplog.text
 
 
-async def test_deciding_that_is_cut_short_leaves_no_snapshot_of_what_may_not_have_happened(
+async def test_an_interrupted_decision_leaves_no_snapshot_of_uncommitted_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with desk(tmp_path) as at:

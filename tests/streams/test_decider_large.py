@@ -114,7 +114,9 @@ async def test_a_command_whose_event_the_log_does_not_take_is_rejected_alone(
     assert all(found[c.id].accepted for c in (*before, *after))
 
 
-async def test_what_was_too_large_leaves_no_state_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_an_event_that_was_too_large_leaves_no_state_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     async with desk(tmp_path) as at:
         await take(at, ORGANIZATION)
         refusing(at, monkeypatch, with_an_event_above(1_500))

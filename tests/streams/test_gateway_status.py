@@ -174,7 +174,7 @@ def node(acknowledged: int, *pending: str) -> NodeReported:
     )
 
 
-async def test_what_is_refused_goes_back_to_what_was_taken(apart: Apart):
+async def test_a_rejected_version_goes_back_to_the_acknowledged_one(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     good = apart.routes("orders")
     await apart.say(acknowledged(good, "d1"))
@@ -199,7 +199,7 @@ async def test_an_acknowledgement_counts_that_comes_when_the_next_version_is_out
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_of_several_new_ones_each_is_tried_without_waiting_for_what_is_known_to_be_good(apart: Apart):
+async def test_of_several_new_ones_each_is_tried_without_waiting_for_the_known_good_ones(apart: Apart):
     await apart.do(*(publish(n, spec(f"/shop/{n}")) for n in "abc"))
     await apart.do(deploy("a"), ids=("da",))
     await apart.say(acknowledged(apart.routes("shop"), "da"))
@@ -214,7 +214,7 @@ async def test_of_several_new_ones_each_is_tried_without_waiting_for_what_is_kno
     assert apart.deployments("shop") == [("a", 1), ("c", 1)]
 
 
-async def test_after_a_restart_what_is_in_force_counts_as_taken(apart: Apart):
+async def test_after_a_restart_versions_in_force_count_as_acknowledged(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.start()

@@ -136,7 +136,7 @@ async def test_a_new_deployment_makes_its_own_resources_and_says_so(tmp_path: Pa
         assert at.facts() == [("d1", "published")]
 
 
-async def test_a_change_touches_only_what_it_changes(tmp_path: Path):
+async def test_a_change_touches_only_the_changed_resources(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(
             *DEFAULT_RESOURCES, publish(), publish("carts", spec("/carts")), deploy(), deploy("carts")
@@ -176,7 +176,7 @@ async def test_an_upstream_that_changes_hands_in_one_batch_stays(tmp_path: Path)
         assert len(at.store.names(EAST, CLUSTER)) == 2
 
 
-async def test_what_could_not_be_put_is_put_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_failed_put_is_repeated_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, publish(), deploy(), ids=(*"abcd", "p", "d1"))
         put = at.sync.config.put
@@ -208,7 +208,7 @@ async def test_an_api_that_moves_leaves_nothing_behind(tmp_path: Path):
         assert {(ROUTES, "routes/orders", False), (ROUTES, "routes/sales", True)} <= changed
 
 
-async def test_what_the_gateway_cannot_do_is_refused_and_the_last_revision_stays(tmp_path: Path):
+async def test_an_unsupported_revision_is_refused_and_the_last_revision_stays(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, publish(), deploy())
         assert await at.do(publish(of=spec(policies=[BROKEN])), deploy(), ids=("p", "d2")) == set()
@@ -297,7 +297,7 @@ async def test_a_gateway_that_changed_while_gateway_sync_was_stopped_changes_its
         assert (ROUTES, "routes/orders", True) in again.changed()
 
 
-async def test_what_a_node_acknowledged_is_kept_when_nothing_else_happens(
+async def test_an_acknowledgement_is_kept_when_nothing_else_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("streams.gateway_sync.sync.NOTES_SECONDS", 0.0)

@@ -134,7 +134,7 @@ def changed(entry: ConfigResource) -> ConfigResource:
     return replace(entry, body=body, version=content_version(body))
 
 
-async def test_what_another_version_of_the_translator_made_is_translated_again(tmp_path: Path):
+async def test_output_of_another_version_of_the_translator_is_translated_again(tmp_path: Path):
     right = await deployed(tmp_path)
     async with harness(tmp_path) as at:
         at.sync.compiler.translators = at.sync.translators = {"envoy": Later(at.sync.translators["envoy"])}

@@ -52,7 +52,7 @@ async def test_an_acknowledgement_counts_whose_entry_was_superseded_before_a_res
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_what_no_node_ever_acknowledged_is_not_taken_for_acknowledged_by_a_restart(apart: Apart):
+async def test_a_restart_does_not_take_an_unacknowledged_entry_for_acknowledged(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.start()
     await apart.say(refused(apart.routes("orders"), "d1"))
@@ -101,7 +101,7 @@ async def test_an_api_that_moved_and_is_rejected_comes_back_where_it_was(apart: 
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_a_node_acknowledges_all_up_to_a_position_but_for_what_it_excepts(apart: Apart):
+async def test_a_node_acknowledges_all_up_to_a_position_but_for_its_exceptions(apart: Apart):
     await apart.do(*(publish(n, spec(f"/{n}")) for n in "abc"))
     await apart.do(*(deploy(n) for n in "abc"), ids=("da", "db", "dc"))
     await apart.say(node(apart.routes("b").position, "da"))
@@ -134,7 +134,7 @@ async def test_a_node_that_says_so_again_after_the_trial_of_a_suspect_acknowledg
     assert apart.deployments("shop") == [("a", 1), ("b", 1)]
 
 
-async def test_what_gateway_sync_takes_back_is_reported_refused_for_the_gateway(apart: Apart):
+async def test_a_deployment_that_gateway_sync_withdraws_is_reported_refused_for_the_gateway(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
@@ -174,7 +174,7 @@ async def test_a_status_topic_that_lost_its_end_is_followed_from_where_it_ends(a
     assert apart.deployments("orders") == [("orders", 1)]
 
 
-async def test_what_was_put_and_not_reported_before_a_kill_is_reported_as_published(apart: Apart):
+async def test_a_put_not_reported_before_a_kill_is_reported_as_published(apart: Apart):
     await apart.do(publish(), deploy(), ids=("p1", "d1"))
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))

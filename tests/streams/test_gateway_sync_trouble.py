@@ -75,7 +75,7 @@ async def test_a_gateway_that_could_not_be_read_once_is_read_again(
         ("organizations/acme/apis/orders", "revision 1 of the API orders is not in the event log"),
     ],
 )
-async def test_a_deployment_of_what_is_not_in_the_log_is_refused_with_the_reason(
+async def test_a_deployment_of_a_revision_missing_in_the_log_is_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subject: str, reason: str
 ):
     async with harness(tmp_path) as at:
@@ -112,7 +112,7 @@ async def test_an_api_whose_revision_is_lost_keeps_serving_beside_changes_that_a
         assert "revision 1 of the API a is not in the event log" in again.reports[0].reason
 
 
-async def test_what_is_stopped_goes_even_when_its_start_is_not_in_the_log(
+async def test_a_stopped_deployment_is_removed_even_when_its_start_is_not_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with harness(tmp_path) as at:
@@ -168,7 +168,7 @@ def small(at: Harness, most: int) -> None:
     at.sync.compiler.require_size = topic.require_size
 
 
-async def test_what_makes_a_unit_too_large_is_refused_and_all_others_go_on(tmp_path: Path):
+async def test_a_deployment_that_makes_a_unit_too_large_is_refused_and_all_others_go_on(tmp_path: Path):
     async with harness(tmp_path) as at:
         await at.do(*DEFAULT_RESOURCES, *(publish(n, spec(f"/shop/{n}")) for n in "abcd"), publish())
         small(at, 2)

@@ -149,7 +149,7 @@ async def test_a_node_that_says_how_far_it_came_may_decide_for_a_deployment(apar
     assert apart.deployments("orders") == [("orders", 2)]
 
 
-async def test_what_all_connected_nodes_rejected_is_taken_back_at_once(apart: Apart):
+async def test_a_version_that_all_connected_nodes_rejected_is_withdrawn_at_once(apart: Apart):
     await deployed_twice(apart)
     bad = apart.routes("orders")
     await apart.say(refused(bad, "d2"), refused(bad, "d2", "m"))

@@ -115,7 +115,7 @@ def test_our_api_signs_with_the_name_of_its_caller(harness: Harness) -> None:
     assert authority.verify(authority.sign(asked, BODY), asked, BODY) == asked
 
 
-def test_what_a_sender_claims_about_itself_counts_for_nothing(harness: Harness) -> None:
+def test_the_claims_of_a_sender_about_itself_are_ignored(harness: Harness) -> None:
     proven = harness.authority.verify(harness.token(), command(authtype="user", authid="admin"), BODY)
     assert (proven.authtype, proven.authid) == ("service", "billing")
 
@@ -176,7 +176,7 @@ def test_a_key_that_is_not_trusted_is_refused(harness: Harness) -> None:
     assert "not trusted" in why(harness.authority, harness.token(signing()))
 
 
-def test_a_stranger_who_uses_the_name_of_a_trusted_key_is_refused(harness: Harness) -> None:
+def test_a_stranger_that_uses_the_name_of_a_trusted_key_is_refused(harness: Harness) -> None:
     stranger = SigningKey(harness.ours.kid, harness.ours.issuer, keys.new_key())
     assert "signature" in why(harness.authority, harness.token(stranger))
 
@@ -206,7 +206,7 @@ def test_a_public_key_does_not_serve_as_a_shared_secret(harness: Harness) -> Non
 
 
 @pytest.mark.parametrize("text", ["x", "a.b.c", "....", "é" * 40, "{}", "a" * 9000])
-def test_what_is_no_token_is_refused_in_a_sentence(harness: Harness, text: str) -> None:
+def test_an_invalid_token_is_refused_in_a_sentence(harness: Harness, text: str) -> None:
     assert why(harness.authority, text)
 
 
@@ -364,7 +364,7 @@ def test_a_token_without_a_proof_is_taken_only_where_the_operator_allows_it(harn
     assert "another command" in why(authority, harness.token(harness.billing), command(id="another"))
 
 
-def test_what_our_api_signs_for_people_needs_its_proof_also_where_tokens_are_taken_as_they_are(
+def test_tokens_signed_by_our_api_need_their_proof_also_where_plain_tokens_are_accepted(
     harness: Harness,
 ) -> None:
     own = replace(own_trusted(harness.ours), bearer=True)

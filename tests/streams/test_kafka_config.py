@@ -114,7 +114,7 @@ async def test_nothing_is_put_without_a_claim(opening: Open):
         await topic.put([entry("a")])
 
 
-async def test_what_is_put_stands_in_the_partition_of_its_organization(opening: Open):
+async def test_an_entry_is_put_in_the_partition_of_its_organization(opening: Open):
     topic = await opening()
     partition = topic.partition_of(EDGE)
     for each in (0, 1):
@@ -127,7 +127,7 @@ async def test_what_is_put_stands_in_the_partition_of_its_organization(opening: 
         await topic.put([entry("a"), mark(1 - partition)])
 
 
-async def test_who_has_no_use_for_bodies_gets_none(opening: Open):
+async def test_a_reader_without_use_for_bodies_gets_none(opening: Open):
     topic = await opening()
     await topic.claim(topic.partition_of(EDGE))
     await topic.put([entry("a"), entry("b", b"")])

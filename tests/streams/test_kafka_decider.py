@@ -91,7 +91,7 @@ async def test_another_organization_may_use_the_same_id(log: KafkaLog, other: Ka
     assert [event.key[0] for event in events] == ["acme", "umbrella", "acme"]
 
 
-async def test_what_was_answered_before_ids_were_of_an_organization_is_still_known(
+async def test_commands_answered_before_ids_were_of_an_organization_are_still_known(
     log: KafkaLog, other: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ):
     # Given a segment that an earlier version wrote, with the fingerprints of ids alone,
@@ -244,7 +244,7 @@ async def test_the_widest_commands_that_the_broker_takes_are_answered(log: Kafka
     assert Outcome.of(records["b"].envelope.data).accepted
 
 
-async def test_what_cannot_be_read_in_any_attribute_is_parked(log: KafkaLog, kafka_settings: KafkaSettings):
+async def test_a_command_unreadable_in_any_attribute_is_parked(log: KafkaLog, kafka_settings: KafkaSettings):
     """Each such byte is three in UTF-8, and an id stands in three places of what is parked."""
     deciding = decider(log)
     await deciding.start()

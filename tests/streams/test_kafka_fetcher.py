@@ -60,7 +60,7 @@ async def test_the_last_record_is_found_although_answers_are_throttled(broker: S
     assert await broker.fetching().last(PLACE) == 3
 
 
-async def test_a_leader_that_lags_behind_what_was_read_is_waited_for(
+async def test_a_leader_that_lags_behind_the_reader_is_waited_for(
     broker: ScriptedBroker, tails: PartitionReaders
 ):
     # given a reader at the end
@@ -77,7 +77,7 @@ async def test_a_leader_that_lags_behind_what_was_read_is_waited_for(
     assert await positions(tails, 3) == [4]
 
 
-async def test_a_leader_whose_log_ends_before_what_was_read_has_lost_records(
+async def test_a_leader_whose_log_ends_before_the_reader_has_lost_records(
     broker: ScriptedBroker, tails: PartitionReaders
 ):
     assert await positions(tails) == [1, 2, 3]
@@ -100,7 +100,7 @@ async def test_a_replica_that_is_no_longer_the_leader_says_nothing_about_lost_re
     assert await positions(tails, 3) == [4]
 
 
-async def test_what_retention_removed_is_skipped(broker: ScriptedBroker, tails: PartitionReaders):
+async def test_records_removed_by_retention_are_skipped(broker: ScriptedBroker, tails: PartitionReaders):
     broker.beginning = 2
     assert await positions(tails) == [3]
 
@@ -145,7 +145,7 @@ def test_records_far_from_each_other_are_read_apart():
     assert ranges([9_000, 1, 400, 9_001, 1]) == [[1, 400], [9_000, 9_001]]
 
 
-async def test_a_tail_keeps_what_was_read_last_up_to_a_number_of_bytes(
+async def test_a_partition_reader_keeps_the_last_records_up_to_a_number_of_bytes(
     broker: ScriptedBroker, tails: PartitionReaders, monkeypatch: pytest.MonkeyPatch
 ):
     # given a partition reader with a cache of some 20 records, read in portions of 10

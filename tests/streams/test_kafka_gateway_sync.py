@@ -27,7 +27,7 @@ def large(context: str) -> ApiSpec:
     return spec(context, operations=[{"method": "GET", "path": f"/{'x' * 40}{n}"} for n in range(250)])
 
 
-async def test_what_no_message_can_hold_is_refused_and_the_rest_is_put(
+async def test_a_deployment_too_large_for_any_message_is_refused_and_the_rest_is_put(
     kafka_settings_of: Callable[[int], KafkaSettings], tmp_path: Path
 ):
     settings = replace(kafka_settings_of(1), max_message=LIMIT // 8)

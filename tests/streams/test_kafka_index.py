@@ -159,7 +159,7 @@ async def test_an_index_is_of_one_topic_of_one_cluster(tmp_path: Path):
         assert await subjects(index, "gone") == []
 
 
-async def test_what_was_indexed_is_not_read_again(tmp_path: Path):
+async def test_an_indexed_record_is_not_read_again(tmp_path: Path):
     source = Source()
     await source.append("events", envelopes(3))
     async with opened(tmp_path, source) as index:

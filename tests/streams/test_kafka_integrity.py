@@ -65,7 +65,7 @@ def test_a_message_without_a_mac_is_taken_only_where_it_stood_before_there_was_a
     assert not integrity.genuine("config", 0, 0, b"not one of ours", b"")
 
 
-def test_what_is_refused_is_counted_once_and_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_entry_is_counted_once_and_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
     now = 100.0
     integrity = Integrity(KEY, clock=lambda: now)
     for offset in (3, 3, 4):
@@ -194,7 +194,7 @@ async def test_entries_of_an_earlier_version_are_served_and_forged_ones_after_th
     assert await bodies(now) == {"orders": b"old", "products": b"new"}
 
 
-async def test_who_has_another_key_does_not_serve_nothing_but_waits(opening: Open) -> None:
+async def test_a_server_with_another_key_waits_instead_of_serving_nothing(opening: Open) -> None:
     writer, server = await opening(Integrity(KEY)), await opening(Integrity(OTHER_KEY))
     await writer.claim(0)
     await writer.put([entry("orders")])
@@ -203,7 +203,7 @@ async def test_who_has_another_key_does_not_serve_nothing_but_waits(opening: Ope
         await bodies(server)
 
 
-async def test_what_a_forged_entry_stands_before_is_put_again(
+async def test_an_entry_hidden_by_a_forged_one_is_put_again(
     opening: Open, kafka_settings: KafkaSettings
 ) -> None:
     # Given a forged entry after ours, which compaction would keep, and one that was never ours

@@ -44,7 +44,7 @@ class TestKafkaLog(LogContract):
             await log.close()
 
 
-async def test_what_is_larger_than_the_topic_takes_is_refused_before_it_is_sent(
+async def test_a_record_larger_than_the_limit_of_the_topic_is_refused_before_it_is_sent(
     kafka_settings: KafkaSettings, tmp_path: Path
 ):
     log = await KafkaLog.open(kafka_settings, tmp_path)
@@ -88,7 +88,7 @@ async def test_a_parked_message_may_be_larger_than_the_batches_of_its_producer(
         await log.close()
 
 
-async def test_a_producer_that_is_stuck_is_replaced_before_those_who_command_give_up(
+async def test_a_stuck_producer_is_replaced_before_the_clients_give_up(
     kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert producer.PRODUCE_SECONDS < command_port.APPEND_SECONDS

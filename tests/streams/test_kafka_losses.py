@@ -62,7 +62,7 @@ class Late:
 
 
 @pytest.mark.parametrize("topic", ["events", "outcomes"])
-async def test_nothing_is_decided_twice_when_a_new_leader_shows_late_what_was_decided(
+async def test_nothing_is_decided_twice_when_a_new_leader_shows_decisions_late(
     log: KafkaLog, other: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
 ):
     # given what another decider decided

@@ -63,7 +63,7 @@ async def test_a_commands_topic_with_times_of_the_sender_stops_the_start(
     )
 
 
-async def test_an_expired_token_is_no_good_whatever_time_its_sender_gives_the_command(
+async def test_an_expired_token_is_refused_despite_an_earlier_time_of_the_command(
     kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
 ):
     key = signing_key()
@@ -97,7 +97,7 @@ async def test_an_expired_token_is_no_good_whatever_time_its_sender_gives_the_co
     assert (record.fault.rule, "has expired" in record.fault.reason) == ("unauthorized", True)
 
 
-async def test_a_topic_that_takes_less_than_at_the_start_is_named_with_what_to_do(
+async def test_a_topic_that_takes_less_than_at_the_start_is_named_with_the_remedy(
     kafka_settings: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
 ):
     log = await KafkaLog.open(kafka_settings, tmp_path)

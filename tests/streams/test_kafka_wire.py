@@ -186,7 +186,7 @@ def test_attributes_travel_as_plain_utf8_headers() -> None:
     assert read(value, headers).envelope.subject == "organizations/ä/apis/50%41"
 
 
-def test_the_cloudevents_sdk_reads_what_is_written_as_json() -> None:
+def test_the_cloudevents_sdk_reads_the_written_json() -> None:
     value, headers = encode(replace(COMMAND, dataschema=""))
     event = from_binary(KafkaMessage(dict(headers), None, value), JSONFormat(), CloudEvent)
     assert (event.get_id(), event.get_type(), event.get_data()) == (COMMAND.id, COMMAND.type, COMMAND.data)
@@ -227,7 +227,7 @@ def test_other_headers_and_unknown_extensions_are_left_out() -> None:
     assert read(BODY, extra).envelope == FOREIGN
 
 
-def test_structured_json_whatever_headers_stand_beside_it() -> None:
+def test_structured_json_with_any_other_headers() -> None:
     structured = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
     event = orjson.dumps({**FOREIGN.structured(), "shoplane": "x"})
     assert read(event, structured).envelope == FOREIGN
@@ -235,7 +235,7 @@ def test_structured_json_whatever_headers_stand_beside_it() -> None:
 
 
 @given(envelopes())
-def test_what_the_cloudevents_sdk_writes_is_read(envelope: Envelope) -> None:
+def test_events_of_the_cloudevents_sdk_are_read(envelope: Envelope) -> None:
     for message in (to_binary(to_sdk(envelope), JSONFormat()), to_structured(to_sdk(envelope), JSONFormat())):
         assert read(message.value, list(message.headers.items())).envelope == envelope
 
@@ -333,13 +333,13 @@ def test_the_token_comes_beside_the_record_and_never_in_it(mode: str) -> None:
          kafka(content_type="application/avro", ce_dataschema=COMMAND.dataschema)),
     ],
 )  # fmt: skip
-def test_what_is_malformed_comes_with_a_reason(says: str, value: bytes | None, headers: Any) -> None:
+def test_a_malformed_message_comes_with_a_reason(says: str, value: bytes | None, headers: Any) -> None:
     found = fault(value, headers)
     assert (found.rule, found.value) == ("malformed", value or b"")
     assert found.reason.startswith(says)
 
 
-def test_a_malformed_message_shows_what_could_be_read() -> None:
+def test_a_malformed_message_shows_its_readable_attributes() -> None:
     record, token = decode("commands", 0, 1, b"{", [*kafka(), ("ce_authorization", b"token")])
     assert record.envelope == replace(FOREIGN, time="2026-11-21T02:30:00Z", data={})
     assert token == "token"
@@ -416,7 +416,7 @@ _values = (
     st.lists(st.tuples(_header, st.none() | _some | st.binary(max_size=12)), max_size=6),
     st.booleans(),
 )
-def test_whatever_a_message_holds_it_is_read_or_comes_with_a_fault(
+def test_any_message_is_read_or_comes_with_a_fault(
     topic: Topic, value: bytes | None, noise: list[tuple[str, bytes | None]], valid: bool
 ) -> None:
     record, token = decode(topic, 0, 1, value, [*(kafka() if valid else []), *noise])

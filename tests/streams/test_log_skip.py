@@ -48,7 +48,7 @@ def skipped_by(directory: Path, position: int, reason: str = "a test wrote it") 
     return main(["log", "skip", *arguments, "--reason", reason])
 
 
-async def test_the_log_says_where_the_record_is_and_what_can_be_done(tmp_path: Path):
+async def test_the_log_says_where_the_record_is_and_names_the_remedy(tmp_path: Path):
     await garbage_on(tmp_path)
     with pytest.raises(LogDamaged) as refusal:
         await SqliteLog.open(tmp_path)
@@ -106,7 +106,7 @@ async def test_an_event_that_others_follow_from_cannot_be_skipped(tmp_path: Path
 
 
 @pytest.mark.parametrize(("position", "text"), [(1, "can be read"), (99, "there is no record")])
-async def test_what_is_readable_or_not_there_cannot_be_skipped(tmp_path: Path, position: int, text: str):
+async def test_a_readable_or_missing_record_cannot_be_skipped(tmp_path: Path, position: int, text: str):
     async with desk(tmp_path) as at:
         await at.decide(*(envelope(command) for command in FIRST))
         with pytest.raises(CannotSkip, match=text):

@@ -158,7 +158,7 @@ async def test_a_decider_goes_on_where_the_embedded_one_stopped(
     assert (newest.envelope.sequence, newest.envelope.authid) == (f"{5:020d}", "tester")
 
 
-async def test_what_was_interrupted_goes_on(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+async def test_an_interrupted_migration_goes_on(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     await embedded(tmp_path / "data")
 
     class Interrupted(Exception):

@@ -64,7 +64,7 @@ async def running(runner: ProjectionRunner) -> AsyncIterator[ProjectionRunner]:
             await task
 
 
-async def test_it_follows_the_log_and_wakes_who_waits(store: Store, ask: ReadModels):
+async def test_it_follows_the_log_and_wakes_the_waiters(store: Store, ask: ReadModels):
     log = MemoryLog()
     await log.append("events", [envelope(published(revision=1))])
     async with running(ProjectionRunner(log, store)) as runner:
@@ -86,7 +86,7 @@ async def test_it_follows_the_log_and_wakes_who_waits(store: Store, ask: ReadMod
             await runner.wait_for("colours", 0, 1)
 
 
-async def test_on_the_real_log_what_was_appended_is_shown_after_every_restart(tmp_path: Path, store: Store):
+async def test_on_the_real_log_appended_events_are_shown_after_every_restart(tmp_path: Path, store: Store):
     ask = ReadModels(store)
     for revision in (1, 2, 3):
         log = await SqliteLog.open(tmp_path / "data")
@@ -177,7 +177,7 @@ class FailsOn(Resources):
     ],
 )
 @pytest.mark.parametrize("batch", [1, 1000])
-async def test_what_cannot_be_handled_is_parked_and_its_subject_waits(
+async def test_a_failing_event_is_parked_and_its_subject_waits(
     store: Store, ask: ReadModels, spoil: Callable[[Envelope], Envelope], reason: str, batch: int
 ):
     log = MemoryLog()

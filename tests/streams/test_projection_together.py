@@ -63,7 +63,7 @@ async def going_on(*work: "asyncio.Task[None]") -> AsyncIterator[None]:
 # Feeding
 
 
-async def test_what_was_taken_in_is_skipped(postgres_url: str, store: Store):
+async def test_consumed_records_are_skipped(postgres_url: str, store: Store):
     log = GappedLog()
     await log.append("events", names(1, 9))
     records = await log.read("events", 0, 0, 9)
@@ -163,7 +163,9 @@ LONG = "".join(sha256(bytes([n])).hexdigest() for n in range(200))
 # Parking, seen from several processes
 
 
-async def test_what_another_process_releases_goes_on_here(postgres_url: str, store: Store, ask: ReadModels):
+async def test_a_subject_that_another_process_releases_goes_on_here(
+    postgres_url: str, store: Store, ask: ReadModels
+):
     log, here, there = GappedLog(), Tally(), Tally()
     here.broken.add("p2")
     there.broken.add("p2")
@@ -186,7 +188,9 @@ async def test_what_another_process_releases_goes_on_here(postgres_url: str, sto
     assert tallied(store) == places(6)
 
 
-async def test_what_another_process_skips_is_left_out_here(postgres_url: str, store: Store, ask: ReadModels):
+async def test_an_event_that_another_process_skips_is_left_out_here(
+    postgres_url: str, store: Store, ask: ReadModels
+):
     log, model = GappedLog(), Tally()
     model.broken.add("p2")
     await log.append("events", [_about("one", e) for e in names(1, 4)])
@@ -228,7 +232,7 @@ async def test_a_record_that_cannot_be_read_is_parked_with_its_reason(
 
 
 @pytest.mark.parametrize("text", ["a\0b", LONG], ids=["NUL", "too long for an index"])
-async def test_what_postgresql_refuses_is_parked_and_does_not_stop_the_partition(
+async def test_an_event_that_postgresql_refuses_is_parked_and_does_not_stop_the_partition(
     postgres_url: str, store: Store, ask: ReadModels, text: str
 ):
     log = GappedLog()
@@ -329,7 +333,7 @@ async def test_a_rebuild_goes_on_beside_projectors_in_other_processes(
         assert connection.execute(select(PARKED)).all() == []
 
 
-async def test_what_a_rebuilder_that_died_left_is_dropped_by_the_next(postgres_url: str, store: Store):
+async def test_the_tables_of_a_rebuilder_that_died_are_dropped_by_the_next(postgres_url: str, store: Store):
     log = GappedLog()
     await log.append("events", names(1, 5))
     async with projector(log, postgres_url) as runner:
@@ -387,7 +391,7 @@ async def test_a_checkpoint_without_a_notification_is_found_by_polling(postgres_
 # The database's own ways
 
 
-async def test_text_is_in_order_of_code_points_whatever_the_locale_of_the_database(
+async def test_text_is_in_order_of_code_points_with_any_locale_of_the_database(
     postgres_url: str, store: Store
 ):
     async with projector(GappedLog(), postgres_url, [Resources()]) as runner:

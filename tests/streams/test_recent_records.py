@@ -73,7 +73,7 @@ async def test_consumers_that_keep_up_read_without_a_query(
         await log.read("events", 0, 0, 10)
 
 
-async def test_a_log_that_is_opened_again_reads_what_was_there_before_from_disk(tmp_path: Path) -> None:
+async def test_a_reopened_log_reads_earlier_records_from_disk(tmp_path: Path) -> None:
     log = await SqliteLog.open(tmp_path / "data")
     await log.append("events", [envelope("a")])
     await log.close()

@@ -33,7 +33,7 @@ async def test_each_task_has_the_whole_time() -> None:
     assert min(await asyncio.gather(first, second)) >= 0.05
 
 
-async def test_what_ends_in_time_is_left_alone() -> None:
+async def test_a_task_that_ends_in_time_is_left_alone() -> None:
     limit = SharedTimeout(0.01)
     with limit:
         await asyncio.sleep(0)

@@ -183,7 +183,7 @@ async def test_doctor_finds_old_damage(case: str, data: Path):
     assert [message in finding.message for finding in check(data)] == [True]
 
 
-async def test_reading_what_is_damaged_raises_and_names_it(data: Path):
+async def test_reading_a_damaged_record_raises_and_names_it(data: Path):
     statement("UPDATE outcomes SET rest = x'5bff' WHERE key = 7")(data / "log.db")
     statement("DELETE FROM commands WHERE key = 7")(data / "log.db")
     log = await SqliteLog.open(data)

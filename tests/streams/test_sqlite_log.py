@@ -70,7 +70,7 @@ async def test_a_closed_log_refuses_and_releases_waiting_callers(log: SqliteLog)
         await log.find("commands", ("acme", "a"))
 
 
-async def test_what_was_submitted_before_the_close_is_written(tmp_path: Path):
+async def test_records_submitted_before_the_close_are_written(tmp_path: Path):
     log = await SqliteLog.open(tmp_path)
     appends = [asyncio.create_task(log.append("commands", envelopes(1))) for _ in range(50)]
     await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def test_the_directory_is_for_its_owner_alone(log: SqliteLog, tmp_path: Pa
     assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
 
 
-async def test_what_is_found_can_be_read(log: SqliteLog, monkeypatch: pytest.MonkeyPatch):
+async def test_a_found_record_can_be_read(log: SqliteLog, monkeypatch: pytest.MonkeyPatch):
     # Given a transaction that is on disk, but whose end is not published to readers,
     on_disk, go_on, announce = threading.Event(), threading.Event(), LogUnit.committed
 
@@ -161,7 +161,7 @@ def test_partitions_are_kafkas(text: bytes, hash: int):
 
 
 class TestLock:
-    async def test_a_second_log_in_the_directory_is_refused_with_who_holds_it(
+    async def test_a_second_log_in_the_directory_is_refused_with_the_process_that_holds_it(
         self, log: SqliteLog, tmp_path: Path
     ):
         with pytest.raises(DirectoryInUse) as refusal:

@@ -41,7 +41,7 @@ def flip(file: Path, at: int) -> None:
         opened.write(bytes([byte ^ 0xFF]))
 
 
-async def test_a_log_that_lost_its_journal_is_refused_by_what_was_computed_from_it(tmp_path: Path):
+async def test_a_log_that_lost_its_journal_is_refused_by_the_databases_computed_from_it(tmp_path: Path):
     log = await log_of(tmp_path, 5)
     await configured_up_to(tmp_path, 9)
     with pytest.raises(LogDamaged) as refusal:

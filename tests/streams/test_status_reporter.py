@@ -48,7 +48,7 @@ async def test_a_stop_does_not_wait_for_a_log_that_refuses(tmp_path: Path, monke
     await log.close()
 
 
-async def test_what_is_being_appended_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_an_append_in_progress_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     log = await SqliteLog.open(tmp_path)
     reporter = StatusReporter(log, "/test")
     append, begun, go_on = log.append, asyncio.Event(), asyncio.Event()

@@ -104,7 +104,7 @@ async def test_a_consumer_that_was_away_does_not_begin_at_the_end(log: Log):
     assert await subscription.lag() == 3
 
 
-async def test_with_the_end_as_its_start_it_gets_what_comes_after_open(log: Log):
+async def test_with_the_end_as_its_start_it_gets_records_after_open(log: Log):
     await log.append("status", [envelope("before")])
     consumer = Consumer()
     subscription = Subscription(log, "status", consumer.handle, start=end_of(log, "status"))
@@ -363,7 +363,7 @@ async def test_on_kafka_a_group_assigns_its_partitions_and_the_position_survives
         await second.until("d")
 
 
-async def test_it_gets_what_comes_after_its_start_and_survives_an_outage_of_reading(tmp_path: Path):
+async def test_it_gets_records_after_its_start_and_survives_an_outage_of_reading(tmp_path: Path):
     outages = ["once"]
 
     class Failing(SqliteLog):

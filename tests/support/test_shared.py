@@ -47,7 +47,7 @@ def test_the_first_starts_it_and_ends_it_after_the_last(tmp_path: Path) -> None:
     assert server.seen == ["started", "the other leaves", "ended"]
 
 
-def test_who_comes_after_the_end_starts_it_again(tmp_path: Path) -> None:
+def test_a_process_that_comes_after_the_end_starts_it_again(tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
     for _ in range(2):
         with shared(tmp_path / "note", server.running):

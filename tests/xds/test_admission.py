@@ -206,7 +206,9 @@ async def test_node_ids_in_use_are_taken(node: str, channel: grpc.aio.Channel) -
     assert [r.name for r in (await proxy.next()).resources] == ["a"]
 
 
-async def test_what_a_node_says_it_runs_is_bounded(channel: grpc.aio.Channel, seen: Remembering) -> None:
+async def test_the_versions_that_a_node_reports_are_bounded(
+    channel: grpc.aio.Channel, seen: Remembering
+) -> None:
     proxy = DeltaProxy(channel, "node-1")
     proxy.node.user_agent_name = "e" * 1000
     await proxy.ask("CDS")

@@ -88,7 +88,7 @@ KINDS = pytest.mark.parametrize("kind", [State, Delta])
 
 
 @KINDS
-def test_who_rejects_everything_is_answered_a_few_times_and_then_has_to_wait(
+def test_a_proxy_that_rejects_everything_is_answered_a_few_times_and_then_has_to_wait(
     kind: Callable[[ResourceStore], Rejecting],
 ) -> None:
     store = ResourceStore()
@@ -101,7 +101,9 @@ def test_who_rejects_everything_is_answered_a_few_times_and_then_has_to_wait(
 
 
 @KINDS
-def test_what_is_new_is_sent_to_who_has_to_wait_at_once(kind: Callable[[ResourceStore], Rejecting]) -> None:
+def test_a_new_resource_is_sent_at_once_to_a_proxy_that_has_to_wait(
+    kind: Callable[[ResourceStore], Rejecting],
+) -> None:
     store = ResourceStore()
     store.apply([A])
     client = kind(store)
@@ -131,7 +133,7 @@ def test_the_wait_doubles_up_to_half_a_minute() -> None:
     assert back_off(20) == back_off(1_000) == 30
 
 
-async def test_the_server_answers_who_waited() -> None:
+async def test_the_server_answers_a_proxy_that_waited() -> None:
     store = ResourceStore()
     server = DiscoveryServer(store, lambda gateway, token: True)
     port = await server.start("127.0.0.1", 0)

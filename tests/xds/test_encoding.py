@@ -164,7 +164,7 @@ def _inside(message: Any, seen: dict[type[Any], Any]) -> dict[type[Any], Any]:
 
 
 @pytest.mark.parametrize("path", sorted((DATA / "in").glob("*.yaml")), ids=lambda p: p.stem)
-def test_what_the_translator_makes_is_what_the_library_would_make(path: Path) -> None:
+def test_the_translator_encodes_as_the_library_does(path: Path) -> None:
     entries = parse_input(path.read_text(encoding="utf-8")).entries
     assert entries
     seen: dict[type[Any], Any] = {}
@@ -177,7 +177,7 @@ def test_what_the_translator_makes_is_what_the_library_would_make(path: Path) ->
         assert encode(message) == bytes(message)
 
 
-def test_build_makes_what_the_constructor_makes() -> None:
+def test_build_equals_the_constructor() -> None:
     fields: dict[str, Any] = {"cluster": "c", "timeout": timedelta(0), "auto_host_rewrite": False}
 
     assert build(RouteAction, **fields) == RouteAction(**fields)
@@ -201,7 +201,7 @@ def test_build_refuses_two_members_of_a_oneof() -> None:
     assert build(RouteAction, cluster="c", cluster_header=None).cluster == "c"
 
 
-def test_what_is_set_to_nothing_is_still_set() -> None:
+def test_an_empty_message_that_is_set_stays_set() -> None:
     assert encode(build(RouteAction, timeout=timedelta(0))) == bytes(RouteAction(timeout=timedelta(0))) != b""
     static = Cluster(type=ClusterDiscoveryType.STATIC)
     assert encode(build(Cluster, type=ClusterDiscoveryType.STATIC)) == bytes(static) != b""

@@ -97,7 +97,9 @@ async def test_a_change_meanwhile_does_not_wait_for_all_chunks(
     assert set(client.names) == NAMES - {max(NAMES - first - {last})}
 
 
-async def test_what_is_not_acknowledged_yet_is_lacking(store: ResourceStore, seen: Remembering) -> None:
+async def test_a_resource_that_is_not_acknowledged_yet_is_lacking(
+    store: ResourceStore, seen: Remembering
+) -> None:
     store.apply([entry("CDS", "c/49", "with a deployment", deployment="deployment-1")])
     client = Client(store, seen, "one")
     client.step()

@@ -101,5 +101,7 @@ def test_bad_ones_are_isolated_in_logarithmically_many_responses_while_others_ch
     ],
     ids=["halved", "halved-though-one-changed", "the-named-one-apart", "the-named-one-left", "one", "none"],
 )
-def test_what_is_tried_after_a_rejection(same: str, changed: str, blamed: str, expected: list[str]) -> None:
+def test_resources_that_are_tried_after_a_rejection(
+    same: str, changed: str, blamed: str, expected: list[str]
+) -> None:
     assert trials(same, changed, set(blamed)) == [tuple(names) for names in expected]

@@ -58,7 +58,7 @@ def lacking(proxy: DeltaModel) -> dict[str, str | None]:
     return {lack.deployment: lack.reason for lack in proxy.stream.progress().unacknowledged}
 
 
-def test_what_was_there_before_a_proxy_connected_is_one_progress_and_no_deployments_by_name():
+def test_changes_before_a_proxy_connected_are_one_progress_without_names_of_deployments():
     harness = Harness()
     harness.store.apply([route(f"r{n}", "good", n, (f"d{n}", f"a{n}")) for n in range(1, 50)])
     proxy = harness.proxy()
@@ -103,7 +103,7 @@ def test_deployments_that_are_overtaken_while_they_wait_come_together():
     assert sorted(harness.take()) == [("came", NODE, "d1"), ("came", NODE, "d2")]
 
 
-def test_what_a_proxy_has_not_acknowledged_yet_is_an_exception():
+def test_a_deployment_that_a_proxy_has_not_acknowledged_yet_is_an_exception():
     harness = Harness()
     proxy = harness.proxy()
     harness.settle(proxy)
@@ -111,7 +111,7 @@ def test_what_a_proxy_has_not_acknowledged_yet_is_an_exception():
     assert proxy.stream.progress() == Progress(5, (UnacknowledgedDeployment("d1", 5),))
 
 
-def test_a_restarted_proxy_that_rejects_what_it_had_lacks_it_whatever_it_acknowledged_before():
+def test_a_restarted_proxy_lacks_a_resource_that_it_rejects_and_had_acknowledged_before():
     harness = Harness()
     proxy = harness.proxy()
     harness.settle(proxy)
@@ -196,7 +196,7 @@ def test_a_deployment_that_leaves_a_resource_which_stays_is_gone_and_a_supersede
     assert harness.take() == [("came", NODE, "d3"), ("gone", NODE, "d2")]
 
 
-def test_what_is_not_subscribed_to_is_pending_and_there_is_no_progress_to_report():
+def test_a_resource_without_a_subscriber_is_pending_and_there_is_no_progress_to_report():
     harness = Harness()
     harness.store.apply([route("r", "good", 5, ("d1", "a"))])
     stream = DeltaStream(harness.store.gateway(GATEWAY), Connection(GATEWAY, NODE), harness.seen)
@@ -246,7 +246,7 @@ def test_events_without_an_effect_on_the_gateway_are_acknowledged_too():
 
 
 @pytest.mark.parametrize("many", [MOST_EXCEPTIONS, MOST_EXCEPTIONS + 1, 10 * MOST_EXCEPTIONS])
-def test_with_too_many_exceptions_the_position_is_lowered_below_what_is_not_named(many: int):
+def test_with_too_many_exceptions_the_position_is_lowered_below_the_first_unnamed_one(many: int):
     lacks = [UnacknowledgedDeployment(f"d{position}", position) for position in range(many, 0, -1)]
     output = progress(many, lacks, "")
     assert len(output.unacknowledged) <= MOST_EXCEPTIONS
@@ -265,7 +265,7 @@ def test_a_proxy_with_a_stream_for_each_type_has_the_progress_of_the_most_advanc
     assert together([clusters, replace(clusters, listener_refused="no"), routes]) == Progress(9, (), "no")
 
 
-def test_each_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_it():
+def test_each_node_that_rejected_a_cluster_reports_that_it_lacks_the_routes_that_require_it():
     harness = Harness()
     proxy, other = harness.proxy(), harness.proxy("node-2")
     harness.settle(proxy, other)
@@ -280,7 +280,7 @@ def test_each_node_that_rejected_a_cluster_reports_that_it_lacks_what_requires_i
     assert lacking(proxy) == lacking(other) == lacking(late) == {"d1": "requires c: no"}
 
 
-def test_a_node_that_rejects_what_another_one_runs_keeps_what_it_had_with_all_that_needs():
+def test_a_node_that_rejects_a_version_that_another_one_runs_keeps_its_own_with_all_that_needs():
     harness = Harness()
     proxy, picky = (
         harness.proxy(),
@@ -297,7 +297,7 @@ def test_a_node_that_rejects_what_another_one_runs_keeps_what_it_had_with_all_th
     assert (lacking(proxy), lacking(picky)) == ({}, {"d2": "no"})
 
 
-def test_a_node_that_rejects_what_another_one_runs_gets_the_last_good_version_when_it_comes_back_empty():
+def test_a_node_that_rejects_a_running_version_gets_the_last_good_one_when_it_comes_back_empty():
     harness = Harness()
     proxy, picky = (
         harness.proxy(),

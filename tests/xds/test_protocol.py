@@ -287,7 +287,7 @@ async def test_delta(
     await table.proxy.close()
 
 
-async def test_a_newcomer_that_rejects_what_all_others_rejected_gets_the_last_good_version(
+async def test_a_newcomer_that_rejects_a_version_as_all_others_did_gets_the_last_good_version(
     store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     first, second = (Table(store, seen, DeltaProxy(channel, name), {}) for name in ("one", "two"))
@@ -308,7 +308,7 @@ async def test_a_newcomer_that_rejects_what_all_others_rejected_gets_the_last_go
     assert ("connected", "two", (GATEWAY,), "envoy") in seen.notified
 
 
-async def test_what_one_proxy_rejects_is_sent_to_one_that_was_busy_meanwhile(
+async def test_a_version_that_one_proxy_rejects_is_sent_to_one_that_was_busy_meanwhile(
     store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     rogue, busy = (Table(store, seen, DeltaProxy(channel, name), {}) for name in ("rogue", "busy"))
@@ -325,7 +325,7 @@ async def test_what_one_proxy_rejects_is_sent_to_one_that_was_busy_meanwhile(
     await silent(rogue)
 
 
-async def test_what_one_proxy_refuses_and_another_takes_is_served_to_newcomers(
+async def test_a_version_that_one_proxy_rejects_and_another_acknowledges_is_served_to_newcomers(
     store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     first, second = (Table(store, seen, DeltaProxy(channel, name), {}) for name in ("one", "two"))
@@ -413,7 +413,7 @@ async def test_a_stream_ends_with_the_first_change_after_its_token(store: Resour
     await server.stop(1)
 
 
-async def test_what_is_no_request_is_an_invalid_argument(
+async def test_bytes_that_are_no_request_are_an_invalid_argument(
     server: DiscoveryServer, channel: grpc.aio.Channel
 ) -> None:
     proxy = DeltaProxy(channel, "node-1")
@@ -441,7 +441,7 @@ async def test_stopping_ends_the_streams_in_order(
     assert seen.notified[-1] == ("disconnected", "node-1", (GATEWAY,), "")
 
 
-async def test_what_was_refused_for_what_passed_is_offered_again_on_the_same_stream(
+async def test_a_resource_rejected_for_a_cause_that_passed_is_offered_again_on_the_same_stream(
     server: DiscoveryServer, store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     proxy = DeltaProxy(channel, "node-1")
@@ -459,7 +459,7 @@ async def test_what_was_refused_for_what_passed_is_offered_again_on_the_same_str
     assert store.quarantined(GATEWAY) == []
 
 
-async def test_what_one_proxy_refused_for_what_passed_is_offered_again_to_it_alone(
+async def test_a_resource_that_one_proxy_rejected_for_a_cause_that_passed_is_offered_again_to_it_alone(
     server: DiscoveryServer, store: ResourceStore, seen: Remembering, channel: grpc.aio.Channel
 ) -> None:
     good = Table(store, seen, DeltaProxy(channel, "good"), {})

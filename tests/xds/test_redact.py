@@ -49,7 +49,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("reason", "shown"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
-def test_what_is_shown_of_a_reason(reason: str, shown: str) -> None:
+def test_a_reason_is_shown_shortened_and_without_secrets(reason: str, shown: str) -> None:
     assert redacted(reason, ["apis/orders"]) == shown
     assert "hunter2" not in shown
 

@@ -83,7 +83,7 @@ async def test_a_request_without_a_type_is_for_the_type_of_its_service(channel: 
     ],
     ids=["another type", "no type on the aggregated stream"],
 )
-async def test_a_request_for_what_the_stream_cannot_carry_is_an_invalid_argument(
+async def test_a_request_for_a_type_that_the_stream_cannot_carry_is_an_invalid_argument(
     method: str, type: str, reason: str, channel: grpc.aio.Channel
 ) -> None:
     proxy = DeltaProxy(channel, "node", method=method)

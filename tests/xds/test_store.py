@@ -34,7 +34,7 @@ def filled(count: int) -> ResourceStore:
     return store
 
 
-def test_what_was_applied_can_be_read() -> None:
+def test_an_applied_change_can_be_read() -> None:
     store = ResourceStore()
     a, b, route = entry("CDS", "a", "1"), entry("CDS", "b", "1"), entry("RDS", "r", "1")
     store.apply([a, b, route])
@@ -48,7 +48,7 @@ def test_what_was_applied_can_be_read() -> None:
     assert store.quarantined(GATEWAY) == []
 
 
-def test_a_cursor_finds_what_changed_since_in_order() -> None:
+def test_a_cursor_finds_later_changes_in_order() -> None:
     store = filled(1000)
     table = store.gateway(GATEWAY).table(CLUSTER)
     cursor = table.last
@@ -76,7 +76,7 @@ def calls_of(store: ResourceStore, change: list[ConfigResource], stream: DeltaSt
     return calls
 
 
-def test_a_change_costs_the_same_whatever_exists() -> None:
+def test_a_change_costs_the_same_with_few_and_many_resources() -> None:
     costs: list[int] = []
     for count in (10, 10_000):
         store = filled(count)

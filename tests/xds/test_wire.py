@@ -116,7 +116,7 @@ def test_a_cut_off_request_is_an_error(cut: int) -> None:
 
 
 @given(st.lists(st.tuples(texts, st.text(min_size=1, max_size=300))), st.lists(texts), texts)
-def test_responses_are_what_the_library_reads(
+def test_responses_are_read_by_the_library(
     contents: list[tuple[str, str]], removed: list[str], version: str
 ) -> None:
     resources = [wire.ready(entry("CDS", name, body), 1) for name, body in contents]

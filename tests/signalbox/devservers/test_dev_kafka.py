@@ -27,7 +27,7 @@ from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
 
 
-async def test_what_was_acknowledged_is_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:
+async def test_acknowledged_records_are_there_after_a_kill_and_after_a_stop(own_kafka: DevKafka) -> None:
     address = own_kafka.start()
     settings = settings_for(own_kafka)
     await create(settings)
@@ -85,7 +85,7 @@ def test_a_second_start_in_the_directory_is_refused_and_says_where_the_first_is(
     assert refused.value.address == kafka_broker
 
 
-def test_starting_what_runs_answers_where_it_is(own_kafka: DevKafka) -> None:
+def test_starting_a_running_server_answers_its_address(own_kafka: DevKafka) -> None:
     pid = own_kafka.pid
     assert own_kafka.start() == own_kafka.access.bootstrap
     assert own_kafka.pid == pid
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_refused(kafka_broker: str, shared_kafka: DevKaf
     ],
     ids=["anonymous", "wrong-password", "plain"],
 )
-async def test_who_does_not_know_the_password_can_neither_read_nor_write(
+async def test_a_client_without_the_password_can_neither_read_nor_write(
     kafka_settings: KafkaSettings, stranger: dict[str, str]
 ) -> None:
     admin = AIOKafkaAdminClient(**replace(kafka_settings, **stranger).client(), request_timeout_ms=5_000)
@@ -124,7 +124,7 @@ async def test_the_controllers_listener_lets_no_client_in(
     assert probe(HOST, controller, kafka_settings.username, kafka_settings.password) == "refused"
 
 
-def test_what_holds_the_password_can_be_read_by_its_owner_alone(shared_kafka: DevKafka) -> None:
+def test_files_with_the_password_can_be_read_by_their_owner_alone(shared_kafka: DevKafka) -> None:
     password = shared_kafka.access.password
     holding = [f for f in shared_kafka.directory.iterdir() if f.is_file() and password in f.read_text()]
     assert {f.name for f in holding} >= {"password", "environment", "client.properties", "server.properties"}

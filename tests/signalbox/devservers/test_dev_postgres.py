@@ -29,7 +29,7 @@ def rows(url: str, *statements: str) -> list[str]:
         engine.dispose()
 
 
-def test_what_was_committed_is_there_after_a_kill_and_after_a_stop(own_postgres: DevPostgres) -> None:
+def test_committed_data_is_there_after_a_kill_and_after_a_stop(own_postgres: DevPostgres) -> None:
     url = own_postgres.start()
     rows(url, "create table facts (name text)", "insert into facts values ('before the kill') returning 1")
     own_postgres.kill()
@@ -104,7 +104,7 @@ def test_only_the_owner_reaches_its_socket_and_its_password(shared_postgres: Dev
     assert (shared_postgres.directory / "password").stat().st_mode & 0o077 == 0
 
 
-def test_who_does_not_know_the_password_is_not_let_in_over_the_socket_either(postgres_server: str) -> None:
+def test_a_client_without_the_password_is_refused_on_the_socket_too(postgres_server: str) -> None:
     url = make_url(postgres_server).set(drivername="postgresql")
     for stranger in (url.difference_update_query(["passfile"]), url.set(password="guessed")):
         with pytest.raises(

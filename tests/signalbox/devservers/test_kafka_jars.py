@@ -78,7 +78,7 @@ def test_a_download_brings_every_file_and_happens_once(
     assert kafka_jars(cache) == folder
 
 
-def test_without_a_connection_it_says_what_cannot_be_had_and_the_way_out(
+def test_without_a_connection_it_names_the_missing_download_and_the_remedy(
     mirror: Mirror, tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable) as refused:
@@ -105,7 +105,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(
     assert not (tmp_path / "cache" / f"kafka-{VERSION}").exists()
 
 
-def test_what_a_repository_does_not_have_is_named(mirror: Mirror, tmp_path: Path) -> None:
+def test_a_file_missing_in_a_repository_is_named(mirror: Mirror, tmp_path: Path) -> None:
     mirror(tmp_path / "no such folder")
     with pytest.raises(Unavailable, match=f"{jars()[0].file}: the repository does not have it"):
         kafka_jars(tmp_path / "cache")

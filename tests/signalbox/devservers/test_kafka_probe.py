@@ -31,7 +31,7 @@ def test_a_closed_port_serves_nothing() -> None:
     assert not serves("127.0.0.1", free_port())
 
 
-def test_one_who_hangs_up_serves_nothing() -> None:
+def test_a_broker_that_hangs_up_serves_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:

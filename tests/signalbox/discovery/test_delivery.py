@@ -80,7 +80,7 @@ def test_an_answer_without_deployments_is_not_reported_but_gateway_sync_is_notif
     assert notified.taken == [carrying("d1")]
 
 
-def test_a_refusal_is_reported_on_the_connection_it_was_observed_on_whatever_was_acknowledged_before():
+def test_a_refusal_is_reported_on_its_connection_despite_an_earlier_acknowledgement():
     notified = Notifications()
     delivery = notified.delivery()
     delivery.connected(FIRST)
@@ -112,7 +112,7 @@ def test_a_node_that_connects_has_acknowledged_nothing_until_it_progresses():
     assert exceptions == [("d1", "refused", "no"), ("d2", "pending", "")]
 
 
-def test_a_node_with_two_connections_is_what_the_newest_says_and_the_other_one_when_that_ends():
+def test_a_node_with_two_connections_has_the_state_of_the_newest_and_of_the_other_one_when_that_ends():
     notified = Notifications()
     delivery = notified.delivery()
     delivery.connected(FIRST)

@@ -128,7 +128,7 @@ async def test_proves_it_once_a_gateway_that_was_away_comes_back() -> None:
             assert (await received.proved.get())[0] == "D-1"
 
 
-async def test_gives_up_and_says_what_it_was_answered_last() -> None:
+async def test_gives_up_with_the_last_answer() -> None:
     async with (
         gateway(lambda _: serving("D-0")) as listener,
         probing(listener.port, give_up_after=0.02) as (prober, received),
@@ -184,7 +184,7 @@ async def test_more_than_the_capacity_are_refused_and_logged() -> None:
         assert (deployment, reason) == ("D-2", "1 other deployments are waiting to be probed")
 
 
-async def test_the_secret_is_not_in_what_is_printed() -> None:
+async def test_the_secret_is_not_printed() -> None:
     assert "the-secret" not in repr(Listener("local", "node-1", "127.0.0.1", 1, "the-secret"))
 
 

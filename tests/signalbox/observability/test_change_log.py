@@ -75,7 +75,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "signalbox.changes")
 
 
-def test_a_rejected_command_is_logged_with_what_it_is_about_and_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejected_command_is_logged_with_its_subject_and_reason(caplog: pytest.LogCaptureFixture) -> None:
     ChangeLog().decided([decided(DELETE, API.subject("acme", "orders"), rule="in-use")])
     assert lines(caplog) == [
         {
@@ -133,14 +133,14 @@ def test_many_nodes_that_take_a_deployment_are_one_line(caplog: pytest.LogCaptur
     ]
 
 
-def test_what_changes_nothing_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_command_that_changes_nothing_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     output = ChangeLog()
     output.decided([decided(START, DEPLOYMENT.subject("acme", "d-1"), events=0)])
     output.decided([decided(DELETE, API.subject("acme", "orders"))])
     assert lines(caplog) == []
 
 
-def test_what_is_reported_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reported_status_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
     passed: list[Any] = []
     ChangeLog().reporting(passed.extend)([delivery("acknowledged")])
     assert [m.fact for m in passed] == ["acknowledged"]

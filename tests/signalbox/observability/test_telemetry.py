@@ -200,7 +200,7 @@ def test_every_line_that_the_process_writes_is_json(
     assert "deployment decided: start" in output
 
 
-def test_what_is_not_a_trace_is_not_passed_on(calls: Calls) -> None:
+def test_an_invalid_trace_is_not_passed_on(calls: Calls) -> None:
     reply = calls.ask("PUT", "/projects/odd", {}, prefer="wait=60", traceparent="00-nonsense")
     assert reply.status == 201, reply
     events = calls.ask("GET", "/events?subject=organizations/default/projects/odd").json

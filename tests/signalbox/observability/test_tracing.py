@@ -53,7 +53,7 @@ def acknowledged(at: str) -> DeliveryReported:
 
 
 @pytest.mark.parametrize("requested_at", ["", "yesterday", "2020-01-01T00:00:00Z", "2222-01-01T00:00:00Z"])
-def test_a_deployment_is_measured_from_its_decision_whatever_time_its_command_has(
+def test_a_deployment_is_measured_from_its_decision_not_from_the_time_of_its_command(
     telemetry: Telemetry, requested_at: str
 ) -> None:
     changes = ChangeTraces(telemetry)

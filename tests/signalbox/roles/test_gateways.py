@@ -44,7 +44,7 @@ async def acme(
         yield made
 
 
-async def test_a_proxy_that_moves_to_another_server_gets_only_what_it_lacks(
+async def test_a_proxy_that_moves_to_another_server_gets_only_the_resources_it_lacks(
     acme: RoleProcesses, monkeypatch: pytest.MonkeyPatch
 ):
     sent: list[tuple[str, str]] = []

@@ -139,7 +139,7 @@ async def test_a_second_decider_takes_over_from_one_that_stops_under_load(
         assert [r.envelope.causationid for r in events] == [e.id for e in asked]
 
 
-async def test_who_was_fenced_gives_up_what_it_evolved_and_goes_on_from_the_log(
+async def test_a_fenced_decider_discards_its_state_and_goes_on_from_the_log(
     kafka_settings: KafkaSettings, tmp_path: Path
 ) -> None:
     async with (
@@ -181,7 +181,7 @@ async def test_a_topic_that_is_not_as_it_must_be_stops_the_start(
             await roles.started()
 
 
-async def test_a_stop_does_not_wait_for_what_never_comes(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_for_an_event_that_never_comes(tmp_path: Path) -> None:
     settings = settings_of(KafkaSettings(bootstrap="127.0.0.1:1"), tmp_path / "decider")
     async with asyncio.timeout(HANG_SECONDS), RoleRunner(settings, ["decider"]) as roles:
         await until(lambda: "waits for Kafka" in (roles.runtime.not_ready_reason() or ""))

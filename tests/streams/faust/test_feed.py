@@ -126,7 +126,7 @@ async def test_batches_in_order_are_written_and_notified(harness: Harness):
     assert harness.feed.durable == {EVENTS: 3}
 
 
-async def test_what_was_lost_on_the_way_is_read_from_the_log(harness: Harness):
+async def test_records_lost_on_the_way_are_read_from_the_log(harness: Harness):
     await harness.feed.begin([EVENTS])
     await harness.take(chunk(0, 1), chunk(4, 5, 6))
     assert harness.database.written == [1, 2, 3, 4, 5, 6]
@@ -138,14 +138,14 @@ async def test_a_gap_in_the_positions_is_nothing_lost(harness: Harness):
     assert harness.database.written == [1, 7]
 
 
-async def test_what_came_before_is_left_out(harness: Harness):
+async def test_earlier_records_are_left_out(harness: Harness):
     harness.database.at = 2
     await harness.feed.begin([EVENTS])
     await harness.take(chunk(0, 1, 2, 3), chunk(0, 1, 2, 3, 4))
     assert harness.database.written == [3, 4]
 
 
-async def test_the_end_is_read_from_the_log_when_nothing_follows_what_was_lost(harness: Harness):
+async def test_the_end_is_read_from_the_log_when_nothing_follows_the_lost_records(harness: Harness):
     await harness.feed.begin([EVENTS])
     await harness.take(chunk(0, 1))
     harness.feed.catch_up(EVENTS, 10)
@@ -197,13 +197,13 @@ async def test_where_it_goes_on_is_asked_again_when_it_could_not_be_known_at_fir
     assert harness.database.written == [5, 6]
 
 
-async def test_what_comes_while_something_is_written_is_written_together(harness: Harness):
+async def test_records_that_arrive_during_a_write_are_written_together(harness: Harness):
     await harness.feed.begin([EVENTS])
     await harness.take(chunk(0, 1), chunk(1, 2), chunk(2, 3), chunk(3, 4))
     assert harness.database.batches == [[1, 2, 3, 4]]
 
 
-def test_only_what_follows_at_once_is_put_together():
+def test_only_consecutive_records_are_put_together():
     first, second, later = chunk(0, 1, 2), chunk(2, 3), chunk(7, 8)
     assert [len(c.records) for c in together([first, second, later])] == [3, 1]
     many = [chunk(i, i + 1) for i in range(CHUNK + 1)]

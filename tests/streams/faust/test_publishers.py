@@ -248,7 +248,7 @@ async def test_silence_counts_only_after_having_listened(harness: Publishing):
     await harness.lives("offline", 0)
 
 
-async def test_what_is_taken_in_while_the_end_is_asked_for_is_not_still_to_be_read(
+async def test_records_consumed_while_the_end_is_asked_for_are_not_still_to_be_read(
     harness: Publishing, monkeypatch: pytest.MonkeyPatch
 ):
     # Given a node that has been silent for long, in read models that hold all of the topic

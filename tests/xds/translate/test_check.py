@@ -96,7 +96,7 @@ def test_an_ordinary_api_has_nothing_against_it() -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_envoy_cannot_do_for_an_operation_is_found(bad: DeployedApi, says: str) -> None:
+def test_an_operation_that_envoy_cannot_serve_is_found(bad: DeployedApi, says: str) -> None:
     findings = check(bad)
 
     assert [f.pointer for f in findings] == ["/operations/0"]
@@ -120,7 +120,7 @@ def test_what_envoy_cannot_do_for_an_operation_is_found(bad: DeployedApi, says: 
         ),
     ],
 )  # fmt: skip
-def test_what_envoy_cannot_do_for_an_api_is_found_where_it_stands(
+def test_a_field_of_an_api_that_envoy_cannot_serve_is_found_with_its_place(
     bad: DeployedApi, pointer: str, says: str
 ) -> None:
     findings = check(bad)

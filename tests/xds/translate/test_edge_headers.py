@@ -75,7 +75,7 @@ def test_a_callers_claim_does_not_reach_the_upstream(ask: Gateway, name: str) ->
     assert name.lower() not in answer.json["headers"]
 
 
-def test_what_a_policy_sets_reaches_the_upstream(ask: Gateway) -> None:
+def test_a_header_set_by_a_policy_reaches_the_upstream(ask: Gateway) -> None:
     seen = ask("GET", "/shop/configured", forwarded="for=me", x_signalbox_tenant="two").json["headers"]
 
     assert seen["forwarded"] == "host=shop.test"

@@ -199,7 +199,7 @@ def _lines(gateway: Gateway, count: int) -> list[dict[str, Any]]:
     return read()
 
 
-def test_what_the_gateway_answers_itself_is_logged_with_the_reason(tmp_path: Path) -> None:
+def test_a_local_reply_of_the_gateway_is_logged_with_the_reason(tmp_path: Path) -> None:
     with echo("one") as one:
         apis = {"shop": [f"http://127.0.0.1:{one}"], "down": [NOBODY]}
         with _gateway(tmp_path, apis, probe_secret="secret") as ask:

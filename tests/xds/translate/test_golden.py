@@ -69,7 +69,7 @@ def test_other_golden_files_are_another_version_of_the_translator(request: pytes
 
 @pytest.mark.usefixtures("envoy")
 @pytest.mark.parametrize("path", INPUTS, ids=lambda p: p.stem)
-def test_envoy_takes_what_an_input_becomes(path: Path, tmp_path: Path) -> None:
+def test_envoy_accepts_the_output_of_each_input(path: Path, tmp_path: Path) -> None:
     given = _read(path)
 
     assert [check(api) for api in given.apis] == [()] * len(given.apis)

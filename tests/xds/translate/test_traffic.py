@@ -235,7 +235,7 @@ def test_answers_name_the_revision(ask: Gateway) -> None:
     assert ask("GET", "/orders/v1/deep").headers["x-signalbox-revision"] == "deep@1"
 
 
-def test_the_probe_says_what_serves_to_who_has_the_secret(ask: Gateway) -> None:
+def test_the_probe_answers_with_the_serving_revisions_to_the_holder_of_the_secret(ask: Gateway) -> None:
     answer = ask("GET", "/orders/v1", x_signalbox_probe=SECRET)
     assert answer.status == 204
     assert answer.headers["x-signalbox-revision"] == "orders@3"

@@ -81,7 +81,7 @@ def test_signalboxs_own_ports_are_not_asked_even_then(development: Gateway, aske
     assert development("GET", f"/{asked}/x").status == 502
 
 
-def test_what_a_gateway_allows_is_asked(tmp_path: Path) -> None:
+def test_an_upstream_allowed_by_the_gateway_is_asked(tmp_path: Path) -> None:
     access = upstream_access("production", ["127.0.0.0/8"])
     with echo("one") as port, _gateway(tmp_path, access, name=f"http://127.0.0.1:{port}") as ask:
         assert ask("GET", "/name/x").json["upstream"] == "one"

@@ -143,12 +143,17 @@ async def deploy_sample(
         return False
     where = {"api": NAME, "state": "active", "revision": str(api.document["revision"])}
     page = await read_models.list(DEPLOYMENT, ORGANIZATION, where=where)
-    if not any(GATEWAY in row.document["gateways"] for row in page.rows):
+    gateways = {gateway for row in page.rows for gateway in row.document["gateways"]}
+    if GATEWAY not in gateways:
         return False
     publish = await _sample(documents, upstream)
     if ApiSpec.model_validate(api.document["spec"]) != publish.spec:
         logger.info("the sample API is served by %s from now on", upstream)
-        await _execute(commanding, [_envelope(None, publish), _envelope(None, deploy)])
+        again = [
+            StartDeployment(organization=ORGANIZATION, api=NAME, gateway=gateway)
+            for gateway in sorted(gateways)
+        ]
+        await _execute(commanding, [_envelope(None, command) for command in (publish, *again)])
     return True
 
 

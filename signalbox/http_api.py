@@ -76,6 +76,6 @@ class HttpApi:
         await move_gateway(self.commands, self.read_models, self.settings)
         if not self.settings.sample:
             return False
-        demo = self.group.closed_at_stop(Demo(remembered_port(self.settings.data / "demo.port")))
+        demo = self.group.closed_at_stop(Demo(remembered_port(self.settings.demo_port)))
         await demo.start()
         return await deploy_sample(self.commands, self.log, self.read_models, self.documents, demo.url)

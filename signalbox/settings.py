@@ -133,6 +133,24 @@ class Settings:
         """The public keys whose tokens are accepted."""
         return self.own_trusted_keys or self.secrets_directory / "trusted.jwks"
 
+    @property
+    def secret_files(self) -> tuple[Path, ...]:
+        """The files of tokens and keys, in the same order for all settings."""
+        return (
+            self.admin_token,
+            self.gateway_token,
+            self.probe_key,
+            self.integrity_key,
+            self.token_key,
+            self.signing_key,
+            self.trusted_keys,
+        )
+
+    @property
+    def demo_port(self) -> Path:
+        """The file with the port of the service behind the sample API."""
+        return self.data / "demo.port"
+
 
 def from_environment(environment: Mapping[str, str] = os.environ, **options: str | bool | None) -> Settings:
     """Settings from options that are not None, then variables `SIGNALBOX_*`, then defaults.

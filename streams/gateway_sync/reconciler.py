@@ -35,6 +35,15 @@ OwnResources = Callable[[str], frozenset[Resource]]
 logger = logging.getLogger("signalbox.gateway-sync")
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How many entries are put again: those that were missing, and those that the settings or the translator
+    of this process make differently."""
+
+    missing: int = 0
+    changed: int = 0
+
+
 @dataclass(slots=True)
 class Reconciler:
     """`own` makes the entries of a gateway beside its APIs. The caller holds the turn of gateway sync."""
@@ -46,10 +55,10 @@ class Reconciler:
     translators: Mapping[str, Translator[Any]]
     own: Callable[[str, str], Awaitable[Sequence[ConfigResource]]]
 
-    async def run(self) -> int:
-        """How many entries were missing or differed and are put again. Raises LogUnavailable, LogDamaged."""
-        changes, missing = self.changes, list[ConfigResource]()
-        put = 0
+    async def run(self) -> Reconciled:
+        """Raises LogUnavailable, LogDamaged."""
+        changes, differing = self.changes, list[ConfigResource]()
+        translated = 0
         lost: dict[str, tuple[frozenset[Resource], OwnResources]] = {}
         began = perf_counter()
         loaded, changes.loaded = changes.loaded, {}
@@ -61,9 +70,9 @@ class Reconciler:
             except CannotCompile as error:
                 logger.error("%s is not compared with what it should have: %s", gateway, error)
                 continue
-            missing += changes.differing(own)
+            differing += changes.differing(own)
             if changes.translated_by(kind) != self.translators[kind].VERSION:
-                put += await self._translate_again(gateway)
+                translated += await self._translate_again(gateway)
             orphans = there.difference((entry.type, entry.name) for entry in own)
             for unit in tuple(changes.membership.units.get(gateway, ())):
                 orphans -= changes.touch_incomplete(gateway, unit, own_resources(unit))
@@ -75,9 +84,11 @@ class Reconciler:
         if lost:
             await self._deploy_again(lost)
         marks = changes.translation_marks({kind: of.VERSION for kind, of in self.translators.items()})
-        if not missing and not marks and not changes.incomplete:
-            return put
-        return put + await changes.put(changes.position, [*missing, *marks]) - len(marks)
+        if not differing and not marks and not changes.incomplete:
+            return Reconciled(changed=translated)
+        changed = sum(changes.current(e.gateway, e.type, e.name) is not None for e in differing)
+        put = await changes.put(changes.position, [*differing, *marks]) - len(marks)
+        return Reconciled(missing=put - changed, changed=translated + changed)
 
     async def _translate_again(self, gateway: str) -> int:
         """Puts the entries that this version of the translator makes differently; how many."""

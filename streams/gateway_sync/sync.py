@@ -146,10 +146,14 @@ class GatewaySync:
             self.log, self.partition, self.changes, self.compiler, self.translators, self._own
         )
         async with self.turn:
-            missing = await reconciling.run()
-        if missing:
+            reconciled = await reconciling.run()
+        if reconciled.missing:
             logger.warning(
-                "%d entries were missing or out of date on the config topic and are put again", missing
+                "%d entries were missing on the config topic and are put again", reconciled.missing
+            )
+        if reconciled.changed:
+            logger.info(
+                "%d entries are put again: the settings or the translator changed", reconciled.changed
             )
 
     async def _own(self, gateway: str, kind: str) -> Sequence[ConfigResource]:

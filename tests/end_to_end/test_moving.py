@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,29 @@ from signalbox.settings import kafka_environment
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings
 from streams.projection import ProjectionRunner
-from tests.support.calls import specification
+from tests.support.calls import specification, until
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.running_signalbox import ROOT, RunningSignalbox
+
+COPIED = (
+    "admin.token",
+    "gateway.token",
+    "probe.key",
+    "tokens.key",
+    "signing.jwk",
+    "trusted.jwks",
+    "demo.port",
+)
+
+
+@dataclass
+class MovedSignalbox(RunningSignalbox):
+    """Everything in one process on Kafka and PostgreSQL."""
+
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def extra_environment(self) -> dict[str, str]:
+        return {**self.environment, **super().extra_environment()}
 
 
 @pytest.fixture
@@ -40,6 +61,20 @@ def migrate(environment: Mapping[str, str], *arguments: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
+    )
+
+
+def issued(directory: Path) -> None:
+    """Has Signalbox create its keys for tokens."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "signalbox", "token", "create", "--organization", "default"),
+            *("--subject", "billing", "--data", str(directory)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=HANG_SECONDS,
+        check=True,
     )
 
 
@@ -94,6 +129,8 @@ def test_migrated_data_is_the_same_on_kafka(
         before = open_store(harness.data / "readmodels.db")
         embedded = rows(before)
         before.close()
+        issued(harness.data)
+        (harness.data / "demo.port").write_text("12345\n")
         secrets = tmp_path / "secrets"
         output = migrate(environment, "--from", str(harness.data), "--secrets", str(secrets), "-o", "json")
         assert output.returncode == 0, output.stderr
@@ -104,8 +141,16 @@ def test_migrated_data_is_the_same_on_kafka(
     assert chain["events"] == chain["last"] == 8
     assert proof["configuration"] > 0
     assert {topic["topic"] for topic in proof["topics"]} >= {"commands", "events", "outcomes"}
-    assert (secrets / "admin.token").read_text() == (harness.data / "admin.token").read_text()
+    copied = {file.name: file.read_text() for file in secrets.iterdir() if file.name != "integrity.key"}
+    assert copied == {name: (harness.data / name).read_text() for name in COPIED}
     assert asyncio.run(projected(kafka_settings, tmp_path / "index", postgres_url)) == embedded
+    moved = MovedSignalbox(secrets, environment=environment)
+    try:
+        moved.up("--no-envoy", "--engine", "kafka")
+        until(lambda: "settings or the translator changed" in moved.log_file.read_text(), "a comparison")
+        assert [line for line in moved.log_file.read_text().splitlines() if '"level":"warning"' in line] == []
+    finally:
+        moved.raze()
 
 
 def test_a_directory_without_a_register_is_refused(environment: Mapping[str, str], tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from definitions.reading import read
 from projections.queries import ReadModels
 from projections.store import open_store
 from schemas.aggregates.api import API, DeleteApi, PublishApi
-from schemas.aggregates.deployment import StartDeployment, StopDeployment
+from schemas.aggregates.deployment import DeploymentStarted, StartDeployment, StopDeployment
+from schemas.aggregates.gateway import RegisterGateway
+from schemas.catalog import GATEWAY
 from schemas.codecs.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
@@ -129,6 +131,22 @@ async def test_an_unchanged_sample_follows_its_upstream(tmp_path: Path) -> None:
         await start()
         assert await start("http://127.0.0.1:9001")
         assert len(await log.read_subject("events", HELLO)) == 2
+
+
+async def test_a_sample_on_two_gateways_follows_its_upstream_on_both(tmp_path: Path) -> None:
+    async with signalbox(tmp_path) as (log, commands, start):
+        await start()
+        second = RegisterGateway(
+            organization="default", name="second", environment="development", token_digest="0" * 64
+        )
+        await carry_out(commands, second, GATEWAY.subject("default", "second"))
+        to_second = StartDeployment(organization="default", api="hello", gateway="second")
+        await carry_out(commands, to_second, "")
+        before = await log.end("events", 0)
+        assert await start("http://127.0.0.1:9001")
+        after = [r.envelope for r in await log.read("events", 0, before, 100)]
+        started = [e.data for e in after if e.type == DeploymentStarted.type()]
+        assert sorted((e["revision"], *e["gateways"]) for e in started) == [(2, "local"), (2, "second")]
 
 
 async def test_a_changed_sample_is_left_alone(tmp_path: Path) -> None:

@@ -54,13 +54,16 @@ async def test_nothing_is_put_when_nothing_is_missing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("what", TYPES)
-async def test_entries_that_are_missing_are_compiled_again(tmp_path: Path, what: str):
+async def test_entries_that_are_missing_are_compiled_again(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+):
     right = await deployed(tmp_path)
     delete(tmp_path, f"type = '{TYPES[what]}'")
     async with harness(tmp_path) as at:
         assert versions(at) != right
         await at.sync.reconcile()
         assert versions(at) == right
+    assert "were missing on the config topic" in caplog.text
 
 
 async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tmp_path: Path):
@@ -160,15 +163,20 @@ async def test_entries_from_before_versions_were_noted_are_translated_again(tmp_
         assert versions(at) == right
 
 
-async def test_a_listener_that_settings_make_differently_is_put_again(tmp_path: Path):
+async def test_a_listener_that_settings_make_differently_is_put_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     right = await deployed(tmp_path)
     async with harness(tmp_path) as at:
         settings = await at.sync.compiler.settings(EAST)
         (listener,) = at.sync.translators["envoy"].listener_entries(replace(settings, port=1), 1)
         at.store.apply([listener])
         assert versions(at) != right
+        caplog.set_level("INFO")
         await at.sync.reconcile()
         assert versions(at) == right
+    assert "1 entries are put again: the settings or the translator changed" in caplog.text
+    assert "missing" not in caplog.text
 
 
 @dataclass

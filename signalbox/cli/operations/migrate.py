@@ -1,9 +1,11 @@
 """`signalbox migrate`."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from signalbox.settings import Settings
     from streams.migration import Proof
 
-SECRETS = ("admin.token", "gateway.token", "probe.key")
-
 
 @click.command()
 @click.option("--from", "source", metavar="DIR", required=True, help="The embedded data directory.")
@@ -28,8 +28,8 @@ def migrate(source: str, secrets: str | None, form: OutputFormat) -> int:
     """Copy a stopped embedded Signalbox to Kafka and PostgreSQL, and verify the copy.
 
     SIGNALBOX_KAFKA, SIGNALBOX_KAFKA_PREFIX and SIGNALBOX_POSTGRES name the target; its topics must be empty
-    and no role may run there. Order, positions, ids and the hash chain are preserved. The directory is not
-    changed. An interrupted migration can be started again.
+    and no role may run there. Order, positions, ids and the hash chain are preserved; tokens and keys are
+    copied. The directory is not changed. An interrupted migration can be started again.
     """
     from signalbox.settings import SettingsError, from_environment, require_services
     from streams.documents import DocumentDamaged
@@ -79,6 +79,8 @@ async def _migrate(settings: "Settings") -> "Proof":
         documents = await SqliteDocuments.open(directory)
         parts.push_async_callback(documents.close)
         settings.secrets_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # First: opening the authority and the log creates missing keys.
+        _copy_files(settings)
         authority = open_authority(settings.signing_key, settings.trusted_keys, settings.token_key)
         index = parts.enter_context(tempfile.TemporaryDirectory(prefix="signalbox-"))
         target_log = await KafkaLog.open(settings.kafka, Path(index), integrity_key=settings.integrity_key)
@@ -93,24 +95,35 @@ async def _migrate(settings: "Settings") -> "Proof":
             parts.push_async_callback(opened.close)
             return opened
 
-        proof = await migrate(
+        return await migrate(
             Embedded(directory, log, config, documents),
             Target(target_log, target_config, target_documents, authority),
             _show if on_terminal() else lambda what, count: None,
         )
-    _copy_secrets(directory, settings.secrets_directory)
-    return proof
 
 
 def _show(what: str, count: int) -> None:
     click.echo(f"\r\033[K{what}: {count:,}", nl=False, err=True)
 
 
-def _copy_secrets(source: Path, target: Path) -> None:
-    """Copies the tokens and keys, so that gateways and callers keep theirs."""
-    for name in SECRETS:
-        if (source / name).exists() and not (target / name).exists():
-            shutil.copy2(source / name, target / name)
+def _copy_files(settings: "Settings") -> None:
+    """Copies tokens and keys, so that gateways and callers keep theirs, and the port behind the sample API,
+    which may be deployed to several gateways. Existing files are kept.
+
+    The key of MACs is not copied: it belongs to the topics.
+    """
+    from signalbox.settings import Settings
+
+    source = Settings(data=settings.data)
+    target = replace(settings, data=Path(os.environ.get("SIGNALBOX_DATA") or settings.secrets_directory))
+    secrets = zip(source.secret_files, target.secret_files, strict=True)
+    moved = [(file, copy) for file, copy in secrets if copy != target.integrity_key]
+    for file, copy in (*moved, (source.demo_port, target.demo_port)):
+        if file.exists() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            shutil.copy2(file, copy)
+        elif file.exists() and copy.read_bytes() != file.read_bytes():
+            note(f"{copy} is kept; it differs from {file}.")
 
 
 def _print(settings: "Settings", proof: "Proof", form: OutputFormat) -> None:

@@ -20,9 +20,9 @@ from streams.decider.snapshots import OWNER
 from streams.documents import DocumentStore
 from streams.kafka.config import KafkaConfigTopic
 from streams.kafka.log import KafkaLog
+from streams.kafka.messages.wire import AUTHORIZATION, encode
 from streams.kafka.producer import BATCH_FACTOR, require_size, started_producer, stopped, unavailable
 from streams.kafka.security.authority import Authority
-from streams.kafka.wire import AUTHORIZATION, encode
 from streams.log import TOPICS, Consumed, Log, LogError, Record, Topic, Transaction
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.documents import DOCUMENTS, SqliteDocuments

@@ -1,7 +1,7 @@
 """CloudEvents 1.0 on Kafka, written by other programs: binary and structured mode, data in JSON or Avro.
 
 The CloudEvents SDK decodes, as strictly as over HTTP (`schemas.codecs.cloudevents_http`). Signalbox's own
-messages are read by `streams.kafka.wire` without it. Header values are plain UTF-8 here, not
+messages are read by `streams.kafka.messages.wire` without it. Header values are plain UTF-8 here, not
 percent-encoded; the content type decides the mode, whatever `ce_` headers stand beside it.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """

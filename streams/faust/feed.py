@@ -11,9 +11,9 @@ from functools import partial
 from typing import Protocol
 
 from streams.faust.chunks import CHUNK, Chunk, Raw, TopicPartition, together
+from streams.kafka.messages.wire import decode, forged
 from streams.kafka.security.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import decode, forged
 from streams.log import Log, Record, Topic
 from streams.projection.listener import ProjectionListener
 from streams.projection.progress import WriterConflict

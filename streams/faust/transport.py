@@ -171,7 +171,7 @@ class Transport(_BaseTransport):
 
 
 class Untouched(_BaseSchema):
-    """Messages as they came; `streams.kafka.wire` decodes them."""
+    """Messages as they came; `streams.kafka.messages.wire` decodes them."""
 
     def compile(self, app: Any, **options: Any) -> Any:
         create_event = app.create_event

@@ -10,8 +10,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from gateways.config_resource import ConfigResource
 from streams.config_topic import Subscriber, Unclaimed
-from streams.kafka.config_wire import decode, encode
 from streams.kafka.fetcher import Fetched, Fetcher
+from streams.kafka.messages.config_wire import decode, encode
 from streams.kafka.partition_writer import Message, PartitionWriter, Write
 from streams.kafka.producer import BATCH_FACTOR, require_size
 from streams.kafka.security.integrity import HEADER, Integrity, parts_of

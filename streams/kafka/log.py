@@ -14,12 +14,12 @@ from aiokafka import TopicPartition
 from projections.source_log import SourceLog
 from schemas.envelope import Envelope, Key
 from schemas.outcome import decides
-from streams.kafka.codec import Authority, Codec
 from streams.kafka.fetcher import Fetcher
 from streams.kafka.local_index.idempotency_index import OWNER as ANSWERED
 from streams.kafka.local_index.idempotency_index import IdempotencyIndex
 from streams.kafka.local_index.index import LocalIndex
 from streams.kafka.local_index.lookup import records_at
+from streams.kafka.messages.codec import Authority, Codec
 from streams.kafka.partition_reader import PartitionReaders
 from streams.kafka.partition_writer import PartitionWriter, Write
 from streams.kafka.producer import BATCH_FACTOR

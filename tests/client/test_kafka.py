@@ -20,7 +20,7 @@ from schemas.identity import uuid7
 from schemas.outcome import Outcome
 from signalbox.devservers.kafka.server import DevKafka
 from signalbox_client import Client, ClientError, Rejected
-from streams.kafka import wire
+from streams.kafka.messages import wire
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.security.binding import authorization
 from streams.kafka.settings import KafkaSettings

@@ -11,7 +11,7 @@ from schemas.outcome import Outcome
 from signalbox_client import KafkaSettings
 from signalbox_client.kafka import KafkaTransport
 from signalbox_client.reading import Fetched, Reader
-from streams.kafka.wire import encode
+from streams.kafka.messages.wire import encode
 from tests.client.test_answers import OURS, outcome
 from tests.streams.envelopes import envelope
 from tests.support.hang_guard import HANG_SECONDS

@@ -9,8 +9,8 @@ import pytest
 from schemas.catalog import COMMANDS
 from signalbox.cli.root import VERBS
 from signalbox_client import KafkaSettings as ClientSettings
+from streams.kafka.messages.wire import AUTHORIZATION, OUTCOME_ATTRIBUTES, PREFIX
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import AUTHORIZATION, OUTCOME_ATTRIBUTES, PREFIX
 from tests.client.served import client_settings, over_kafka, service_token
 from tests.support.running_signalbox import ROOT
 

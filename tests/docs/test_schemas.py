@@ -13,7 +13,7 @@ from schemas.catalog import MESSAGES
 from schemas.codecs.avro import dataschema
 from schemas.codecs.examples import example
 from schemas.envelope import Envelope
-from streams.kafka.wire import encode
+from streams.kafka.messages.wire import encode
 from tests.api.running_api import running_api
 
 PAGE = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text("utf-8")

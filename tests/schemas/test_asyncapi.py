@@ -15,10 +15,10 @@ from schemas.codecs.asyncapi import AVRO_FORMAT, CONFIG_ENTRY, document
 from schemas.codecs.avro import published
 from schemas.codecs.examples import example
 from schemas.message import Event
-from streams.kafka import config_wire
+from streams.kafka.messages import config_wire
+from streams.kafka.messages.wire import decode, encode
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import specs
-from streams.kafka.wire import decode, encode
 from streams.log import Topic
 
 # The official JSON schema of AsyncAPI 3.0.0 (npm package @asyncapi/specs 6.11.1, Apache-2.0).

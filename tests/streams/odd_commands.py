@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from schemas.catalog import COMMANDS
 from schemas.codecs.examples import example
 from schemas.envelope import Data, Envelope
-from streams.kafka.wire import encode
+from streams.kafka.messages.wire import encode
 from tests.streams.decider_cases import envelope
 
 LARGEST = 900_000

@@ -21,9 +21,9 @@ from streams.decider.chain import verify
 from streams.decider.decisions import Decisions
 from streams.decider.head import ChainHead
 from streams.kafka.log import KafkaLog
+from streams.kafka.messages.wire import encode
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import encode
 from streams.log import Fenced
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.support.hang_guard import HANG_SECONDS

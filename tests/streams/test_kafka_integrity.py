@@ -12,9 +12,10 @@ from aiokafka import TopicPartition
 from schemas.aggregates.organization import DefineOrganization
 from schemas.outcome import Outcome
 from streams.kafka.config import KafkaConfigTopic
-from streams.kafka.config_wire import encode as encode_entry
 from streams.kafka.fetcher import Fetcher
 from streams.kafka.log import KafkaLog
+from streams.kafka.messages.config_wire import encode as encode_entry
+from streams.kafka.messages.wire import encode
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.security.integrity import HEADER, Integrity
 from streams.kafka.security.integrity_key import (
@@ -25,7 +26,6 @@ from streams.kafka.security.integrity_key import (
 )
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import ensure_topics
-from streams.kafka.wire import encode
 from streams.log import LogUnavailable
 from tests.streams.kafka_deciders import command, decided, decider, everything
 from tests.streams.test_kafka_config import entry, following

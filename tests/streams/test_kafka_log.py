@@ -9,9 +9,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.kafka import producer
 from streams.kafka.log import KafkaLog
+from streams.kafka.messages.wire import encode
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import encode
 from streams.log import LogUnavailable, MessageTooLarge, Record, Topic
 from streams.submission import command_port
 from tests.streams.envelopes import envelope

@@ -10,13 +10,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.kafka.log import KafkaLog
+from streams.kafka.messages.wire import AUTHORIZATION, encode
 from streams.kafka.producer import started_producer, stopped
 from streams.kafka.security import keys
 from streams.kafka.security.authority import Authority, issued
 from streams.kafka.security.keys import SigningKey, own_trusted
 from streams.kafka.settings import KafkaSettings
 from streams.kafka.topics import TopicMismatch, ensure_topics, specs
-from streams.kafka.wire import AUTHORIZATION, encode
 from streams.log import Append, LogUnavailable, MessageTooLarge, Topic, Transaction
 from tests.streams.envelopes import chained, envelope
 

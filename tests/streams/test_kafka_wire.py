@@ -20,7 +20,7 @@ from schemas.codecs.examples import example
 from schemas.envelope import ATTRIBUTES, Envelope
 from schemas.message import Message
 from schemas.outcome import Outcome
-from streams.kafka.wire import decode, encode
+from streams.kafka.messages.wire import decode, encode
 from streams.log import TOPICS, Fault, Record, Topic
 from tests.schemas.envelopes import envelopes, json_objects
 from tests.schemas.models import models

@@ -11,9 +11,9 @@ from schemas.envelope import Envelope
 from streams.faust import feed as feeding
 from streams.faust.chunks import CHUNK, Chunk, TopicPartition, together
 from streams.faust.feed import Feed
+from streams.kafka.messages.wire import encode
 from streams.kafka.security.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import encode
 from streams.log import Record, Topic
 from streams.projection.progress import WriterConflict
 from tests.streams.memory_log import MemoryLog

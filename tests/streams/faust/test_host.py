@@ -17,8 +17,8 @@ from schemas.catalog import BY_NAME
 from signalbox.devservers.kafka.server import DevKafka
 from signalbox.devservers.postgres.server import DevPostgres
 from streams.kafka.inspection import describe
+from streams.kafka.messages.wire import encode
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import encode
 from streams.log import Fenced, LogUnavailable
 from tests.streams.faust.hosts import Harness, Tally, projects, until
 from tests.support.real_kafka import settings_for

@@ -9,11 +9,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
 from streams.kafka.fetcher import contents_size
+from streams.kafka.messages.wire import AUTHORIZATION, decode, encode, forged, signed_body, too_large
 from streams.kafka.partition_writer import Message
 from streams.kafka.security.authority import Unauthorized
 from streams.kafka.security.integrity import Integrity
 from streams.kafka.settings import KafkaSettings
-from streams.kafka.wire import AUTHORIZATION, decode, encode, forged, signed_body, too_large
 from streams.log import TOPICS, Fault, Record, Topic
 from streams.partitioner import partition_of
 

@@ -1,0 +1,1 @@
+"""Messages of the topics: envelopes and configuration entries as bytes, and back."""

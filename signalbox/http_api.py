@@ -13,13 +13,14 @@ from api.ports import Services
 from api.ports import Settings as ApiSettings
 from projections.queries import ReadModels
 from schemas.codecs import asyncapi
-from signalbox.demo import Demo
-from signalbox.first_start import deploy_sample, move_gateway
+from signalbox.first_start.default_resources import move_gateway
+from signalbox.first_start.demo import Demo
+from signalbox.first_start.sample import deploy_sample
+from signalbox.machine.ports import remembered_port
 from signalbox.observability.gauges import ReadModelGauges
 from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
 from signalbox.observability.telemetry import Telemetry
 from signalbox.observability.tracing import traceparent_of_request
-from signalbox.ports import remembered_port
 from signalbox.roles.database import Checkpoints
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings

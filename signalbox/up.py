@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from signalbox import descriptors
+from signalbox.data_directory.other_engine import other_engine
 from signalbox.envoy.supervisor import EnvoyMissing
-from signalbox.first_start import FirstStartFailed
+from signalbox.first_start.default_resources import FirstStartFailed
+from signalbox.first_start.sample import CONTEXT
+from signalbox.machine import descriptors
+from signalbox.machine.ports import PortUnusable
 from signalbox.observability import logs
-from signalbox.other_engine import other_engine
-from signalbox.ports import PortUnusable
-from signalbox.sample import CONTEXT
 from signalbox.settings import Settings, SettingsError
 from streams.log import LogError
 from streams.sqlite.lock import DirectoryInUse

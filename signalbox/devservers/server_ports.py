@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from signalbox.ports import PortUnusable, last_port, require_free
+from signalbox.machine.ports import PortUnusable, last_port, require_free
 
 LOWEST, HIGHEST = 21_000, 30_999
 """Below the kernel's ports for outgoing connections: such a connection could take the port while the server

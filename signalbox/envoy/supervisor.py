@@ -23,8 +23,8 @@ import orjson
 from schemas.codecs.canonical import digest
 from signalbox.envoy.admin import EnvoyAdmin, NoAnswer, admin_socket
 from signalbox.envoy.log_files import EnvoyLog
-from signalbox.ports import require_free
-from signalbox.processes import Process, process, processes
+from signalbox.machine.ports import require_free
+from signalbox.machine.processes import Process, process, processes
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0

@@ -8,8 +8,8 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
-from signalbox import descriptors
 from signalbox.http.connection import BoundedConfig, Bounds
+from signalbox.machine import descriptors
 from signalbox.settings import Address
 
 GRACE_SECONDS = 3

@@ -4,13 +4,13 @@ import asyncio
 import importlib
 
 from projections.read_transactions import NotReady
-from signalbox.first_start import ORGANIZATION, FirstStartFailed, create_default_resources
+from signalbox.data_directory.tokens import kept_secret
+from signalbox.first_start.default_resources import ORGANIZATION, FirstStartFailed, create_default_resources
 from signalbox.http.health import HealthApp, ReadinessGate
 from signalbox.http.server import HttpServer
 from signalbox.roles.database import Checkpoints
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
-from signalbox.tokens import kept_secret
 from streams.log import Log, LogUnavailable
 from streams.submission.command_port import CommandPort
 

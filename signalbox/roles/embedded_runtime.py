@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.outcome import Outcome
 from schemas.status import Status
-from signalbox.data_directory import DataDirectory
-from signalbox.local_gateway import LOCAL_GATEWAY
+from signalbox.data_directory.open_directory import DataDirectory
+from signalbox.data_directory.tokens import gateway_token
+from signalbox.first_start.default_resources import LOCAL_GATEWAY
 from signalbox.roles.runtime import Reported, Runtime, Shared, Task
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import NO_KAFKA, Settings
-from signalbox.tokens import gateway_token
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.sync import CREDENTIALS, GatewaySync
 from streams.log import Log

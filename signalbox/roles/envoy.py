@@ -4,14 +4,14 @@ import os
 from collections.abc import Mapping
 
 from schemas.catalog import GATEWAY
+from signalbox.data_directory.tokens import probe_secret
 from signalbox.discovery.tls import own_trust, trust
 from signalbox.envoy.local_node import LocalNode, Node
 from signalbox.envoy.probe_targets import ProbeTargets
-from signalbox.local_gateway import LOCAL_GATEWAY, NODE
+from signalbox.first_start.default_resources import LOCAL_GATEWAY, NODE
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings, SettingsError, address
-from signalbox.tokens import probe_secret
 from streams.log import LogUnavailable
 
 

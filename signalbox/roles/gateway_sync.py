@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from gateways.translator import Translator
 from signalbox.closed_upstreams import closed_upstreams
+from signalbox.data_directory.tokens import probe_secret
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
-from signalbox.tokens import probe_secret
-from signalbox.translators import TRANSLATORS, load_translators
 from streams.config_topic import ConfigTopic, Unclaimed
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.sync import GatewaySync
 from streams.log import Log, LogUnavailable
 from streams.partition_workers import Assignment, PartitionWorkers
+from xds.translator import EnvoyTranslator
+
+TRANSLATORS: Mapping[str, Translator[Any]] = {"envoy": EnvoyTranslator()}
+"""By kind of gateway."""
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -32,10 +36,15 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
     if not runtime.in_process:
         # Loading them is slow; the first change must not wait for it.
-        await asyncio.to_thread(load_translators)
+        await asyncio.to_thread(_load_translators)
     work = PartitionWorkers("synced", sync, config.release)
     runtime.add_readiness_check(work.trouble)
     await runtime.run_partitions("gateway-sync", "events", work, group)
+
+
+def _load_translators() -> None:
+    for translator in TRANSLATORS.values():
+        translator.load()
 
 
 async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Assignment) -> None:
@@ -64,7 +73,7 @@ async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Ass
     answers = runtime.answers(log, sync, view, end)
     if sync.position == 0 and await log.end("events", partition) > 0:
         logger.warning("the configuration of partition %d is computed from the events", partition)
-        await asyncio.to_thread(load_translators)
+        await asyncio.to_thread(_load_translators)
     assignment.ready()
     await _until_one_fails(sync.run(), answers(), sync.run_verdict_deadlines(), _reconcile(runtime, sync))
 
@@ -72,7 +81,7 @@ async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Ass
 async def _reconcile(runtime: Runtime, sync: GatewaySync) -> None:
     """Compiles again what the configuration lacks, when nothing waits for this process to start."""
     await runtime.others_started()
-    await asyncio.to_thread(load_translators)
+    await asyncio.to_thread(_load_translators)
     await sync.reconcile()
 
 

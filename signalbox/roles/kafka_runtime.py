@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from schemas.outcome import Outcome
+from signalbox.data_directory.tokens import shared_gateway_token
 from signalbox.roles.runtime import Reported, Runtime, Shared, Task
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings, SettingsError
-from signalbox.tokens import shared_gateway_token
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.gateway_status import GatewayStatusConsumer
 from streams.gateway_sync.sync import GatewaySync

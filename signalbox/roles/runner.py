@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from signalbox.listen_addresses import write_listen_addresses
-from signalbox.ports import require_free
+from signalbox.data_directory.listen_addresses import write_listen_addresses
+from signalbox.machine.ports import require_free
 from signalbox.roles import ROLES
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup

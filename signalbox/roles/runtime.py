@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from schemas.outcome import Outcome
 from schemas.status import Status
+from signalbox.data_directory.tokens import kept_secret
 from signalbox.discovery.delivery import NodeListener
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
-from signalbox.tokens import kept_secret
 from streams.config_topic import ConfigTopic
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.sync import GatewaySync

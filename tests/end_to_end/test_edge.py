@@ -2,7 +2,7 @@
 
 import pytest
 
-from signalbox.processes import listening_ports, process
+from signalbox.machine.processes import listening_ports, process
 from tests.support.calls import Calls, specification
 from tests.support.running_signalbox import RunningSignalbox
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from signalbox.processes import process
+from signalbox.machine.processes import process
 from tests.support.calls import until
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.running_signalbox import ROOT, RunningSignalbox

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.processes import process
+from signalbox.machine.processes import process
 from tests.support.calls import specification, until
 from tests.support.running_signalbox import RunningSignalbox
 

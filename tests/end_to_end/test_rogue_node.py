@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from signalbox.local_gateway import LOCAL_GATEWAY
+from signalbox.first_start.default_resources import LOCAL_GATEWAY
 from tests.support.calls import Calls, specification, until
 from tests.support.rejected import rejected_by_envoy
 from tests.support.running_signalbox import RunningSignalbox

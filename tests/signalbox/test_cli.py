@@ -15,8 +15,8 @@ from signalbox.cli.failure import Failure
 from signalbox.cli.http.connection import connection
 from signalbox.cli.moments import ago, between
 from signalbox.cli.root import VERBS
-from signalbox.listen_addresses import write_listen_addresses
-from signalbox.processes import process
+from signalbox.data_directory.listen_addresses import write_listen_addresses
+from signalbox.machine.processes import process
 from signalbox.settings import Address, Settings
 from tests.signalbox.answers import ORG, api, golden, page
 from tests.signalbox.conftest import Run

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from signalbox.listen_addresses import write_listen_addresses
+from signalbox.data_directory.listen_addresses import write_listen_addresses
 from signalbox.settings import address
 from tests.signalbox.answers import ORG
 from tests.signalbox.conftest import Run

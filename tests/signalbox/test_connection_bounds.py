@@ -383,7 +383,7 @@ def test_the_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
     program = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {wanted}))\n"
-        "from signalbox.descriptors import raise_limit\n"
+        "from signalbox.machine.descriptors import raise_limit\n"
         "print(raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

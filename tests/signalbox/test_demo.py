@@ -7,8 +7,8 @@ import httpx
 import pytest
 import yaml
 
-from signalbox.demo import LONGEST_BODY, Demo
-from signalbox.sample import CONTEXT, NAME, sample
+from signalbox.first_start.demo import LONGEST_BODY, Demo
+from signalbox.first_start.sample import CONTEXT, NAME, sample
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from schemas.codecs.avro import dataschema
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
-from signalbox.first_start import FirstStartFailed, create_default_resources, deploy_sample
-from signalbox.sample import sample
+from signalbox.first_start.default_resources import FirstStartFailed, create_default_resources
+from signalbox.first_start.sample import deploy_sample, sample
 from signalbox.settings import Address, Settings
 from streams.decider.decider import Decider
 from streams.projection import ProjectionRunner

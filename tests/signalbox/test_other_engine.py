@@ -6,7 +6,7 @@ import pytest
 
 from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
-from signalbox.other_engine import FIRST_START, other_engine
+from signalbox.data_directory.other_engine import FIRST_START, other_engine
 from streams.sqlite.log import SqliteLog
 
 

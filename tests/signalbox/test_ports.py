@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from signalbox.ports import PortUnusable, free_port, last_port, remembered_port, require_free
+from signalbox.machine.ports import PortUnusable, free_port, last_port, remembered_port, require_free
 
 
 def test_a_free_port_is_remembered(tmp_path: Path) -> None:

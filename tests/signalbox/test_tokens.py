@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.codecs.canonical import sha256_hex
+from signalbox.data_directory.tokens import gateway_token, kept_secret, shared_gateway_token
 from signalbox.settings import SettingsError
-from signalbox.tokens import gateway_token, kept_secret, shared_gateway_token
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 40, b"sba_\x00\x01"])

@@ -11,7 +11,7 @@ from schemas.envelope import Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Command
 from schemas.status import DeliveryReported, Fact, NodeException, NodeReported, Status
-from signalbox.translators import TRANSLATORS
+from signalbox.roles.gateway_sync import TRANSLATORS
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.gateway_status import GatewayStatusConsumer
 from streams.gateway_sync.sync import GatewaySync

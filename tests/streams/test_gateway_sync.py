@@ -20,7 +20,7 @@ from schemas.aggregates.organization import DefineOrganization
 from schemas.aggregates.project import DefineProject
 from schemas.message import Command
 from schemas.status import DeliveryReported
-from signalbox.translators import TRANSLATORS
+from signalbox.roles.gateway_sync import TRANSLATORS
 from streams.gateway_sync.sync import CREDENTIALS, GatewaySync
 from streams.log import LogUnavailable
 from streams.sqlite.config import SqliteConfigTopic

@@ -8,7 +8,7 @@ from schemas.aggregates.api import ApiSpec
 from schemas.aggregates.deployment import StopDeployment
 from schemas.message import Command
 from schemas.status import DeliveryReported
-from signalbox.translators import TRANSLATORS
+from signalbox.roles.gateway_sync import TRANSLATORS
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.sync import GatewaySync
 from streams.kafka.config import KafkaConfigTopic

@@ -9,7 +9,7 @@ import pytest
 from gateways.config_resource import ConfigResource
 from projections.source_log import SourceLog
 from projections.store import open_store
-from signalbox.data_directory import DataDirectory
+from signalbox.data_directory.open_directory import DataDirectory
 from signalbox.roles.embedded_database import open_read_models
 from streams.gateway_sync.config_changes import POSITION
 from streams.log import Append, LogDamaged, Transaction

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from signalbox.envoy.admin import admin_socket
-from signalbox.processes import process
+from signalbox.machine.processes import process
 from tests.support.calls import LONGEST_WAIT, ORGANIZATION, Calls, until
 from tests.support.connection import HANG_SECONDS, Connection
 from tests.support.free_ports import free_port

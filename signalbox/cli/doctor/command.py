@@ -74,7 +74,7 @@ def doctor(
 def _settings(**options: str | None) -> Settings:
     """Settings from the options, else the environment, else those of the server of the data directory.
     Raises SettingsError."""
-    from signalbox.listen_addresses import read_listen_addresses
+    from signalbox.data_directory.listen_addresses import read_listen_addresses
 
     for option, address in read_listen_addresses(from_environment(data=options["data"]).data).items():
         if options[option] is None and f"SIGNALBOX_{option.upper()}" not in os.environ:
@@ -84,7 +84,7 @@ def _settings(**options: str | None) -> Settings:
 
 def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]:
     """`own`: the server should be that of the data directory, since no other address was given."""
-    from signalbox.listen_addresses import read_listen_addresses
+    from signalbox.data_directory.listen_addresses import read_listen_addresses
 
     yield python()
     yield envoy()
@@ -112,9 +112,9 @@ def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]
 def own_addresses(settings: Settings) -> set[Address]:
     """The addresses that Signalbox listens on here: the process of the data directory, ready or not, and on
     Kafka the roles that run on this machine, each of which has a directory of its own."""
+    from signalbox.data_directory.listen_addresses import read_listen_addresses
     from signalbox.envoy.supervisor import EnvoyMissing, find_binary
-    from signalbox.listen_addresses import read_listen_addresses
-    from signalbox.processes import listening_ports, processes
+    from signalbox.machine.processes import listening_ports, processes
 
     noted = read_listen_addresses(settings.data)
     ours = {address for option, address in settings.addresses.items() if noted.get(option) == str(address)}
@@ -218,7 +218,7 @@ def gateway_port(settings: Settings, running: bool) -> Check:
 
 def port(what: str, address: Address, option: str, running: bool) -> Check:
     """A port is free, or taken by the Signalbox that runs."""
-    from signalbox.ports import PortUnusable, require_free
+    from signalbox.machine.ports import PortUnusable, require_free
 
     try:
         require_free(address.host, address.port, what=what, option=option)

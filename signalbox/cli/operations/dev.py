@@ -78,7 +78,7 @@ def _run(server: "DevServer", for_clients: Callable[[str], str], hint: str = "")
     """Runs until SIGINT or SIGTERM; `for_clients` converts the address for clients, `hint`
     is additional text."""
     from signalbox.devservers.errors import DevServerError
-    from signalbox.ports import PortUnusable
+    from signalbox.machine.ports import PortUnusable
 
     try:
         address = server.start()

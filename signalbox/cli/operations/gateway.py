@@ -19,7 +19,7 @@ from signalbox.cli.http.client import Client
 from signalbox.cli.http.connection import Connection, connected
 from signalbox.cli.output import note
 from signalbox.cli.resources.reading import one
-from signalbox.listen_addresses import read_listen_addresses
+from signalbox.data_directory.listen_addresses import read_listen_addresses
 from signalbox.settings import Address, Settings, SettingsError, address
 
 if TYPE_CHECKING:

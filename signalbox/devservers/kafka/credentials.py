@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from signalbox.tokens import kept_secret
+from signalbox.data_directory.tokens import kept_secret
 from streams.kafka.settings import KafkaSettings
 
 MECHANISM = "SCRAM-SHA-256"

@@ -19,7 +19,7 @@ from signalbox.devservers.kafka.credentials import write_private
 from signalbox.devservers.postgres.files import major_version, program_files
 from signalbox.devservers.postgres.socket_directory import socket_directory
 from signalbox.devservers.server import DevServer, Launch
-from signalbox.ports import require_free
+from signalbox.machine.ports import require_free
 
 HOST = "127.0.0.1"
 SOCKET_PORT = 5432

@@ -11,7 +11,7 @@ import pytest
 
 from signalbox.devservers.bound_process import BoundProcess, DirectoryLock
 from signalbox.devservers.errors import StartFailed
-from signalbox.processes import process
+from signalbox.machine.processes import process
 from tests.signalbox.devservers.eventually import eventually
 
 ROOT = Path(__file__).parents[3]

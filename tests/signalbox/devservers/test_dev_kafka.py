@@ -20,7 +20,7 @@ from signalbox.devservers.errors import AlreadyRunning
 from signalbox.devservers.kafka import credentials
 from signalbox.devservers.kafka.probe import probe
 from signalbox.devservers.kafka.server import HOST, Archive, DevKafka, archive_for, new_id
-from signalbox.ports import PortUnusable
+from signalbox.machine.ports import PortUnusable
 from signalbox.settings import kafka_settings as kafka_settings_of
 from streams.kafka.settings import KafkaSettings
 from tests.support.hang_guard import HANG_SECONDS

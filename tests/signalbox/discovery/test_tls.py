@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from signalbox.discovery.tls import identity, own_trust, trust
-from signalbox.ports import free_port
+from signalbox.machine.ports import free_port
 from signalbox.roles.runner import everything
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 from tests.xds.proxies import GATEWAY, TOKEN, DeltaProxy, Remembering, entry

@@ -16,8 +16,8 @@ import uvloop
 
 from signalbox.envoy.admin import EnvoyAdmin, admin_socket
 from signalbox.envoy.supervisor import EnvoyNotReady, EnvoySupervisor
-from signalbox.ports import PortUnusable
-from signalbox.processes import listening_ports, process
+from signalbox.machine.ports import PortUnusable
+from signalbox.machine.processes import listening_ports, process
 from tests.signalbox.envoy.envoy_bootstrap import static_bootstrap
 from tests.signalbox.envoy.held_upstream import held_upstream, until_refused
 from tests.support.free_ports import free_port

@@ -13,9 +13,9 @@ from schemas.aggregates.project import DefineProject
 from schemas.codecs.canonical import sha256_hex
 from schemas.message import Command
 from schemas.status import DeliveryReported, NodeReported, Status
+from signalbox.data_directory.tokens import kept_secret
 from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings
-from signalbox.tokens import kept_secret
 from streams.decider.decider import Decider
 from streams.kafka.log import KafkaLog
 from streams.kafka.settings import KafkaSettings

@@ -13,8 +13,8 @@ from schemas.status import DeliveryReported, NodeReported
 from signalbox.devservers.kafka.server import DevKafka
 from signalbox.discovery.delivery import Delivery
 from signalbox.envoy.local_node import Node
-from signalbox.local_gateway import LOCAL_GATEWAY
-from signalbox.local_gateway import NODE as LOCAL_NODE
+from signalbox.first_start.default_resources import LOCAL_GATEWAY
+from signalbox.first_start.default_resources import NODE as LOCAL_NODE
 from signalbox.roles.envoy import node_from
 from signalbox.roles.runner import RoleRunner
 from signalbox.settings import Address, Settings, SettingsError

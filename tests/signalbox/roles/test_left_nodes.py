@@ -6,7 +6,7 @@ from pathlib import Path
 from schemas.envelopes import envelope_for
 from schemas.identity import timestamp
 from schemas.status import NodeReported
-from signalbox.local_gateway import LOCAL_GATEWAY
+from signalbox.first_start.default_resources import LOCAL_GATEWAY
 from signalbox.roles.runner import everything
 from signalbox.settings import Address, Settings
 from streams.sqlite.checks.ahead_of_log import READ_MODELS

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from signalbox.processes import process
+from signalbox.machine.processes import process
 from signalbox.settings import Address
 
 FILE = "listening.json"

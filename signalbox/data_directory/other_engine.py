@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from signalbox.first_start import ENVIRONMENT, GATEWAY, ORGANIZATION, PROJECT
-from signalbox.sample import NAME
+from signalbox.first_start.default_resources import ENVIRONMENT, GATEWAY, ORGANIZATION, PROJECT
+from signalbox.first_start.sample import NAME
 from streams.sqlite.schema import LOG
 
 _ORGANIZATION = f"organizations/{ORGANIZATION}"

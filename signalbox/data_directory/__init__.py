@@ -1,0 +1,1 @@
+"""The data directory: its lock, its secrets, and the addresses that are noted there."""

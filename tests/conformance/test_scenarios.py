@@ -16,7 +16,7 @@ from tests.conformance.clients import DeltaClient, StateClient
 from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.proxies import GATEWAY, TOKEN, entry
 from xds.server.discovery import DiscoveryServer
-from xds.server.state_stream import StateStream
+from xds.server.streams.state_of_the_world import StateStream
 from xds.server.wire import StateRequest
 from xds.store import ResourceStore
 

@@ -6,11 +6,11 @@ from collections import deque
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY
-from xds.server.delta_stream import DeltaStream
 from xds.server.observer import Connection, Observer, Progress
-from xds.server.order import WHOLE_STATE
-from xds.server.state_stream import StateStream
-from xds.server.stream import Stream
+from xds.server.streams.delta import DeltaStream
+from xds.server.streams.order import WHOLE_STATE
+from xds.server.streams.state_of_the_world import StateStream
+from xds.server.streams.stream import Stream
 from xds.server.wire import DeltaRequest, ErrorDetail, StateRequest
 from xds.store import ResourceStore
 from xds.types import CLUSTER, ROUTES

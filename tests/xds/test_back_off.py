@@ -8,11 +8,11 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse, DiscoveryResponse
 
 from tests.xds.proxies import GATEWAY, StateProxy, entry
-from xds.server.delta_stream import DeltaStream
 from xds.server.discovery import DiscoveryServer
 from xds.server.observer import Connection, NullObserver
-from xds.server.state_stream import StateStream
-from xds.server.stream import back_off
+from xds.server.streams.delta import DeltaStream
+from xds.server.streams.state_of_the_world import StateStream
+from xds.server.streams.stream import back_off
 from xds.server.wire import DeltaRequest, ErrorDetail, StateRequest
 from xds.store import ResourceStore
 from xds.types import CLUSTER

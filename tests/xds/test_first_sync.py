@@ -4,9 +4,9 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.server.delta_stream import DeltaStream
 from xds.server.observer import Connection
-from xds.server.state_stream import StateStream
+from xds.server.streams.delta import DeltaStream
+from xds.server.streams.state_of_the_world import StateStream
 from xds.server.wire import DeltaRequest, StateRequest
 from xds.store import ResourceStore
 from xds.store.backlog import CHUNK_BYTES

@@ -11,7 +11,7 @@ from gateways.config_resource import ConfigResource
 from tests.support.laws import examples
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.server.isolation import trials
+from xds.server.streams.isolation import trials
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 

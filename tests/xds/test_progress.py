@@ -8,7 +8,6 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 from gateways.config_resource import ConfigResource, DeploymentRef
 from tests.xds.models import DeltaModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
-from xds.server.delta_stream import DeltaStream
 from xds.server.observer import (
     MOST_EXCEPTIONS,
     Connection,
@@ -17,6 +16,7 @@ from xds.server.observer import (
     progress,
     together,
 )
+from xds.server.streams.delta import DeltaStream
 from xds.server.wire import DeltaRequest, ErrorDetail
 from xds.store import ResourceStore
 from xds.types import CLUSTER, LISTENER, ROUTES

@@ -6,8 +6,8 @@ import pytest
 from gateways.config_resource import ConfigResource
 from tests.xds.models import DeltaModel, Proxy
 from tests.xds.proxies import DeltaProxy, Remembering, entry
-from xds.server import stream
 from xds.server.discovery import DiscoveryServer
+from xds.server.streams import stream
 from xds.store import ResourceStore
 from xds.store.resource import MOST_EARLIER_REQUIREMENTS
 from xds.types import CLUSTER, ROUTES

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from gateways.config_resource import ConfigResource
 from tests.xds.proxies import GATEWAY, entry
-from xds.server.delta_stream import DeltaStream
 from xds.server.observer import Connection, NullObserver
+from xds.server.streams.delta import DeltaStream
 from xds.server.wire import DeltaRequest
 from xds.store import ResourceStore
 from xds.store.resource import Key

@@ -19,13 +19,13 @@ import grpc.aio
 from gateways.config_resource import ConfigResource
 from schemas.identity import uuid7
 from xds.server import rpc
-from xds.server.delta_stream import DeltaStream
 from xds.server.limits import LARGEST_FIRST_REQUEST, LIMITS, Limits
 from xds.server.node import require_valid
 from xds.server.observer import Connection, NullObserver, Observer, Progress, together
 from xds.server.rpc import Context
 from xds.server.services import AGGREGATED, SERVICES, Service, typed
-from xds.server.state_stream import StateStream
+from xds.server.streams.delta import DeltaStream
+from xds.server.streams.state_of_the_world import StateStream
 from xds.server.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 from xds.store import ResourceStore
 from xds.store.gateway import Gateway

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gateways.config_resource import ConfigResource
 from xds.server.limits import LONGEST_REASON
-from xds.server.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments
+from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments
 
 
 class WireError(ValueError):

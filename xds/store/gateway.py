@@ -10,7 +10,7 @@ from dataclasses import replace
 from gateways.config_resource import PRIVATE, ConfigResource, content_version
 from xds.server.frames import Content, Frames
 from xds.server.observer import Connection
-from xds.server.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
+from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
 from xds.server.wire import Ready, delta_response, ready, state_response
 from xds.store.rejection import PendingRejection, Viewer
 from xds.store.resource import Key, StoredResource

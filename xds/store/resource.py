@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateways.config_resource import ConfigResource
 from xds.server.observer import Connection
-from xds.server.resource_deployments import DeploymentChange
+from xds.server.streams.resource_deployments import DeploymentChange
 from xds.server.wire import Ready
 
 Key = tuple[str, str]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateways.config_resource import ConfigResource
-from xds.server.deployment_reports import DeploymentReports, pending
 from xds.server.observer import UnacknowledgedDeployment
+from xds.server.streams.deployment_reports import DeploymentReports, pending
 from xds.server.wire import Ready
 from xds.store.backlog import Chunk
 from xds.store.gateway import Gateway

@@ -1,6 +1,6 @@
 """The effects of a client's ACK or NACK of a response."""
 
-from xds.server.isolation import trials
+from xds.server.streams.isolation import trials
 from xds.server.wire import Ready
 from xds.store.backlog import Chunk
 from xds.store.resource import StoredResource

@@ -1,6 +1,6 @@
 """One proxy's aggregated stream as a state machine: requests and changes in, responses out. No I/O.
 
-The two variants of the protocol are `xds.server.delta_stream` and `xds.server.state_stream`.
+The two variants of the protocol are `xds.server.streams.delta` and `xds.server.streams.state_of_the_world`.
 
 Source: xDS protocol (envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), both variants.
 """
@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from gateways.config_resource import ConfigResource
-from xds.server.deployment_reports import DeploymentReports, pending
 from xds.server.limits import MOST_TYPES
 from xds.server.observer import Connection, Observer, Progress, UnacknowledgedDeployment, progress
-from xds.server.order import removing_rank, sending_rank
 from xds.server.redact import redacted
+from xds.server.streams.deployment_reports import DeploymentReports, pending
+from xds.server.streams.order import removing_rank, sending_rank
 from xds.server.wire import ErrorDetail, Ready, WireError
 from xds.store.backlog import Chunk
 from xds.store.gateway import Gateway

@@ -3,8 +3,8 @@
 from operator import attrgetter
 
 from xds.server.observer import Connection, Observer
-from xds.server.order import WHOLE_STATE
-from xds.server.stream import Stream
+from xds.server.streams.order import WHOLE_STATE
+from xds.server.streams.stream import Stream
 from xds.server.wire import Ready, StateRequest
 from xds.store.gateway import Gateway
 from xds.subscription import WILDCARD, InFlightResponse, Subscription

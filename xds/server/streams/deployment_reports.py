@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gateways.config_resource import ConfigResource
 from xds.server.observer import Connection, Delivered, Observer, UnacknowledgedDeployment
-from xds.server.resource_deployments import DeploymentChange, among, without
+from xds.server.streams.resource_deployments import DeploymentChange, among, without
 from xds.server.wire import Ready
 from xds.store.resource import StoredResource
 

@@ -1,6 +1,6 @@
 """The incremental variant of a stream."""
 
-from xds.server.stream import Stream
+from xds.server.streams.stream import Stream
 from xds.server.wire import DeltaRequest, Ready
 from xds.subscription import WILDCARD, Subscription
 

@@ -1,0 +1,1 @@
+"""Streams of proxies as state machines: requests and changes in, responses and reports out. No I/O."""

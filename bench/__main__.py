@@ -30,11 +30,16 @@ def main() -> None:
     for name in chosen:
         facts = machine()
         began = time.perf_counter()
-        figures: list[Figure] = importlib.import_module(f"bench.{name}").run()
+        figures: list[Figure] = importlib.import_module(_module(name)).run()
         seconds = round(time.perf_counter() - began, 1)
         result = [{**figure.row(), "machine": facts} for figure in figures]
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
         console.print(table(name, seconds, figures))
+
+
+def _module(name: str) -> str:
+    engine, _, rest = name.partition("_")
+    return f"bench.kafka.{rest}" if engine == "kafka" else f"bench.{name}"
 
 
 def table(name: str, seconds: float, figures: list[Figure]) -> Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from bench.figure import Figure, median, percentile
-from bench.kafka_deciding import BATCH, command, opened
+from bench.kafka.deciding import BATCH, command, opened
 from bench.rebuild import envelopes, history
 from projections.store import CHECKPOINTS, Store, open_store
 from schemas.aggregates.organization import DefineOrganization

@@ -12,8 +12,15 @@ from signalbox.cli.http.documents import document as members
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, between, clock, now
 from signalbox.cli.output import OutputFormat, emit, formed
-from signalbox.cli.resources.deployed import deployments
-from signalbox.cli.resources.facts import FACTS, REFUSED, no_node, not_listening, unanswered, way_out
+from signalbox.cli.resources.facts import (
+    FACTS,
+    REFUSED,
+    deployments,
+    no_node,
+    not_listening,
+    unanswered,
+    way_out,
+)
 from signalbox.cli.resources.live import keeps_serving, listing, live
 from signalbox.cli.resources.reading import one
 from signalbox.cli.tables import UNSET, cell, fields, table

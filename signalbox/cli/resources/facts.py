@@ -6,9 +6,9 @@ from typing import Any
 
 from signalbox.cli.http.client import Client
 from signalbox.cli.http.documents import Document, document, documents
-from signalbox.cli.moments import between, clock
+from signalbox.cli.moments import ago, between, clock
 from signalbox.cli.resources.live import keeps_serving
-from signalbox.cli.tables import cell
+from signalbox.cli.tables import cell, table
 
 FACTS = ("requested", "decided", "published", "acknowledged", "serving")
 OPEN = ("pending", "offline")
@@ -48,6 +48,37 @@ def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
     if state in ("refused", "pending"):
         remarks += keeps_serving(deployment, known)
     return str(state), since, "; ".join(remarks)
+
+
+def _reached(item: Mapping[str, Any]) -> Document:
+    """The gateways that a deployment reached, also after it ended."""
+    return document(document(item.get("status")).get("gateways"))
+
+
+def deployments(items: Sequence[Mapping[str, Any]], present: float, api: bool = True) -> str:
+    """The table of deployments: API, gateways, state, since when; a remark if another revision is live.
+
+    `api`: whether to have the column of the API.
+    """
+    headers = ["api", "revision", "gateways", "state", "since", "deployment"]
+    rows: list[list[str]] = []
+    for item in items:
+        state, since, why = standing(item)
+        rows.append(
+            [
+                cell(item.get("api")),
+                cell(item.get("revision")),
+                cell(item.get("gateways") or item.get("left") or sorted(_reached(item))),
+                state,
+                ago(since, present) if since else "-",
+                cell(item.get("name")),
+                " ".join(why.split()),
+            ]
+        )
+    first = 0 if api else 1
+    if any(row[-1] for row in rows):
+        return table([*headers, "remark"][first:], [row[first:] for row in rows])
+    return table(headers[first:], [row[first:-1] for row in rows])
 
 
 def no_node(known: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from signalbox.cli.http.documents import Document, at
 from signalbox.cli.moment import as_of_option
 from signalbox.cli.moments import ago, now
 from signalbox.cli.output import OutputFormat, emit, formed, note
-from signalbox.cli.resources.deployed import deployments
+from signalbox.cli.resources.facts import deployments
 from signalbox.cli.resources.live import listing as live_listing
 from signalbox.cli.resources.live import live, places
 from signalbox.cli.resources.reading import collection, one, require_organization

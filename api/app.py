@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from api import limits
 from api.authentication import Authentication
 from api.limits import BodyLimit, Failures
-from api.openapi import document
+from api.openapi.document import document
 from api.ports import Services
 from api.problems import not_found
 from api.routers import health

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from api.as_of import resolve_as_of, wait_for_min_position
 from api.authentication import SCOPE_KEY, Principal
 from api.call import Call
-from api.json_schemas import Absent
+from api.openapi.json_schemas import Absent
 from api.preconditions import parse_boolean, parse_whole_number
 from api.problems import Problem
 from projections.pages import AsOf, K, read_cursor

@@ -1,14 +1,15 @@
 """All path operations: those of the aggregates in the catalog, and the few others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from starlette.routing import BaseRoute
 
 from api.call import Schema
-from api.json_schemas import component_schemas
+from api.openapi.json_schemas import component_schemas
+from api.resources import apis, deployments, gateways
 from api.resources.factory import ResourceRouter
-from api.resources.presenter import DEFAULT_PRESENTER
-from api.resources.presenters import PRESENTERS
+from api.resources.presenter import DEFAULT_PRESENTER, Presenter
 from api.routers import (
     bulk_apply,
     commands,
@@ -24,6 +25,11 @@ from api.routers import (
     statistics,
 )
 from schemas.catalog import AGGREGATES
+
+PRESENTERS: Mapping[str, Presenter] = MappingProxyType(
+    {"api": apis.PRESENTER, "gateway": gateways.PRESENTER, "deployment": deployments.PRESENTER}
+)
+"""By name of the aggregate. An aggregate without one is read and changed by its fields alone."""
 
 ROUTERS = (
     commands.router,

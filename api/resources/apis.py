@@ -5,7 +5,7 @@ from typing import Any
 
 from api.call import Call
 from api.definition_reader import YAML, InvalidDefinition, SourceFile, read_one, store_document
-from api.json_schemas import REF
+from api.openapi.json_schemas import REF
 from api.problems import Problem
 from api.resources.presenter import Presenter
 from api.responses import JSON

@@ -27,13 +27,13 @@ from api.dependencies import (
     authenticated_call,
     organization_call,
 )
-from api.json_schemas import REF, body_schema, part_schema, view_schema
+from api.openapi.json_schemas import REF, body_schema, part_schema, view_schema
 from api.preconditions import Precondition, precondition
 from api.resources.commands import ResourceCommands
 from api.resources.presenter import Presenter
 from api.resources.queries import ResourceQueries
 from api.responses import JSON, POSITION, RawResponse
-from api.route import NOT_MODIFIED, ApiRoute, problems, request_body, response_headers
+from api.routing.route import NOT_MODIFIED, ApiRoute, problems, request_body, response_headers
 from api.submission import command_id, preferred_wait
 from schemas.aggregate import Aggregate, Part, Route
 from schemas.message import Command

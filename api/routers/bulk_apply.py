@@ -25,8 +25,8 @@ from api.problems import Error, Problem, problem_of_outcome, problem_of_validati
 from api.resources.gateways import registration
 from api.resources.presenter import json_object
 from api.responses import JSON, NO_STORE, POSITION, RawResponse, json_response
-from api.route import ApiRoute, problems, request_body, response_headers
 from api.routers import bulk_apply_schemas as schemas
+from api.routing.route import ApiRoute, problems, request_body, response_headers
 from api.submission import CommandDraft, envelope, resource_of, validated, wait_for_read_model
 from projections.failures import ReadModelsUnavailable
 from schemas.aggregate import Aggregate

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from api.call import Call, Schema
 from api.dependencies import ORGANIZATION, OrganizationContext, Prefer
-from api.json_schemas import CLOUDEVENT_EXAMPLE, OPERATION_EXAMPLE, REF
+from api.openapi.json_schemas import CLOUDEVENT_EXAMPLE, OPERATION_EXAMPLE, REF
 from api.preconditions import media_type
 from api.problems import Error, Problem, problem_of_outcome
-from api.request_rules import unsupported
 from api.resources.presenter import command_body
 from api.responses import JSON, POSITION, RawResponse, json_response
-from api.route import ApiRoute, problems, request_body, response_headers
+from api.routing.request_rules import unsupported
+from api.routing.route import ApiRoute, problems, request_body, response_headers
 from api.submission import (
     accepted_headers,
     check_depth,

@@ -15,12 +15,12 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.dependencies import DEFAULT_LIMIT, PREFIX, AllOrganizationsContext, Cursor, Limit
-from api.json_schemas import Absent, Timestamp, examples
+from api.openapi.json_schemas import Absent, Timestamp, examples
 from api.ports import DeadLetterPort
 from api.problems import Problem, not_found, unavailable
 from api.responses import json_response
-from api.route import ApiRoute, problems
 from api.routers.rebuild import ReadModelName
+from api.routing.route import ApiRoute, problems
 from api.submission import traceparent
 from projections.failures import ReadModelsUnavailable
 from projections.pages import cursor_after, read_cursor

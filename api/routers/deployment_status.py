@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.dependencies import ORGANIZATION, OrganizationContext
-from api.json_schemas import examples
+from api.openapi.json_schemas import examples
 from api.responses import json_response
-from api.route import ApiRoute, problems
+from api.routing.route import ApiRoute, problems
 
 router = APIRouter(prefix=ORGANIZATION, tags=["deployments"], route_class=ApiRoute)
 

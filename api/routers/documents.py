@@ -10,7 +10,7 @@ from api.dependencies import ORGANIZATION, IfNoneMatch, OrganizationContext
 from api.preconditions import matches
 from api.problems import not_found
 from api.responses import RawResponse
-from api.route import NOT_MODIFIED, ApiRoute, problems, response_headers
+from api.routing.route import NOT_MODIFIED, ApiRoute, problems, response_headers
 
 router = APIRouter(prefix=ORGANIZATION, tags=["documents"], route_class=ApiRoute)
 

@@ -22,11 +22,11 @@ from api.dependencies import (
     OrganizationContext,
     boolean,
 )
-from api.json_schemas import CLOUDEVENT_EXAMPLE, REF
+from api.openapi.json_schemas import CLOUDEVENT_EXAMPLE, REF
 from api.preconditions import beyond_end, parse_position, preferred
 from api.problems import Problem
 from api.responses import POSITION, RawResponse
-from api.route import ApiRoute, response_headers
+from api.routing.route import ApiRoute, response_headers
 from schemas.catalog import EVENTS
 from schemas.codecs.cloudevents_http import BATCH
 from schemas.envelope import Envelope

@@ -5,10 +5,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.dependencies import AllOrganizationsContext, Context
-from api.json_schemas import examples
+from api.openapi.json_schemas import examples
 from api.problems import not_ready
 from api.responses import RawResponse, json_response, metrics_response
-from api.route import ApiRoute, problems
+from api.routing.route import ApiRoute, problems
 
 router = APIRouter(tags=["process"], route_class=ApiRoute)
 

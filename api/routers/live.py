@@ -17,11 +17,11 @@ from api.dependencies import (
     OptionalText,
     OrganizationContext,
 )
-from api.json_schemas import Count, Timestamp, examples
+from api.openapi.json_schemas import Count, Timestamp, examples
 from api.problems import not_found
 from api.resources.queries import next_link
 from api.responses import POSITION, json_response
-from api.route import ApiRoute, problems, response_headers
+from api.routing.route import ApiRoute, problems, response_headers
 from api.submission import wait_for_read_model
 from projections.pages import cursor_after, read_cursor
 from schemas.aggregates.api import API

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.dependencies import PREFIX, CallerContext, OptionalText
-from api.json_schemas import OperationStatus
+from api.openapi.json_schemas import OperationStatus
 from api.problems import Problem, not_found
 from api.responses import POSITION, json_response
-from api.route import ApiRoute, problems, response_headers
+from api.routing.route import ApiRoute, problems, response_headers
 from api.submission import operation, pending
 from schemas.outcome import Outcome
 from streams.log import Record

@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.dependencies import IfNoneMatch
-from api.json_schemas import examples
+from api.openapi.json_schemas import examples
 from api.preconditions import matches
 from api.problems import not_found
 from api.responses import RawResponse, json_response
-from api.route import NOT_MODIFIED, ApiRoute, problems, response_headers
+from api.routing.route import NOT_MODIFIED, ApiRoute, problems, response_headers
 from schemas.codecs.avro import PUBLISHED, URN, published
 from schemas.codecs.canonical import digest, sha256_hex
 

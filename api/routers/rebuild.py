@@ -7,10 +7,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.dependencies import PREFIX, AllOrganizationsContext
-from api.json_schemas import examples
+from api.openapi.json_schemas import examples
 from api.problems import not_found
 from api.responses import json_response
-from api.route import ApiRoute, problems
+from api.routing.route import ApiRoute, problems
 from streams.projection import UnknownReadModel
 
 router = APIRouter(prefix=PREFIX, tags=["process"], route_class=ApiRoute)

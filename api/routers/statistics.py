@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.dependencies import ORGANIZATION, OrganizationContext, whole_number
-from api.json_schemas import Count, Timestamp, examples
+from api.openapi.json_schemas import Count, Timestamp, examples
 from api.responses import json_response
-from api.route import ApiRoute, problems
+from api.routing.route import ApiRoute, problems
 from projections.derived.statistics import last_minutes, statistics_in
 
 router = APIRouter(prefix=ORGANIZATION, tags=["process"], route_class=ApiRoute)

@@ -8,7 +8,7 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.route import ROUTE_KEY
+from api.routing.route import ROUTE_KEY
 from signalbox.observability.attributes import (
     HTTP_METHOD,
     HTTP_ROUTE,

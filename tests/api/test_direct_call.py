@@ -10,11 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.direct_call import DirectCall
 from api.limits import respond_to_error
 from api.responses import json_response
-from api.route import ApiRoute
 from api.routes import api_routes
+from api.routing.direct_call import DirectCall
+from api.routing.route import ApiRoute
 
 CALLED: list[str] = []
 

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.openapi import document
+from api.openapi.document import document
 from api.routes import api_routes
 from schemas.catalog import AGGREGATES
 from tests.api.running_api import RunningApi

@@ -16,12 +16,12 @@ from starlette.types import Receive, Scope, Send
 
 from api.authentication import SCOPE_KEY
 from api.call import Call, Schema
-from api.direct_call import DirectCall
-from api.openapi import HEADERS
+from api.openapi.document import HEADERS
 from api.problems import problem_of_status
-from api.request_rules import RequestRules
 from api.resources.presenter import command_body, json_object
 from api.responses import JSON
+from api.routing.direct_call import DirectCall
+from api.routing.request_rules import RequestRules
 
 ROUTE_KEY = "signalbox.route"
 """In the ASGI scope, once the path is known: its template, such as `/api/v1/operations/{id}`."""

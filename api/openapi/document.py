@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 
 from api.call import Schema
-from api.json_schemas import REF
+from api.openapi.json_schemas import REF
 from api.problems import MEDIA_TYPE, TYPE, title
 
 HEADERS: Mapping[str, Schema] = {

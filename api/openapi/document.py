@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from api.call import Schema
 from api.openapi.json_schemas import REF
 from api.problems import MEDIA_TYPE, TYPE, title
+from schemas.catalog import AGGREGATES
 
 HEADERS: Mapping[str, Schema] = {
     "Location": {"description": "The operation, or the resource.", "schema": {"type": "string"}},
@@ -33,7 +34,6 @@ _RULES: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "Send `Authorization: Bearer <token>`."),
     403: ("forbidden", "The token is not good for the organization 'acme'."),
     404: ("not-found", "There is no api 'orders'."),
-    405: ("method-not-allowed", "Allowed here: GET, HEAD."),
     406: ("not-acceptable", "Answers here are application/json."),
     408: ("body-too-slow", "The body did not arrive within 30 s."),
     409: ("context-taken", "API 'shop' has /orders on gateway 'local'."),
@@ -47,12 +47,31 @@ _RULES: Mapping[int, tuple[str, str]] = {
 }
 
 
+_DESCRIPTION = """\
+Every change is a command: it is appended to a log, decided, and recorded as events. A request that changes a
+resource answers 202 when the command is durable, or waits for the decision with `Prefer: wait=<seconds>`.
+Errors are problem details (RFC 9457), with a `type` for each rule.
+"""
+
+_TAGS: Mapping[str, str] = {
+    **{aggregate.plural: aggregate.summary for aggregate in AGGREGATES},
+    "apply": "Many definitions in one request.",
+    "commands": "Any command as a CloudEvent, and the outcome of each command.",
+    "documents": "Definitions, as they were written.",
+    "events": "The event log: in pages, or live.",
+    "process": "Health, statistics and maintenance of this Signalbox.",
+    "schemas": "The published Avro schemas of all messages.",
+}
+
+
 def document(routes: Sequence[BaseRoute], schemas: Mapping[str, Schema], version: str) -> dict[str, Any]:
     """The document that FastAPI makes of `routes`, with `schemas`, which generated resources refer to."""
     made = get_openapi(
         title="Signalbox",
         version=version,
         summary="An event-sourced control plane for APIs and the gateways that serve them.",
+        description=_DESCRIPTION,
+        contact={"name": "The operator of this Signalbox"},
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/"}],
         routes=routes,
@@ -68,7 +87,11 @@ def document(routes: Sequence[BaseRoute], schemas: Mapping[str, Schema], version
         for operation in operations.values():
             _complete(operation, components["schemas"])
             tags |= dict.fromkeys(operation["tags"])
-    return {**made, "security": [{"bearer": []}], "tags": [{"name": tag} for tag in tags]}
+    return {
+        **made,
+        "security": [{"bearer": []}],
+        "tags": [{"name": tag, "description": _TAGS[tag]} for tag in tags],
+    }
 
 
 def _complete(operation: dict[str, Any], components: Mapping[str, Schema]) -> None:

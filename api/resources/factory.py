@@ -140,6 +140,7 @@ class ResourceRouter:
             list_parts,
             operation_id=f"list_{aggregate.name}_{part.plural}",
             summary=f"The {part.plural} of one {aggregate.name}",
+            description="The oldest first.",
             response_description="A page.",
             responses={200: self._list_of(entry), **problems(404, 503)},
         )
@@ -147,7 +148,8 @@ class ResourceRouter:
             f"{self._one}/{part.plural}/{{key}}",
             get_part,
             operation_id=f"get_{aggregate.name}_{single}",
-            summary=f"One of the {part.plural} of one {aggregate.name}; it never changes",
+            summary=f"One of the {part.plural} of one {aggregate.name}",
+            description="It never changes.",
             response_description="As it was made.",
             responses={200: _content(entry, "ETag"), **NOT_MODIFIED, **problems(404, 503)},
         )

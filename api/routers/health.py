@@ -38,6 +38,7 @@ class Description(BaseModel):
     "/healthz/live",
     operation_id="live",
     summary="Whether the process lives",
+    description="For the liveness probe of an orchestrator. Needs no token.",
     response_model=Status,
     response_description="It does.",
 )
@@ -49,6 +50,7 @@ async def live() -> Response:
     "/healthz/ready",
     operation_id="ready",
     summary="Whether the process is ready",
+    description="For the readiness probe of an orchestrator; 503 has the reason. Needs no token.",
     response_model=Status,
     response_description="It is.",
     responses=problems(503),
@@ -79,7 +81,8 @@ async def metrics(call: AllOrganizationsContext) -> Response:
 @router.get(
     "/",
     operation_id="root",
-    summary="Where to go from here",
+    summary="Links to the other descriptions",
+    description="The descriptions of the HTTP API and of the topics, for a browser.",
     response_class=RawResponse,
     response_description="A page.",
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>"}}}},
@@ -92,6 +95,7 @@ async def root() -> Response:
     "/openapi.json",
     operation_id="openapi",
     summary="This document",
+    description="OpenAPI 3.1, made of the path operations that answer.",
     response_model=Description,
     response_description="The document.",
 )
@@ -106,6 +110,7 @@ asyncapi_router = APIRouter(tags=["process"], route_class=ApiRoute)
     "/asyncapi.json",
     operation_id="asyncapi",
     summary="All topics, as AsyncAPI 3",
+    description="The messages on the topics of Kafka, and their schemas.",
     response_model=Description,
     response_description="The document.",
 )

@@ -22,7 +22,8 @@ router = APIRouter(prefix=f"{PREFIX}/operations", tags=["commands"], route_class
 @router.get(
     "/{id}",
     operation_id="get_operation",
-    summary="What became of a command",
+    summary="The outcome of a command",
+    description="`pending` until the command is decided. A rejected one has a rule and a message.",
     response_model=OperationStatus,
     response_description="Pending, accepted or rejected.",
     responses={200: {"headers": response_headers(POSITION)}, **problems(404, 409)},

@@ -83,6 +83,7 @@ def _listed() -> list[dict[str, object]]:
     "",
     operation_id="list_schemas",
     summary="All published versions of all messages' Avro schemas",
+    description="Needs no token. A published version never changes; new versions are compatible with it.",
     response_model=PublishedSchemaList,
     response_description="By name and version.",
     responses={200: {"headers": response_headers("ETag")}, **NOT_MODIFIED},

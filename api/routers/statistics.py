@@ -60,7 +60,8 @@ class StatisticsList(BaseModel):
 @router.get(
     "/statistics",
     operation_id="statistics",
-    summary="What happened per minute",
+    summary="Statistics per minute",
+    description="Commands, events, and the duration of each stage of a change.",
     response_model=StatisticsList,
     response_description="By minute.",
     responses=problems(),

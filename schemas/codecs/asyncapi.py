@@ -122,6 +122,16 @@ def document(prefix: str = "signalbox") -> dict[str, Any]:
             "mode: an attribute is a header, the data is the value. The key is the organization; order holds "
             "within an organization. All topics have the same number of partitions.",
             "license": {"name": "Apache-2.0"},
+            "contact": {"name": "The operator of this Signalbox"},
+            "tags": [{"name": name, "description": aggregate.summary} for name, aggregate in BY_NAME.items()],
+        },
+        "servers": {
+            "kafka": {
+                "host": "{bootstrap}",
+                "protocol": "kafka",
+                "description": "The Kafka of this Signalbox. The embedded engine has none.",
+                "variables": {"bootstrap": {"description": "HOST:PORT of its brokers."}},
+            }
         },
         "defaultContentType": JSON,
         "channels": {name: _channel(prefix, name, tuple(found)) for name, found in messages.items()},
@@ -150,7 +160,7 @@ def _operation(prefix: str, name: str) -> dict[str, Any]:
     result: dict[str, Any] = {
         "action": topic.action,
         "channel": {"$ref": f"#/channels/{name}"},
-        "summary": topic.summary,
+        "description": topic.summary,
     }
     if topic.groups:
         groups = [f"{prefix}-{group}" for group in topic.groups]
@@ -249,7 +259,7 @@ def _headers(topic: Topic, type_: str, schema: str) -> dict[str, Any]:
     for name, about in topic.extensions.items():
         own[PREFIX + name] = {"type": "string", "description": about}
     required = [PREFIX + "specversion", *(PREFIX + name for name in topic.required)]
-    return {"allOf": [{"$ref": _CE}, {"type": "object", "required": required, "properties": own}]}
+    return {"type": "object", "allOf": [{"$ref": _CE}], "required": required, "properties": own}
 
 
 def _example_headers(model: type[Message], required: tuple[str, ...], schema: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import (
     CorruptRecordException,
     KafkaError,
@@ -186,6 +186,11 @@ class Fetcher:
         """The last stable offset: after the last record that is committed or aborted."""
         return await self._offset(place, LATEST)
 
+    async def high_watermark(self, place: TopicPartition) -> int:
+        """The offset after all acknowledged records, also of transactions that are open or whose commit is
+        not yet visible."""
+        return await self._offset(place, LATEST, READ_UNCOMMITTED)
+
     async def last(self, place: TopicPartition) -> int:
         """The position of the last record, 0 without one; control records may follow it."""
         end, back = await self.end(place), LAST_IN
@@ -235,9 +240,9 @@ class Fetcher:
             raise NotLeaderForPartitionError()
         return Fetched((), max(offset, beginning), end, truncated=offset > end)
 
-    async def _offset(self, place: TopicPartition, which: int) -> int:
+    async def _offset(self, place: TopicPartition, which: int, isolation: int = READ_COMMITTED) -> int:
         async def once() -> int:
-            request = OffsetRequest(-1, READ_COMMITTED, [(place.topic, [(place.partition, which)])])
+            request = OffsetRequest(-1, isolation, [(place.topic, [(place.partition, which)])])
             response = await self._client.send(self._leader(place), request, group=NOW)
             ((_, ((_, code, _, offset),)),) = response.topics
             _check(code)

@@ -194,6 +194,23 @@ async def test_entries_of_an_earlier_version_are_served_and_forged_ones_after_th
     assert await bodies(now) == {"orders": b"old", "products": b"new"}
 
 
+async def test_an_entry_whose_commit_becomes_visible_after_the_key_was_made_is_served(
+    opening: Open, kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    fetching = await Fetcher.open(kafka_settings, [kafka_settings.topic(t) for t in ("config", "outcomes")])
+    key, body, headers = encode_entry(entry("orders"), last=True)
+    producer = await started_producer(kafka_settings, "earlier")
+    async with producer.transaction():
+        await producer.send_and_wait(kafka_settings.topic("config"), body, key, 0, headers=headers)
+        integrity = await open_integrity(tmp_path / "integrity.key", kafka_settings, fetching)
+    await stopped(producer)
+    await fetching.close()
+    writer = await opening(integrity)
+    await writer.claim(0)
+    await writer.put([entry("products")])
+    assert await bodies(writer) == {"orders": b"body", "products": b"body"}
+
+
 async def test_a_server_with_another_key_waits_instead_of_serving_nothing(opening: Open) -> None:
     writer, server = await opening(Integrity(KEY)), await opening(Integrity(OTHER_KEY))
     await writer.claim(0)

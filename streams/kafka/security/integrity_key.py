@@ -20,8 +20,8 @@ class IntegrityKeyError(Exception):
 
 
 async def open_integrity(file: Path, settings: KafkaSettings, fetching: Fetcher) -> Integrity:
-    """The integrity with the key in `file`. A missing key is created, for messages after the current ends
-    of the topics.
+    """The integrity with the key in `file`. A missing key is created, for messages after the current high
+    watermarks of the topics: a transaction becomes visible a moment after its commit was confirmed.
 
     Raises LogUnavailable, IntegrityKeyError.
     """
@@ -29,7 +29,7 @@ async def open_integrity(file: Path, settings: KafkaSettings, fetching: Fetcher)
     if known is not None:
         return known
     places = [TopicPartition(settings.topic(t), p) for t in PROTECTED for p in range(settings.partitions)]
-    ends = {f"{place.topic}/{place.partition}": await fetching.end(place) for place in places}
+    ends = {f"{place.topic}/{place.partition}": await fetching.high_watermark(place) for place in places}
     return make_integrity(file, ends)
 
 

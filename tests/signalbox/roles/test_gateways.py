@@ -132,6 +132,7 @@ async def test_an_xds_server_goes_on_serving_when_kafka_is_gone(own_kafka: DevKa
             for type, name, body in bodies
         ]
     )
+    assert [entries async for entries in config.load()]  # until then an xDS server may start without them
     port = free_port()
     process = Settings(data=tmp_path / "xds", engine="kafka", kafka=settings, xds=Address("127.0.0.1", port))
     async with RoleRunner(process, ["xds"]) as roles, asyncio.timeout(HANG_SECONDS):

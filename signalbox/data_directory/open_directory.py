@@ -1,6 +1,5 @@
 """The data directory of an embedded Signalbox, while this process works in it."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from streams.sqlite.database import make_directory
 from streams.sqlite.documents import DOCUMENTS
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.schema import LOG
+from streams.threads import in_thread
 
 DATABASES = (LOG.file, DOCUMENTS.file, CONFIG, READ_MODELS)
 COMPUTED = frozenset({CONFIG, READ_MODELS})
@@ -48,7 +48,7 @@ class DataDirectory:
         except OSError as error:
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         try:
-            proved = await asyncio.to_thread(_unsealed, path)
+            proved = await in_thread(_unsealed, path)
         except OSError as error:
             lock.release()
             raise LogUnavailable(f"{path}: {error.strerror}") from error
@@ -60,7 +60,7 @@ class DataDirectory:
     async def close(self) -> None:
         try:
             if self.sound():
-                await asyncio.to_thread(seal, self._path, DATABASES)
+                await in_thread(seal, self._path, DATABASES)
         except OSError as error:
             logger.warning("%s is not sealed, so the next start can verify less: %s", self._path, error)
         finally:

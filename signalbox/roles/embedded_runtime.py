@@ -23,6 +23,7 @@ from streams.sqlite.checks.ahead_of_log import CONFIG, READ_MODELS, require_reac
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.log import SqliteLog
 from streams.submission.command_port import CommandPort
+from streams.threads import in_thread
 
 if TYPE_CHECKING:
     from signalbox.observability.telemetry import Telemetry
@@ -50,7 +51,7 @@ class EmbeddedRuntime(Runtime):
         data, group = self.settings.data, self._group
         self._directory = group.closed_at_stop(await DataDirectory.open(data))
         self._log = group.closed_at_stop(await SqliteLog.open(data, lock=self._directory.lock))
-        await asyncio.to_thread(require_reached, data, await self._log.identity(), self._log.ends())
+        await in_thread(require_reached, data, await self._log.identity(), self._log.ends())
         proved = CONFIG in self._directory.proved
         self._config = group.closed_at_stop(await SqliteConfigTopic.open(data, proved=proved))
         self._refuses("log", self._log)

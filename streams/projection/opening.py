@@ -9,6 +9,7 @@ from typing import TypeVar
 from projections.source_log import OtherLog, SourceLog, Unidentified
 from projections.store import Store, open_store
 from streams.log import TOPICS, Log, LogError
+from streams.threads import ended
 
 T = TypeVar("T", Path, str)
 
@@ -26,13 +27,23 @@ async def open_store_of(log: Log, target: T, opening: Callable[[T, SourceLog], S
     source = await log.identity()
     try:
         try:
-            return await asyncio.to_thread(opening, target, source)
+            return await _opened(opening, target, source)
         except Unidentified:
             ends: dict[tuple[str, int], int] = {
                 (topic, partition): await log.end(topic, partition)
                 for topic in TOPICS
                 for partition in range(log.partitions)
             }
-            return await asyncio.to_thread(opening, target, replace(source, ends=ends))
+            return await _opened(opening, target, replace(source, ends=ends))
     except OtherLog as error:
         raise StoreOfOtherLog(str(error)) from error
+
+
+async def _opened(opening: Callable[[T, SourceLog], Store], target: T, source: SourceLog) -> Store:
+    work = asyncio.ensure_future(asyncio.to_thread(opening, target, source))
+    try:
+        return await ended(work)
+    except asyncio.CancelledError:
+        if work.exception() is None:
+            work.result().close()
+        raise

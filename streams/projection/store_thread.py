@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from projections.failures import error_summary, unavailable
 from streams.retry import Retry, log_unavailable
+from streams.threads import ended
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -32,12 +33,7 @@ class StoreThread:
 
     async def run(self, work: Callable[[], T]) -> T:
         """`work` in the thread; when cancelled, still waits for its end."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+        return await ended(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     async def run_with_retry(self, work: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """`work` in the thread; after a failure of the store `again` instead, until it is done."""

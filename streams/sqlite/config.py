@@ -27,6 +27,7 @@ from streams.sqlite.database import (
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.read_connection import ReadConnection
+from streams.threads import in_thread
 
 CHUNK = 200
 LARGEST = 900_000_000
@@ -128,7 +129,7 @@ class SqliteConfigTopic:
         aside, and the topic begins empty. Raises LogUnavailable.
         """
         make_directory(directory)
-        return cls(await asyncio.to_thread(_prepared, directory, None if proved else _require_sound))
+        return cls(await in_thread(_prepared, directory, None if proved else _require_sound))
 
     @property
     def refusing(self) -> str:

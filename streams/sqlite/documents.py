@@ -10,6 +10,7 @@ from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.read_connection import ReadConnection
 from streams.stored_documents import INLINE, StoredDocument, pack, unpack
+from streams.threads import in_thread
 
 DOCUMENTS = Kind(
     file="documents.db",
@@ -64,7 +65,7 @@ class SqliteDocuments:
     async def open(cls, directory: Path) -> "SqliteDocuments":
         """Opens it in a directory that the caller has locked. Raises LogUnavailable, LogDamaged."""
         make_directory(directory)
-        return cls(await asyncio.to_thread(prepare, DOCUMENTS, directory))
+        return cls(await in_thread(prepare, DOCUMENTS, directory))
 
     @property
     def refusing(self) -> str:

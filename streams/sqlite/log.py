@@ -38,6 +38,7 @@ from streams.sqlite.recent import RecentRecords
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
 from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, Written, encoded
 from streams.submission.find_results import by_organization, stands
+from streams.threads import in_thread
 
 
 class PartitionCountChanged(LogError):
@@ -95,7 +96,7 @@ class SqliteLog:
         own = _locked(directory) if lock is None else None
         try:
             extra = frozenset[int]() if skipping is None else frozenset({key_of(*skipping)})
-            opened = await asyncio.to_thread(_prepared, directory, partitions, extra)
+            opened = await in_thread(_prepared, directory, partitions, extra)
             return cls(*opened, own)
         except BaseException:
             if own is not None:

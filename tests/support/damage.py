@@ -4,11 +4,12 @@ Signalbox runs in this process, without Envoy; an xDS client replaces it.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,13 @@ from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryRequest, D
 from signalbox.roles.runner import everything
 from signalbox.settings import Address, Settings
 from signalbox.up import EXPECTED
-from tests.support.calls import Calls, specification
+from tests.support.calls import LONGEST_WAIT, Calls, specification, until
+from tests.support.connection import HANG_SECONDS
 from tests.support.running_signalbox import free_port
 from xds.server.discovery import SERVICE
 from xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 APIS = 4
-SECONDS = 60.0
-"""The time limit for a start, and for reaching the expected state."""
-
 LOCAL = "organizations/default/gateways/local"
 FILES = (
     "log.db",
@@ -79,8 +78,15 @@ async def fill(data: Path, killed: Path) -> State:
         # At once after a change: a moment later the journals are written back.
         await asyncio.to_thread(calls.command, "project.command.define", {"name": "last"})
         shutil.copytree(data, killed)
+        await asyncio.to_thread(_until_published, calls)
         calls.close()
-        return await observe(here, APIS, here.gateway_token.read_text().strip())
+        return await observe(here, here.gateway_token.read_text().strip())
+
+
+def _until_published(calls: Calls) -> None:
+    """Waits until the configuration has all deployments."""
+    for name in [item["name"] for item in calls.all("deployments") if item["state"] == "active"]:
+        until(lambda name=name: calls.status(name)["facts"]["published"], f"{name} is published")
 
 
 def _one(calls: Calls, number: int) -> None:
@@ -102,31 +108,32 @@ spec:
         f"/api/v1/organizations/default/apis/written-{number}",
         definition.encode(),
         content_type="application/yaml",
-        prefer="wait=20",
+        prefer=f"wait={LONGEST_WAIT:g}",
     )
     if reply.status not in (200, 201):
         raise RuntimeError(f"{sha256}: {reply}")
 
 
 def _calls(here: Settings) -> Calls:
-    return Calls(here.http.port, here.admin_token.read_text().strip(), SECONDS)
+    return Calls(here.http.port, here.admin_token.read_text().strip())
 
 
-async def observe(here: Settings, scopes: int, token: str) -> State:
-    """The state that callers and a proxy observe; the proxy's part is complete with so many scopes."""
+async def observe(here: Settings, token: str, served: Mapping[str, str] | None = None) -> State:
+    """The state that callers and a proxy observe; the proxy reads until it has `served`, by default until
+    it has everything of all APIs."""
     calls = _calls(here)
     try:
         state = await asyncio.to_thread(_asked, calls)
     finally:
         calls.close()
-    state["served"] = await _served(here, scopes, token)
+    state["served"] = await _served(here, token, served)
     state["token"] = token
     return state
 
 
 def _asked(calls: Calls) -> State:
     state: State = {"events": calls.events()}
-    calls.ask("GET", f"/projects?min_position={len(state['events'])}")
+    until(lambda: _read(calls, f"/projects?min_position={len(state['events'])}"), "the events are projected")
     for kind in ("projects", "environments", "gateways", "apis", "deployments"):
         state[kind] = [{k: v for k, v in item.items() if k not in OBSERVED} for item in calls.all(kind)]
     state["documents"] = {}
@@ -143,52 +150,71 @@ def _asked(calls: Calls) -> State:
     return state
 
 
-async def _served(here: Settings, scopes: int, token: str) -> dict[str, str]:
+def _read(calls: Calls, path: str) -> bool:
+    """Whether it is answered; for a position that is not projected yet, there is no answer."""
+    return calls.ask("GET", path).status == 200
+
+
+async def _served(here: Settings, token: str, wanted: Mapping[str, str] | None) -> dict[str, str]:
     """Resources by type and name, as the digest of their bodies."""
     found: dict[str, str] = {}
-    async with grpc.aio.insecure_channel(str(here.xds)) as channel:
-        call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources", None, None)(
-            None, metadata=(("authorization", f"Bearer {token}"),)
-        )
 
-        async def ask(type: str, nonce: str = "", names: tuple[str, ...] = ()) -> None:
-            node = Node(id="damage", cluster=LOCAL, user_agent_name="envoy")
-            await call.write(
-                bytes(
-                    DeltaDiscoveryRequest(
-                        node=node, type_url=type, response_nonce=nonce, resource_names_subscribe=list(names)
-                    )
+    def complete() -> bool:
+        if wanted is not None:
+            return found == wanted
+        kinds = Counter(key.partition(" ")[0] for key in found)
+        return bool(kinds[LISTENER]) and kinds[SCOPED_ROUTES] >= APIS and kinds[ROUTES] >= APIS
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANG_SECONDS), grpc.aio.insecure_channel(str(here.xds)) as channel:
+            while not complete():
+                found.clear()
+                # A proxy that the server does not know yet is turned away, and comes again.
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await _receive(channel, token, found, complete)
+                await asyncio.sleep(0.01)
+    return found
+
+
+async def _receive(
+    channel: grpc.aio.Channel, token: str, found: dict[str, str], complete: Callable[[], bool]
+) -> None:
+    """Keeps `found` as one stream has it, until it is complete or the stream ends."""
+    call = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources", None, None)(
+        None, metadata=(("authorization", f"Bearer {token}"),)
+    )
+
+    async def ask(type: str, nonce: str = "", names: tuple[str, ...] = ()) -> None:
+        node = Node(id="damage", cluster=LOCAL, user_agent_name="envoy")
+        await call.write(
+            bytes(
+                DeltaDiscoveryRequest(
+                    node=node, type_url=type, response_nonce=nonce, resource_names_subscribe=list(names)
                 )
             )
+        )
 
-        def complete() -> bool:
-            kinds = Counter(key.partition(" ")[0] for key in found)
-            return bool(kinds[LISTENER]) and kinds[SCOPED_ROUTES] >= scopes and kinds[ROUTES] >= scopes
-
-        try:
-            async with asyncio.timeout(3.0):
-                for type in (CLUSTER, LISTENER, SCOPED_ROUTES):
-                    await ask(type)
-                while not complete():
-                    answer = await call.read()
-                    if not isinstance(answer, bytes):
-                        break
-                    response = DeltaDiscoveryResponse.parse(answer)
-                    for one in response.resources:
-                        digest = hashlib.sha256(one.resource.value if one.resource else b"").hexdigest()
-                        if response.type_url == LISTENER:
-                            digest = "there"  # its content depends on the process that compiled it
-                        found[f"{response.type_url} {one.name}"] = digest
-                    for name in response.removed_resources:
-                        found.pop(f"{response.type_url} {name}", None)
-                    await ask(response.type_url, response.nonce)
-                    if response.type_url == SCOPED_ROUTES:
-                        names = (one.name.replace("/scopes/", "/routes/") for one in response.resources)
-                        await ask(ROUTES, "", tuple(names))
-        except (TimeoutError, grpc.aio.AioRpcError):
-            pass
+    try:
+        for type in (CLUSTER, LISTENER, SCOPED_ROUTES):
+            await ask(type)
+        while not complete():
+            answer = await call.read()
+            if not isinstance(answer, bytes):
+                return
+            response = DeltaDiscoveryResponse.parse(answer)
+            for one in response.resources:
+                digest = hashlib.sha256(one.resource.value if one.resource else b"").hexdigest()
+                if response.type_url == LISTENER:
+                    digest = "there"  # its content depends on the process that compiled it
+                found[f"{response.type_url} {one.name}"] = digest
+            for name in response.removed_resources:
+                found.pop(f"{response.type_url} {name}", None)
+            await ask(response.type_url, response.nonce)
+            if response.type_url == SCOPED_ROUTES:
+                names = (one.name.replace("/scopes/", "/routes/") for one in response.resources)
+                await ask(ROUTES, "", tuple(names))
+    finally:
         call.cancel()
-    return found
 
 
 # -- damages of a file
@@ -257,11 +283,12 @@ async def start(data: Path, right: State) -> Outcome:
     expected one."""
     here = settings(data)
     try:
-        async with asyncio.timeout(SECONDS), everything(here) as roles:
-            await roles.started()
-            now = await observe(here, APIS, right["token"])
-    except TimeoutError:
-        return Outcome("traceback", f"not up within {SECONDS:g} s")
+        async with everything(here) as roles:
+            async with asyncio.timeout(HANG_SECONDS):
+                await roles.started()
+            now = await observe(here, right["token"], right["served"])
+    except TimeoutError as error:
+        return Outcome("traceback", f"not up, or not there, within {HANG_SECONDS:g} s: {error}")
     except EXPECTED as error:
         return Outcome("refused", str(error))
     except Exception as error:  # a finding of this benchmark

@@ -2,18 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import schemathesis
 from hypothesis import settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from signalbox.http.server import HttpServer
 from signalbox.settings import Address
@@ -21,17 +15,63 @@ from tests.api.running_api import ADMIN, running_api
 from tests.api.test_openapi import DOCUMENT
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
-from tests.support.laws import SLOW, examples
+from tests.support.laws import QUICK, SLOW, examples
+
+if TYPE_CHECKING:
+    from schemathesis import Case
 
 EXAMPLES = 12
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+OPERATIONS = [f"{method.upper()} {path}" for path, methods in DOCUMENT["paths"].items() for method in methods]
 
-schema = schemathesis.openapi.from_dict(DOCUMENT)
+# Schemathesis's own plugin for pytest makes the cases of all operations when tests are collected, in each
+# process of a run; so it is switched off, and the cases of an operation are made when its test runs.
+
+
+@pytest.fixture(scope="module")
+def law() -> Callable[[str], Callable[..., None]]:
+    """For an operation, its law, which is called with the address."""
+    import schemathesis
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.generation.feedback import NO_FEEDBACK
+    from schemathesis.pytest._test_builder import build_operation_test
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    schema.config.phases.coverage.enabled = not QUICK
+
+    @settings(examples(EXAMPLES, SLOW), derandomize=True, database=None)
+    def answers_as_documented(case: "Case", address: str) -> None:
+        if isinstance(case.body, dict) and "wait" in case.body:
+            case.body["wait"] = 0  # nothing here will ever be acknowledged
+        case.call_and_validate(
+            base_url=address,
+            headers={"Authorization": f"Bearer {ADMIN}"},
+            checks=checks,
+            timeout=HANG_SECONDS,
+        )
+
+    def of(label: str) -> Callable[..., None]:
+        operation = schema.find_operation_by_label(label)
+        assert operation is not None
+        return build_operation_test(
+            config=schema.config,
+            operation=operation,
+            test_func=answers_as_documented,
+            given_kwargs={},
+            feedback=NO_FEEDBACK,
+        )
+
+    return of
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +100,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     loop.close()
 
 
-@schema.parametrize()
-@settings(examples(EXAMPLES, SLOW), derandomize=True, database=None)
-def test_every_operation_answers_as_documented(case: schemathesis.Case, address: str) -> None:
-    if isinstance(case.body, dict) and "wait" in case.body:
-        case.body["wait"] = 0  # nothing here will ever be acknowledged
-    case.call_and_validate(
-        base_url=address, headers={"Authorization": f"Bearer {ADMIN}"}, checks=CHECKS, timeout=HANG_SECONDS
-    )
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_answers_as_documented(
+    law: Callable[[str], Callable[..., None]], address: str, operation: str
+) -> None:
+    law(operation)(address=address)

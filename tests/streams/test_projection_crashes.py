@@ -1,11 +1,12 @@
 """A crash at any statement of a batch applies nothing twice and skips nothing."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, event, select
+from sqlalchemy import event, inspect
 
 from projections.catalog import READ_MODELS
 from projections.store import Store, open_store
@@ -42,21 +43,31 @@ def opened(path: Path) -> tuple[Store, Writer]:
 
 
 def contents(store: Store) -> dict[str, list[str]]:
-    metadata = MetaData()
     with store.reader.begin() as connection:
-        metadata.reflect(connection)
         return {
-            t.name: sorted(str(tuple(row)) for row in connection.execute(select(t)))
-            for t in metadata.sorted_tables
+            name: sorted(str(tuple(row)) for row in connection.exec_driver_sql(f'select * from "{name}"'))
+            for name in inspect(connection).get_table_names()
         }
+
+
+def copied(file: Path, name: str) -> Path:
+    """The database as a process would find it if the one that has it open ended now."""
+    copy = file.with_name(name)
+    for end in ("", "-wal"):
+        if (part := file.with_name(file.name + end)).exists():
+            shutil.copyfile(part, copy.with_name(name + end))
+    return copy
 
 
 @pytest.mark.parametrize("moment", ["before_cursor_execute", "after_cursor_execute", "commit"])
 def test_a_crash_at_every_statement(tmp_path: Path, moment: str):
     first: dict[str, Batches] = {"events": batch(records("events", BEFORE))}
-    store, writer = opened(tmp_path / "whole.db")
+    begun = tmp_path / "begun.db"
+    store, writer = opened(begun)
     writer.apply(first)
     before = contents(store)
+    store.close()
+    store, writer = opened(copied(begun, "whole.db"))
     writer.apply(BATCH)
     expected = contents(store)
     store.close()
@@ -64,13 +75,15 @@ def test_a_crash_at_every_statement(tmp_path: Path, moment: str):
 
     crashes = 0
     while True:
-        store, writer = opened(tmp_path / f"{moment}{crashes}.db")
-        writer.apply(first)
+        file = copied(begun, f"{crashes}.db")
+        store, writer = opened(file)
         crashed = _crash(store, writer, moment, crashes)
         assert contents(store) == (before if crashed else expected)
+        left = copied(file, f"{crashes}-left.db")
         store.close()
 
-        store, writer = opened(tmp_path / f"{moment}{crashes}.db")
+        store, writer = opened(left)
+        assert contents(store) == (before if crashed else expected)
         _offer(writer)
         assert contents(store) == expected
         store.close()

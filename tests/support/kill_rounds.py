@@ -259,10 +259,11 @@ def check(
 
 
 def _repeated(one: Sent, calls: Calls) -> Reply | None:
-    """The answer to a repetition of the command; None while the first request is still processed."""
+    """The answer to a repetition of the command; None while the first request is still processed, and
+    while the log cannot be reached."""
     reply = one.send(calls, wait=True)
     running = reply.status == 409 and reply.json["type"].endswith("/still-running")
-    return None if running else reply
+    return None if running or reply.status in (202, 503) else reply
 
 
 def check_gateway(harness: RunningSignalbox, callers: Sequence[Caller], report: Report) -> None:

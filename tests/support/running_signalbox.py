@@ -23,6 +23,9 @@ from tests.support.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
+GATEWAY_SECONDS = 30.0
+"""The time limit of a request to the gateway; a busy machine may answer late."""
+
 LAG = b"signalbox_projection_lag_events{"
 
 
@@ -155,7 +158,7 @@ class RunningSignalbox:
     def through(self, path: str, **headers: str) -> tuple[int, str, bytes]:
         """Status, revision and body of one request to the gateway; status 0 without an answer."""
         try:
-            connection = Connection(self.gateway, 5.0)
+            connection = Connection(self.gateway, GATEWAY_SECONDS)
         except OSError:
             return 0, "", b""
         try:

@@ -39,6 +39,8 @@ check: $(READY)
 all-tests: $(READY)
 	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(PYTEST) -m "not chaos"; status=$$?; $(BIN)/pytest -m chaos && exit $$status)
 
+# One process per core: these tests compute, and each process collects all of them first.
+pure-tests: WORKERS := 2
 pure-tests: $(READY)
 	SIGNALBOX_QUICK_LAWS=1 $(PYTEST) -m "not real and not chaos"
 

@@ -57,7 +57,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     interpreter = where / "bin" / "python"
     versions = where / "constraints.txt"
     versions.write_text("".join(f"{d.name}=={d.version}\n" for d in distributions() if d.name != "signalbox"))
-    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--quiet", "--no-compile"]
     asyncio.run(download([*pip, "--constraint", versions, f"{wheel}[http,kafka]"], where))
     return interpreter
 

@@ -1,9 +1,10 @@
 """What docs/extending.md promises of its examples holds of a real process that has them."""
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,17 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.envelope import Envelope
+from signalbox.settings import kafka_environment
+from streams.kafka.log import KafkaLog
+from streams.kafka.settings import KafkaSettings
+from streams.log import Append, Transaction
 from tests.extending.page import ROOT, examples, extended_copy
+from tests.streams.envelopes import chained
 from tests.support.calls import Calls, Reply, specification, until
 from tests.support.connection import Connection
+from tests.support.free_ports import free_port
+from tests.support.multi_process import RoleProcess
 from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
@@ -200,6 +209,45 @@ def test_a_read_model_joins_earlier_and_later_events(extended: Extended, calls: 
     assert owners() == {BEFORE: TEAM["email"]}
 
 
+def test_an_endpoint_is_one_module_and_its_name_in_one_list() -> None:
+    mine = [e for e in examples() if e.path.startswith("api/")]
+    assert [e.path for e in mine if e.new] == ["api/routers/contexts.py", "api/routers/owners.py"]
+    assert {e.path for e in mine if not e.new} == {"api/routes.py"}
+
+
+def test_an_endpoint_has_pages_earlier_states_and_checks_of_its_parameters(
+    extended: Extended, calls: Calls, upstream: str
+) -> None:
+    calls.publish("moved", specification("/before", upstream))
+    position = calls.end()
+    calls.publish("moved", specification("/after", upstream))
+
+    def context_of_moved(query: str) -> str:
+        items = calls.ask("GET", f"/contexts?{query}").json["items"]
+        return next(item["context"] for item in items if item["api"] == "moved")
+
+    assert context_of_moved(f"min_position={calls.end()}") == "/after"
+    assert context_of_moved(f"as_of={position}") == "/before"
+
+    listed, query = list[dict[str, str]](), "limit=1"
+    while query:
+        page = calls.ask("GET", f"/contexts?{query}").json
+        assert len(page["items"]) == 1
+        listed += page["items"]
+        query = page["next_cursor"] and f"limit=1&cursor={page['next_cursor']}"
+    assert [item["api"] for item in listed] == sorted(api["name"] for api in calls.all("apis"))
+
+    refused = calls.ask("GET", "/contexts?color=red")
+    assert (refused.status, refused.json["errors"][0]["parameter"]) == (400, "color")
+    assert calls.ask("GET", "/contexts?limit=0").status == 400
+    assert calls.ask("GET", "/contexts", authorization="Bearer wrong").status == 401
+    operation = extended.document("/openapi.json")["paths"]["/api/v1/organizations/{org}/contexts"]
+    assert {p["name"] for p in operation["get"]["parameters"]} == {
+        "org", "cursor", "as_of", "min_position", "limit",
+    }  # fmt: skip
+    assert {"200", "400", "401", "403", "406", "500", "503"} == operation["get"]["responses"].keys()
+
+
 def test_the_documents_describe_it(extended: Extended) -> None:
     openapi = extended.document("/openapi.json")
     path = openapi["paths"]["/api/v1/organizations/{org}/teams/{name}"]
@@ -283,6 +331,75 @@ def test_a_problem_of_a_policy_is_the_reason_of_the_rejection(calls: Calls, upst
     status = calls.settled(calls.deploy("uncached"))
     assert status["state"] == "refused"
     assert "seconds: must be a whole number" in status["refusals"][0]["reason"]
+
+
+def exported(directory: Path) -> list[dict[str, Any]]:
+    """The complete lines of the file of partition 0."""
+    file = directory / "export" / "events-0.jsonl"
+    content = file.read_bytes() if file.exists() else b""
+    return [orjson.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+
+def test_a_role_is_one_module_and_its_entry_in_the_registry() -> None:
+    mine = [e for e in examples() if e.path.startswith("signalbox/")]
+    assert [(e.path, e.new) for e in mine] == [
+        ("signalbox/roles/export.py", True),
+        ("signalbox/roles/__init__.py", False),
+    ]
+
+
+def test_a_role_runs_with_the_others_and_continues_after_a_restart(extended: Extended, calls: Calls) -> None:
+    def all_exported() -> bool:
+        events, last = calls.events_on(0)
+        lines = exported(extended.data)
+        return [line["event"] for line in lines] == events and lines[-1]["position"] == last
+
+    made(calls, "export-before")
+    until(all_exported, "all events are in the file")
+    calls.close()
+    assert extended.down() == 0
+    file = extended.data / "export" / "events-0.jsonl"
+    with file.open("ab") as output:
+        output.write(b'{"position":')  # as a process leaves it that is killed while it writes
+    extended.up()
+    calls = extended.calls()
+    made(calls, "export-after")
+    until(all_exported, "each event is in the file once")
+    calls.close()
+
+
+async def test_a_role_runs_alone_on_kafka(
+    source: Path, kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    log = await KafkaLog.open(kafka_settings, tmp_path / "log")
+    await log.claim(0)
+    events = chained(3)
+
+    async def append(appended: Sequence[Envelope]) -> None:
+        await log.commit(Transaction(appends=(Append("events", 0, appended),)))
+
+    health = free_port()
+    argv = (sys.executable, "-m", "signalbox", "run", "export")
+    options = ("--data", str(tmp_path / "data"), "--health", f"127.0.0.1:{health}")
+    role = RoleProcess("export", (*argv, *options), health, tmp_path / "export.log", source=source)
+    environment = {**os.environ, **kafka_environment(kafka_settings), "SIGNALBOX_LOGS": "json"}
+
+    def ids() -> list[str]:
+        return [line["event"]["id"] for line in exported(tmp_path / "data")]
+
+    try:
+        await append(events[:2])
+        role.begin(environment)
+        await asyncio.to_thread(role.until_ready)
+        await asyncio.to_thread(until, lambda: len(ids()) == 2, "the first events")
+        assert role.end() == 0, role.log_file.read_text()[-3000:]
+        await append(events[2:])
+        role.begin(environment)
+        await asyncio.to_thread(until, lambda: len(ids()) == 3, "the event since")
+        assert ids() == [event.id for event in events]
+    finally:
+        role.end()
+        await log.close()
 
 
 ROUTE_LIST = "routes: listed\nat: /listed\nto: {upstream}\nallow:\n  - GET /items\n"

@@ -32,10 +32,13 @@ class RoleProcess:
     health: int
     log_file: Path
     running: subprocess.Popen[bytes] | None = None
+    source: Path = ROOT
 
     def begin(self, environment: Mapping[str, str]) -> None:
         with self.log_file.open("ab") as log:
-            self.running = subprocess.Popen(self.argv, stdout=log, stderr=log, env=environment, cwd=ROOT)
+            self.running = subprocess.Popen(
+                self.argv, stdout=log, stderr=log, env=environment, cwd=self.source
+            )
 
     def until_ready(self, seconds: float = HANG_SECONDS) -> None:
         until(self.ready, f"{self.name} ready", seconds, 0.02)

@@ -200,7 +200,18 @@ def read_models(connection: Connection, log: SourceLog | None) -> Iterator[Check
         found = f"computed from another log: {other}. This log is {log.name}"
         yield Check("read models", "wrong", found, OTHER_DATABASE)
         return
-    ends = (log and log.ends) or {}
+    if log is None:
+        yield Check("read models", "note", "their lag is not known: the log could not be read")
+    else:
+        yield from _lags(connection, log.ends)
+    parked = connection.execute(
+        select(func.count()).select_from(PARKED).where(PARKED.c.skipped_at.is_(None))
+    ).scalar_one()
+    if parked:
+        yield Check("parked", "wrong", f"{parked:,} events could not be handled", "signalbox parked list")
+
+
+def _lags(connection: Connection, ends: Positions) -> Iterator[Check]:
     c, g = CHECKPOINTS.c, GENERATIONS.c
     live = (g.read_model == c.read_model) & (g.generation == c.generation) & (g.state == "live")
     rows = connection.execute(select(c.read_model, c.topic, c.partition, c.position).join(GENERATIONS, live))
@@ -212,11 +223,6 @@ def read_models(connection: Connection, log: SourceLog | None) -> Iterator[Check
             yield Check(f"read model {name}", "wrong", f"{lag:,} events behind", "does a projector run?")
         else:
             yield Check(f"read model {name}", "ok", f"{lag:,} events behind")
-    parked = connection.execute(
-        select(func.count()).select_from(PARKED).where(PARKED.c.skipped_at.is_(None))
-    ).scalar_one()
-    if parked:
-        yield Check("parked", "wrong", f"{parked:,} events could not be handled", "signalbox parked list")
 
 
 def keys(settings: Settings) -> Iterator[Check]:

@@ -9,10 +9,11 @@ import orjson
 from sqlalchemy import and_, select
 
 from projections.deliveries.deployment_facts import facts, facts_as_of
-from projections.deliveries.gateway_facts import GatewayFacts, gateway_facts
 from projections.deliveries.live import LiveFilter, LiveRevision, live_now, live_then, stop_events, time_of
 from projections.deliveries.queries import connected_counts, deliveries_of, nodes_of, observed_deployments
 from projections.deliveries.rows import Delivery, heartbeat_deadline
+from projections.derived.gateway_page import GatewayPage, gateway_page
+from projections.derived.liveness import with_awaited
 from projections.operations import operation
 from projections.pages import NOW, AsOf, Page, PointInTime, Row, cursor_after, point_in_time, read_cursor
 from projections.read_transactions import ReadTransaction, ReadTransactions
@@ -189,6 +190,7 @@ class ReadModels:
         prefix = s.prefix("deliveries")
         if at == NOW:
             known = observed_deployments(s.connection, prefix, organization, rows, self._heartbeat_deadline())
+            known = with_awaited(s.connection, s.prefixes.get("liveness"), organization, known)
             superseded = [
                 (gateway, row.name)
                 for row in rows
@@ -289,14 +291,10 @@ class ReadModels:
             lambda s: connected_counts(s.connection, s.prefix("deliveries"), organization, gateways, since)
         )
 
-    async def gateway_facts(self, organization: str, gateway: str) -> GatewayFacts:
-        """What the nodes of a gateway run, compared with what is to run there."""
-        since = self._heartbeat_deadline()
-        return await self._run(
-            lambda s: gateway_facts(
-                s.connection, s.prefix("resources"), s.prefix("deliveries"), organization, gateway, since
-            )
-        )
+    async def gateway_page(self, organization: str, gateway: str) -> GatewayPage:
+        """The nodes of a gateway, how it is, and what they run: all of one moment."""
+        now, heartbeats = self._clock(), self._store.shared
+        return await self._run(lambda s: gateway_page(s, organization, gateway, now, heartbeats=heartbeats))
 
     def _heartbeat_deadline(self) -> str | None:
         """Where nodes send heartbeats: the oldest heartbeat that a connected node may have."""

@@ -6,18 +6,18 @@ from typing import Any, get_args
 from api.call import Call
 from api.resources.presenter import Presenter
 from projections.deliveries.deployment_facts import State
-from projections.derived.statistics import rollouts_in
+from projections.derived.rollouts import rollout_state
 from projections.pages import AsOf
 from schemas.status import RolloutState
 
 
 async def _facts(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
-    name = shown["name"]
-    shown["status"] = await call.services.read_models.deployment_facts(organization, name, as_of)
-    if as_of is None:
-        rollouts = await call.services.read_models.ask(lambda s: rollouts_in(s, organization, [name]))
-        if name in rollouts:
-            shown["rollout"] = rollouts[name]
+    status = await call.services.read_models.deployment_facts(organization, shown["name"], as_of)
+    shown["status"] = status
+    if as_of is None and status is not None:
+        rollout = rollout_state(status, shown.get("gateways") or ())
+        if rollout["state"] != "pending":
+            shown["rollout"] = {**rollout, "since": status["since"]}
 
 
 async def _all_facts(call: Call, organization: str, items: Sequence[dict[str, Any]], as_of: AsOf) -> None:
@@ -41,6 +41,11 @@ _STATUS = {
                 "refuse it, or the gateway went back to what it had; `offline`: it "
                 "was acknowledged, and a gateway has no connected node now; `stopping`: asked to stop, and "
                 "a node still has it. With `as_of` what was known then; `offline` is not known of the past.",
+            },
+            "since": {
+                "type": "string",
+                "format": "date-time",
+                "description": "When the state began. Not with `as_of`.",
             },
             "facts": {
                 "type": "object",
@@ -88,8 +93,8 @@ _STATUS = {
     },
     "rollout": {
         "type": "object",
-        "description": "Its state as it was published last, once a node has answered; of one "
-        "deployment, not with `as_of`.",
+        "description": "Its state as it is published, once a node has answered; of one deployment, not with "
+        "`as_of`.",
         "properties": {
             "state": {"enum": list(get_args(RolloutState))},
             "nodes": {"type": "integer", "description": "How many are to take it."},

@@ -9,7 +9,6 @@ from api.problems import Problem
 from api.resources.presenter import Presenter, command_body, json_object
 from api.submission import CommandDraft
 from projections.deliveries.gateway_facts import MOST_REFUSALS
-from projections.derived.statistics import liveness_in
 from projections.pages import AsOf
 from schemas.aggregates.gateway import TOKEN_PREFIX, RegisterGateway
 from schemas.codecs.canonical import sha256_hex
@@ -43,14 +42,12 @@ def registration(fields: Mapping[str, Any]) -> CommandDraft:
 async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
     if as_of is not None:
         return  # of nodes only the present is kept: which were there is not known
-    read_models = call.services.read_models
-    nodes = await read_models.nodes(organization, shown["name"])
-    shown["nodes"] = [{name: value for name, value in n.items() if name != "connection"} for n in nodes]
-    shown["connected"] = sum(node["connected"] for node in nodes)
-    liveness = await read_models.ask(lambda s: liveness_in(s, organization, shown["name"]))
-    if liveness is not None:
-        shown["liveness"] = liveness
-    facts = await read_models.gateway_facts(organization, shown["name"])
+    page = await call.services.read_models.gateway_page(organization, shown["name"])
+    facts = page.facts
+    shown["nodes"] = [{name: value for name, value in n.items() if name != "connection"} for n in page.nodes]
+    shown["connected"] = sum(node["connected"] for node in page.nodes)
+    if page.liveness is not None:
+        shown["liveness"] = page.liveness
     for node in shown["nodes"]:
         if node["connected"] and (counts := facts.nodes.get(node["node"])) is not None:
             node["deployments"] = {"desired": facts.desired, **counts}
@@ -161,7 +158,8 @@ PRESENTER = Presenter(
         "liveness": {
             "type": "object",
             "description": "Whether its nodes are connected, and since when it is so. Once a node was "
-            "connected; not with `as_of`.",
+            "connected; not with `as_of`, and not while its nodes are expected to connect again, for up to "
+            "30 seconds after a start of Signalbox.",
             "properties": {
                 "state": {"enum": ["healthy", "degraded", "offline"]},
                 "nodes": {"type": "integer", "description": "How many count."},

@@ -30,7 +30,9 @@ State = Literal[
 class ObservedDeployment:
     """The observed state of one deployment, by gateway; `apis` are the rows of its API there.
 
-    `stopped_at`: the position of the event that stopped the API after another deployment took over.
+    `stopped_at`: the position of the event that stopped the API after another deployment took over. Of
+    gateways without a connected node: `left` is when the last one left, and `awaited` has those whose nodes
+    may connect again in a moment, as after a start of Signalbox.
     """
 
     deliveries: Mapping[str, Delivery]
@@ -38,6 +40,8 @@ class ObservedDeployment:
     nodes: Mapping[str, ConnectedNodes]
     reports: Mapping[str, Reports]
     stopped_at: Mapping[str, int] = field(default_factory=dict[str, int])
+    left: Mapping[str, str] = field(default_factory=dict[str, str])
+    awaited: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class _Target:
 
 
 def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[str, Any]:
-    """`{state, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [], offline: []}`.
+    """`{state, since, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [],
+    offline: []}`.
 
     `state` is a `State` (superseded is stopped: the document has the difference). Times are RFC 3339;
     `requested` and `decided` are always there. Of each gateway `connected` and `acknowledged` nodes, what is
@@ -78,19 +83,51 @@ def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[st
     }
     if times["serving"] is not None and times["acknowledged"] is not None:
         times["serving"] = max(times["serving"], times["acknowledged"])
+    state = _state(row, active, targets, times["serving"] is not None)
+    refused = max((r["at"] for r in refusals), default=None)
     return {
-        "state": _state(row, active, targets, times["serving"] is not None),
+        "state": state,
+        "since": _since(state, row, {**times, "refused": refused}, targets, known),
         "facts": {
             "requested": row.document.get("requested_at"),
             "decided": row.created,
             **times,
-            "refused": max((r["at"] for r in refusals), default=None),
+            "refused": refused,
         },
         "gateways": {t.gateway: _gateway(t, row.name, known, nodes) for t in (*targets, *elsewhere)},
         "refusals": refusals,
         "live": [t.gateway for t in (*targets, *elsewhere) if t.live],
         "offline": [t.gateway for t in targets if not t.connected] if active else [],
     }
+
+
+def _since(
+    state: State,
+    row: Row,
+    times: Mapping[str, str | None],
+    targets: Sequence[_Target],
+    known: ObservedDeployment,
+) -> str:
+    """When the state began."""
+    if state in ("stopped", "stopping"):
+        return row.since
+    if state == "offline":
+        return (
+            min((at for t in targets if (at := _left_at(t, known))), default=times["acknowledged"])
+            or row.since
+        )
+    if state == "pending":
+        left = [at for t in targets if (at := _left_at(t, known))]
+        begun = [t.delivery.acknowledged_at or "" for t in targets if t.delivery and t.acknowledged]
+        return max(left, default="") or min(begun, default="") or times["published"] or row.created
+    fact = {"partly-refused": "refused"}.get(state, state)
+    return times[fact] or row.since
+
+
+def _left_at(target: _Target, known: ObservedDeployment) -> str | None:
+    """When the gateway of a deployment that it had lost its last node."""
+    taken = target.delivery is not None and target.delivery.acknowledged_at is not None
+    return known.left.get(target.gateway) if taken and not target.connected else None
 
 
 def facts_as_of(
@@ -164,7 +201,9 @@ def _target(row: Row, name: str, known: ObservedDeployment, active: bool) -> _Ta
         live = nodes_still_holding(there, delivery.position, reports, end) > 0
     return _Target(
         name,
-        "refused" if back else _standing(delivery, there.count, acknowledged, refusing),
+        "refused"
+        if back
+        else _standing(delivery, there.count, acknowledged, refusing, awaited=name in known.awaited),
         there.count,
         acknowledged,
         refusals if active else (),
@@ -173,14 +212,16 @@ def _target(row: Row, name: str, known: ObservedDeployment, active: bool) -> _Ta
     )
 
 
-def _standing(delivery: Delivery, connected: int, acknowledged: int, refusing: int) -> State:
+def _standing(
+    delivery: Delivery, connected: int, acknowledged: int, refusing: int, *, awaited: bool
+) -> State:
     """On one gateway; `connected`, `acknowledged` and `refusing` are numbers of nodes."""
     if refusing and acknowledged:
         return "partly-refused"
     if refusing and refusing == connected:
         return "refused"
     if not connected:
-        return "offline" if delivery.acknowledged_at else "pending"
+        return "offline" if delivery.acknowledged_at and not awaited else "pending"
     return "acknowledged" if acknowledged == connected else "pending"
 
 
@@ -198,7 +239,8 @@ def _state(row: Row, active: bool, targets: Sequence[_Target], serving: bool) ->
 
 
 def _acknowledged_at(target: _Target, ended: str | None) -> str | None:
-    if target.delivery is None or (ended is None and target.state not in ("acknowledged", "offline")):
+    had = target.state in ("acknowledged", "offline") or (target.state == "pending" and not target.connected)
+    if target.delivery is None or (ended is None and not had):
         return None
     return _complete_at(target.delivery, ended)
 

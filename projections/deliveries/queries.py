@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from projections.deliveries.connected_nodes import ConnectedNodes, Reports, connected_nodes
 from projections.deliveries.deployment_facts import ObservedDeployment
-from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report
+from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report, silent_since
 from projections.deliveries.tables import tables
 from projections.pages import Row
 from projections.store import as_dicts
@@ -88,18 +88,39 @@ def observed_deployments(
     deliveries: dict[str, dict[str, Delivery]] = {name: {} for name in names}
     for delivery in deliveries_of(connection, prefix, organization, names):
         deliveries[delivery.deployment][delivery.gateway] = delivery
+    away = {gateway for found in deliveries.values() for gateway in found if gateway not in there}
+    left = _left(connection, prefix, organization, sorted(away)) if away else _NOT_LEFT
     return {
         name: ObservedDeployment(
             found,
             {g: c for g, d in found.items() if (c := carried.get((g, d.api))) is not None},
             there,
             reports.get(name, _NO_REPORTS),
+            left=left,
         )
         for name, found in deliveries.items()
     }
 
 
 _NO_REPORTS: Mapping[str, Reports] = {}
+_NOT_LEFT: Mapping[str, str] = {}
+
+
+def _left(
+    connection: Connection, prefix: str, organization: str, gateways: Sequence[str]
+) -> Mapping[str, str]:
+    """When the last node left, of gateways without connected nodes that had some."""
+    t = tables(prefix).nodes
+    wanted = (
+        select(t.c.gateway, t.c.connected, func.max(t.c.last_seen))
+        .where(t.c.organization == organization, t.c.gateway.in_(gateways))
+        .group_by(t.c.gateway, t.c.connected)
+    )
+    left: dict[str, str] = {}
+    for gateway, silent, last_seen in connection.execute(wanted):
+        at = silent_since(last_seen) if silent else last_seen
+        left[gateway] = max(at, left.get(gateway, ""))
+    return left
 
 
 def nodes_of(

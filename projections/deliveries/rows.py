@@ -6,7 +6,7 @@ Rows are tuples in the order of the columns (`projections.deliveries.tables`). T
 
 from typing import NamedTuple
 
-from schemas.identity import timestamp
+from schemas.identity import timestamp, unix_seconds
 
 WHOLE_GATEWAY = "*"
 """The node of what is reported of a gateway as a whole."""
@@ -148,3 +148,11 @@ def holds(node: Node, report: Report | None, position: int) -> bool:
 def heartbeat_deadline(now: float) -> str:
     """The oldest heartbeat that a connected node may have; `now` is seconds since 1970."""
     return timestamp(now - HEARTBEAT_TIMEOUT_SECONDS)
+
+
+def silent_since(last_seen: str) -> str:
+    """When a node without a later heartbeat stopped being connected."""
+    try:
+        return timestamp(unix_seconds(last_seen) + HEARTBEAT_TIMEOUT_SECONDS)
+    except (ValueError, OverflowError, OSError):
+        return last_seen

@@ -1,12 +1,16 @@
 """The read model of liveness: whether a gateway's nodes send heartbeats, and since when.
 
 The servers that proxies are connected to report each node every ten seconds. Silence is no message, so
-the host of the read models compares the nodes now and then (`changed_liveness`), and publishes changes on
-the status topic. This read model keeps the last report.
+the host of the read models compares the nodes when one connects or leaves, and now and then
+(`changed_liveness`), and publishes changes on the status topic. This read model keeps the last report.
+
+What is shown of a gateway follows from its nodes as they are (`present_liveness`); the report says since
+when. After a start of Signalbox the nodes need a moment to connect again. Until then nothing worse is
+reported, and a gateway that is worse than reported is awaited: whether its nodes are gone is not known yet.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -20,12 +24,14 @@ from sqlalchemy import (
     and_,
     case,
     func,
+    not_,
     or_,
     select,
 )
 
 from projections.databases.dialect import dialect_of
-from projections.deliveries.rows import heartbeat_deadline
+from projections.deliveries.deployment_facts import ObservedDeployment
+from projections.deliveries.rows import heartbeat_deadline, silent_since
 from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
 from projections.readmodel import Recorded
@@ -51,6 +57,42 @@ class Liveness:
     state: LivenessState
     nodes: int
     heard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The nodes of a gateway as they are. `lost`: when the last one was that is not heard of; `heard`: when
+    the last one was heard of; `silent`: how many are connected, and not heard of."""
+
+    liveness: Liveness
+    lost: str | None = None
+    heard: str | None = None
+    silent: int = 0
+
+    def since(self, reported: Liveness | None) -> str | None:
+        """When the state began, which differs from the reported one."""
+        better = self.liveness.state == "healthy" or (
+            reported is not None and not worse(self.liveness, reported)
+        )
+        return self.heard if better else self.lost
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a gateway is, and how it was reported; `at`: when that changed, None if nothing tells."""
+
+    now: Liveness
+    reported: Liveness | None
+    at: str | None = None
+    silent: int = 0
+
+
+_NOBODY = Observed(Liveness("offline", 0, 0))
+_RANK = {"healthy": 0, "degraded": 1, "offline": 2}
+
+
+def worse(one: Liveness, other: Liveness) -> bool:
+    return _RANK[one.state] > _RANK[other.state]
 
 
 def liveness(nodes: int, heard: int) -> Liveness:
@@ -127,8 +169,8 @@ def last_reported(
 
 def changed_liveness(
     connection: Connection, prefix: str, deliveries: str, now: float, *, heartbeats: bool = True
-) -> dict[Key, tuple[Liveness, Liveness | None]]:
-    """The gateways that differ from their last report: how they are, and that report.
+) -> dict[Key, Change]:
+    """The gateways that differ from their last report.
 
     `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970. Without
     `heartbeats` a node counts as alive for as long as it is connected.
@@ -137,16 +179,85 @@ def changed_liveness(
         (row.organization, row.gateway): Liveness(row.state, row.nodes, row.heard)
         for row in connection.execute(select(table(prefix)))
     }
+    current = _observed(connection, deliveries, now, heartbeats=heartbeats)
+    for key, before in reported.items():
+        if before.nodes:
+            current.setdefault(key, _NOBODY)
+    return {
+        key: Change(found.liveness, reported.get(key), found.since(reported.get(key)), found.silent)
+        for key, found in current.items()
+        if reported.get(key) != found.liveness
+    }
+
+
+def present_liveness(
+    connection: Connection,
+    prefix: str | None,
+    deliveries: str,
+    key: Key,
+    now: float,
+    *,
+    heartbeats: bool = True,
+) -> dict[str, Any] | None:
+    """How a gateway is: state, nodes, heard, since. None when no node ever connected, and while its nodes are
+    awaited. `prefix` is None before the first run of the read model."""
+    last = last_reported(connection, prefix, *key) if prefix is not None else None
+    reported = Liveness(last["state"], last["nodes"], last["heard"]) if last is not None else None
+    found = _observed(connection, deliveries, now, heartbeats=heartbeats, of=key).get(key)
+    if found is None:
+        if reported is None:
+            return None
+        found = _NOBODY
+    current = found.liveness
+    if reported is not None and worse(current, reported):
+        return None
+    same = last is not None and last["state"] == current.state
+    since = last["since"] if last is not None and same else found.since(reported)
+    return {"state": current.state, "nodes": current.nodes, "heard": current.heard, "since": since}
+
+
+def with_awaited(
+    connection: Connection, prefix: str | None, organization: str, known: dict[str, ObservedDeployment]
+) -> dict[str, ObservedDeployment]:
+    """What is known of some deployments, by name, with the gateways whose nodes are awaited."""
+    away = sorted({g for each in known.values() for g in each.deliveries if g not in each.nodes})
+    if prefix is None or not away:
+        return known
+    t = table(prefix)
+    reported = select(t.c.gateway).where(
+        t.c.organization == organization, t.c.gateway.in_(away), t.c.state != "offline"
+    )
+    awaited = frozenset(connection.execute(reported).scalars())
+    return {name: replace(each, awaited=awaited) for name, each in known.items()}
+
+
+def _observed(
+    connection: Connection, deliveries: str, now: float, *, heartbeats: bool, of: Key | None = None
+) -> dict[Key, Observed]:
+    """By gateway that has nodes; only of one with `of`."""
     nodes = deliveries_tables(deliveries).nodes.c
     heard = nodes.connected
     if heartbeats:
         heard = and_(heard, nodes.last_seen >= heartbeat_deadline(now))
-    counted = connection.execute(
-        select(nodes.organization, nodes.gateway, func.count(), func.sum(case((heard, 1), else_=0)))
+    silent = and_(nodes.connected, not_(heard))
+    wanted = (
+        select(
+            nodes.organization,
+            nodes.gateway,
+            func.count(),
+            func.sum(case((heard, 1), else_=0)),
+            func.sum(case((silent, 1), else_=0)),
+            func.max(case((heard, nodes.last_seen))),
+            func.max(case((silent, nodes.last_seen))),
+            func.max(case((not_(nodes.connected), nodes.last_seen))),
+        )
         .where(or_(nodes.last_seen >= timestamp(now - FORGET_NODES_AFTER_SECONDS), heard))
         .group_by(nodes.organization, nodes.gateway)
     )
-    current = {(organization, gateway): liveness(n, h) for organization, gateway, n, h in counted}
-    for key, before in reported.items():
-        current.setdefault(key, liveness(0, 0) if before.nodes else before)
-    return {key: (now_, reported.get(key)) for key, now_ in current.items() if reported.get(key) != now_}
+    if of is not None:
+        wanted = wanted.where(nodes.organization == of[0], nodes.gateway == of[1])
+    found: dict[Key, Observed] = {}
+    for organization, gateway, n, h, mute, heard_at, mute_at, left_at in connection.execute(wanted):
+        lost = max((at for at in (left_at, mute_at and silent_since(mute_at)) if at), default=None)
+        found[organization, gateway] = Observed(liveness(n, h), lost, heard_at, mute)
+    return found

@@ -189,18 +189,26 @@ def active(versions: Table) -> ColumnElement[bool]:
 def rollout(row: Row, known: ObservedDeployment) -> dict[str, Any]:
     """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is."""
     found = facts(row, known, nodes=False)
-    times = found["facts"]
-    targets = [found["gateways"][gateway] for gateway in row.document.get("gateways") or ()]
-    counted = sum(target["connected"] for target in targets)
+    state = rollout_state(found, row.document.get("gateways") or ())
+    return {**state, **{time: found["facts"][time.removesuffix("_at")] or "" for time in TIMES}}
+
+
+def rollout_state(found: Mapping[str, Any], gateways: Iterable[str]) -> dict[str, Any]:
+    """state, nodes, reached and reason, from the facts of a deployment that is in force on `gateways`."""
+    targets = [found["gateways"][gateway] for gateway in gateways]
     reached = sum(target["acknowledged"] for target in targets)
     state = found["state"]
     return {
         "state": "rolling-out" if state == "pending" and reached else state,
-        "nodes": counted,
+        "nodes": sum(target["connected"] for target in targets),
         "reached": reached,
         "reason": found["refusals"][0]["reason"] if state in ("refused", "partly-refused") else "",
-        **{time: times[time.removesuffix("_at")] or "" for time in TIMES},
     }
+
+
+def awaits_nodes(row: Row, known: ObservedDeployment) -> bool:
+    """Whether a deployment in force is on a gateway whose nodes are awaited: its state is not known yet."""
+    return bool(known.awaited.intersection(row.document.get("gateways") or ()))
 
 
 def differs(reported: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:

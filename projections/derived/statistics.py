@@ -1,32 +1,16 @@
-"""Queries of derived read models: the states of rollouts and gateways as last published, and counts.
+"""Queries of derived read models: counts by minute.
 
-Before the projector has made the tables, they raise NotReady.
+Before the projector has made the tables, it raises NotReady.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from projections.derived.liveness import last_reported as liveness_reported
-from projections.derived.rollouts import TIMES
-from projections.derived.rollouts import last_reported as rollouts_reported
 from projections.derived.windows import changes_between, lags_between
 from projections.read_transactions import ReadTransaction
 
 Fields = dict[str, Any]
-
-
-def liveness_in(s: ReadTransaction, organization: str, gateway: str) -> Fields | None:
-    """state, nodes, heard, since; None when nothing was reported of the gateway."""
-    return liveness_reported(s.connection, s.prefix("liveness"), organization, gateway)
-
-
-def rollouts_in(s: ReadTransaction, organization: str, deployments: Sequence[str]) -> dict[str, Fields]:
-    """By name: state, nodes, reached, reason, since. Deployments without a report are left out."""
-    hidden = {"organization", "deployment", *TIMES}
-    reported = rollouts_reported(s.connection, s.prefix("rollouts"), organization, deployments)
-    return {name: {f: v for f, v in row.items() if f not in hidden} for name, row in reported.items()}
 
 
 def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) -> list[Fields]:

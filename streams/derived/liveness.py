@@ -1,27 +1,33 @@
 """Publishes whether gateways are healthy, degraded or offline, from the heartbeats of their nodes.
 
-Unread status messages may contain heartbeats, so liveness is computed as of the last consumed status. After
-a start and after an outage of the log, no gateway is reported worse until the heartbeat timeout has passed.
+Nodes are looked at soon after one connected or left, and regularly, since silence is no message. Unread
+status messages may contain heartbeats, so liveness is computed as of the last consumed status. After a start
+and after an outage of the log, no gateway is reported worse until the heartbeat timeout has passed, unless a
+node has connected and left since: the others need time to connect again.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from time import time
+from typing import Any
 
 from projections.deliveries.rows import HEARTBEAT_TIMEOUT_SECONDS
-from projections.derived.liveness import Key, Liveness, changed_liveness
+from projections.derived.liveness import Change, Key, Liveness, changed_liveness
 from projections.queries import ReadModels
 from schemas.aggregates.gateway import GATEWAY
 from schemas.envelopes import envelope_for
 from schemas.identity import timestamp
-from schemas.status import LivenessReported
+from schemas.status import LivenessReported, NodeReported
 from streams.derived.publication import publication_retry, publish
 from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
+GATHER_SECONDS = 0.1
+"""Nodes that connect or leave within so long are looked at together."""
 
 
 class LivenessPublisher:
@@ -48,12 +54,17 @@ class LivenessPublisher:
         self._listening: float | None = None  # since when status messages are consumed
         self._looked = 0.0
         self._published: dict[Key, Liveness] = {}  # not consumed again yet
+        self._connected: set[tuple[str, str, str]] = set()  # nodes, since the assignment
+        self._lost: set[Key] = set()  # gateways that a node left which had connected since then
+        self._changed = asyncio.Event()
 
     def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
         self._durable = {partition: at for (topic, partition), at in positions.items() if topic == "status"}
         self._latest.clear()
         self._listening = None
         self._published.clear()
+        self._connected.clear()
+        self._lost.clear()
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
         if topic != "status":
@@ -65,12 +76,31 @@ class LivenessPublisher:
             if record.envelope.type == LivenessReported.type():
                 data = record.envelope.data
                 self._published.pop((str(data.get("organization")), str(data.get("name"))), None)
+            elif record.envelope.type == NodeReported.type():
+                self._node(record.envelope.data)
+
+    def _node(self, data: Mapping[str, Any]) -> None:
+        node = (str(data.get("organization")), str(data.get("name")), str(data.get("node")))
+        if data.get("connected"):
+            if node in self._connected:
+                return
+            self._connected.add(node)
+        elif node in self._connected:
+            self._connected.discard(node)
+            self._lost.add(node[:2])
+        else:
+            return
+        self._changed.set()
 
     async def run(self) -> None:
         """Publishes until cancelled."""
         retry = publication_retry("liveness is not computed", _LOG)
         while True:
-            await asyncio.sleep(self._every)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._changed.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+            self._changed.clear()
             await retry(self._look, self._look_after_an_outage)
 
     async def _look_after_an_outage(self) -> None:
@@ -102,11 +132,11 @@ class LivenessPublisher:
         )
         at = timestamp(as_of)
         new = {
-            key: current
-            for key, (current, reported) in found.items()
-            if self._published.get(key, reported) != current
+            key: change.now
+            for key, change in found.items()
+            if self._published.get(key, change.reported) != change.now
             and self._log.partition_of(key[0]) in self._durable
-            and (listened or _better(current, reported))
+            and (listened or _better(change) or (key in self._lost and not change.silent))
         }
         if not new:
             return
@@ -115,7 +145,7 @@ class LivenessPublisher:
                 LivenessReported(
                     organization=organization,
                     name=name,
-                    at=at,
+                    at=found[organization, name].at or at,
                     state=current.state,
                     nodes=current.nodes,
                     heard=current.heard,
@@ -129,10 +159,10 @@ class LivenessPublisher:
         await publish(self._log, envelopes, self._published, new)
 
 
-def _better(current: Liveness, reported: Liveness | None) -> bool:
-    if current.state == "healthy":
+def _better(change: Change) -> bool:
+    if change.now.state == "healthy":
         return True
-    return reported is not None and current.heard >= reported.heard and current.heard > 0
+    return change.reported is not None and change.now.heard >= change.reported.heard and change.now.heard > 0
 
 
 def _seconds(time: str) -> float:

@@ -18,7 +18,17 @@ from sqlalchemy import select
 
 from projections.deliveries.queries import observed_deployments
 from projections.deliveries.rows import heartbeat_deadline
-from projections.derived.rollouts import Key, active, differs, in_force, last_reported, rollout, unsettled
+from projections.derived.liveness import with_awaited
+from projections.derived.rollouts import (
+    Key,
+    active,
+    awaits_nodes,
+    differs,
+    in_force,
+    last_reported,
+    rollout,
+    unsettled,
+)
 from projections.queries import ReadModels
 from projections.read_transactions import ReadTransaction
 from projections.resources.queries import get_many
@@ -195,8 +205,8 @@ def _in_force(s: ReadTransaction) -> list[Key]:
 def _states(
     s: ReadTransaction, keys: Sequence[Key], latest: Mapping[str, float | None]
 ) -> dict[Key, tuple[Rollout | None, Rollout]]:
-    """The last published and the current status of each deployment that exists; `latest` is when the last
-    status of an organization was reported, in seconds since 1970."""
+    """The last published and the current status of each deployment that exists, unless its nodes are awaited;
+    `latest` is when the last status of an organization was reported, in seconds since 1970."""
     names: dict[str, list[str]] = {}
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
@@ -206,9 +216,12 @@ def _states(
         at = latest.get(organization)
         since = None if at is None else heartbeat_deadline(at)
         known = observed_deployments(s.connection, s.prefix("deliveries"), organization, rows, since)
+        known = with_awaited(s.connection, s.prefixes.get("liveness"), organization, known)
         reported = last_reported(s.connection, s.prefix("rollouts"), organization, wanted)
         for row in rows:
-            states[organization, row.name] = (reported.get(row.name), rollout(row, known[row.name]))
+            # Looked at again when a node connects, or the gateway is reported offline.
+            if not awaits_nodes(row, known[row.name]):
+                states[organization, row.name] = (reported.get(row.name), rollout(row, known[row.name]))
     return states
 
 

@@ -1,6 +1,7 @@
 """What gateways report becomes the facts of deployments."""
 
 from projections.queries import ReadModels
+from schemas.status import LivenessReported, LivenessState
 from tests.projections.conftest import Happen
 from tests.projections.events import at, delivery, node, outcome, started, stopped, superseded
 
@@ -88,7 +89,7 @@ async def test_a_deployment_that_one_node_refused_is_pending_until_the_others_an
     assert found is not None
     assert (found["state"], found["live"]) == ("pending", [])
     assert found["refusals"] == [{"gateway": "local", "node": "n1", "at": at(3), "reason": "too old"}]
-    gateway = await ask.gateway_facts("acme", "local")
+    gateway = (await ask.gateway_page("acme", "local")).facts
     assert gateway.nodes["n2"] == {"acknowledged": 0, "refused": 0, "pending": 1, "withheld": 0}
 
     happen(node("n2", True, 4, connection="c2", acknowledged=1), topic="status")
@@ -97,7 +98,7 @@ async def test_a_deployment_that_one_node_refused_is_pending_until_the_others_an
     assert (found["state"], found["live"]) == ("partly-refused", ["local"])
     counts = found["gateways"]["local"]
     assert (counts["connected"], counts["acknowledged"]) == (2, 1)
-    gateway = await ask.gateway_facts("acme", "local")
+    gateway = (await ask.gateway_page("acme", "local")).facts
     assert gateway.nodes["n1"] == {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 0}
     assert gateway.nodes["n2"] == {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 0}
 
@@ -430,3 +431,39 @@ async def test_a_refusal_for_the_whole_gateway_counts_beside_none_of_a_node(happ
 
     assert [f["state"] for f in found.values()] == ["refused", "refused"]
     assert [[r["node"] for r in f["refusals"]] for f in found.values()] == [["n1"], ["*"]]
+
+
+async def test_a_state_has_the_time_when_it_began(happen: Happen, ask: ReadModels):
+    async def state() -> tuple[str, str]:
+        found = await ask.deployment_facts("acme", "d1")
+        assert found is not None
+        return found["state"], found["since"]
+
+    happen(started("d1"))
+    happen(node("n1", True, 1), delivery("d1", "published", 2), topic="status")
+    assert await state() == ("pending", at(2))
+    happen(delivery("d1", "acknowledged", 3, node="n1"), topic="status")
+    assert await state() == ("acknowledged", at(3))
+    happen(delivery("d1", "serving", 4, node="n1"), topic="status")
+    assert await state() == ("serving", at(4))
+    happen(node("n1", False, 9), topic="status")
+    assert await state() == ("offline", at(9))
+
+
+async def test_a_deployment_whose_nodes_are_awaited_is_not_offline(happen: Happen, ask: ReadModels):
+    async def state() -> tuple[str, str | None]:
+        found = await ask.deployment_facts("acme", "d1")
+        assert found is not None
+        return found["state"], found["facts"]["acknowledged"]
+
+    def lives(state: LivenessState, heard: int, seconds: float) -> LivenessReported:
+        return LivenessReported(
+            organization="acme", name="local", at=at(seconds), state=state, nodes=1, heard=heard
+        )
+
+    happen(started("d1"))
+    happen(node("n1", True, 1), delivery("d1", "acknowledged", 3, node="n1"), topic="status")
+    happen(lives("healthy", 1, 4), node("n1", False, 9), topic="status")
+    assert await state() == ("pending", at(3))
+    happen(lives("offline", 0, 40), topic="status")
+    assert await state() == ("offline", at(3))

@@ -27,7 +27,7 @@ async def test_a_node_is_compared_with_the_deployments_in_force(happen: Happen, 
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     assert found.desired == 3
     assert found.nodes == {
@@ -44,7 +44,7 @@ async def test_a_deployment_no_longer_in_force_does_not_count(happen: Happen, as
     happen(*connected("n1"), *reported, topic="status")
     happen(superseded("d1", "d2", ()), stopped("d2"), superseded("d3", "d4", ("other",)))
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     assert (found.desired, found.refused, found.refusals) == (0, 0, [])
     assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 0}}
@@ -70,7 +70,7 @@ async def test_all_deployments_that_a_node_caught_up_with_count_except_the_repor
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     assert found.nodes == {
         "n0": {"acknowledged": 3, "refused": 0, "pending": 0, "withheld": 0},
@@ -90,7 +90,7 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     assert found.nodes == {
         "n1": {"acknowledged": 0, "refused": 1, "pending": 0, "withheld": 1},
@@ -122,7 +122,7 @@ async def test_a_refusal_stands_until_the_node_takes_it(happen: Happen, ask: Rea
     happen(delivery("d1", "acknowledged", 6, node="n1"), topic="status")
     happen(delivery("d1", "acknowledged", 7, node="n2"), topic="status")
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
     assert found.nodes["n1"] == {"acknowledged": 1, "refused": 0, "pending": 0, "withheld": 1}
     assert [r["deployment"] for r in found.refusals] == ["d2"]
 
@@ -141,7 +141,7 @@ async def test_a_withdrawn_deployment_that_a_node_refused_is_withheld(happen: Ha
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     (refusal,) = found.refusals
     assert (refusal["nodes"], refusal["refused_by"], refusal["reason"]) == (0, "n1", "bad regex")
@@ -163,7 +163,7 @@ async def test_a_node_that_was_never_sent_a_rejected_deployment_has_not_refused_
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     (refusal,) = found.refusals
     assert (refusal["nodes"], refusal["refused_by"], refusal["reason"]) == (1, "n1", "bad regex")
@@ -177,7 +177,7 @@ async def test_a_node_that_was_never_sent_a_rejected_deployment_has_not_refused_
 
     happen(delivery("d1", "refused", 5, position=3, reason="bad regex"), topic="status")
 
-    assert (await ask.gateway_facts("acme", "local")).nodes["n2"]["withheld"] == 1
+    assert (await ask.gateway_page("acme", "local")).facts.nodes["n2"]["withheld"] == 1
     facts = await ask.deployment_facts("acme", "d1")
     assert facts is not None
     assert (facts["state"], [r["node"] for r in facts["refusals"]]) == ("refused", ["n1"])
@@ -196,7 +196,7 @@ def rejected_once() -> list[Message]:
 
 async def refusal_and_state(ask: ReadModels) -> tuple[dict[str, Any], str]:
     """The only refusal of the gateway, and the state of its deployment, which shows the same one."""
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
     facts = await ask.deployment_facts("acme", "d2")
     assert facts is not None
     assert [r["deployment"] for r in found.refusals] == ["d2"]
@@ -227,7 +227,7 @@ async def test_given_a_rejection_without_a_verdict_when_the_node_leaves_then_it_
 
     shown, state = await refusal_and_state(ask)
     assert (shown["nodes"], shown["withheld"], state) == (0, False, "pending")
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
     assert found.withheld == 0
     assert found.nodes == {"n1": {"acknowledged": 0, "refused": 0, "pending": 1, "withheld": 0}}
 
@@ -239,7 +239,7 @@ async def test_given_a_rejection_without_a_verdict_when_the_node_leaves_then_it_
 
     shown, state = await refusal_and_state(ask)
     assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, True, "n1", "refused")
-    assert (await ask.gateway_facts("acme", "local")).withheld == 1
+    assert (await ask.gateway_page("acme", "local")).facts.withheld == 1
 
 
 async def test_a_rejection_by_a_connected_node_is_shown_before_one_by_a_node_that_left(
@@ -291,7 +291,7 @@ async def test_a_deployment_acknowledged_before_its_publication_was_reported_is_
 
     happen(node("n2", False, 4, connection="c2"), topic="status")
 
-    assert (await ask.gateway_facts("acme", "local")).refusals == []
+    assert (await ask.gateway_page("acme", "local")).facts.refusals == []
     facts = await ask.deployment_facts("acme", "d1")
     assert facts is not None
     assert (facts["state"], facts["refusals"]) == ("acknowledged", [])
@@ -308,7 +308,7 @@ async def test_a_deployment_refused_for_the_gateway_and_published_later_is_pendi
         topic="status",
     )
 
-    assert (await ask.gateway_facts("acme", "local")).refusals == []
+    assert (await ask.gateway_page("acme", "local")).facts.refusals == []
     facts = await ask.deployment_facts("acme", "d1")
     assert facts is not None
     assert (facts["state"], facts["refusals"]) == ("pending", [])
@@ -348,7 +348,7 @@ async def test_given_a_gateway_that_went_back_when_an_acknowledgement_comes_late
     shown, state = await refusal_and_state(ask)
     assert (shown["nodes"], shown["withheld"], shown["refused_by"], state) == (0, True, "n1", "refused")
     withheld = {"acknowledged": 0, "refused": 0, "pending": 0, "withheld": 1}
-    assert (await ask.gateway_facts("acme", "local")).nodes == {"n1": withheld, "n2": withheld}
+    assert (await ask.gateway_page("acme", "local")).facts.nodes == {"n1": withheld, "n2": withheld}
 
 
 async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels):
@@ -360,7 +360,7 @@ async def test_refusals_are_bounded_and_counted(happen: Happen, ask: ReadModels)
         topic="status",
     )
 
-    found = await ask.gateway_facts("acme", "local")
+    found = (await ask.gateway_page("acme", "local")).facts
 
     assert found.refused == len(names)
     assert [r["deployment"] for r in found.refusals] == names[:4:-1]

@@ -4,11 +4,13 @@ import pytest
 
 from projections.deliveries.model import Deliveries
 from projections.derived.liveness import (
+    Change,
     Liveness,
     LivenessOfGateways,
     changed_liveness,
     last_reported,
     liveness,
+    present_liveness,
 )
 from projections.store import Store
 from schemas.message import Message
@@ -39,9 +41,27 @@ class Harness:
         apply(self.writer, "status", records)
 
     def changed(self, seconds: float) -> dict[tuple[str, str], tuple[Liveness, Liveness | None]]:
+        return {key: (change.now, change.reported) for key, change in self.changes(seconds).items()}
+
+    def changes(self, seconds: float, *, heartbeats: bool = True) -> dict[tuple[str, str], Change]:
         with self.store.reader.begin() as connection:
             return changed_liveness(
-                connection, self._prefix("liveness"), self._prefix("deliveries"), START + seconds
+                connection,
+                self._prefix("liveness"),
+                self._prefix("deliveries"),
+                START + seconds,
+                heartbeats=heartbeats,
+            )
+
+    def shown(self, seconds: float, *, heartbeats: bool = True) -> dict[str, object] | None:
+        with self.store.reader.begin() as connection:
+            return present_liveness(
+                connection,
+                self._prefix("liveness"),
+                self._prefix("deliveries"),
+                LOCAL,
+                START + seconds,
+                heartbeats=heartbeats,
             )
 
     def reported(self) -> dict[str, object] | None:
@@ -97,3 +117,29 @@ def test_since_is_when_the_state_began(harness: Harness):
 
 def test_no_nodes_is_offline():
     assert liveness(0, 0).state == "offline"
+
+
+def test_a_change_has_the_time_of_the_node_that_caused_it(harness: Harness):
+    harness.happen(node("n1", True, 0), node("n2", True, 5))
+    assert harness.changes(6)[LOCAL].at == at(5)
+    harness.happen(reported("healthy", 2, 2, 5), node("n2", False, 10))
+    assert harness.changes(12)[LOCAL].at == at(10), "it left"
+    harness.happen(reported("degraded", 2, 1, 10))
+    assert harness.changes(100)[LOCAL].at == at(30), "n1 was silent"
+
+
+def test_what_is_shown_follows_from_the_nodes_and_the_report_says_since_when(harness: Harness):
+    assert harness.shown(0) is None
+    harness.happen(node("n1", True, 1))
+    assert harness.shown(2) == {"state": "healthy", "nodes": 1, "heard": 1, "since": at(1)}
+    harness.happen(reported("healthy", 1, 1, 1), node("n1", True, 10))
+    assert harness.shown(11) == {"state": "healthy", "nodes": 1, "heard": 1, "since": at(1)}
+
+
+def test_a_gateway_whose_nodes_are_awaited_is_neither_healthy_nor_offline(harness: Harness):
+    harness.happen(node("n1", True, 1), reported("healthy", 1, 1, 1), node("n1", False, 100))
+    assert harness.shown(101) is None
+    harness.happen(node("n1", True, 102))
+    assert harness.shown(103) == {"state": "healthy", "nodes": 1, "heard": 1, "since": at(1)}
+    harness.happen(node("n1", False, 110), reported("offline", 1, 0, 110))
+    assert harness.shown(111) == {"state": "offline", "nodes": 1, "heard": 0, "since": at(110)}

@@ -6,12 +6,12 @@ import pytest
 
 from projections.derived.liveness import LivenessOfGateways
 from projections.derived.rollouts import Rollouts
-from projections.derived.statistics import last_minutes, liveness_in, rollouts_in, statistics_in
+from projections.derived.statistics import last_minutes, statistics_in
 from projections.derived.windows import Windows, minute_of
 from projections.queries import ReadModels
 from projections.store import Store
 from schemas.message import Message
-from schemas.status import LivenessReported, RolloutReported
+from schemas.status import RolloutReported
 from streams.log import Record, Topic
 from streams.projection.writer import Writer
 from tests.projections.events import at, outcome, placed
@@ -63,27 +63,8 @@ async def test_minutes_hold_changes_and_the_lag_of_every_stage(derived: Writer, 
     assert await ask.ask(lambda s: statistics_in(s, "other", *EVER)) == []
 
 
-async def test_states_are_answered_as_they_were_reported(derived: Writer, ask: ReadModels):
-    _happen(
-        derived,
-        "status",
-        RolloutReported(organization="acme", name="d1", at=at(1), state="rolling-out", nodes=3, reached=1),
-        LivenessReported(organization="acme", name="local", at=at(2), state="degraded", nodes=3, heard=2),
-    )
-
-    rollouts = await ask.ask(lambda s: rollouts_in(s, "acme", ["d1", "d2"]))
-    liveness = await ask.ask(lambda s: liveness_in(s, "acme", "local"))
-
-    assert rollouts == {
-        "d1": {"state": "rolling-out", "nodes": 3, "reached": 1, "reason": "", "since": at(1)}
-    }
-    assert liveness == {"state": "degraded", "nodes": 3, "heard": 2, "since": at(2)}
-
-
-async def test_before_anything_is_reported_the_answers_are_empty(derived: Writer, ask: ReadModels):
+async def test_before_anything_is_reported_the_answer_is_empty(derived: Writer, ask: ReadModels):
     assert await ask.ask(lambda s: statistics_in(s, "acme", *EVER)) == []
-    assert await ask.ask(lambda s: rollouts_in(s, "acme", ["d1"])) == {}
-    assert await ask.ask(lambda s: liveness_in(s, "acme", "local")) is None
 
 
 def test_the_last_minute_is_the_one_under_way():

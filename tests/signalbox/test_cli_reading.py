@@ -400,6 +400,19 @@ def test_describe_api_shows_its_revisions_and_where_it_runs(run: Run, stand_in: 
     assert stand_in.asked[-2].query["state"] == "active"
 
 
+def test_describe_gateway_without_nodes_says_so(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local", "nodes": []})
+    stand_in.answers[f"GET {ORG}/live"] = page()
+    assert "\nLiveness\nno node has connected yet\n" in run("describe", "gateway", "local").out
+
+
+def test_get_deployments_shows_since_when_one_is_offline(run: Run, stand_in: StandIn) -> None:
+    offline = {**SERVING, "state": "offline", "since": f"{T}8.500000Z", "offline": ["local"]}
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", offline))
+    (line,) = run("get", "deployments").out.splitlines()[1:]
+    assert line.split()[3:5] == ["offline", "1"]
+
+
 def test_describe_gateway_shows_its_nodes(run: Run, stand_in: StandIn) -> None:
     node = {"node": "envoy-1", "connected": True, "agent": "envoy 1.40.0", "last_seen": f"{T}9.500000Z"}
     node["listener_refused"] = "cannot bind 0.0.0.0:80"
@@ -416,6 +429,9 @@ def test_describe_gateway_shows_its_nodes(run: Run, stand_in: StandIn) -> None:
 
         Not listening at the gateway's address
         envoy-1: cannot bind 0.0.0.0:80
+
+        Liveness
+        not known yet: its nodes are expected to connect again
 
         Live
         API     REVISION  NODES   SINCE    DEPLOYMENT
@@ -479,6 +495,9 @@ def test_describe_gateway_compares_nodes_with_the_deployments_in_force(run: Run,
         NODE     CONNECTED  AGENT         LAST SEEN  ACKNOWLEDGED    REFUSED  PENDING  WITHHELD
         envoy-1  yes        envoy 1.40.0  now        1,197 of 1,200  1        0        2
         envoy-2  no         envoy 1.40.0  just now   0 of 1,200      0        1,198    2
+
+        Liveness
+        not known yet: its nodes are expected to connect again
 
         Deployments
         1,200 in force, 4 of them refused

@@ -223,6 +223,9 @@ def _gateway(client: Client, document: Document, as_of: str | None) -> list[Sect
         sections.append(("Not listening at the gateway's address", "\n".join(deaf)))
     if liveness := members(document.get("liveness")):
         sections.append(("Liveness", f"{_derived(liveness, 'heard')} alive"))
+    elif as_of is None:
+        expected = "not known yet: its nodes are expected to connect again"
+        sections.append(("Liveness", expected if nodes else "no node has connected yet"))
     counts = members(document.get("deployments"))
     if counts:
         refused = f", {counts['refused']:,} of them refused" if counts["refused"] else ""

@@ -35,12 +35,15 @@ def standing(deployment: Mapping[str, Any]) -> tuple[str, str | None, str]:
     if state is None or state == "stopped":
         still = documents(known.get("live"))
         return str(deployment.get("state") or "-"), changed, f"still live on {cell(still)}" if still else ""
-    since = known["facts"].get(_SINCE.get(state, state)) or changed
+    since = known.get("since") or known["facts"].get(_SINCE.get(state, state)) or changed
     remarks = [refusal(known)] if state in REFUSED else []
     remarks += no_node(known)
     if state == "pending":
         published = known["facts"].get("published")
-        remarks.insert(0, "published, not acknowledged yet" if published else "not published yet")
+        if known["facts"].get("acknowledged"):
+            remarks.insert(0, "its nodes are expected to connect again")
+        else:
+            remarks.insert(0, "published, not acknowledged yet" if published else "not published yet")
         if published and not documents(known.get("offline")):
             remarks += [f"see `signalbox describe gateway {name}`" for name in unanswered(known)]
         if documents(known.get("refusals")):

@@ -1,19 +1,20 @@
 """The listen addresses of the Signalbox of a data directory, stored there for tools on the same machine."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from signalbox.machine.processes import process
-from signalbox.settings import Address
+
+if TYPE_CHECKING:  # the command line reads addresses, and does not load settings for that
+    from signalbox.settings import Address
 
 FILE = "listening.json"
 
 
-def write_listen_addresses(directory: Path, addresses: Mapping[str, Address]) -> None:
+def write_listen_addresses(directory: Path, addresses: Mapping[str, "Address"]) -> None:
     """Stores the addresses of this process, by option (`http`, `xds`, `gateway`).
 
     The caller holds the directory's lock. Raises OSError.
@@ -26,7 +27,7 @@ def write_listen_addresses(directory: Path, addresses: Mapping[str, Address]) ->
     }
     file = directory / FILE
     beside = file.with_name(f"{FILE}.new")
-    beside.write_bytes(orjson.dumps(noted))
+    beside.write_text(json.dumps(noted))
     beside.replace(file)
 
 
@@ -34,7 +35,7 @@ def read_listen_addresses(directory: Path) -> Mapping[str, str]:
     """The addresses (`HOST:PORT`) of the process that uses `directory`, by option; empty when there is
     none, or the file cannot be read."""
     try:
-        noted: Any = orjson.loads((directory / FILE).read_bytes())
+        noted: Any = json.loads((directory / FILE).read_bytes())
         found = process(int(noted["pid"]))
     except (OSError, ValueError, TypeError, KeyError):
         return {}

@@ -285,6 +285,48 @@ def test_doctor_looks_where_the_server_of_the_data_directory_listens(
     assert f"xDS port: 127.0.0.1:{other} is free" in bare("doctor", "--data", "data", "--xds", str(other)).out
 
 
+@pytest.mark.parametrize("directory", [".signalbox", "data"])
+def test_without_an_address_it_asks_the_server_of_the_data_directory(
+    bare: Run, stand_in: StandIn, outside: Path, monkeypatch: pytest.MonkeyPatch, directory: str
+) -> None:
+    stand_in.answers[f"GET {ORG}/apis"] = page(api("orders"))
+    (outside / directory).mkdir()
+    (outside / directory / "admin.token").write_text("its-token\n")
+    listening = Address("0.0.0.0", port_of(stand_in))
+    write_listen_addresses(outside / directory, {"http": listening})
+    if directory != ".signalbox":
+        monkeypatch.setenv("SIGNALBOX_DATA", directory)
+
+    ran = bare("get", "apis")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert [asked.headers["authorization"] for asked in stand_in.asked] == ["Bearer its-token"]
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "profile", "ended"])
+def test_the_server_of_the_data_directory_is_asked_only_without_another_address(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    directory, other = outside / ".signalbox", "http://127.0.0.1:9999"
+    directory.mkdir()
+    write_listen_addresses(directory, {"http": Address("127.0.0.1", 18080)})
+    assert connection() == replace(connection(), url="http://127.0.0.1:18080", configured=False)
+    match how:
+        case "option":
+            assert connection(url=other).url == other
+        case "variable":
+            monkeypatch.setenv("SIGNALBOX_URL", other)
+            assert connection().url == other
+        case "profile":
+            (outside / "config.toml").write_text(f'[profiles.p]\nurl = "{other}"\n')
+            monkeypatch.setenv("SIGNALBOX_CONFIG", str(outside / "config.toml"))
+            assert connection(profile="p").url == other
+        case _:
+            noted = json.loads((directory / "listening.json").read_text())
+            (directory / "listening.json").write_text(json.dumps({**noted, "started": "before"}))
+            assert connection().url == "http://127.0.0.1:8080"
+
+
 def test_doctor_knows_the_ports_of_a_server_that_is_not_ready(
     bare: Run, stand_in: StandIn, outside: Path
 ) -> None:

@@ -14,7 +14,7 @@ import click
 from signalbox.cli.doctor.finding import Check
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
 from signalbox.cli.http.client import Client
-from signalbox.cli.http.connection import DEFAULT_URL, Connection, connected
+from signalbox.cli.http.connection import Connection, connected
 from signalbox.cli.output import OutputFormat, emit, formed
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 
@@ -56,8 +56,8 @@ def doctor(
             settings = replace(settings, engine="kafka")
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
-    own = where.url == DEFAULT_URL and http is None and "SIGNALBOX_HTTP" not in os.environ
-    if where.url == DEFAULT_URL:
+    own = not where.configured and http is None and "SIGNALBOX_HTTP" not in os.environ
+    if not where.configured:
         where = replace(where, url=settings.http.reached.url)
     checks: list[Check] = []
     for check in _checks(where, settings, own):

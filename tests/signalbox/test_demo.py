@@ -9,6 +9,7 @@ import yaml
 
 from signalbox.first_start.demo import LONGEST_BODY, Demo
 from signalbox.first_start.sample import CONTEXT, NAME, sample
+from signalbox.machine.ports import listen
 
 
 @pytest.fixture
@@ -66,3 +67,19 @@ async def test_the_sample_is_served_by_the_given_upstream() -> None:
     assert document["metadata"]["name"] == NAME
     assert document["spec"]["context"] == CONTEXT
     assert document["spec"]["upstream"] == {"url": "http://127.0.0.1:9"}
+
+
+async def test_requests_before_the_start_wait_for_it() -> None:
+    with listen(0) as listening:
+        port = listening.getsockname()[1]
+        async with httpx.AsyncClient(trust_env=False) as early:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /ada HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            demo = Demo()
+            await demo.start(listening)
+            try:
+                assert b"Hello, ada!" in await reader.read()
+                assert (await early.get(f"{demo.url}/bob")).json()["message"] == "Hello, bob!"
+            finally:
+                writer.close()
+                await demo.close()

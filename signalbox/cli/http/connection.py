@@ -43,7 +43,8 @@ def connection(
 ) -> Connection:
     """The connection from the options, else the environment, else the profile, else the defaults.
 
-    The default server is that of the data directory, while it runs. The token of a `signalbox up` with the same data directory is only sent to this machine.
+    The default server is that of the data directory, while it runs. The token of a `signalbox up` with the
+    same data directory is only sent to this machine.
     Raises Failure.
     """
     env = os.environ

@@ -89,7 +89,7 @@ class ResourceRouter:
             summary=f"List {aggregate.plural}",
             description=aggregate.summary,
             response_description="A page.",
-            responses={200: self._list_of(self._view), **problems(503)},
+            responses={200: self._list_of(self._view), **problems(*(() if aggregate.top else (404,)), 503)},
         )
         self._add(
             self._one,

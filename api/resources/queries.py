@@ -14,6 +14,7 @@ from api.resources.presenter import Presenter
 from api.responses import POSITION, RawResponse, json_response
 from projections.pages import AsOf, Page, Row, cursor_after, read_cursor
 from schemas.aggregate import Aggregate, Part
+from schemas.aggregates.organization import ORGANIZATION
 from schemas.message import Value
 
 
@@ -34,6 +35,8 @@ class ResourceQueries:
         page = await call.services.read_models.list(
             self.aggregate, organization, limit=limit, cursor=cursor, as_of=as_of, where=where
         )
+        if not page.rows and organization:
+            await require_organization(call)
         items = [resource(self.aggregate.view, row) for row in page.rows]
         if self.presenter.extend_list is not None:
             await self.presenter.extend_list(call, organization, items, as_of)
@@ -98,6 +101,16 @@ class ResourceQueries:
 
     def _not_found(self, name: str) -> Exception:
         return not_found(f"{self.aggregate.name} {name[:100]!r}")
+
+
+async def require_organization(call: Call) -> None:
+    """For an answer without content: raises Problem 404 when the organization was never created.
+
+    Asked of the event log: the read models may not have a new organization yet.
+    """
+    subject = ORGANIZATION.subject(call.organization, call.organization)
+    if not await call.services.log.read_subject("events", subject, limit=1):
+        raise not_found(f"organization {call.organization[:100]!r}")
 
 
 def names_in_path(aggregate: Aggregate, call: Call) -> tuple[str, str]:

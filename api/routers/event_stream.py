@@ -25,8 +25,9 @@ from api.dependencies import (
 from api.openapi.json_schemas import CLOUDEVENT_EXAMPLE, REF
 from api.preconditions import beyond_end, parse_position, preferred
 from api.problems import Problem
+from api.resources.queries import require_organization
 from api.responses import POSITION, RawResponse
-from api.routing.route import ApiRoute, response_headers
+from api.routing.route import ApiRoute, problems, response_headers
 from schemas.catalog import EVENTS
 from schemas.codecs.cloudevents_http import BATCH
 from schemas.envelope import Envelope
@@ -62,7 +63,8 @@ EVENT_STREAM = "text/event-stream"
                 },
             },
             "headers": response_headers(POSITION, "Link"),
-        }
+        },
+        **problems(404),
     },
 )
 async def list_events(
@@ -110,6 +112,8 @@ async def list_events(
     if streams:
         return EventStreamResponse(selection, start, follow)
     events, last, more = await _read(selection, start, limit)
+    if not events and not more:
+        await require_organization(call)
     headers = {POSITION: f"{call.partition}:{last}"}
     if more:
         kept = [(k, v) for k, v in call.request.query_params.multi_items() if k != "after"]

@@ -19,7 +19,7 @@ from api.dependencies import (
 )
 from api.openapi.json_schemas import Count, Timestamp, examples
 from api.problems import not_found
-from api.resources.queries import next_link
+from api.resources.queries import next_link, require_organization
 from api.responses import POSITION, json_response
 from api.routing.route import ApiRoute, problems, response_headers
 from api.submission import wait_for_read_model
@@ -106,6 +106,7 @@ async def list_live(
         for kind, name in ((GATEWAY, gateway), (API, api)):
             if name is not None and await models.get(kind, organization, name, as_of) is None:
                 raise not_found(f"{kind.name} {name[:100]!r}")
+        await require_organization(call)
     items = found[:limit]
     more = cursor_after(f"{items[-1]['gateway']}/{items[-1]['api']}") if len(found) > limit else None
     headers = {POSITION: f"{partition}:{position}", **next_link(call, more)}

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api.dependencies import ORGANIZATION, OrganizationContext, whole_number
 from api.openapi.json_schemas import Count, Timestamp, examples
+from api.resources.queries import require_organization
 from api.responses import json_response
 from api.routing.route import ApiRoute, problems
 from projections.derived.statistics import last_minutes, statistics_in
@@ -64,7 +65,7 @@ class StatisticsList(BaseModel):
     description="Commands, events, and the duration of each stage of a change.",
     response_model=StatisticsList,
     response_description="By minute.",
-    responses=problems(),
+    responses=problems(404),
 )
 async def get_statistics(
     call: OrganizationContext,
@@ -77,4 +78,6 @@ async def get_statistics(
     first, last = last_minutes(minutes, datetime.now(UTC))
     organization = call.organization
     items = await call.services.read_models.ask(lambda s: statistics_in(s, organization, first, last))
+    if not items:
+        await require_organization(call)
     return json_response(200, {"items": items})

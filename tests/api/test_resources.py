@@ -346,6 +346,17 @@ async def test_a_token_lists_its_own_organizations_only(signalbox: RunningApi) -
     assert [o["name"] for o in mine.json()["items"]] == ["acme"]
 
 
+@pytest.mark.parametrize("what", ["projects", "apis", "deployments", "live", "statistics", "events"])
+async def test_a_list_of_an_organization_that_does_not_exist_is_not_found(
+    signalbox: RunningApi, what: str
+) -> None:
+    message = problem(await signalbox.client.get(f"/api/v1/organizations/nobody/{what}"), 404, "not-found")
+    assert message["detail"] == "There is no organization 'nobody'."
+    made = await signalbox.put("/api/v1/organizations/nobody")
+    assert made.status_code == 201
+    assert (await signalbox.client.get(f"/api/v1/organizations/nobody/{what}")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [

@@ -60,8 +60,8 @@ def command(verb: str, **data: object) -> CloudEvent:
 def authorization(event: CloudEvent, body: bytes) -> bytes:
     """Binds the token to this command: whoever reads it on the topic can give no other one."""
     token, _, secret = TOKEN.partition("~")
-    said = (ORGANIZATION, event.get_id(), event.get_type(), event.get_subject() or "")
-    text = "\n".join(("signalbox-command-v1", *said, hashlib.sha256(body).hexdigest()))
+    signed = (ORGANIZATION, event.get_id(), event.get_type(), event.get_subject() or "")
+    text = "\n".join(("signalbox-command-v1", *signed, hashlib.sha256(body).hexdigest()))
     return f"{token}~{hmac.new(secret.encode(), text.encode(), 'sha256').hexdigest()}".encode()
 
 

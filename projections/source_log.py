@@ -19,7 +19,7 @@ class SourceLog:
 
 OTHER_DATABASE = (
     "set SIGNALBOX_POSTGRES to another database (an empty one is filled from this log), or drop this one if "
-    "nobody needs it: the documents in it are nowhere else"
+    "it is no longer needed: the documents in it are nowhere else"
 )
 OTHER_FILE = "move the file out of the directory: it is computed again from this log"
 

@@ -169,7 +169,7 @@ async def _require_beginning(source: Log, target: Log, stretch: TopicDigest) -> 
     if ours.digest() != theirs.digest():
         raise MigrationRefused(
             f"The topic of {topic} holds other records already ({theirs.digest().records:,}): choose a "
-            "SIGNALBOX_KAFKA_PREFIX without topics, or delete these topics if nobody needs them."
+            "SIGNALBOX_KAFKA_PREFIX without topics, or delete these topics if they are no longer needed."
         )
 
 
@@ -206,7 +206,7 @@ async def _write(
         if at != record.position:
             raise NotTheSame(
                 f"{topic}/{record.partition} gave position {at} to the record of position {record.position}: "
-                "somebody else writes to the topic, or did. Choose a SIGNALBOX_KAFKA_PREFIX without topics."
+                "another program writes to the topic, or did. Choose a SIGNALBOX_KAFKA_PREFIX without topics."
             )
 
 

@@ -163,7 +163,7 @@ PRESENTER = Presenter(
             "properties": {
                 "state": {"enum": ["healthy", "degraded", "offline"]},
                 "nodes": {"type": "integer", "description": "How many count."},
-                "heard": {"type": "integer", "description": "How many of them were heard of lately."},
+                "heard": {"type": "integer", "description": "How many of them reported lately."},
                 "since": {"type": "string", "format": "date-time"},
             },
         },

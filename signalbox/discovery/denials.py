@@ -31,7 +31,7 @@ class Denials:
                 return
         self._until[why] = now + SECONDS
         times = self._repeated.pop(why, 0)
-        logger.warning("%s%s", why, f" ({times:,} more times since it was said last)" if times else "")
+        logger.warning("%s%s", why, f" ({times:,} more times since it was logged last)" if times else "")
 
     def _forget(self, now: float) -> None:
         self._until = {why: until for why, until in self._until.items() if until > now}

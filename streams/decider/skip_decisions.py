@@ -12,10 +12,10 @@ def record_subject(partition: int, position: int) -> str:
 def remedy(partition: int, position: int) -> str:
     """The instructions for a record that stops a partition."""
     return (
-        "Nothing is decided in this partition until somebody has looked at it. If a later version of "
+        "Nothing is decided in this partition until an operator has handled it. If a later version of "
         "Signalbox wrote it, start that one. If it is not one of Signalbox's events, stop the deciders and "
-        f"skip it: `signalbox log skip --partition {partition} --position {position} --reason TEXT`; who did "
-        "so and why is kept on the log."
+        f"skip it: `signalbox log skip --partition {partition} --position {position} --reason TEXT`; "
+        "operator and reason are stored on the log."
     )
 
 

@@ -11,6 +11,7 @@ from definitions.reading import FORMS, read
 from definitions.reference import PAGE, SPECS, main, rendered
 from definitions.wso2 import oldest, rest_api
 from gateways.model import Policy
+from schemas.aggregates.api import ApiSpec
 from xds.translate.policies import POLICIES, contributions_of
 
 TEXT = PAGE.read_text("utf-8")
@@ -45,6 +46,13 @@ def test_every_example_is_read_without_findings(example: str) -> None:
     reading = read(example.encode(), "example.yaml")
     assert reading.findings == ()
     assert len(reading.definitions) == 1
+
+
+def test_all_examples_can_be_deployed_to_one_gateway() -> None:
+    read_from = [read(example.encode()).definitions[0] for example in DOCUMENTS]
+    contexts = {d.name: d.spec.context for d in read_from if isinstance(d.spec, ApiSpec)}
+    assert len(contexts) > 2
+    assert len(set(contexts.values())) == len(contexts)
 
 
 def test_every_kind_and_form_has_an_example() -> None:

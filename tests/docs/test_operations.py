@@ -40,3 +40,18 @@ def test_every_file_of_the_data_directory_has_its_line(tmp_path: Path) -> None:
     listed = set(re.findall(r"^\| `([\w.]+)/?` \|", PAGE, re.MULTILINE))
     assert {name for name in made if not name.endswith(("-wal", "-shm"))} <= listed
     assert {"log.db", "admin.token"} <= made
+
+
+SECRETS = {file.name for file in Settings().secret_files}
+
+
+def test_every_token_and_key_has_its_line() -> None:
+    assert set(re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE)) >= SECRETS
+
+
+def test_the_pages_name_every_token_and_key_that_backups_contain() -> None:
+    (backup,) = re.findall(r"^The directory contains secrets \((.*?)\)", PAGE, re.MULTILINE | re.DOTALL)
+    assert {name for name in re.findall(r"`([\w.]+)`", backup) if "." in name} == SECRETS
+    kafka = (ROOT / "docs" / "kafka.md").read_text(encoding="utf-8")
+    (shared,) = re.findall(r"The directory of\nsecrets \((.*?)\)", kafka, re.DOTALL)
+    assert set(re.findall(r"`([\w.]+)`", shared)) == SECRETS

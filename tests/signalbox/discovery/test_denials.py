@@ -32,7 +32,7 @@ def test_a_repeated_warning_is_logged_once_and_later_with_its_count(
     now[0] = SECONDS
     denials("no")
 
-    assert warnings() == ["no", "no (3 more times since it was said last)"]
+    assert warnings() == ["no", "no (3 more times since it was logged last)"]
 
 
 def test_a_different_warning_is_logged_at_once(denials: Denials, warnings: Callable[[], list[str]]) -> None:

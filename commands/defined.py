@@ -7,6 +7,8 @@ from commands.decision import Decision, Request, Unchanged, rejected
 from schemas.codecs.canonical import digest
 from schemas.message import Command, Event
 
+_NO_CONTENT = {"expected_version"}
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -19,12 +21,16 @@ class State:
 
 
 def content_of(message: Command | Event) -> str:
-    return digest(message.model_dump(mode="json", exclude={"expected_version"}))
+    # As `model_dump`, without its handling of options: every event is compared and folded.
+    serializer = message.__pydantic_serializer__
+    return digest(serializer.to_python(message, mode="json", exclude=_NO_CONTENT))
 
 
 def define(request: Request[Command], state: State | None, defined: type[Event]) -> Decision:
     """The event `defined` with the command's fields, unless they are the current ones."""
-    event = defined.model_validate(request.command.model_dump(exclude={"expected_version"}))
+    command = request.command
+    fields = command.__pydantic_serializer__.to_python(command, exclude=_NO_CONTENT)
+    event = defined.__pydantic_validator__.validate_python(fields)
     if state is not None and state.content == content_of(event):
         return Unchanged(request.subject)
     return (event,)

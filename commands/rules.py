@@ -123,20 +123,20 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
         for event in decision:
             changes.append(evolve(partition_state, event))
             partition_state.require_exclusive(changes[-1].subject)
-            refusal = _dangling(partition_state, event)
+            refusal = _dangling(partition_state, changes[-1].subject)
             if refusal is not None:
                 partition_state.rollback(changes)
                 return refusal
     except Exception:
         partition_state.rollback(changes)
         raise
-    events = tuple((subject_of(event), event) for event in decision)
-    return Decided(subject, version + sum(1 for s, _ in events if s == subject), events, tuple(changes))
+    subjects = [change.subject for change in changes]
+    events = tuple(zip(subjects, decision, strict=True))
+    return Decided(subject, version + subjects.count(subject), events, tuple(changes))
 
 
-def _dangling(partition_state: PartitionState, event: Event) -> Rejection | None:
-    """The rejection for an event that leaves a reference without its target."""
-    subject = subject_of(event)
+def _dangling(partition_state: PartitionState, subject: str) -> Rejection | None:
+    """The rejection for an event about `subject` that leaves a reference without its target."""
     state = partition_state.state(subject)
     if state is None:
         users = sorted(partition_state.referrers(subject))

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cache
 
 from pydantic import ValidationError
 
@@ -161,10 +162,15 @@ class Decisions:
 def _dataref(event: Event) -> str:
     """The URL of the `document` of an event: documents are not on the log."""
     # `getattr` of a missing attribute is slow on a model, and most events have no document.
-    document: object = getattr(event, "document", None) if "document" in type(event).model_fields else None
+    document: object = getattr(event, "document", None) if _may_have_document(type(event)) else None
     if not isinstance(document, Document):
         return ""
     return f"/api/v1/organizations/{event.organization}/documents/{document.sha256}"
+
+
+@cache
+def _may_have_document(event: type[Event]) -> bool:
+    return "document" in event.model_fields
 
 
 def read_command(envelope: Envelope) -> Command | Rejection:

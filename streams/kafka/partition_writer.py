@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -37,8 +38,7 @@ MARKER = 1
 """The end of a transaction takes one offset in each of its partitions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]

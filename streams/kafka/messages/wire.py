@@ -7,9 +7,10 @@ through the CloudEvents SDK (`schemas.codecs.cloudevents_kafka`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import compress
+from operator import itemgetter
 from typing import Any, cast
 
 import orjson
@@ -48,7 +49,10 @@ _TEXTS: Mapping[str, str] = {
 }
 """Attribute by header name, as this module writes them."""
 
-_ABSENT = dict.fromkeys(_TEXTS.values(), "")
+_CHECKED = ("specversion", CONTENT_TYPE, "authorization", "dataschema", "type", "id", "source", "time")
+_FIELDS = tuple(field.name for field in fields(Envelope))
+LAYOUTS = 256
+"""The most layouts that are kept: senders choose the order of headers."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
@@ -62,10 +66,8 @@ _OF_CLIENTS: frozenset[str] = frozenset({"commands", "status"})
 
 def encode(envelope: Envelope) -> tuple[bytes, Written]:
     """Value and headers. Raises TypeError for data that JSON cannot represent."""
-    texts = values(envelope)
-    # Without a loop in Python: every message has a dozen of them.
-    present = zip(compress(_HEADERS, texts), map(str.encode, filter(None, texts)), strict=True)
-    headers: Written = [_SPECVERSION, *present]
+    headers: Written = [_SPECVERSION]
+    headers += [(name, text.encode()) for name, text in zip(_HEADERS, values(envelope), strict=True) if text]
     if envelope.type == _OUTCOME:
         headers += _outcome_headers(envelope.data)
     schema = envelope.dataschema
@@ -139,33 +141,66 @@ def forged(topic: Topic, partition: int, position: int) -> Record:
 
 def _own(topic: Topic, value: bytes, headers: Headers) -> tuple[Envelope, str] | None:
     """A message in the form of `encode`, with its token; None for any other form."""
-    given = dict(headers)
-    repeated = len(given) < len(headers)
-    for name in given.keys() - _TEXTS.keys():
-        if name.lower().startswith((PREFIX, CONTENT_TYPE)):
+    names = tuple([name for name, _ in headers])
+    layout = _layouts.get(names)
+    if layout is None:
+        others = [name for name in names if name not in _TEXTS]
+        if any(name.lower().startswith((PREFIX, CONTENT_TYPE)) for name in others):
             return None
-        del given[name]
-    contents = list(filter(None, given.values()))
-    if len(contents) < len(given) or (repeated and len(given) < sum(name in _TEXTS for name, _ in headers)):
-        return None
+        headers = [header for header in headers if header[0] in _TEXTS]
+        layout = _layout(tuple([name for name, _ in headers]))
+        if layout is None:
+            return None
     try:
-        names, decoded = map(_TEXTS.__getitem__, given), map(bytes.decode, contents)
-        texts = {**_ABSENT, **dict(zip(names, decoded, strict=True))}
-        if texts["specversion"] != "1.0" or not _is_time(topic, texts["time"]):
+        contents: list[Any] = [raw.decode() for _, raw in headers if raw]
+        if len(contents) < len(headers):
             return None
-        media = texts[CONTENT_TYPE]
-        if media == AVRO and is_of(texts["dataschema"], texts["type"]):
-            data = decode_data(texts["dataschema"], value)
+        contents.append("")
+        specversion, media, token, schema, type_, id_, source, time = layout.checked(contents)
+        if specversion != "1.0" or not (id_ and type_ and source) or not _is_time(topic, time):
+            return None
+        if media == AVRO and is_of(schema, type_):
+            data: Any = decode_data(schema, value)
         elif media == JSON:
-            data: Any = orjson.loads(value)
+            data = orjson.loads(value)
         else:
             return None
     except (KeyError, ValueError, Undecodable):
         return None
-    if not (texts["id"] and texts["type"] and texts["source"] and isinstance(data, dict)):
+    if not isinstance(data, dict):
         return None
-    attributes = dict(zip(ATTRIBUTES, map(texts.__getitem__, ATTRIBUTES), strict=True))
-    return Envelope(data=cast("Data", data), **attributes), texts["authorization"]
+    contents.append(data)
+    return Envelope(*layout.fields(contents)), token
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The places of attributes in the contents of headers, for messages with the same names of headers in the
+    same order. An empty text, for absent attributes, and the data follow after the contents."""
+
+    checked: Callable[[list[Any]], tuple[str, ...]]
+    """Takes `_CHECKED`."""
+    fields: Callable[[list[Any]], tuple[Any, ...]]
+    """Takes the fields of an envelope."""
+
+
+_layouts: dict[tuple[str, ...], _Layout] = {}
+"""By the names of headers, all of which are in `_TEXTS`, so that the keys are small."""
+
+
+def _layout(names: tuple[str, ...]) -> _Layout | None:
+    """None when a name is repeated."""
+    places = {_TEXTS[name]: place for place, name in enumerate(names)}
+    absent = len(names)
+    if len(places) < absent:
+        return None
+    places["data"] = absent + 1
+    checked = itemgetter(*(places.get(name, absent) for name in _CHECKED))
+    fields = itemgetter(*(places.get(name, absent) for name in _FIELDS))
+    if len(_layouts) >= LAYOUTS:
+        _layouts.clear()
+    layout = _layouts[names] = _Layout(checked, fields)
+    return layout
 
 
 def _is_time(topic: Topic, time: str) -> bool:

@@ -12,6 +12,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 HEADER = "mac"
 PROTECTED = ("config", "outcomes")
@@ -51,7 +52,7 @@ class Integrity:
 
         In hexadecimal digits, since clients treat headers as text.
         """
-        sizes = struct.pack(f">{len(parts) + 1}Q", partition, *map(len, parts))
+        sizes = _sizes(len(parts) + 1).pack(partition, *map(len, parts))
         text = b"".join([topic.encode(), b"\0", sizes, *parts])
         keyed = self._keyed.copy()
         keyed.update(text)
@@ -93,9 +94,15 @@ class Integrity:
 
 
 def parts_of(headers: Headers) -> list[bytes]:
-    """Names and contents of headers, as a MAC is over them. Without a loop: every outcome has a dozen."""
-    names, contents = zip(*headers, strict=True) if headers else ((), ())
-    parts = [b""] * (2 * len(names))
-    parts[::2] = map(str.encode, names)
-    parts[1::2] = contents if all(contents) else [content or b"" for content in contents]
+    """Names and contents of headers, as a MAC is over them."""
+    parts: list[bytes] = []
+    add = parts.append
+    for name, content in headers:
+        add(name.encode())
+        add(content or b"")
     return parts
+
+
+@lru_cache(64)
+def _sizes(count: int) -> struct.Struct:
+    return struct.Struct(f">{count}Q")

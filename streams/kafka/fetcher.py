@@ -10,7 +10,6 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -60,13 +59,15 @@ class Fetched:
     """`following`: the offset to continue from; `stable`: the last stable offset.
 
     There are more messages while `following < stable`. After a change of leaders `stable` may be lower than
-    offsets read before. `truncated`: the log ends before the requested offset, records were lost.
+    offsets read before. `truncated`: the log ends before the requested offset, records were lost. `size`:
+    bytes as the broker sent them, perhaps compressed.
     """
 
     messages: Sequence[ConsumerRecord]
     following: int
     stable: int
     truncated: bool = False
+    size: int = 0
 
 
 class Throttled(Exception):
@@ -151,7 +152,7 @@ class Fetcher:
                 if not compacted:
                     raise NotYetVisible(place, offset)
                 following = stable
-            return Fetched(messages, following, stable)
+            return Fetched(messages, following, stable, size=len(found))
 
         return await self._retry(once)
 
@@ -328,7 +329,10 @@ def _after_batch(found: bytes, offset: int) -> int:
 
 def contents_size(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
     """Bytes of a message's value and headers, as they came out of a batch that may be compressed."""
-    return len(value or b"") + sum(map(len, filter(None, chain.from_iterable(headers))))
+    size = len(value or b"")
+    for name, content in headers:
+        size += len(name) + len(content or b"")
+    return size
 
 
 def _versioned(response: Any) -> Any:

@@ -16,12 +16,13 @@ LAG_SECONDS = 0.05
 KEPT = 4_000
 """The number of cached records, for other readers of the same ones."""
 KEPT_BYTES = 4 << 20
-"""The maximal cached bytes per partition, or the records of one fetch: a process has a reader per
-partition."""
+"""The maximal cached bytes per partition, or the records of one fetch: a process has a reader per partition.
+A message that is not decoded yet counts with its size in the fetch, which may be compressed."""
 FRAME = 200
 """Approximate bytes of a cached record beside its contents."""
 
-Decode = Callable[[TopicPartition, ConsumerRecord], Record]
+Decode = Callable[[TopicPartition, ConsumerRecord, int], Record]
+"""Of a message with so many bytes of contents (`contents_size`)."""
 
 
 class PartitionReader:
@@ -38,7 +39,7 @@ class PartitionReader:
         self._decode = decode
         self._offsets: list[int] = []
         self._kept: list[ConsumerRecord | Record] = []
-        self._sizes: list[int] = []
+        self._sizes: list[int] = []  # 0 for messages that are not measured yet
         self._bytes = 0
         self._start = self._next = 0
         self._from: int | None = None
@@ -81,11 +82,14 @@ class PartitionReader:
         if not self._start <= after < self._next:
             return []
         first = bisect_left(self._offsets, after)
-        last, left = first, LARGEST_READ
-        while last < min(first + limit, len(self._kept)) and left > 0:
-            left -= self._sizes[last]
-            last += 1
-        return [self._decoded(i) for i in range(first, last)]
+        left = LARGEST_READ
+        records: list[Record] = []
+        for index in range(first, min(first + limit, len(self._kept))):
+            records.append(self._decoded(index))
+            left -= self._sizes[index]
+            if left <= 0:
+                break
+        return records
 
     async def _fetch(self, after: int) -> bool:
         """Fetches the records after `after` without waiting; False when there are none."""
@@ -119,15 +123,16 @@ class PartitionReader:
         if not self._start <= start <= self._next:
             self._forget(len(self._kept))
             self._start = self._next = start
+        if 0 in self._sizes:
+            for index in range(len(self._kept)):
+                self._size(index)
         last = self._offsets[-1] if self._offsets else -1
         new = [m for m in fetched.messages if m.offset > last]
         self._offsets.extend(m.offset for m in new)
         self._kept.extend(new)
-        sizes = [_size(message) for message in new]
-        self._sizes.extend(sizes)
-        self._bytes += sum(sizes)
+        self._sizes.extend([0] * len(new))
         self._next = max(self._next, fetched.following)
-        if surplus := self._surplus(len(self._kept) - len(new)):
+        if surplus := self._surplus(len(self._kept) - len(new), fetched.size + len(new) * FRAME):
             self._start = self._offsets[surplus - 1] + 1
             self._forget(surplus)
         if fetched.messages:
@@ -135,10 +140,10 @@ class PartitionReader:
         if start <= self._frontier <= fetched.following:
             self._frontier = fetched.following
 
-    def _surplus(self, old: int) -> int:
-        """The number of `old` records to drop, the oldest first."""
+    def _surplus(self, old: int, new: int) -> int:
+        """The number of `old` records to drop, the oldest first, for `new` bytes."""
         surplus = max(0, min(old, len(self._kept) - KEPT))
-        over = self._bytes - KEPT_BYTES - sum(self._sizes[:surplus])
+        over = self._bytes + new - KEPT_BYTES - sum(self._sizes[:surplus])
         while over > 0 and surplus < old:
             over -= self._sizes[surplus]
             surplus += 1
@@ -154,13 +159,21 @@ class PartitionReader:
         kept = self._kept[index]
         if isinstance(kept, Record):
             return kept
-        record = self._decode(self._place, kept)
+        # Measured and decoded in one go: to touch each content twice takes longer than either.
+        size = self._size(index) - len(kept.key or b"") - FRAME
+        record = self._decode(self._place, kept, size)
         self._kept[index] = record
         return record
 
-
-def _size(message: ConsumerRecord) -> int:
-    return len(message.key or b"") + contents_size(message.value, message.headers) + FRAME
+    def _size(self, index: int) -> int:
+        """The bytes of a record, `FRAME` included; its message is measured once."""
+        size = self._sizes[index]
+        message = self._kept[index]
+        if not size and not isinstance(message, Record):
+            contents = contents_size(message.value, message.headers)
+            size = self._sizes[index] = len(message.key or b"") + contents + FRAME
+            self._bytes += size
+        return size
 
 
 class PartitionReaders:

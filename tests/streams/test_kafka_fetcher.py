@@ -16,7 +16,7 @@ from tests.streams.envelopes import envelope
 from tests.streams.scripted_kafka import PLACE, ScriptedBroker, batch
 
 
-def decoded(place: TopicPartition, message: ConsumerRecord) -> Record:
+def decoded(place: TopicPartition, message: ConsumerRecord, size: int) -> Record:
     return Record("events", place.partition, message.offset + 1, envelope((message.value or b"").decode()))
 
 

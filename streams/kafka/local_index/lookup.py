@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.kafka.fetcher import FETCH_BYTES, Fetcher
+from streams.kafka.fetcher import FETCH_BYTES, Fetcher, contents_size
 from streams.kafka.partition_reader import Decode
 from streams.log import LogDamaged, Record
 
@@ -46,7 +46,8 @@ async def _read(
     async for fetched in fetching.through(place, positions[0] - 1, positions[-1], at_once=at_once):
         for message in fetched.messages:
             if message.offset + 1 in wanted:
-                found[message.offset + 1] = decode(place, message)
+                size = contents_size(message.value, message.headers)
+                found[message.offset + 1] = decode(place, message, size)
     if missing := wanted - found.keys():
         raise LogDamaged(
             f"{place.topic}/{place.partition} no longer has the record at position {min(missing)}: the "

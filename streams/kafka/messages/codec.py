@@ -8,7 +8,6 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas.envelope import Envelope
 from schemas.identity import timestamp
-from streams.kafka.fetcher import contents_size
 from streams.kafka.messages.wire import AUTHORIZATION, decode, encode, forged, signed_body, too_large
 from streams.kafka.partition_writer import Message
 from streams.kafka.security.authority import Unauthorized
@@ -60,10 +59,11 @@ class Codec:
             headers.append((AUTHORIZATION, self._authority.sign(envelope, value).encode()))
         return Message(envelope.partitionkey.encode(), value, headers)
 
-    def record(self, place: TopicPartition, message: ConsumerRecord) -> Record:
+    def record(self, place: TopicPartition, message: ConsumerRecord, size: int) -> Record:
+        """The record of a message with `size` bytes of contents."""
         topic = self._topics[place.topic]
         limit = self._settings.max_message
-        if topic == "commands" and (size := contents_size(message.value, message.headers)) > limit:
+        if topic == "commands" and size > limit:
             # The broker limits what is compressed, which says little of what is in it.
             refused = too_large(topic, place.partition, message.offset + 1, message.headers, size, limit)
             return self._command(refused, "", message)

@@ -23,6 +23,10 @@ Commit = Callable[[int, int], Awaitable[None]]
 """Stores the position of a partition."""
 
 BATCH = 500
+JOINED = 4
+"""The most reads of a batch: its size is limited, too."""
+FEW = 100
+"""So few records are handled at once: most likely they are the last, and another read would find nothing."""
 
 logger = logging.getLogger("signalbox.subscription")
 
@@ -77,7 +81,8 @@ class Subscription:
 
     `trouble` is why nothing is consumed at the moment, empty otherwise. With `dead_letters`, a record for
     which the handler raises Unprocessable goes there, and the rest of its batch is handed over again. With
-    `read_ahead`, the batch after a full one is read while that one is handled.
+    `read_ahead`, the batch after a full one is read while that one is handled, and a batch that is cut off at
+    the most bytes of a read (`LARGEST_READ`) is filled by further reads.
     """
 
     def __init__(
@@ -262,7 +267,17 @@ class Subscription:
     async def _next(self, partition: int, after: int) -> list[Record]:
         """The next batch, as soon as there is one."""
         await self._log.wait(self._topic, partition, after)
-        return await self._log.read(self._topic, partition, after, self._batch)
+        records = await self._log.read(self._topic, partition, after, self._batch)
+        if not self._read_ahead:
+            return records
+        reads = 1
+        while FEW < len(records) < self._batch and reads < JOINED:
+            left = self._batch - len(records)
+            more = await self._log.read(self._topic, partition, records[-1].position, left)
+            if not more:
+                break
+            records, reads = [*records, *more], reads + 1
+        return records
 
     async def _process(self, partition: int, records: Sequence[Record]) -> None:
         last = records[-1].position

@@ -282,6 +282,49 @@ async def test_a_consumer_that_reads_ahead_reads_the_batch_after_a_full_one_whil
     assert reads == [0, 2]
 
 
+@pytest.mark.parametrize(("few", "batches"), [(0, [["a", "b", "c"]]), (1, [["a"], ["b"], ["c"]])])
+async def test_reads_that_are_cut_off_are_joined_to_a_batch_unless_they_are_small(
+    log: Log, monkeypatch: pytest.MonkeyPatch, few: int, batches: list[list[str]]
+):
+    monkeypatch.setattr("streams.subscription.FEW", few)
+    read, consumer, taken = log.read, Consumer(), list[list[str]]()
+
+    async def one(topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        return await read(topic, partition, after, min(limit, 1))
+
+    async def handle(records: Sequence[Record]) -> None:
+        taken.append([record.envelope.id for record in records])
+        await consumer.handle(records)
+
+    partition = log.partition_of("acme")
+    await log.append("status", [envelope("a"), envelope("b"), envelope("c")])
+    monkeypatch.setattr(log, "read", one)
+    subscription = Subscription(log, "status", handle, start=from_the_beginning, batch=4, read_ahead=True)
+    async with running(subscription, partition):
+        await consumer.until("a", "b", "c")
+    assert taken == batches
+
+
+async def test_the_reads_of_a_batch_are_limited(log: Log, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("streams.subscription.FEW", 0)
+    monkeypatch.setattr("streams.subscription.JOINED", 2)
+    read, consumer, taken = log.read, Consumer(), list[int]()
+
+    async def one(topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
+        return await read(topic, partition, after, min(limit, 1))
+
+    async def handle(records: Sequence[Record]) -> None:
+        taken.append(len(records))
+        await consumer.handle(records)
+
+    await log.append("status", [envelope("a"), envelope("b"), envelope("c")])
+    monkeypatch.setattr(log, "read", one)
+    subscription = Subscription(log, "status", handle, start=from_the_beginning, batch=4, read_ahead=True)
+    async with running(subscription, log.partition_of("acme")):
+        await consumer.until("a", "b", "c")
+    assert taken == [2, 1]
+
+
 async def test_records_that_were_read_ahead_are_read_again_after_a_failure(log: Log):
     consumer = Consumer()
     consumer.failures = [LogUnavailable("disk full")]

@@ -1,6 +1,7 @@
 """All queries on the read models, as the HTTP API and the command line ask them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import time
 from typing import Any, ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from projections.operations import operation
 from projections.pages import NOW, AsOf, Page, PointInTime, Row, cursor_after, point_in_time, read_cursor
 from projections.read_transactions import ReadTransaction, ReadTransactions
 from projections.resources import queries as resources
+from projections.resources.point_reads import NoAnswer, PointReads
 from projections.store import GENERATIONS, PARKED, Store, as_dicts
 from schemas.aggregate import Aggregate, Part
 from schemas.aggregates.deployment import DEPLOYMENT
@@ -52,15 +54,21 @@ class ReadModels:
         self._partition_of = partition_of
         self._transactions = ReadTransactions(store, threads, behind)
         self._run = self._transactions.run
+        self._point_reads = None if store.shared else PointReads(store)
         self._clock = clock
 
     def close(self) -> None:
         self._transactions.close()
+        if self._point_reads is not None:
+            self._point_reads.close()
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
         """A resource, or None when it does not exist (then)."""
         at = point_in_time(as_of)
         owner = name if aggregate.top else organization
+        if at is NOW and self._point_reads is not None:
+            with suppress(NoAnswer):  # the reason is raised below, if it lasts
+                return self._point_reads.get(aggregate, owner, name)
         return await self._run(
             lambda s: resources.get(s.connection, s.prefix("resources"), aggregate, owner, name, at)
         )

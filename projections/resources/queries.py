@@ -36,10 +36,10 @@ def get(
     connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: PointInTime
 ) -> Row | None:
     found = connection.execute(
-        _one(tables(prefix).of[aggregate.name], at.kind),
+        one(tables(prefix).of[aggregate.name], at.kind),
         {"organization": organization, "name": name, "moment": at.value},
     ).first()
-    return None if found is None else _row(aggregate, found)
+    return None if found is None else row_of(aggregate, found)
 
 
 def get_many(
@@ -59,7 +59,7 @@ def get_many(
             v.c.organization == organization, v.c.name.in_(names[start : start + MOST_NAMES])
         )
         rows = connection.execute(wanted, {"moment": at.value} if at != NOW else {})
-        found += [_row(aggregate, row) for row in rows]
+        found += [row_of(aggregate, row) for row in rows]
     return found
 
 
@@ -88,7 +88,7 @@ def page(
     parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
     with connection.execute(wanted, parameters, execution_options=_STREAMED) as rows:
         for found in rows:
-            yield _row(aggregate, found)
+            yield row_of(aggregate, found)
 
 
 def entry(
@@ -183,7 +183,7 @@ def _versions(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
 
 
 @computed_once(256)
-def _one(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
+def one(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
     v = of.versions
     wanted = _versions(of, kind).where(
         v.c.organization == bindparam("organization"), v.c.name == bindparam("name")
@@ -200,7 +200,7 @@ def _list(of: AggregateTables, kind: str, top: bool = False) -> Select[*tuple[An
     return wanted.order_by(v.c.organization, v.c.name).limit(bindparam("limit"))
 
 
-def _row(aggregate: Aggregate, found: Any) -> Row:
+def row_of(aggregate: Aggregate, found: Any) -> Row:
     values = list[Any](found)
     name, version, position, since, created, document, *held = values
     below = [(at, held[i + 1]) for i, at in enumerate(held) if i % 2 == 0 and at is not None]

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,10 @@ def validated(model: type[Command], fields: Mapping[str, Any]) -> Data:
 
 def check_depth(data: Any) -> None:
     """Raises Problem 422 when the log's encoder could not write `data`."""
+    with suppress(TypeError):
+        encoded = orjson.dumps(data)
+        if encoded.count(b"[") + encoded.count(b"{") <= _NESTED:  # most data: it cannot nest deeper
+            return
     wrapped = data
     for _ in range(254 - _NESTED):
         wrapped = [wrapped]

@@ -9,6 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -33,6 +34,32 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         """Raises Problem 400, 413 or 422."""
         return json_object(await command_body(Call(self, self.app.state.services)))
+
+
+class IndexedHeaders(Headers):
+    """Headers that are looked up without a search through all of them.
+
+    The lines of each are one list (RFC 9110 section 5.3). One that is no list is invalid then.
+    """
+
+    def __init__(self, lines: list[tuple[bytes, bytes]]) -> None:
+        joined: dict[bytes, bytes] = {}
+        for name, value in lines:
+            joined[name] = b", ".join((joined[name], value)) if name in joined else value
+        super().__init__(raw=lines if len(joined) == len(lines) else list(joined.items()))
+        self._joined = joined
+
+    def __getitem__(self, key: str) -> str:
+        return self._joined[key.lower().encode("latin-1")].decode("latin-1")
+
+
+class IndexedRequest(Request):
+    """A request with `IndexedHeaders`, also in its scope."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(scope, receive, send)
+        self._headers = IndexedHeaders(scope["headers"])
+        scope["headers"] = self._headers.raw
 
 
 class ApiRoute(APIRoute):
@@ -74,8 +101,7 @@ class ApiRoute(APIRoute):
         if method not in (self.methods or ()):
             allowed = ", ".join(_allowed_methods(scope))
             raise problem_of_status(405, f"Allowed here: {allowed}.", {"Allow": allowed})
-        scope["headers"] = _one_line_each(scope["headers"])
-        request = Request(scope, receive, send)
+        request = IndexedRequest(scope, receive, send)
         self._rules.check(request, scope.get(SCOPE_KEY))
         if self._direct_call is None:
             await self.app(scope, receive, send)
@@ -113,14 +139,6 @@ class ApiRoute(APIRoute):
         if self._accepts() is not None:
             found |= {408, 413, 415, 422}
         return found
-
-
-def _one_line_each(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The lines of each header as one list (RFC 9110 section 5.3). One that is no list is invalid then."""
-    lines: dict[bytes, bytes] = {}
-    for name, value in headers:
-        lines[name] = b", ".join((lines[name], value)) if name in lines else value
-    return headers if len(lines) == len(headers) else list(lines.items())
 
 
 def _is_secured(dependant: Dependant) -> bool:

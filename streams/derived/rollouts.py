@@ -42,6 +42,8 @@ from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
 _DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
+_DELIVERY, _ROLLOUT = DeliveryReported.type(), RolloutReported.type()
+_NODE, _LIVENESS = NodeReported.type(), LivenessReported.type()
 MOST = 500
 """Deployments computed and published together."""
 
@@ -94,13 +96,13 @@ class RolloutPublisher:
                 continue
             if envelope.type in _DEPLOYMENT_EVENTS:
                 self._touch(envelope.data, "name")
-            elif envelope.type == DeliveryReported.type():
+            elif envelope.type == _DELIVERY:
                 self._touch(envelope.data, "deployment")
-            elif envelope.type == RolloutReported.type():
+            elif envelope.type == _ROLLOUT:
                 self._consumed_again(envelope.data)
-            elif envelope.type == NodeReported.type():
+            elif envelope.type == _NODE:
                 self._node(envelope.data)
-            elif envelope.type == LivenessReported.type():
+            elif envelope.type == _LIVENESS:
                 organization = str(envelope.data.get("organization"))
                 (self._offline if envelope.data.get("state") == "offline" else self._unsettled).add(
                     organization

@@ -121,9 +121,10 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
     changes: list[Change] = []
     try:
         for event in decision:
-            changes.append(evolve(partition_state, event))
-            partition_state.require_exclusive(changes[-1].subject)
-            refusal = _dangling(partition_state, changes[-1].subject)
+            change = evolve(partition_state, event)
+            changes.append(change)
+            partition_state.require_exclusive(change.subject)
+            refusal = _dangling(partition_state, change.subject)
             if refusal is not None:
                 partition_state.rollback(changes)
                 return refusal

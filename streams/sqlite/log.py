@@ -142,6 +142,9 @@ class SqliteLog:
         return self._require("events", partition) + 1
 
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        if len(envelopes) == 1:
+            append = Append(topic, self.partition_of(envelopes[0].partitionkey), envelopes)
+            return (await self.commit(Transaction((append,))))[0]
         by_partition: dict[int, list[Envelope]] = {}
         partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]
         for partition, envelope in zip(partitions, envelopes, strict=True):

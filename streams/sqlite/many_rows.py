@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 _SIZES = (64, 16, 4, 1)
@@ -24,5 +25,5 @@ def execute_rows(db: sqlite3.Connection, statement: str, rows: Sequence[Sequence
         left = len(rows) - at
         size = next(size for size in _SIZES if size <= left)
         chunk = rows[at : at + size]
-        db.execute(_with_rows(statement, len(chunk[0]), size), [value for row in chunk for value in row])
+        db.execute(_with_rows(statement, len(chunk[0]), size), tuple(chain.from_iterable(chunk)))
         at += size

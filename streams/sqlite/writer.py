@@ -85,9 +85,13 @@ class LogUnit:
             ends[stream] = end + len(append.rows)
         positions: list[list[int]] = []
         for append, start in zip(request.appends, starts, strict=True):
+            stream = (append.topic, append.partition)
+            rows = self._rows.get(stream)
+            if rows is None:
+                rows = self._rows[stream] = []
             first = key_of(append.partition, start + 1)
-            rows = self._rows.setdefault((append.topic, append.partition), [])
-            rows.extend((first + at, *row) for at, row in enumerate(append.rows))
+            for key, row in enumerate(append.rows, first):
+                rows.append((key, *row))
             positions.append(list(range(start + 1, start + 1 + len(append.rows))))
         self._ends.update(ends)
         for c in request.transaction.consumed:

@@ -27,6 +27,7 @@ class CommandPort:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._append_timeout = SharedTimeout(APPEND_SECONDS)
+        self._look_timeout = SharedTimeout(LOOK_SECONDS)
         self._waiting: dict[Key, list[asyncio.Future[Outcome]]] = {}
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
@@ -62,7 +63,10 @@ class CommandPort:
         waiters = {e.key: self._await(e.key) for e in envelopes}
         try:
             await self.submit(envelopes)
-            outcomes = await self._notified(waiters, min(deadline, _now() + LOOK_SECONDS))
+            if len(waiters) == 1 and deadline >= _now() + LOOK_SECONDS:
+                outcomes = await self._notified_soon(*next(iter(waiters.items())))
+            else:
+                outcomes = await self._notified(waiters, min(deadline, _now() + LOOK_SECONDS))
             if len(outcomes) < len(waiters) and _now() < deadline:
                 outcomes = await self._notified_or_found(waiters, deadline)
             return await self._readable(outcomes, deadline)
@@ -116,6 +120,14 @@ class CommandPort:
         if open_ and (seconds := deadline - _now()) > 0:
             await asyncio.wait(open_, timeout=seconds)
         return {key: waiter.result() for key, waiter in waiters.items() if waiter.done()}
+
+    async def _notified_soon(self, key: Key, waiter: asyncio.Future[Outcome]) -> dict[Key, Outcome]:
+        """The outcome if there is one within `LOOK_SECONDS`, with one timer for all commands that wait."""
+        try:
+            with self._look_timeout:
+                return {key: await asyncio.shield(waiter)}
+        except TimeoutError:
+            return {key: waiter.result()} if waiter.done() else {}
 
     async def _notified_or_found(
         self, waiters: Mapping[Key, asyncio.Future[Outcome]], deadline: float

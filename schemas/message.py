@@ -101,4 +101,4 @@ class Event(Message):
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """Validates `data` as it was once accepted. Raises pydantic.ValidationError."""
-        return cls.model_validate(data, context=HISTORY)
+        return cls.__pydantic_validator__.validate_python(data, context=HISTORY)

@@ -79,7 +79,11 @@ class DirectCall:
             if step.request is not None:
                 given[step.request] = request
             for parameter in step.parameters:
-                given[parameter.name] = _value(parameter, values[parameter.place].get(parameter.alias))
+                text = values[parameter.place].get(parameter.alias)
+                if text is None and not parameter.required:
+                    given[parameter.name] = parameter.default
+                else:
+                    given[parameter.name] = _value(parameter, text)
             results.append(await step.call(**given))
         return results[-1]
 
@@ -119,10 +123,8 @@ def _add(dependant: Dependant, steps: list[_Step], known: dict[Callable[..., Any
 def _value(parameter: _Parameter, given: str | None) -> Any:
     location = (parameter.place, parameter.alias)
     if given is None:
-        if parameter.required:
-            missing = {"type": "missing", "loc": location, "msg": "Field required", "input": None}
-            raise RequestValidationError([missing])
-        return parameter.default
+        missing = {"type": "missing", "loc": location, "msg": "Field required", "input": None}
+        raise RequestValidationError([missing])
     value, errors = parameter.validate(given, {}, loc=location)
     if errors:
         raise RequestValidationError(errors)

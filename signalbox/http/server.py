@@ -29,6 +29,7 @@ class HttpServer:
                 bounds or Bounds(connections=min(Bounds().connections, descriptors.limit() // 2)),
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # nothing here depends on the caller's address
                 lifespan="off",
                 server_header=False,
                 timeout_keep_alive=75,

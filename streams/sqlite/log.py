@@ -157,8 +157,8 @@ class SqliteLog:
     async def commit(self, transaction: Transaction) -> list[list[int]]:
         ready = encoded(transaction)
         for append in ready.appends:
-            self._require(append.topic, append.partition)
-            if append.topic == "commands":
+            self._require(*append.stream)
+            if append.stream[0] == "commands":
                 _require_sizes(append.rows)
         return await self._writer.submit(ready)
 

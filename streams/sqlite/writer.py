@@ -26,8 +26,7 @@ Written = Mapping[Stream, tuple[Sequence[Row], int]]
 
 @dataclass(frozen=True, slots=True)
 class EncodedAppend:
-    topic: Topic
-    partition: int
+    stream: Stream
     rows: Sequence[tuple[str, str, str, bytes]]
     expected: int | None
 
@@ -45,7 +44,7 @@ def encoded(transaction: Transaction) -> EncodedTransaction:
     return EncodedTransaction(
         transaction,
         [
-            EncodedAppend(a.topic, a.partition, [encode(e) for e in a.envelopes], _expected(a))
+            EncodedAppend((a.topic, a.partition), [encode(e) for e in a.envelopes], _expected(a))
             for a in transaction.appends
         ],
     )
@@ -73,23 +72,23 @@ class LogUnit:
         ends: dict[Stream, int] = {}
         starts: list[int] = []
         for append in request.appends:
-            stream = (append.topic, append.partition)
+            stream = append.stream
             end = ends.get(stream)
             if end is None:
                 end = self._ends.get(stream)
             if end is None:
                 end = self._durable[stream]
             if append.expected is not None and append.expected != end:
-                raise WrongExpectedPosition(append.topic, append.partition, append.expected, end)
+                raise WrongExpectedPosition(*stream, append.expected, end)
             starts.append(end)
             ends[stream] = end + len(append.rows)
         positions: list[list[int]] = []
         for append, start in zip(request.appends, starts, strict=True):
-            stream = (append.topic, append.partition)
+            stream = append.stream
             rows = self._rows.get(stream)
             if rows is None:
                 rows = self._rows[stream] = []
-            first = key_of(append.partition, start + 1)
+            first = key_of(stream[1], start + 1)
             for key, row in enumerate(append.rows, first):
                 rows.append((key, *row))
             positions.append(list(range(start + 1, start + 1 + len(append.rows))))

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -24,7 +24,7 @@ from api.routes import api_routes
 
 def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | None = None) -> FastAPI:
     """The application over `services`. `asyncapi` answers the AsyncAPI document, where there is one."""
-    routes, described = _described_routes(asyncapi is not None)
+    with_asyncapi = asyncapi is not None
     app = FastAPI(
         title="Signalbox",
         openapi_url=None,
@@ -34,14 +34,15 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
         # Spans and metrics of its own cost 0.1 ms a request, and whoever runs this traces it already.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # Not included one by one: FastAPI would match the path twice then.
-        routes=list(routes),
+        routes=list(_routes(with_asyncapi)[0]),
         exception_handlers=dict.fromkeys((HTTPException, RequestValidationError), limits.respond_to_error),
     )
     app.router.default = _no_such_page
-    app.openapi = lambda: described
+    app.openapi = partial(_openapi, with_asyncapi)
     app.state.services = services
-    app.state.openapi = orjson.dumps(described)
-    app.state.asyncapi = orjson.dumps(asyncapi()) if asyncapi is not None else b""
+    # Made at the first request: together they take longer than all else here.
+    app.state.openapi = cache(lambda: orjson.dumps(_openapi(with_asyncapi)))
+    app.state.asyncapi = cache(lambda: orjson.dumps(asyncapi() if asyncapi is not None else {}))
     # The last one added is the outermost.
     settings = services.settings
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.body_seconds)
@@ -51,12 +52,18 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
 
 
 @cache
-def _described_routes(asyncapi: bool) -> tuple[Sequence[BaseRoute], dict[str, Any]]:
-    """The routes and their OpenAPI document: the same for all applications, whose services differ."""
+def _routes(asyncapi: bool) -> tuple[Sequence[BaseRoute], dict[str, Any]]:
+    """The routes and the schemas that they refer to: the same for all applications, whose services differ."""
     routes, schemas = api_routes()
     if asyncapi:
         routes = [*routes, *health.asyncapi_router.routes]
-    return routes, document(routes, schemas, _version())
+    return routes, schemas
+
+
+@cache
+def _openapi(asyncapi: bool) -> dict[str, Any]:
+    """The OpenAPI document of the routes."""
+    return document(*_routes(asyncapi), _version())
 
 
 async def _no_such_page(scope: Scope, receive: Receive, send: Send) -> None:

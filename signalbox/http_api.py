@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -13,7 +14,6 @@ from api.authentication import FileTokenAuthenticator
 from api.ports import Services
 from api.ports import Settings as ApiSettings
 from projections.queries import ReadModels
-from schemas.codecs import asyncapi
 from signalbox.first_start.default_resources import move_gateway
 from signalbox.first_start.demo import Demo
 from signalbox.first_start.sample import deploy_sample
@@ -58,7 +58,7 @@ class HttpApi:
             settings=ApiSettings(max_body=self.settings.max_body, max_command=self.kafka.max_message),
             traceparent=traceparent_of_request,
         )
-        app = create_app(services, partial(asyncapi.document, self.kafka.prefix))
+        app = create_app(services, partial(_asyncapi, self.kafka.prefix))
         return MeasuredApp(TracedApp(app), self.telemetry.requests.record)
 
     def measure(self) -> None:
@@ -81,3 +81,9 @@ class HttpApi:
         demo = self.group.closed_at_stop(Demo())
         await demo.start(listening)
         return await deploy_sample(self.commands, self.log, self.read_models, self.documents, demo.url)
+
+
+def _asyncapi(prefix: str) -> Mapping[str, Any]:
+    from schemas.codecs import asyncapi
+
+    return asyncapi.document(prefix)

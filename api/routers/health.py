@@ -1,5 +1,7 @@
 """Liveness, readiness, metrics, the OpenAPI and AsyncAPI documents, and the page at `/`."""
 
+import asyncio
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -100,7 +102,7 @@ async def root() -> Response:
     response_description="The document.",
 )
 async def openapi(call: Context) -> Response:
-    return RawResponse(200, call.request.app.state.openapi)
+    return RawResponse(200, await asyncio.to_thread(call.request.app.state.openapi))
 
 
 asyncapi_router = APIRouter(tags=["process"], route_class=ApiRoute)
@@ -115,4 +117,4 @@ asyncapi_router = APIRouter(tags=["process"], route_class=ApiRoute)
     response_description="The document.",
 )
 async def asyncapi(call: Context) -> Response:
-    return RawResponse(200, call.request.app.state.asyncapi)
+    return RawResponse(200, await asyncio.to_thread(call.request.app.state.asyncapi))

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from api.app import create_app
 from api.openapi.document import document
 from api.routes import api_routes
 from schemas.catalog import AGGREGATES
@@ -65,3 +67,21 @@ async def test_it_is_served(signalbox: RunningApi) -> None:
     assert set(DOCUMENT["paths"]) <= set(served["paths"])
     assert served["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert (await signalbox.client.get("/asyncapi.json")).json()["asyncapi"].startswith("3.")
+
+
+async def test_an_application_starts_without_its_documents(signalbox: RunningApi) -> None:
+    """They take longer than the start of a process may."""
+    made: list[str] = []
+
+    def asyncapi() -> dict[str, Any]:
+        made.append("asyncapi")
+        return {"asyncapi": "3.0.0"}
+
+    app = create_app(signalbox.services, asyncapi)
+    assert not made
+    transport = httpx.ASGITransport(app)
+    headers = signalbox.client.headers
+    async with httpx.AsyncClient(transport=transport, base_url="http://signalbox", headers=headers) as client:
+        answers = [(await client.get("/asyncapi.json")).json() for _ in range(2)]
+    assert answers == [{"asyncapi": "3.0.0"}] * 2
+    assert made == ["asyncapi"]

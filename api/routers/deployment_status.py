@@ -19,6 +19,9 @@ MOST = 1000
 READ_MODEL = "deliveries"
 OPEN = ("pending", "offline")
 """States that end when a node answers."""
+FEW = 20
+GATHER_SECONDS = 0.1
+"""More names than `FEW` change one after the other, and all are read after a change: not more often."""
 
 
 class StatusQuery(BaseModel):
@@ -65,6 +68,8 @@ async def _settled(call: Call, query: StatusQuery) -> dict[str, Any]:
         async with asyncio.timeout(query.wait):
             while waiting and query.wait:
                 await runner.wait_for(READ_MODEL, call.partition, position + 1)
+                if len(waiting) > FEW:
+                    await asyncio.sleep(GATHER_SECONDS)
                 position, waiting = await _update(call, waiting, facts)
     except TimeoutError:
         pass

@@ -12,6 +12,7 @@ in force. Whether a node is connected is judged at the time of the last consumed
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import select
@@ -47,6 +48,9 @@ _NODE, _LIVENESS = NodeReported.type(), LivenessReported.type()
 MOST = 500
 """Deployments computed and published together."""
 
+REST = 5
+LONGEST_GATHER = 10
+
 Rollout = Mapping[str, Any]
 """The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
 
@@ -64,7 +68,8 @@ class RolloutPublisher:
         gather_seconds: float = 0.0,
     ) -> None:
         """Without `heartbeats` a node is there for as long as it is connected. What is reported within
-        `gather_seconds` is computed, and published, together."""
+        `gather_seconds` is computed, and published, together; with much to do, within up to
+        `LONGEST_GATHER` times as long, so that `REST` times as long remains for others as that takes."""
         self._log = log
         self._read_models = read_models
         self._source = source
@@ -137,11 +142,15 @@ class RolloutPublisher:
     async def run(self) -> None:
         """Publishes until cancelled."""
         retry = publication_retry("rollouts are published later", _LOG)
+        pause = self._gather_seconds
         while True:
             await self._changed.wait()
-            await asyncio.sleep(self._gather_seconds)
+            await asyncio.sleep(pause)
             self._changed.clear()
+            began = monotonic()
             await retry(self._look)
+            busy = REST * (monotonic() - began)
+            pause = min(max(busy, self._gather_seconds), LONGEST_GATHER * self._gather_seconds)
 
     async def _look(self) -> None:
         """Raises what is unavailable; unpublished deployments stay touched."""

@@ -16,6 +16,7 @@ from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsupported_text
 from gateways.translator import Translator
 from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
+from schemas.aggregates.gateway import GatewayFields
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
 from streams.log import MessageTooLarge
 
@@ -72,8 +73,10 @@ class UnitCompiler:
     """Addresses that no gateway may send requests to, whatever it allows."""
     _kinds: dict[str, str] = field(default_factory=dict[str, str])
     """By gateway."""
-    _settings: dict[str, GatewaySettings] = field(default_factory=dict[str, GatewaySettings])
-    """By gateway, the last ones: the same object until they change."""
+    _settings: dict[str, tuple[GatewayFields, GatewaySettings]] = field(
+        default_factory=dict[str, tuple[GatewayFields, GatewaySettings]]
+    )
+    """By gateway, the last ones, and the fields they are of: the same object until they change."""
     _deployed: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
     """By organization and deployment."""
     _translated: Recent[_Translated] = field(default_factory=lambda: Recent[_Translated](TRANSLATED_KEPT))
@@ -94,6 +97,9 @@ class UnitCompiler:
             fields = await self.reading.gateway(organization, name)
         except NotInLog as error:
             raise CannotCompile(str(error)) from error
+        of, known = self._settings.get(gateway, (None, None))
+        if known is not None and of is fields:
+            return known
         settings = GatewaySettings(
             subject=gateway,
             kind=fields.kind,
@@ -111,9 +117,10 @@ class UnitCompiler:
             ),
         )
         self._kinds[gateway] = settings.kind
-        if self._settings.get(gateway) != settings:
-            self._settings[gateway] = settings
-        return self._settings[gateway]
+        if known == settings:
+            settings = known
+        self._settings[gateway] = (fields, settings)
+        return settings
 
     def forget(self, gateway: str, deployment: str) -> None:
         """Has a deployment compiled again when it is needed next."""

@@ -70,6 +70,25 @@ async def test_clients_share_the_encoded_responses(store: ResourceStore, seen: R
     assert all(mine is yours for mine, yours in zip(one.frames, two.frames, strict=True))
 
 
+async def test_responses_are_kept_while_several_streams_may_send_them(
+    store: ResourceStore, seen: Remembering
+) -> None:
+    """A first sync has all of the configuration once more."""
+
+    def sent(node: str) -> bytes:
+        return Client(store, seen, node).stream.responses()[0]
+
+    gateway = store.gateway(GATEWAY)
+    only, other = (Client(store, seen, node) for node in ("only", "other"))
+    gateway.watch(only.step, only.stream)
+    assert sent("one") is not sent("two")
+    gateway.watch(other.step, other.stream)
+    kept = sent("one")
+    assert sent("two") is kept
+    gateway.unwatch(other.step)
+    assert sent("three") is not kept
+
+
 async def test_clients_of_the_other_variant_share_their_whole_response(
     store: ResourceStore, seen: Remembering
 ) -> None:

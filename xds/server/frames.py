@@ -29,17 +29,28 @@ class Frames:
         self._bytes = 0
 
     def get(
-        self, content: Content, after: int, next_nonce: Callable[[], int], encode: Callable[[int], bytes]
+        self,
+        content: Content,
+        after: int,
+        next_nonce: Callable[[], int],
+        encode: Callable[[int], bytes],
+        *,
+        shared: bool,
     ) -> tuple[int, bytes]:
-        """Nonce and bytes of a response; the nonce is above `after`, so that a stream uses it once."""
+        """Nonce and bytes of a response; the nonce is above `after`, so that a stream uses it once.
+
+        A new one is kept if it is `shared`: other streams may send it, too.
+        """
         found = self._frames.get(content)
-        if found is not None:
-            if found[0] > after:
-                self._frames.move_to_end(content)
-                return found
-            self._bytes -= len(found[1])
+        if found is not None and found[0] > after:
+            self._frames.move_to_end(content)
+            return found
         nonce = next_nonce()
         made = nonce, encode(nonce)
+        if not shared:
+            return made
+        if found is not None:
+            self._bytes -= len(found[1])
         self._frames[content] = made
         self._frames.move_to_end(content)
         self._bytes += len(made[1])
@@ -47,3 +58,9 @@ class Frames:
             _, (_, dropped) = self._frames.popitem(last=False)
             self._bytes -= len(dropped)
         return made
+
+    def forget(self, gateway: str) -> None:
+        """Drops the responses of a gateway."""
+        for content in [content for content in self._frames if content.gateway == gateway]:
+            _, dropped = self._frames.pop(content)
+            self._bytes -= len(dropped)

@@ -70,6 +70,8 @@ class Gateway:
         viewer = self._watchers.pop(changed, None)
         if viewer is None:
             return
+        if len(self._watchers) < 2:
+            self._frames.forget(self.subject)
         for stored in (*self._quarantined.values(), *(self.stored(key) for key in self._pending_rejections)):
             if stored is not None:
                 stored.rejected_by -= {viewer.connection}
@@ -97,6 +99,7 @@ class Gateway:
             after,
             self.next_nonce,
             lambda nonce: delta_response(type, str(nonce), resources, removed, str(self.seq)),
+            shared=self._shares,
         )
 
     def state_frame(self, type: str, resources: tuple[Ready, ...], after: int) -> tuple[int, bytes]:
@@ -107,8 +110,17 @@ class Gateway:
             return state_response(type, str(nonce), resources, content_version(names.encode()))
 
         return self._frames.get(
-            Content(self.subject, "state", type, resources), after, self.next_nonce, encode
+            Content(self.subject, "state", type, resources),
+            after,
+            self.next_nonce,
+            encode,
+            shared=self._shares,
         )
+
+    @property
+    def _shares(self) -> bool:
+        """Whether several streams may send the same response. A first sync has all of the configuration."""
+        return len(self._watchers) != 1
 
     # -- changes
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_envoy import real_envoy
+from xds import plain_messages
 
 pytest_plugins = [
     "tests.support.distribution",
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Before a test imports messages of envoy-data-plane: they are the product's form of them in all tests.
+    plain_messages.use()
     # Each message class of envoy-data-plane says this when it is first made by its own constructor.
     config.addinivalue_line(
         "filterwarnings", "ignore:Using `@model_validator` with mode='after':DeprecationWarning"

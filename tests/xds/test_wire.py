@@ -119,7 +119,7 @@ def test_a_cut_off_request_is_an_error(cut: int) -> None:
 def test_responses_are_read_by_the_library(
     contents: list[tuple[str, str]], removed: list[str], version: str
 ) -> None:
-    resources = [wire.ready(entry("CDS", name, body), 1) for name, body in contents]
+    resources = [wire.Ready(entry("CDS", name, body), 1) for name, body in contents]
     delta = DeltaDiscoveryResponse.parse(wire.delta_response("some.type", "7", resources, removed, version))
     assert (delta.type_url, delta.nonce, delta.system_version_info) == ("some.type", "7", version)
     assert delta.removed_resources == removed

@@ -220,30 +220,37 @@ def _field(number: int, data: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Ready:
-    """A resource ready to be sent: `head` and then the body are field 2 of a delta response.
-
-    The body comes last in the packed resource, so `head` from `packed_at` on and the body are
-    field 2 of a state-of-the-world response too. `stamp` is the sequence number since which this
-    is what clients shall have. `carried` are the deployments that come with it.
-    """
+    """A resource to be sent. `stamp` is the sequence number since which this is what clients shall have,
+    `deployments` are those that come with it."""
 
     entry: ConfigResource
-    head: bytes
-    packed_at: int
     stamp: int
     deployments: ResourceDeployments = NO_DEPLOYMENTS
+    _head: bytes = b""
+    _packed_at: int = 0
 
     @property
     def version(self) -> str:
         return self.entry.version
 
+    @property
+    def head(self) -> bytes:
+        """With the body after it, field 2 of a delta response. Made when it is sent first: a start has all
+        resources, and proxies that reconnect need few."""
+        if not self._head:
+            entry, size = self.entry, len(self.entry.body)
+            packed = _field(1, entry.type.encode()) + b"\x12" + _length(size)
+            packed = b"\x12" + _length(len(packed) + size) + packed
+            named = _field(1, entry.version.encode()) + _field(3, entry.name.encode())
+            self._head = b"\x12" + _length(len(named) + len(packed) + size) + named + packed
+            self._packed_at = len(self._head) - len(packed)
+        return self._head
 
-def ready(entry: ConfigResource, stamp: int) -> Ready:
-    packed = _field(1, entry.type.encode()) + b"\x12" + _length(len(entry.body))
-    packed = b"\x12" + _length(len(packed) + len(entry.body)) + packed
-    named = _field(1, entry.version.encode()) + _field(3, entry.name.encode())
-    head = b"\x12" + _length(len(named) + len(packed) + len(entry.body)) + named + packed
-    return Ready(entry, head, len(head) - len(packed), stamp)
+    @property
+    def packed_head(self) -> bytes:
+        """With the body after it, field 2 of a state-of-the-world response: the body comes last in the packed
+        resource."""
+        return self.head[self._packed_at :]
 
 
 def delta_response(
@@ -262,6 +269,6 @@ def state_response(type: str, nonce: str, resources: Iterable[Ready], version: s
     """A `DiscoveryResponse`."""
     parts = [_field(1, version.encode())]
     for resource in resources:
-        parts += (resource.head[resource.packed_at :], resource.entry.body)
+        parts += (resource.packed_head, resource.entry.body)
     parts += (_field(4, type.encode()), _field(5, nonce.encode()))
     return b"".join(parts)

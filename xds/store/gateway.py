@@ -11,7 +11,7 @@ from gateways.config_resource import PRIVATE, ConfigResource, content_version
 from xds.server.frames import Content, Frames
 from xds.server.observer import Connection
 from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
-from xds.server.wire import Ready, delta_response, ready, state_response
+from xds.server.wire import Ready, delta_response, state_response
 from xds.store.rejection import PendingRejection, Viewer
 from xds.store.resource import Key, StoredResource
 from xds.store.table import TOMBSTONES, Table
@@ -151,7 +151,7 @@ class Gateway:
         else:
             if removed and not stored.pins:
                 stored.good, stored.older, stored.recreated = None, None, True
-            stored.current = ready(entry, stored.seq)
+            stored.current = Ready(entry, stored.seq)
         stored.current.deployments, stored.removed_deployments = with_entry(before, entry, stored.seq), ()
         self._retry_requirers(stored)
         self._inherit_rejection(stored)

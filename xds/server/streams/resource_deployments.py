@@ -43,6 +43,10 @@ def with_entry(before: ResourceDeployments, entry: ConfigResource, seq: int) -> 
     """
     if not (entry.deployments or before.added or before.removed):
         return NO_DEPLOYMENTS
+    if not (before.added or before.removed):
+        return ResourceDeployments(
+            tuple([DeploymentChange(seq, entry.position, ref) for ref in entry.deployments])
+        )
     now = {ref.deployment for ref in entry.deployments}
     apis = {ref.api for ref in entry.deployments}
     known = {change.ref.deployment for change in before.added}

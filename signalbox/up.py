@@ -13,8 +13,6 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from signalbox.data_directory.other_engine import other_engine
 from signalbox.envoy.probe_connection import ProbeConnection, ProbeFailed
 from signalbox.envoy.supervisor import EnvoyMissing
@@ -226,6 +224,8 @@ def _welcome(settings: Settings, seconds: float) -> None:
     if settings.json_logs:
         logs.say(f"Signalbox is up ({seconds:.1f} s) at {settings.http.url}")
         return
+    from rich.console import Console
+
     console = Console(highlight=False)
     console.print(f"[bold]Signalbox[/bold] is up ({seconds:.1f} s). Stop with Ctrl-C.\n")
     rows = [("API", settings.http.url), ("token", str(settings.admin_token)), ("data", str(settings.data))]

@@ -149,8 +149,11 @@ class RolloutPublisher:
             self._changed.clear()
             began = monotonic()
             await retry(self._look)
-            busy = REST * (monotonic() - began)
-            pause = min(max(busy, self._gather_seconds), LONGEST_GATHER * self._gather_seconds)
+            pause = max(self._gather_seconds, self._rest(began))
+
+    def _rest(self, began: float) -> float:
+        """Seconds to leave to others after work that began then."""
+        return min(REST * (monotonic() - began), LONGEST_GATHER * self._gather_seconds)
 
     async def _look(self) -> None:
         """Raises what is unavailable; unpublished deployments stay touched."""
@@ -175,11 +178,14 @@ class RolloutPublisher:
             keys = list(self._touched)[:MOST]
             for key in keys:
                 del self._touched[key]
+            began = monotonic()
             try:
                 await self._publish(keys)
             except BaseException:
                 self._touched = {**dict.fromkeys(keys), **self._touched}
                 raise
+            if self._touched:
+                await asyncio.sleep(self._rest(began))
 
     async def _publish(self, keys: Sequence[Key]) -> None:
         latest = {

@@ -109,9 +109,10 @@ class _Unit:
 class SqliteConfigTopic:
     """`streams.config_topic.ConfigTopic` on one file, for one process and one event loop."""
 
-    def __init__(self, path: Path) -> None:
-        """Use `open`."""
+    def __init__(self, path: Path, checked: "Sequence[ConfigResource] | None" = None) -> None:
+        """Use `open`. `checked`: all entries, when they were read for the check of the file."""
         self._path = path
+        self._checked = checked
         self._reading = ReadConnection(CONFIG, path)
         self._subscribers: dict[object, Subscriber] = {}
         self._ahead: dict[tuple[str, str, str], ConfigResource] | None = None
@@ -129,7 +130,7 @@ class SqliteConfigTopic:
         aside, and the topic begins empty. Raises LogUnavailable.
         """
         make_directory(directory)
-        return cls(await in_thread(_prepared, directory, None if proved else _require_sound))
+        return cls(*await in_thread(_prepared, directory, proved=proved))
 
     @property
     def refusing(self) -> str:
@@ -138,7 +139,10 @@ class SqliteConfigTopic:
 
     async def read_ahead(self) -> None:
         """Reads all entries once for all that load them until `forget`. Raises LogUnavailable, LogDamaged."""
-        entries = [entry async for chunk in self.load() for entry in chunk]
+        # The directory is locked, and nothing was put since the check.
+        entries, self._checked = self._checked, None
+        if entries is None:
+            entries = [entry async for chunk in self.load() for entry in chunk]
         self._ahead = {entry.key: entry for entry in entries}
 
     def forget(self) -> None:
@@ -228,20 +232,27 @@ def load_statement(gateway: str | None, *, removals: bool) -> str:
     return _LOAD.format(more=more if gateway is None else f"{more} AND gateway = ?")
 
 
-def _prepared(directory: Path, check: Callable[[sqlite3.Connection, Path], None] | None) -> Path:
+def _prepared(directory: Path, *, proved: bool) -> tuple[Path, Sequence[ConfigResource] | None]:
+    """The file, and its entries if they were read to check it."""
+    checked: list[ConfigResource] = []
+
+    def require_sound(db: sqlite3.Connection, path: Path) -> None:
+        checked[:] = _sound_entries(db, path)
+
     try:
-        return prepare(CONFIG, directory, check=check)
+        path = prepare(CONFIG, directory, check=None if proved else require_sound)
+        return path, None if proved else checked
     except LogDamaged as error:
         set_aside(directory / CONFIG.file, error.reason or str(error))
-    return prepare(CONFIG, directory, again=True)
+    return prepare(CONFIG, directory, again=True), None
 
 
-def _require_sound(db: sqlite3.Connection, path: Path) -> None:
-    """Raises LogDamaged, sqlite3.Error."""
+def _sound_entries(db: sqlite3.Connection, path: Path) -> list[ConfigResource]:
+    """All entries, without removals. Raises LogDamaged, sqlite3.Error."""
     if path.stat().st_size <= CHECK_LIMIT and (faults := structure_faults(db, "integrity_check")):
         raise damaged(path, faults[0])
-    for row in db.execute(load_statement(None, removals=True), (0, -1)):
-        entry_of_row(path, row)
+    rows = db.execute(load_statement(None, removals=True), (0, -1))
+    return [entry for row in rows if (entry := entry_of_row(path, row)).body]
 
 
 def _row(entry: ConfigResource) -> Sequence[Any]:

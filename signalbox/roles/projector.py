@@ -9,7 +9,8 @@ from streams.derived.rollouts import RolloutPublisher
 from streams.projection import ProjectionRunner
 
 GATHER_SECONDS = 0.2
-"""In one process a change and its rollout share the processor: the rollout waits until the change serves."""
+"""A change reaches its stages within milliseconds, and shares the processors with its rollout: that waits
+until the change serves, and is published once."""
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
@@ -26,7 +27,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
         read_models,
         SOURCE,
         heartbeats=heartbeats,
-        gather_seconds=GATHER_SECONDS if runtime.in_process else 0.0,
+        gather_seconds=GATHER_SECONDS,
     )
     liveness = LivenessPublisher(log, read_models, SOURCE, heartbeats=heartbeats)
     group.run("rollouts", _after_start(runtime, rollouts.run))

@@ -11,11 +11,10 @@ BIN := $(VENV)/bin
 # Processes that run tests, most of which wait most of the time. Tests that kill processes run one at a time
 # afterwards: their rounds of several files starve each other.
 WORKERS ?= 3
-PYTEST = $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-READY := $(VENV)/.ready
+SEVERAL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Tests start hundreds of processes: none may compile modules that another one has compiled.
-export PYTHONDONTWRITEBYTECODE :=
-export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/$(VENV)/pycache" $(BIN)/pytest
+READY := $(VENV)/.ready
 PRODUCT := api clients/python commands definitions gateways projections schemas signalbox streams xds
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
@@ -37,12 +36,12 @@ check: $(READY)
 	@$(MAKE) --no-print-directory -j2 product-types pure-tests
 
 all-tests: $(READY)
-	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(PYTEST) -m "not chaos"; status=$$?; $(BIN)/pytest -m chaos && exit $$status)
+	$(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) $(SEVERAL) -m "not chaos"; status=$$?; $(PYTEST) -m chaos && exit $$status)
 
 # One process per core: these tests compute, and each process collects all of them first.
 pure-tests: WORKERS := 2
 pure-tests: $(READY)
-	SIGNALBOX_QUICK_LAWS=1 $(PYTEST) -m "not real and not chaos"
+	SIGNALBOX_QUICK_LAWS=1 $(PYTEST) $(SEVERAL) -m "not real and not chaos"
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

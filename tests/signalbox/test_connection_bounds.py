@@ -20,7 +20,7 @@ from tests.client.served import free_port
 from tests.support.hang_guard import HANG_SECONDS
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
-SHORT = Bounds(head_seconds=0.05, stalled_seconds=0.05)
+SHORT = Bounds(head_seconds=0.5, stalled_seconds=0.5)
 
 
 @dataclass

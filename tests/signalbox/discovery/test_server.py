@@ -11,11 +11,11 @@ from gateways.config_resource import ConfigResource
 from schemas.codecs.canonical import sha256_hex
 from signalbox.discovery.server import Discovery
 from streams.gateway_sync.sync import CREDENTIALS
+from tests.support.hang_guard import HANG_SECONDS
 from tests.xds.proxies import DeltaProxy, Remembering, entry
 from xds.server.observer import Connection
 
 EAST, WEST = "organizations/acme/gateways/east", "organizations/acme/gateways/west"
-SECONDS = 20
 
 
 def credentials(gateway: str, token: str) -> ConfigResource:
@@ -39,7 +39,7 @@ async def channel(discovery: Discovery) -> AsyncIterator[grpc.aio.Channel]:
 async def let_in(channel: grpc.aio.Channel, gateway: str, token: str) -> bool:
     """Whether the first request is answered. Raises TimeoutError."""
     proxy = DeltaProxy(channel, "node-1", gateway, token)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(HANG_SECONDS):
         try:
             await proxy.ask("CDS")
             await proxy.next()

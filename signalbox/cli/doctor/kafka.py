@@ -200,7 +200,7 @@ def read_models(connection: Connection, log: SourceLog | None) -> Iterator[Check
         found = f"computed from another log: {other}. This log is {log.name}"
         yield Check("read models", "wrong", found, OTHER_DATABASE)
         return
-    if log is None:
+    if log is None or log.ends is None:
         yield Check("read models", "note", "their lag is not known: the log could not be read")
     else:
         yield from _lags(connection, log.ends)

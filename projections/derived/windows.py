@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, select
 
 from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect
 from projections.memo import computed_once
 from projections.readmodel import Recorded, Unprojectable
 from projections.shape import checked_data, shape_of
@@ -134,14 +135,17 @@ def add_to_counts(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], counters: Iterable[str]
 ) -> None:
     """Adds `rows` (one per key) to what the table has."""
-    if not rows:
-        return
-    statement = dialect_of(connection).insert(table)
-    statement = statement.on_conflict_do_update(
+    if rows:
+        connection.execute(_adding(dialect_of(connection), table, tuple(counters)), rows)
+
+
+@computed_once(64)
+def _adding(dialect: Dialect, table: Table, counters: tuple[str, ...]) -> Any:
+    statement = dialect.insert(table)
+    return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
         set_={name: table.c[name] + statement.excluded[name] for name in counters},
     )
-    connection.execute(statement, rows)
 
 
 class Windows:

@@ -319,7 +319,10 @@ class ConfigChanges:
                 logger.error("%s: the entries of %s stay as they are: %s", gateway, named(refs), error)
                 return ()
         required = frozenset(resource for entry in entries for resource in entry.requires)
-        shared = [replace(e, deployments=()) if (e.type, e.name) in required else e for e in entries]
+        shared = [
+            replace(e, deployments=()) if e.deployments and (e.type, e.name) in required else e
+            for e in entries
+        ]
         for resource in sorted(self._resource_refs.set(gateway, name, required)):
             self._left[gateway, resource] = None
         return self.differing(shared)

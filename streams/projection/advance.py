@@ -1,6 +1,7 @@
 """Advances a generation: rows, dead letters and checkpoint in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from operator import itemgetter
 
@@ -30,6 +31,19 @@ _MOVE = (
 """Made once: to make a statement takes as long as all the rest of a batch of one event."""
 
 
+@contextmanager
+def _savepoint(connection: Connection) -> Generator[None, None, None]:
+    """As `connection.begin_nested()`, which compiles its statements every time."""
+    connection.exec_driver_sql("SAVEPOINT batch")
+    try:
+        yield
+    except BaseException:
+        if not connection.invalidated:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT batch")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT batch")
+
+
 class Unreadable(Exception):
     """A record that came with a fault."""
 
@@ -56,7 +70,7 @@ def advance(connection: Connection, slot: GenerationProgress, batches: Batches) 
 def project_one(connection: Connection, slot: GenerationProgress, record: Record) -> str | None:
     """Projects `record`; the reason when that fails."""
     try:
-        with connection.begin_nested():
+        with _savepoint(connection):
             slot.model.project(connection, slot.generation.prefix, [_current_form(record)])
     except Exception as error:  # any failure makes it a dead letter
         if unavailable(error):
@@ -123,7 +137,7 @@ def _hold(slot: GenerationProgress, record: Record) -> None:
 def _projected(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> bool:
     """Whether `records` could be projected at once; if not, none of them is."""
     try:
-        with connection.begin_nested():
+        with _savepoint(connection):
             slot.model.project(connection, slot.generation.prefix, records)
     except Exception as error:
         if unavailable(error):

@@ -14,7 +14,7 @@ from projections.store import Store
 from streams.log import Log, Record, Topic
 from streams.projection.dead_letters import DeadLetters, known
 from streams.projection.listener import ProjectionListener
-from streams.projection.progress import Batch, Gap, StaleProgress
+from streams.projection.progress import Batch, Gap, GenerationProgress, StaleProgress
 from streams.projection.rebuilder import Rebuilder, topic_of
 from streams.projection.store_thread import StoreThread
 from streams.projection.waiters import RunnerStopped, Waiters, lag
@@ -62,6 +62,7 @@ class ProjectionRunner:
         self._rebuilding = Rebuilder(log, store, self._builder, self._turn, batch)
         self._parked = DeadLetters(log, store, models, self._thread)
         self._waiters = Waiters()
+        self._announced: dict[str, GenerationProgress] = {}
         self._given: list[_Submitted] = []
         self._news = asyncio.Event()
         self._fed: dict[TopicPartition, int] = {}
@@ -325,7 +326,8 @@ class ProjectionRunner:
 
     def _announce(self) -> None:
         for name, slot in self._writer.progress.items():
-            if name not in self._writer.outdated:
+            if name not in self._writer.outdated and slot is not self._announced.get(name):
+                self._announced[name] = slot
                 self._waiters.reached({(name, p): at for p, at in slot.positions.items()})
 
 

@@ -1,5 +1,7 @@
 """Clients that have nothing get everything in chunks, which are encoded once for all of them."""
 
+import asyncio
+
 import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
@@ -80,12 +82,13 @@ async def test_responses_are_kept_while_several_streams_may_send_them(
 
     gateway = store.gateway(GATEWAY)
     only, other = (Client(store, seen, node) for node in ("only", "other"))
-    gateway.watch(only.step, only.stream)
+    changed, changed_too = asyncio.Event(), asyncio.Event()
+    gateway.watch(changed.set, only.stream)
     assert sent("one") is not sent("two")
-    gateway.watch(other.step, other.stream)
+    gateway.watch(changed_too.set, other.stream)
     kept = sent("one")
     assert sent("two") is kept
-    gateway.unwatch(other.step)
+    gateway.unwatch(changed_too.set)
     assert sent("three") is not kept
 
 

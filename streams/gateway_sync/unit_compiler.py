@@ -117,7 +117,7 @@ class UnitCompiler:
             ),
         )
         self._kinds[gateway] = settings.kind
-        if known == settings:
+        if known is not None and known == settings:
             settings = known
         self._settings[gateway] = (fields, settings)
         return settings

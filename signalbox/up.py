@@ -245,6 +245,8 @@ def _welcome(settings: Settings, seconds: float) -> None:
 
 def _show_sample(settings: Settings, answers: bool) -> None:
     """`answers`: the gateway serves it."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     if answers:
         console.print("\nA sample API is deployed. Try:\n")

@@ -200,9 +200,10 @@ async def test_an_entry_whose_commit_becomes_visible_after_the_key_was_made_is_s
     fetching = await Fetcher.open(kafka_settings, [kafka_settings.topic(t) for t in ("config", "outcomes")])
     key, body, headers = encode_entry(entry("orders"), last=True)
     producer = await started_producer(kafka_settings, "earlier")
-    async with producer.transaction():
-        await producer.send_and_wait(kafka_settings.topic("config"), body, key, 0, headers=headers)
-        integrity = await open_integrity(tmp_path / "integrity.key", kafka_settings, fetching)
+    await producer.begin_transaction()
+    await producer.send_and_wait(kafka_settings.topic("config"), body, key, 0, headers=headers)
+    integrity = await open_integrity(tmp_path / "integrity.key", kafka_settings, fetching)
+    await producer.commit_transaction()
     await stopped(producer)
     await fetching.close()
     writer = await opening(integrity)

@@ -25,6 +25,7 @@ from streams.kafka.topics import ensure_topics
 from streams.log import Fenced
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.signalbox.roles.role_processes import EAST, NODE, RoleProcesses, role_processes
+from tests.streams.faust.hosts import until
 from tests.support.free_ports import free_port
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.real_kafka import settings_for
@@ -113,9 +114,11 @@ async def test_a_gateway_sync_that_was_shut_out_leaves_and_overwrites_nothing(ac
     await acme.command(publish(of=spec(url="http://127.0.0.1:9001")), deploy(), ids=("b", "d2"))
     # It leaves its group, gets the partition again, and begins with the entries that the other one put.
     await acme.delivered("d2", "published")
-    async with asyncio.timeout(HANG_SECONDS):
-        while await routed(other) == ["newer"]:  # a put is visible to others a moment after it was confirmed
-            await asyncio.sleep(0)
+
+    async def visible() -> bool:
+        return await routed(other) != ["newer"]
+
+    await until(visible)  # a put is visible to others a moment after it was confirmed
     assert await routed(other) == ["d2"]
     with pytest.raises(Fenced):
         await other.put([newer])

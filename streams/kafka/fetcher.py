@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import (
     CorruptRecordException,
+    KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
@@ -50,6 +51,7 @@ LONGEST_PAUSE = 0.2
 """Pauses between retries within `PATIENCE_SECONDS` are no longer."""
 WAIT_MS = 200
 FETCH_BYTES = 1 << 20
+TRANSPORT_CLOSED = "the handler is closed"
 LAST_IN = 16
 """The number of offsets before the end that are searched first for the last record."""
 
@@ -270,7 +272,7 @@ class Fetcher:
         until, failures = loop.time() + PATIENCE_SECONDS, 0
         while True:
             try:
-                return await once()
+                return await _sent(once)
             except Throttled as throttled:
                 logger.warning("Kafka at %s: %s", self._settings.bootstrap, throttled)
                 # The broker answers with the time of throttling: this is no outage.
@@ -282,6 +284,17 @@ class Fetcher:
                 failures += 1
                 self._client.force_metadata_update()
                 await asyncio.sleep(min(back_off(failures), LONGEST_PAUSE))
+
+
+async def _sent(request: Callable[[], Awaitable[T]]) -> T:
+    """Raises KafkaConnectionError also when the broker closed the connection a moment before: uvloop raises
+    then, where asyncio's own transport drops the bytes."""
+    try:
+        return await request()
+    except RuntimeError as error:
+        if type(error) is RuntimeError and TRANSPORT_CLOSED in str(error):
+            raise KafkaConnectionError(str(error)) from error
+        raise
 
 
 def parsed(

@@ -54,6 +54,8 @@ class ScriptedBroker:
     """So many fetches are answered without content."""
     stale: int = 0
     """So many fetches are answered by a replica that lost its place and has nothing."""
+    closed: int = 0
+    """So many requests are written to a connection that the broker has closed, on uvloop."""
     most: int = 1_000
     """Records of an answer."""
     requests: list[int] = field(default_factory=list[int])
@@ -83,6 +85,9 @@ class ScriptedBroker:
 
     async def send(self, node: int, request: Any, *, group: object) -> Any:
         await asyncio.sleep(0)
+        if self.closed:
+            self.closed -= 1
+            raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
         ((_, ((_, offset, *_),)),) = request._topics
         if isinstance(request, OffsetRequest):
             return self._offset(offset)

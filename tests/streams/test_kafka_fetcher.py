@@ -55,6 +55,15 @@ async def test_a_throttled_answer_is_not_the_end(broker: ScriptedBroker, tails: 
     assert await positions(tails, 3) == []
 
 
+async def test_a_request_to_a_connection_that_was_just_closed_is_sent_again(
+    broker: ScriptedBroker, tails: PartitionReaders
+):
+    broker.closed = 2
+    assert await positions(tails) == [1, 2, 3]
+    broker.closed = 1
+    assert await broker.fetching().last(PLACE) == 3
+
+
 async def test_the_last_record_is_found_although_answers_are_throttled(broker: ScriptedBroker):
     broker.throttled = 2
     assert await broker.fetching().last(PLACE) == 3

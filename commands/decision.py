@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from schemas.catalog import subject_of
 from schemas.limits import LONGEST_DETAIL, LONGEST_POINTER, MOST_ERRORS
@@ -12,8 +12,7 @@ from schemas.outcome import Complaint
 C_co = TypeVar("C_co", bound=Command, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Request(Generic[C_co]):
+class Request(NamedTuple, Generic[C_co]):
     """A command with its caller, time and id."""
 
     id: str

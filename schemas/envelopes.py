@@ -1,7 +1,7 @@
 """Envelopes of typed messages: the one place where a message becomes a CloudEvent."""
 
 from schemas.codecs.avro import dataschema
-from schemas.envelope import Envelope
+from schemas.envelope import Data, Envelope
 from schemas.identity import timestamp, uuid7
 from schemas.message import Message
 
@@ -21,11 +21,13 @@ def envelope_for(
     traceparent: str = "",
     authtype: str = "",
     authid: str = "",
+    data: Data | None = None,
 ) -> Envelope:
     """The CloudEvent of a message, with the `dataschema` of its newest published version.
 
     Defaults: a new id, the current time, the organization as partition key. `cause` is the event that led to
-    the message: it sets `correlationid`, `causationid` and, without one of its own, `traceparent`.
+    the message: it sets `correlationid`, `causationid` and, without one of its own, `traceparent`. `data` is
+    the message's, for callers that have it.
     """
     # By position, as the codec of Kafka does, because every decision makes two.
     return Envelope(
@@ -35,7 +37,7 @@ def envelope_for(
         subject,
         timestamp() if time is None else time,
         message.organization if partitionkey is None else partitionkey,
-        message.data(),
+        message.data() if data is None else data,
         dataschema(type(message)),
         dataref,
         sequence,

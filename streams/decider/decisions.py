@@ -12,7 +12,7 @@ from commands.rules import Decided, decide
 from schemas.aggregates.api import Document
 from schemas.catalog import COMMANDS
 from schemas.codecs.canonical import canonical, digest, sha256_hex
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Data, Envelope, Key
 from schemas.envelopes import envelope_for
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome, pointer
@@ -39,8 +39,10 @@ class Decisions:
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Change] = field(default_factory=list[Change])
     outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
-    rejected: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
-    """Rejections that do not use up their id: it was decided before, or may be sent again, corrected."""
+    _decided: list[Envelope] = field(default_factory=list[Envelope])
+    """The envelopes of `outcomes`."""
+    _rejected: list[Envelope] = field(default_factory=list[Envelope])
+    """Outcomes that do not use up their id: it was decided before, or may be sent again, corrected."""
     again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Commands that were sent again, and their first outcome."""
     dead_letters: list[Envelope] = field(default_factory=list[Envelope])
@@ -64,7 +66,8 @@ class Decisions:
 
     def reject(self, envelope: Envelope, why: Rejection) -> None:
         """Adds a rejection that does not use up the id."""
-        self.rejected.append((envelope, self._outcome(envelope, why)))
+        _, written = self._outcome(envelope, why)
+        self._rejected.append(written)
 
     def dead_letter(self, message: Envelope) -> None:
         """Adds a dead letter."""
@@ -78,7 +81,9 @@ class Decisions:
             result: Decided | Rejection = command
         else:
             result = self._decide(envelope, Request(envelope.id, command, envelope.time, envelope.authid))
-        self.outcomes[envelope.key] = (envelope, self._outcome(envelope, result))
+        outcome, written = self._outcome(envelope, result)
+        self.outcomes[envelope.key] = (envelope, outcome)
+        self._decided.append(written)
 
     def _decide(self, envelope: Envelope, request: Request[Command]) -> Decided | Rejection:
         decided: Decided | Rejection | None = None
@@ -119,44 +124,49 @@ class Decisions:
         self.size += len(content)
         self.events.append(chained)
 
-    def _outcome(self, envelope: Envelope, result: Decided | Rejection) -> Outcome:
+    def _outcome(self, envelope: Envelope, result: Decided | Rejection) -> tuple[Outcome, Envelope]:
         refused = bounded(result) if isinstance(result, Rejection) else None
         self.size += OUTCOME_BYTES
         if refused is not None:
             self.size += sum(len(c.pointer) + len(c.detail) for c in refused.errors)
         done = result if isinstance(result, Decided) else None
-        return Outcome(
-            organization=envelope.partitionkey,
-            name=envelope.id,
-            command=envelope.type,
-            digest=digest(envelope.data),
-            requested_at=envelope.time,
-            decided_at=self.now,
-            position=self.head.position,
-            subject=done.subject if done else envelope.subject,
-            accepted=done is not None,
-            events=len(done.events) if done else 0,
-            version=done.version if done else 0,
-            rule=refused.rule if refused else "",
-            message=refused.message if refused else "",
-            errors=refused.errors if refused else (),
+        # The data of the outcome as it is written: to make it from the model takes as long as to validate it.
+        data: Data = {
+            "organization": envelope.partitionkey,
+            "name": envelope.id,
+            "command": envelope.type,
+            "subject": done.subject if done else envelope.subject,
+            "digest": digest(envelope.data),
+            "accepted": done is not None,
+            "requested_at": envelope.time,
+            "decided_at": self.now,
+            "position": self.head.position,
+            "events": len(done.events) if done else 0,
+            "version": done.version if done else 0,
+            "rule": refused.rule if refused else "",
+            "message": refused.message if refused else "",
+            "errors": [{"pointer": e.pointer, "detail": e.detail} for e in refused.errors] if refused else [],
+        }
+        outcome = Outcome.of(data)
+        return outcome, self._written(envelope, outcome, data)
+
+    def _written(self, command: Envelope, outcome: Outcome, data: Data) -> Envelope:
+        return envelope_for(
+            outcome,
+            source=self.source,
+            subject=outcome.subject,
+            id=command.id,
+            time=outcome.decided_at,
+            partitionkey=command.partitionkey,
+            cause=command,
+            data=data,
         )
 
     def outcome_envelopes(self, *, again: bool) -> list[Envelope]:
         """With `again`, also the first outcomes of commands that were sent again."""
         repeated = self.again if again else ()
-        return [
-            envelope_for(
-                outcome,
-                source=self.source,
-                subject=outcome.subject,
-                id=command.id,
-                time=outcome.decided_at,
-                partitionkey=command.partitionkey,
-                cause=command,
-            )
-            for command, outcome in (*self.outcomes.values(), *self.rejected, *repeated)
-        ]
+        first = [self._written(command, outcome, outcome.data()) for command, outcome in repeated]
+        return [*self._decided, *self._rejected, *first]
 
 
 def _dataref(event: Event) -> str:

@@ -117,3 +117,14 @@ async def test_a_listener_that_raises_does_not_stop_deciding(
 )
 def test_utc_reads_rfc_3339_only(text: str, expected: str):
     assert utc(text) == expected
+
+
+async def test_the_data_of_an_outcome_is_that_of_its_model(tmp_path: Path):
+    async with desk(tmp_path) as at:
+        await at.decide(
+            command(id="accepted"), replace(command(id="rejected"), data={"organization": "acme"})
+        )
+        outcomes = await at.log.read("outcomes", 0, 0, 10)
+    assert [record.envelope.data["accepted"] for record in outcomes] == [True, False]
+    for record in outcomes:
+        assert list(Outcome.of(record.envelope.data).data().items()) == list(record.envelope.data.items())

@@ -118,7 +118,8 @@ def signed_body(value: bytes | None, headers: Headers, data: Data) -> bytes:
     """The bytes that the proof of a command covers (`streams.kafka.security.binding`): the value as
     received; in structured mode, where the value includes the proof, the data as canonical JSON."""
     # A message that could be read has one content type.
-    media = dict(headers).get(CONTENT_TYPE)
+    # Near the end, where Signalbox puts it; of two the last one.
+    media = next((raw for name, raw in reversed(headers) if name == CONTENT_TYPE), None)
     if media is None:
         media = next((raw for name, raw in headers if name.lower() == CONTENT_TYPE), None) or b""
     structured = media.lower().startswith(b"application/cloudevents")

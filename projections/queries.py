@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import and_, select
 
 from projections.deliveries.deployment_facts import facts, facts_as_of
-from projections.deliveries.live import LiveFilter, LiveRevision, live_now, live_then, stop_events, time_of
+from projections.deliveries.live import LiveFilter, LiveRevision, live, stop_events, time_of
 from projections.deliveries.queries import connected_counts, deliveries_of, nodes_of, observed_deployments
 from projections.deliveries.rows import Delivery, heartbeat_deadline
 from projections.derived.gateway_page import GatewayPage, gateway_page
@@ -69,15 +69,11 @@ class ReadModels:
         if at is NOW and self._point_reads is not None:
             with suppress(NoAnswer):  # the reason is raised below, if it lasts
                 return self._point_reads.get(aggregate, owner, name)
-        return await self._run(
-            lambda s: resources.get(s.connection, s.prefix("resources"), aggregate, owner, name, at)
-        )
+        return await self._run(lambda s: resources.get(s, aggregate, owner, name, at))
 
     async def refers_to_document(self, organization: str, sha256: str) -> bool:
         """Whether a revision of an API of the organization was written as this document."""
-        return await self._run(
-            lambda s: resources.refers_to_document(s.connection, s.prefix("resources"), organization, sha256)
-        )
+        return await self._run(lambda s: resources.refers_to_document(s, organization, sha256))
 
     async def list(
         self,
@@ -98,16 +94,7 @@ class ReadModels:
         limit = _checked_limit(limit)
 
         def run(s: ReadTransaction) -> Page:
-            rows = resources.page(
-                s.connection,
-                s.prefix("resources"),
-                aggregate,
-                organization,
-                at,
-                after=after,
-                limit=limit + 1,
-                where=wanted,
-            )
+            rows = resources.page(s, aggregate, organization, at, after=after, limit=limit + 1, where=wanted)
             return self._page(s, rows, limit, organization, lambda row: row.name)
 
         return await self._run(run)
@@ -123,11 +110,7 @@ class ReadModels:
     ) -> Row | None:
         """One entry of a part, such as a revision."""
         at, i = point_in_time(as_of), aggregate.parts.index(part)
-        return await self._run(
-            lambda s: resources.entry(
-                s.connection, s.prefix("resources"), aggregate, i, organization, name, str(key), at
-            )
-        )
+        return await self._run(lambda s: resources.entry(s, aggregate, i, organization, name, str(key), at))
 
     async def parts(
         self,
@@ -145,17 +128,7 @@ class ReadModels:
         limit = _checked_limit(limit)
 
         def ask(s: ReadTransaction) -> Page:
-            rows = resources.entries(
-                s.connection,
-                s.prefix("resources"),
-                aggregate,
-                i,
-                organization,
-                name,
-                at,
-                after=after,
-                limit=limit + 1,
-            )
+            rows = resources.entries(s, aggregate, i, organization, name, at, after=after, limit=limit + 1)
             return self._page(s, rows, limit, organization, lambda row: row.position)
 
         return await self._run(ask)
@@ -173,7 +146,7 @@ class ReadModels:
         at = point_in_time(as_of)
 
         def ask(s: ReadTransaction) -> dict[str, Any] | None:
-            row = resources.get(s.connection, s.prefix("resources"), DEPLOYMENT, organization, deployment, at)
+            row = resources.get(s, DEPLOYMENT, organization, deployment, at)
             return None if row is None else self._facts(s, organization, [row], at, nodes=True)[deployment]
 
         return await self._run(ask)
@@ -186,8 +159,7 @@ class ReadModels:
         at = point_in_time(as_of)
 
         def ask(s: ReadTransaction) -> dict[str, dict[str, Any]]:
-            prefix = s.prefix("resources")
-            rows = resources.get_many(s.connection, prefix, DEPLOYMENT, organization, deployments, at)
+            rows = resources.get_many(s, DEPLOYMENT, organization, deployments, at)
             return self._facts(s, organization, rows, at, nodes=False)
 
         return await self._run(ask)
@@ -195,30 +167,27 @@ class ReadModels:
     def _facts(
         self, s: ReadTransaction, organization: str, rows: Sequence[Row], at: PointInTime, *, nodes: bool
     ) -> dict[str, dict[str, Any]]:
-        prefix = s.prefix("deliveries")
         if at == NOW:
-            known = observed_deployments(s.connection, prefix, organization, rows, self._heartbeat_deadline())
-            known = with_awaited(s.connection, s.prefixes.get("liveness"), organization, known)
+            known = observed_deployments(s, organization, rows, self._heartbeat_deadline())
+            known = with_awaited(s, organization, known)
             superseded = [
                 (gateway, row.name)
                 for row in rows
                 for gateway, api in known[row.name].apis.items()
                 if api.live == row.name and gateway not in row.document.get("gateways", ())
             ]
-            for (gateway, name), end in stop_events(
-                s.connection, s.prefix("resources"), organization, superseded
-            ).items():
+            for (gateway, name), end in stop_events(s, organization, superseded).items():
                 known[name] = replace(
                     known[name], stopped_at={**known[name].stopped_at, gateway: end.position}
                 )
             return {row.name: facts(row, known[row.name], nodes=nodes) for row in rows}
-        then = time_of(s.connection, s.prefix("resources"), organization, at) or ""
+        then = time_of(s, organization, at) or ""
         reached: dict[str, dict[str, Delivery]] = {row.name: {} for row in rows}
-        for delivery in deliveries_of(s.connection, prefix, organization, list(reached)):
+        for delivery in deliveries_of(s, organization, list(reached)):
             reached[delivery.deployment][delivery.gateway] = delivery
         apis = list(dict.fromkeys(row.document["api"] for row in rows if "api" in row.document))
         where: dict[str, list[str]] = {}
-        for entry in self._live(s, LiveFilter(organization, None, apis), at, ("", ""), None):
+        for entry in live(s, LiveFilter(organization, None, apis), then, ("", ""), None):
             where.setdefault(entry.deployment, []).append(entry.gateway)
         return {row.name: facts_as_of(row, reached[row.name], where.get(row.name, ()), then) for row in rows}
 
@@ -227,7 +196,7 @@ class ReadModels:
         `acknowledged` or `serving`."""
 
         def ask(s: ReadTransaction) -> Dicts:
-            found = deliveries_of(s.connection, s.prefix("deliveries"), organization, deployments)
+            found = deliveries_of(s, organization, deployments)
             return [
                 {"gateway": d.gateway, "deployment": d.deployment, "node": "*", "fact": fact}
                 for d in found
@@ -253,32 +222,10 @@ class ReadModels:
 
         def ask(s: ReadTransaction) -> Dicts:
             question = LiveFilter(organization, gateways, apis, self._heartbeat_deadline())
-            return [_live_document(entry) for entry in self._live(s, question, at, after, limit)]
+            found = live(s, question, time_of(s, organization, at), after, limit)
+            return [_live_document(entry) for entry in found]
 
         return await self._run(ask)
-
-    def _live(
-        self,
-        s: ReadTransaction,
-        question: LiveFilter,
-        at: PointInTime,
-        after: tuple[str, str],
-        limit: int | None,
-    ) -> Iterator[LiveRevision]:
-        prefixes = (s.prefix("deliveries"), s.prefix("resources"))
-        then = time_of(s.connection, prefixes[1], question.organization, at)
-        left = limit
-        while left is None or left > 0:
-            size = MOST_ROWS if left is None else min(left, MOST_ROWS)
-            if then is None:
-                found = live_now(s.connection, *prefixes, question, after, size)
-            else:
-                found = live_then(s.connection, *prefixes, question, then, after, size)
-            yield from found
-            if len(found) < size:
-                return
-            after = (found[-1].gateway, found[-1].api)
-            left = None if left is None else left - len(found)
 
     async def nodes(self, organization: str, gateway: str) -> Dicts:
         """The nodes of a gateway by name: node, connected, agent, connection, first_seen, last_seen,
@@ -286,8 +233,7 @@ class ReadModels:
 
         def ask(s: ReadTransaction) -> Dicts:
             hidden = ("organization", "gateway", "acknowledged", "reported_to")
-            prefix = s.prefix("deliveries")
-            found = nodes_of(s.connection, prefix, organization, gateway, self._heartbeat_deadline())
+            found = nodes_of(s, organization, gateway, self._heartbeat_deadline())
             return [{name: value for name, value in n.items() if name not in hidden} for n in found]
 
         return await self._run(ask)
@@ -295,9 +241,7 @@ class ReadModels:
     async def connected(self, organization: str, gateways: Sequence[str]) -> dict[str, int]:
         """How many nodes of each gateway are connected."""
         since = self._heartbeat_deadline()
-        return await self._run(
-            lambda s: connected_counts(s.connection, s.prefix("deliveries"), organization, gateways, since)
-        )
+        return await self._run(lambda s: connected_counts(s, organization, gateways, since))
 
     async def gateway_page(self, organization: str, gateway: str) -> GatewayPage:
         """The nodes of a gateway, how it is, and what they run: all of one moment."""

@@ -1,12 +1,13 @@
 """The shape of recorded data, checked without building models: it was validated before it was recorded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projections.readmodel import Unprojectable
+from projections.readmodel import Recorded, Unprojectable
 from schemas.envelope import Envelope
 from schemas.message import Message
+from schemas.status import STATUSES, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +38,14 @@ def checked_data(shape: Shape | None, envelope: Envelope) -> dict[str, Any]:
     if not data.keys() <= shape.declared:
         raise Unprojectable(f"{envelope.type} has unknown {', '.join(sorted(data.keys() - shape.declared))}")
     return data
+
+
+def checked_data_of(message: type[Status], records: Iterable[Recorded]) -> Iterator[dict[str, Any]]:
+    """The data of those records of the status topic that are of one type. Raises Unprojectable."""
+    for record in records:
+        data = checked_data(_STATUSES.get(record.envelope.type), record.envelope)
+        if record.envelope.type == message.type():
+            yield data
+
+
+_STATUSES = shapes(STATUSES)

@@ -1,18 +1,22 @@
 """The read models' database: its connections, and the tables that say what stands where."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     DDL,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Integer,
     MetaData,
     Result,
+    Select,
     String,
     Table,
     func,
@@ -181,6 +185,24 @@ def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:
     """The rows of `result` by column name."""
     names = [str(column) for column in list(result.keys())]  # SQLAlchemy's are a kind of text JSON refuses
     return [dict(zip(names, list[Any](row), strict=True)) for row in result]
+
+
+MOST_NAMES = 5_000
+"""Names in one statement; SQLite takes up to 32,766 parameters."""
+
+
+def rows_named(
+    connection: Connection,
+    wanted: Select[*tuple[Any, ...]],
+    column: ColumnElement[str],
+    names: Sequence[str],
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Any]:
+    """Those of the rows `wanted` whose `column` has one of `names`, of any number."""
+    for start in range(0, len(names), MOST_NAMES):
+        yield from connection.execute(
+            wanted.where(column.in_(names[start : start + MOST_NAMES])), dict(parameters)
+        )
 
 
 def live(connection: Connection) -> dict[str, Generation]:

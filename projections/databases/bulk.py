@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table
 
 from projections.databases.dialect import dialect_of
 from projections.databases.port import OnConflict, Values
+from projections.memo import computed_once
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -35,3 +36,13 @@ def insert_rows(
     """
     if rows:
         dialect_of(connection).insert_rows(connection, table, rows, existing)
+
+
+def replace_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """As `insert_rows`; rows of the same primary key are replaced."""
+    insert_rows(connection, table, rows, _replaced(table))
+
+
+@computed_once(64)
+def _replaced(table: Table) -> OnConflict:
+    return OnConflict(replaced=tuple(c.name for c in table.columns if not c.primary_key))

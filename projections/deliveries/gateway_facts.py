@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Select, String, and_, bindparam, cast, select
+from sqlalchemy import CTE, Select, String, and_, bindparam, cast, select
 
 from projections.deliveries.queries import connected_nodes_of
 from projections.deliveries.rows import WHOLE_GATEWAY, covers
 from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
+from projections.read_transactions import ReadTransaction
 from projections.resources.tables import tables as resource_tables
 from schemas.aggregates.deployment import DEPLOYMENT
 
@@ -43,21 +44,16 @@ class GatewayFacts:
 
 
 def gateway_facts(
-    connection: Connection,
-    resources: str,
-    deliveries: str,
-    organization: str,
-    gateway: str,
-    since: str | None = None,
+    s: ReadTransaction, organization: str, gateway: str, since: str | None = None
 ) -> GatewayFacts:
-    """`resources` and `deliveries` are the prefixes of the live tables. With `since`, nodes without a
-    heartbeat since then do not count."""
+    """With `since`, nodes without a heartbeat since then do not count."""
+    prefixes = (s.prefix("resources"), s.prefix("deliveries"))
     asked = {"organization": organization, "gateway": gateway}
     desired = 0
     positions: list[int] = []
     refusals: dict[str, dict[str, Any]] = {}
     taken_back = 0
-    for row in connection.execute(_deployments(resources, deliveries, gateway), asked):
+    for row in s.connection.execute(_deployments(*prefixes, gateway), asked):
         desired += 1
         back = _rolled_back(row)
         if row.rejected:  # also when the node that did so has left, before the verdict on it
@@ -74,13 +70,13 @@ def gateway_facts(
         elif row.position is not None and row.configured in (None, "", row.name):
             positions.append(row.position)
     positions.sort()
-    there = connected_nodes_of(connection, deliveries, organization, [gateway], since).get(gateway)
+    there = connected_nodes_of(s, organization, [gateway], since).get(gateway)
     nodes: dict[str, dict[str, int]] = {}
     if there is not None:
         for name, node in there.nodes.items():
             up_to = bisect_right(positions, node.acknowledged) if node.acknowledged else 0
             nodes[name] = {"acknowledged": up_to, "refused": 0, "pending": desired - taken_back - up_to}
-        for row in connection.execute(_reports(resources, deliveries, gateway), asked):
+        for row in s.connection.execute(_reports(*prefixes, gateway), asked):
             node = there.nodes.get(row.node)
             if node is None:
                 continue

@@ -1,10 +1,10 @@
 """What is live: the revision of each API that each gateway acknowledged last and has not withdrawn since."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, or_, select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 
 from projections.deliveries.connected_nodes import (
     NO_NODES,
@@ -16,6 +16,7 @@ from projections.deliveries.queries import connected_nodes_of, deliveries_of, re
 from projections.deliveries.rows import ApiOnGateway, Interval
 from projections.deliveries.tables import tables
 from projections.pages import NOW, PointInTime
+from projections.read_transactions import ReadTransaction
 from projections.resources import queries as resources
 from schemas.aggregates.deployment import DEPLOYMENT
 
@@ -42,55 +43,33 @@ class LiveFilter:
     since: str | None = None
 
 
-def live_now(
-    connection: Connection,
-    deliveries: str,
-    resource_prefix: str,
-    question: LiveFilter,
-    after: tuple[str, str],
-    limit: int,
-) -> list[LiveRevision]:
-    """Up to `limit` entries after a gateway and API, by these."""
-    t = tables(deliveries).apis
-    wanted = _restricted(select(t).where(t.c.live != ""), t.c, question)
-    found: list[LiveRevision] = []
-    while len(found) < limit:
-        page = wanted.where(tuple_(t.c.gateway, t.c.api) > after).limit(limit)
-        rows = [ApiOnGateway(*row) for row in connection.execute(page)]
-        found += _with_node_counts(connection, deliveries, resource_prefix, question, rows)
-        if len(rows) < limit:
-            break
-        after = (rows[-1].gateway, rows[-1].api)
-    return found[:limit]
+PAGE = 1000
+"""The most rows of one statement."""
 
 
-def live_then(
-    connection: Connection,
-    deliveries: str,
-    resource_prefix: str,
-    question: LiveFilter,
-    time: str,
-    after: tuple[str, str],
-    limit: int,
-) -> list[LiveRevision]:
-    """As `live_now`, at a time (RFC 3339)."""
-    t = tables(deliveries).live
-    valid = (t.c.since <= time, or_(t.c.until.is_(None), t.c.until > time))
-    wanted = _restricted(select(t).where(*valid), t.c, question)
-    found: list[LiveRevision] = []
-    while len(found) < limit:
-        page = wanted.where(tuple_(t.c.gateway, t.c.api) > after).limit(limit)
-        rows = [Interval(*row) for row in connection.execute(page)]
-        over = _stopped_intervals(connection, deliveries, resource_prefix, question, rows, time)
-        found += [
-            LiveRevision(i.gateway, i.api, i.revision, i.deployment, i.since, None)
-            for i in rows
-            if i.until is not None or (i.gateway, i.deployment) not in over
-        ]
-        if len(rows) < limit:
-            break
+def live(
+    s: ReadTransaction, question: LiveFilter, time: str | None, after: tuple[str, str], limit: int | None
+) -> Iterator[LiveRevision]:
+    """Up to `limit` entries after a gateway and API, by these; with `time` (RFC 3339), those of then."""
+    of, size = tables(s.prefix("deliveries")), min(limit or PAGE, PAGE)
+    if time is None:
+        c, wanted = of.apis.c, select(of.apis).where(of.apis.c.live != "")
+    else:
+        c = of.live.c
+        wanted = select(of.live).where(c.since <= time, or_(c.until.is_(None), c.until > time))
+    wanted = _restricted(wanted, c, question).limit(size)
+    left = limit
+    while left is None or left > 0:
+        rows = s.connection.execute(wanted.where(tuple_(c.gateway, c.api) > after)).all()
+        if time is None:
+            found = _with_node_counts(s, question, [ApiOnGateway(*row) for row in rows])
+        else:
+            found = _of_intervals(s, question, [Interval(*row) for row in rows], time)
+        yield from found[:left]
+        if len(rows) < size:
+            return
         after = (rows[-1].gateway, rows[-1].api)
-    return found[:limit]
+        left = None if left is None else left - len(found)
 
 
 def _restricted(wanted: Select[Any], c: Any, question: LiveFilter) -> Select[Any]:
@@ -103,22 +82,16 @@ def _restricted(wanted: Select[Any], c: Any, question: LiveFilter) -> Select[Any
 
 
 def _with_node_counts(
-    connection: Connection,
-    deliveries: str,
-    resource_prefix: str,
-    question: LiveFilter,
-    rows: Sequence[ApiOnGateway],
+    s: ReadTransaction, question: LiveFilter, rows: Sequence[ApiOnGateway]
 ) -> list[LiveRevision]:
     if not rows:
         return []
     organization = question.organization
     names = list({name for row in rows for name in (row.live, row.configured) if name})
-    there = connected_nodes_of(
-        connection, deliveries, organization, list({row.gateway for row in rows}), question.since
-    )
-    known = {(d.gateway, d.deployment): d for d in deliveries_of(connection, deliveries, organization, names)}
-    reports = reports_of(connection, deliveries, organization, names)
-    over = stop_events(connection, resource_prefix, organization, [(row.gateway, row.live) for row in rows])
+    there = connected_nodes_of(s, organization, list({row.gateway for row in rows}), question.since)
+    known = {(d.gateway, d.deployment): d for d in deliveries_of(s, organization, names)}
+    reports = reports_of(s, organization, names)
+    over = stop_events(s, organization, [(row.gateway, row.live) for row in rows])
     found: list[LiveRevision] = []
     for row in rows:
         present = there.get(row.gateway, NO_NODES)
@@ -144,16 +117,16 @@ class StopEvent(NamedTuple):
 
 
 def stop_events(
-    connection: Connection, prefix: str, organization: str, pairs: Sequence[tuple[str, str]]
+    s: ReadTransaction, organization: str, pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], StopEvent]:
     """Of gateways and deployments those where the deployment, or the last one that took over from it, was
-    stopped. `prefix` is that of the resources."""
+    stopped."""
     found: dict[tuple[str, str], StopEvent] = {}
     followed = {pair: pair[1] for pair in pairs}
     seen: set[tuple[tuple[str, str], str]] = set()
     while followed:
         names = list(dict.fromkeys(followed.values()))
-        rows = {r.name: r for r in resources.get_many(connection, prefix, DEPLOYMENT, organization, names)}
+        rows = {r.name: r for r in resources.get_many(s, DEPLOYMENT, organization, names)}
         seen.update(followed.items())
         next_: dict[tuple[str, str], str] = {}
         for pair, name in followed.items():
@@ -169,42 +142,41 @@ def stop_events(
     return found
 
 
-def _stopped_intervals(
-    connection: Connection,
-    deliveries: str,
-    resource_prefix: str,
-    question: LiveFilter,
-    rows: Sequence[Interval],
-    time: str,
-) -> set[tuple[str, str]]:
-    """Of open intervals those that ended when the API was stopped there: no node was there to withdraw it,
-    or all that had it are gone."""
+def _of_intervals(
+    s: ReadTransaction, question: LiveFilter, rows: Sequence[Interval], time: str
+) -> list[LiveRevision]:
+    """Open intervals that ended when the API was stopped there are left out: no node was there to withdraw
+    it, or all that had it are gone."""
     organization = question.organization
     pairs = [(row.gateway, row.deployment) for row in rows if row.until is None]
-    found = stop_events(connection, resource_prefix, organization, pairs)
-    stopped = {pair: end for pair, end in found.items() if end.time <= time}
-    if not stopped:
-        return set()
-    names = list({deployment for _, deployment in stopped})
-    there = connected_nodes_of(connection, deliveries, organization, since=question.since)
-    reports = reports_of(connection, deliveries, organization, names)
-    known = {(d.gateway, d.deployment): d for d in deliveries_of(connection, deliveries, organization, names)}
-    return {
-        (gateway, deployment)
-        for (gateway, deployment), end in stopped.items()
-        if not nodes_still_holding(
-            there.get(gateway, NO_NODES),
-            known[gateway, deployment].position,
-            reports.get(deployment, {}).get(gateway, NO_REPORTS),
-            end.position,
-        )
-    }
+    stopped = {pair: end for pair, end in stop_events(s, organization, pairs).items() if end.time <= time}
+    over: set[tuple[str, str]] = set()
+    if stopped:
+        names = list({deployment for _, deployment in stopped})
+        there = connected_nodes_of(s, organization, since=question.since)
+        reports = reports_of(s, organization, names)
+        known = {(d.gateway, d.deployment): d for d in deliveries_of(s, organization, names)}
+        over = {
+            (gateway, deployment)
+            for (gateway, deployment), end in stopped.items()
+            if not nodes_still_holding(
+                there.get(gateway, NO_NODES),
+                known[gateway, deployment].position,
+                reports.get(deployment, {}).get(gateway, NO_REPORTS),
+                end.position,
+            )
+        }
+    return [
+        LiveRevision(i.gateway, i.api, i.revision, i.deployment, i.since, None)
+        for i in rows
+        if i.until is not None or (i.gateway, i.deployment) not in over
+    ]
 
 
-def time_of(connection: Connection, prefix: str, organization: str, at: PointInTime) -> str | None:
+def time_of(s: ReadTransaction, organization: str, at: PointInTime) -> str | None:
     """The time that a moment in the past stands for; None for now, or before the first event."""
     if at == NOW:
         return None
     if isinstance(at.value, int):
-        return resources.time_of(connection, prefix, organization, at.value) or ""
+        return resources.time_of(s, organization, at.value) or ""
     return at.value

@@ -3,93 +3,76 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import and_, func, select
 
 from projections.deliveries.connected_nodes import ConnectedNodes, Reports, connected_nodes
 from projections.deliveries.deployment_facts import ObservedDeployment
 from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report, silent_since
-from projections.deliveries.tables import tables
+from projections.deliveries.tables import Tables, tables
 from projections.pages import Row
-from projections.store import as_dicts
-
-MOST_NAMES = 1000
-"""Names in one statement."""
+from projections.read_transactions import ReadTransaction
+from projections.store import as_dicts, rows_named
 
 
-def deliveries_of(
-    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
-) -> list[Delivery]:
+def deliveries_of(s: ReadTransaction, organization: str, deployments: Sequence[str]) -> list[Delivery]:
     """What some deployments reached, on every gateway."""
-    t = tables(prefix).deliveries
-    found: list[Delivery] = []
-    for names in _chunks(deployments):
-        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(names))
-        found += [Delivery(*row) for row in connection.execute(wanted)]
-    return found
+    t = _tables(s).deliveries
+    wanted = select(t).where(t.c.organization == organization)
+    return [Delivery(*row) for row in rows_named(s.connection, wanted, t.c.deployment, deployments)]
 
 
 def reports_of(
-    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+    s: ReadTransaction, organization: str, deployments: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Report]]]:
     """What nodes answered to some deployments: by deployment, gateway and node."""
-    t = tables(prefix).reports
+    t = _tables(s).reports
     found: dict[str, dict[str, dict[str, Report]]] = {}
-    for names in _chunks(deployments):
-        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(names))
-        for row in connection.execute(wanted):
-            report = Report(*row)
-            found.setdefault(report.deployment, {}).setdefault(report.gateway, {})[report.node] = report
+    wanted = select(t).where(t.c.organization == organization)
+    for row in rows_named(s.connection, wanted, t.c.deployment, deployments):
+        report = Report(*row)
+        found.setdefault(report.deployment, {}).setdefault(report.gateway, {})[report.node] = report
     return found
 
 
 def apis_on_gateways(
-    connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
+    s: ReadTransaction, organization: str, deployments: Sequence[str]
 ) -> dict[tuple[str, str], ApiOnGateway]:
     """What the gateways of some deployments carry of the APIs of these: by gateway and API."""
-    of = tables(prefix)
+    of = _tables(s)
     d, a = of.deliveries.c, of.apis.c
     same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
-    found: dict[tuple[str, str], ApiOnGateway] = {}
-    for names in _chunks(deployments):
-        wanted = (
-            select(of.apis)
-            .select_from(of.deliveries.join(of.apis, same))
-            .where(d.organization == organization, d.deployment.in_(names))
-        )
-        found |= {(row.gateway, row.api): ApiOnGateway(*row) for row in connection.execute(wanted)}
-    return found
+    wanted = select(of.apis).select_from(of.deliveries.join(of.apis, same))
+    wanted = wanted.where(d.organization == organization)
+    rows = rows_named(s.connection, wanted, d.deployment, deployments)
+    return {(row.gateway, row.api): ApiOnGateway(*row) for row in rows}
 
 
 def connected_nodes_of(
-    connection: Connection,
-    prefix: str,
-    organization: str,
-    gateways: Sequence[str] | None = None,
-    since: str | None = None,
+    s: ReadTransaction, organization: str, gateways: Sequence[str] | None = None, since: str | None = None
 ) -> dict[str, ConnectedNodes]:
     """The connected nodes by gateway; with `since`, only those with a heartbeat since then."""
-    t = tables(prefix).nodes
+    t = _tables(s).nodes
     wanted = select(t).where(t.c.organization == organization, t.c.connected)
     if gateways is not None:
         wanted = wanted.where(t.c.gateway.in_(gateways))
     if since is not None:
         wanted = wanted.where(t.c.last_seen >= since)
-    return connected_nodes(Node(*row) for row in connection.execute(wanted))
+    return connected_nodes(Node(*row) for row in s.connection.execute(wanted))
 
 
 def observed_deployments(
-    connection: Connection, prefix: str, organization: str, rows: Iterable[Row], since: str | None = None
+    s: ReadTransaction, organization: str, rows: Iterable[Row], since: str | None = None
 ) -> dict[str, ObservedDeployment]:
     """What is known of some deployments, by name, in as few statements as for one."""
     names = [row.name for row in rows]
-    there = connected_nodes_of(connection, prefix, organization, since=since)
-    carried = apis_on_gateways(connection, prefix, organization, names)
-    reports = reports_of(connection, prefix, organization, names)
+    there = connected_nodes_of(s, organization, since=since)
+    carried = apis_on_gateways(s, organization, names)
+    reports = reports_of(s, organization, names)
     deliveries: dict[str, dict[str, Delivery]] = {name: {} for name in names}
-    for delivery in deliveries_of(connection, prefix, organization, names):
+    for delivery in deliveries_of(s, organization, names):
         deliveries[delivery.deployment][delivery.gateway] = delivery
     away = {gateway for found in deliveries.values() for gateway in found if gateway not in there}
-    left = _left(connection, prefix, organization, sorted(away)) if away else _NOT_LEFT
+    left = _left(s, organization, sorted(away)) if away else _NOT_LEFT
     return {
         name: ObservedDeployment(
             found,
@@ -106,49 +89,47 @@ _NO_REPORTS: Mapping[str, Reports] = {}
 _NOT_LEFT: Mapping[str, str] = {}
 
 
-def _left(
-    connection: Connection, prefix: str, organization: str, gateways: Sequence[str]
-) -> Mapping[str, str]:
+def _left(s: ReadTransaction, organization: str, gateways: Sequence[str]) -> Mapping[str, str]:
     """When the last node left, of gateways without connected nodes that had some."""
-    t = tables(prefix).nodes
+    t = _tables(s).nodes
     wanted = (
         select(t.c.gateway, t.c.connected, func.max(t.c.last_seen))
         .where(t.c.organization == organization, t.c.gateway.in_(gateways))
         .group_by(t.c.gateway, t.c.connected)
     )
     left: dict[str, str] = {}
-    for gateway, silent, last_seen in connection.execute(wanted):
+    for gateway, silent, last_seen in s.connection.execute(wanted):
         at = silent_since(last_seen) if silent else last_seen
         left[gateway] = max(at, left.get(gateway, ""))
     return left
 
 
 def nodes_of(
-    connection: Connection, prefix: str, organization: str, gateway: str, since: str | None = None
+    s: ReadTransaction, organization: str, gateway: str, since: str | None = None
 ) -> list[dict[str, Any]]:
     """The nodes of a gateway by name. With `since`, one without a heartbeat since then is not connected."""
-    t = tables(prefix).nodes
+    t = _tables(s).nodes
     wanted = select(t).where(t.c.organization == organization, t.c.gateway == gateway).order_by(t.c.node)
-    found = as_dicts(connection.execute(wanted))
+    found = as_dicts(s.connection.execute(wanted))
     return [
         {**n, "connected": bool(n["connected"]) and (since is None or n["last_seen"] >= since)} for n in found
     ]
 
 
 def connected_counts(
-    connection: Connection, prefix: str, organization: str, gateways: Sequence[str], since: str | None = None
+    s: ReadTransaction, organization: str, gateways: Sequence[str], since: str | None = None
 ) -> dict[str, int]:
     """How many nodes of each gateway are connected."""
-    t = tables(prefix).nodes
+    t = _tables(s).nodes
     wanted = select(t.c.gateway, func.count()).where(
         t.c.organization == organization, t.c.gateway.in_(gateways), t.c.connected
     )
     if since is not None:
         wanted = wanted.where(t.c.last_seen >= since)
     counts = dict.fromkeys(gateways, 0)
-    counts.update((gateway, count) for gateway, count in connection.execute(wanted.group_by(t.c.gateway)))
+    counts.update((gateway, count) for gateway, count in s.connection.execute(wanted.group_by(t.c.gateway)))
     return counts
 
 
-def _chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (names[start : start + MOST_NAMES] for start in range(0, len(names), MOST_NAMES))
+def _tables(s: ReadTransaction) -> Tables:
+    return tables(s.prefix("deliveries"))

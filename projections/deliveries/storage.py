@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection, Table, bindparam, delete
 
-from projections.databases.bulk import insert_rows, without_nul
+from projections.databases.bulk import replace_rows, without_nul
 from projections.databases.dialect import dialect_of
-from projections.databases.port import Dialect, OnConflict
+from projections.databases.port import Dialect
 from projections.deliveries.gateway_state import GatewayState
 from projections.deliveries.rows import (
     WHOLE_GATEWAY,
@@ -39,9 +39,7 @@ _LOADED = ("deliveries", "apis", "nodes", "reports")
 
 def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> Keys:
     """What a batch needs, from the data of its messages."""
-    keys: Keys = {
-        name: {} for name in ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
-    }
+    keys: Keys = {name: {} for name in _LOOKED_UP}
     for data in deliveries:
         organization, gateway, node = data["organization"], data["name"], data.get("node", WHOLE_GATEWAY)
         api = data.get("api") or ""
@@ -109,39 +107,29 @@ def save(connection: Connection, of: Tables, before: LoadedRows, after: GatewayS
         for key, report in before.reports.items()
         if key not in after.reports and report.position > after.cleared.get(key[:3], -1)
     ]
-    if gone:
-        connection.execute(
-            _delete(of.reports), [dict(zip(_names(of.reports), key, strict=True)) for key in gone]
-        )
-    forgotten = [key for key in before.nodes if key not in after.nodes]
-    if forgotten:
-        connection.execute(
-            _delete(of.nodes), [dict(zip(_names(of.nodes), key, strict=True)) for key in forgotten]
-        )
+    _remove(connection, of.reports, gone)
+    _remove(connection, of.nodes, [key for key in before.nodes if key not in after.nodes])
     _put(connection, of.deliveries, before.deliveries, after.deliveries)
     _put(connection, of.apis, before.apis, after.apis)
-    insert_rows(connection, of.live, [tuple(i) for i in after.intervals.values()], _existing(of.live))
+    replace_rows(connection, of.live, [tuple(i) for i in after.intervals.values()])
     _put(connection, of.nodes, before.nodes, after.nodes)
     reports = [
         tuple(report)
         for key, report in after.reports.items()
         if key[:3] in after.cleared or before.reports.get(key) != report
     ]
-    insert_rows(connection, of.reports, reports, _existing(of.reports))
+    replace_rows(connection, of.reports, reports)
 
 
 def _put(connection: Connection, table: Table, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> None:
     changed = [tuple(row) for key, row in after.items() if before.get(key) != row]
-    insert_rows(connection, table, changed, _existing(table))
+    replace_rows(connection, table, changed)
 
 
-def _names(table: Table) -> list[str]:
-    return [f"key_{column.name}" for column in table.primary_key.columns]
-
-
-@computed_once(64)
-def _existing(table: Table) -> OnConflict:
-    return OnConflict(replaced=tuple(c.name for c in table.columns if not c.primary_key))
+def _remove(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> None:
+    if keys:
+        names = [f"key_{column.name}" for column in table.primary_key.columns]
+        connection.execute(_delete(table), [dict(zip(names, key, strict=True)) for key in keys])
 
 
 @computed_once(64)

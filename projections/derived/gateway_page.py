@@ -27,13 +27,14 @@ def gateway_page(
     s: ReadTransaction, organization: str, gateway: str, now: float, *, heartbeats: bool
 ) -> GatewayPage:
     """`now` is seconds since 1970; `heartbeats`: whether connected nodes send some."""
-    deliveries, since = s.prefix("deliveries"), heartbeat_deadline(now) if heartbeats else None
-    nodes = nodes_of(s.connection, deliveries, organization, gateway, since)
+    since = heartbeat_deadline(now) if heartbeats else None
+    nodes = nodes_of(s, organization, gateway, since)
     return GatewayPage(
         [{name: value for name, value in node.items() if name not in _HIDDEN} for node in nodes],
         present_liveness(
-            *(s.connection, s.prefixes.get("liveness"), deliveries, (organization, gateway), now),
+            *(s.connection, s.prefixes.get("liveness"), s.prefix("deliveries")),
+            *((organization, gateway), now),
             heartbeats=heartbeats,
         ),
-        gateway_facts(s.connection, s.prefix("resources"), deliveries, organization, gateway, since),
+        gateway_facts(s, organization, gateway, since),
     )

@@ -9,7 +9,7 @@ when. After a start of Signalbox the nodes need a moment to connect again. Until
 reported, and a gateway that is worse than reported is awaited: whether its nodes are gone is not known yet.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,19 +29,17 @@ from sqlalchemy import (
     select,
 )
 
-from projections.databases.dialect import dialect_of
+from projections.databases.bulk import replace_rows
 from projections.deliveries.deployment_facts import ObservedDeployment
 from projections.deliveries.rows import heartbeat_deadline, silent_since
 from projections.deliveries.tables import tables as deliveries_tables
 from projections.memo import computed_once
+from projections.read_transactions import ReadTransaction
 from projections.readmodel import Recorded
-from projections.shape import checked_data, shapes
+from projections.shape import checked_data_of
 from projections.store import as_dicts
 from schemas.identity import timestamp
-from schemas.status import STATUSES, LivenessReported, LivenessState
-
-_SHAPES = shapes(STATUSES)
-_LIVENESS = LivenessReported.type()
+from schemas.status import LivenessReported, LivenessState
 
 FORGET_NODES_AFTER_SECONDS = 600.0
 """A node that left, or sends no heartbeats, counts for so long; then it is forgotten."""
@@ -127,32 +125,20 @@ class LivenessOfGateways:
         return []
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        reported: dict[Key, list[dict[str, Any]]] = {}
-        for record in records:
-            data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
-            if record.envelope.type == _LIVENESS:
-                reported.setdefault((data["organization"], data["name"]), []).append(data)
-        if not reported:
-            return
-        t = table(prefix)
-        rows: list[dict[str, Any]] = []
-        for (organization, gateway), changes in sorted(reported.items()):
-            row: Mapping[str, Any] | None = last_reported(connection, prefix, organization, gateway)
-            for data in changes:
-                same = row is not None and row["state"] == data["state"]
-                row = {
-                    "organization": organization,
-                    "gateway": gateway,
-                    "state": data["state"],
-                    "nodes": data.get("nodes", 0),
-                    "heard": data.get("heard", 0),
-                    "since": row["since"] if row is not None and same else data["at"],
-                }
-                rows.append(row)
-        statement = dialect_of(connection).insert(t)
-        last = {name: statement.excluded[name] for name in ("state", "nodes", "heard", "since")}
-        statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
-        connection.execute(statement, rows)
+        rows: dict[Key, dict[str, Any]] = {}
+        for data in checked_data_of(LivenessReported, records):
+            key = (data["organization"], data["name"])
+            before = rows.get(key) or last_reported(connection, prefix, *key)
+            same = before is not None and before["state"] == data["state"]
+            rows[key] = {
+                "organization": data["organization"],
+                "gateway": data["name"],
+                "state": data["state"],
+                "nodes": data.get("nodes", 0),
+                "heard": data.get("heard", 0),
+                "since": before["since"] if before is not None and same else data["at"],
+            }
+        replace_rows(connection, table(prefix), [tuple(row.values()) for _, row in sorted(rows.items())])
 
 
 def last_reported(
@@ -217,9 +203,10 @@ def present_liveness(
 
 
 def with_awaited(
-    connection: Connection, prefix: str | None, organization: str, known: dict[str, ObservedDeployment]
+    s: ReadTransaction, organization: str, known: dict[str, ObservedDeployment]
 ) -> dict[str, ObservedDeployment]:
     """What is known of some deployments, by name, with the gateways whose nodes are awaited."""
+    prefix = s.prefixes.get("liveness")
     away = sorted({g for each in known.values() for g in each.deliveries if g not in each.nodes})
     if prefix is None or not away:
         return known
@@ -227,7 +214,7 @@ def with_awaited(
     reported = select(t.c.gateway).where(
         t.c.organization == organization, t.c.gateway.in_(away), t.c.state != "offline"
     )
-    awaited = frozenset(connection.execute(reported).scalars())
+    awaited = frozenset(s.connection.execute(reported).scalars())
     return {name: replace(each, awaited=awaited) for name, each in known.items()}
 
 

@@ -22,20 +22,17 @@ from sqlalchemy import (
     select,
 )
 
-from projections.databases.dialect import dialect_of
+from projections.databases.bulk import replace_rows
 from projections.deliveries.deployment_facts import ObservedDeployment, facts
 from projections.derived.windows import LagCounts, lag_table
 from projections.memo import computed_once
 from projections.pages import Row
 from projections.readmodel import Recorded
 from projections.resources.tables import tables as resource_tables
-from projections.shape import checked_data, shapes
-from projections.store import as_dicts
+from projections.shape import checked_data_of
+from projections.store import rows_named
 from schemas.aggregates.deployment import DEPLOYMENT
-from schemas.status import STATUSES, RolloutReported
-
-_SHAPES = shapes(STATUSES)
-_ROLLOUT = RolloutReported.type()
+from schemas.status import RolloutReported
 
 TIMES = ("requested_at", "decided_at", "published_at", "acknowledged_at", "serving_at")
 STAGES: Mapping[str, tuple[str, str]] = {
@@ -48,7 +45,6 @@ STAGES: Mapping[str, tuple[str, str]] = {
 ENDED = "stopped"
 UNSETTLED = ("pending", "rolling-out", "refused", "partly-refused", "offline", "stopping")
 """States that what nodes report as a whole may change."""
-MOST_NAMES = 1000
 
 Key = tuple[str, str]
 """Organization and deployment."""
@@ -83,15 +79,15 @@ class Rollouts:
         return [Index(f"{t.name}_open", t.c.state, t.c.organization)]
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        reported: list[dict[str, Any]] = []
-        for record in records:
-            data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
-            if record.envelope.type == _ROLLOUT:
-                reported.append(data)
-        if not reported:
-            return
-        t = table(prefix)
-        rows = {key: dict(row) for key, row in _rows(connection, t, reported).items()}
+        reported = list(checked_data_of(RolloutReported, records))
+        names: dict[str, set[str]] = {}
+        for data in reported:
+            names.setdefault(data["organization"], set()).add(data["name"])
+        rows = {
+            (organization, name): row
+            for organization, wanted in names.items()
+            for name, row in last_reported(connection, prefix, organization, sorted(wanted)).items()
+        }
         lags = LagCounts()
         for data in reported:
             key = (data["organization"], data["name"])
@@ -101,10 +97,7 @@ class Rollouts:
                 counted = before is not None and before[began] and before[ended]
                 if not counted and rows[key][began] and rows[key][ended]:
                     lags.add(key[0], stage, rows[key][began], rows[key][ended])
-        statement = dialect_of(connection).insert(t)
-        last = {c.name: statement.excluded[c.name] for c in t.c if not c.primary_key}
-        statement = statement.on_conflict_do_update(index_elements=list(t.primary_key.columns), set_=last)
-        connection.execute(statement, [row for _, row in sorted(rows.items())])
+        replace_rows(connection, table(prefix), [tuple(row.values()) for _, row in sorted(rows.items())])
         lags.write(connection, lag_table(prefix))
 
 
@@ -131,34 +124,14 @@ def _after(before: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[st
     }
 
 
-def _rows(
-    connection: Connection, t: Table, reported: Iterable[Mapping[str, Any]]
-) -> dict[Key, Mapping[str, Any]]:
-    names: dict[str, set[str]] = {}
-    for data in reported:
-        names.setdefault(data["organization"], set()).add(data["name"])
-    return {
-        (organization, row["deployment"]): row
-        for organization, wanted in names.items()
-        for row in _of(connection, t, organization, sorted(wanted))
-    }
-
-
-def _of(connection: Connection, t: Table, organization: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for start in range(0, len(names), MOST_NAMES):
-        chunk = names[start : start + MOST_NAMES]
-        wanted = select(t).where(t.c.organization == organization, t.c.deployment.in_(chunk))
-        found += as_dicts(connection.execute(wanted))
-    return found
-
-
 def last_reported(
     connection: Connection, prefix: str, organization: str, deployments: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The last reports of some deployments, by name: state, nodes, reached, reason, since, the times."""
-    rows = _of(connection, table(prefix), organization, deployments)
-    return {row["deployment"]: row for row in rows}
+    t = table(prefix)
+    wanted = select(t).where(t.c.organization == organization)
+    rows = rows_named(connection, wanted, t.c.deployment, deployments)
+    return {row.deployment: dict(zip(t.c.keys(), row, strict=True)) for row in rows}
 
 
 def in_force(connection: Connection, prefix: str) -> list[Key]:

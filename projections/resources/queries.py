@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Select,
     String,
     Table,
@@ -20,52 +19,40 @@ from sqlalchemy import (
 
 from projections.memo import computed_once
 from projections.pages import NOW, PointInTime, Row
+from projections.read_transactions import ReadTransaction
 from projections.resources.tables import AggregateTables, tables
 from projections.resources.versions import document_with_entries
+from projections.store import rows_named
 from schemas.aggregate import Aggregate
 from schemas.aggregates.api import API
 
 _STREAMED: Mapping[str, Any] = MappingProxyType({"stream_results": True, "max_row_buffer": 50})
 """Rows may be large, and of a page only those are wanted that fit: PostgreSQL is to send some at a time."""
 
-MOST_NAMES = 5_000
-"""Names in one statement; SQLite takes up to 32,766 parameters."""
-
 
 def get(
-    connection: Connection, prefix: str, aggregate: Aggregate, organization: str, name: str, at: PointInTime
+    s: ReadTransaction, aggregate: Aggregate, organization: str, name: str, at: PointInTime
 ) -> Row | None:
-    found = connection.execute(
-        one(tables(prefix).of[aggregate.name], at.kind),
+    found = s.connection.execute(
+        one(_tables(s, aggregate), at.kind),
         {"organization": organization, "name": name, "moment": at.value},
     ).first()
     return None if found is None else row_of(aggregate, found)
 
 
 def get_many(
-    connection: Connection,
-    prefix: str,
-    aggregate: Aggregate,
-    organization: str,
-    names: Sequence[str],
-    at: PointInTime = NOW,
+    s: ReadTransaction, aggregate: Aggregate, organization: str, names: Sequence[str], at: PointInTime = NOW
 ) -> list[Row]:
     """The rows of some resources, of any number."""
-    of = tables(prefix).of[aggregate.name]
+    of = _tables(s, aggregate)
     v = of.versions
-    found: list[Row] = []
-    for start in range(0, len(names), MOST_NAMES):
-        wanted = _versions(of, at.kind).where(
-            v.c.organization == organization, v.c.name.in_(names[start : start + MOST_NAMES])
-        )
-        rows = connection.execute(wanted, {"moment": at.value} if at != NOW else {})
-        found += [row_of(aggregate, row) for row in rows]
-    return found
+    wanted = _versions(of, at.kind).where(v.c.organization == organization)
+    moment = {"moment": at.value} if at != NOW else {}
+    return [row_of(aggregate, row) for row in rows_named(s.connection, wanted, v.c.name, names, moment)]
 
 
 def page(
-    connection: Connection,
-    prefix: str,
+    s: ReadTransaction,
     aggregate: Aggregate,
     organization: str,
     at: PointInTime,
@@ -75,7 +62,7 @@ def page(
     where: Mapping[str, str],
 ) -> Iterator[Row]:
     """Up to `limit` resources with names above `after`, by name, as they are asked for."""
-    of = tables(prefix).of[aggregate.name]
+    of = _tables(s, aggregate)
     wanted = _list(of, at.kind, aggregate.top)
     v = of.versions
     for field, value in where.items():
@@ -86,14 +73,13 @@ def page(
         same = [value, {"true": "1", "false": "0"}.get(value, value)]
         wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))
     parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
-    with connection.execute(wanted, parameters, execution_options=_STREAMED) as rows:
+    with s.connection.execute(wanted, parameters, execution_options=_STREAMED) as rows:
         for found in rows:
             yield row_of(aggregate, found)
 
 
 def entry(
-    connection: Connection,
-    prefix: str,
+    s: ReadTransaction,
     aggregate: Aggregate,
     part: int,
     organization: str,
@@ -102,16 +88,15 @@ def entry(
     at: PointInTime,
 ) -> Row | None:
     """One entry of a part, while its resource lives."""
-    t = tables(prefix).of[aggregate.name].parts[part]
+    t = _tables(s, aggregate).parts[part]
     wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.key == key)
     wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position.desc()).limit(1)
-    found = connection.execute(wanted, {"moment": at.value}).first()
+    found = s.connection.execute(wanted, {"moment": at.value}).first()
     return None if found is None else _entry_row(found)
 
 
 def entries(
-    connection: Connection,
-    prefix: str,
+    s: ReadTransaction,
     aggregate: Aggregate,
     part: int,
     organization: str,
@@ -122,26 +107,26 @@ def entries(
     limit: int,
 ) -> Iterator[Row]:
     """Up to `limit` entries with positions above `after`, oldest first, as they are asked for."""
-    t = tables(prefix).of[aggregate.name].parts[part]
+    t = _tables(s, aggregate).parts[part]
     wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.position > after)
     wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position).limit(limit)
-    with connection.execute(wanted, {"moment": at.value}, execution_options=_STREAMED) as rows:
+    with s.connection.execute(wanted, {"moment": at.value}, execution_options=_STREAMED) as rows:
         for found in rows:
             yield _entry_row(found)
 
 
-def refers_to_document(connection: Connection, prefix: str, organization: str, sha256: str) -> bool:
+def refers_to_document(s: ReadTransaction, organization: str, sha256: str) -> bool:
     """Whether a revision of an API of the organization, past ones included, was written as this document.
 
     Costs what the organization has of revisions.
     """
-    (t,) = tables(prefix).of[API.name].parts
+    (t,) = _tables(s, API).parts
     refers = t.c.document[("document", "sha256")].as_string() == sha256
     wanted = select(t.c.position).where(t.c.organization == organization, refers).limit(1)
-    return connection.execute(wanted).first() is not None
+    return s.connection.execute(wanted).first() is not None
 
 
-def time_of(connection: Connection, prefix: str, organization: str, position: int) -> str | None:
+def time_of(s: ReadTransaction, organization: str, position: int) -> str | None:
     """The time of the last event of an organization at or before `position`."""
     latest = [
         select(v.c.valid_from, v.c.since)
@@ -149,10 +134,14 @@ def time_of(connection: Connection, prefix: str, organization: str, position: in
         .order_by(v.c.valid_from.desc())
         .limit(1)
         .subquery()
-        for v in (t.versions for t in tables(prefix).of.values())
+        for v in (t.versions for t in tables(s.prefix("resources")).of.values())
     ]
-    rows = connection.execute(union_all(*(select(s) for s in latest))).all()
+    rows = s.connection.execute(union_all(*(select(s) for s in latest))).all()
     return max(((r.valid_from, r.since) for r in rows), default=(0, None))[1]
+
+
+def _tables(s: ReadTransaction, aggregate: Aggregate) -> AggregateTables:
+    return tables(s.prefix("resources")).of[aggregate.name]
 
 
 def _valid(table: Table, valid_from: ColumnElement[Any], kind: str) -> ColumnElement[bool]:

@@ -229,11 +229,11 @@ def _states(
         names.setdefault(organization, []).append(name)
     states: dict[Key, tuple[Rollout | None, Rollout]] = {}
     for organization, wanted in names.items():
-        rows = get_many(s.connection, s.prefix("resources"), DEPLOYMENT, organization, wanted)
+        rows = get_many(s, DEPLOYMENT, organization, wanted)
         at = latest.get(organization)
         since = None if at is None else heartbeat_deadline(at)
-        known = observed_deployments(s.connection, s.prefix("deliveries"), organization, rows, since)
-        known = with_awaited(s.connection, s.prefixes.get("liveness"), organization, known)
+        known = observed_deployments(s, organization, rows, since)
+        known = with_awaited(s, organization, known)
         reported = last_reported(s.connection, s.prefix("rollouts"), organization, wanted)
         for row in rows:
             # Looked at again when a node connects, or the gateway is reported offline.

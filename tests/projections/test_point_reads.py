@@ -64,9 +64,7 @@ async def test_it_is_the_row_that_a_read_transaction_has(happen: Happen, ask: Re
     ]
 
     for aggregate, name in wanted:
-        read = await ask.ask(
-            lambda s, a=aggregate, n=name: queries.get(s.connection, s.prefix("resources"), a, "acme", n, NOW)
-        )
+        read = await ask.ask(lambda s, a=aggregate, n=name: queries.get(s, a, "acme", n, NOW))
         assert await ask.get(aggregate, "acme", name) == read
 
 

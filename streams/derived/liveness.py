@@ -10,18 +10,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import asdict
 from time import time
 from typing import Any
 
 from projections.deliveries.rows import HEARTBEAT_TIMEOUT_SECONDS
-from projections.derived.liveness import Change, Key, Liveness, changed_liveness
+from projections.derived.liveness import Change, Liveness, changed_liveness
 from projections.queries import ReadModels
 from schemas.aggregates.gateway import GATEWAY
-from schemas.envelopes import envelope_for
 from schemas.identity import timestamp
 from schemas.status import LivenessReported, NodeReported
-from streams.derived.publication import publication_retry, publish
+from streams.derived.publication import Key, StatusPublisher, publication_retry, seconds_of
 from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -30,8 +29,8 @@ GATHER_SECONDS = 0.1
 """Nodes that connect or leave within so long are looked at together."""
 
 
-class LivenessPublisher:
-    """A `ProjectionListener`. Belongs to one event loop. `clock` is seconds since 1970."""
+class LivenessPublisher(StatusPublisher[Liveness]):
+    """A `ProjectionListener`. `clock` is seconds since 1970."""
 
     def __init__(
         self,
@@ -43,35 +42,29 @@ class LivenessPublisher:
         every: float = EVERY_SECONDS,
         heartbeats: bool = True,
     ) -> None:
-        self._log = log
-        self._read_models = read_models
-        self._source = source
+        super().__init__(log, read_models, source, heartbeats=heartbeats)
         self._clock = clock
         self._every = every
-        self._heartbeats = heartbeats
         self._durable: dict[int, int] = {}
-        self._latest: dict[int, float] = {}  # when the last consumed status was reported
         self._listening: float | None = None  # since when status messages are consumed
         self._looked = 0.0
-        self._published: dict[Key, Liveness] = {}  # not consumed again yet
         self._connected: set[tuple[str, str, str]] = set()  # nodes, since the assignment
         self._lost: set[Key] = set()  # gateways that a node left which had connected since then
         self._changed = asyncio.Event()
 
     def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
         self._durable = {partition: at for (topic, partition), at in positions.items() if topic == "status"}
-        self._latest.clear()
         self._listening = None
-        self._published.clear()
         self._connected.clear()
         self._lost.clear()
+        self._forget()
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
         if topic != "status":
             return
         if partition in self._durable:
             self._durable[partition] = records[-1].position
-            self._latest[partition] = _seconds(records[-1].envelope.time)
+            self._latest[partition] = seconds_of(records[-1].envelope.time)
         for record in records:
             if record.envelope.type == LivenessReported.type():
                 data = record.envelope.data
@@ -138,35 +131,17 @@ class LivenessPublisher:
             and self._log.partition_of(key[0]) in self._durable
             and (listened or _better(change) or (key in self._lost and not change.silent))
         }
-        if not new:
-            return
-        envelopes = [
-            envelope_for(
-                LivenessReported(
-                    organization=organization,
-                    name=name,
-                    at=found[organization, name].at or at,
-                    state=current.state,
-                    nodes=current.nodes,
-                    heard=current.heard,
-                ),
-                source=self._source,
-                subject=f"{GATEWAY.subject(organization, name)}/liveness",
-                time=at,
-            )
-            for (organization, name), current in new.items()
-        ]
-        await publish(self._log, envelopes, self._published, new)
+
+        def report(key: Key, current: Liveness) -> tuple[LivenessReported, str]:
+            organization, name = key
+            since = found[key].at or at
+            message = LivenessReported(organization=organization, name=name, at=since, **asdict(current))
+            return message, f"{GATEWAY.subject(*key)}/liveness"
+
+        await self._publish_new(new, at, report)
 
 
 def _better(change: Change) -> bool:
     if change.now.state == "healthy":
         return True
     return change.reported is not None and change.now.heard >= change.reported.heard and change.now.heard > 0
-
-
-def _seconds(time: str) -> float:
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        return 0.0

@@ -21,7 +21,6 @@ from projections.deliveries.queries import observed_deployments
 from projections.deliveries.rows import heartbeat_deadline
 from projections.derived.liveness import with_awaited
 from projections.derived.rollouts import (
-    Key,
     active,
     awaits_nodes,
     differs,
@@ -35,10 +34,9 @@ from projections.read_transactions import ReadTransaction
 from projections.resources.queries import get_many
 from projections.resources.tables import tables as resource_tables
 from schemas.aggregates.deployment import DEPLOYMENT
-from schemas.envelopes import envelope_for
-from schemas.identity import timestamp, unix_seconds
+from schemas.identity import timestamp
 from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
-from streams.derived.publication import publication_retry, publish
+from streams.derived.publication import Key, StatusPublisher, publication_retry, seconds_of
 from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -55,8 +53,8 @@ Rollout = Mapping[str, Any]
 """The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
 
 
-class RolloutPublisher:
-    """A `ProjectionListener`. Belongs to one event loop."""
+class RolloutPublisher(StatusPublisher[Rollout]):
+    """A `ProjectionListener`."""
 
     def __init__(
         self,
@@ -67,21 +65,16 @@ class RolloutPublisher:
         heartbeats: bool = True,
         gather_seconds: float = 0.0,
     ) -> None:
-        """Without `heartbeats` a node is there for as long as it is connected. What is reported within
-        `gather_seconds` is computed, and published, together; with much to do, within up to
-        `LONGEST_GATHER` times as long, so that `REST` times as long remains for others as that takes."""
-        self._log = log
-        self._read_models = read_models
-        self._source = source
-        self._heartbeats = heartbeats
+        """What is reported within `gather_seconds` is computed, and published, together; with much to do,
+        within up to `LONGEST_GATHER` times as long, so that `REST` times as long remains for others as that
+        takes."""
+        super().__init__(log, read_models, source, heartbeats=heartbeats)
         self._gather_seconds = gather_seconds
         self._touched: dict[Key, None] = {}
         self._unsettled: set[str] = set()  # organizations where a node disconnected or reported its progress
         self._offline: set[str] = set()  # organizations where a gateway went offline
         self._nodes: dict[tuple[str, str, str], object] = {}  # the last report of each node
-        self._latest: dict[int, float] = {}  # when the last consumed status was reported
         self._sweep: set[int] = set()  # partitions of which all deployments in force are to be computed
-        self._published: dict[Key, Rollout] = {}  # not consumed again yet
         self._partitions: set[int] = set()
         self._changed = asyncio.Event()
 
@@ -89,9 +82,8 @@ class RolloutPublisher:
         partitions = {partition for topic, partition in positions if topic == "status"}
         self._sweep = (self._sweep & partitions) | (partitions - self._partitions)
         self._partitions = partitions
-        self._published.clear()
         self._nodes.clear()
-        self._latest.clear()
+        self._forget()
         self._changed.set()
 
     def taken(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
@@ -113,7 +105,7 @@ class RolloutPublisher:
                     organization
                 )
             if topic == "status":
-                self._latest[partition] = max(_seconds(envelope.time), self._latest.get(partition, 0.0))
+                self._latest[partition] = max(seconds_of(envelope.time), self._latest.get(partition, 0.0))
         if self._touched or self._unsettled or self._offline:
             self._changed.set()
 
@@ -197,19 +189,14 @@ class RolloutPublisher:
             assigned = self._log.partition_of(key[0]) in self._partitions
             if assigned and differs(self._published.get(key, reported), now):
                 new[key] = now
-        if not new:
-            return
         at = timestamp()
-        envelopes = [
-            envelope_for(
-                RolloutReported(organization=organization, name=name, at=at, **now),
-                source=self._source,
-                subject=DEPLOYMENT.subject(organization, name),
-                time=at,
-            )
-            for (organization, name), now in new.items()
-        ]
-        await publish(self._log, envelopes, self._published, new)
+
+        def report(key: Key, now: Rollout) -> tuple[RolloutReported, str]:
+            organization, name = key
+            message = RolloutReported(organization=organization, name=name, at=at, **now)
+            return message, DEPLOYMENT.subject(*key)
+
+        await self._publish_new(new, at, report)
 
 
 def _in_force(s: ReadTransaction) -> list[Key]:
@@ -240,10 +227,3 @@ def _states(
             if not awaits_nodes(row, known[row.name]):
                 states[organization, row.name] = (reported.get(row.name), rollout(row, known[row.name]))
     return states
-
-
-def _seconds(time: str) -> float:
-    try:
-        return unix_seconds(time)
-    except ValueError:
-        return 0.0

@@ -24,7 +24,7 @@ from streams.sqlite.database import (
     prepare,
     structure_faults,
 )
-from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.group_commit import GroupCommit, UnitDefaults
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.read_connection import ReadConnection
 from streams.threads import in_thread
@@ -74,7 +74,7 @@ _ref_values = attrgetter(*(field.name for field in fields(DeploymentRef)))
 Put = Sequence[ConfigResource]
 
 
-class _Unit:
+class _Unit(UnitDefaults):
     """See `group_commit.Unit`. A request is a put, or a position before which to prune."""
 
     def __init__(self, announce: Callable[[Sequence[Put]], None]) -> None:
@@ -98,9 +98,6 @@ class _Unit:
         execute_rows(db, _PUT, list(self._rows.values()))
         if self._before is not None:
             self._pruned.append(db.execute(_PRUNE, (self._before,)).rowcount)
-
-    def committed(self) -> None:
-        pass
 
     def announce(self) -> None:
         self._announce(self._puts)

@@ -1,15 +1,13 @@
 """The document store in one SQLite file."""
 
-import asyncio
-import hashlib
 import sqlite3
 from pathlib import Path
 
+from streams.documents import DocumentStore, StoredDocument
 from streams.sqlite.database import Kind, make_directory, prepare
-from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.group_commit import GroupCommit, UnitDefaults
 from streams.sqlite.many_rows import execute_rows
 from streams.sqlite.read_connection import ReadConnection
-from streams.stored_documents import INLINE, StoredDocument, pack, unpack
 from streams.threads import in_thread
 
 DOCUMENTS = Kind(
@@ -27,11 +25,11 @@ CREATE TABLE documents (
 )
 
 _PUT = "INSERT INTO documents VALUES {rows} ON CONFLICT (sha256) DO NOTHING"
-_GET = "SELECT media_type, packed, content FROM documents WHERE sha256 = ?"
+_GET = "SELECT sha256, media_type, packed, content FROM documents WHERE sha256 = ?"
 _HAS = "SELECT 1 FROM documents WHERE sha256 = ?"
 
 
-class _Unit:
+class _Unit(UnitDefaults):
     """See `group_commit.Unit`."""
 
     def __init__(self) -> None:
@@ -43,15 +41,9 @@ class _Unit:
     def write(self, db: sqlite3.Connection) -> None:
         execute_rows(db, _PUT, [(d.sha256, d.media_type, d.packed, d.content) for d in self._documents])
 
-    def committed(self) -> None:
-        pass
 
-    def announce(self) -> None:
-        pass
-
-
-class SqliteDocuments:
-    """`streams.documents.DocumentStore` on one file, for one process and one event loop."""
+class SqliteDocuments(DocumentStore):
+    """On one file, for one process and one event loop."""
 
     def __init__(self, path: Path) -> None:
         """Use `open`."""
@@ -72,26 +64,19 @@ class SqliteDocuments:
         """Why writes are refused at the moment, without a file's name; empty when they are accepted."""
         return self._writer.refusing
 
-    async def put(self, content: bytes, media_type: str) -> str:
-        sha256 = hashlib.sha256(content).hexdigest()
-        if self._reading.query(_HAS, (sha256,)):
-            return sha256
-        if len(content) <= INLINE:
-            document = pack(content, sha256, media_type)
-        else:
-            document = await asyncio.to_thread(pack, content, sha256, media_type)
-        await self._writer.submit(document)
-        return sha256
+    @property
+    def where(self) -> str:
+        return str(self._path)
 
-    async def get(self, sha256: str) -> tuple[bytes, str] | None:
+    async def _has(self, sha256: str) -> bool:
+        return bool(self._reading.query(_HAS, (sha256,)))
+
+    async def _find(self, sha256: str) -> StoredDocument | None:
         rows = self._reading.query(_GET, (sha256,))
-        if not rows:
-            return None
-        media_type, packed, content = rows[0]
-        document = StoredDocument(sha256, media_type, bool(packed), content)
-        if len(content) <= INLINE:
-            return unpack(document, str(self._path)), media_type
-        return await asyncio.to_thread(unpack, document, str(self._path)), media_type
+        return StoredDocument(*rows[0]) if rows else None
+
+    async def _insert(self, document: StoredDocument) -> None:
+        await self._writer.submit(document)
 
     async def close(self) -> None:
         # The writer last: the last closed connection writes the journal back, which a read-only one cannot.

@@ -55,6 +55,16 @@ class Unit(Protocol[Request_contra, Result_co]):
         ...
 
 
+class UnitDefaults:
+    """For units that need neither notification."""
+
+    def committed(self) -> None:
+        return
+
+    def announce(self) -> None:
+        return
+
+
 @dataclass(slots=True)
 class _Waiting(Generic[Request, Result]):
     request: Request

@@ -9,7 +9,7 @@ from typing import Any
 
 from streams.decider.chain import fault
 from streams.decider.head import ChainHead
-from streams.documents import DocumentDamaged
+from streams.documents import DocumentDamaged, StoredDocument, unpack
 from streams.log import LogDamaged, Topic
 from streams.sqlite.checks.ahead_of_log import READ_MODELS, beyond, computed_positions, other_log
 from streams.sqlite.checks.soundness import (
@@ -32,7 +32,7 @@ from streams.sqlite.database import (
     size_fault,
     structure_faults,
 )
-from streams.sqlite.documents import DOCUMENTS, StoredDocument, unpack
+from streams.sqlite.documents import DOCUMENTS
 from streams.sqlite.reader import decoded_but, skipped_keys
 from streams.sqlite.schema import LOG, MAX_POSITION, POSITION_BITS, READ, key_of
 

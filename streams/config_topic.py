@@ -1,5 +1,6 @@
 """The config topic: the newest entry of each resource of a gateway, ready to serve. Compacted by key."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -7,6 +8,29 @@ from gateways.config_resource import ConfigResource
 from streams.log import Fenced
 
 Subscriber = Callable[[Sequence[ConfigResource]], None]
+
+
+class Subscribers:
+    """The subscribers of a config topic."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[object, Subscriber] = {}
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """See `ConfigTopic.subscribe`."""
+        key = object()
+        self._subscribers[key] = subscriber
+
+        def end() -> None:
+            self._subscribers.pop(key, None)
+
+        return end
+
+    def notify(self, entries: Sequence[ConfigResource]) -> None:
+        loop = asyncio.get_running_loop()
+        for subscriber in tuple(self._subscribers.values()):
+            # A separate callback, so that an exception in one is reported and does not affect the others.
+            loop.call_soon(subscriber, entries)
 
 
 class Unclaimed(Fenced):
@@ -76,10 +100,6 @@ class ConfigTopic(ConfigWriter, Protocol):
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """`subscriber` is called on the event loop with the entries of each put, in order, once they
         are durable and before `put` returns. Call the result to unsubscribe."""
-        ...
-
-    async def prune(self, before: int) -> int:
-        """Deletes removals caused by events before position `before`; their number."""
         ...
 
     async def close(self) -> None: ...

@@ -240,7 +240,7 @@ async def _copy_config(source: SqliteConfigTopic, target: Target, progress: Prog
     by_partition: dict[int, list[ConfigResource]] = {}
     async for entries in source.load():
         for entry in entries:
-            by_partition.setdefault(_partition(entry, target.config), []).append(entry)
+            by_partition.setdefault(target.config.partition_of_entry(entry), []).append(entry)
     wanted = {entry.key: entry for entries in by_partition.values() for entry in entries}
     present: dict[Key, ConfigResource] = {}
     async for entries in target.config.load():
@@ -273,10 +273,6 @@ async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, Config
         # A transaction that is committed is seen by readers a moment later.
         await asyncio.sleep(PAUSE_SECONDS)
     raise NotTheSame("the configuration did not arrive as it was")
-
-
-def _partition(entry: ConfigResource, config: KafkaConfigTopic) -> int:
-    return config.partition_of(entry.gateway) if entry.gateway else int(entry.name.rpartition("/")[2])
 
 
 async def _proof(

@@ -1,13 +1,13 @@
 """Secrets in the data directory, created at the first start, readable by their owner only."""
 
 import hmac
-import os
 import secrets
 from pathlib import Path
 
 from schemas.aggregates.gateway import TOKEN_PREFIX
 from schemas.codecs.canonical import sha256_hex
 from signalbox.settings import SettingsError
+from streams.whole_file import write_whole
 
 _REMOVE = "Restore it from a backup, or remove it to have a new one created."
 _REGISTER = (
@@ -31,20 +31,9 @@ def kept_secret(file: Path, prefix: str, way_out: str = _REMOVE) -> str:
         return _read(file, way_out)
     except FileNotFoundError:
         secret = prefix + secrets.token_urlsafe(32)
-    # Written completely before it is renamed, so that a crash never leaves half a secret.
-    unfinished = file.with_suffix(f".{secrets.token_hex(4)}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secret + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        file.hardlink_to(unfinished)
-    except FileExistsError:
-        return _read(file, way_out)  # of two processes that start together, the first one's is used
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return secret
+    if write_whole(file, f"{secret}\n".encode(), replace=False, durable=True):
+        return secret
+    return _read(file, way_out)  # of two processes that start together, the first one's is used
 
 
 def gateway_token(file: Path, registered: str | None, *, needed: bool) -> str:

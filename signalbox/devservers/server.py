@@ -9,6 +9,7 @@ from pathlib import Path
 
 from signalbox.devservers.bound_process import OURSELVES, BoundProcess, DirectoryLock, User
 from signalbox.devservers.errors import AlreadyRunning, StartFailed
+from streams.whole_file import write_whole
 
 PREDECESSOR_ENDS_WITHIN = 2.0
 """Seconds that a start waits for the directory's lock: a killed server holds it for a moment."""
@@ -87,7 +88,7 @@ class DevServer(ABC):
             self.kill()
             raise
         self._address = launch.address
-        _write_private(address_file, launch.address)
+        write_whole(address_file, f"{launch.address}\n".encode())
         return launch.address
 
     def stop(self) -> None:
@@ -152,10 +153,3 @@ def _read(file: Path) -> str:
         return file.read_text().strip()
     except FileNotFoundError:
         return ""
-
-
-def _write_private(file: Path, text: str) -> None:
-    beside = file.with_name(file.name + ".new")
-    beside.touch(mode=0o600)
-    beside.write_text(text + "\n")
-    beside.replace(file)

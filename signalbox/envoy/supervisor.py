@@ -25,6 +25,7 @@ from signalbox.envoy.admin import EnvoyAdmin, NoAnswer, admin_socket
 from signalbox.envoy.log_files import EnvoyLog
 from signalbox.machine.ports import require_free
 from signalbox.machine.processes import Process, process, processes
+from streams.whole_file import write_whole
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
@@ -253,7 +254,7 @@ class EnvoySupervisor:
         config = Path(argv[2])
         for old in self._directory.glob("bootstrap-*.json"):
             old.unlink()
-        _write_private(config, orjson.dumps(self._bootstrap(self._socket), option=orjson.OPT_INDENT_2))
+        write_whole(config, orjson.dumps(self._bootstrap(self._socket), option=orjson.OPT_INDENT_2))
         with self._log.open() as log, self._access_log.open() as access_log:
             self._child = subprocess.Popen(
                 argv,
@@ -325,7 +326,7 @@ class EnvoySupervisor:
         self._changed = asyncio.Event()
 
     def _write_pid(self, running: Process) -> None:
-        _write_private(self._pid_file, orjson.dumps({"pid": running.pid, "started": running.started}))
+        write_whole(self._pid_file, orjson.dumps({"pid": running.pid, "started": running.started}))
 
 
 def recorded(directory: Path) -> Process | None:
@@ -337,16 +338,6 @@ def recorded(directory: Path) -> Process | None:
         return None
     found = process(pid)
     return found if found is not None and found.started == started else None
-
-
-def _write_private(file: Path, content: bytes) -> None:
-    """Replaces `file` at once, readable by its owner only."""
-    beside = file.with_name(file.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(content)
-    beside.replace(file)
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.identity import timestamp
-from schemas.status import DeliveryReported
+from schemas.status import DeliveryReported, Fact
 
 LONGEST_REASON = 4_000
 """Characters: a status message has to fit into the log, whatever an API asks for."""
@@ -28,29 +28,27 @@ def published(
 
 def published_one(gateway: str, ref: DeploymentRef, position: int, version: str = "") -> DeliveryReported:
     """A deployment that is on the config topic for a gateway (its subject) because of an event."""
-    return DeliveryReported(
-        organization=gateway.split("/")[1],
-        name=gateway.split("/")[3],
-        at=timestamp(),
-        deployment=ref.deployment,
-        fact="published",
-        version=version,
-        api=ref.api,
-        revision=ref.revision,
-        position=position,
-    )
+    return _report(gateway, ref, "published", position, version=version)
 
 
 def rejected(gateway: str, ref: DeploymentRef, reason: str, position: int) -> DeliveryReported:
     """A deployment that a gateway (its subject) is not to serve; `position` is the event's."""
-    return DeliveryReported(
-        organization=gateway.split("/")[1],
-        name=gateway.split("/")[3],
-        at=timestamp(),
-        deployment=ref.deployment,
-        fact="refused",
-        reason=reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …",
-        api=ref.api,
-        revision=ref.revision,
-        position=position,
+    shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
+    return _report(gateway, ref, "refused", position, reason=shown)
+
+
+def _report(gateway: str, ref: DeploymentRef, fact: Fact, position: int, **more: str) -> DeliveryReported:
+    _, organization, _, name = gateway.split("/")
+    return DeliveryReported.of(
+        {
+            "organization": organization,
+            "name": name,
+            "at": timestamp(),
+            "deployment": ref.deployment,
+            "fact": fact,
+            "api": ref.api,
+            "revision": ref.revision,
+            "position": position,
+            **more,
+        }
     )

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from gateways.config_resource import ConfigResource
-from streams.config_topic import Subscriber, Unclaimed
+from streams.config_topic import Subscribers, Unclaimed
 from streams.kafka.fetcher import Fetched, Fetcher
 from streams.kafka.messages.config_wire import decode, encode
 from streams.kafka.partition_writer import Message, PartitionWriter, Write
@@ -50,7 +50,8 @@ class KafkaConfigTopic:
         self._largest = settings.max_message * BATCH_FACTOR
         self._fetching = fetching
         self._integrity = integrity
-        self._subscribers: dict[object, Subscriber] = {}
+        self._subscribers = Subscribers()
+        self.subscribe = self._subscribers.subscribe
         self._writers: dict[int, PartitionWriter] = {}
         self._turns = {partition: asyncio.Lock() for partition in range(settings.partitions)}
         self._following = False
@@ -90,7 +91,7 @@ class KafkaConfigTopic:
         self._require_open()
         if not entries:
             return
-        places = {self._partition(entry) for entry in entries}
+        places = {self.partition_of_entry(entry) for entry in entries}
         if len(places) > 1:
             raise ValueError(f"entries of the partitions {sorted(places)} cannot be put together")
         # A put that has begun is completed, even if its caller is cancelled.
@@ -144,15 +145,6 @@ class KafkaConfigTopic:
             await self.put(entries[start : start + CHUNK])
         return len(entries)
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        key = object()
-        self._subscribers[key] = subscriber
-
-        def end() -> None:
-            self._subscribers.pop(key, None)
-
-        return end
-
     async def follow(self, partitions: Iterable[int] | None = None) -> None:
         """Notifies subscribers of puts of other processes, one put at a time, until cancelled.
 
@@ -168,10 +160,6 @@ class KafkaConfigTopic:
         finally:
             self._following = False
 
-    async def prune(self, before: int) -> int:
-        """Does nothing: compaction removes tombstones after the topic's `delete.retention.ms`."""
-        return 0
-
     async def close(self) -> None:
         self._closed = True
         for partition in self._turns:
@@ -182,7 +170,7 @@ class KafkaConfigTopic:
         """The partition of a gateway's subject."""
         return partition_of(gateway.split("/")[1], self._settings.partitions)
 
-    def _partition(self, entry: ConfigResource) -> int:
+    def partition_of_entry(self, entry: ConfigResource) -> int:
         return self.partition_of(entry.gateway) if entry.gateway else int(entry.name.rpartition("/")[2])
 
     def _require_open(self) -> None:
@@ -208,7 +196,7 @@ class KafkaConfigTopic:
             self._note_own(partition, range(first, first + len(messages)))
             # The MAC of a message covers its expected offset: the commit fails at any other offset.
             await writer.write([Write(place, messages, first=first + 1)], {})
-            self._notify(entries)
+            self._subscribers.notify(entries)
             await asyncio.sleep(0)  # subscribers are notified before this returns
 
     def _message(self, entry: ConfigResource, last: bool, partition: int, offset: int) -> Message:
@@ -232,7 +220,7 @@ class KafkaConfigTopic:
 
     def _stands_in(self, entry: ConfigResource, partition: int) -> bool:
         try:
-            return self._partition(entry) == partition
+            return self.partition_of_entry(entry) == partition
         except (ValueError, IndexError):
             return False
 
@@ -243,12 +231,6 @@ class KafkaConfigTopic:
             own[-1] = range(own[-1].start, offsets.stop)
         else:
             own.append(offsets)
-
-    def _notify(self, entries: Sequence[ConfigResource]) -> None:
-        loop = asyncio.get_running_loop()
-        for subscriber in tuple(self._subscribers.values()):
-            # A separate callback, so that an exception in one is reported and does not affect the others.
-            loop.call_soon(subscriber, entries)
 
     # -- reading
 
@@ -319,7 +301,7 @@ class KafkaConfigTopic:
                 for entry, last in self._decoded(message.key, message.value, message.headers):
                     put.append(entry)
                     if last:
-                        self._notify(tuple(put))
+                        self._subscribers.notify(tuple(put))
                         put.clear()
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from streams.kafka.producer import unavailable
 from streams.kafka.settings import KafkaSettings
+from streams.kafka.topics import admin_client
 
 COORDINATOR_ATTEMPTS = 25
 COORDINATOR_PAUSE = 0.2
@@ -36,21 +36,14 @@ class Group:
 
 async def describe(settings: KafkaSettings, groups: list[str]) -> tuple[Cluster, list[Group]]:
     """The cluster, and those of the named groups that exist. Raises LogUnavailable."""
-    admin = AIOKafkaAdminClient(**settings.client())
-    try:
-        await admin.start()
-        try:
-            described = await admin.describe_cluster()
-            cluster = Cluster(
-                id=str(described.get("cluster_id") or ""),
-                brokers={b["node_id"]: f"{b['host']}:{b['port']}" for b in described["brokers"]},
-                controller=int(described.get("controller_id", -1)),
-            )
-            return cluster, [group for name in groups if (group := await _group(admin, name)) is not None]
-        finally:
-            await admin.close()
-    except (KafkaError, OSError) as error:
-        raise unavailable(settings, error) from error
+    async with admin_client(settings) as admin:
+        described = await admin.describe_cluster()
+        cluster = Cluster(
+            id=str(described.get("cluster_id") or ""),
+            brokers={b["node_id"]: f"{b['host']}:{b['port']}" for b in described["brokers"]},
+            controller=int(described.get("controller_id", -1)),
+        )
+        return cluster, [group for name in groups if (group := await _group(admin, name)) is not None]
 
 
 async def _group(admin: AIOKafkaAdminClient, name: str) -> Group | None:

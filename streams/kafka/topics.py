@@ -1,7 +1,8 @@
 """Creates missing topics, and checks existing ones."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,39 +62,39 @@ def specs(settings: KafkaSettings) -> tuple[TopicSpec, ...]:
     )
 
 
+@asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient]:
+    """Raises LogUnavailable, also for errors of Kafka within the context."""
+    admin = AIOKafkaAdminClient(**settings.client())
+    try:
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise unavailable(settings, error) from error
+
+
 async def ensure_topics(settings: KafkaSettings) -> None:
     """Creates missing topics and checks existing ones.
 
     Raises TopicMismatch, LogUnavailable.
     """
-    admin = AIOKafkaAdminClient(**settings.client())
-    try:
-        await admin.start()
-        try:
-            present = set(await admin.list_topics())
-            missing = [s for s in specs(settings) if settings.topic(s.name) not in present]
-            if missing:
-                await _create(admin, settings, missing)
-            problems = await _problems(admin, settings, created=bool(missing))
-        finally:
-            await admin.close()
-    except (KafkaError, OSError) as error:
-        raise unavailable(settings, error) from error
+    async with admin_client(settings) as admin:
+        present = set(await admin.list_topics())
+        missing = [s for s in specs(settings) if settings.topic(s.name) not in present]
+        if missing:
+            await _create(admin, settings, missing)
+        problems = await _problems(admin, settings, created=bool(missing))
     if problems:
         raise TopicMismatch(problems[0])
 
 
 async def topic_problems(settings: KafkaSettings) -> list[str]:
     """A sentence per wrong setting and per missing topic. Raises LogUnavailable."""
-    admin = AIOKafkaAdminClient(**settings.client())
-    try:
-        await admin.start()
-        try:
-            return await _problems(admin, settings)
-        finally:
-            await admin.close()
-    except (KafkaError, OSError) as error:
-        raise unavailable(settings, error) from error
+    async with admin_client(settings) as admin:
+        return await _problems(admin, settings)
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[TopicSpec]) -> None:

@@ -13,7 +13,7 @@ from zlib import crc32
 import orjson
 
 from gateways.config_resource import ConfigResource, DeploymentRef
-from streams.config_topic import Subscriber
+from streams.config_topic import Subscribers
 from streams.log import LogDamaged, MessageTooLarge
 from streams.sqlite.checks.set_aside import set_aside
 from streams.sqlite.database import (
@@ -66,7 +66,6 @@ _LOAD = (
     "SELECT number, gateway, kind, type, name, version, position, body, requires, causes, "
     "checksum FROM entries WHERE number > ?{more} ORDER BY number LIMIT ?"
 )
-_PRUNE = "DELETE FROM entries WHERE body = x'' AND position < ?"
 
 _EMPTY = b"[]"
 _ref_values = attrgetter(*(field.name for field in fields(DeploymentRef)))
@@ -75,29 +74,20 @@ Put = Sequence[ConfigResource]
 
 
 class _Unit(UnitDefaults):
-    """See `group_commit.Unit`. A request is a put, or a position before which to prune."""
+    """See `group_commit.Unit`."""
 
     def __init__(self, announce: Callable[[Sequence[Put]], None]) -> None:
         self._announce = announce
         self._puts: list[Put] = []
         self._rows: dict[tuple[str, str, str], Sequence[Any]] = {}
-        self._before: int | None = None
-        self._pruned: list[int] = []
 
-    def add(self, request: Put | int) -> list[int]:
-        """Returns a list for the number of pruned entries, which is filled when they are durable."""
-        if isinstance(request, int):
-            self._before = request if self._before is None else max(self._before, request)
-            return self._pruned
+    def add(self, request: Put) -> None:
         rows = {entry.key: _row(entry) for entry in request}
         self._rows.update(rows)
         self._puts.append(request)
-        return self._pruned
 
     def write(self, db: sqlite3.Connection) -> None:
         execute_rows(db, _PUT, list(self._rows.values()))
-        if self._before is not None:
-            self._pruned.append(db.execute(_PRUNE, (self._before,)).rowcount)
 
     def announce(self) -> None:
         self._announce(self._puts)
@@ -111,10 +101,10 @@ class SqliteConfigTopic:
         self._path = path
         self._checked = checked
         self._reading = ReadConnection(CONFIG, path)
-        self._subscribers: dict[object, Subscriber] = {}
+        self._subscribers = Subscribers()
+        self.subscribe = self._subscribers.subscribe
         self._ahead: dict[tuple[str, str, str], ConfigResource] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._writer: GroupCommit[Put | int, list[int]] = GroupCommit(
+        self._writer: GroupCommit[Put, None] = GroupCommit(
             CONFIG, path, lambda: _Unit(self._notify), "signalbox-config"
         )
 
@@ -171,9 +161,6 @@ class SqliteConfigTopic:
             size = f"An entry of {len(entry.body):,} bytes is too large for the config file"
             raise MessageTooLarge(f"{size}, which takes {LARGEST:,}.")
 
-    async def prune(self, before: int) -> int:
-        return sum(await self._writer.submit(before))
-
     async def load(
         self,
         gateway: str | None = None,
@@ -200,15 +187,6 @@ class SqliteConfigTopic:
             after = rows[-1][0]
             await asyncio.sleep(0)
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        key = object()
-        self._subscribers[key] = subscriber
-
-        def end() -> None:
-            self._subscribers.pop(key, None)
-
-        return end
-
     async def close(self) -> None:
         # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reading.close()
@@ -218,9 +196,7 @@ class SqliteConfigTopic:
         for put in puts:
             if self._ahead is not None:
                 self._ahead.update((entry.key, entry) for entry in put)
-            for subscriber in tuple(self._subscribers.values()):
-                # A separate callback, so that an exception in one is reported and does not affect the others.
-                self._loop.call_soon(subscriber, put)
+            self._subscribers.notify(put)
 
 
 def load_statement(gateway: str | None, *, removals: bool) -> str:

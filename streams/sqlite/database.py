@@ -9,6 +9,7 @@ from typing import Literal
 
 from streams.log import LogDamaged, LogError, LogUnavailable
 from streams.sqlite.journal import journal_fault
+from streams.whole_file import write_whole
 
 CONTENTS = "contents"
 """Lists the databases that were created in a directory: a missing one is damage, not a fresh start."""
@@ -208,13 +209,8 @@ def _remember(kind: Kind, directory: Path) -> None:
     names = held(directory)
     if kind.file in names:
         return
-    new = directory / f"{CONTENTS}.new"
-    fd = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write("".join(f"{name}\n" for name in sorted({*names, kind.file}) if name.isascii()))
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(directory / CONTENTS)
+    content = "".join(f"{name}\n" for name in sorted({*names, kind.file}) if name.isascii())
+    write_whole(directory / CONTENTS, content.encode(), durable=True)
     sync_directory(directory)
 
 

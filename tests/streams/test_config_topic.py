@@ -122,13 +122,6 @@ async def test_an_entry_that_is_too_large_for_the_file_does_not_fail_others(
         sqlite.require_size(entry("a", body=bytes(1_001)))
 
 
-async def test_old_removals_can_be_forgotten(sqlite: ConfigTopic):
-    await sqlite.put([entry("a", position=1, body=b""), entry("b", position=5, body=b""), entry("c")])
-    assert await sqlite.prune(5) == 1
-    assert await sqlite.prune(5) == 0
-    assert {each.name for each in await loaded(sqlite, removals=True)} == {"b", "c"}
-
-
 async def test_a_removed_entry_can_come_back(topic: ConfigTopic):
     await topic.put([entry("a", body=b"")])
     await topic.put([entry("a", position=2)])

@@ -240,12 +240,9 @@ def _trust(ca: str | None, names: Sequence[str], hosts: Sequence[str]) -> "Trust
 
 
 def _write(file: Path, text: str) -> None:
-    beside = file.with_name(file.name + ".new")
+    from streams.whole_file import write_whole
+
     try:
-        beside.unlink(missing_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as writing:
-            writing.write(text)
-        beside.replace(file)
+        write_whole(file, text.encode())
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror or error}") from error

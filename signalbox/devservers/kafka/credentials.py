@@ -6,7 +6,6 @@ listens on the broker's port while it is down does not get the password. The bro
 in data directories without one.
 """
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -107,16 +106,6 @@ def properties(settings: Mapping[str, str]) -> str:
 def exports(variables: Mapping[str, str]) -> str:
     """Lines for a shell."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replaces `file`, which only its owner can read. Raises OSError."""
-    beside = file.with_name(file.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    beside.replace(file)
 
 
 def _jaas(module: str, user: str, password: str, **options: str) -> str:

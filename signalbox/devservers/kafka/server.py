@@ -22,6 +22,7 @@ from signalbox.devservers.server import DevServer, Launch
 from signalbox.devservers.server_ports import kept_port
 from signalbox.settings import kafka_environment
 from streams.kafka.settings import KafkaSettings
+from streams.whole_file import write_whole
 
 HOST = "127.0.0.1"
 RUN_WITHIN = 60.0
@@ -113,9 +114,9 @@ class DevKafka(DevServer):
         address = super().start()
         access = self.access
         variables = kafka_environment(access)
-        credentials.write_private(self.environment_file, credentials.exports(variables))
+        write_whole(self.environment_file, credentials.exports(variables).encode())
         properties = credentials.client_properties(access)
-        credentials.write_private(self.client_properties, credentials.properties(properties))
+        write_whole(self.client_properties, credentials.properties(properties).encode())
         return address
 
     @property
@@ -144,7 +145,7 @@ class DevKafka(DevServer):
         password = self.access.password
         self._own_password = secrets.token_hex(16)
         settings = self._all_settings(controller, password)
-        credentials.write_private(properties, credentials.properties(settings))
+        write_whole(properties, credentials.properties(settings).encode())
         logging = (f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in LOGGING.items())
         options = (f"-Xmx{self._heap}", *JAVA, *logging, "-cp", str(jars / "*"))
         environment = dict(os.environ)
@@ -181,7 +182,7 @@ class DevKafka(DevServer):
         """Creates the user in a data directory of a version without users. Raises StartFailed."""
         client = self.directory / "broker.properties"
         settings = credentials.own_properties(self._own_password)
-        credentials.write_private(client, credentials.properties(settings))
+        write_whole(client, credentials.properties(settings).encode())
         try:
             self._run(
                 "add its user to",
@@ -198,7 +199,7 @@ class DevKafka(DevServer):
         # In a file that only its owner can read: the arguments of a process are public.
         file = self.directory / "arguments"
         words = ('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n' for word in arguments)
-        credentials.write_private(file, "".join(words))
+        write_whole(file, "".join(words).encode())
         held = self._lock.descriptor
         try:
             with self.log.open("ab") as log:

@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 from signalbox.devservers.account import Account, let_reach, server_account
 from signalbox.devservers.errors import StartFailed
-from signalbox.devservers.kafka.credentials import write_private
 from signalbox.devservers.postgres.files import major_version, program_files
 from signalbox.devservers.postgres.socket_directory import socket_directory
 from signalbox.devservers.server import DevServer, Launch
 from signalbox.machine.ports import require_free
+from streams.whole_file import write_whole
 
 HOST = "127.0.0.1"
 SOCKET_PORT = 5432
@@ -134,7 +134,7 @@ class DevPostgres(DevServer):
 
     def _write_pass_file(self) -> None:
         """The password file for clients, so that no URL has the password. Raises StartFailed."""
-        write_private(self._pass_file, f"*:*:*:{USER}:{self._kept_password()}\n")
+        write_whole(self._pass_file, f"*:*:*:{USER}:{self._kept_password()}\n".encode())
 
     def _kept_password(self) -> str:
         """Raises StartFailed."""

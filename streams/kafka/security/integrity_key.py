@@ -1,7 +1,6 @@
 """The key of `streams.kafka.security.integrity` in its file, which only its owner can read."""
 
 import base64
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from aiokafka import TopicPartition
 from streams.kafka.fetcher import Fetcher
 from streams.kafka.security.integrity import KEY_BYTES, PROTECTED, Integrity
 from streams.kafka.settings import KafkaSettings
+from streams.whole_file import write_whole
 
 
 class IntegrityKeyError(Exception):
@@ -63,20 +63,10 @@ def make_integrity(file: Path, unsigned: Mapping[str, int]) -> Integrity:
         "key": base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
         "unsigned": {place: offset for place, offset in sorted(unsigned.items()) if offset},
     }
-    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    content = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-                stream.flush()
-                os.fsync(stream.fileno())
-            file.hardlink_to(unfinished)
-        except FileExistsError:
-            pass
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(file, content, replace=False, durable=True)
     except OSError as error:
         raise IntegrityKeyError(f"{file} cannot be written: {error.strerror}") from error
     made = read_integrity(file)

@@ -6,7 +6,6 @@ public keys, each with its rights: `iss` (the issuer in its tokens), `organizati
 `bearer`.
 """
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from schemas.identity import uuid7
+from streams.whole_file import write_whole
 
 ISSUER = "signalbox"
 """The issuer of Signalbox's own tokens."""
@@ -267,23 +266,8 @@ def _written(file: Path, document: Mapping[str, Any], *, replace: bool, mode: in
 
 
 def _written_whole(file: Path, content: bytes, *, replace: bool, mode: int) -> bool:
-    unfinished = file.with_name(f".{file.name}.{uuid7()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if replace:
-                unfinished.replace(file)
-            else:
-                file.hardlink_to(unfinished)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except FileExistsError:
-        return False
+        return write_whole(file, content, mode=mode, replace=replace, durable=True)
     except OSError as error:
         raise KeyFileError(f"{file} cannot be written: {error.strerror}") from error
-    return True

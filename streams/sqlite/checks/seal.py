@@ -5,7 +5,6 @@ after a crash there is none, and it proves nothing.
 """
 
 import logging
-import os
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from streams.sqlite.database import CHECK_LIMIT, journal_of, sync_directory
+from streams.whole_file import write_whole
 
 SEAL = "sealed"
 BLOCK = 1 << 20
@@ -32,13 +32,7 @@ def seal(directory: Path, files: Iterable[str]) -> None:
         if path.exists() and not _journaled(path) and path.stat().st_size <= CHECK_LIMIT:
             noted[file] = [path.stat().st_size, _checksum(path)]
     content = orjson.dumps(noted)
-    new = directory / f"{SEAL}.new"
-    descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(b"%08x\n%b\n" % (zlib.crc32(content), content))
-        out.flush()
-        os.fsync(out.fileno())
-    new.rename(directory / SEAL)
+    write_whole(directory / SEAL, b"%08x\n%b\n" % (zlib.crc32(content), content), durable=True)
     sync_directory(directory)
 
 

@@ -91,8 +91,3 @@ def from_structured(event: dict[str, Any]) -> Envelope:
     """
     present = {name: str(event[name]) for name in ATTRIBUTES if name in event}
     return Envelope(data=event["data"], **present)
-
-
-def from_json(text: bytes | str) -> Envelope:
-    """Raises orjson.JSONDecodeError, KeyError or TypeError when `text` is not such an event."""
-    return from_structured(orjson.loads(text))

@@ -7,7 +7,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protoc
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import unquote
@@ -64,28 +64,8 @@ def from_http(headers: Mapping[str, str], body: bytes) -> list[Envelope]:
     )
 
 
-def to_http_structured(envelope: Envelope) -> HTTPMessage:
-    """Headers and body of one event. The body is the envelope's JSON form: the hash chain covers its
-    canonical form, so a client can verify it."""
-    return HTTPMessage({"content-type": STRUCTURED}, envelope.to_json())
-
-
-def to_http_batch(envelopes: Sequence[Envelope]) -> HTTPMessage:
-    """Headers and body of any number of events."""
-    body = b"[" + b",".join(e.to_json() for e in envelopes) + b"]"
-    return HTTPMessage({"content-type": BATCH}, body)
-
-
-def to_sdk(envelope: Envelope) -> CloudEvent:
-    """The SDK's event. Raises Malformed when the envelope's attributes break the specification."""
-    attributes: dict[str, Any] = dict(envelope.attributes())
-    if envelope.time:
-        attributes["time"] = moment(envelope.time)
-    return strict_event(attributes, envelope.data)
-
-
 def from_sdk(event: BaseCloudEvent) -> Envelope:
-    """The envelope of an SDK event; the reverse of `to_sdk`. Raises Malformed."""
+    """The envelope of an SDK event. Raises Malformed."""
     attributes = event.get_attributes()
     media = media_type(str(attributes.get("datacontenttype", "application/json")))
     if not _JSON.fullmatch(media):

@@ -132,15 +132,6 @@ class ChangeLog:
                 self._later(self.flush)
             self._lines.append((time.time(), message, args, ids))
 
-    def reporting(self, report: Callable[[Sequence[Status]], None]) -> Callable[[Sequence[Status]], None]:
-        """`report`, with every message logged before."""
-
-        def reported(messages: Sequence[Status]) -> None:
-            self.reported(messages)
-            report(messages)
-
-        return reported
-
     def reported_elsewhere(self, message: DeliveryReported) -> None:
         """Marks the messages of another process, which it logged and counted, as known here."""
         if message.fact in LOGGED_FACTS:

@@ -18,12 +18,10 @@ from schemas.codecs.cloudevents_http import (
     Malformed,
     from_http,
     from_sdk,
-    to_http_batch,
-    to_http_structured,
-    to_sdk,
 )
-from schemas.envelope import Envelope, from_json
+from schemas.envelope import Envelope
 from tests.schemas.envelopes import envelopes, json_objects
+from tests.schemas.sdk_events import from_json, to_http_batch, to_http_structured, to_sdk
 
 EVENT: dict[str, Any] = {
     "specversion": "1.0",

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 
 from schemas.codecs.canonical import canonical, digest
-from schemas.envelope import ATTRIBUTES, GENESIS, Envelope, from_json
+from schemas.envelope import ATTRIBUTES, GENESIS, Envelope
 from tests.schemas.envelopes import envelopes
+from tests.schemas.sdk_events import from_json
 
 PLAIN = Envelope(
     id="01936f8e-6b00-7000-8000-000000000001",

@@ -15,7 +15,6 @@ from schemas.aggregates.api import ApiPublished, PublishApi
 from schemas.aggregates.deployment import DeploymentStarted, StartDeployment
 from schemas.catalog import MESSAGES
 from schemas.codecs import avro
-from schemas.codecs.cloudevents_http import to_sdk
 from schemas.codecs.examples import example
 from schemas.envelope import ATTRIBUTES, Envelope
 from schemas.message import Message
@@ -24,6 +23,7 @@ from streams.kafka.messages.wire import decode, encode
 from streams.log import TOPICS, Fault, Record, Topic
 from tests.schemas.envelopes import envelopes, json_objects
 from tests.schemas.models import models
+from tests.schemas.sdk_events import to_sdk
 from tests.support.laws import SLOW, examples
 
 EVERY = pytest.mark.parametrize("model", MESSAGES.values(), ids=list(MESSAGES))

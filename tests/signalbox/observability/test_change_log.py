@@ -140,13 +140,6 @@ def test_a_command_that_changes_nothing_is_not_logged(caplog: pytest.LogCaptureF
     assert lines(caplog) == []
 
 
-def test_a_reported_status_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
-    passed: list[Any] = []
-    ChangeLog().reporting(passed.extend)([delivery("acknowledged")])
-    assert [m.fact for m in passed] == ["acknowledged"]
-    assert len(lines(caplog)) == 1
-
-
 def node(
     connection: str, *, connected: bool = True, acknowledged: int | None = None, refuses: str = ""
 ) -> NodeReported:

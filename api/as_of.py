@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from api.call import Call
 from api.preconditions import beyond_end, other_partition, parse_as_of, parse_position, partition_of_position
-from api.problems import Problem
+from api.problems import Problem, invalid_parameter
 from api.submission import wait_for_read_model
 from projections.pages import AsOf
 
@@ -63,7 +63,7 @@ async def _wait_for_time(time: str, seconds: float) -> None:
     """Clocks differ: a time that is a little ahead of ours is waited for."""
     ahead = (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
     if ahead > seconds:
-        raise _invalid("`as_of` is a time in the future.", f"{time} has not come yet")
+        raise invalid_parameter("as_of", "`as_of` is a time in the future.", f"{time} has not come yet")
     if ahead > 0:
         await asyncio.sleep(ahead)
 
@@ -81,11 +81,9 @@ async def _wait_for_position(
         return
     end = await call.services.log.end("events", partition)
     if wanted > end:
-        raise _invalid(
-            "`as_of` is a position in the future.", f"the log ends at {end}; {wanted} has not come yet"
+        raise invalid_parameter(
+            "as_of",
+            "`as_of` is a position in the future.",
+            f"the log ends at {end}; {wanted} has not come yet",
         )
     raise not_reached(f"The read model has not seen position {wanted} yet.")
-
-
-def _invalid(text: str, detail: str) -> Problem:
-    return Problem(400, "invalid-parameter", text, errors=[{"parameter": "as_of", "detail": detail}])

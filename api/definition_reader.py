@@ -100,25 +100,25 @@ def _one(text: SourceFile, name: str) -> ParsedDefinition | InvalidDefinition:
     wrong = [error for one in read if isinstance(one, InvalidDefinition) for error in one.findings]
     defined = [one for one in read if isinstance(one, ParsedDefinition)]
     for one in defined[1:]:
-        wrong.append(_wrong(one, "several-documents", "", "one definition belongs here"))
+        wrong.append(_wrong(one.line, "several-documents", "", "one definition belongs here"))
     for one in defined:
         if one.command is not PublishApi:
-            wrong.append(_wrong(one, "wrong-kind", "/kind", f"an API belongs here, not a {one.kind}"))
+            wrong.append(_wrong(one.line, "wrong-kind", "/kind", f"an API belongs here, not a {one.kind}"))
         elif one.name != name:
             detail = f"the path says {name!r}, not {one.name!r}"
-            wrong.append(_wrong(one, "differs-from-path", "/metadata/name", detail))
+            wrong.append(_wrong(one.line, "differs-from-path", "/metadata/name", detail))
     if wrong:
         return InvalidDefinition("API", name, 1, tuple(wrong))
     return defined[0]
 
 
-def _wrong(one: ParsedDefinition, rule: str, pointer: str, detail: str) -> Error:
+def _wrong(line: int, rule: str, pointer: str, detail: str) -> Error:
     return {
         "pointer": pointer,
         "detail": detail,
         "rule": rule,
         "severity": "error",
-        "line": one.line,
+        "line": line,
         "column": 1,
     }
 
@@ -140,15 +140,7 @@ def _read(text: SourceFile, name: str | None) -> Sequence[ParsedDefinition | Inv
         if not definitions:
             result.append(InvalidDefinition("", "", starts[place - 1] if place else 1, errors))
     if not result:
-        detail = "there is no definition in it"
-        empty = {
-            "pointer": "",
-            "detail": detail,
-            "rule": "empty",
-            "severity": "error",
-            "line": 1,
-            "column": 1,
-        }
+        empty = _wrong(1, "empty", "", "there is no definition in it")
         result.append(InvalidDefinition("", "", 1, (empty,)))
     return result
 

@@ -14,7 +14,7 @@ from api.authentication import SCOPE_KEY, Principal
 from api.call import Call
 from api.openapi.json_schemas import Absent
 from api.preconditions import parse_boolean, parse_whole_number
-from api.problems import Problem
+from api.problems import Problem, invalid_parameter
 from projections.pages import AsOf, K, read_cursor
 
 PREFIX = "/api/v1"
@@ -163,11 +163,8 @@ def parse_cursor(given: str | None, first: K) -> str | None:
     try:
         read_cursor(given, first)
     except ValueError as error:
-        raise Problem(
-            400,
-            "invalid-parameter",
-            "The cursor is not one of ours.",
-            errors=[{"parameter": "cursor", "detail": "take it from `next_cursor` or the Link header"}],
+        raise invalid_parameter(
+            "cursor", "The cursor is not one of ours.", "take it from `next_cursor` or the Link header"
         ) from error
     return given
 

@@ -10,11 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem, problem_of_status, unavailable
+from api.problems import Problem, body_error, invalid_body, problem_of_status, unavailable
 from projections.failures import ReadModelsUnavailable, error_summary
 from projections.read_transactions import NotReady
 from schemas.identity import uuid7
-from schemas.outcome import pointer
 from streams.documents import DocumentDamaged
 from streams.log import LogDamaged, LogUnavailable, MessageTooLarge
 from streams.projection.waiters import RunnerStopped
@@ -102,11 +101,7 @@ def _problem_of_request(error: RequestValidationError) -> Problem:
     if parameters:
         detail = f"`{parameters[0]['parameter']}` is not valid."
         return Problem(400, "invalid-parameter", detail, errors=parameters)
-    errors = [
-        {"pointer": pointer(loc), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
-        for _, loc, e in found
-    ]
-    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+    return invalid_body(*(body_error(loc, e["msg"], e["type"]) for _, loc, e in found))
 
 
 def log_failure(error: LogUnavailable) -> str:

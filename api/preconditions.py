@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from api.problems import Problem
+from api.problems import Problem, invalid_parameter
 from projections.pages import AsOf
 
 SEND_ETAG = (
@@ -100,11 +100,8 @@ def parse_as_of(as_of: str | None) -> AsOf:
             return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         except (ValueError, OverflowError):
             pass
-    raise Problem(
-        400,
-        "invalid-parameter",
-        "`as_of` is an RFC 3339 time or a position.",
-        errors=[{"parameter": "as_of", "detail": f"not a time or position: {as_of[:50]!r}"}],
+    raise invalid_parameter(
+        "as_of", "`as_of` is an RFC 3339 time or a position.", f"not a time or position: {as_of[:50]!r}"
     )
 
 
@@ -119,12 +116,7 @@ def parse_position(text: str, parameter: str, partition: int | None) -> int:
     another partition than `partition`."""
     found = _POSITION.fullmatch(text)
     if not found:
-        raise Problem(
-            400,
-            "invalid-parameter",
-            f"`{parameter}` is a position.",
-            errors=[{"parameter": parameter, "detail": f"not a position: {text[:50]!r}"}],
-        )
+        raise invalid_parameter(parameter, f"`{parameter}` is a position.", f"not a position: {text[:50]!r}")
     if found[1] and partition is not None and int(found[1]) != partition:
         raise other_partition(parameter, int(found[1]), partition)
     return int(found[2])
@@ -133,24 +125,14 @@ def parse_position(text: str, parameter: str, partition: int | None) -> int:
 def beyond_end(parameter: str, end: int) -> Problem:
     """A position that the event log does not have yet was given."""
     detail = f"is beyond the end of the event log, which is {end}"
-    return Problem(
-        400,
-        "invalid-parameter",
-        f"`{parameter}` is a position in the future.",
-        errors=[{"parameter": parameter, "detail": detail}],
-    )
+    return invalid_parameter(parameter, f"`{parameter}` is a position in the future.", detail)
 
 
 def other_partition(parameter: str, given: int, *partitions: int) -> Problem:
     """A position of another partition was given."""
     listed = ", ".join(map(str, partitions))
     detail = f"names partition {given}; what is asked for is in partition {listed}"
-    return Problem(
-        400,
-        "invalid-parameter",
-        f"`{parameter}` is a position of another partition.",
-        errors=[{"parameter": parameter, "detail": detail}],
-    )
+    return invalid_parameter(parameter, f"`{parameter}` is a position of another partition.", detail)
 
 
 def parse_whole_number(text: str | None, parameter: str, default: int, least: int, most: int) -> int:
@@ -158,11 +140,10 @@ def parse_whole_number(text: str | None, parameter: str, default: int, least: in
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise Problem(
-            400,
-            "invalid-parameter",
+        raise invalid_parameter(
+            parameter,
             f"`{parameter}` is a whole number from {least} to {most}.",
-            errors=[{"parameter": parameter, "detail": f"not from {least} to {most}: {text[:50]!r}"}],
+            f"not from {least} to {most}: {text[:50]!r}",
         )
     return int(text)
 
@@ -171,12 +152,7 @@ def parse_boolean(parameter: str, given: object) -> bool:
     """Raises Problem 400."""
     if given in ("true", "false"):
         return given == "true"
-    raise Problem(
-        400,
-        "invalid-parameter",
-        f"`{parameter}` is true or false.",
-        errors=[{"parameter": parameter, "detail": "is true or false"}],
-    )
+    raise invalid_parameter(parameter, f"`{parameter}` is true or false.", "is true or false")
 
 
 def media_type(content_type: str | None) -> str:

@@ -96,6 +96,15 @@ def problem_of_status(status: int, detail: str = "", headers: Mapping[str, str] 
     return Problem(status, phrase.lower().replace(" ", "-"), detail or f"{phrase}.", headers=headers)
 
 
+def invalid_parameter(parameter: str, sentence: str, detail: str) -> Problem:
+    """A parameter of the request is not valid; `detail` is about the given value."""
+    return Problem(400, "invalid-parameter", sentence, errors=[{"parameter": parameter, "detail": detail}])
+
+
+def invalid_body(*errors: Error) -> Problem:
+    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+
+
 def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no {what}.")
 
@@ -114,12 +123,14 @@ def problem_of_validation(error: ValidationError) -> Problem:
     """Every complaint of pydantic, each with its JSON pointer into the body; of very many, how many."""
     if (count := error.error_count()) > MOST_COUNTED:
         more = {"pointer": "", "detail": f"{count:,} errors are not listed"}
-        return Problem(422, "invalid-command", "The body is not valid.", errors=[more])
-    errors = [
-        {"pointer": pointer(e["loc"]), "detail": e["msg"], "rule": e["type"].replace("_", "-")}
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+        return invalid_body(more)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return invalid_body(*(body_error(e["loc"], e["msg"], e["type"]) for e in found))
+
+
+def body_error(location: tuple[int | str, ...], message: str, type: str) -> Error:
+    """A complaint of pydantic about the body."""
+    return {"pointer": pointer(location), "detail": message, "rule": type.replace("_", "-")}
 
 
 def not_ready(reason: str) -> Problem:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.call import Call
 from api.preconditions import SEND_ETAG, Precondition
-from api.problems import Error, Problem, not_found, placed
+from api.problems import Error, Problem, invalid_body, not_found, placed
 from api.resources import history
 from api.resources.presenter import Presenter
 from api.resources.queries import etag, names_in_path, resource
@@ -192,7 +192,7 @@ def _body_fields(path: Mapping[str, str], given: Mapping[str, Any]) -> dict[str,
     if "expected_version" in given:
         errors.append({"pointer": "/expected_version", "detail": "send If-Match", "rule": "extra-forbidden"})
     if errors:
-        raise Problem(422, "invalid-command", "The body is not valid.", errors=errors)
+        raise invalid_body(*errors)
     return dict(given)
 
 

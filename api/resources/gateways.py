@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.call import Call, Schema
-from api.problems import Problem
+from api.problems import invalid_body
 from api.resources.presenter import Presenter, command_body, json_object
 from api.submission import CommandDraft
 from projections.deliveries.gateway_facts import MOST_REFUSALS
@@ -18,13 +18,8 @@ from schemas.message import Command
 async def _register(call: Call, model: type[Command], name: str | None) -> CommandDraft:
     fields = json_object(await command_body(call))
     if "token_digest" in fields:
-        raise Problem(
-            422,
-            "invalid-command",
-            "The body is not valid.",
-            errors=[
-                {"pointer": "/token_digest", "detail": "the token is made here", "rule": "extra-forbidden"}
-            ],
+        raise invalid_body(
+            {"pointer": "/token_digest", "detail": "the token is made here", "rule": "extra-forbidden"}
         )
     return registration(fields)
 

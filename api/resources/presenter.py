@@ -7,7 +7,7 @@ from typing import Any, cast
 import orjson
 
 from api.call import Call, Schema
-from api.problems import Problem
+from api.problems import Problem, invalid_body
 from api.submission import CommandDraft
 from projections.pages import AsOf
 from schemas.message import Command
@@ -46,12 +46,7 @@ def json_object(body: bytes) -> dict[str, Any]:
             errors=[{"pointer": "", "detail": error.msg, **where}],
         ) from error
     if not isinstance(value, dict):
-        raise Problem(
-            422,
-            "invalid-command",
-            "The body is not valid.",
-            errors=[{"pointer": "", "detail": "not an object"}],
-        )
+        raise invalid_body({"pointer": "", "detail": "not an object"})
     return cast("dict[str, Any]", value)
 
 

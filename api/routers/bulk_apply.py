@@ -21,7 +21,14 @@ from api.definition_reader import (
 from api.dependencies import ORGANIZATION, OptionalText, OrganizationContext, boolean
 from api.limits import log_failure
 from api.preconditions import media_type
-from api.problems import Error, Problem, problem_of_outcome, problem_of_validation, unavailable
+from api.problems import (
+    Error,
+    Problem,
+    invalid_parameter,
+    problem_of_outcome,
+    problem_of_validation,
+    unavailable,
+)
 from api.resources.gateways import registration
 from api.resources.presenter import json_object
 from api.responses import JSON, NO_STORE, POSITION, RawResponse, json_response
@@ -226,12 +233,7 @@ def _target(gateway: str) -> DeployTarget:
     try:
         return DeployTarget(gateway=gateway)
     except ValidationError as error:
-        raise Problem(
-            400,
-            "invalid-parameter",
-            "`to` is the name of a gateway.",
-            errors=[{"parameter": "to", "detail": "is no name"}],
-        ) from error
+        raise invalid_parameter("to", "`to` is the name of a gateway.", "is no name") from error
 
 
 async def _item(call: Call, text: SourceFile, one: ParsedDefinition | InvalidDefinition) -> _Item:

@@ -203,18 +203,7 @@ async def list_topic(call: AllOrganizationsContext, limit: Limit = DEFAULT_LIMIT
 async def retry(call: AllOrganizationsContext, name: ReadModelName, body: Retry) -> Response:
     subject = body.subject
     first = _first(await _blocked(call), name, subject).first
-    await _record(
-        call,
-        ParkedEventsRetried(
-            organization=await _organization(call, first),
-            name=name,
-            about=subject,
-            topic=first["topic"],
-            partition=first["partition"],
-            position=first["position"],
-            reason=first["reason"],
-        ),
-    )
+    await _record(call, ParkedEventsRetried.of(await _about(call, name, first)))
     return await _done(call, name, subject, _port(call).retry(name, subject))
 
 
@@ -235,20 +224,8 @@ async def skip(call: AllOrganizationsContext, name: ReadModelName, body: Skip) -
             "not-the-first",
             f"The first parked event about {body.subject!r} is at {first['partition']}:{first['position']}.",
         )
-    await _record(
-        call,
-        ParkedEventSkipped(
-            organization=await _organization(call, first),
-            name=name,
-            about=body.subject,
-            topic=first["topic"],
-            partition=first["partition"],
-            position=first["position"],
-            reason=first["reason"],
-            event=first["id"],
-            of_type=first["type"],
-        ),
-    )
+    about = await _about(call, name, first)
+    await _record(call, ParkedEventSkipped.of({**about, "event": first["id"], "of_type": first["type"]}))
     return await _done(call, name, body.subject, _port(call).skip(name, body.subject))
 
 
@@ -279,11 +256,17 @@ async def _record(call: Call, message: Parked) -> None:
     await call.services.log.append("parked", [envelope])
 
 
-async def _organization(call: Call, row: Mapping[str, Any]) -> str:
-    """Whose the parked event is; empty when it does not say."""
-    stands_on = TOPICS[TOPICS.index(row["topic"])]
-    records = await call.services.log.read(stands_on, row["partition"], row["position"] - 1, 1)
-    return records[0].envelope.partitionkey if records else ""
+async def _about(call: Call, name: str, first: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a message about the first event that waits; `organization` is empty when the event
+    names none."""
+    topic = TOPICS[TOPICS.index(first["topic"])]
+    records = await call.services.log.read(topic, first["partition"], first["position"] - 1, 1)
+    return {
+        "organization": records[0].envelope.partitionkey if records else "",
+        "name": name,
+        "about": first["subject"],
+        **{field: first[field] for field in ("topic", "partition", "position", "reason")},
+    }
 
 
 async def _blocked(call: Call) -> list[BlockedSubject]:

@@ -45,7 +45,7 @@ Denied = Callable[[str], None]
 
 
 def _nothing(why: str) -> None:
-    """Nobody wants to know."""
+    """The default: refusals are not reported."""
 
 
 R = TypeVar("R", DeltaRequest, StateRequest)
@@ -78,7 +78,7 @@ class _Machine(_Served, Protocol[R_contra]):
 
 
 class _Releases(Generic[R]):
-    """Lets go what a stream holds back, when its time has come."""
+    """Releases the responses that a stream holds back, when they are due."""
 
     def __init__(self, stream: _Machine[R], wake: asyncio.Event) -> None:
         self._stream = stream
@@ -137,10 +137,7 @@ class DiscoveryServer:
         self._ending: set[asyncio.Event] = set()
 
     async def start(self, host: str, port: int, identity: rpc.Identity | None = None) -> int:
-        """Listens, with TLS when there is an identity; the port that was bound.
-
-        Raises OSError when that cannot be had.
-        """
+        """Listens, with TLS if there is an identity; the bound port. Raises OSError when it cannot listen."""
         services = {service.name: self._methods(service) for service in SERVICES}
         server = rpc.server(services, self._keepalive, self._limits)
         try:
@@ -152,7 +149,7 @@ class DiscoveryServer:
         return bound
 
     async def stop(self, grace: float = 1.0) -> None:
-        """Ends the streams in order; what has not ended after `grace` seconds is cut."""
+        """Ends the streams in order; streams that have not ended after `grace` seconds are cut."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -162,14 +159,14 @@ class DiscoveryServer:
         await server.stop(grace)
 
     def hang_up(self, gateway: str) -> None:
-        """Ends the streams of a gateway. Its proxies connect again, when they are still let in."""
+        """Ends the streams of a gateway. Its proxies connect again, if they are still authorized."""
         for wake, stream in self._streams.items():
             if stream.connection.gateway == gateway:
                 self._ending.add(wake)
                 wake.set()
 
     def offer_again(self, entry: ConfigResource) -> None:
-        """Has those of the gateway's proxies that rejected a version try it once more, on their streams."""
+        """Offers a version again to those proxies of the gateway that rejected it, on their streams."""
         key = (entry.type, entry.name)
         gateway = self._store.gateway(entry.gateway)
         gateway.retry(key)
@@ -179,7 +176,7 @@ class DiscoveryServer:
         gateway.wake()
 
     def progress(self) -> Iterator[tuple[Connection, Progress]]:
-        """How far each connected proxy has come."""
+        """The progress of each connected proxy."""
         found: dict[Connection, list[Progress]] = {}
         for stream in tuple(self._streams.values()):
             found.setdefault(stream.connection, []).append(stream.progress())
@@ -267,7 +264,7 @@ class DiscoveryServer:
             self._disconnect(connection)
 
     async def _first_request(self, context: Context) -> bytes | None:
-        """Read once the token is known; None when there is none."""
+        """The first request, read once the token is known to be valid; None when there is none."""
         token = rpc.bearer_token(context)
         if token is None or not self._is_known(token):
             what = "it sends no token" if token is None else "its token is that of no gateway"
@@ -322,7 +319,7 @@ class DiscoveryServer:
                 reader.result()
                 return
             if not self._allowed(node, context):
-                # Its gateway is gone, or has another token: what comes next is not for it.
+                # The gateway was removed, or has another token: later changes are not for this proxy.
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is good no more")
             await wake.wait()
 
@@ -331,7 +328,7 @@ class DiscoveryServer:
         return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
 
     def _connect(self, node: Node, service: Service) -> Connection:
-        """A new connection, or that of the proxy's other streams when each carries one type."""
+        """A new connection, or the connection of the proxy's other streams if each carries one type."""
         key = (node.cluster, node.id)
         connection = self._shared.get(key) if service.type else None
         if connection is None:

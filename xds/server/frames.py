@@ -1,4 +1,4 @@
-"""Encoded responses that several streams send: the ones used last are kept."""
+"""Caches encoded responses that several streams send: the most recently used ones."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Frames:
         *,
         shared: bool,
     ) -> tuple[int, bytes]:
-        """Nonce and bytes of a response; the nonce is above `after`, so that a stream uses it once.
+        """Nonce and bytes of a response; the nonce is above `after`, so a stream uses each nonce once.
 
         A new one is kept if it is `shared`: other streams may send it, too.
         """

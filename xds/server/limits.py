@@ -11,12 +11,12 @@ LONGEST_NODE_ID = 253
 LONGEST_AGENT = 200
 """Characters of the user agent of a proxy."""
 LONGEST_REASON = 100_000
-"""Characters of a rejection that are looked at."""
+"""Characters of a rejection that are evaluated."""
 LONGEST_TYPE = 300
 MOST_TYPES = 64
 """Resource types on one stream."""
 MOST_DESCRIPTORS = 1 << 20
-"""What counts where a process may open more, or without limit: gRPC takes 32 bits."""
+"""Used where a process may open more, or without limit: gRPC takes 32 bits."""
 
 _WINDOW = 16 << 10
 _METADATA = 16 << 10
@@ -24,13 +24,13 @@ _METADATA = 16 << 10
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on callers whose gateway is not known yet, and on connections.
+    """Limits for callers whose gateway is not known yet, and for connections.
 
-    `connections` are open at a time, more are closed at once; None: three eighths of the process's file
-    descriptors, as HTTP may have half of them.
-    A connection that has not finished its handshake after `handshake_ms`, or had no stream for `idle_ms`, is
-    closed. Of one token, `awaited` streams at a time may be read their first request; the others wait. A
-    stream whose first request has not been read after `first_request_seconds` ends.
+    `connections` may be open at a time, further ones are closed at once; None: three eighths of the process's
+    file descriptors, as HTTP may use half of them. A connection that has not finished its handshake after
+    `handshake_ms`, or had no stream for `idle_ms`, is closed. Per token, the first requests of `awaited`
+    streams are read at a time; the other streams wait. A stream whose first request has not been read after
+    `first_request_seconds` ends.
     """
 
     connections: int | None = None
@@ -54,12 +54,12 @@ class Limits:
             ("grpc.absolute_max_metadata_size", _METADATA),
             ("grpc.max_allowed_incoming_connections", connections),
             ("grpc.max_concurrent_streams", self.streams_per_connection),
-            # From 1,000 streams on that nobody has looked at yet, gRPC cancels some at random by default.
+            # By default gRPC cancels some streams at random from 1,000 unaccepted streams on.
             ("grpc.server.max_pending_requests", self.waiting_streams),
             ("grpc.server.max_pending_requests_hard_limit", self.waiting_streams + 1_000),
             ("grpc.server_handshake_timeout_ms", self.handshake_ms),
             ("grpc.max_connection_idle_ms", self.idle_ms),
-            # What a caller sends before it is read: this much per stream, and not more on a fast line.
+            # Bytes buffered per stream until they are read, also on a fast line.
             ("grpc.http2.lookahead_bytes", _WINDOW),
             ("grpc.http2.bdp_probe", 0),
         )

@@ -23,10 +23,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A deployment that a proxy got, rejected or lost, with a resource of `version`.
-
-    `position` is that of the event that brought the deployment into the resource, or took it out.
-    """
+    """A deployment that a proxy received, rejected or lost, with a resource of `version`. `position` is that
+    of the event that added the deployment to the resource, or removed it."""
 
     ref: DeploymentRef
     version: str
@@ -74,30 +72,28 @@ def together(several: Sequence[Progress]) -> Progress:
 
 
 class Observer(Protocol):
-    """Called on the event loop, in the middle of serving: note it down and return.
+    """Called on the event loop while streams are served: implementations only record the call and return.
 
     `entries` carry their `deployments`, which map back to deployments. `reason` is redacted.
     """
 
     def connected(self, connection: Connection) -> None:
-        """Nothing is known of what the proxy has."""
+        """A proxy connected; the resources that it has are not known yet."""
         ...
 
     def disconnected(self, connection: Connection) -> None: ...
 
     def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
-        """Handed to the proxy; again for those it rejected together with another one."""
+        """These were sent to the proxy; also when they are sent again after a rejection together with another
+        one."""
         ...
 
     def acknowledged(
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
-        """The proxy runs these: it accepted them, proved it when it reconnected, or ran this very
-        version before the entry got other deployments.
-
-        `came` are the deployments that are new to it and changed since it connected: what had changed before
-        is part of its progress.
-        """
+        """The proxy runs these: it accepted them, reported their versions when it reconnected, or ran this
+        very version before the entry got other deployments. `came` are the deployments that are new to it and
+        changed since it connected: earlier changes are part of its progress."""
         ...
 
     def rejected(
@@ -127,7 +123,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """An observer that notes nothing."""
+    """An observer that records nothing."""
 
     def connected(self, connection: Connection) -> None: ...
 

@@ -1,7 +1,7 @@
 """Redaction of a proxy's rejection before it leaves this process.
 
-Envoy quotes the rejected resource in its reasons: header values, keys, whole JSON documents. Kept is
-the first line up to where contents begin, with the names we know; everything that may be a value goes.
+Envoy quotes the rejected resource in its reasons: header values, keys, whole JSON documents. The first line
+is kept up to where contents begin, with the known names; everything that may be a value is removed.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""gRPC with bytes in and bytes out: the edge where grpc-stubs leave type parameters open."""
+"""gRPC with bytes in and bytes out: the one place where grpc-stubs leave type parameters open."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -18,7 +18,8 @@ Method = Callable[[object, Context], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """A peer that was silent for `after_ms` is pinged, and is gone when it does not answer `within_ms`."""
+    """A peer that was silent for `after_ms` is pinged; the connection ends when it does not answer within
+    `within_ms`."""
 
     after_ms: int = 15_000
     within_ms: int = 10_000
@@ -37,7 +38,7 @@ class Keepalive:
 KEEPALIVE = Keepalive()
 
 LARGE = 64 << 10
-"""Bytes of a message from which on few are written at a time."""
+"""Messages of at least this many bytes are written a few at a time."""
 LARGE_AT_A_TIME = 128
 PERMIT_SECONDS = 1.0
 
@@ -51,10 +52,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 def server(
     services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE, limits: Limits = LIMITS
 ) -> grpc.aio.Server:
-    """A server of bidirectional methods, by service and name.
-
-    A method is called as soon as the metadata of a stream is there; nothing is read of it before `read`.
-    """
+    """A server of bidirectional methods, by service and name. A method is called when the metadata of a
+    stream has arrived; nothing of the stream is read before `read`."""
     made = grpc.aio.server(options=(*_OPTIONS, *limits.options(), *keepalive.options()))
     for service, methods in services.items():
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
@@ -71,7 +70,7 @@ class Identity:
 
 
 def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
-    """The port that was bound. Raises RuntimeError when it cannot be had."""
+    """The bound port. Raises RuntimeError when it cannot be bound."""
     if identity is None:
         return server.add_insecure_port(address)
     credentials = grpc.ssl_server_credentials([(identity.key, identity.certificates)])
@@ -79,10 +78,8 @@ def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> 
 
 
 class Pace:
-    """Writes large messages a few at a time: gRPC copies each until the client has taken it.
-
-    Who does not take one for PERMIT_SECONDS holds up the others no longer.
-    """
+    """Writes large messages a few at a time, since gRPC copies each until the client has received it. A
+    client that does not receive one within PERMIT_SECONDS no longer delays the others."""
 
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)

@@ -14,7 +14,7 @@ from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDepl
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message of the expected kind."""
+    """The bytes are not a protobuf message of the expected kind."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Answers of the gateway itself: problem documents (RFC 9457) and the probe."""
+"""Local replies of the gateway: problem documents (RFC 9457) and the probe."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _PROBLEM_HEADER = header("content-type", PROBLEM)
 
 
 def problem(status: int, title: str, detail: str) -> str:
-    """A problem document; `status` is also the answer's."""
+    """A problem document; `status` is also the status of the reply."""
     return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
 
 
@@ -38,7 +38,7 @@ _NOT_ALLOWED = _refusal(405, "Method Not Allowed", "This path has other methods;
 
 
 def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Route:
-    """Everything below an API's context that nothing else took."""
+    """404 for all paths below an API's context that no other route matches."""
     return build(
         Route,
         match=build(RouteMatch, path_separated_prefix=literal_path(api.context)),
@@ -48,7 +48,7 @@ def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Route:
 
 
 def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[Encoded]) -> Route:
-    """A known path, asked with a method it does not have."""
+    """405 for a known path and another method."""
     return build(
         Route,
         match=match,
@@ -58,7 +58,7 @@ def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[Enc
 
 
 def probe(settings: GatewaySettings, api: DeployedApi) -> Route:
-    """Tells who knows the gateway's secret which revision and deployment answers here."""
+    """Answers callers that know the gateway's secret with the revision and deployment that serve here."""
     secret = build(
         HeaderMatcher, name=PROBE_HEADER, string_match=build(StringMatcher, exact=settings.probe_secret)
     )

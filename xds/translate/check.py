@@ -1,4 +1,4 @@
-"""Finds all that Envoy does not support in an API, before anything is sent."""
+"""Finds everything in an API that Envoy does not support, before anything is sent."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 
 
 def check(api: DeployedApi) -> tuple[Unsupported, ...]:
-    """Everything that is in the way of deploying an API; empty when nothing is.
+    """All reasons against deploying an API; empty when there are none.
 
     Pointers are into the API's specification: those of routes and policies as they have them.
     """

@@ -1,9 +1,9 @@
-"""Clusters: one per upstream, whoever uses it.
+"""Clusters: one per upstream, shared by all APIs that use it.
 
-A cluster's name ends in a hash of its content: a changed upstream is a new cluster, and traffic moves
-to it with the route, when it is warm. IP addresses make a static cluster; with a host name among the
-endpoints all are resolved and followed by DNS. For `https` the certificate must be valid by
-`CA_BUNDLE` and for the host.
+A cluster's name ends in a hash of its content: a changed upstream is a new cluster, and traffic moves to it
+with the route, when it is warm. IP addresses make a static cluster; with a host name among the endpoints, all
+of them are resolved by DNS, again and again. For `https` the certificate must be valid by `CA_BUNDLE` and for
+the host.
 """
 
 import re
@@ -62,7 +62,7 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Where the proxies' machines keep the certificate authorities they trust; set it before translating."""
 
 BUFFER_BYTES = 32_768
-"""Of what is read and not yet passed on, per connection."""
+"""Bytes that are read and not yet forwarded, per connection."""
 
 UPSTREAM_IDLE = timedelta(seconds=30)
 """Connections to upstreams that carry nothing are closed after this time; many servers close theirs soon."""
@@ -150,7 +150,8 @@ def _build(upstream: Upstream, ca_bundle: str) -> Cluster:
 
 @lru_cache(maxsize=1)
 def _dns() -> Encoded:
-    """Every endpoint with a name is resolved again when its record ends, or after 5 s when it says 0."""
+    """Every endpoint with a host name is resolved again when its DNS record expires, or after 5 s when its
+    TTL is 0."""
     dns = build(DnsCluster, respect_dns_ttl=True, dns_lookup_family=DnsLookupFamily.V4_PREFERRED)
     kind = build(ClusterCustomClusterType, name="envoy.clusters.dns", typed_config=any_of(dns))
     return Encoded(encode(kind))
@@ -171,7 +172,7 @@ def _limits(in_flight: int) -> Encoded:
 
 @lru_cache(maxsize=1)
 def _keepalive() -> Encoded:
-    """A peer that is gone without a word is noticed after 90 s."""
+    """A peer that disappeared without closing the connection is noticed after 90 s."""
     keepalive = build(TcpKeepalive, keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
     return Encoded(encode(build(UpstreamConnectionOptions, tcp_keepalive=keepalive)))
 

@@ -1,7 +1,7 @@
-"""Which methods are answered below a path, by any operation that matches all of it.
+"""The methods that are answered below a path, by any operation that matches all of it.
 
-A tree of path segments: finding the operations that cover a path costs the depth of the path and the
-number of operations found, not the number of operations.
+A tree of path segments: finding the operations that cover a path costs the depth of the path and the number
+of operations found, not the number of all operations.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ class Coverage:
             self._add(path, method)
 
     def methods(self, path: Sequence[Segment]) -> set[str]:
-        """Of the operations whose paths cover this one."""
+        """The methods of the operations whose paths cover this one."""
         found: set[str] = set()
         segments = () if is_root(path) else path
         nodes = [self._root]

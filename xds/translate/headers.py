@@ -1,4 +1,4 @@
-"""Headers: which names and values Envoy takes, and the messages that set and remove them."""
+"""Headers: the names and values that Envoy accepts, and the messages that set and remove them."""
 
 import re
 from functools import lru_cache
@@ -14,12 +14,13 @@ from xds.translate.names import GATEWAY_PREFIX, PROBE_HEADER
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _STEERING = "x-envoy-"
-"""Envoy obeys request headers with this prefix: their retries and timeouts know none of our limits."""
+"""Envoy obeys request headers with this prefix: retries and timeouts set by them have no limits of ours."""
 # Envoy frames messages itself; changing these corrupts them.
 _FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
 
 _FORWARDING = "forwarded|x-forwarded-(?:host|port|prefix|proto|server)"
-"""Claims about what was asked for before this gateway. `x-forwarded-for` stays: Envoy appends to it."""
+"""Headers that claim the original request before this gateway. `x-forwarded-for` stays: Envoy appends to it.
+"""
 
 
 def _all_but(name: str, prefix: str) -> str:
@@ -37,7 +38,7 @@ CLAIMS = f"{OWN}|{_FORWARDING}"
 
 @lru_cache(maxsize=16_384)
 def header(name: str, value: str) -> Encoded:
-    """Sets a header, replacing what is there. `%` in the value is taken as it is, not as a format."""
+    """Sets a header, replacing its values. `%` in the value is literal, not a format."""
     option = build(
         HeaderValueOption,
         header=build(HeaderValue, key=name, value=value.replace("%", "%%")),
@@ -55,7 +56,7 @@ def name_problem(name: object) -> str | None:
 
 
 def match_problem(name: object) -> str | None:
-    """Why an operation cannot be told by a header of this name, if so."""
+    """Why an operation cannot be selected by a header of this name, if so."""
     if problem := name_problem(name):
         return problem
     if str(name).lower() == PROBE_HEADER or re.fullmatch(CLAIMS, str(name).lower()):

@@ -1,9 +1,8 @@
 """The route configuration of a unit: the APIs whose contexts begin with the same segment.
 
-Envoy looks for a route in the one virtual host that fits the request's host best, and nowhere else.
-So the virtual host of a name holds the routes of every API that serves this name: listed as it is, by a
-`*.` pattern, or by `*`. Longer contexts come first, then those with the more specific host; a context
-that was there already is not there twice.
+Envoy looks for a route only in the one virtual host that fits the request's host best. So the virtual host of
+a name holds the routes of every API that serves this name: by the name itself, by a `*.` pattern, or by `*`.
+Longer contexts come first, then those with the more specific host; a context is included once.
 """
 
 from collections.abc import Mapping, Sequence

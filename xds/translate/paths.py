@@ -1,4 +1,4 @@
-"""Paths: which match a route gets, how its context is taken off and the upstream's path put in front.
+"""Paths: the match of a route, and how its context is replaced by the upstream's path.
 
 * literals only -> exact `path`;
 * a tail after literals -> `path_separated_prefix`: `/x/*` is `/x` and everything below it, as in WSO2;
@@ -69,7 +69,7 @@ def path_match(context: Sequence[Segment], path: Sequence[Segment]) -> dict[str,
 
 
 def replaced_path(path: Sequence[Segment]) -> str:
-    """The literal path that replaces all that a route matched; empty when only its context is taken off.
+    """The literal path that replaces the whole match of a route; empty when only its context is removed.
 
     Envoy replaces the whole of an exact path or of a separated prefix.
     """
@@ -122,5 +122,6 @@ def _regex(segment: Segment) -> str:
 
 
 def _regex_quote(text: str) -> str:
-    """RE2's QuoteMeta for ASCII: what is no letter, digit or underscore may stand behind a backslash."""
+    """RE2's QuoteMeta for ASCII: every character except letters, digits and underscores may follow a
+    backslash."""
     return re.sub(r"([^A-Za-z0-9_/%-])", r"\\\1", text)

@@ -1,7 +1,7 @@
-"""Which regular expressions RE2 is sure to take: a careful subset of its syntax.
+"""The regular expressions that RE2 certainly accepts: a careful subset of its syntax.
 
-A gateway refuses the whole resource for one bad expression, so what is not known to be good is refused
-before it is sent.
+A gateway rejects the whole resource for one bad expression, so an expression that is not known to be good is
+refused before it is sent.
 """
 
 import re

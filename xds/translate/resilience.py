@@ -1,7 +1,7 @@
 """Timeouts and retries of a route.
 
-Left out, a route has Envoy's own time-outs (15 s for an answer), and what no upstream has seen is sent once
-more; 0 switches one off.
+Without them, a route has Envoy's own time-outs (15 s for an answer), and a request that no upstream has
+received is sent once more; 0 switches one off.
 """
 
 from datetime import timedelta
@@ -19,7 +19,7 @@ _CONDITIONS = {
     "internal", "resource-exhausted", "unavailable",
 }  # fmt: skip
 _NOT_SENT = "connect-failure,refused-stream,reset-before-request"
-"""Failures after which no upstream has seen the request."""
+"""Failures after which no upstream has received the request."""
 _REPEATABLE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"}
 
 
@@ -39,7 +39,7 @@ def resilience_fields(route: Route) -> dict[str, object]:
     if route.retries is not None:
         conditions, statuses = _split(route.retry_on)
         if not conditions and not statuses:
-            # Only what may be repeated is repeated after an upstream has seen it.
+            # After an upstream has received a request, only a repeatable one is sent again.
             conditions = f"{_NOT_SENT},gateway-error" if route.method in _REPEATABLE else _NOT_SENT
         elif statuses:
             conditions = f"{conditions},retriable-status-codes" if conditions else "retriable-status-codes"
@@ -55,13 +55,13 @@ def resilience_fields(route: Route) -> dict[str, object]:
 
 @lru_cache(maxsize=1)
 def default_retries() -> Encoded:
-    """For routes without retries of their own: a request that no upstream has seen is sent once more."""
+    """For routes without retries of their own: a request that no upstream has received is sent once more."""
     return Encoded(encode(build(RetryPolicy, retry_on=_NOT_SENT, num_retries=1, **_elsewhere())))
 
 
 @lru_cache(maxsize=1)
 def _elsewhere() -> dict[str, object]:
-    """Another host is asked than before, if there is one."""
+    """Another host is tried than before, if there is one."""
     predicate = build(
         RetryPolicyRetryHostPredicate,
         name="previous",

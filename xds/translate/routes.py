@@ -54,7 +54,7 @@ class TranslatedApi:
     upstreams: tuple[Upstream, ...]
     """All, each once."""
     called: tuple[Upstream, ...] = ()
-    """Those of them that policies call, from Envoy's HTTP filters."""
+    """Those of them that the HTTP filters of policies send requests to."""
 
 
 def translated_api(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
@@ -98,7 +98,7 @@ def _routes(
 
 
 Action = tuple[Encoded, RuntimeFractionalPercent | None]
-"""Where a route leads, and which share of the requests that reach it."""
+"""The target of a route, and its share of the requests that reach the route."""
 
 
 class _Actions:
@@ -196,10 +196,10 @@ def _preflights(
     contributions: Sequence[Contributions],
     revision: Sequence[Encoded],
 ) -> Iterable[Route]:
-    """A preflight asks with OPTIONS for another method: it gets that operation's policy.
+    """A preflight asks with OPTIONS for another method: it gets the policy of that operation.
 
-    The CORS filter answers every one of them, allowed or not. It only looks at routes that lead
-    somewhere, so these do, but no request ever gets that far.
+    The CORS filter answers every preflight, allowed or not. It only handles routes with a target, so these
+    have one, but no request ever gets that far.
     """
     paths: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Message, dict[str, None]]]] = {}
     for route, each in zip(operations, contributions, strict=True):

@@ -1,4 +1,4 @@
-"""Reports of one stream about one resource type: deployments that came, were rejected, or removed."""
+"""Reports of one stream about one resource type: deployments that were accepted, rejected or removed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,8 @@ class Rejected:
 
 @dataclass(slots=True, eq=False)
 class DeploymentReports:
-    """`began` is the gateway's last change before the stream: what came until then is not reported one by
-    one, but as the stream's progress."""
+    """`began` is the gateway's last change before the stream: earlier changes are not reported one by one,
+    but as the stream's progress."""
 
     connection: Connection
     observer: Observer
@@ -35,10 +35,8 @@ class DeploymentReports:
     rejections: dict[str, Rejected] = field(default_factory=dict[str, Rejected])
 
     def acknowledged(self, resources: Sequence[tuple[Ready, int]], upto: int) -> None:
-        """The proxy runs these; each comes with the change up to which the proxy had what was offered.
-
-        Changes after `upto` are left for later.
-        """
+        """The proxy runs these; each is given with the change up to which the proxy has acknowledged the
+        offered resources. Changes after `upto` are left for later."""
         came: list[Delivered] = []
         gone: list[Delivered] = []
         for resource, held in resources:
@@ -58,8 +56,9 @@ class DeploymentReports:
             self.observer.withdrawn(self.connection, (), gone)
 
     def quarantined(self, stored: StoredResource, held: int, good: Ready | None, *, own: bool) -> None:
-        """Reports once that the proxy does not get the stored's latest version: it has `good`, the last good
-        one, if there is any. `own`: the proxy itself rejected it, or what it requires."""
+        """Reports once that the proxy does not get the latest version of a stored resource: it has `good`,
+        the last good one, if there is any. `own`: the proxy itself rejected it, or a resource that it
+        requires."""
         if stored.current and stored.reason is not None:
             added = stored.current.deployments.added
             if good:
@@ -94,15 +93,15 @@ class DeploymentReports:
         self.observer.rejected(self.connection, [entry], reason, rejected)
 
     def removal_rejected(self, removal: ConfigResource, reason: str) -> None:
-        """The proxy rejected a response that also removed something: it still has what it had."""
+        """The proxy rejected a response that also removed resources: it still has these."""
         known = self.rejections.get(removal.name)
         if known is None or known.entry is not removal:
             self.rejections[removal.name] = Rejected(removal, reason, ())
             self.observer.rejected(self.connection, [removal], reason, ())
 
     def withdrawn(self, stored_resources: Iterable[tuple[StoredResource | None, int]]) -> None:
-        """The proxy no longer has what went with these; each with the change up to which it had what was
-        offered."""
+        """The proxy no longer has the deployments that were removed with these; each with the change up to
+        which it has acknowledged the offered resources."""
         entries: list[ConfigResource] = []
         gone: list[Delivered] = []
         for stored, held in stored_resources:
@@ -119,7 +118,7 @@ class DeploymentReports:
             self.observer.withdrawn(self.connection, entries, gone)
 
     def try_again(self, name: str) -> None:
-        """The next rejection of what was rejected is reported, though nothing changed."""
+        """The next rejection of a rejected version is reported, although nothing changed."""
         if rejected := self.rejections.get(name):
             self.rejections[name] = replace(rejected, entry=None)
 

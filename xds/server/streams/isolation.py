@@ -1,7 +1,7 @@
 """How the resources of a rejected response are tried again, so that the bad ones are found. Pure.
 
-A proxy rejects a response as a whole. Each further response halves what is under suspicion, whatever
-else changes meanwhile: b bad ones among n are isolated after O(b log n) responses.
+A proxy rejects a response as a whole. Each further response halves the suspected resources, whatever else
+changes meanwhile: b bad ones among n are isolated after O(b log n) responses.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ Trial = tuple[str, ...]
 def trials(same: Sequence[str], changed: Sequence[str], blamed: set[str]) -> list[Trial]:
     """The groups to be sent next, the first one last.
 
-    `same` are still what was rejected; `changed` were part of it, and are other versions by now.
-    `blamed` may hold any other words: the names in it are those that the proxy, or another proxy, rejected.
+    `same` are resources that still have the rejected version; `changed` were part of the response, and have
+    other versions now. `blamed` may contain any other words: the names in it are those that the proxy, or
+    another proxy, rejected.
     """
     if blamed.intersection(changed):
         # What made the proxy reject the response is no longer in it: the rest is probably good.

@@ -28,8 +28,8 @@ _FREE_REPEATS = 3
 _SHORTEST_WAIT = 0.1
 _LONGEST_WAIT = 30.0
 OPENING_SECONDS = 1.0
-"""So long a removal waits for the proxy to subscribe to what may refer to it: the requests that open a stream
-come one by one."""
+"""Seconds that a removal waits for the proxy to subscribe to types that may refer to the resource: the
+requests that open a stream arrive one by one."""
 _WORD = re.compile(r"[^\s'\",;()\[\]{}]+")
 
 
@@ -39,7 +39,7 @@ def _words(message: str) -> set[str]:
 
 
 def back_off(fruitless: int) -> float:
-    """Seconds to wait after so many rejections in a row of responses that brought nothing new."""
+    """Seconds to wait, by the number of consecutive rejections of responses that brought nothing new."""
     repeated = fruitless - _FREE_REPEATS
     return min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(repeated - 1, 20)) if repeated > 0 else 0.0
 
@@ -61,7 +61,7 @@ class Stream(ABC):
         self._removing: list[Subscription] = []
 
     def cursor(self, type: str) -> int:
-        """How far the stream has seen the changes of a type."""
+        """The last change of a type that the stream has handled."""
         subscription = self._subscriptions.get(type)
         return subscription.cursor if subscription else self._gateway.seq
 
@@ -97,7 +97,7 @@ class Stream(ABC):
         return held
 
     def release(self, type: str) -> None:
-        """Lets the next response of a type go."""
+        """Releases the next response of a type."""
         if type in self._opening:
             self._opening[type] = False
         subscription = self._subscriptions.get(type)
@@ -105,7 +105,7 @@ class Stream(ABC):
             subscription.held = False
 
     def progress(self) -> Progress:
-        """How far the proxy has come, as far as the store goes."""
+        """The progress of the proxy, as known from the store."""
         for subscription in self._sending:
             subscription.poll()
         unacknowledged: dict[str, UnacknowledgedDeployment] = {}
@@ -120,7 +120,7 @@ class Stream(ABC):
         return progress(self._gateway.position, tuple(unacknowledged.values()), self._listener_rejection())
 
     def try_again(self, key: Key) -> None:
-        """The proxy gets this resource once more, if it rejected it."""
+        """Sends the proxy this resource once more, if it rejected it."""
         subscription = self._subscriptions.get(key[0])
         if subscription is not None:
             subscription.try_again(key[1])
@@ -134,7 +134,8 @@ class Stream(ABC):
             self._observer.progressed(self.connection, self.progress())
 
     def _at_rest(self) -> bool:
-        """Whether the proxy has answered all that can be sent, and asked for all that carries deployments."""
+        """Whether the proxy has answered everything that can be sent, and has subscribed to all types that
+        carry deployments."""
         return (
             all(
                 s.in_flight is None and not s.uncovered and s.first_sync.backlog is None
@@ -215,7 +216,8 @@ class Stream(ABC):
                     endpoints.send_again(name)
 
     def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
-        """Removes what nothing refers to that the client may still run, or is about to run."""
+        """Removes the resources that are referred to by nothing that the client may still run, or is about to
+        run."""
         if self._is_opening(subscription.type):
             return None
         held = [since for other in referrers for since in other.pending.values() if since >= 0]
@@ -281,7 +283,7 @@ class Stream(ABC):
             self._gateway.wake()
 
     def _hold_back(self, subscription: Subscription) -> None:
-        """A rejection of nothing new isolates nothing: whoever repeats it is answered ever more rarely."""
+        """Repeated rejections of nothing new isolate nothing, so they are answered after growing pauses."""
         subscription.fruitless += 1
         seconds = back_off(subscription.fruitless)
         if seconds and not subscription.trials:

@@ -1,9 +1,9 @@
-"""The one listener of a gateway. It holds nothing of any API, so it never changes with one.
+"""The one listener of a gateway. It contains nothing of any API, so it never changes with one.
 
-A private header is overwritten with the normalised path of each request before anything else looks at
-it, and the first segment of that path chooses the scope: a client cannot choose it otherwise. Slashes
-that were percent-encoded are refused or decoded before: what is routed is then also what an upstream
-may make of the path.
+A private header is overwritten with the normalised path of each request before any other filter reads it, and
+the first segment of that path chooses the scope: a client cannot choose it otherwise. Slashes that were
+percent-encoded are refused or decoded before: the routed path is then also the one that an upstream may make
+of the request.
 """
 
 from datetime import timedelta
@@ -119,7 +119,7 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=_ESCAPED_SLASHES[settings.escaped_slashes],
-        # Who is at the other end is the client, or the nearest of the proxies that are trusted.
+        # The peer is the client, or the nearest of the trusted proxies.
         use_remote_address=True,
         xff_num_trusted_hops=settings.trusted_proxies,
         internal_address_config=build(HttpConnectionManagerInternalAddressConfig, cidr_ranges=[_NOBODY]),

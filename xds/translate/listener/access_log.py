@@ -1,7 +1,7 @@
 """The access log: requests that the gateway answered itself, with the reason.
 
-What an upstream answered is not in it. Neither is the query of a path, which may hold secrets. The path is
-the one that the upstream was to see, where a route had one; `api` says whose route it was.
+Answers of upstreams are not in it. Neither is the query of a path, which may contain secrets. The path is the
+one for the upstream, where a route had one; `api` names the API of the route.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from envoy_data_plane.google.protobuf import Struct
 from xds.encoding import any_of, build
 
 _OWN = "response.code_details != 'via_upstream' && response.code != 204"
-"""Probes are answered 204; nothing else that the gateway answers itself is."""
+"""Probes are answered with 204, and no other local reply is."""
 
 FIELDS = {
     "time": "%START_TIME%",
@@ -32,7 +32,7 @@ FIELDS = {
     "milliseconds": "%DURATION%",
     "request": "%REQ(X-REQUEST-ID)%",
 }
-"""Of each line, which is a JSON object; null or `-` where a value is unknown."""
+"""The fields of each line, which is a JSON object; null or `-` where a value is unknown."""
 
 
 @lru_cache(maxsize=1)

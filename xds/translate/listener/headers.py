@@ -1,7 +1,7 @@
-"""Headers that belong to the gateway: what callers and upstreams claim in them goes no further.
+"""Headers that belong to the gateway: values from callers and upstreams are not forwarded.
 
-A caller's are removed before anything else looks at the request, an upstream's before anything else looks at
-its answer. What a policy of an API sets afterwards stays.
+A caller's are removed before any other filter reads the request, an upstream's before any other filter reads
+its answer. Headers that a policy of an API sets afterwards stay.
 """
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
@@ -35,10 +35,8 @@ from xds.translate.names import GATEWAY_PREFIX, SCOPE_HEADER
 
 
 def early_mutation(*, forwarding: bool) -> TypedExtensionConfig:
-    """Removes what callers claim, and sets the scope from the normalised path.
-
-    `forwarding`: what the proxy in front says of the request as it got it is kept.
-    """
+    """Removes the gateway's headers from the request, and sets the scope from the normalised path.
+    `forwarding`: the headers of the proxy in front about the original request are kept."""
     scope = build(
         HeaderMutation,
         append=build(
@@ -58,7 +56,7 @@ def early_mutation(*, forwarding: bool) -> TypedExtensionConfig:
 
 
 def answers_filter() -> HttpFilter:
-    """An upstream filter: removes the gateway's headers from what upstreams answer."""
+    """An upstream filter: removes the gateway's headers from answers of upstreams."""
     removal = _removal(build(StringMatcher, prefix=GATEWAY_PREFIX))
     mutations = build(Mutations, response_mutations=[removal])
     return build(
@@ -74,7 +72,7 @@ def several_hosts() -> HeaderMatcher:
 
 
 def host_filter() -> HttpFilter:
-    """Refuses what `several_hosts` matches: the next server might choose another one of them."""
+    """Refuses requests that `several_hosts` matches: the next server might choose another host."""
     policy = build(
         Policy,
         permissions=[build(Permission, header=several_hosts())],

@@ -1,4 +1,4 @@
-"""Answers of Envoy itself, as problem documents for the caller."""
+"""Local replies of Envoy, as problem documents for the caller."""
 
 from collections.abc import Iterable
 
@@ -44,10 +44,10 @@ _BY_STATUS = (
     (503, "Service Unavailable", "The gateway cannot answer now."),
     (504, "Gateway Timeout", "The upstream did not answer in time."),
 )
-"""What has no flag. The answers of routes (404, 405) are problem documents already."""
+"""Local replies without a flag. Those of routes (404, 405) are problem documents already."""
 
 _DENIED = 403
-"""How the filter for upstream addresses answers. Nothing else that the gateway answers itself has it."""
+"""The reply of the filter for upstream addresses. No other local reply has it."""
 
 
 def local_replies() -> LocalReplyConfig:
@@ -76,7 +76,7 @@ def _status(status: int) -> AccessLogFilter:
 def _mapper(
     given: AccessLogFilter, status: int, title: str, detail: str, *, changed: bool = False
 ) -> ResponseMapper:
-    """`changed`: `status` becomes the answer's."""
+    """`changed`: `status` becomes the status of the reply."""
     text = build(DataSource, inline_string=problem(status, title, detail))
     return build(
         ResponseMapper,

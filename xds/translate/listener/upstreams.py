@@ -1,7 +1,5 @@
-"""Which upstream addresses a request may go to: decided when a host was selected, before any connection.
-
-So it holds for what DNS answered as well. One filter serves all clusters.
-"""
+"""The upstream addresses that a request may go to, checked when a host was selected, before any connection.
+So it also applies to the answers of DNS. One filter serves all clusters."""
 
 from collections.abc import Iterable
 
@@ -20,7 +18,7 @@ from xds.translate.names import UPSTREAM_ACCESS_FILTER
 
 
 def access_filter(access: UpstreamAccess) -> HttpFilter:
-    """An upstream filter: requests to denied addresses are answered by the gateway."""
+    """An upstream filter: the gateway answers requests to denied addresses itself."""
     policies: dict[str, Policy] = {}
     if access.closed:
         policies["closed"] = _policy(_any(access.closed))

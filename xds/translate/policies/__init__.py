@@ -17,7 +17,7 @@ POLICIES: tuple[PolicyKind, ...] = (
 
 
 def http_filters(kinds: Iterable[PolicyKind] = POLICIES) -> list[HttpFilter]:
-    """The HTTP filters of these policies, each once. What every gateway has in its chain are those of all."""
+    """The HTTP filters of these policies, each once. Every gateway has those of all policies in its chain."""
     return list({each.name: each for kind in kinds for each in kind.filters}.values())
 
 

@@ -1,4 +1,4 @@
-"""`cors`: which pages of other origins a browser lets call this.
+"""`cors`: the pages of other origins that a browser lets call an API.
 
 Parameters as in WSO2's policy: `allowedOrigins` (exact, `*`, or `https://*.example.com`), `allowedMethods`,
 `allowedHeaders`, `exposedHeaders` (lists of text), `maxAge` (seconds), `allowCredentials`.

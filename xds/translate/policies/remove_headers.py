@@ -1,7 +1,7 @@
-"""`remove-headers`: headers taken off the request or the answer.
+"""`remove-headers`: removes headers from the request or the answer.
 
-Parameters: `{request: {headers: [{name}]}, response: {headers: [{name}]}}`; a plain name
-may stand for `{name}`.
+Parameters: `{request: {headers: [{name}]}, response: {headers: [{name}]}}`; a plain name may stand for
+`{name}`.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""`set-headers`: headers set on the request or the answer, replacing what is there.
+"""`set-headers`: sets headers of the request or the answer, replacing existing values.
 
 Parameters: `{request: {headers: [{name, value}]}, response: {headers: [{name, value}]}}`.
 """

@@ -102,12 +102,7 @@ class EmbeddedRuntime(Runtime):
         return commands
 
     async def follow_reports(
-        self,
-        reported: Reported,
-        group: ServiceGroup,
-        *,
-        partition: int | None = None,
-        after: int | None = None,
+        self, reported: Reported, group: ServiceGroup, *, after: tuple[int, int] | None = None
     ) -> None:
         self._reported.append(reported)
         if after is not None:

@@ -63,5 +63,5 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     partition = config.partition_of(node.gateway)
     await runtime.retry("the config topic", lambda: targets.load(config), LogUnavailable)
     group.run("config", config.follow((partition,)))
-    after = await runtime.retry("the status topic", lambda: targets.look_back(log, partition), LogUnavailable)
-    await runtime.follow_reports(targets.reported, group, partition=partition, after=after)
+    read = await runtime.retry("the status topic", lambda: targets.look_back(log, partition), LogUnavailable)
+    await runtime.follow_reports(targets.reported, group, after=(partition, read))

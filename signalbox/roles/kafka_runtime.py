@@ -101,12 +101,7 @@ class KafkaRuntime(Runtime):
         return commands
 
     async def follow_reports(
-        self,
-        reported: Reported,
-        group: ServiceGroup,
-        *,
-        partition: int | None = None,
-        after: int | None = None,
+        self, reported: Reported, group: ServiceGroup, *, after: tuple[int, int] | None = None
     ) -> None:
         log = await self.log()
 
@@ -114,10 +109,10 @@ class KafkaRuntime(Runtime):
             reported([status for record in records if (status := status_of(record)) is not None])
 
         async def start(partition: int) -> int:
-            return await log.end("status", partition) if after is None else after
+            return await log.end("status", partition) if after is None else after[1]
 
         reports = Subscription(log, "status", handle, start=start)
-        partitions = None if partition is None else (partition,)
+        partitions = None if after is None else after[:1]
         await self.retry("the status topic", lambda: reports.open(partitions), LogUnavailable)
         group.run("reports", reports.run())
 

@@ -137,15 +137,10 @@ class Runtime(ABC):
 
     @abstractmethod
     async def follow_reports(
-        self,
-        reported: Reported,
-        group: ServiceGroup,
-        *,
-        partition: int | None = None,
-        after: int | None = None,
+        self, reported: Reported, group: ServiceGroup, *, after: tuple[int, int] | None = None
     ) -> None:
-        """Calls `reported` with all status messages from now on, or `after` a position, of one partition or
-        of all."""
+        """Calls `reported` with all status messages from now on; or with those `after` a partition's
+        position."""
 
     @abstractmethod
     async def node_listener(self, gateways: Iterable[str]) -> NodeListener | None:

@@ -4,7 +4,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -102,40 +102,37 @@ class Client:
             sent["content-type"] = "application/json"
         url = f"{self.connection.url}/api/v1{where}"
         request = urllib.request.Request(url, content, sent, method=method)
-        try:
-            with self._opener.open(request, timeout=seconds) as response:
-                return _answer(response.status, response.headers.items(), response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error.code, error.read()) from error
-        except (urllib.error.URLError, HTTPException, OSError) as error:
-            raise self._unreachable(error, len(content or b"")) from error
+        return self._accepted(request, seconds, len(content or b""))
 
     def page(self, where: str, seconds: float = SECONDS) -> Answer:
         """The page at `where`, outside of `/api/v1`. Raises Refused, Failure."""
-        request = urllib.request.Request(
-            f"{self.connection.url}{where}", headers={"accept": "application/json"}
-        )
-        try:
-            with self._opener.open(request, timeout=seconds) as response:
-                return _answer(response.status, response.headers.items(), response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error.code, error.read()) from error
-        except (urllib.error.URLError, HTTPException, OSError) as error:
-            raise self._unreachable(error) from error
+        accept = {"accept": "application/json"}
+        request = urllib.request.Request(f"{self.connection.url}{where}", headers=accept)
+        return self._accepted(request, seconds)
 
     def reachable(self, seconds: float = 2.0) -> Answer:
         """The server's readiness. Raises Failure when there is no answer."""
         request = urllib.request.Request(f"{self.connection.url}/healthz/ready")
+        answer = self._sent(request, seconds)
+        return Answer(answer.status, {}, answer.body.decode(errors="replace"))
+
+    def _accepted(self, request: urllib.request.Request, seconds: float, size: int = 0) -> Answer:
+        answer = self._sent(request, seconds, size)
+        if not 200 <= answer.status < 300:
+            raise self._refused(answer.status, answer.body)
+        return _decoded(answer)
+
+    def _sent(self, request: urllib.request.Request, seconds: float, size: int = 0) -> Answer:
+        """The answer of any status, with its body as bytes. `size` is that of the request's body. Raises
+        Failure when there is no answer."""
         try:
             with self._opener.open(request, timeout=seconds) as response:
-                return Answer(response.status, {}, response.read().decode(errors="replace"))
+                return Answer(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, {}, error.read().decode(errors="replace"))
+                return Answer(error.code, error.headers, error.read())
         except (urllib.error.URLError, HTTPException, OSError) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error, size) from error
 
     def _refused(self, status: int, content: bytes) -> Refused:
         try:
@@ -169,10 +166,10 @@ class Client:
         )
 
 
-def _answer(status: int, headers: Sequence[tuple[str, str]], content: bytes) -> Answer:
-    named = {name.lower(): value for name, value in headers}
+def _decoded(answer: Answer) -> Answer:
+    named = {name.lower(): value for name, value in answer.headers.items()}
     try:
-        return Answer(status, named, json.loads(content) if content else None)
+        return Answer(answer.status, named, json.loads(answer.body) if answer.body else None)
     except ValueError as error:
         raise Failure(
             f"the server's answer is not JSON ({named.get('content-type', 'of no type')})",

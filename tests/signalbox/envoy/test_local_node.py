@@ -50,8 +50,9 @@ class RecordedProber(Prober):
         self.serving, self.given_up = serving, on_given_up
         self.submitted: list[str] = []
 
-    def submit(self, target: Target) -> None:
+    def submit(self, target: Target) -> bool:
         self.submitted.append(target.deployment)
+        return True
 
     async def run(self) -> None:
         return

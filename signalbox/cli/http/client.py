@@ -127,10 +127,10 @@ class Client:
         Failure when there is no answer."""
         try:
             with self._opener.open(request, timeout=seconds) as response:
-                return Answer(response.status, response.headers, response.read())
+                return Answer(response.status, dict(response.headers.items()), response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.headers, error.read())
+                return Answer(error.code, dict(error.headers.items()), error.read())
         except (urllib.error.URLError, HTTPException, OSError) as error:
             raise self._unreachable(error, size) from error
 

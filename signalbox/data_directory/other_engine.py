@@ -9,6 +9,8 @@ from signalbox.first_start.sample import NAME
 from streams.sqlite.schema import LOG
 
 _ORGANIZATION = f"organizations/{ORGANIZATION}"
+KAFKA = "kafka"
+"""The directory of the broker that `up --engine kafka` starts."""
 FIRST_START = (
     _ORGANIZATION,
     f"{_ORGANIZATION}/projects/{PROJECT}",
@@ -24,11 +26,16 @@ WHERE subject NOT IN ({", ".join("?" * len(FIRST_START))}) AND subject NOT LIKE 
 """
 
 
+def holds_only_kafka(directory: Path) -> bool:
+    """Whether the log in `directory` is that of a Signalbox on Kafka, without an embedded one beside it."""
+    return (directory / KAFKA).is_dir() and not (directory / LOG.file).is_file()
+
+
 def other_engine(directory: Path, engine: str) -> str | None:
     """A sentence about the log of the other engine in `directory`, or None without one."""
     if engine == "kafka":
         return _embedded(directory)
-    kafka = directory / "kafka"
+    kafka = directory / KAFKA
     if not kafka.is_dir():
         return None
     return (

@@ -245,6 +245,17 @@ def test_doctor_where_nothing_runs_yet(bare: Run, monkeypatch: pytest.MonkeyPatc
     assert "1.40" in ran.out
 
 
+def test_doctor_checks_the_engine_whose_log_the_directory_holds(bare: Run, outside: Path) -> None:
+    (outside / "data" / "kafka").mkdir(parents=True)
+    only_kafka = bare("doctor", "--data", "data", *ports()).out
+    assert "holds no log" not in only_kafka
+    assert "Kafka: " in only_kafka
+    (outside / "data" / "log.db").touch()
+    both = bare("doctor", "--data", "data", *ports()).out
+    assert "data: data: log.db" in both
+    assert "note   other engine: data/kafka holds the log of a Signalbox on Kafka" in both
+
+
 def test_doctor_finds_a_taken_port(bare: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     port = int(stand_in.url.rpartition(":")[2])
     monkeypatch.setenv("SIGNALBOX_URL", f"http://127.0.0.1:{free_port()}")
@@ -330,14 +341,16 @@ def test_the_server_of_the_data_directory_is_asked_only_without_another_address(
 def test_doctor_knows_the_ports_of_a_server_that_is_not_ready(
     bare: Run, stand_in: StandIn, outside: Path
 ) -> None:
-    stand_in.answers["GET /healthz/ready"] = Scripted({}, status=503)
+    stand_in.answers["GET /healthz/ready"] = Scripted(
+        {"title": "Not ready", "detail": "Envoy." * 50}, status=503
+    )
     (outside / "data").mkdir()
     http = Address("127.0.0.1", port_of(stand_in))
     write_listen_addresses(outside / "data", {"http": http})
 
     ran = bare("doctor", "--data", "data")
 
-    assert f"wrong  server: {stand_in.url} answers 503" in ran.out
+    assert f"wrong  server: {stand_in.url} answers 503: {'Envoy.' * 50}\n" in ran.out
     assert f"ok     HTTP port: {http} is in use, as it should while Signalbox runs\n" in ran.out
 
 

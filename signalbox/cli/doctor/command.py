@@ -1,5 +1,6 @@
 """`signalbox doctor`."""
 
+import json
 import os
 import platform
 import subprocess
@@ -8,14 +9,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from signalbox.cli.doctor.finding import Check
 from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
-from signalbox.cli.http.client import Client
+from signalbox.cli.http.client import Answer, Client
 from signalbox.cli.http.connection import Connection, connected
+from signalbox.cli.http.documents import is_object
 from signalbox.cli.output import OutputFormat, emit, formed
+from signalbox.data_directory.other_engine import holds_only_kafka, other_engine
 from signalbox.settings import Address, Settings, SettingsError, from_environment
 
 NEEDED = (3, 11)
@@ -31,7 +35,8 @@ NOTED = "[default: where the server of the data directory listens]"
 @click.option(
     "--engine",
     type=click.Choice(["embedded", "kafka"]),
-    help="The engine to check. [default: kafka when SIGNALBOX_KAFKA is set, else embedded]",
+    help="The engine to check. [default: kafka when SIGNALBOX_KAFKA is set or the data directory holds only "
+    "a log on Kafka, else embedded]",
 )
 @formed
 @connected
@@ -52,7 +57,7 @@ def doctor(
     """
     try:
         settings = _settings(data=data, http=http, xds=xds, gateway=gateway, secrets=secrets, engine=engine)
-        if engine is None and settings.kafka.bootstrap:
+        if engine is None and (settings.kafka.bootstrap or holds_only_kafka(settings.data)):
             settings = replace(settings, engine="kafka")
     except SettingsError as error:
         raise Failure(str(error), code=USAGE) from error
@@ -92,6 +97,8 @@ def _checks(where: Connection, settings: Settings, own: bool) -> Iterator[Check]
         yield from kafka(settings)
     else:
         yield from data_directory(settings.data)
+        if note := other_engine(settings.data, settings.engine):
+            yield Check("other engine", "note", note, "check that one with `signalbox doctor --engine kafka`")
     running = server(where)
     answers = running.verdict == "ok"
     if answers and own and settings.engine == "embedded" and not read_listen_addresses(settings.data):
@@ -200,7 +207,23 @@ def server(where: Connection) -> Check:
         return Check("server", "note", failure.message, failure.hint)
     if answer.status == 200:
         return Check("server", "ok", f"{where.url} is ready")
-    return Check("server", "wrong", f"{where.url} answers {answer.status}: {str(answer.body).strip()[:200]}")
+    reason = reason_of(answer)
+    return Check(
+        "server",
+        "wrong",
+        f"{where.url} answers {answer.status}{reason and f': {reason}'}",
+        "see the log of the server",
+    )
+
+
+def reason_of(answer: Answer) -> str:
+    """The detail of a problem document, or the text of another answer."""
+    text = str(answer.body).strip()
+    try:
+        problem: Any = json.loads(text)
+    except ValueError:
+        return text[:200]
+    return str(problem.get("detail") or problem.get("title") or "") if is_object(problem) else text[:200]
 
 
 def gateway_port(settings: Settings, running: bool) -> Check:
@@ -213,7 +236,12 @@ def gateway_port(settings: Settings, running: bool) -> Check:
     sentence = (
         f"{settings.gateway} is taken, and the Envoy of {settings.data} still runs (process {left.pid})"
     )
-    return Check("gateway port", "note", sentence, "`signalbox up` takes it over; it serves meanwhile")
+    return Check(
+        "gateway port",
+        "note",
+        sentence,
+        "`signalbox up` takes it over, or replaces it when it does not answer",
+    )
 
 
 def port(what: str, address: Address, option: str, running: bool) -> Check:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from api.call import Call
@@ -241,7 +242,7 @@ async def _item(call: Call, text: SourceFile, one: ParsedDefinition | InvalidDef
     if isinstance(one, InvalidDefinition):
         return item
     if one.command is None:
-        return await _existing_deployment(call, item)
+        return await _existing_deployment(call, item, one.fields)
     top = BY_NAME[one.command.aggregate].top
     organization = one.name if top else call.organization
     if not call.principal.may_access(organization):
@@ -266,9 +267,10 @@ async def _is_new(call: Call, aggregate: Aggregate, name: str) -> bool:
     return await call.services.read_models.get(aggregate, call.organization, name) is None
 
 
-async def _existing_deployment(call: Call, item: _Item) -> _Item:
+async def _existing_deployment(call: Call, item: _Item, fields: Mapping[str, Any]) -> _Item:
     """A document about a deployment: one that exists is as it was made, and stays so."""
-    if await _is_new(call, DEPLOYMENT, item.name):
+    there = await call.services.read_models.get(DEPLOYMENT, call.organization, item.name)
+    if there is None:
         detail = (
             f"there is no deployment {item.name!r}, and a file makes none: deploy with `signalbox deploy`, "
             "or `signalbox apply --deploy`"
@@ -276,7 +278,19 @@ async def _existing_deployment(call: Call, item: _Item) -> _Item:
         error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": item.line}
         item.findings = [*item.findings, error]
         return item
-    item.kept = True
+    edited = [
+        {
+            "pointer": f"/spec/{to_camel(name)}",
+            "detail": f"the deployment {item.name!r} has {there.document[name]!r}, and a deployment does not "
+            "change: deploy with `signalbox deploy`",
+            "rule": "immutable",
+            "line": item.line,
+        }
+        for name, value in fields.items()
+        if name in there.document and there.document[name] != value
+    ]
+    item.findings = [*item.findings, *edited]
+    item.kept = not edited
     return item
 
 

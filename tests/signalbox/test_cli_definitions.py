@@ -119,6 +119,19 @@ async def test_a_deployment_is_not_made_from_a_file(signalbox: RunningApi) -> No
     assert item["findings"][0]["detail"].startswith("there is no deployment 'd-3', and a file makes none")
 
 
+async def test_a_deployment_that_was_edited_is_refused(signalbox: RunningApi) -> None:
+    shown = (await signalbox.client.get(f"{ORG}/deployments/d-2")).json()
+    document = yaml.safe_load(definition(DEPLOYMENT, shown) or b"")
+    document["spec"]["revision"] = 7
+    (item,) = await applied(signalbox, yaml.safe_dump(document))
+    assert item["result"] == "invalid"
+    (finding,) = item["findings"]
+    assert (finding["pointer"], finding["rule"]) == ("/spec/revision", "immutable")
+    assert finding["detail"] == (
+        "the deployment 'd-2' has 1, and a deployment does not change: deploy with `signalbox deploy`"
+    )
+
+
 async def test_an_organization_that_the_token_is_not_for_cannot_be_applied(signalbox: RunningApi) -> None:
     content = "apiVersion: signalbox.io/v1\nkind: Organization\nmetadata: {name: default}\nspec: {}\n"
     answer = await signalbox.client.post(

@@ -281,8 +281,8 @@ async def _existing_deployment(call: Call, item: _Item, fields: Mapping[str, Any
     edited = [
         {
             "pointer": f"/spec/{to_camel(name)}",
-            "detail": f"the deployment {item.name!r} has {there.document[name]!r}, and a deployment does not "
-            "change: deploy with `signalbox deploy`",
+            "detail": f"{to_camel(name)} of the deployment {item.name!r} is {there.document[name]!r}, and a "
+            "deployment does not change: deploy with `signalbox deploy`",
             "rule": "immutable",
             "line": item.line,
         }

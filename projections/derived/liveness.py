@@ -77,7 +77,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a gateway is, and how it was reported; `at`: when that changed, None if nothing tells."""
+    """How a gateway is, and how it was reported; `at`: when that changed, None if it is not known."""
 
     now: Liveness
     reported: Liveness | None

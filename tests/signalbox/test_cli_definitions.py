@@ -128,7 +128,8 @@ async def test_a_deployment_that_was_edited_is_refused(signalbox: RunningApi) ->
     (finding,) = item["findings"]
     assert (finding["pointer"], finding["rule"]) == ("/spec/revision", "immutable")
     assert finding["detail"] == (
-        "the deployment 'd-2' has 1, and a deployment does not change: deploy with `signalbox deploy`"
+        "revision of the deployment 'd-2' is 1, and a deployment does not change: "
+        "deploy with `signalbox deploy`"
     )
 
 

@@ -31,8 +31,8 @@ class RecentRecords:
 
     def add(self, rows: Sequence[Row], end: int) -> None:
         """Adds committed rows, the last of which has position `end`."""
-        if self._end != end - len(rows):
-            self._keep(0)
+        if self._end != end - len(rows) or len(rows) > MOST_RECORDS:
+            self._keep(0)  # what is kept has no gap: positions are counted back from the end
         self._end = end
         newest = rows[-MOST_RECORDS:]
         sizes = list(map(len, map(_rest, newest)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.log import Append, LogUnavailable, Transaction
@@ -23,7 +23,11 @@ def rows(first: int, count: int, size: int = 1) -> list[Row]:
     ]
 
 
-@given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 300), st.integers(0, 300))
+BATCHES = st.lists(st.integers(0, 40) | st.just(recent.MOST_RECORDS + 9), max_size=6)
+
+
+@given(BATCHES, st.integers(0, 600), st.integers(0, 300))
+@example([5, recent.MOST_RECORDS + 9], 5, 10)
 def test_a_range_is_read_whole_or_not_at_all(batches: list[int], after: int, length: int) -> None:
     kept, written = RecentRecords("events"), list[Row]()
     for count in batches:

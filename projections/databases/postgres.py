@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from projections.databases.bulk import without_nul
 from projections.databases.port import InsertOrUpdate, OnConflict, Values, with_conflict
@@ -94,6 +94,15 @@ def _in_order_of_code_points(element: Any, compiler: Any, **more: Any) -> str:
     """Lists are paged by name: in the same order in every database, whatever its locale, as on SQLite."""
     column: str = compiler.visit_create_column(element, **more)
     return f'{column} COLLATE "C"' if isinstance(element.element.type, String) else column
+
+
+@compiles(CreateIndex, "postgresql")
+def _of_some_rows(element: Any, compiler: Any, **more: Any) -> str:
+    """Tables give conditions of indexes for SQLite: one for PostgreSQL would import its dialect at once."""
+    options = element.element.dialect_options
+    options["postgresql"]["where"] = options["sqlite"]["where"]
+    statement: str = compiler.visit_create_index(element, **more)
+    return statement
 
 
 ALWAYS = (

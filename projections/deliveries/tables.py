@@ -117,4 +117,4 @@ def indexes(prefix: str) -> list[Index]:
 
 
 def _partial(name: str, condition: Any, *columns: Column[Any]) -> Index:
-    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+    return Index(name, *columns, sqlite_where=condition)

@@ -86,13 +86,6 @@ def indexes(of: AggregateTables) -> list[Index]:
     v = of.versions
     open_rows = v.c.valid_to.is_(None)
     return [
-        Index(
-            f"{v.name}_current",
-            v.c.organization,
-            v.c.name,
-            unique=True,
-            sqlite_where=open_rows,
-            postgresql_where=open_rows,
-        ),
+        Index(f"{v.name}_current", v.c.organization, v.c.name, unique=True, sqlite_where=open_rows),
         *(Index(f"{p.name}_key", p.c.organization, p.c.name, p.c.key) for p in of.parts),
     ]

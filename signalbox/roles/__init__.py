@@ -17,7 +17,8 @@ from dataclasses import dataclass
 class Role:
     """`group`: it is a Kafka consumer group, which has the name of the role. `listens`: the option with the
     address where it listens; empty when it does not listen. `first`: proxies wait for it, so it starts before
-    the modules of the other roles are loaded, which takes longer than its start."""
+    the modules of the other roles are loaded, which takes longer than its start. `loads`: what else its start
+    imports, in the order of use."""
 
     module: str
     summary: str
@@ -25,14 +26,21 @@ class Role:
     postgres: bool = False
     listens: str = ""
     first: bool = False
+    loads: tuple[str, ...] = ()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return (f"{__name__}.{self.module}", *self.loads)
 
 
 ROLES: Mapping[str, Role] = {
     "decider": Role("decider", "decides commands: one writer per partition", group=True),
     "gateway-sync": Role("gateway_sync", "compiles the configuration of gateways", group=True),
-    "projector": Role("projector", "keeps the read models", group=True, postgres=True),
+    "projector": Role("projector", "keeps the read models", group=True, postgres=True, loads=("sqlalchemy",)),
     "xds": Role("xds", "serves proxies their configuration", listens="xds", first=True),
     "envoy": Role("envoy", "runs a real Envoy and probes it", listens="gateway", first=True),
-    "api": Role("api", "answers HTTP", postgres=True, listens="http"),
+    "api": Role(
+        "api", "answers HTTP", postgres=True, listens="http", loads=("fastapi", "signalbox.http_api")
+    ),
 }
 CONSUMER_GROUPS = tuple(name for name, role in ROLES.items() if role.group)

@@ -118,7 +118,12 @@ class RoleRunner:
         settings, runtime = self._settings, self.runtime
         runtime.add_readiness_check(self._trouble)
         require_possible_start(settings, self._names)
-        await runtime.open()
+        # Checking the files takes no interpreter: meanwhile modules are loaded, up to the one in hand.
+        loading = asyncio.create_task(self._load())
+        try:
+            await runtime.open()
+        finally:
+            await _cancelled(loading)
         options = {ROLES[name].listens for name in self._names}
         # The port of the gateway is checked when an Envoy starts: one may run.
         _require_ports(settings, options - {"gateway"})
@@ -133,6 +138,11 @@ class RoleRunner:
             runtime.sample_listener = self._group.enter_context(listen(remembered_port(settings.demo_port)))
         self._starting = asyncio.create_task(self._start(), name="start of roles")
         self._starting.add_done_callback(self._fails)
+
+    async def _load(self) -> None:
+        for role in sorted((ROLES[name] for name in self._names), key=lambda role: not role.first):
+            for module in role.modules:
+                await asyncio.to_thread(importlib.import_module, module)
 
     async def _serve_health(self) -> None:
         from signalbox.http.health import HealthApp
@@ -161,7 +171,7 @@ class RoleRunner:
         starts: dict[str, Start] = {}
         for name in names:
             # Imports would block the event loop for long enough that a health check fails.
-            module = await asyncio.to_thread(importlib.import_module, f"signalbox.roles.{ROLES[name].module}")
+            module = await asyncio.to_thread(importlib.import_module, ROLES[name].modules[0])
             starts[name] = vars(module)["start"]
         for name, start in starts.items():
             group, begun = ServiceGroup(), asyncio.Event()

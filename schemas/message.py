@@ -34,7 +34,8 @@ Version = Annotated[int, Field(ge=0, description="The number of events of the re
 class Value(BaseModel):
     """A frozen value; unknown fields are an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    # Validators are built at their first use: a process uses few of them, and all take a tenth of a second.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, defer_build=True)
 
 
 class Message(Value):

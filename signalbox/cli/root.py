@@ -1,5 +1,6 @@
 """`signalbox`: its verbs by name. A verb's module is imported only when the verb is used."""
 
+import gc
 import importlib
 import os
 import sys
@@ -30,6 +31,9 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "version": ("version", "Print the version."),
 }
 """Per verb: its module in this package, with a click command of the verb's name, and a summary."""
+
+YOUNG = 100_000
+"""New objects before a garbage collection: those of a start stay, and to examine them takes a third of it."""
 
 
 class Verbs(click.Group):
@@ -79,6 +83,7 @@ def signalbox() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code. `arguments` are without the program's name."""
+    gc.set_threshold(YOUNG)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         result = signalbox.main(given, prog_name="signalbox", standalone_mode=False)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from schemas.limits import HISTORY
-from schemas.text import plain, require_readable
+from schemas.text import faults, plain
 
 LONGEST_NAME = 100
 _NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
@@ -75,7 +76,7 @@ class Command(Message):
     @classmethod
     def _readable(cls, data: Any) -> Any:
         if not plain(data) and isinstance(data, Mapping):
-            require_readable(data, cls.__name__)
+            _require_readable(data, cls.__name__)
         return cast("object", data)
 
     @classmethod
@@ -103,3 +104,17 @@ class Event(Message):
     def of(cls, data: Mapping[str, Any]) -> Self:
         """Validates `data` as it was once accepted. Raises pydantic.ValidationError."""
         return cls.__pydantic_validator__.validate_python(data, context=HISTORY)
+
+
+def _require_readable(data: Any, title: str) -> None:
+    """Raises pydantic.ValidationError with every text in `data` that has a character that is not allowed."""
+    errors = [
+        InitErrorDetails(
+            type=PydanticCustomError("unreadable_text", "{what}", {"what": f"the text {what}"}),
+            loc=location,
+            input=text,
+        )
+        for location, text, what in faults(data)
+    ]
+    if errors:
+        raise ValidationError.from_exception_data(title, errors)

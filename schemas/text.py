@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
-from pydantic import BaseModel
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 MULTILINE = frozenset({"description", "annotations", "params", "condition"})
 """Fields in which, also in nested values, line breaks and tabs are allowed."""
@@ -53,28 +51,15 @@ def faults(data: Any) -> Iterator[tuple[Location, str, str]]:
     yield from _walked(data)
 
 
-def require_readable(data: Any, title: str) -> None:
-    """Raises pydantic.ValidationError with every text in `data` that has a character that is not allowed."""
-    errors = [
-        InitErrorDetails(
-            type=PydanticCustomError("unreadable_text", "{what}", {"what": f"the text {what}"}),
-            loc=location,
-            input=text,
-        )
-        for location, text, what in faults(data)
-    ]
-    if errors:
-        raise ValidationError.from_exception_data(title, errors)
-
-
 def visible(text: str) -> str:
     """`text` in one line, with escapes for invisible and misleading characters."""
     return _IN_ONE_LINE.sub(lambda found: _escaped(found[0]), text)
 
 
 def _validated(value: Any) -> None:
-    """Leaves out pydantic models, which are validated when they are made, as `_walked` does."""
-    if not isinstance(value, BaseModel):
+    """Leaves out pydantic models, which are validated when they are made, as `_walked` does. The command line
+    imports this module and not pydantic."""
+    if not hasattr(value, "__pydantic_validator__"):
         raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -18,7 +18,7 @@ from signalbox.envoy.probe_connection import ProbeConnection, ProbeFailed
 from signalbox.envoy.supervisor import EnvoyMissing
 from signalbox.first_start.default_resources import FirstStartFailed
 from signalbox.first_start.sample import CONTEXT
-from signalbox.machine import descriptors
+from signalbox.machine import allocator, descriptors
 from signalbox.machine.ports import PortUnusable
 from signalbox.observability import logs
 from signalbox.settings import Address, Settings, SettingsError
@@ -139,6 +139,7 @@ def _run(
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     descriptors.raise_limit()
+    allocator.bound_arenas()
     gc.disable()  # until `settle`: nearly all objects of a start are kept
     running = _until_stopped(make, up)
     try:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from sys import intern
 from typing import Any
 from zlib import crc32
 
@@ -266,14 +267,14 @@ def entry_of_row(path: Path, row: Sequence[Any]) -> ConfigResource:
         if checksum != _checksum(gateway, type, name, kind, version, position, body, requires, causes):
             raise ValueError("its checksum is wrong")
         return ConfigResource(
-            gateway,
-            kind,
-            type,
+            intern(gateway),  # as all entries of it, instead of a copy each
+            intern(kind),
+            intern(type),
             name,
             version,
             position,
             body,
-            () if requires == _EMPTY else tuple((t, n) for t, n in orjson.loads(requires)),
+            () if requires == _EMPTY else tuple((intern(t), intern(n)) for t, n in orjson.loads(requires)),
             () if causes == _EMPTY else tuple(DeploymentRef(*ref) for ref in orjson.loads(causes)),
         )
     except (ValueError, TypeError) as error:

@@ -13,7 +13,7 @@ from xds.server.observer import Connection
 from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
 from xds.server.wire import Ready, delta_response, state_response
 from xds.store.rejection import PendingRejection, Viewer
-from xds.store.resource import Key, StoredResource
+from xds.store.resource import NOBODY, Key, StoredResource
 from xds.store.table import TOMBSTONES, Table
 
 
@@ -226,7 +226,7 @@ class Gateway:
         if stored is not None and stored.current is not None:
             quarantined = stored.reason is not None
             self._pending_rejections.pop(key, None)
-            stored.rejected_by = frozenset()
+            stored.rejected_by = NOBODY
             if quarantined:
                 self._offer(stored)
 
@@ -362,7 +362,7 @@ class Gateway:
     def _forget_rejections(self, stored: StoredResource) -> None:
         self._release(stored)
         self._pending_rejections.pop(stored.key, None)
-        stored.rejected_by = frozenset()
+        stored.rejected_by = NOBODY
 
     def _release(self, stored: StoredResource) -> None:
         """Ends a quarantine."""

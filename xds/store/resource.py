@@ -14,6 +14,9 @@ Key = tuple[str, str]
 EarlierRequirements = tuple[tuple[Key, int], ...]
 """Requirements of earlier versions, each with the change of the first version that had it."""
 
+NOBODY: frozenset[Connection] = frozenset()
+"""The only one: each `frozenset()` is another object, and most resources were rejected by nobody."""
+
 MOST_EARLIER_REQUIREMENTS = 32
 """Requirements of earlier versions that are kept per resource."""
 
@@ -43,7 +46,7 @@ class StoredResource:
     removal: ConfigResource | None = None
     reason: str | None = None
     because: Key | None = None
-    rejected_by: frozenset[Connection] = frozenset()
+    rejected_by: frozenset[Connection] = NOBODY
     pins: frozenset[Key] = frozenset()
     recreated: bool = False
     before: Ready | None = None

@@ -11,7 +11,17 @@ from rich.table import Table
 
 from bench.figure import Figure, machine
 
-EMBEDDED = ("translate", "commands", "rebuild", "change", "large_api", "folder", "fanout", "first_sync")
+EMBEDDED = (
+    "translate",
+    "commands",
+    "rebuild",
+    "change",
+    "large_api",
+    "folder",
+    "fanout",
+    "first_sync",
+    "start",
+)
 KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
 BENCHES = (*EMBEDDED, *KAFKA)
 LONG = ("crash", "kafka_crash", "damage", "odd_requests")

@@ -192,8 +192,7 @@ class RunningSignalbox:
     def memory(self) -> float:
         """Resident MB of the process."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return resident(self.process.pid)
 
     def load(self, names: list[str], upstream: str, batch: int = 200) -> None:
         """Applies and deploys APIs of these names, and waits until all are acknowledged."""
@@ -255,6 +254,12 @@ class RunningSignalbox:
         found = process(self.envoy())
         if found and any(str(self.envoy_directory.resolve()) in word for word in found.argv):
             os.kill(found.pid, signal.SIGKILL)
+
+
+def resident(pid: int) -> float:
+    """Resident MB of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @contextlib.contextmanager

@@ -42,12 +42,13 @@ def test_every_verb_has_help(bare: Run, verb: str) -> None:
     assert len(ran.out.splitlines()) > 5
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["apply", "--help"]])
+def test_short_commands_import_nothing_heavy(arguments: list[str]) -> None:
     heavy = {"pydantic", "rich", "httpx", "fastapi", "sqlalchemy", "grpc", "schemas.catalog", "yaml"}
     script = f"""
 import sys
 from signalbox.cli import main
-code = main(["--help"])
+code = main({arguments!r})
 print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """

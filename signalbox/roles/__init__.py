@@ -35,7 +35,9 @@ class Role:
 
 ROLES: Mapping[str, Role] = {
     "decider": Role("decider", "decides commands: one writer per partition", group=True),
-    "gateway-sync": Role("gateway_sync", "compiles the configuration of gateways", group=True),
+    "gateway-sync": Role(
+        "gateway_sync", "compiles the configuration of gateways", group=True, loads=("xds.translate",)
+    ),
     "projector": Role("projector", "keeps the read models", group=True, postgres=True, loads=("sqlalchemy",)),
     "xds": Role("xds", "serves proxies their configuration", listens="xds", first=True),
     "envoy": Role("envoy", "runs a real Envoy and probes it", listens="gateway", first=True),

@@ -139,7 +139,7 @@ def _run(
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     descriptors.raise_limit()
-    allocator.bound_arenas()
+    allocator.share_arena()
     gc.disable()  # until `settle`: nearly all objects of a start are kept
     running = _until_stopped(make, up)
     try:

@@ -1,6 +1,7 @@
 """The status of many deployments in one request, which can wait until none is pending."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 from fastapi import APIRouter
@@ -22,6 +23,9 @@ OPEN = ("pending", "offline")
 FEW = 20
 GATHER_SECONDS = 0.1
 """More names than `FEW` change one after the other, and all are read after a change: not more often."""
+REST = 10
+"""With more names than `FEW`, also so many times as long as the last read took: who waits for many slows
+down what they wait for."""
 
 
 class StatusQuery(BaseModel):
@@ -63,14 +67,18 @@ async def _settled(call: Call, query: StatusQuery) -> dict[str, Any]:
     """The facts, once none is open or the time is up: at least as they are now."""
     runner = call.services.read_model_runner
     facts: dict[str, Any] = {}
+    began = monotonic()
     position, waiting = await _update(call, list(query.names), facts)
+    took = monotonic() - began
     try:
         async with asyncio.timeout(query.wait):
             while waiting and query.wait:
                 await runner.wait_for(READ_MODEL, call.partition, position + 1)
                 if len(waiting) > FEW:
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await asyncio.sleep(max(GATHER_SECONDS, REST * took))
+                began = monotonic()
                 position, waiting = await _update(call, waiting, facts)
+                took = monotonic() - began
     except TimeoutError:
         pass
     return facts

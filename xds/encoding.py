@@ -8,7 +8,7 @@ bytes that were encoded before stand where a message is expected.
 
 import dataclasses
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import is_not
@@ -76,6 +76,21 @@ def build(kind: type[M], /, **fields: Any) -> M:
     return message
 
 
+def encoded(kind: "type[Message]", /, **fields: Any) -> Encoded:
+    """The bytes of `encode(build(kind, **fields))`, at the cost of these fields alone: classes have many.
+
+    Raises as these do; also for two members of one oneof of which one is None.
+    """
+    steps = _PLANS.get((kind, *fields)) or _plan(kind, fields)
+    parts: list[bytes] = []
+    append = parts.append
+    for name, presence, default, write in steps:
+        value = fields[name]
+        if value is not None and (presence or value != default):
+            write(append, value)
+    return Encoded(b"".join(parts))
+
+
 def any_of(message: "Message") -> "PackedAny":
     """The message in an Any. Raises LookupError for a message of a module not in `xds.types.PACKED`."""
     from envoy_data_plane.google.protobuf import Any as packed
@@ -109,8 +124,14 @@ def _fields(kind: type[Any]) -> "Iterable[tuple[str, FieldMetadata, Callable[[],
         yield field.name, field.metadata["betterproto"], make
 
 
+Step = tuple[str, bool, Any, Write]
+"""A field's name, whether it has presence, its default, and how it is written."""
+
 _SHAPES: dict[type[Any], _Shape] = {}
+_STEPS: dict[type[Any], Sequence[Step]] = {}
 _ENCODERS: dict[type[Any], Payload] = {}
+_PLANS: dict[tuple[object, ...], Sequence[Step]] = {}
+"""By message class and names of fields, in the order in which they are given."""
 
 
 def _shape(kind: type[Any]) -> _Shape:
@@ -125,17 +146,35 @@ def _payload_of_message(message: object) -> bytes:
     return (_ENCODERS.get(kind) or _compile(kind))(message)
 
 
-def _compile(kind: type[Any]) -> Payload:
-    """An encoder for one message class: per field, in the class's order, when to write it and how."""
-    names: list[str] = []
-    defaults: list[Any] = []
-    steps: list[tuple[bool, Any, Write]] = []
-    for name, field, make in _fields(kind):
-        default = make()
-        names.append(name)
-        defaults.append(default)
+def _steps(kind: type[Any]) -> Sequence[Step]:
+    """In the order of the class."""
+    if kind not in _STEPS:
         # Fields with presence have None as default; the others are left out at their default.
-        steps.append((default is None, default, _writer(field)))
+        _STEPS[kind] = [
+            (name, (default := make()) is None, default, _writer(field))
+            for name, field, make in _fields(kind)
+        ]
+    return _STEPS[kind]
+
+
+def _plan(kind: type[Any], fields: Iterable[str]) -> Sequence[Step]:
+    groups = (_SHAPES.get(kind) or _shape(kind)).groups
+    given = tuple(fields)
+    steps = [step for step in _steps(kind) if step[0] in given]
+    if len(steps) < len(given):
+        raise TypeError(f"{kind.__name__} has no field {sorted(set(given) - {step[0] for step in steps})}")
+    named = [groups[name] for name in given if name in groups]
+    if len(set(named)) < len(named):
+        raise TypeError(f"{kind.__name__}: of {', '.join(given)} some exclude each other")
+    _PLANS[(kind, *given)] = steps
+    return steps
+
+
+def _compile(kind: type[Any]) -> Payload:
+    """An encoder for one message class: per field, when to write it and how."""
+    steps = _steps(kind)
+    names = [step[0] for step in steps]
+    defaults = [step[2] for step in steps]
 
     def encode_fields(message: object) -> bytes:
         values = message.__dict__
@@ -143,7 +182,7 @@ def _compile(kind: type[Any]) -> Payload:
         append = parts.append
         held = list(map(values.__getitem__, names))
         # Most fields hold the very default object: those are passed over without a loop in Python.
-        for (presence, default, write), value in compress(
+        for (_, presence, default, write), value in compress(
             zip(steps, held, strict=True), map(is_not, held, defaults)
         ):
             if value is None or (not presence and value == default):

@@ -42,7 +42,7 @@ from hypothesis import strategies as st
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.laws import SLOW, examples
 from tests.xds.translate.inputs import DATA, parse_input
-from xds.encoding import Encoded, any_of, build, encode
+from xds.encoding import Encoded, any_of, build, encode, encoded
 from xds.types import message_class, type_url
 
 _INTEGERS = {
@@ -142,6 +142,9 @@ def test_the_bytes_are_the_librarys(kind: type[Any]) -> None:
     @given(_messages(kind, 2))
     def same(message: Any) -> None:
         assert encode(message) == bytes(message)
+        names = [field.name for field in dataclasses.fields(message)]
+        given = {n: value for n in reversed(names) if (value := getattr(message, n)) is not None}
+        assert encoded(kind, **given) == bytes(message)
 
     same()
 
@@ -199,6 +202,18 @@ def test_build_refuses_two_members_of_a_oneof() -> None:
     with pytest.raises(TypeError, match="cluster and cluster_header exclude each other"):
         build(RouteAction, cluster="c", cluster_header="h")
     assert build(RouteAction, cluster="c", cluster_header=None).cluster == "c"
+
+
+def test_fields_are_encoded_without_their_message_as_with_it() -> None:
+    fields: dict[str, Any] = {"timeout": timedelta(0), "auto_host_rewrite": False, "cluster": "c"}
+
+    assert encoded(RouteAction, **fields) == encode(build(RouteAction, **fields)) != b""
+    assert encoded(RouteAction) == b""
+    assert encoded(Route, match=encoded(RouteMatch, path="/a")) == bytes(Route(match=RouteMatch(path="/a")))
+    with pytest.raises(TypeError, match="clusterr"):
+        encoded(RouteAction, clusterr="c")
+    with pytest.raises(TypeError, match="cluster, cluster_header some exclude each other"):
+        encoded(RouteAction, cluster="c", cluster_header="h")
 
 
 def test_an_empty_message_that_is_set_stays_set() -> None:

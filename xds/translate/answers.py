@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from gateways.model import DeployedApi, GatewaySettings
-from xds.encoding import Encoded, build, encode
+from xds.encoding import Encoded, encoded
 from xds.translate.headers import header
 from xds.translate.names import DEPLOYMENT_HEADER, PROBE_HEADER, REVISION_HEADER
 from xds.translate.paths import literal_path
@@ -29,27 +29,27 @@ def problem(status: int, title: str, detail: str) -> str:
 
 
 def _refusal(status: int, title: str, detail: str) -> Encoded:
-    body = build(DataSource, inline_string=problem(status, title, detail))
-    return Encoded(encode(build(DirectResponseAction, status=status, body=body)))
+    body = encoded(DataSource, inline_string=problem(status, title, detail))
+    return encoded(DirectResponseAction, status=status, body=body)
 
 
 _NOT_FOUND = _refusal(404, "Not Found", "This API has no such path.")
 _NOT_ALLOWED = _refusal(405, "Method Not Allowed", "This path has other methods; see Allow.")
 
 
-def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Route:
+def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Encoded:
     """404 for all paths below an API's context that no other route matches."""
-    return build(
+    return encoded(
         Route,
-        match=build(RouteMatch, path_separated_prefix=literal_path(api.context)),
+        match=encoded(RouteMatch, path_separated_prefix=literal_path(api.context)),
         direct_response=_NOT_FOUND,
         response_headers_to_add=[_PROBLEM_HEADER, *headers],
     )
 
 
-def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[Encoded]) -> Route:
+def not_allowed(match: Encoded, methods: Iterable[str], headers: Sequence[Encoded]) -> Encoded:
     """405 for a known path and another method."""
-    return build(
+    return encoded(
         Route,
         match=match,
         direct_response=_NOT_ALLOWED,
@@ -57,15 +57,15 @@ def not_allowed(match: RouteMatch, methods: Iterable[str], headers: Sequence[Enc
     )
 
 
-def probe(settings: GatewaySettings, api: DeployedApi) -> Route:
+def probe(settings: GatewaySettings, api: DeployedApi) -> Encoded:
     """Answers callers that know the gateway's secret with the revision and deployment that serve here."""
-    secret = build(
-        HeaderMatcher, name=PROBE_HEADER, string_match=build(StringMatcher, exact=settings.probe_secret)
+    secret = encoded(
+        HeaderMatcher, name=PROBE_HEADER, string_match=encoded(StringMatcher, exact=settings.probe_secret)
     )
-    return build(
+    return encoded(
         Route,
-        match=build(RouteMatch, path_separated_prefix=literal_path(api.context), headers=[secret]),
-        direct_response=build(DirectResponseAction, status=204),
+        match=encoded(RouteMatch, path_separated_prefix=literal_path(api.context), headers=[secret]),
+        direct_response=encoded(DirectResponseAction, status=204),
         response_headers_to_add=[revision_header(api), header(DEPLOYMENT_HEADER, api.deployment)],
     )
 

@@ -9,7 +9,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValueOptionHeaderAppendAction,
 )
 
-from xds.encoding import Encoded, build, encode
+from xds.encoding import Encoded, encoded
 from xds.translate.names import GATEWAY_PREFIX, PROBE_HEADER
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
@@ -39,13 +39,12 @@ CLAIMS = f"{OWN}|{_FORWARDING}"
 @lru_cache(maxsize=16_384)
 def header(name: str, value: str) -> Encoded:
     """Sets a header, replacing its values. `%` in the value is literal, not a format."""
-    option = build(
+    return encoded(
         HeaderValueOption,
-        header=build(HeaderValue, key=name, value=value.replace("%", "%%")),
+        header=encoded(HeaderValue, key=name, value=value.replace("%", "%%")),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
         keep_empty_value=not value,
     )
-    return Encoded(encode(option))
 
 
 def name_problem(name: object) -> str | None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher
 
 from gateways.model import Segment
-from xds.encoding import build
+from xds.encoding import encoded
 
 # RFC 3986 pchar; "%" because what is encoded already stays as it is.
 _PCHAR = "!$&'()*+,;=:@-._~%"
@@ -59,10 +59,10 @@ def path_match(context: Sequence[Segment], path: Sequence[Segment]) -> dict[str,
     """The path field of a route's match."""
     base = literal_path(context)
     if is_root(path):
-        return {"safe_regex": build(RegexMatcher, regex=f"{_regex_quote(base)}/?")}
+        return {"safe_regex": encoded(RegexMatcher, regex=f"{_regex_quote(base)}/?")}
     if any(s.kind == "parameter" for s in path):
         regex = _regex_quote(base) + "".join(_regex(s) for s in path)
-        return {"safe_regex": build(RegexMatcher, regex=regex)}
+        return {"safe_regex": encoded(RegexMatcher, regex=regex)}
     if path[-1].kind == "tail":
         return {"path_separated_prefix": base + literal_path(path[:-1])}
     return {"path": base + literal_path(path)}
@@ -87,8 +87,8 @@ def path_rewrite(context: Sequence[Segment], path: Sequence[Segment], base_path:
     context_regex = "^" + _regex_quote(literal_path(context))
     # Nothing in front: the slash after the context is kept, or made, so that no path is empty.
     pattern, substitution = (context_regex, base_path) if base_path else (f"{context_regex}/?", "/")
-    rewrite = build(
-        RegexMatchAndSubstitute, pattern=build(RegexMatcher, regex=pattern), substitution=substitution
+    rewrite = encoded(
+        RegexMatchAndSubstitute, pattern=encoded(RegexMatcher, regex=pattern), substitution=substitution
     )
     return {"regex_rewrite": rewrite}
 

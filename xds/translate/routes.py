@@ -26,7 +26,7 @@ from gateways import model
 from gateways.compiler import upstreams_of
 from gateways.config_resource import DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, Segment, Upstream, WeightedBackend
-from xds.encoding import Encoded, any_of, build, encode
+from xds.encoding import Encoded, any_of, encode, encoded
 from xds.translate import answers
 from xds.translate.clusters import rewrites_host, upstream_cluster
 from xds.translate.coverage import Coverage
@@ -38,7 +38,7 @@ from xds.translate.policies.policy import Contributions
 from xds.translate.resilience import resilience_fields, resilience_key
 
 _MILLION = 1_000_000
-_ANYTHING = build(StringMatcher, safe_regex=build(RegexMatcher, regex=".+"))
+_ANYTHING = encoded(StringMatcher, safe_regex=encoded(RegexMatcher, regex=".+"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _routes(
     contributions = [contributions_of(route.policies, settings.subject)[0] for route in ordered]
     for each in contributions:
         called.update(each.upstreams)
-    routes: list[Route] = [answers.probe(settings, api)] if settings.probe_secret else []
+    routes: list[Encoded] = [answers.probe(settings, api)] if settings.probe_secret else []
     actions = _Actions(settings, api.context)
     for route, each in zip(ordered, contributions, strict=True):
         routes += _operation(api, route, each, revision, actions)
@@ -94,10 +94,10 @@ def _routes(
     routes += _wrong_methods(api, ordered, revision)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
         routes.append(answers.not_found(api, revision))
-    return tuple(Encoded(encode(route)) for route in routes)
+    return tuple(routes)
 
 
-Action = tuple[Encoded, RuntimeFractionalPercent | None]
+Action = tuple[Encoded, Encoded | None]
 """The target of a route, and its share of the requests that reach the route."""
 
 
@@ -122,8 +122,8 @@ class _Actions:
         resilience = resilience_fields(route)
         for backends, fraction in _by_base_path(route.backends):
             rewrite = path_rewrite(self._context, route.path, backends[0].base_path)
-            action = build(RouteAction, **_destination(self._settings, backends), **rewrite, **resilience)
-            yield Encoded(encode(action)), fraction
+            destination = _destination(self._settings, backends)
+            yield encoded(RouteAction, **destination, **rewrite, **resilience), fraction
 
 
 def _operation(
@@ -132,7 +132,7 @@ def _operation(
     contributions: Contributions,
     revision: Sequence[Encoded],
     actions: _Actions,
-) -> Iterable[Route]:
+) -> Iterable[Encoded]:
     path = path_match(api.context, route.path)
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
     common = {
@@ -143,13 +143,13 @@ def _operation(
         "typed_per_filter_config": {n: any_of(config) for n, config in contributions.filters.items()},
     }
     for action, fraction in actions.of(route):
-        match = build(RouteMatch, **path, headers=headers, runtime_fraction=fraction)
-        yield build(Route, match=match, route=action, **common)
+        match = encoded(RouteMatch, **path, headers=headers, runtime_fraction=fraction)
+        yield encoded(Route, match=match, route=action, **common)
 
 
 def _by_base_path(
     backends: Sequence[WeightedBackend],
-) -> Iterable[tuple[list[WeightedBackend], RuntimeFractionalPercent | None]]:
+) -> Iterable[tuple[list[WeightedBackend], Encoded | None]]:
     """Arms that one route can hold, and which share of the requests that reach the route it takes.
 
     A rewrite belongs to the route, not to the weighted cluster, so backends with other base paths are other
@@ -167,12 +167,12 @@ def _by_base_path(
         if taken == total:
             yield group, None
             return
-        share = build(
+        share = encoded(
             FractionalPercent,
             numerator=round(taken * _MILLION / total),
             denominator=FractionalPercentDenominatorType.MILLION,
         )
-        yield group, build(RuntimeFractionalPercent, default_value=share)
+        yield group, encoded(RuntimeFractionalPercent, default_value=share)
 
 
 def _destination(settings: GatewaySettings, backends: Sequence[WeightedBackend]) -> dict[str, object]:
@@ -185,8 +185,8 @@ def _destination(settings: GatewaySettings, backends: Sequence[WeightedBackend])
         weights[name] = weights.get(name, 0) + backend.weight
     if len(weights) == 1:
         return fields | {"cluster": next(iter(weights))}
-    clusters = [build(WeightedClusterClusterWeight, name=n, weight=w) for n, w in weights.items()]
-    return fields | {"weighted_clusters": build(WeightedCluster, clusters=clusters)}
+    clusters = [encoded(WeightedClusterClusterWeight, name=n, weight=w) for n, w in weights.items()]
+    return fields | {"weighted_clusters": encoded(WeightedCluster, clusters=clusters)}
 
 
 def _preflights(
@@ -195,7 +195,7 @@ def _preflights(
     operations: Sequence[model.Route],
     contributions: Sequence[Contributions],
     revision: Sequence[Encoded],
-) -> Iterable[Route]:
+) -> Iterable[Encoded]:
     """A preflight asks with OPTIONS for another method: it gets the policy of that operation.
 
     The CORS filter answers every preflight, allowed or not. It only handles routes with a target, so these
@@ -208,18 +208,18 @@ def _preflights(
             by_policy.setdefault(encode(cors), (route, cors, {}))[2][route.method] = None
     for path, by_policy in paths.items():
         for operation, cors, methods in by_policy.values():
-            asked = build(StringMatcher, safe_regex=build(RegexMatcher, regex="|".join(methods)))
+            asked = encoded(StringMatcher, safe_regex=encoded(RegexMatcher, regex="|".join(methods)))
             headers = [
                 _method("OPTIONS"),
-                build(HeaderMatcher, name="origin", string_match=_ANYTHING),
-                build(HeaderMatcher, name="access-control-request-method", string_match=asked),
+                encoded(HeaderMatcher, name="origin", string_match=_ANYTHING),
+                encoded(HeaderMatcher, name="access-control-request-method", string_match=asked),
             ]
-            match = build(RouteMatch, **path_match(api.context, path), headers=headers)
+            match = encoded(RouteMatch, **path_match(api.context, path), headers=headers)
             backend = next(backend for backend in operation.backends if backend.weight > 0)
-            yield build(
+            yield encoded(
                 Route,
                 match=match,
-                route=build(RouteAction, **_destination(settings, [backend])),
+                route=encoded(RouteAction, **_destination(settings, [backend])),
                 response_headers_to_add=revision,
                 typed_per_filter_config={CORS_FILTER: any_of(cors)},
             )
@@ -227,25 +227,24 @@ def _preflights(
 
 def _wrong_methods(
     api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[Encoded]
-) -> Iterable[Route]:
+) -> Iterable[Encoded]:
     coverage = Coverage((route.path, route.method) for route in operations)
     for path in dict.fromkeys(route.path for route in operations):
-        match = build(RouteMatch, **path_match(api.context, path))
+        match = encoded(RouteMatch, **path_match(api.context, path))
         yield answers.not_allowed(match, coverage.methods(path), revision)
 
 
 @lru_cache(maxsize=64)
 def _method(name: str) -> Encoded:
-    matcher = build(HeaderMatcher, name=":method", string_match=build(StringMatcher, exact=name))
-    return Encoded(encode(matcher))
+    return encoded(HeaderMatcher, name=":method", string_match=encoded(StringMatcher, exact=name))
 
 
-def _header_match(header: model.HeaderMatch) -> HeaderMatcher:
+def _header_match(header: model.HeaderMatch) -> Encoded:
     if header.regex:
-        matcher = build(StringMatcher, safe_regex=build(RegexMatcher, regex=header.value))
+        matcher = encoded(StringMatcher, safe_regex=encoded(RegexMatcher, regex=header.value))
     else:
-        matcher = build(StringMatcher, exact=header.value)
-    return build(HeaderMatcher, name=header.name, string_match=matcher)
+        matcher = encoded(StringMatcher, exact=header.value)
+    return encoded(HeaderMatcher, name=header.name, string_match=matcher)
 
 
 def _added(changes: dict[str, str | None]) -> list[Encoded]:

@@ -1,17 +1,31 @@
-"""`signalbox apply` of a folder until all APIs are acknowledged; then a restart with all of them."""
+"""Loading APIs: one by one until all answer; `signalbox apply` of a folder until all are acknowledged; then a
+restart with all of them."""
 
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import orjson
 
 from bench.change import until_answered
 from bench.figure import Figure
-from tests.support.connection import Connection
-from tests.support.running_signalbox import RunningSignalbox, definition, running_signalbox
+from tests.support.connection import Answer, Connection
+from tests.support.running_signalbox import ORGANIZATION, RunningSignalbox, definition, running_signalbox
+
+CALLERS = 8
 
 
-def run(count: int = 10_000) -> list[Figure]:
+def run(count: int = 10_000, one_by_one: int = 1_000) -> list[Figure]:
+    with running_signalbox() as (made, upstream):
+        made.up()
+        seconds = load(made, upstream, one_by_one)
+    name = f"load of {one_by_one:,} APIs, PUT and deployment each, {CALLERS} connections, until all answer"
+    return [Figure(name, seconds, "s", 3), *_folder(count)]
+
+
+def _folder(count: int) -> list[Figure]:
     with running_signalbox() as (made, upstream):
         made.up()
         folder = made.data.parent / "apis"
@@ -41,6 +55,37 @@ def apply(made: RunningSignalbox, folder: Path) -> float:
     if done.returncode:
         raise RuntimeError(f"apply: {done.stdout[-1500:]} {done.stderr[-1500:]}")
     return seconds
+
+
+def load(made: RunningSignalbox, upstream: str, count: int) -> float:
+    headers = {"authorization": f"Bearer {made.token}"}
+
+    def call(caller: int) -> None:
+        connection = made.connection()
+        for i in range(caller, count, CALLERS):
+            name = f"api-{i}"
+            content = definition(name, upstream).encode()
+            yaml, json = ({**headers, "content_type": f"application/{kind}"} for kind in ("yaml", "json"))
+            path = f"{ORGANIZATION}/apis/{name}"
+            require(201, connection.ask("PUT", path, content, prefer="wait=30", **yaml))
+            body = orjson.dumps({"api": name, "gateway": "local"})
+            require(202, connection.ask("POST", f"{ORGANIZATION}/deployments", body, **json))
+        connection.close()
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        list(callers.map(call, range(CALLERS)))
+    listener = until_listening(made)
+    for i in range(count):
+        until_answered(listener, f"/api-{i}/items", f"api-{i}@1")
+    seconds = time.perf_counter() - began
+    listener.close()
+    return seconds
+
+
+def require(status: int, answer: Answer) -> None:
+    if answer[0] != status:
+        raise RuntimeError(f"{answer[0]} {answer[2][:300]!r}")
 
 
 def restart(made: RunningSignalbox, count: int) -> list[Figure]:

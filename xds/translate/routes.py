@@ -5,7 +5,7 @@ rest of the context. A more general operation is preferred to 405: `GET /orders/
 `GET /orders/{id}` where `/orders/special` has only `POST`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -87,11 +87,12 @@ def _routes(
     for each in contributions:
         called.update(each.upstreams)
     routes: list[Encoded] = [answers.probe(settings, api)] if settings.probe_secret else []
+    paths = {path: path_match(api.context, path) for path in dict.fromkeys(r.path for r in ordered)}
     actions = _Actions(settings, api.context)
     for route, each in zip(ordered, contributions, strict=True):
-        routes += _operation(api, route, each, revision, actions)
-    routes += _preflights(settings, api, ordered, contributions, revision)
-    routes += _wrong_methods(api, ordered, revision)
+        routes += _operation(paths[route.path], route, each, revision, actions)
+    routes += _preflights(settings, paths, ordered, contributions, revision)
+    routes += _wrong_methods(paths, ordered, revision)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
         routes.append(answers.not_found(api, revision))
     return tuple(routes)
@@ -126,14 +127,17 @@ class _Actions:
             yield encoded(RouteAction, **destination, **rewrite, **resilience), fraction
 
 
+Paths = Mapping[tuple[Segment, ...], dict[str, object]]
+"""The path fields of the matches of operations, by their paths."""
+
+
 def _operation(
-    api: DeployedApi,
+    path: dict[str, object],
     route: model.Route,
     contributions: Contributions,
     revision: Sequence[Encoded],
     actions: _Actions,
 ) -> Iterable[Encoded]:
-    path = path_match(api.context, route.path)
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
     common = {
         "request_headers_to_add": _added(contributions.request_headers),
@@ -191,7 +195,7 @@ def _destination(settings: GatewaySettings, backends: Sequence[WeightedBackend])
 
 def _preflights(
     settings: GatewaySettings,
-    api: DeployedApi,
+    paths: Paths,
     operations: Sequence[model.Route],
     contributions: Sequence[Contributions],
     revision: Sequence[Encoded],
@@ -201,12 +205,12 @@ def _preflights(
     The CORS filter answers every preflight, allowed or not. It only handles routes with a target, so these
     have one, but no request ever gets that far.
     """
-    paths: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Message, dict[str, None]]]] = {}
+    asking: dict[tuple[Segment, ...], dict[bytes, tuple[model.Route, Message, dict[str, None]]]] = {}
     for route, each in zip(operations, contributions, strict=True):
         if cors := each.filters.get(CORS_FILTER):
-            by_policy = paths.setdefault(route.path, {})
+            by_policy = asking.setdefault(route.path, {})
             by_policy.setdefault(encode(cors), (route, cors, {}))[2][route.method] = None
-    for path, by_policy in paths.items():
+    for path, by_policy in asking.items():
         for operation, cors, methods in by_policy.values():
             asked = encoded(StringMatcher, safe_regex=encoded(RegexMatcher, regex="|".join(methods)))
             headers = [
@@ -214,7 +218,7 @@ def _preflights(
                 encoded(HeaderMatcher, name="origin", string_match=_ANYTHING),
                 encoded(HeaderMatcher, name="access-control-request-method", string_match=asked),
             ]
-            match = encoded(RouteMatch, **path_match(api.context, path), headers=headers)
+            match = encoded(RouteMatch, **paths[path], headers=headers)
             backend = next(backend for backend in operation.backends if backend.weight > 0)
             yield encoded(
                 Route,
@@ -226,12 +230,11 @@ def _preflights(
 
 
 def _wrong_methods(
-    api: DeployedApi, operations: Sequence[model.Route], revision: Sequence[Encoded]
+    paths: Paths, operations: Sequence[model.Route], revision: Sequence[Encoded]
 ) -> Iterable[Encoded]:
     coverage = Coverage((route.path, route.method) for route in operations)
-    for path in dict.fromkeys(route.path for route in operations):
-        match = encoded(RouteMatch, **path_match(api.context, path))
-        yield answers.not_allowed(match, coverage.methods(path), revision)
+    for path, fields in paths.items():
+        yield answers.not_allowed(encoded(RouteMatch, **fields), coverage.methods(path), revision)
 
 
 @lru_cache(maxsize=64)

@@ -24,8 +24,9 @@ FEW = 20
 GATHER_SECONDS = 0.1
 """More names than `FEW` change one after the other, and all are read after a change: not more often."""
 REST = 10
-"""With more names than `FEW`, also so many times as long as the last read took: who waits for many slows
-down what they wait for."""
+LONGEST_GATHER = 1.0
+"""Reading slows down what is waited for: so many times as long as it takes is left to others, up to this many
+seconds."""
 
 
 class StatusQuery(BaseModel):
@@ -75,7 +76,7 @@ async def _settled(call: Call, query: StatusQuery) -> dict[str, Any]:
             while waiting and query.wait:
                 await runner.wait_for(READ_MODEL, call.partition, position + 1)
                 if len(waiting) > FEW:
-                    await asyncio.sleep(max(GATHER_SECONDS, REST * took))
+                    await asyncio.sleep(min(max(GATHER_SECONDS, REST * took), LONGEST_GATHER))
                 began = monotonic()
                 position, waiting = await _update(call, waiting, facts)
                 took = monotonic() - began

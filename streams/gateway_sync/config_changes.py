@@ -299,6 +299,7 @@ class ConfigChanges:
                 self._ready[unit] = await self._compiled(unit, self._dirty[unit])
                 if perf_counter() - began > BREATH_SECONDS:
                     await asyncio.sleep(0)
+                    began = perf_counter()
             await self._try_suspects(position)
         changed = [*others, *(entry for entries in self._ready.values() for entry in entries)]
         await self._publish(changed, position)

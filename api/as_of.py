@@ -25,14 +25,11 @@ async def wait_for_min_position(call: Call, text: str | None, partitions: Sequen
         raise other_partition("min_position", given, *partitions)
     chosen = partitions if given is None else (given,)
     position = parse_position(text, "min_position", given)
-    ends = {partition: await call.services.log.end("events", partition) for partition in chosen}
+    ends = await _ends(call, chosen)
     if position > (last := max(ends.values(), default=0)):
         raise beyond_end("min_position", last)
     for partition, end in ends.items():
-        if not await wait_for_read_model(
-            call, partition, min(position, end), call.services.settings.position_seconds
-        ):
-            raise not_reached(f"The read model has not seen position {position} yet.")
+        await _wait_for_position(call, partition, min(position, end), call.services.settings.position_seconds)
 
 
 def not_reached(detail: str) -> Problem:
@@ -43,7 +40,7 @@ async def resolve_as_of(call: Call, text: str | None, partitions: Sequence[int])
     """The moment asked for, once the read model of resources knows it in these partitions.
 
     Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
-    another partition and for one in the future; 503 when the read model does not get there in time.
+    another partition and for one beyond the end; 503 when the read model does not get there in time.
     """
     at = parse_as_of(text)
     if at is None or text is None:
@@ -54,8 +51,13 @@ async def resolve_as_of(call: Call, text: str | None, partitions: Sequence[int])
     seconds = call.services.settings.position_seconds
     if isinstance(at, str):
         await _wait_for_time(at, seconds)
-    for partition in partitions:
-        await _wait_for_position(call, partition, at, seconds, alone=len(partitions) == 1)
+    ends = await _ends(call, partitions)
+    if isinstance(at, int) and at > (last := max(ends.values(), default=0)):
+        raise beyond_end("as_of", last)
+    for partition, end in ends.items():
+        # For a time that has passed, the present end is waited for: nothing is added before it.
+        wanted = min(at, end) if isinstance(at, int) else end
+        await _wait_for_position(call, partition, wanted, seconds)
     return at
 
 
@@ -68,22 +70,11 @@ async def _wait_for_time(time: str, seconds: float) -> None:
         await asyncio.sleep(ahead)
 
 
-async def _wait_for_position(
-    call: Call, partition: int, at: int | str, seconds: float, *, alone: bool
-) -> None:
-    """For a time that has passed, the present end of the log is waited for: nothing is added before it.
+async def _ends(call: Call, partitions: Sequence[int]) -> dict[int, int]:
+    return {partition: await call.services.log.end("events", partition) for partition in partitions}
 
-    A position is waited for beyond the end in the one partition it can be of only.
-    """
-    end = await call.services.log.end("events", partition)
-    wanted = end if isinstance(at, str) else at if alone else min(at, end)
-    if await wait_for_read_model(call, partition, wanted, seconds, READ_MODEL):
-        return
-    end = await call.services.log.end("events", partition)
-    if wanted > end:
-        raise invalid_parameter(
-            "as_of",
-            "`as_of` is a position in the future.",
-            f"the log ends at {end}; {wanted} has not come yet",
-        )
-    raise not_reached(f"The read model has not seen position {wanted} yet.")
+
+async def _wait_for_position(call: Call, partition: int, position: int, seconds: float) -> None:
+    """Raises Problem 503."""
+    if not await wait_for_read_model(call, partition, position, seconds, READ_MODEL):
+        raise not_reached(f"The read model has not seen position {position} yet.")

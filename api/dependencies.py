@@ -112,9 +112,10 @@ CursorText = Annotated[OptionalText, Query(description="From `next_cursor` of th
 AsOfText = Annotated[
     OptionalText,
     Query(
-        description="The state at a time (RFC 3339) or position. Waits, bounded, until it can be known; "
-        "a time or position in the future is refused with 400.",
-        json_schema_extra={"anyOf": [{"format": "date-time"}, {"pattern": "^[0-9]{1,18}$"}]},
+        description="The state at a time (RFC 3339) or position (`16`, or `0:16` with its partition). Waits, "
+        "bounded, until the read model has reached it. A time in the future, or a position beyond the end of "
+        "the event log, is refused with 400.",
+        json_schema_extra={"anyOf": [{"format": "date-time"}, {"pattern": POSITION_PATTERN}]},
     ),
 ]
 MinPositionText = Annotated[
@@ -136,7 +137,7 @@ IdempotencyKey = Annotated[
     OptionalText,
     Header(
         alias="Idempotency-Key",
-        description="The command's id: the same key and body get the first answer again.",
+        description="The command's id: the same key and body get the outcome of the first request.",
         json_schema_extra={
             "minLength": 1,
             "maxLength": 100,

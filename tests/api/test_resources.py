@@ -215,12 +215,15 @@ async def test_as_of_shows_the_earlier_state(signalbox: RunningApi) -> None:
     problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
 
 
-async def test_as_of_a_position_that_is_about_to_come_is_waited_for(signalbox: RunningApi) -> None:
+async def test_as_of_a_position_beyond_the_end_is_refused_without_waiting(signalbox: RunningApi) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=3600))
     end = await signalbox.log.end("events", 0)
-    asked = asyncio.create_task(signalbox.client.get(PROJECT, params={"as_of": f"0:{end + 1}"}))
-    await signalbox.put(PROJECT, {"display_name": "Shop"})
-    answer = await asked
-    assert (answer.status_code, answer.json().get("display_name")) == (200, "Shop")
+    for beyond in (f"{end + 1}", f"0:{end + 1}"):
+        refused = problem(await client.get(PROJECT, params={"as_of": beyond}), 400, "invalid-parameter")
+        assert refused["detail"] == "`as_of` is a position in the future."
+        assert refused["errors"] == [
+            {"parameter": "as_of", "detail": f"is beyond the end of the event log, which is {end}"}
+        ]
 
 
 @pytest.mark.parametrize("path", ["projects", "projects/default", "apis/x/revisions", "apis/x/revisions/1"])

@@ -80,6 +80,13 @@ def test_another_issuer_signs_with_its_own_key_once_it_is_trusted(bare: Run, out
         proven(token, envelope(key="acme"))
 
 
+def test_the_id_of_a_key_may_begin_with_a_hyphen(bare: Run, outside: Path) -> None:
+    kid = "-OTB0g4ULNmJuKGI1sHw7ci3KHpVzj4Dh2gRa5G69Qw"
+    for words in (["distrust", kid], ["bearer", kid, "--off"], ["bearer", "--off", "--", kid]):
+        answer = bare("token", *words)
+        assert (answer.code, f"there is no key '{kid}'" in answer.err) == (1, True), answer.err
+
+
 def test_a_key_is_never_overwritten(bare: Run, outside: Path) -> None:
     bare("token", "key", "--issuer", "identity", "--out", "identity.jwk")
     before = Path("identity.jwk").read_bytes()

@@ -22,6 +22,20 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhd])")
 
 
+_DASHED_KID = re.compile(r"-[A-Za-z0-9_-]{42}")
+"""A thumbprint of a key; one in 64 begins like an option."""
+
+
+class KidCommand(click.Command):
+    """A command that takes a key's id, which may begin with a hyphen."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        kids = [arg for arg in args if _DASHED_KID.fullmatch(arg)]
+        if kids and "--" not in args:
+            args = [*(arg for arg in args if arg not in kids), "--", *kids]
+        return super().parse_args(ctx, args)
+
+
 _data = click.option("--data", metavar="DIR", help="The data directory. [SIGNALBOX_DATA; default .signalbox]")
 _organizations = click.option(
     "--organization",
@@ -175,7 +189,7 @@ def trust(
     return 0
 
 
-@token.command()
+@token.command(cls=KidCommand)
 @click.argument("kid")
 @click.option("--off", is_flag=True, help="No longer.")
 @_data
@@ -197,7 +211,7 @@ def bearer(kid: str, off: bool, data: str | None) -> int:
     return 0
 
 
-@token.command()
+@token.command(cls=KidCommand)
 @click.argument("kid")
 @_data
 def distrust(kid: str, data: str | None) -> int:

@@ -95,12 +95,15 @@ class ResourceCommands:
             handed = await submit(call, route.command, data, id, wait)
         made = route.method == "POST" or condition.kind in ("none", "new")
         try:
-            return await self._answer(call, route, handed, made, draft.secret)
+            answer = await self._answer(call, route, handed, made, draft.secret)
         except Problem as problem:
             if condition.kind == "none" and problem.rule == "stale-version":
                 name = names_in_path(self.aggregate, call)[1]
                 raise self._exists(name, problem.headers, problem.members) from problem
             raise
+        if wait is not None and handed.outcome is not None:
+            answer.headers["Preference-Applied"] = "wait"
+        return answer
 
     def _exists(self, name: str, headers: Mapping[str, str], members: Mapping[str, Any]) -> Problem:
         """For a change without a condition."""
@@ -162,8 +165,7 @@ class ResourceCommands:
         assert outcome is not None
         if not outcome.accepted:
             raise placed(await rejection(call, outcome), self._parameters(route))
-        headers = {POSITION: f"{partition}:{outcome.position}", "Preference-Applied": "wait"}
-        headers |= kept_from_caches
+        headers = {POSITION: f"{partition}:{outcome.position}", **kept_from_caches}
         if route.method == "DELETE":
             await wait_for_read_model(
                 call, partition, outcome.position, call.services.settings.position_seconds

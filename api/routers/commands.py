@@ -127,7 +127,9 @@ async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Resp
     if not outcome.accepted:
         raise await rejection(call, outcome)
     headers = accepted_headers(partition, outcome.position, envelope.id)
-    return json_response(200, operation(outcome), {**headers, "Preference-Applied": "wait"})
+    if seconds is not None:
+        headers["Preference-Applied"] = "wait"
+    return json_response(200, operation(outcome), headers)
 
 
 async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -> Response:
@@ -140,13 +142,13 @@ async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -
             await commands.submit(envelopes)
         else:
             outcomes = await commands.execute(envelopes, seconds)
-            headers["Preference-Applied"] = "wait"
     items = [_item(e, outcomes.get(e.key)) for e in envelopes]
     position = max((o.position for o in outcomes.values()), default=0)
     position = position or await call.services.log.end("events", partition)
     headers[POSITION] = f"{partition}:{position}"
-    complete = len(outcomes) == len(envelopes)
-    return json_response(200 if seconds is not None and complete else 202, {"items": items}, headers)
+    if seconds is None or len(outcomes) < len(envelopes):
+        return json_response(202, {"items": items}, headers)
+    return json_response(200, {"items": items}, {**headers, "Preference-Applied": "wait"})
 
 
 def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """A command id is decided once, for any number of retries (`Idempotency-Key`)."""
 
 import asyncio
+from functools import partial
 
+from schemas.aggregates.project import DefineProject
 from tests.api.problem import problem
 from tests.api.running_api import ACME, ORG, RunningApi
 
@@ -15,6 +17,31 @@ async def test_the_same_key_and_body_get_the_first_answer_again(signalbox: Runni
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json()
     assert again.headers["signalbox-position"] == first.headers["signalbox-position"]
+
+
+async def test_a_repeated_key_without_a_wished_wait_names_no_preference(signalbox: RunningApi) -> None:
+    event: dict[str, object] = {
+        "specversion": "1.0",
+        "id": "k-2",
+        "source": "/shop",
+        "type": DefineProject.type(),
+    }
+    event["data"] = {"organization": "default", "name": "store", "expected_version": 0}
+    kind = {"Content-Type": "application/cloudevents+json"}
+    for method, path, body, headers in (
+        ("PUT", PROJECT, {"display_name": "Shop"}, {"Idempotency-Key": "k-1"}),
+        ("POST", f"{ORG}/commands", event, kind),
+    ):
+        ask = partial(signalbox.client.request, method, path, json=body)
+        first = await ask(headers=headers)
+        assert first.status_code == 202, first.text
+        await signalbox.commands.outcomes([("default", first.json()["id"])], 5)
+        again = await ask(headers=headers)
+        waited = await ask(headers={**headers, "Prefer": "wait=5"})
+        assert again.status_code == waited.status_code < 202
+        assert again.json() == waited.json()
+        applied = [answer.headers.get("preference-applied") for answer in (first, again, waited)]
+        assert applied == [None, None, "wait"]
 
 
 async def test_a_rejection_is_repeated_too(signalbox: RunningApi) -> None:

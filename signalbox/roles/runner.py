@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,12 @@ def everything(settings: Settings) -> "RoleRunner":
 def names_of(settings: Settings) -> Sequence[str]:
     """All roles, without Envoy when it is not wanted."""
     return [name for name in ROLES if name != "envoy" or settings.envoy]
+
+
+def deploys_sample(settings: Settings, names: Collection[str]) -> bool:
+    """Whether a process of these roles deploys the sample API: one whose Envoy reaches the service behind it,
+    which listens on loopback. Several processes would take it from each other."""
+    return settings.first_start and settings.envoy and settings.sample and {"api", "envoy"} <= set(names)
 
 
 def require_possible_start(settings: Settings, names: Iterable[str]) -> None:
@@ -132,7 +138,7 @@ class RoleRunner:
         )
         if settings.health is not None:
             await self._serve_health()
-        if settings.first_start and settings.envoy and settings.sample and "api" in self._names:
+        if deploys_sample(settings, self._names):
             # Envoy may have the sample from an earlier start: its requests wait for the service, and do not
             # fail.
             runtime.sample_listener = self._group.enter_context(listen(remembered_port(settings.demo_port)))

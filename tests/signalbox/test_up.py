@@ -1,7 +1,7 @@
 """`signalbox up`: a start that fails leaves nothing behind, and the greeting names a sample that answers."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from signalbox.envoy.supervisor import EnvoyMissing
 from signalbox.machine.ports import PortUnusable, listen
 from signalbox.roles import ROLES
-from signalbox.roles.runner import LISTENERS, everything, require_possible_start
+from signalbox.roles.runner import LISTENERS, deploys_sample, everything, require_possible_start
 from signalbox.settings import Address, Settings
 from signalbox.up import sample_answers
 from tests.support.free_ports import free_port
@@ -52,6 +52,17 @@ def test_the_envoy_of_an_earlier_start_may_have_the_port_of_the_gateway(
 ) -> None:
     (tmp_path / "log.db").touch()
     require_possible_start(settings(tmp_path, gateway=taken), ["envoy"])
+
+
+@pytest.mark.parametrize(
+    ("names", "deploys"), [(ROLES, True), (["api"], False), (["api", "projector"], False), (["envoy"], False)]
+)
+def test_only_a_process_whose_envoy_reaches_its_service_deploys_the_sample(
+    names: Collection[str], deploys: bool
+) -> None:
+    assert deploys_sample(Settings(first_start=True), names) is deploys
+    assert not deploys_sample(Settings(), names)
+    assert not deploys_sample(Settings(first_start=True, sample=False), names)
 
 
 async def test_the_sample_is_shown_once_the_gateway_answers_it() -> None:

@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 logger = logging.getLogger("signalbox")
+
+LEAST_SECONDS = 0.2
+"""For each service that stops after the deadline."""
 
 
 class Closing(Protocol):
@@ -15,6 +18,7 @@ class Closing(Protocol):
 
 C = TypeVar("C", bound=Closing)
 T = TypeVar("T")
+P = ParamSpec("P")
 Finish = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -27,12 +31,43 @@ class ServiceGroup(AsyncExitStack):
         self.stopping = asyncio.Event()
         self._later: list[Finish] = []
         self._first_at_stop: list[Finish] = []
+        self._deadline: float | None = None
 
-    async def stop(self) -> None:
+    async def stop(self, deadline: float | None = None) -> None:
+        """A service that has not stopped at `deadline`, a time of the event loop, is abandoned: logged, and
+        not waited for."""
+        self._deadline = deadline
         self.stopping.set()
         for stop in self._first_at_stop:
-            await stop()
+            await self._in_time(stop.__qualname__, stop())
         await self.aclose()
+
+    def push_async_callback(
+        self, callback: Callable[P, Awaitable[T]], /, *args: P.args, **kwds: P.kwargs
+    ) -> Callable[P, Awaitable[T]]:
+        self._push(callback.__qualname__, lambda: callback(*args, **kwds))
+        return callback
+
+    def _push(self, what: str, close: Callable[[], Awaitable[Any]]) -> None:
+        async def bounded() -> None:
+            await self._in_time(what, close())
+
+        super().push_async_callback(bounded)
+
+    async def _in_time(self, what: str, closing: Awaitable[Any]) -> None:
+        if self._deadline is None:
+            await closing
+            return
+        left = self._deadline - asyncio.get_running_loop().time()
+        task = asyncio.ensure_future(closing)
+        try:
+            await asyncio.wait([task], timeout=max(left, LEAST_SECONDS))
+        finally:
+            if not task.done():
+                logger.error("not waited for any longer: %s", what)
+                task.cancel()
+        if not task.cancelled() and task.done():
+            task.result()
 
     def first_at_stop(self, stop: Finish) -> None:
         """Awaits `stop` before everything else stops."""
@@ -60,7 +95,7 @@ class ServiceGroup(AsyncExitStack):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        self.push_async_callback(end)
+        self._push(name, end)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self.stopping.is_set():

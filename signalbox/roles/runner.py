@@ -21,6 +21,8 @@ LISTENERS = {
     "gateway": ("the gateway", "--gateway HOST:PORT"),
 }
 """By option, for a port that is taken."""
+STOP_SECONDS = 10.0
+"""For all roles together; the requests in flight through Envoy have a limit of their own."""
 
 logger = logging.getLogger("signalbox.roles")
 
@@ -193,20 +195,26 @@ class RoleRunner:
         await group.finish_start()
 
     async def _stop(self) -> None:
-        """Each role finishes its work in progress; they stop in the reverse order of their start."""
+        """Each role finishes its work in progress; they stop in the reverse order of their start. What has
+        not stopped within `STOP_SECONDS` is abandoned, and logged."""
         self._group.stopping.set()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + STOP_SECONDS
         await _cancelled(self._starting)
         for name in reversed(self._names):
             running = self._running.get(name)
             if running is None:
                 continue
             await _cancelled(running.starting)
+            began = clock()
             try:
-                await running.group.stop()
+                await running.group.stop(None if name == "envoy" else deadline)
             except Exception:
                 # The others must be stopped in order, too.
                 logger.exception("%s did not stop in order", name)
-        await self._group.stop()
+            if name == "envoy":
+                deadline += clock() - began
+        await self._group.stop(deadline)
 
     def _trouble(self) -> str | None:
         if self.failed.done():

@@ -106,11 +106,13 @@ class Feed:
         self.durable[place] = at
         return at
 
-    async def settle(self, places: Iterable[TopicPartition], seconds: float = SETTLE_SECONDS) -> None:
-        """Takes nothing more of these partitions, and waits, bounded, for records that are being written."""
+    async def settle(self, places: Iterable[TopicPartition], seconds: float = SETTLE_SECONDS) -> int:
+        """Takes nothing more of these partitions, and waits, bounded, for records that are being written; of
+        how many partitions some are not written by then."""
         self._assigned.difference_update(places)
-        if self._writing:
-            await asyncio.wait(self._writing.values(), timeout=seconds)
+        if not self._writing:
+            return 0
+        return len((await asyncio.wait(self._writing.values(), timeout=seconds))[1])
 
     async def leave(self, places: Iterable[TopicPartition]) -> None:
         for place in places:

@@ -18,7 +18,8 @@ from streams.retry import Retry
 _LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
 LOST_TICKS = 4
-STOP_SECONDS = 10.0
+STOP_SECONDS = 8.0
+"""For the batches in progress and for leaving the group together."""
 START_SECONDS = 60.0
 ASK_SECONDS = 2.0
 
@@ -112,12 +113,17 @@ class FaustHost:
         await self._feed.leave(places)
 
     async def _stop(self, app: Service) -> None:
-        """Finishes the batches in progress, bounded; commits their offsets and leaves the group."""
+        """Finishes the batches in progress, commits their offsets and leaves the group, bounded."""
         places = self._feed.assigned
-        await self._feed.settle(places, STOP_SECONDS)
+        limit = asyncio.timeout_at(asyncio.get_running_loop().time() + STOP_SECONDS)
+        if unwritten := await self._feed.settle(places, STOP_SECONDS / 2):
+            _LOG.warning("not waited for: the batches of %d partitions that are being written", unwritten)
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with limit:
                 await app.stop()
         except Exception as error:
-            _LOG.warning("Faust does not stop: %s", error or type(error).__name__)
+            if not limit.expired():
+                _LOG.warning("Faust does not stop: %s", error or type(error).__name__)
+        if limit.expired():  # which Faust may swallow
+            _LOG.warning("not waited for: the consumer, to commit its offsets and leave the group")
         await self._feed.leave(places)

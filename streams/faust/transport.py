@@ -28,6 +28,7 @@ _DRIVER: Mapping[str, Any] = vars(import_module("faust.transport.drivers.aiokafk
 _RANGE: Any = vars(import_module("aiokafka.coordinator.assignors.range"))["RangePartitionAssignor"]
 _BaseConsumer: Any = _DRIVER["Consumer"]
 _BaseThread: Any = _DRIVER["AIOKafkaConsumerThread"]
+_BaseWorker: Any = vars(import_module("mode.threads"))["WorkerThread"]
 _BaseProducer: Any = _DRIVER["Producer"]
 _BaseTransport: Any = _DRIVER["Transport"]
 _BaseSchema: Any = vars(import_module("faust.serializers.schemas"))["Schema"]
@@ -36,7 +37,9 @@ MOST_UNDER_WAY = 4 * CHUNK
 CROWDED_SECONDS = 0.01
 FETCH_WAIT_MS = 500
 FETCH_BYTES = 4 * 1024 * 1024
-
+LEAVE_SECONDS = 3.0
+"""How long a consumer that stops waits for the broker. Without an answer, its session runs out."""
+JOIN_SECONDS = 1.0
 
 Starts = Callable[[frozenset[TopicPartition]], Awaitable[Mapping[TopicPartition, int] | None]]
 """Offsets to read partitions from; None when they are unknown at the moment."""
@@ -61,8 +64,31 @@ class Bookkeeping:
         return self.fetched.get(place, 0) - durable > MOST_UNDER_WAY
 
 
+class _Worker(_BaseWorker):
+    """A thread that the end of the process does not wait for, nor the event loop for long."""
+
+    def __init__(self, service: Any, **more: Any) -> None:
+        _BaseWorker.__init__(self, service, **more)
+        self.daemon = True
+
+    def stop(self) -> None:
+        self.is_stopped.wait(JOIN_SECONDS)
+
+
 class _Thread(_BaseThread):
     """aiokafka's consumer in a thread of its own."""
+
+    Worker = _Worker
+
+    async def on_thread_stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        await _BaseThread.on_thread_stop(self)
+        if consumer is not None:
+            # Without the broker it would go on trying to leave the group.
+            stopping = asyncio.ensure_future(consumer.stop())
+            await asyncio.wait([stopping], timeout=LEAVE_SECONDS)
+            if not stopping.done():
+                _LOG.warning("the consumer did not leave its group within %g s", LEAVE_SECONDS)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from signalbox import service_group
 from signalbox.roles import Role, runner
 from signalbox.roles.embedded_runtime import EmbeddedRuntime
 from signalbox.roles.runner import RoleRunner
@@ -111,3 +112,31 @@ async def test_a_stop_during_the_start_begins_no_other_role(roles: Roles, tmp_pa
     async with RoleRunner(Settings(data=tmp_path), list(ROLES)):
         await roles.begun["proxies"].wait()
     assert roles.steps == ["proxies begins"]
+
+
+async def test_a_service_that_does_not_stop_is_abandoned_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    held, steps = asyncio.Event(), list[str]()
+
+    class Stuck:
+        async def close(self) -> None:
+            await held.wait()
+
+    async def never() -> None:
+        try:
+            await held.wait()
+        finally:
+            await held.wait()
+
+    monkeypatch.setattr(service_group, "LEAST_SECONDS", 0.01)
+    group = ServiceGroup()
+    group.callback(steps.append, "first")
+    group.closed_at_stop(Stuck())
+    group.run("the consumer", never())
+    await asyncio.sleep(0)
+    group.first_at_stop(Stuck().close)
+    await group.stop(asyncio.get_running_loop().time())
+    assert steps == ["first"]
+    abandoned = [record.getMessage().rpartition(": ")[2].rpartition(".")[2] for record in caplog.records]
+    assert abandoned == ["close", "the consumer", "close"]

@@ -1,6 +1,7 @@
 """Read models fed through Faust, on a real Kafka and a real PostgreSQL: each event once, whatever happens."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -179,15 +180,15 @@ async def test_a_stop_finishes_the_batch_commits_its_offset_and_leaves_the_group
     await _all_counted(harness, {e.id for e in events})
 
 
-async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
-    own_kafka: DevKafka, postgres_url: str, tmp_path: Path
+async def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_no_stop_waits_for_it(
+    own_kafka: DevKafka, postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     async with AsyncExitStack() as parts:
         settings = settings_for(own_kafka, 1)
         harness = Harness(settings, postgres_url, tmp_path, [Tally()], parts)
         await harness.open()
         await harness.log.claim(0)
-        await harness.host()
+        running = await harness.host()
         before = projects(20)
         await harness.append("events", *before)
         await _all_counted(harness, {e.id for e in before})
@@ -211,3 +212,9 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
             at = records[-1].position
         assert len(ids) >= 40
         await _all_counted(harness, ids)
+
+        threads = {thread for thread in threading.enumerate() if not thread.daemon}
+        own_kafka.kill()
+        await running.stop()
+        assert {thread for thread in threading.enumerate() if not thread.daemon} <= threads
+        assert "not waited for: the consumer" in caplog.text

@@ -1,6 +1,9 @@
 """The application over the real embedded engine, decider, read models and document store."""
 
 import asyncio
+import atexit
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -170,6 +173,28 @@ def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
 @asynccontextmanager
 async def running_api(directory: Path) -> AsyncIterator[RunningApi]:
     """Organizations `default` and `acme`; in `default` an environment, a project and a gateway."""
+    await _copy_prepared(directory)
+    async with _opened(directory) as made:
+        yield made
+
+
+_prepared: Path | None = None
+
+
+async def _copy_prepared(directory: Path) -> None:
+    """Copies the directory with the default resources, which is made once per process."""
+    global _prepared
+    if _prepared is None:
+        prepared = Path(tempfile.mkdtemp(prefix="signalbox-test-api-"))
+        atexit.register(shutil.rmtree, prepared, ignore_errors=True)
+        async with _opened(prepared) as made:
+            await _create_default_resources(made)
+        _prepared = prepared
+    shutil.copytree(_prepared, directory, dirs_exist_ok=True)
+
+
+@asynccontextmanager
+async def _opened(directory: Path) -> AsyncIterator[RunningApi]:
     async with AsyncExitStack() as stack:
         log = await SqliteLog.open(directory / "log")
         stack.push_async_callback(log.close)
@@ -214,7 +239,6 @@ async def running_api(directory: Path) -> AsyncIterator[RunningApi]:
         stack.push_async_callback(_stop, running)
         stack.push_async_callback(made.pause)
         await runner.ready.wait()
-        await _create_default_resources(made)
         yield made
 
 

@@ -72,6 +72,7 @@ def test_every_command_can_be_imported_from_the_client() -> None:
     assert {model.__name__ for model in COMMANDS.values()} <= set(commands.__all__)
 
 
+@pytest.mark.real
 async def test_every_module_can_be_imported_and_patches_nothing(python: Path, tmp_path: Path) -> None:
     ran = await run([python, "-I", "-c", IMPORT_ALL], cwd=tmp_path, seconds=SECONDS)
     assert (ran.code, ran.err) == (0, "")
@@ -86,6 +87,7 @@ async def example(python: Path, cwd: Path, connected: str, environment: Mapping[
     return ran.out.strip()
 
 
+@pytest.mark.real
 async def test_the_example_publishes_a_command_over_http(python: Path, tmp_path: Path) -> None:
     async with over_http(tmp_path) as served:
         environment = {"SIGNALBOX_URL": served.url, "SIGNALBOX_TOKEN": ADMIN}

@@ -14,7 +14,7 @@ from tests.projections.conftest import Happen
 from tests.projections.events import delivery, node
 
 DEPLOYMENTS = 50
-NODES = 1_000
+NODES = 300
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)

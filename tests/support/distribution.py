@@ -12,7 +12,9 @@ LONGEST = ("chaos", "real")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "real: needs Envoy, Kafka, PostgreSQL or another language's toolchain")
+    config.addinivalue_line(
+        "markers", "real: needs Envoy, Kafka, PostgreSQL, a package index or another language's toolchain"
+    )
     config.addinivalue_line("markers", "chaos: kills or damages at random moments, many rounds")
 
 

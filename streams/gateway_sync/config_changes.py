@@ -25,8 +25,8 @@ logger = logging.getLogger("signalbox.gateway-sync")
 
 POSITION = "signalbox.io/position"
 """The entry type of the positions of the events and of the status topic up to which the config topic is
-complete. They are put together with the entries: a power failure that loses one loses the other, and both
-are put again."""
+complete; that of the events has the number of entries of gateways in its version. They are put together with
+the entries: a power failure that loses one loses the other, and both are put again."""
 TRANSLATION = "signalbox.io/translation"
 """The entry type of the version of a kind's translator that made the entries."""
 BREATH_SECONDS = 0.005
@@ -64,6 +64,10 @@ class ConfigChanges:
     """Set when a rejection waits for the answers of other nodes."""
     loaded: dict[str, set[Resource]] = field(default_factory=dict[str, set[Resource]])
     """By gateway: the entries that were loaded, until they are compared with those that should be there."""
+    count: int = 0
+    """The entries of gateways in force."""
+    noted_count: int = 0
+    """How many there were when the position was put last, for the comparison; 0 when that is unknown."""
     _resource_refs: ResourceRefs = field(default_factory=ResourceRefs)
     _translated_by: dict[str, str] = field(default_factory=dict[str, str])
     """By kind of gateway."""
@@ -91,9 +95,11 @@ class ConfigChanges:
         for entry in entries:
             if entry.gateway:
                 self.loaded.setdefault(entry.gateway, set()).add((entry.type, entry.name))
+                self.count += 1
                 self._load(entry)
             elif entry.type == POSITION and entry.name == f"events/{self.partition}":
                 self.position = entry.position
+                self.noted_count = int(entry.version.partition("/")[2] or 0)
             elif entry.type == POSITION and entry.name == f"status/{self.partition}":
                 self.followed = self._followed = entry.position
             elif entry.type == TRANSLATION:
@@ -362,8 +368,10 @@ class ConfigChanges:
         ]
         followed = self._resumable()
         notes = self.acceptance.notes(self.partition)
-        await self.config.put([*changed, *removals, *notes, *self._marks(position, followed)])
-        self.position, self._followed = position, followed
+        after = {entry.key: bool(entry.body) for entry in (*changed, *removals) if entry.gateway}
+        count = self.count + sum(there - (self.current(*key) is not None) for key, there in after.items())
+        await self.config.put([*changed, *removals, *notes, *self._marks(position, count, followed)])
+        self.position, self.count, self._followed = position, count, followed
         self.acceptance.noted()
         for unput in (self._dirty, self._ready, self._before, self._left, self._refused):
             unput.clear()
@@ -377,15 +385,15 @@ class ConfigChanges:
             return self.followed
         return max(min(self.followed, *(at - 1 for at in waiting)), self._followed or 0)
 
-    def _marks(self, position: int, followed: int | None) -> list[ConfigResource]:
-        marks = [_mark("events", self.partition, position)]
+    def _marks(self, position: int, count: int, followed: int | None) -> list[ConfigResource]:
+        marks = [_mark("events", self.partition, position, f"{position}/{count}")]
         if followed is not None and followed != self._followed:
-            marks.append(_mark("status", self.partition, followed))
+            marks.append(_mark("status", self.partition, followed, str(followed)))
         return marks
 
 
-def _mark(topic: str, partition: int, position: int) -> ConfigResource:
-    return ConfigResource("", "", POSITION, f"{topic}/{partition}", str(position), position, b"-")
+def _mark(topic: str, partition: int, position: int, version: str) -> ConfigResource:
+    return ConfigResource("", "", POSITION, f"{topic}/{partition}", version, position, b"-")
 
 
 def removal(entry: ConfigResource, position: int) -> ConfigResource:

@@ -2,12 +2,13 @@
 
 Done once, when gateway sync starts, so that changes do not pay for it. Entries of APIs that are there are as
 they were put, so only missing ones are looked for; when another version of the translator made them, all are
-compiled again. The entries of a gateway beside its APIs depend on its settings too, and are compared.
+compiled again. The entries of a gateway beside its APIs depend on its settings too, and are compared. That a
+unit, or a gateway, has lost all its entries shows in their number.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -31,6 +32,8 @@ CANDIDATES = 8
 
 OwnResources = Callable[[str], frozenset[Resource]]
 """The resources that a unit always has, except those that its entries require."""
+Lost = Mapping[str, tuple[frozenset[Resource], OwnResources]]
+"""By gateway: the entries that no unit has the deployments of."""
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
@@ -62,6 +65,8 @@ class Reconciler:
         lost: dict[str, tuple[frozenset[Resource], OwnResources]] = {}
         began = perf_counter()
         loaded, changes.loaded = changes.loaded, {}
+        missing = changes.noted_count - sum(map(len, loaded.values()))
+        count, changes.noted_count = changes.count, 0
         for gateway, there in loaded.items():
             try:
                 kind = (await self.compiler.settings(gateway)).kind
@@ -84,10 +89,16 @@ class Reconciler:
         if lost:
             await self._deploy_again(lost)
         marks = changes.translation_marks({kind: of.VERSION for kind, of in self.translators.items()})
-        if not differing and not marks and not changes.incomplete:
-            return Reconciled(changed=translated)
         changed = sum(changes.current(e.gateway, e.type, e.name) is not None for e in differing)
-        put = await changes.put(changes.position, [*differing, *marks]) - len(marks)
+        put = 0
+        if differing or marks or changes.incomplete:
+            put = await changes.put(changes.position, [*differing, *marks]) - len(marks)
+        missing -= changes.count - count
+        if missing > 0 and not translated:
+            logger.error("%d entries of the configuration are missing", missing)
+            gateways = await self._deploy_again(None)
+            own = [entry for gateway in sorted(gateways) for entry in await self._own_of(gateway)]
+            put += await changes.put(changes.position, changes.differing(own))
         return Reconciled(missing=put - changed, changed=translated + changed)
 
     async def _translate_again(self, gateway: str) -> int:
@@ -111,13 +122,18 @@ class Reconciler:
 
         return own_resources
 
-    async def _deploy_again(self, lost: Mapping[str, tuple[frozenset[Resource], OwnResources]]) -> None:
-        """Deploys the active deployments of units that have entries, but none that carries deployments.
+    async def _own_of(self, gateway: str) -> Sequence[ConfigResource]:
+        return await self.own(gateway, (await self.compiler.settings(gateway)).kind)
+
+    async def _deploy_again(self, lost: Lost | None) -> Set[str]:
+        """Deploys the active deployments of units that have entries, but none that carries deployments; None:
+        of all units without such an entry. The gateways of these deployments.
 
         Other active deployments that are not in force were rejected, and stay so. An API without a deployment
         that would be accepted today gets the last one back that only earlier versions accepted.
         """
-        for (gateway, api), refs in (await self._active(lost)).items():
+        active = await self._active(lost)
+        for (gateway, api), refs in active.items():
             if self.changes.membership.deployment(gateway, api) is not None:
                 continue
             logger.error("%s: the configuration of the API %s is missing", gateway, api)
@@ -132,10 +148,17 @@ class Reconciler:
                     accepted.append(ref)
             for ref in accepted or formerly[-1:]:
                 self.changes.deploy(gateway, ref, self.changes.position)
+        return {gateway for gateway, _ in active}
 
-    async def _active(
-        self, lost: Mapping[str, tuple[frozenset[Resource], OwnResources]]
-    ) -> dict[tuple[str, str], list[DeploymentRef]]:
+    async def _known(self, gateway: str) -> bool:
+        """Whether units of a gateway have names: its settings are loaded, unless it was removed."""
+        try:
+            await self.compiler.settings(gateway)
+        except CannotCompile:
+            return False
+        return True
+
+    async def _active(self, lost: Lost | None) -> dict[tuple[str, str], list[DeploymentRef]]:
         """By gateway and API: the deployments since it was stopped last, of those whose unit is lost."""
         active: dict[tuple[str, str], list[DeploymentRef]] = {}
         api_of: dict[tuple[str, str], str] = {}
@@ -160,7 +183,7 @@ class Reconciler:
                         )
                         for name in event.gateways:
                             gateway = GATEWAY.subject(event.organization, name)
-                            if gateway in lost:
+                            if gateway in lost if lost is not None else await self._known(gateway):
                                 unit = self.compiler.unit_of(gateway, ref)
                                 before = active.get((gateway, event.api), [])
                                 same = [c for c in before if self.compiler.unit_of(gateway, c) == unit]
@@ -174,5 +197,5 @@ class Reconciler:
         return {
             (gateway, api): refs
             for (gateway, api), refs in active.items()
-            if lost[gateway][1](self.compiler.unit_of(gateway, refs[-1])) & lost[gateway][0]
+            if lost is None or lost[gateway][1](self.compiler.unit_of(gateway, refs[-1])) & lost[gateway][0]
         }

@@ -15,7 +15,7 @@ THEIRS = SourceLog("b", "log B")
 Target = Path | str
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
+@pytest.fixture(params=["SQLite", pytest.param("PostgreSQL", marks=pytest.mark.real)])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
     """Where there is no store yet."""
     if request.param == "SQLite":

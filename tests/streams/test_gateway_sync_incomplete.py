@@ -77,6 +77,22 @@ async def test_an_api_whose_routes_are_missing_is_compiled_again_and_no_other(tm
         } == {"users"}
 
 
+@pytest.mark.parametrize("where", ["name LIKE '%users%'", f"type <> '{POSITION}'"])
+async def test_an_api_that_lost_all_its_entries_is_compiled_again(
+    tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture
+):
+    right = await deployed(tmp_path)
+    delete(tmp_path, where)
+    async with harness(tmp_path) as at:
+        assert versions(at).keys() < right.keys()
+        await at.sync.reconcile()
+        assert versions(at) == right
+        assert [entry.version for entry in at.put if entry.type == POSITION][-1].endswith(
+            f"/{len(versions(at))}"
+        )
+    assert "entries of the configuration are missing" in caplog.text
+
+
 async def test_a_config_topic_that_is_lost_is_computed_from_the_events(tmp_path: Path):
     right = await deployed(tmp_path)
     (tmp_path / "config.db").unlink()

@@ -10,14 +10,14 @@ from schemas.message import Message
 from streams.log import Record, Topic
 from streams.projection.writer import Writer
 from tests.projections.events import placed
-from tests.projections.stores import postgres_store, sqlite_store
+from tests.projections.stores import postgres_store, sqlite_copy
 from tests.streams.batches import batch
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
-        opened = sqlite_store(tmp_path)
+        opened = sqlite_copy(tmp_path)
     else:
         opened = postgres_store(request.getfixturevalue("empty_read_models"))
     with opened as store:

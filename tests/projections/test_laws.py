@@ -34,7 +34,7 @@ from tests.projections.events import (
     stopped,
     superseded,
 )
-from tests.projections.stores import postgres_store, sqlite_store
+from tests.projections.stores import postgres_store, sqlite_copy
 from tests.streams.batches import batch
 from tests.support.laws import SHARED_FIXTURE, examples
 
@@ -75,7 +75,7 @@ def a_store(request: pytest.FixtureRequest) -> StoreMaker:
 
 @contextmanager
 def _in_a_file() -> Iterator[Store]:
-    with tempfile.TemporaryDirectory() as directory, sqlite_store(Path(directory)) as store:
+    with tempfile.TemporaryDirectory() as directory, sqlite_copy(Path(directory)) as store:
         yield store
 
 

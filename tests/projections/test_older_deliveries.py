@@ -1,6 +1,7 @@
 """A data directory of a version that kept less of what gateways report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Index, MetaData, String, Table
@@ -15,6 +16,7 @@ from streams.log import Record
 from streams.projection.generation_builder import GenerationBuilder
 from streams.projection.writer import Writer
 from tests.projections.events import delivery, node, placed
+from tests.projections.stores import sqlite_store
 from tests.streams.batches import batch
 
 
@@ -32,7 +34,12 @@ class Earlier(Deliveries):
         return []
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with sqlite_store(tmp_path) as store:
+        yield store
+
+
 async def test_queries_use_it_after_its_rebuild_and_not_before(store: Store, ask: ReadModels):
     Writer(store, [Resources(), Operations(), Earlier()], 1).open()
     with pytest.raises(NotReady):

@@ -23,7 +23,7 @@ from streams.projection.generation_builder import GenerationBuilder
 from streams.projection.writer import Writer
 from streams.sqlite.log import SqliteLog
 from tests.projections.events import envelope, outcome, project, published
-from tests.projections.stores import postgres_store, sqlite_store
+from tests.projections.stores import postgres_store, sqlite_copy
 from tests.streams.memory_log import MemoryLog
 from tests.support.hang_guard import HANG_SECONDS
 
@@ -33,7 +33,7 @@ ORDERS = API.subject("acme", "orders")
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
-        opened = sqlite_store(tmp_path)
+        opened = sqlite_copy(tmp_path)
     else:
         opened = postgres_store(request.getfixturevalue("empty_read_models"))
     with opened as store:

@@ -447,12 +447,12 @@ def test_limits() -> None:
 
 
 def test_of_very_many_findings_the_first_are_kept() -> None:
-    names = "\n".join(f"  field{i}: 1" for i in range(20_000))
+    names = "\n".join(f"  field{i}: 1" for i in range(3_000))
     reading = read((API + names).encode())
     assert len(reading.findings) == 1001
     assert reading.findings[0].pointer == "/spec/field0"
     last = reading.findings[-1]
-    assert (last.rule, last.message) == ("too-many-findings", "19000 more findings in this document")
+    assert (last.rule, last.message) == ("too-many-findings", "2000 more findings in this document")
 
 
 def test_aliases_that_grow_are_refused_before_they_are_written_out() -> None:

@@ -12,7 +12,7 @@ SHARED_FIXTURE = (HealthCheck.function_scoped_fixture,)
 USUAL, FEWEST = 100, 5
 
 settings.register_profile("full", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=USUAL // 10)
+settings.register_profile("quick", deadline=None, max_examples=USUAL // 10, database=None)
 settings.load_profile("quick" if QUICK else "full")
 
 

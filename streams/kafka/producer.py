@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced, RecordListTooLargeError
 from aiokafka.producer import sender
 
 from streams.kafka.settings import KafkaSettings
@@ -54,6 +54,14 @@ class Unrepeated(logging.Filter):
 
 
 logging.getLogger(sender.__name__).addFilter(Unrepeated())
+
+
+def not_raised_already(record: logging.LogRecord) -> bool:
+    """Leaves out errors of fenced producers in futures that aiokafka never awaits: each is raised, too."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], ProducerFenced)
+
+
+logging.getLogger("asyncio").addFilter(not_raised_already)
 
 
 async def started_producer(settings: KafkaSettings, transactional_id: str | None = None) -> AIOKafkaProducer:

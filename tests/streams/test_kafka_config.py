@@ -1,6 +1,7 @@
 """The config topic between processes: one writer per partition, and readers that miss and double nothing."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ async def names(topic: KafkaConfigTopic) -> list[str]:
     return [each.name async for chunk in topic.load() for each in chunk]
 
 
-async def test_claiming_a_partition_fences_its_writer(opening: Open):
+async def test_claiming_a_partition_fences_its_writer(opening: Open, caplog: pytest.LogCaptureFixture):
     first, second = await opening(), await opening()
     partition = first.partition_of(EDGE)
     await first.claim(partition)
@@ -101,6 +102,8 @@ async def test_claiming_a_partition_fences_its_writer(opening: Open):
         await first.put([entry("first", b"late"), entry("second", b"late")])
     with pytest.raises(Fenced):
         await first.put([entry("once more")])
+    gc.collect()
+    assert "never retrieved" not in caplog.text
     assert {(e.name, e.body) async for chunk in second.load() for e in chunk} == {
         ("first", b"body"),
         ("second", b"body"),

@@ -1,6 +1,7 @@
 """Valid values of any model as hypothesis strategies, from its JSON schema."""
 
 import re
+from functools import cache
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -23,6 +24,11 @@ _LONG = 2**63
 
 def models(model: type[M]) -> st.SearchStrategy[M]:
     """All optional fields come and go; rules across fields are met by trying again."""
+    return _models(model)
+
+
+@cache
+def _models(model: type[Any]) -> st.SearchStrategy[Any]:
     schema = model.model_json_schema()
     values = _Values(schema.get("$defs", {}), VISIBLE if issubclass(model, Command) else ANY)
     return values.of(schema).map(lambda data: _valid(model, data)).filter(_is_model)

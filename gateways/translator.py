@@ -1,7 +1,8 @@
 """The interface of a translator for one kind of gateway. Pure: neutral model to config resources."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
@@ -50,4 +51,46 @@ class Translator(Protocol[Translated]):
 
     def load(self) -> None:
         """Imports what takes long to import; without it the first translation does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One API of a unit that is split, by the name of its part, and where requests to it are found."""
+
+    name: str
+    context: str
+    hosts: tuple[str, ...]
+    sandbox_hosts: tuple[str, ...]
+
+
+@runtime_checkable
+class UnitSplitter(Protocol):
+    """What a translator has in addition if a unit can be split into parts of one API each.
+
+    A part has entries of its own: those of a unit with its name. The unit keeps one small entry that
+    takes requests to the parts, and changes only when a part comes or goes.
+    """
+
+    @property
+    def split_above(self) -> int:
+        """A unit with more APIs is split, and stays so; below 0: none is."""
+        ...
+
+    def part_of_api(self, unit: str, api: DeployedApi) -> Part:
+        """The part that an API is; another one when requests to it are found elsewhere."""
+        ...
+
+    def part_named(self, entry: ConfigResource) -> str:
+        """The name of the part that an entry is of; empty when it is of none."""
+        ...
+
+    def part_resources(self, gateway: str, part: str) -> tuple[tuple[str, str], ...]:
+        """Types and names of the entries that a part has by itself, and the unit requires."""
+        ...
+
+    def dispatching_entries(
+        self, settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+    ) -> tuple[ConfigResource, ...]:
+        """The entries of a unit that is split, beside those of its parts."""
         ...

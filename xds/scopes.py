@@ -1,4 +1,4 @@
-"""The route configuration that a scope names."""
+"""Names of scopes and route configurations, and the route configuration that a scope names."""
 
 from gateways.config_resource import ConfigResource
 from xds.types import ROUTES, SCOPED_ROUTES
@@ -6,9 +6,31 @@ from xds.types import ROUTES, SCOPED_ROUTES
 Key = tuple[str, str]
 """Type and name."""
 
+PART_SEPARATOR = "|"
+"""Stands in the names of the parts of a unit that is split; no context has it."""
+
 _NAME, _ROUTES = 1, 2
 """Fields of `envoy.config.route.v3.ScopedRouteConfiguration`."""
 _VARINT, _LENGTH = 0, 2
+
+
+def scope_name(gateway: str, unit: str) -> str:
+    return f"{gateway}/scopes/{unit}"
+
+
+def route_name(gateway: str, unit: str) -> str:
+    return f"{gateway}/routes/{unit}"
+
+
+def part_named(entry: ConfigResource) -> str:
+    """The part that a route configuration is of; empty when it is that of a unit, or another resource."""
+    name = entry.name.rpartition("/")[2]
+    return name if entry.type == ROUTES and PART_SEPARATOR in name else ""
+
+
+def part_resources(gateway: str, part: str) -> tuple[Key, ...]:
+    """The scope and the route configuration of a part."""
+    return (SCOPED_ROUTES, scope_name(gateway, part)), (ROUTES, route_name(gateway, part))
 
 
 def routes_of(entry: ConfigResource) -> Key | None:

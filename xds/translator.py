@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
+from gateways.translator import Part
+from xds.scopes import part_named, part_resources
 
 if TYPE_CHECKING:
     from xds.translate.routes import TranslatedApi
 
 
+SPLIT_ABOVE = 64
+
+
 class EnvoyTranslator:
-    """Implements `gateways.translator.Translator`."""
+    """Implements `gateways.translator.Translator` and `UnitSplitter`."""
 
     VERSION: str = "2"
     """A test with the golden files fails when it has to be raised."""
@@ -46,6 +51,30 @@ class EnvoyTranslator:
         from xds.translate import unit_entries
 
         return unit_entries(settings, unit, apis, position)
+
+    @property
+    def split_above(self) -> int:
+        from xds.translate import splittable
+
+        return SPLIT_ABOVE if splittable() else -1
+
+    def part_of_api(self, unit: str, api: DeployedApi) -> Part:
+        from xds.translate import part_of_api
+
+        return part_of_api(unit, api)
+
+    def part_named(self, entry: ConfigResource) -> str:
+        return part_named(entry)
+
+    def part_resources(self, gateway: str, part: str) -> tuple[tuple[str, str], ...]:
+        return part_resources(gateway, part)
+
+    def dispatching_entries(
+        self, settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+    ) -> tuple[ConfigResource, ...]:
+        from xds.translate import dispatching_entries
+
+        return dispatching_entries(settings, unit, parts, position)
 
     def load(self) -> None:
         importlib.import_module("xds.translate")

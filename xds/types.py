@@ -29,6 +29,7 @@ PACKED = (
     "envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3",
     "envoy_data_plane.envoy.extensions.filters.http.rbac.v3",
     "envoy_data_plane.envoy.extensions.filters.http.router.v3",
+    "envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3",
     "envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3",
     "envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3",
     "envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3",

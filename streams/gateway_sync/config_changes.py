@@ -16,8 +16,9 @@ from schemas.status import DeliveryReported
 from streams.config_topic import ConfigWriter
 from streams.gateway_sync.acceptance import Acceptance, Pending
 from streams.gateway_sync.delivery_reports import published, rejected
-from streams.gateway_sync.resource_refs import Resource, ResourceRefs
+from streams.gateway_sync.resource_refs import Resource
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, named
+from streams.gateway_sync.unit_entries import BREATH_SECONDS, SPLITTING, Unit, UnitEntries
 from streams.gateway_sync.unit_membership import UnitMembership
 from streams.gateway_sync.verdicts import Rejection, Verdicts
 
@@ -29,15 +30,11 @@ complete; that of the events has the number of entries of gateways in its versio
 the entries: a power failure that loses one loses the other, and both are put again."""
 TRANSLATION = "signalbox.io/translation"
 """The entry type of the version of a kind's translator that made the entries."""
-BREATH_SECONDS = 0.005
-"""How long compiling may keep the loop to itself."""
 FOLLOWED = 2_000
 """Positions on the status topic after which ours is put, even when nothing else is."""
 
 Current = Callable[[str, str, str], ConfigResource | None]
 """The entry in force for a gateway, type and name."""
-Unit = tuple[str, str]
-"""Gateway subject and unit."""
 
 
 @dataclass(slots=True)
@@ -68,7 +65,7 @@ class ConfigChanges:
     """The entries of gateways in force."""
     noted_count: int = 0
     """How many there were when the position was put last, for the comparison; 0 when that is unknown."""
-    _resource_refs: ResourceRefs = field(default_factory=ResourceRefs)
+    units: UnitEntries = field(init=False)
     _translated_by: dict[str, str] = field(default_factory=dict[str, str])
     """By kind of gateway."""
     _followed: int | None = None
@@ -83,12 +80,13 @@ class ConfigChanges:
         default_factory=dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]]
     )
     """By gateway and API that changed: the deployment in force."""
-    _left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
-    """Shared resources that a unit no longer requires, to be removed unless another one does."""
     _refused: dict[tuple[str, str], DeliveryReported] = field(
         default_factory=dict[tuple[str, str], DeliveryReported]
     )
     """By gateway and deployment."""
+
+    def __post_init__(self) -> None:
+        self.units = UnitEntries(self.compiler, self.membership)
 
     def load(self, entries: Iterable[ConfigResource]) -> None:
         """Takes up the state from the config topic."""
@@ -106,17 +104,14 @@ class ConfigChanges:
                 kind, _, partition = entry.name.rpartition("/")
                 if partition == str(self.partition):
                     self._translated_by[kind] = entry.version
+            elif entry.type == SPLITTING:
+                self.units.load_splitting(entry)
             else:
                 self.acceptance.load(entry)
 
     def _load(self, entry: ConfigResource) -> None:
         self.compiler.load(entry.gateway, entry.kind)
-        units = {ref: self.compiler.unit_of(entry.gateway, ref) for ref in entry.deployments}
-        for ref, unit in units.items():
-            self.membership.add(entry.gateway, unit, ref)
-        for unit in set(units.values()):
-            required = self._resource_refs.of(entry.gateway, unit)
-            self._resource_refs.set(entry.gateway, unit, required | frozenset(entry.requires))
+        self.units.load(entry)
 
     # -- changes by events
 
@@ -142,6 +137,10 @@ class ConfigChanges:
         for unit in tuple(self.membership.units.get(gateway, ())):
             self._touch((gateway, unit), position)
 
+    def listener_changed(self, gateway: str) -> None:
+        """Proxies have to change their listener before units are split."""
+        self.units.drain(gateway)
+
     def touch(self, gateway: str, unit: str) -> None:
         """A unit is to be compiled again."""
         self._touch((gateway, unit), self.position)
@@ -149,7 +148,7 @@ class ConfigChanges:
     def touch_incomplete(self, gateway: str, unit: str, own: frozenset[Resource]) -> frozenset[Resource]:
         """Has a unit compiled again when a resource is missing: one of its `own`, or one that an entry of the
         unit requires. All these resources."""
-        wanted = own | self._resource_refs.of(gateway, unit)
+        wanted = own | self.units.required((gateway, unit))
         if any(self.current(gateway, *resource) is None for resource in wanted):
             apis = named(self.membership.of(gateway, unit))
             logger.error("%s: the configuration of %s is incomplete", gateway, apis)
@@ -255,7 +254,9 @@ class ConfigChanges:
 
     # -- deployments of units
 
-    def _touch(self, unit: Unit, position: int) -> None:
+    def _touch(self, unit: Unit, position: int, *apis: str) -> None:
+        """Without `apis`, all of it is to be compiled again."""
+        self.units.touch(unit, apis or None)
         self._dirty[unit] = position
         self._ready.pop(unit, None)
 
@@ -266,12 +267,12 @@ class ConfigChanges:
     def _add(self, gateway: str, ref: DeploymentRef, position: int) -> None:
         self._note_before(gateway, ref.api)
         for unit in self.membership.add(gateway, self.compiler.unit_of(gateway, ref), ref):
-            self._touch((gateway, unit), position)
+            self._touch((gateway, unit), position, ref.api)
 
     def _remove(self, gateway: str, api: str, position: int) -> None:
         self._note_before(gateway, api)
         for unit in self.membership.remove(gateway, api):
-            self._touch((gateway, unit), position)
+            self._touch((gateway, unit), position, api)
 
     def _go_back(self, gateway: str, api: str, ref: DeploymentRef | None, position: int) -> None:
         if ref is None:
@@ -314,27 +315,19 @@ class ConfigChanges:
     async def _compiled(self, unit: Unit, position: int) -> Sequence[ConfigResource]:
         """The entries of a unit that differ from those in force, without deployments that cannot be
         compiled."""
-        gateway, name = unit
         try:
-            entries = await self.compiler.entries(*unit, self.membership.of(*unit), position)
+            entries = await self.units.made(unit, position)
         except CannotCompile as error:
-            await self._take_back(unit, position)
+            await self._take_back(unit, position, error)
             refs = self.membership.of(*unit)
             try:
-                entries = await self.compiler.entries(*unit, refs, position)
+                entries = await self.units.made(unit, position)
             except CannotCompile:
-                logger.error("%s: the entries of %s stay as they are: %s", gateway, named(refs), error)
+                logger.error("%s: the entries of %s stay as they are: %s", unit[0], named(refs), error)
                 return ()
-        required = frozenset(resource for entry in entries for resource in entry.requires)
-        shared = [
-            replace(e, deployments=()) if e.deployments and (e.type, e.name) in required else e
-            for e in entries
-        ]
-        for resource in sorted(self._resource_refs.set(gateway, name, required)):
-            self._left[gateway, resource] = None
-        return self.differing(shared)
+        return self.differing(entries)
 
-    async def _take_back(self, unit: Unit, position: int) -> None:
+    async def _take_back(self, unit: Unit, position: int, error: CannotCompile) -> None:
         """Rejects the changes of a unit that cannot be compiled; the deployments before them stay in
         force."""
         gateway, name = unit
@@ -347,7 +340,7 @@ class ConfigChanges:
                 del base[ref.api]
                 if before is not None and self.compiler.unit_of(gateway, before) == name:
                     base[ref.api] = before
-        for ref, reason in await self.compiler.uncompilable(*unit, base, suspects, position):
+        for ref, reason in await self.units.uncompilable(unit, base, suspects, position, error):
             before, pending = self._before[gateway, ref.api]
             self._go_back(gateway, ref.api, before, position)
             self.acceptance.set(gateway, ref.api, pending)
@@ -362,18 +355,19 @@ class ConfigChanges:
         reports = published(changed, self.current)
         removals = [
             removal(current, position)
-            for gateway, resource in self._left
-            if not self._resource_refs.required(gateway, resource)
+            for gateway, resource in self.units.left
+            if not self.units.refs.required(gateway, resource)
             and (current := self.current(gateway, *resource)) is not None
         ]
         followed = self._resumable()
-        notes = self.acceptance.notes(self.partition)
+        notes = [*self.acceptance.notes(self.partition), *self.units.notes(self.partition, position)]
         after = {entry.key: bool(entry.body) for entry in (*changed, *removals) if entry.gateway}
         count = self.count + sum(there - (self.current(*key) is not None) for key, there in after.items())
         await self.config.put([*changed, *removals, *notes, *self._marks(position, count, followed)])
         self.position, self.count, self._followed = position, count, followed
         self.acceptance.noted()
-        for unput in (self._dirty, self._ready, self._before, self._left, self._refused):
+        self.units.put()
+        for unput in (self._dirty, self._ready, self._before, self._refused):
             unput.clear()
         self.report(reports)
 

@@ -13,16 +13,17 @@ LONGEST_REASON = 4_000
 def published(
     changed: Iterable[ConfigResource], current: Callable[[str, str, str], ConfigResource | None]
 ) -> list[DeliveryReported]:
-    """One report per deployment that is new in an entry; `current` is what is in force before it."""
+    """One report per deployment that is new in these entries; `current` is what is in force before them."""
     new: dict[tuple[str, DeploymentRef], ConfigResource] = {}
+    known: set[tuple[str, DeploymentRef]] = set()
     for entry in changed:
         before = current(entry.gateway, entry.type, entry.name)
-        known = frozenset(before.deployments) if before else frozenset[DeploymentRef]()
-        for ref in entry.deployments:
-            if ref not in known:
-                new[entry.gateway, ref] = entry
+        known.update((entry.gateway, ref) for ref in (before.deployments if before else ()))
+        new.update(((entry.gateway, ref), entry) for ref in entry.deployments)
     return [
-        published_one(gateway, ref, entry.position, entry.version) for (gateway, ref), entry in new.items()
+        published_one(gateway, ref, entry.position, entry.version)
+        for (gateway, ref), entry in new.items()
+        if (gateway, ref) not in known
     ]
 
 

@@ -75,7 +75,10 @@ class Reconciler:
             except CannotCompile as error:
                 logger.error("%s is not compared with what it should have: %s", gateway, error)
                 continue
-            differing += changes.differing(own)
+            changed_own = changes.differing(own)
+            if any(changes.current(*entry.key) is not None for entry in changed_own):
+                changes.listener_changed(gateway)
+            differing += changed_own
             if changes.translated_by(kind) != self.translators[kind].VERSION:
                 translated += await self._translate_again(gateway)
             orphans = there.difference((entry.type, entry.name) for entry in own)
@@ -97,7 +100,7 @@ class Reconciler:
         if missing > 0 and not translated:
             logger.error("%d entries of the configuration are missing", missing)
             gateways = await self._deploy_again(None)
-            own = [entry for gateway in sorted(gateways) for entry in await self._own_of(gateway)]
+            own = [entry for gateway in sorted(gateways) for entry in await self._own_entries(gateway)]
             put += await changes.put(changes.position, changes.differing(own))
         return Reconciled(missing=put - changed, changed=translated + changed)
 
@@ -122,7 +125,7 @@ class Reconciler:
 
         return own_resources
 
-    async def _own_of(self, gateway: str) -> Sequence[ConfigResource]:
+    async def _own_entries(self, gateway: str) -> Sequence[ConfigResource]:
         return await self.own(gateway, (await self.compiler.settings(gateway)).kind)
 
     async def _deploy_again(self, lost: Lost | None) -> Set[str]:
@@ -197,5 +200,19 @@ class Reconciler:
         return {
             (gateway, api): refs
             for (gateway, api), refs in active.items()
-            if lost is None or lost[gateway][1](self.compiler.unit_of(gateway, refs[-1])) & lost[gateway][0]
+            if lost is None or await self._own_of(gateway, refs[-1], lost[gateway][1]) & lost[gateway][0]
         }
+
+    async def _own_of(
+        self, gateway: str, ref: DeploymentRef, own_resources: OwnResources
+    ) -> frozenset[Resource]:
+        """The resources of the unit of a deployment, and those of its part if the unit is split."""
+        unit = self.compiler.unit_of(gateway, ref)
+        own = own_resources(unit)
+        if self.compiler.split_above(gateway) < 0:
+            return own
+        try:
+            part = await self.compiler.part_of(gateway, unit, ref)
+        except CannotCompile:
+            return own
+        return own | self.compiler.part_resources(gateway, part.name)

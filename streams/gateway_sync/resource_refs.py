@@ -11,18 +11,15 @@ Resource = tuple[str, str]
 class ResourceRefs:
     """By gateway: the resources that each unit requires, and the units that require each resource."""
 
-    _required: dict[tuple[str, str], frozenset[Resource]] = field(
-        default_factory=dict[tuple[str, str], frozenset[Resource]]
+    _required: dict[tuple[str, str], set[Resource]] = field(
+        default_factory=dict[tuple[str, str], set[Resource]]
     )
     _users: dict[tuple[str, Resource], set[str]] = field(default_factory=dict[tuple[str, Resource], set[str]])
 
     def set(self, gateway: str, unit: str, required: frozenset[Resource]) -> frozenset[Resource]:
         """Replaces the resources that a unit requires; those it no longer does, which others may require."""
-        before = self._required.pop((gateway, unit), frozenset())
-        if required:
-            self._required[gateway, unit] = required
-        for resource in required - before:
-            self._users.setdefault((gateway, resource), set()).add(unit)
+        before = frozenset(self._required.pop((gateway, unit), ()))
+        self.add(gateway, unit, required)
         for resource in before - required:
             users = self._users[gateway, resource]
             users.discard(unit)
@@ -30,9 +27,16 @@ class ResourceRefs:
                 del self._users[gateway, resource]
         return before - required
 
+    def add(self, gateway: str, unit: str, required: frozenset[Resource]) -> None:
+        """Adds to the resources that a unit requires."""
+        if required:
+            self._required.setdefault((gateway, unit), set()).update(required)
+        for resource in required:
+            self._users.setdefault((gateway, resource), set()).add(unit)
+
     def of(self, gateway: str, unit: str) -> frozenset[Resource]:
         """The resources that a unit requires."""
-        return self._required.get((gateway, unit), frozenset())
+        return frozenset(self._required.get((gateway, unit), ()))
 
     def required(self, gateway: str, resource: Resource) -> bool:
         """Whether any unit of the gateway requires it."""

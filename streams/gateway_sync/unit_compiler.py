@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from gateways.compiler import compile_api, denied_upstreams, upstreams_of
 from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsupported_text
-from gateways.translator import Translator
+from gateways.translator import Part, Translator, UnitSplitter
 from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
 from schemas.aggregates.gateway import GatewayFields
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
@@ -81,6 +81,8 @@ class UnitCompiler:
     """By organization and deployment."""
     _translated: Recent[_Translated] = field(default_factory=lambda: Recent[_Translated](TRANSLATED_KEPT))
     """By gateway and deployment, of units with several APIs: a change translates the changed API alone."""
+    _parts: Recent[Part] = field(default_factory=lambda: Recent[Part](TRANSLATED_KEPT))
+    """By gateway and deployment, of units that are split."""
 
     def load(self, gateway: str, kind: str) -> None:
         """An entry of the gateway is on the config topic."""
@@ -89,6 +91,25 @@ class UnitCompiler:
     def unit_of(self, gateway: str, ref: DeploymentRef) -> str:
         """The unit of a deployment, on a gateway that has entries or whose settings were read."""
         return self.translators[self._kinds[gateway]].unit_of(ref)
+
+    def _splitter(self, gateway: str) -> UnitSplitter | None:
+        translator = self.translators[self._kinds[gateway]]
+        return translator if isinstance(translator, UnitSplitter) else None
+
+    def split_above(self, gateway: str) -> int:
+        """A unit with more APIs is split; below 0: none is."""
+        splitter = self._splitter(gateway)
+        return splitter.split_above if splitter else -1
+
+    def part_named(self, entry: ConfigResource) -> str:
+        """The part of a unit that an entry of a gateway is of, if any."""
+        splitter = self._splitter(entry.gateway)
+        return splitter.part_named(entry) if splitter else ""
+
+    def part_resources(self, gateway: str, part: str) -> frozenset[tuple[str, str]]:
+        """The resources of a part that its unit requires."""
+        splitter = self._splitter(gateway)
+        return frozenset(splitter.part_resources(gateway, part)) if splitter else frozenset()
 
     async def settings(self, gateway: str) -> GatewaySettings:
         """Of a gateway's subject. Raises CannotCompile."""
@@ -126,6 +147,7 @@ class UnitCompiler:
         """Has a deployment compiled again when it is needed next."""
         self._deployed.pop(f"{organization_and_name(gateway)[0]}/{deployment}", None)
         self._translated.pop(f"{gateway} {deployment}", None)
+        self._parts.pop(f"{gateway} {deployment}", None)
 
     async def check(self, gateway: str, ref: DeploymentRef) -> None:
         """Whether a gateway can serve a deployment by itself. Raises CannotCompile."""
@@ -163,6 +185,40 @@ class UnitCompiler:
             operations = max((each.operations for each in apis), default=0)
             entries = await _computed(
                 operations, assemble, settings, unit, [each.api for each in apis], position
+            )
+            for entry in entries:
+                self.require_size(entry)
+        return entries
+
+    async def part(
+        self, gateway: str, unit: str, ref: DeploymentRef, position: int
+    ) -> tuple[str, tuple[ConfigResource, ...]]:
+        """The part of a unit that is one deployment: its name and entries. Raises CannotCompile."""
+        part = await self.part_of(gateway, unit, ref)
+        return part.name, await self.entries(gateway, part.name, [ref], position)
+
+    async def part_of(self, gateway: str, unit: str, ref: DeploymentRef) -> Part:
+        """Raises CannotCompile."""
+        key = f"{gateway} {ref.deployment}"
+        part = self._parts.get(key)
+        if part is None:
+            splitter = self._splitter(gateway)
+            assert splitter is not None
+            part = splitter.part_of_api(unit, await self._deployed_api(gateway, ref))
+        self._parts.keep(key, part)
+        return part
+
+    async def dispatching(
+        self, gateway: str, unit: str, refs: Collection[DeploymentRef], position: int
+    ) -> tuple[ConfigResource, ...]:
+        """The entries that take requests to the parts of a unit. Raises CannotCompile."""
+        splitter = self._splitter(gateway)
+        assert splitter is not None
+        settings = await self.settings(gateway)
+        parts = [await self.part_of(gateway, unit, ref) for ref in sorted(refs, key=lambda ref: ref.api)]
+        with _explained(f"{gateway}: {named(refs)}"):
+            entries = await _computed(
+                len(parts), splitter.dispatching_entries, settings, unit, parts, position
             )
             for entry in entries:
                 self.require_size(entry)

@@ -3,9 +3,8 @@
 import pytest
 
 from gateways.config_resource import ConfigResource, content_version
-from xds.scopes import routes_of
+from xds.scopes import route_name, routes_of, scope_name
 from xds.store import ResourceStore
-from xds.translate.names import route_name, scope_name
 from xds.translate.scopes import scope_body
 from xds.types import ROUTES, SCOPED_ROUTES
 

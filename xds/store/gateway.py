@@ -7,14 +7,20 @@ rejected it, it is quarantined here.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from gateways.config_resource import PRIVATE, ConfigResource, content_version
+from gateways.config_resource import PRIVATE, ConfigResource, DeploymentRef, content_version
 from xds.server.frames import Content, Frames
 from xds.server.observer import Connection
-from xds.server.streams.resource_deployments import NO_DEPLOYMENTS, ResourceDeployments, with_entry
+from xds.server.streams.resource_deployments import (
+    NO_DEPLOYMENTS,
+    DeploymentChange,
+    ResourceDeployments,
+    with_entry,
+)
 from xds.server.wire import Ready, delta_response, state_response
 from xds.store.rejection import PendingRejection, Viewer
 from xds.store.resource import NOBODY, Key, StoredResource
 from xds.store.table import TOMBSTONES, Table
+from xds.types import ROUTES
 
 
 class Gateway:
@@ -28,6 +34,8 @@ class Gateway:
         self._position = 0
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
+        # By deployment: the routes that carry it, and the change that added it.
+        self._carried: dict[str, tuple[Key, DeploymentChange]] = {}
         self._quarantined: dict[Key, StoredResource] = {}
         self._pending_rejections: dict[Key, PendingRejection] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
@@ -152,7 +160,7 @@ class Gateway:
             if removed and not stored.pins:
                 stored.good, stored.older, stored.recreated = None, None, True
             stored.current = Ready(entry, stored.seq)
-        stored.current.deployments, stored.removed_deployments = with_entry(before, entry, stored.seq), ()
+        stored.current.deployments, stored.removed_deployments = self._carry(stored, before, entry), ()
         self._retry_requirers(stored)
         self._inherit_rejection(stored)
         return True
@@ -260,7 +268,7 @@ class Gateway:
         stored.current, stored.removal, stored.recreated = None, entry, False
         self._touch(stored)
         last = before.deployments if before else ResourceDeployments(removed=stored.removed_deployments)
-        stored.removed_deployments = with_entry(last, replace(entry, deployments=()), stored.seq).removed
+        stored.removed_deployments = self._carry(stored, last, replace(entry, deployments=())).removed
         self._count(stored, last.added, ())
         if stored.offered is not None and stored.offered is not offered:
             stored.offered.stamp = stored.seq
@@ -279,12 +287,30 @@ class Gateway:
             return False
         self._touch(stored)
         self._count(stored, before.deployments, entry.deployments)
-        current.deployments = with_entry(current.deployments, entry, stored.seq)
+        current.deployments = self._carry(stored, current.deployments, entry)
         return True
 
     def _count(self, stored: StoredResource, before: Sequence[object], after: Sequence[object]) -> None:
         if not stored.type.startswith(PRIVATE):
             self.table(stored.type).carrying += bool(after) - bool(before)
+
+    def _carry(
+        self, stored: StoredResource, before: ResourceDeployments, entry: ConfigResource
+    ) -> ResourceDeployments:
+        """The deployments of a resource that is `entry` now; one may have moved here or elsewhere."""
+
+        def elsewhere(ref: DeploymentRef) -> DeploymentChange | None:
+            carrier, change = self._carried.get(ref.deployment, (stored.key, None))
+            return change if carrier != stored.key else None
+
+        if stored.type != ROUTES:
+            return with_entry(before, entry, stored.seq)
+        now = with_entry(before, entry, stored.seq, elsewhere)
+        for change in before.added:
+            if self._carried.get(change.ref.deployment, (None,))[0] == stored.key:
+                del self._carried[change.ref.deployment]
+        self._carried.update((change.ref.deployment, (stored.key, change)) for change in now.added)
+        return now
 
     def _require(self, stored: StoredResource, before: Ready | None, after: ConfigResource | None) -> None:
         if before:

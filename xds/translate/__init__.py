@@ -6,20 +6,31 @@ with the same upstream, of other units too: the caller removes a cluster when no
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateways.compiler import denied_upstreams
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings, Unsupported, UnsupportedError, Upstream
+from gateways.translator import Part
+from xds.scopes import part_resources, route_name, scope_name
 from xds.translate.check import check, untranslatable
 from xds.translate.clusters import cluster_entry
-from xds.translate.hosts import route_configuration
+from xds.translate.hosts import dispatching_configuration, route_configuration
 from xds.translate.listener import listener_entries
-from xds.translate.names import route_name, scope_name
 from xds.translate.routes import TranslatedApi, translated_api
 from xds.translate.scopes import scope_body
+from xds.translate.split import part_of_api, splittable
 from xds.types import CLUSTER, ROUTES, SCOPED_ROUTES
 
-__all__ = ["check", "listener_entries", "translate", "unit_entries"]
+__all__ = [
+    "check",
+    "dispatching_entries",
+    "listener_entries",
+    "part_of_api",
+    "splittable",
+    "translate",
+    "unit_entries",
+]
 
 
 def translate(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
@@ -34,43 +45,58 @@ def translate(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
 
 
 def unit_entries(
-    settings: GatewaySettings, segment: str, apis: Sequence[TranslatedApi], position: int
+    settings: GatewaySettings, unit: str, apis: Sequence[TranslatedApi], position: int
 ) -> tuple[ConfigResource, ...]:
-    """Clusters, scope and route configuration of the APIs whose contexts begin with `segment`.
+    """Clusters, scope and route configuration of the APIs of a unit, whose contexts begin with its name, or
+    of the one API of a part of it.
 
     No APIs: the removals of scope and route configuration.
     """
-    routes, scope = route_name(settings.subject, segment), scope_name(settings.subject, segment)
-
-    def entry(
-        type: str, name: str, body: bytes, requires: Sequence[tuple[str, str]], refs: Sequence[DeploymentRef]
-    ) -> ConfigResource:
-        return ConfigResource(
-            settings.subject,
-            settings.kind,
-            type,
-            name,
-            content_version(body),
-            position,
-            body,
-            tuple(requires),
-            tuple(refs),
-        )
-
     if not apis:
-        return entry(SCOPED_ROUTES, scope, b"", (), ()), entry(ROUTES, routes, b"", (), ())
+        return _scoped(settings, unit, b"", (), (), position)
     users: dict[Upstream, list[DeploymentRef]] = {}
     for api in apis:
         for upstream in api.upstreams:
             users.setdefault(upstream, []).append(api.ref)
     clusters = [cluster_entry(settings, upstream, position, refs) for upstream, refs in users.items()]
     required = dict.fromkeys((CLUSTER, cluster.name) for cluster in clusters)
-    body = route_configuration(settings.subject, segment, apis)
+    body = route_configuration(settings.subject, unit, apis)
+    refs = [api.ref for api in apis]
+    return (*clusters, *_scoped(settings, unit, body, tuple(required), refs, position))
+
+
+def dispatching_entries(
+    settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+) -> tuple[ConfigResource, ...]:
+    """Scope and route configuration of a unit that is split. It takes requests to its parts, and requires
+    them: proxies get it when they have these, and lose them after it."""
+    body = dispatching_configuration(settings.subject, unit, parts)
+    required = [key for part in parts for key in part_resources(settings.subject, part.name)]
+    return _scoped(settings, unit, body, required, (), position)
+
+
+def _scoped(
+    settings: GatewaySettings,
+    unit: str,
+    body: bytes,
+    required: Sequence[tuple[str, str]],
+    refs: Sequence[DeploymentRef],
+    position: int,
+) -> tuple[ConfigResource, ConfigResource]:
+    """The scope of a unit or a part, and its route configuration; removals without a `body`.
+
+    Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not asked
+    for. Until it has it the new scope answers 404 like before, the other scopes as they did. The scope
+    carries no deployments: it never changes, and an ACK of it is an ACK of none of them.
+    """
+
+    def entry(type: str, name: str, body: bytes) -> ConfigResource:
+        version = content_version(body)
+        return ConfigResource(settings.subject, settings.kind, type, name, version, position, body)
+
+    scope = scope_body(settings.subject, unit) if body else b""
+    routes = entry(ROUTES, route_name(settings.subject, unit), body)
     return (
-        *clusters,
-        # Envoy 1.40 asks for a route configuration only when a scope names it, and ignores one it has not
-        # asked for. Until it has it the new scope answers 404 like before, the other scopes as they did.
-        # The scope carries no deployments: it never changes, and an ACK of it is an ACK of none of them.
-        entry(SCOPED_ROUTES, scope, scope_body(settings.subject, segment), (), ()),
-        entry(ROUTES, routes, body, tuple(required), [api.ref for api in apis]),
+        entry(SCOPED_ROUTES, scope_name(settings.subject, unit), scope),
+        replace(routes, requires=tuple(required), deployments=tuple(refs)),
     )

@@ -1,4 +1,4 @@
-"""The route configuration of a unit: the APIs whose contexts begin with the same segment.
+"""The route configuration of a unit: the APIs whose contexts begin with the same segment, or one of them.
 
 Envoy looks for a route only in the one virtual host that fits the request's host best. So the virtual host of
 a name holds the routes of every API that serves this name: by the name itself, by a `*.` pattern, or by `*`.
@@ -6,24 +6,50 @@ Longer contexts come first, then those with the more specific host; a context is
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
+from gateways.translator import Part
 from xds.encoding import Encoded, build, encode
-from xds.translate.names import PROBE_HEADER, SCOPE_HEADER, route_name
+from xds.scopes import route_name
+from xds.translate.names import PROBE_HEADER, SCOPE_HEADER
 from xds.translate.resilience import default_retries
 from xds.translate.routes import TranslatedApi
+from xds.translate.split import dispatching_filters, dispatching_route
 
 
-def route_configuration(gateway: str, segment: str, apis: Sequence[TranslatedApi]) -> bytes:
-    """The encoded route configuration."""
-    served: dict[str, list[tuple[str, int]]] = {}
-    bindings: list[tuple[Encoded, ...]] = []
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Routes below a context, on some hosts."""
+
+    context: str
+    hosts: Sequence[str]
+    routes: Sequence[Encoded]
+
+
+def route_configuration(gateway: str, unit: str, apis: Sequence[TranslatedApi]) -> bytes:
+    """The encoded route configuration of a unit with all routes of its APIs."""
+    bound: list[_Bound] = []
     for api in apis:
-        for hosts, routes in ((api.hosts, api.routes), (api.sandbox_hosts, api.sandbox_routes)):
-            for host in hosts:
-                served.setdefault(host, []).append((api.context, len(bindings)))
-            bindings.append(routes)
+        bound.append(_Bound(api.context, api.hosts, api.routes))
+        bound.append(_Bound(api.context, api.sandbox_hosts, api.sandbox_routes))
+    return _encoded(gateway, unit, bound, {})
+
+
+def dispatching_configuration(gateway: str, unit: str, parts: Sequence[Part]) -> bytes:
+    """The encoded route configuration of a unit that is split."""
+    bound = [
+        _Bound(part.context, (*part.hosts, *part.sandbox_hosts), (dispatching_route(part),)) for part in parts
+    ]
+    return _encoded(gateway, unit, bound, dispatching_filters())
+
+
+def _encoded(gateway: str, unit: str, bound: Sequence[_Bound], filters: Mapping[str, object]) -> bytes:
+    served: dict[str, list[tuple[str, int]]] = {}
+    for index, each in enumerate(bound):
+        for host in each.hosts:
+            served.setdefault(host, []).append((each.context, index))
     domains: dict[tuple[int, ...], list[str]] = {}
     for host in sorted(served):
         domains.setdefault(_chosen(host, served), []).append(host)
@@ -32,7 +58,7 @@ def route_configuration(gateway: str, segment: str, apis: Sequence[TranslatedApi
             VirtualHost,
             name=names[0],
             domains=names,
-            routes=[route for i in chosen for route in bindings[i]],
+            routes=[route for i in chosen for route in bound[i].routes],
             retry_policy=default_retries(),
         )
         for chosen, names in domains.items()
@@ -40,16 +66,17 @@ def route_configuration(gateway: str, segment: str, apis: Sequence[TranslatedApi
     return encode(
         build(
             RouteConfiguration,
-            name=route_name(gateway, segment),
+            name=route_name(gateway, unit),
             virtual_hosts=virtual_hosts,
             request_headers_to_remove=[SCOPE_HEADER, PROBE_HEADER],
             ignore_port_in_host_matching=True,
+            typed_per_filter_config=filters,
         )
     )
 
 
 def _chosen(host: str, served: Mapping[str, Sequence[tuple[str, int]]]) -> tuple[int, ...]:
-    """The APIs whose routes are in the virtual host of `host`, in order."""
+    """What the virtual host of `host` has of the bound routes, in order."""
     patterns = [host] if host == "*" else [host, *_wider(host)]
     found = [
         (-len(context), rank, context, binding)

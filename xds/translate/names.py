@@ -14,6 +14,9 @@ CORS_FILTER = "envoy.filters.http.cors"
 CODEC_FILTER = "envoy.filters.http.upstream_codec"
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_ACCESS_FILTER = "envoy.filters.http.upstream_rbac"
+SCOPE_FILTER = "scope"
+RESELECT_FILTER = "reselect"
+"""The two filters that take a request from the routes of a split unit to those of one of its APIs."""
 ROUTER_FILTER = "envoy.filters.http.router"
 
 
@@ -23,14 +26,6 @@ def listener_name(gateway: str) -> str:
 
 def scoped_routes_name(gateway: str) -> str:
     return f"{gateway}/scopes"
-
-
-def scope_name(gateway: str, segment: str) -> str:
-    return f"{gateway}/scopes/{segment}"
-
-
-def route_name(gateway: str, segment: str) -> str:
-    return f"{gateway}/routes/{segment}"
 
 
 def cluster_name(gateway: str, upstream: str) -> str:

@@ -24,3 +24,9 @@ def sending_rank(type: str) -> int:
 def removing_rank(type: str) -> int:
     """Unknown types are removed first: no known type refers to them."""
     return _REMOVING.get(type, -1)
+
+
+def may_refer(type: str, to: str) -> bool:
+    """Whether resources of `type` may need those of the type `to`, which are then removed after them. Routes
+    of a unit that is split need the scopes of its parts."""
+    return removing_rank(type) < removing_rank(to) or (type, to) == (ROUTES, SCOPED_ROUTES)

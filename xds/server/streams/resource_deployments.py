@@ -1,7 +1,8 @@
 """The deployments of a resource, each with the change that added it, and those that were removed. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 
@@ -35,32 +36,40 @@ class ResourceDeployments:
 
 NO_DEPLOYMENTS = ResourceDeployments()
 
+_seq = attrgetter("seq")
 
-def with_entry(before: ResourceDeployments, entry: ConfigResource, seq: int) -> ResourceDeployments:
+
+def with_entry(
+    before: ResourceDeployments,
+    entry: ConfigResource,
+    seq: int,
+    elsewhere: Callable[[DeploymentRef], DeploymentChange | None] = lambda ref: None,
+) -> ResourceDeployments:
     """The deployments of `entry`, which replaced a resource with those of `before`.
 
-    A deployment that is replaced by another one of its API is not removed: it is superseded.
+    A deployment that is replaced by another one of its API is not removed: it is superseded. Nor is one that
+    another resource carries, `elsewhere`: it moved there, and is as old as it was.
     """
+
+    def added_now(ref: DeploymentRef) -> DeploymentChange:
+        return elsewhere(ref) or DeploymentChange(seq, entry.position, ref)
+
     if not (entry.deployments or before.added or before.removed):
         return NO_DEPLOYMENTS
     if not (before.added or before.removed):
-        return ResourceDeployments(
-            tuple([DeploymentChange(seq, entry.position, ref) for ref in entry.deployments])
-        )
+        return ResourceDeployments(tuple(sorted([added_now(ref) for ref in entry.deployments], key=_seq)))
     now = {ref.deployment for ref in entry.deployments}
     apis = {ref.api for ref in entry.deployments}
     known = {change.ref.deployment for change in before.added}
     added = [change for change in before.added if change.ref.deployment in now]
-    added += [
-        DeploymentChange(seq, entry.position, ref) for ref in entry.deployments if ref.deployment not in known
-    ]
+    added += [added_now(ref) for ref in entry.deployments if ref.deployment not in known]
     removed = [change for change in before.removed if change.ref.deployment not in now]
     removed += [
         DeploymentChange(seq, entry.position, change.ref)
         for change in before.added
-        if change.ref.deployment not in now and change.ref.api not in apis
+        if change.ref.deployment not in now and change.ref.api not in apis and not elsewhere(change.ref)
     ]
-    return ResourceDeployments(tuple(added), tuple(removed[-MOST_REMOVED:]))
+    return ResourceDeployments(tuple(sorted(added, key=_seq)), tuple(removed[-MOST_REMOVED:]))
 
 
 def without(

@@ -14,7 +14,7 @@ from xds.server.limits import MOST_TYPES
 from xds.server.observer import Connection, Observer, Progress, UnacknowledgedDeployment, progress
 from xds.server.redact import redacted
 from xds.server.streams.deployment_reports import DeploymentReports, pending
-from xds.server.streams.order import removing_rank, sending_rank
+from xds.server.streams.order import may_refer, removing_rank, sending_rank
 from xds.server.wire import ErrorDetail, Ready, WireError
 from xds.store.backlog import Chunk
 from xds.store.gateway import Gateway
@@ -82,9 +82,10 @@ class Stream(ABC):
                 frame = self._changes(subscription)
                 if frame is not None:
                     out.append(frame)
-        for rank, subscription in enumerate(self._removing):
+        for subscription in self._removing:
             if subscription.leaving and subscription.in_flight is None and not subscription.held:
-                frame = self._removals(subscription, self._removing[:rank])
+                referrers = [other for other in self._removing if may_refer(other.type, subscription.type)]
+                frame = self._removals(subscription, referrers)
                 if frame is not None:
                     out.append(frame)
         self._report_progress(at_rest=not out)
@@ -220,7 +221,13 @@ class Stream(ABC):
         run."""
         if self._is_opening(subscription.type):
             return None
-        held = [since for other in referrers for since in other.pending.values() if since >= 0]
+        held = [
+            since
+            for other in referrers
+            for name, since in other.pending.items()
+            # Routes that leave wait for their scope, not the scope for them.
+            if since >= 0 and not (name in other.leaving and may_refer(subscription.type, other.type))
+        ]
         floor = min(held, default=self._gateway.seq)
         in_flight = [other.in_flight for other in referrers if other.in_flight]
         on_the_way = {key for sent in in_flight for one in sent.resources for key in one.entry.requires}
@@ -238,8 +245,8 @@ class Stream(ABC):
 
     def _is_opening(self, type: str) -> bool:
         """Whether the proxy has not yet requested the types that may refer to this one."""
-        rank = removing_rank(type)
-        if all(t in self._subscriptions for t in self._gateway.tables if 0 <= removing_rank(t) < rank):
+        referring = [t for t in self._gateway.tables if removing_rank(t) >= 0 and may_refer(t, type)]
+        if all(t in self._subscriptions for t in referring):
             return False
         if type not in self._opening:
             self._opening[type] = True
@@ -249,7 +256,11 @@ class Stream(ABC):
     def _need(self, entry: ConfigResource) -> Need:
         for key in entry.requires:
             subscription = self._subscriptions.get(key[0])
-            if subscription is None or not subscription.covers(key[1]):
+            if subscription is None:
+                continue
+            if not subscription.covers(key[1]):
+                if key[0] == entry.type:
+                    return Need.COMING  # the client asks for it as soon as it has the scope that names it
                 continue
             stored = subscription.stored(key[1])
             reason = subscription.rejection(key)

@@ -55,6 +55,7 @@ from xds.translate.names import (
     scoped_routes_name,
 )
 from xds.translate.policies import http_filters
+from xds.translate.split import split_filters
 from xds.types import LISTENER
 
 # An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
@@ -111,6 +112,7 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
         scoped_routes=_scoped_routes(settings.subject),
         http_filters=[
             host_filter(),
+            *split_filters(),
             *http_filters(),
             build(HttpFilter, name=ROUTER_FILTER, typed_config=any_of(_router(settings.access))),
         ],

@@ -1,0 +1,93 @@
+"""A unit that is split: each API has a scope and a route configuration of its own, its part of the unit.
+
+The route configuration of the unit has one route per context instead of all routes of the API. Such a route
+answers nothing: its name is the path that chooses the part's scope. The first filter of the chain copies it
+into the header that chooses the scope, and the second has Envoy choose scope and route again. Both are
+disabled, except on the routes of split units; so the listener is the same with and without them, and a split
+drains nobody.
+
+The routes of an API match everything below its context, so this changes none of the answers: the API that a
+host and a path belong to is found by the same virtual hosts and the same order of contexts.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+)
+from envoy_data_plane.envoy.config.route.v3 import DirectResponseAction, FilterConfig, Route, RouteMatch
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation as HeaderMutationFilter,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutationPerRoute,
+    Mutations,
+)
+from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import Config as SetFilterState
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+
+from gateways.model import DeployedApi
+from gateways.translator import Part
+from xds.encoding import Encoded, any_of, build, encode
+from xds.scopes import PART_SEPARATOR
+from xds.translate.names import RESELECT_FILTER, SCOPE_FILTER, SCOPE_HEADER
+from xds.translate.paths import literal_path
+from xds.translate.policies import http_filters
+from xds.translate.policies.policy import disabled_filter
+
+
+def split_filters() -> list[HttpFilter]:
+    """They come before all filters that depend on the route."""
+    return [
+        disabled_filter(SCOPE_FILTER, build(HeaderMutationFilter)),
+        disabled_filter(RESELECT_FILTER, build(SetFilterState, clear_route_cache=True)),
+    ]
+
+
+def splittable() -> bool:
+    """Whether units may be split. The first route of a request, here that of the unit, decides which of the
+    disabled filters it passes: a policy with such a filter needs the routes of its API there."""
+    return not any(each.disabled for each in http_filters())
+
+
+def part_of_api(unit: str, api: DeployedApi) -> Part:
+    """The part of a unit that an API is.
+
+    Another context or other hosts are another part: the unit turns to it when proxies have it.
+    """
+    context = literal_path(api.context)
+    bound = "\n".join((context, *api.hosts, "", *api.sandbox_hosts))
+    digest = hashlib.sha256(bound.encode()).hexdigest()[:12]
+    return Part(PART_SEPARATOR.join((unit, api.api, digest)), context, api.hosts, api.sandbox_hosts)
+
+
+def dispatching_route(part: Part) -> Encoded:
+    """The route to a part."""
+    match = build(RouteMatch, path_separated_prefix=part.context)
+    answer = build(DirectResponseAction, status=404)
+    return Encoded(encode(build(Route, name=f"/{part.name}", match=match, direct_response=answer)))
+
+
+@lru_cache(maxsize=1)
+def dispatching_filters() -> dict[str, object]:
+    """The configuration of the filters in the route configuration of a split unit."""
+    scope = build(
+        HeaderMutation,
+        append=build(
+            HeaderValueOption,
+            header=build(HeaderValue, key=SCOPE_HEADER, value="%ROUTE_NAME%"),
+            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS,
+        ),
+    )
+    mutations = build(Mutations, request_mutations=[scope])
+    configured: Sequence[tuple[str, Message]] = (
+        (SCOPE_FILTER, build(HeaderMutationPerRoute, mutations=mutations)),
+        (RESELECT_FILTER, build(FilterConfig, config=any_of(build(SetFilterState, clear_route_cache=True)))),
+    )
+    return {name: any_of(config) for name, config in configured}

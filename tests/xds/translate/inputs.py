@@ -21,7 +21,7 @@ from gateways.model import (
     Upstream,
     WeightedBackend,
 )
-from xds.translate import listener_entries, translate, unit_entries
+from xds.translate import dispatching_entries, listener_entries, part_of_api, translate, unit_entries
 
 DATA = Path(__file__).parent / "testdata"
 SUBJECT = "organizations/default/gateways/local"
@@ -46,6 +46,25 @@ class Input:
         for segment, apis in self.units.items():
             made += api_entries(self.settings, segment, apis, 1)
         return tuple({entry.key: entry for entry in made}.values())
+
+    @property
+    def split_entries(self) -> tuple[ConfigResource, ...]:
+        """All entries when each unit is split."""
+        made = list(listener_entries(self.settings, 1))
+        for segment, apis in self.units.items():
+            made += split_entries(self.settings, segment, apis, 1)
+        return tuple({entry.key: entry for entry in made}.values())
+
+
+def split_entries(
+    settings: GatewaySettings, segment: str, apis: Sequence[DeployedApi], position: int
+) -> tuple[ConfigResource, ...]:
+    """All entries of the APIs below a first path segment that is split."""
+    parts = [part_of_api(segment, api) for api in apis]
+    made = list(dispatching_entries(settings, segment, parts, position))
+    for api, part in zip(apis, parts, strict=True):
+        made += api_entries(settings, part.name, [api], position)
+    return tuple(made)
 
 
 def api_entries(

@@ -73,4 +73,5 @@ def test_envoy_accepts_the_output_of_each_input(path: Path, tmp_path: Path) -> N
     given = _read(path)
 
     assert [check(api) for api in given.apis] == [()] * len(given.apis)
-    assert validate(static_bootstrap(given.entries), tmp_path) == ""
+    for entries in (given.entries, given.split_entries):
+        assert validate(static_bootstrap(entries), tmp_path) == ""

@@ -13,12 +13,14 @@ pytestmark = pytest.mark.usefixtures("envoy")
 SECRET = "probe-secret"
 
 
-@pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "split"])
+def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """With the units as they are, and with each of them split."""
     with echo("one") as one, echo("two") as two:
         written = (DATA / "in" / "traffic.yaml").read_text(encoding="utf-8")
         given = parse_input(written.replace(":9001", f":{one}").replace(":9002", f":{two}"))
-        with envoy(given.entries, tmp_path_factory.mktemp("envoy")) as gateway:
+        entries = given.split_entries if request.param else given.entries
+        with envoy(entries, tmp_path_factory.mktemp("envoy")) as gateway:
             yield gateway
 
 

@@ -153,6 +153,8 @@ class ConfigChanges:
             apis = named(self.membership.of(gateway, unit))
             logger.error("%s: the configuration of %s is incomplete", gateway, apis)
             self._touch((gateway, unit), self.position)
+        elif self.units.becomes_whole((gateway, unit)):
+            self._touch((gateway, unit), self.position)
         return wanted
 
     def translated_by(self, kind: str) -> str:
@@ -352,13 +354,13 @@ class ConfigChanges:
             # Not after the put: an event is not handled twice, so these would be lost in a crash between.
             self.report(list(self._refused.values()))
             await self.reported()
-        reports = published(changed, self.current)
         removals = [
             removal(current, position)
             for gateway, resource in self.units.left
             if not self.units.refs.required(gateway, resource)
             and (current := self.current(gateway, *resource)) is not None
         ]
+        reports = published([*changed, *removals], self.current)
         followed = self._resumable()
         notes = [*self.acceptance.notes(self.partition), *self.units.notes(self.partition, position)]
         after = {entry.key: bool(entry.body) for entry in (*changed, *removals) if entry.gateway}

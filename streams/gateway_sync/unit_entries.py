@@ -94,6 +94,10 @@ class UnitEntries:
             return False
         return unit in self._parts or (apis > above and self.clock() >= self._splitting.get(unit[0], 0))
 
+    def becomes_whole(self, unit: Unit) -> bool:
+        """Whether a unit is split that the translator does not split any more."""
+        return unit in self._parts and self.compiler.split_above(unit[0]) < 0
+
     # -- what changed
 
     def touch(self, unit: Unit, apis: Iterable[str] | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,9 +14,9 @@ from gateways.model import DeployedApi
 from tests.support.laws import examples
 from tests.xds.translate.inputs import api, api_entries, settings, split_entries
 from tests.xds.translate.proxy import resource
+from xds.encoding import build
 from xds.scopes import part_named, part_resources, routes_of
 from xds.translate import part_of_api, policies
-from xds.translate.listener.headers import host_filter
 from xds.translate.policies.policy import PolicyKind, disabled_filter
 from xds.translator import EnvoyTranslator
 from xds.types import ROUTES, SCOPED_ROUTES
@@ -83,10 +84,9 @@ hosts = st.lists(
     unique=True,
 )  # fmt: skip
 operations = st.lists(st.sampled_from(("/", "/items", "/{id}", "/*", "/a/*")), min_size=1, unique=True)
+sandbox_hosts = st.lists(st.sampled_from(("sand.test", "*.sand.test")), max_size=1)
 described = st.lists(
-    st.tuples(
-        contexts, hosts, operations, st.lists(st.sampled_from(("sand.test", "*.sand.test")), max_size=1)
-    ),
+    st.tuples(contexts, hosts, operations, sandbox_hosts),
     min_size=1,
     max_size=6,
 )
@@ -159,9 +159,7 @@ def test_a_policy_with_a_filter_that_is_disabled_in_the_chain_keeps_units_whole(
     monkeypatch: pytest.MonkeyPatch,
 ):
     assert EnvoyTranslator().split_above > 0
-    kind = PolicyKind(
-        "ask", lambda params, contributions: (), (disabled_filter("ask", host_filter().typed_config),)
-    )
+    kind = PolicyKind("ask", lambda params, contributions: (), (disabled_filter("ask", build(Rbac)),))
     monkeypatch.setattr(policies, "POLICIES", (kind,))
     monkeypatch.setattr("xds.translate.split.http_filters", lambda: policies.http_filters((kind,)))
     assert EnvoyTranslator().split_above < 0

@@ -1,0 +1,171 @@
+"""For any changes of a unit that is split: a proxy has the parts to which the unit takes requests."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateways.config_resource import ConfigResource, DeploymentRef, content_version
+from tests.support.laws import examples
+from tests.xds.proxies import GATEWAY, Remembering
+from xds.scopes import Key, part_resources, route_name, scope_name
+from xds.server.observer import Connection
+from xds.server.streams.delta import DeltaStream
+from xds.server.wire import DeltaRequest
+from xds.store import ResourceStore
+from xds.translate.scopes import scope_body
+from xds.types import ROUTES, SCOPED_ROUTES
+
+UNIT = "api"
+
+
+def unit_entries(
+    unit: str, body: str, requires: Sequence[Key], refs: Sequence[DeploymentRef]
+) -> list[ConfigResource]:
+    """The scope and the routes of a unit or a part; an empty body removes."""
+    scope = scope_body(GATEWAY, unit) if body else b""
+
+    def made(type: str, name: str, body: bytes) -> ConfigResource:
+        return ConfigResource(GATEWAY, "envoy", type, name, content_version(body) if body else "", 1, body)
+
+    routes = made(ROUTES, route_name(GATEWAY, unit), body.encode())
+    return [
+        made(SCOPED_ROUTES, scope_name(GATEWAY, unit), scope),
+        replace(routes, requires=tuple(requires), deployments=tuple(refs)),
+    ]
+
+
+@dataclass
+class Envoy:
+    """Has all scopes, and asks for the routes that these name, as soon as it has them."""
+
+    store: ResourceStore
+    seen: Remembering = field(default_factory=Remembering)
+    scopes: dict[str, str] = field(default_factory=dict[str, str])
+    routes: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    inbox: deque[bytes] = field(default_factory=deque[bytes])
+    outbox: deque[DeltaRequest] = field(default_factory=deque[DeltaRequest])
+
+    def __post_init__(self) -> None:
+        self.connect()
+
+    def connect(self) -> None:
+        self.inbox.clear()
+        self.outbox.clear()
+        self.stream = DeltaStream(self.store.gateway(GATEWAY), Connection(GATEWAY, "n"), self.seen)
+        self.outbox.append(DeltaRequest(type=SCOPED_ROUTES, initial_versions=dict(self.scopes)))
+        wanted = [route_name(GATEWAY, name.rpartition("/")[2]) for name in self.scopes]
+        versions = {name: version for name, (version, _) in self.routes.items()}
+        if wanted:
+            self.outbox.append(DeltaRequest(type=ROUTES, subscribe=wanted, initial_versions=versions))
+
+    def step(self, *, send_first: bool = False) -> bool:
+        if self.outbox and not send_first:
+            self.stream.receive(self.outbox.popleft())
+        elif self.inbox:
+            self.take(DeltaDiscoveryResponse.parse(self.inbox.popleft()))
+        elif self.outbox:
+            self.stream.receive(self.outbox.popleft())
+        else:
+            self.inbox.extend(self.stream.responses())
+            if not self.inbox:
+                for type, _ in self.stream.held_back():
+                    self.stream.release(type)
+                self.inbox.extend(self.stream.responses())
+        return bool(self.inbox or self.outbox)
+
+    def take(self, response: DeltaDiscoveryResponse) -> None:
+        # Envoy acknowledges before it asks for more.
+        self.outbox.append(DeltaRequest(type=response.type_url, nonce=response.nonce))
+        if response.type_url == SCOPED_ROUTES:
+            new = [r.name for r in response.resources if r.name not in self.scopes]
+            self.scopes.update({r.name: r.version for r in response.resources})
+            for name in response.removed_resources:
+                self.scopes.pop(name, None)
+                self.routes.pop(route_of(name), None)
+            gone = [route_of(name) for name in response.removed_resources]
+            wanted = [route_of(name) for name in new]
+            if wanted or gone:
+                self.outbox.append(DeltaRequest(type=ROUTES, subscribe=wanted, unsubscribe=gone))
+        else:
+            for r in response.resources:
+                if r.resource is not None:
+                    self.routes[r.name] = (r.version, r.resource.value.decode())
+            for name in response.removed_resources:
+                self.routes.pop(name, None)
+        self.check()
+
+    def check(self) -> None:
+        _, unit = self.routes.get(route_name(GATEWAY, UNIT), ("", ""))
+        for part in unit.split()[1:]:
+            for type, name in part_resources(GATEWAY, part):
+                assert name in (self.scopes if type == SCOPED_ROUTES else self.routes), f"{unit} lacks {name}"
+
+    def rest(self) -> None:
+        for _ in range(10_000):
+            if not self.step():
+                return
+        raise AssertionError("no end")
+
+
+def route_of(scope: str) -> str:
+    return route_name(GATEWAY, scope.rpartition("/")[2])
+
+
+PARTS = ("|a", "|b", "|c", "|d")
+
+
+def changed(before: frozenset[str], now: frozenset[str], number: int) -> list[ConfigResource]:
+    """The entries with which the parts of the unit become others."""
+    entries: list[ConfigResource] = []
+    for part in sorted(now):
+        entries += unit_entries(part, f"part {number}", [], [DeploymentRef(f"d{part}", part, 1, "/api")])
+    for part in sorted(before - now):
+        entries += unit_entries(part, "", [], [])
+    required = [key for part in sorted(now) for key in part_resources(GATEWAY, part)]
+    body = " ".join((f"{number}", *sorted(now))) if now else ""
+    return entries + unit_entries(UNIT, body, required, [])
+
+
+@given(st.data())
+@examples(300)
+def test_no_request_is_taken_to_a_part_that_a_proxy_lacks(data: st.DataObject):
+    store, parts = ResourceStore(), frozenset[str]()
+    envoy = Envoy(store)
+    for number in range(data.draw(st.integers(1, 30))):
+        match data.draw(st.sampled_from(("change", "steps", "steps", "rest", "reconnect"))):
+            case "change":
+                before, parts = parts, data.draw(st.frozensets(st.sampled_from(PARTS)))
+                store.apply(data.draw(st.permutations(changed(before, parts, number))))
+            case "steps":
+                for send_first in data.draw(st.lists(st.booleans(), max_size=6)):
+                    envoy.step(send_first=send_first)
+            case "rest":
+                envoy.rest()
+            case _:
+                envoy.connect()
+    envoy.rest()
+    wanted = {scope_name(GATEWAY, part) for part in parts} | ({scope_name(GATEWAY, UNIT)} if parts else set())
+    assert envoy.scopes.keys() == wanted
+    assert envoy.routes.keys() == {route_of(scope) for scope in wanted}
+
+
+def test_a_deployment_that_moves_to_a_part_is_not_withdrawn():
+    # Given a unit as a whole on a proxy
+    store = ResourceStore()
+    refs = [DeploymentRef(f"d{part}", part, 1, "/api") for part in PARTS]
+    store.apply(unit_entries(UNIT, "whole", [], refs))
+    envoy = Envoy(store)
+    envoy.rest()
+    # When it is split
+    store.apply(changed(frozenset(), frozenset(PARTS), 1))
+    envoy.rest()
+    # Then nothing is withdrawn, and what was acknowledged before the connection is not reported as new
+    assert envoy.seen.deployments == []
+    # When an API is stopped
+    store.apply(changed(frozenset(PARTS), frozenset(PARTS[1:]), 2))
+    envoy.rest()
+    assert {*envoy.seen.deployments} == {("gone", "n", "d|a")}

@@ -63,6 +63,7 @@ class Envoy:
             self.outbox.append(DeltaRequest(type=ROUTES, subscribe=wanted, initial_versions=versions))
 
     def step(self, *, send_first: bool = False) -> bool:
+        """One message in one direction; False when there was none."""
         if self.outbox and not send_first:
             self.stream.receive(self.outbox.popleft())
         elif self.inbox:
@@ -71,11 +72,11 @@ class Envoy:
             self.stream.receive(self.outbox.popleft())
         else:
             self.inbox.extend(self.stream.responses())
-            if not self.inbox:
-                for type, _ in self.stream.held_back():
-                    self.stream.release(type)
+            for type, _ in self.stream.held_back():
+                self.stream.release(type)
                 self.inbox.extend(self.stream.responses())
-        return bool(self.inbox or self.outbox)
+            return bool(self.inbox)
+        return True
 
     def take(self, response: DeltaDiscoveryResponse) -> None:
         # Envoy acknowledges before it asks for more.

@@ -221,12 +221,13 @@ class Stream(ABC):
         run."""
         if self._is_opening(subscription.type):
             return None
+        rank = removing_rank(subscription.type)
         held = [
             since
             for other in referrers
             for name, since in other.pending.items()
             # Routes that leave wait for their scope, not the scope for them.
-            if since >= 0 and not (name in other.leaving and may_refer(subscription.type, other.type))
+            if since >= 0 and (removing_rank(other.type) < rank or name not in other.leaving)
         ]
         floor = min(held, default=self._gateway.seq)
         in_flight = [other.in_flight for other in referrers if other.in_flight]

@@ -6,14 +6,27 @@ import orjson
 
 from bench.figure import Figure, median, percentile
 from tests.support.connection import HANG_SECONDS, Connection
-from tests.support.running_signalbox import ORGANIZATION, RunningSignalbox, definition, running_signalbox
+from tests.support.running_signalbox import (
+    BELOW_ONE_SEGMENT,
+    ORGANIZATION,
+    OWN_HOSTS,
+    SPREAD,
+    Layout,
+    RunningSignalbox,
+    definition,
+    running_signalbox,
+)
 
 ROUNDS = 200
+CROWDED = ((BELOW_ONE_SEGMENT, "below one segment", (2_000, 10_000)), (OWN_HOSTS, "on own hosts", (10_000,)))
+"""Where APIs are that share a unit, and how many."""
 
 
-def publish(made: RunningSignalbox, name: str, upstream: str, display_name: str) -> int:
+def publish(
+    made: RunningSignalbox, name: str, upstream: str, display_name: str, layout: Layout = SPREAD
+) -> int:
     """Publishes a new revision of an API; returns its number."""
-    documents = [{"source": name, "content": definition(name, upstream, display_name)}]
+    documents = [{"source": name, "content": definition(name, upstream, display_name, layout)}]
     answer = made.ask("POST", "/apply", {"documents": documents, "deploy": None})
     return int(answer["items"][0]["revision"])
 
@@ -21,7 +34,8 @@ def publish(made: RunningSignalbox, name: str, upstream: str, display_name: str)
 class Changing:
     """Deploys revisions and waits until Envoy serves them. Times in milliseconds."""
 
-    def __init__(self, made: RunningSignalbox) -> None:
+    def __init__(self, made: RunningSignalbox, layout: Layout = SPREAD) -> None:
+        self._layout = layout
         self._commands = made.connection()
         self._listener = made.listener()
         self._headers = made.headers
@@ -34,7 +48,8 @@ class Changing:
         accepted = time.perf_counter()
         if status != 202:
             raise RuntimeError(f"{status} {answer[:300]!r}")
-        until_answered(self._listener, f"/{name}/items", f"{name}@{revision}")
+        path, host = f"{self._layout.context.format(name)}/items", self._layout.host.format(name)
+        until_answered(self._listener, path, f"{name}@{revision}", host="localhost" if host == "*" else host)
         answered = time.perf_counter()
         return (answered - sent) * 1000, (answered - accepted) * 1000
 
@@ -43,21 +58,26 @@ class Changing:
         self._listener.close()
 
 
-def until_answered(listener: Connection, path: str, revision: str, seconds: float = HANG_SECONDS) -> None:
+def until_answered(
+    listener: Connection, path: str, revision: str, seconds: float = HANG_SECONDS, host: str = "localhost"
+) -> None:
     """Sends requests until `revision` answers."""
+    request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        status, headers, _ = listener.ask("GET", path)
+        status, headers, _ = listener.exchange(request)
         if status == 200 and headers.get("x-signalbox-revision") == revision:
             return
         time.sleep(0.0002)
     raise TimeoutError(f"{path} is not answered by {revision}")
 
 
-def existing(made: RunningSignalbox, upstream: str, name: str, rounds: int) -> list[tuple[float, float]]:
+def existing(
+    made: RunningSignalbox, upstream: str, name: str, rounds: int, layout: Layout = SPREAD
+) -> list[tuple[float, float]]:
     """Changes one API back and forth between two revisions."""
-    revisions = [publish(made, name, upstream, f"{name} {number}") for number in (1, 2)]
-    changing = Changing(made)
+    revisions = [publish(made, name, upstream, f"{name} {number}", layout) for number in (1, 2)]
+    changing = Changing(made, layout)
     try:
         times = [changing.deploy(name, revisions[i % 2]) for i in range(rounds + 4)]
     finally:
@@ -65,18 +85,42 @@ def existing(made: RunningSignalbox, upstream: str, name: str, rounds: int) -> l
     return times[4:]
 
 
-def fresh(made: RunningSignalbox, upstream: str, rounds: int) -> list[tuple[float, float]]:
+def fresh(
+    made: RunningSignalbox, upstream: str, rounds: int, layout: Layout = SPREAD
+) -> list[tuple[float, float]]:
     """Deploys APIs that are new to the gateway."""
     names = [f"fresh-{i}" for i in range(rounds)]
-    revisions = {name: publish(made, name, upstream, name) for name in names}
-    changing = Changing(made)
+    revisions = {name: publish(made, name, upstream, name, layout) for name in names}
+    changing = Changing(made, layout)
     try:
         return [changing.deploy(name, revisions[name]) for name in names]
     finally:
         changing.close()
 
 
-def run(sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
+def crowded(layout: Layout, label: str, sizes: tuple[int, ...], spread: dict[int, float]) -> list[Figure]:
+    """The same for APIs that share a unit; `spread` has the figures of those that share none, by size."""
+    figures: list[Figure] = []
+    with running_signalbox() as (made, upstream):
+        made.up()
+        live = 0
+        for size in sizes:
+            made.load([f"api-{i}" for i in range(live, size)], upstream, layout=layout)
+            live = size
+            made.until_quiet()
+            times = [a for _, a in existing(made, upstream, f"api-{size // 2}", ROUNDS, layout)]
+            p50, where = median(times), f"change of an API, {size:,} live {label}"
+            figures.append(Figure(f"{where}: accepted → answered, p50", p50, "ms"))
+            figures.append(Figure(f"{where}: accepted → answered, p99", percentile(times, 0.99), "ms"))
+            if size in spread:
+                times_spread = p50 / spread[size]
+                figures.append(Figure(f"{where}: p50 beside APIs that are spread", times_spread, "×", 1.5))
+        new = median([a for _, a in fresh(made, upstream, 20, layout)])
+        figures.append(Figure(f"new API at {live:,} live {label}: accepted → answered, p50", new, "ms"))
+    return figures
+
+
+def run(sizes: tuple[int, ...] = (100, 1_000, 2_000, 10_000)) -> list[Figure]:
     figures: list[Figure] = []
     medians: dict[int, float] = {}
     with running_signalbox() as (made, upstream):
@@ -109,4 +153,6 @@ def run(sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
     if 100 in medians and 1_000 in medians:
         ratio = max(medians[100], medians[1_000]) / min(medians[100], medians[1_000])
         figures.append(Figure("change at 100 and at 1,000 live: p50 apart by", ratio, "×", 1.5))
+    for layout, label, numbers in CROWDED:
+        figures += crowded(layout, label, numbers, medians)
     return figures

@@ -29,8 +29,23 @@ GATEWAY_SECONDS = 30.0
 LAG = b"signalbox_projection_lag_events{"
 
 
-def definition(name: str, upstream: str, display_name: str = "") -> str:
-    """An API of three operations under `/<name>`."""
+@dataclass(frozen=True)
+class Layout:
+    """Where APIs are: `{}` stands for the name of each."""
+
+    context: str = "/{}"
+    host: str = "*"
+
+
+SPREAD = Layout()
+"""Each below a first path segment of its own."""
+BELOW_ONE_SEGMENT = Layout("/api/{}")
+OWN_HOSTS = Layout("/shop", "{}.example.com")
+"""All with the same context."""
+
+
+def definition(name: str, upstream: str, display_name: str = "", layout: Layout = SPREAD) -> str:
+    """An API of three operations."""
     return f"""apiVersion: signalbox.io/v1
 kind: API
 metadata:
@@ -38,7 +53,8 @@ metadata:
 spec:
   displayName: {display_name or name}
   version: v1
-  context: /{name}
+  context: {layout.context.format(name)}
+  hosts: ["{layout.host.format(name)}"]
   upstream:
     url: {upstream}
   operations:
@@ -194,11 +210,11 @@ class RunningSignalbox:
         assert self.process is not None
         return resident(self.process.pid)
 
-    def load(self, names: list[str], upstream: str, batch: int = 200) -> None:
+    def load(self, names: list[str], upstream: str, batch: int = 200, layout: Layout = SPREAD) -> None:
         """Applies and deploys APIs of these names, and waits until all are acknowledged."""
         for start in range(0, len(names), batch):
             documents = [
-                {"source": f"{n}.yaml", "content": definition(n, upstream)}
+                {"source": f"{n}.yaml", "content": definition(n, upstream, layout=layout)}
                 for n in names[start : start + batch]
             ]
             answer = self.ask("POST", "/apply", {"documents": documents, "deploy": {"gateway": "local"}})

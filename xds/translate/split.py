@@ -67,6 +67,7 @@ def part_of_api(unit: str, api: DeployedApi) -> Part:
     return Part(PART_SEPARATOR.join((unit, api.api, digest)), context, api.hosts, api.sandbox_hosts)
 
 
+@lru_cache(maxsize=16_384)
 def dispatching_route(part: Part) -> Encoded:
     """The route to a part."""
     match = build(RouteMatch, path_separated_prefix=part.context)

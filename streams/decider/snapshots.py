@@ -79,23 +79,31 @@ def restore(partition_state: PartitionState, position: int, kept: list[StateSnap
     Without a head nothing is restored, and all events are replayed: after a change of the rules or of the
     state's shape, and if a snapshot cannot be read.
     """
+    head: ChainHead | None = None
+    states: dict[str, tuple[State | None, int]] = {}
+    ahead: dict[str, int] = {}
     try:
-        found = {snapshot.subject: _read(snapshot) for snapshot in kept}
-        own = {subject: c for subject, c in found.items() if c.get("fingerprint") == fingerprint()}
-        if HEAD not in own:
-            if found:
-                logger.info("the snapshots are of another version of the rules: the events are replayed")
-            return Restored(ChainHead(), {})
-        fields = own.pop(HEAD)
-        head = ChainHead(position, fields["sequence"], fields["hash"], fields["time"])
-        states = {subject: _state(subject, content) for subject, content in own.items()}
-        versions = {subject: int(content["version"]) for subject, content in own.items()}
+        # One after the other: all of them decoded at once take more memory than all states.
+        for snapshot in kept:
+            content = _read(snapshot)
+            if content.get("fingerprint") != fingerprint():
+                continue
+            if snapshot.subject == HEAD:
+                head = ChainHead(position, content["sequence"], content["hash"], content["time"])
+                continue
+            states[snapshot.subject] = _state(snapshot.subject, content), int(content["version"])
+            if content["at"] > position:
+                ahead[snapshot.subject] = content["at"]
     except (ValueError, KeyError, TypeError, zlib.error) as error:
         logger.warning("a snapshot cannot be read, so the events are replayed: %s", error)
         return Restored(ChainHead(), {})
-    for subject, state in states.items():
-        partition_state.put(subject, state, versions[subject])
-    return Restored(head, {subject: at for subject, c in own.items() if (at := c["at"]) > position})
+    if head is None:
+        if kept:
+            logger.info("the snapshots are of another version of the rules: the events are replayed")
+        return Restored(ChainHead(), {})
+    for subject, (state, version) in states.items():
+        partition_state.put(subject, state, version)
+    return Restored(head, ahead)
 
 
 async def drop_snapshots(log: Log, partition: int) -> int:

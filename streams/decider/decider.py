@@ -115,8 +115,7 @@ class Decider:
         self.partition_state = PartitionState()
         self._dirty.clear()
         self._deciding = self._uncertain = False
-        at, kept = await self.log.snapshots(OWNER, self.partition)
-        restored = restore(self.partition_state, at, kept)
+        restored = restore(self.partition_state, *await self.log.snapshots(OWNER, self.partition))
         self.head = self._kept = restored.head
         self._ahead = restored.ahead
         self._tried_at = self.head.position

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, Table
 
 from projections.databases.dialect import dialect_of
+from projections.databases.port import MANY as MANY
 from projections.databases.port import OnConflict, Values
 from projections.memo import computed_once
 

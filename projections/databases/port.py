@@ -29,6 +29,9 @@ class OnConflict:
 
 KEEP_EXISTING = OnConflict()
 
+MANY = 200
+"""From this number of rows on, another statement costs less than it saves."""
+
 
 class Dialect(Protocol):
     """One kind of database. A frozen value; `projections.databases.dialect.dialect_of` finds it."""

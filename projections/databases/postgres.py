@@ -6,9 +6,10 @@ A server that is gone is noticed within seconds, also when nothing closes its co
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
+import psycopg
 import sqlalchemy
 from psycopg import IsolationLevel
 from sqlalchemy import (
@@ -30,12 +31,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from projections.databases.bulk import without_nul
-from projections.databases.port import InsertOrUpdate, OnConflict, Values, with_conflict
+from projections.databases.port import MANY, InsertOrUpdate, OnConflict, Values, with_conflict
 from projections.memo import computed_once
 from projections.source_log import OTHER_DATABASE, OtherLog, SourceLog
 
@@ -146,6 +148,9 @@ class PostgresDialect:
     def insert_rows(
         self, connection: Connection, table: Table, rows: Sequence[Values], existing: OnConflict | None
     ) -> None:
+        if existing is None and len(rows) >= MANY:
+            _copy(connection, table, rows)
+            return
         sql = recordset_statement(connection.dialect, table, existing)
         connection.exec_driver_sql(sql, {"rows": _as_recordset(table, rows)})
 
@@ -190,6 +195,36 @@ DIALECT = PostgresDialect()
 def _lock_key(name: str) -> int:
     """The number of the advisory lock `name` of one database's read models."""
     return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Inserts rows with COPY, which parses no SQL and no JSON around them. SQLAlchemy has no COPY: errors get
+    its form here. Raises DBAPIError."""
+    sql = copy_statement(connection.dialect, table)
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    try:
+        with driver.cursor() as cursor, cursor.copy(sql.encode()) as copy:
+            for row in rows:
+                copy.write_row(tuple([_storable(value) for value in row]))
+    except psycopg.Error as error:
+        lost = driver.closed
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            sql, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+        ) from error
+
+
+def _storable(value: Any) -> Any:
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+@computed_once(256)
+def copy_statement(dialect: sqlalchemy.Dialect, table: Table) -> str:
+    """The SQL of a COPY of all columns of a table."""
+    preparer = dialect.identifier_preparer
+    names = ", ".join(preparer.format_column(c) for c in table.columns)
+    return f"COPY {preparer.format_table(table)} ({names}) FROM STDIN"
 
 
 def _as_recordset(table: Table, rows: Sequence[Values]) -> str:

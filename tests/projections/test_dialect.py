@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.exc import IntegrityError
 
 from projections.databases import postgres, sqlite
 from projections.databases.bulk import insert_rows, json_text
 from projections.databases.dialect import dialect_of
-from projections.databases.port import KEEP_EXISTING, OnConflict
+from projections.databases.port import KEEP_EXISTING, MANY, OnConflict
 from projections.resources.tables import tables
 from projections.store import Store
 
@@ -78,11 +79,29 @@ def test_rows_that_exist_change_as_named(
     assert rows(things) == [expected, ("b", 2, "second", None), ("c", 3, "", None)]
 
 
-def test_more_rows_than_one_statement_takes_are_inserted(things: Store) -> None:
+@pytest.mark.parametrize("count", [MANY - 50, 2 * MANY])
+def test_more_rows_than_one_statement_takes_are_inserted(things: Store, count: int) -> None:
     with things.writer.begin() as connection:
-        insert_rows(connection, THINGS, [(f"n{n:03}", n, "", json_text("\0")) for n in range(150)])
+        insert_rows(connection, THINGS, [(f"n{n:03}", n, "\\\t", json_text('\0"')) for n in range(count)])
 
-    assert rows(things)[2:] == [(f"n{n:03}", n, "", "\ufffd") for n in range(150)]
+    assert rows(things)[2:] == [(f"n{n:03}", n, "\\\t", '\ufffd"') for n in range(count)]
+
+
+def test_many_rows_of_which_one_exists_are_refused_as_integrity_error(things: Store) -> None:
+    many = [(name, 3, "", None) for name in ("a", *(f"n{n}" for n in range(MANY)))]
+
+    with pytest.raises(IntegrityError), things.writer.begin() as connection:
+        insert_rows(connection, THINGS, many)
+
+    assert len(rows(things)) == 2
+
+
+def test_postgresql_stores_many_texts_without_nul(things: Store) -> None:
+    if things.shared:
+        with things.writer.begin() as connection:
+            insert_rows(connection, THINGS, [(f"n{n:03}", n, "a\0b", None) for n in range(MANY)])
+
+        assert rows(things)[-1] == (f"n{MANY - 1}", MANY - 1, "a\ufffdb", None)
 
 
 def test_texts_are_found_by_one_parameter(things: Store) -> None:

@@ -3,7 +3,9 @@
 import argparse
 import importlib
 import json
+import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -45,6 +47,18 @@ def main() -> None:
         result = [{**figure.row(), "machine": facts} for figure in figures]
         (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
         console.print(table(name, seconds, figures))
+        before = committed(name)
+        for figure in figures:
+            if figure.name in before and (worse := figure.regression(before[figure.name])):
+                console.print(f"[bold red]regression[/] {worse}")
+
+
+def committed(name: str) -> Mapping[str, float]:
+    """The values of the committed result by their names; empty where there is none, or no repository."""
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:./{name}.json"], cwd=RESULTS, capture_output=True, check=False
+    )
+    return {row["name"]: row["value"] for row in json.loads(shown.stdout or "[]")}
 
 
 def _module(name: str) -> str:

@@ -6,22 +6,33 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+WORSE = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`most`: the value should not be above the target; otherwise not below. None: reported only."""
+    """`most`: the value should not be above the target; otherwise not below. None: reported only.
+    `compared`: a value that is worse than the committed one by more than `WORSE` is reported."""
 
     name: str
     value: float
     unit: str
     target: float | None = None
     most: bool = True
+    compared: bool = False
 
     @property
     def holds(self) -> bool | None:
         if self.target is None:
             return None
         return self.value <= self.target if self.most else self.value >= self.target
+
+    def regression(self, before: float) -> str | None:
+        """What there is to report when the committed value is `before`."""
+        share = self.value / before if self.most else before / self.value
+        if not self.compared or share <= 1 + WORSE:
+            return None
+        return f"{self.name}: {self.value:,.3g} {self.unit}, committed are {before:,.3g} {self.unit}"
 
     def row(self) -> dict[str, object]:
         return {

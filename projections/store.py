@@ -10,7 +10,6 @@ from sqlalchemy import (
     DDL,
     BigInteger,
     Column,
-    ColumnElement,
     Connection,
     Engine,
     Integer,
@@ -19,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    bindparam,
     func,
     insert,
     inspect,
@@ -28,6 +28,8 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 from projections.databases import sqlite
 from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect
+from projections.memo import computed_once
 from projections.readmodel import ReadModel
 from projections.source_log import SourceLog, Unidentified, difference
 
@@ -188,21 +190,30 @@ def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:
 
 
 MOST_NAMES = 5_000
-"""Names in one statement; SQLite takes up to 32,766 parameters."""
+"""Names in one statement: a list of bounded size."""
+
+
+@computed_once(256)
+def rows_of_names(table: Table, column: str, dialect: Dialect) -> Select[*tuple[Any, ...]]:
+    """The rows of an organization whose `column` has one of some names, for `rows_named`."""
+    c = table.c
+    return select(table).where(c.organization == bindparam("organization"), dialect.is_in(c[column], "names"))
 
 
 def rows_named(
     connection: Connection,
     wanted: Select[*tuple[Any, ...]],
-    column: ColumnElement[str],
+    organization: str,
     names: Sequence[str],
     parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Any]:
-    """Those of the rows `wanted` whose `column` has one of `names`, of any number."""
+    """The rows `wanted` of an `organization` that have one of `names`, of any number."""
+    dialect = dialect_of(connection)
     for start in range(0, len(names), MOST_NAMES):
+        some = dialect.texts(names[start : start + MOST_NAMES])
         yield from connection.execute(
-            wanted.where(column.in_(names[start : start + MOST_NAMES])), dict(parameters)
-        )
+            wanted, {"organization": organization, "names": some, **parameters}
+        ).all()
 
 
 def live(connection: Connection) -> dict[str, Generation]:

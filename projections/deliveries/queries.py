@@ -3,33 +3,34 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Select, and_, bindparam, func, select
 
+from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect
 from projections.deliveries.connected_nodes import ConnectedNodes, Reports, connected_nodes
 from projections.deliveries.deployment_facts import ObservedDeployment
 from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report, silent_since
 from projections.deliveries.tables import Tables, tables
+from projections.memo import computed_once
 from projections.pages import Row
 from projections.read_transactions import ReadTransaction
-from projections.store import as_dicts, rows_named
+from projections.store import as_dicts, rows_named, rows_of_names
 
 
 def deliveries_of(s: ReadTransaction, organization: str, deployments: Sequence[str]) -> list[Delivery]:
     """What some deployments reached, on every gateway."""
-    t = _tables(s).deliveries
-    wanted = select(t).where(t.c.organization == organization)
-    return [Delivery(*row) for row in rows_named(s.connection, wanted, t.c.deployment, deployments)]
+    wanted = rows_of_names(_tables(s).deliveries, "deployment", dialect_of(s.connection))
+    return [Delivery._make(row) for row in rows_named(s.connection, wanted, organization, deployments)]
 
 
 def reports_of(
     s: ReadTransaction, organization: str, deployments: Sequence[str]
 ) -> dict[str, dict[str, dict[str, Report]]]:
     """What nodes answered to some deployments: by deployment, gateway and node."""
-    t = _tables(s).reports
     found: dict[str, dict[str, dict[str, Report]]] = {}
-    wanted = select(t).where(t.c.organization == organization)
-    for row in rows_named(s.connection, wanted, t.c.deployment, deployments):
-        report = Report(*row)
+    wanted = rows_of_names(_tables(s).reports, "deployment", dialect_of(s.connection))
+    for row in rows_named(s.connection, wanted, organization, deployments):
+        report = Report._make(row)
         found.setdefault(report.deployment, {}).setdefault(report.gateway, {})[report.node] = report
     return found
 
@@ -38,13 +39,17 @@ def apis_on_gateways(
     s: ReadTransaction, organization: str, deployments: Sequence[str]
 ) -> dict[tuple[str, str], ApiOnGateway]:
     """What the gateways of some deployments carry of the APIs of these: by gateway and API."""
-    of = _tables(s)
+    wanted = _apis_of_deployments(_tables(s), dialect_of(s.connection))
+    rows = rows_named(s.connection, wanted, organization, deployments)
+    return {(api.gateway, api.api): api for api in map(ApiOnGateway._make, rows)}
+
+
+@computed_once(8)
+def _apis_of_deployments(of: Tables, dialect: Dialect) -> Select[*tuple[Any, ...]]:
     d, a = of.deliveries.c, of.apis.c
     same = and_(a.organization == d.organization, a.gateway == d.gateway, a.api == d.api)
     wanted = select(of.apis).select_from(of.deliveries.join(of.apis, same))
-    wanted = wanted.where(d.organization == organization)
-    rows = rows_named(s.connection, wanted, d.deployment, deployments)
-    return {(row.gateway, row.api): ApiOnGateway(*row) for row in rows}
+    return wanted.where(d.organization == bindparam("organization"), dialect.is_in(d.deployment, "names"))
 
 
 def connected_nodes_of(

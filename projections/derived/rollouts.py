@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from projections.databases.bulk import replace_rows
+from projections.databases.dialect import dialect_of
 from projections.deliveries.deployment_facts import ObservedDeployment, facts
 from projections.derived.windows import LagCounts, lag_table
 from projections.memo import computed_once
@@ -30,7 +31,7 @@ from projections.pages import Row
 from projections.readmodel import Recorded
 from projections.resources.tables import tables as resource_tables
 from projections.shape import checked_data_of
-from projections.store import rows_named
+from projections.store import rows_named, rows_of_names
 from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.status import RolloutReported
 
@@ -129,8 +130,8 @@ def last_reported(
 ) -> dict[str, dict[str, Any]]:
     """The last reports of some deployments, by name: state, nodes, reached, reason, since, the times."""
     t = table(prefix)
-    wanted = select(t).where(t.c.organization == organization)
-    rows = rows_named(connection, wanted, t.c.deployment, deployments)
+    wanted = rows_of_names(t, "deployment", dialect_of(connection))
+    rows = rows_named(connection, wanted, organization, deployments)
     return {row.deployment: dict(zip(t.c.keys(), row, strict=True)) for row in rows}
 
 

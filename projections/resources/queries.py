@@ -17,6 +17,8 @@ from sqlalchemy import (
     union_all,
 )
 
+from projections.databases.dialect import dialect_of
+from projections.databases.port import Dialect
 from projections.memo import computed_once
 from projections.pages import NOW, PointInTime, Row
 from projections.read_transactions import ReadTransaction
@@ -44,11 +46,9 @@ def get_many(
     s: ReadTransaction, aggregate: Aggregate, organization: str, names: Sequence[str], at: PointInTime = NOW
 ) -> list[Row]:
     """The rows of some resources, of any number."""
-    of = _tables(s, aggregate)
-    v = of.versions
-    wanted = _versions(of, at.kind).where(v.c.organization == organization)
+    wanted = _some(_tables(s, aggregate), at.kind, dialect_of(s.connection))
     moment = {"moment": at.value} if at != NOW else {}
-    return [row_of(aggregate, row) for row in rows_named(s.connection, wanted, v.c.name, names, moment)]
+    return [row_of(aggregate, row) for row in rows_named(s.connection, wanted, organization, names, moment)]
 
 
 def page(
@@ -178,6 +178,14 @@ def one(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
         v.c.organization == bindparam("organization"), v.c.name == bindparam("name")
     )
     return wanted.order_by(v.c.valid_from.desc()).limit(1)
+
+
+@computed_once(256)
+def _some(of: AggregateTables, kind: str, dialect: Dialect) -> Select[*tuple[Any, ...]]:
+    v = of.versions.c
+    return _versions(of, kind).where(
+        v.organization == bindparam("organization"), dialect.is_in(v.name, "names")
+    )
 
 
 @computed_once(256)

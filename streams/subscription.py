@@ -21,6 +21,8 @@ Start = Callable[[int], Awaitable[int]]
 """The position of a partition up to which everything is consumed."""
 Commit = Callable[[int, int], Awaitable[None]]
 """Stores the position of a partition."""
+Gather = Callable[[int, int], Awaitable[None]]
+"""Returns when the records of a partition after a position are to be read: some more may come meanwhile."""
 
 BATCH = 500
 JOINED = 4
@@ -82,7 +84,8 @@ class Subscription:
     `trouble` is why nothing is consumed at the moment, empty otherwise. With `dead_letters`, a record for
     which the handler raises Unprocessable goes there, and the rest of its batch is handed over again. With
     `read_ahead`, the batch after a full one is read while that one is handled, and a batch that is cut off at
-    the most bytes of a read (`LARGEST_READ`) is filled by further reads.
+    the most bytes of a read (`LARGEST_READ`) is filled by further reads. `gather` is awaited before a batch
+    is read, once there is one.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Subscription:
         retry: Retry | None = None,
         batch: int = BATCH,
         read_ahead: bool = False,
+        gather: Gather | None = None,
     ) -> None:
         self._log = log
         self._topic: Topic = topic
@@ -106,6 +110,7 @@ class Subscription:
         self._dead_letters = dead_letters
         self._batch = batch
         self._read_ahead = read_ahead
+        self._gather = gather
         self._positions: dict[int, int] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._idle: set[int] = set()
@@ -267,6 +272,8 @@ class Subscription:
     async def _next(self, partition: int, after: int) -> list[Record]:
         """The next batch, as soon as there is one."""
         await self._log.wait(self._topic, partition, after)
+        if self._gather is not None:
+            await self._gather(partition, after)
         records = await self._log.read(self._topic, partition, after, self._batch)
         if not self._read_ahead:
             return records

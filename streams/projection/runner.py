@@ -19,7 +19,7 @@ from streams.projection.rebuilder import Rebuilder, topic_of
 from streams.projection.store_thread import StoreThread
 from streams.projection.waiters import RunnerStopped, Waiters, lag
 from streams.projection.writer import Writer
-from streams.subscription import Subscription
+from streams.subscription import FEW, Subscription
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
@@ -47,9 +47,18 @@ class ProjectionRunner:
     """
 
     def __init__(
-        self, log: Log, store: Store, models: Sequence[ReadModel] = READ_MODELS, *, batch: int = 1000
+        self,
+        log: Log,
+        store: Store,
+        models: Sequence[ReadModel] = READ_MODELS,
+        *,
+        batch: int = 1000,
+        gather_seconds: float = 0.0,
     ) -> None:
+        """What `run` finds on the log within `gather_seconds` is written together, unless a caller waits."""
         self._log = log
+        self._gather_seconds = gather_seconds
+        self._due = 0.0  # when what is being gathered is written, of all topics
         self._batch = batch
         self._shared = store.shared
         self._models: dict[str, ReadModel] = {m.name: m for m in models}
@@ -212,8 +221,23 @@ class ProjectionRunner:
             for listener in self._listeners:
                 listener.taken(topic, partition, records)
 
-        retry = self._thread.retry
-        return Subscription(self._log, topic, take, start=start, retry=retry, batch=self._batch)
+        async def gather(partition: int, after: int) -> None:
+            if await self._log.end(topic, partition) - after < FEW:  # else it catches up
+                now = asyncio.get_running_loop().time()
+                if self._due < now:
+                    self._due = now + self._gather_seconds
+                await self._waiters.any_of([(n, partition) for n in names], self._due)
+
+        names = [name for name, of in self._topics.items() if of == topic]
+        return Subscription(
+            self._log,
+            topic,
+            take,
+            start=start,
+            retry=self._thread.retry,
+            batch=self._batch,
+            gather=gather if self._gather_seconds else None,
+        )
 
     async def _open(self) -> None:
         """Waits until the read models can be fed. Raises RunnerStopped."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import count
 
 from streams.log import Log, Topic
@@ -20,6 +21,8 @@ class Waiters:
         self._reached: dict[ReadModelPartition, int] = {}
         self._waiting: dict[ReadModelPartition, list[tuple[int, int, asyncio.Future[None]]]] = {}
         self._ticket = count()
+        self._came = asyncio.Event()
+        """Set by each task that begins to wait."""
 
     async def wait_for(self, read_model: str, partition: int, position: int) -> None:
         """Returns once `read_model` contains `position`; bound it with `asyncio.timeout`."""
@@ -28,7 +31,20 @@ class Waiters:
             return
         future = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting.setdefault(key, []), (position, next(self._ticket), future))
+        self._came.set()
         await future
+
+    async def any_of(self, keys: Iterable[ReadModelPartition], until: float) -> None:
+        """Returns as soon as a task waits for one of `keys`, at the latest at this time of the event loop."""
+        wanted = tuple(keys)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while not self._any(wanted):
+                    self._came.clear()
+                    await self._came.wait()
+
+    def _any(self, keys: Iterable[ReadModelPartition]) -> bool:
+        return any(not future.done() for key in keys for _, _, future in self._waiting.get(key, ()))
 
     def reached(self, positions: Mapping[ReadModelPartition, int]) -> None:
         """Wakes the tasks that wait for these positions or earlier ones."""

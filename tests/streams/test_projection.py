@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from schemas.aggregates.project import PROJECT
 from schemas.envelope import Envelope
 from streams.projection import ProjectionRunner, RunnerStopped, UnknownReadModel, WriterConflict
 from streams.projection.generation_builder import GenerationBuilder
+from streams.projection.progress import Batches
 from streams.projection.writer import Writer
 from streams.sqlite.log import SqliteLog
 from tests.projections.events import envelope, outcome, project, published
@@ -84,6 +85,26 @@ async def test_it_follows_the_log_and_wakes_the_waiters(store: Store, ask: ReadM
         assert await runner.lag() == dict.fromkeys((m.name for m in READ_MODELS), 0)
         with pytest.raises(UnknownReadModel):
             await runner.wait_for("colours", 0, 1)
+
+
+async def test_what_comes_together_is_written_together_and_those_who_wait_do_not_wait_longer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    log, written = MemoryLog(), list[int]()
+    apply = Writer.apply
+
+    def counted(writer: Writer, batches: Mapping[str, Batches]) -> None:
+        written.extend(len(batch.records) for of in batches.values() for batch in of.values())
+        apply(writer, batches)
+
+    monkeypatch.setattr(Writer, "apply", counted)
+    async with running(ProjectionRunner(log, store, gather_seconds=10 * HANG_SECONDS)) as runner:
+        for revision in (1, 2, 3):
+            await log.append("events", [envelope(published(revision=revision))])
+            await asyncio.sleep(0)
+        assert not written
+        await runner.wait_for("resources", 0, 2)
+        assert written == [3]
 
 
 async def test_on_the_real_log_appended_events_are_shown_after_every_restart(tmp_path: Path, store: Store):

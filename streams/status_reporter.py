@@ -22,8 +22,10 @@ class StatusReporter:
     without bound while the log refuses writes.
     """
 
-    def __init__(self, log: Log, source: str) -> None:
+    def __init__(self, log: Log, source: str, *, gather_seconds: float = 0.0) -> None:
+        """What is reported within `gather_seconds` is appended together."""
         self._log = log
+        self._gather_seconds = gather_seconds
         self._source = source
         self._waiting: dict[tuple[str, ...], Status] = {}
         self._wake = asyncio.Event()
@@ -42,6 +44,8 @@ class StatusReporter:
         """Appends until cancelled."""
         while True:
             await self._wake.wait()
+            if len(self._waiting) < MOST:
+                await asyncio.sleep(self._gather_seconds)
             self._wake.clear()
             await self.flush()
 

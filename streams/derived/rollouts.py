@@ -12,7 +12,7 @@ in force. Whether a node is connected is judged at the time of the last consumed
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from time import monotonic
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import select
@@ -43,11 +43,15 @@ _LOG = logging.getLogger(__name__)
 _DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
 _DELIVERY, _ROLLOUT = DeliveryReported.type(), RolloutReported.type()
 _NODE, _LIVENESS = NodeReported.type(), LivenessReported.type()
+FEW = 50
+"""Deployments computed and published together: a thread that computes takes turns with the event loop, and
+delays what it does."""
 MOST = 500
-"""Deployments computed and published together."""
-
-REST = 5
-LONGEST_GATHER = 10
+"""As many while changes come all the time, so that rollouts keep up with them."""
+QUIET_SECONDS = 0.03
+"""Without an event for so long, no change is on its way to a gateway of this process."""
+MOST_PAUSES = 30
+"""After so many times `QUIET_SECONDS` they are computed nevertheless."""
 
 Rollout = Mapping[str, Any]
 """The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
@@ -65,9 +69,8 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         heartbeats: bool = True,
         gather_seconds: float = 0.0,
     ) -> None:
-        """What is reported within `gather_seconds` is computed, and published, together; with much to do,
-        within up to `LONGEST_GATHER` times as long, so that `REST` times as long remains for others as that
-        takes."""
+        """What is reported within `gather_seconds` is computed, and published, together, at first when no
+        change is on its way; without them at once."""
         super().__init__(log, read_models, source, heartbeats=heartbeats)
         self._gather_seconds = gather_seconds
         self._touched: dict[Key, None] = {}
@@ -134,18 +137,24 @@ class RolloutPublisher(StatusPublisher[Rollout]):
     async def run(self) -> None:
         """Publishes until cancelled."""
         retry = publication_retry("rollouts are published later", _LOG)
-        pause = self._gather_seconds
         while True:
             await self._changed.wait()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._gather_seconds)
             self._changed.clear()
-            began = monotonic()
             await retry(self._look)
-            pause = max(self._gather_seconds, self._rest(began))
 
-    def _rest(self, began: float) -> float:
-        """Seconds to leave to others after work that began then."""
-        return min(REST * (monotonic() - began), LONGEST_GATHER * self._gather_seconds)
+    async def _turn(self) -> int:
+        """How many deployments to compute: few, as soon as no change is on its way."""
+        if self._gather_seconds:
+            for _ in range(MOST_PAUSES):
+                before = self._events()
+                await asyncio.sleep(QUIET_SECONDS)
+                if self._events() == before:
+                    return FEW
+        return MOST
+
+    def _events(self) -> list[int]:
+        return [self._log.readable("events", partition) for partition in self._partitions]
 
     async def _look(self) -> None:
         """Raises what is unavailable; unpublished deployments stay touched."""
@@ -167,17 +176,15 @@ class RolloutPublisher(StatusPublisher[Rollout]):
             self._touched |= dict.fromkeys(found)
             self._unsettled.difference_update(organizations)
         while self._touched:
-            keys = list(self._touched)[:MOST]
+            most = await self._turn()
+            keys = list(islice(self._touched, most))
             for key in keys:
                 del self._touched[key]
-            began = monotonic()
             try:
                 await self._publish(keys)
             except BaseException:
                 self._touched = {**dict.fromkeys(keys), **self._touched}
                 raise
-            if self._touched:
-                await asyncio.sleep(self._rest(began))
 
     async def _publish(self, keys: Sequence[Key]) -> None:
         latest = {

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Publishing(Harness):
 
     now = START
     looks = 0
+    gather_seconds = 0.0
 
     def clock(self) -> float:
         self.looks += 1
@@ -47,7 +48,7 @@ class Publishing(Harness):
         await until(lambda: self.looks > begun)
 
     async def begin(self) -> None:
-        rollouts = RolloutPublisher(self.log, self.read_models, "/test")
+        rollouts = RolloutPublisher(self.log, self.read_models, "/test", gather_seconds=self.gather_seconds)
         liveness = LivenessPublisher(self.log, self.read_models, "/test", clock=self.clock, every=0.05)
         await self.host(rollouts, liveness)
         for telling in (rollouts, liveness):
@@ -194,6 +195,23 @@ async def test_a_state_that_a_crash_left_unpublished_is_published_by_the_success
     await harness.begin()
     await harness.becomes("d1", "acknowledged", 1, 1)
     assert await harness.rollout("d2") == {}
+
+
+@pytest.mark.parametrize("changing", [False, True])
+async def test_states_are_published_at_once_when_no_change_comes_and_else_later(
+    harness: Publishing, monkeypatch: pytest.MonkeyPatch, *, changing: bool
+):
+    events = count()
+    monkeypatch.setattr("streams.derived.rollouts.QUIET_SECONDS", 0.001)
+    if changing:
+        monkeypatch.setattr(RolloutPublisher, "_events", lambda _: [next(events)])
+    harness.gather_seconds = 0.001
+    await harness.begin()
+    await harness.happen(node("n1", True, 0))
+    await harness.happen(started("d1"), topic="events")
+    await harness.happen(delivery("d1", "acknowledged", 3, node="n1"))
+    await harness.becomes("d1", "acknowledged", 1, 1)
+    assert (next(events) > 0) == changing
 
 
 async def test_a_wrong_state_is_published_again(harness: Publishing):

@@ -101,11 +101,16 @@ class GroupCommit(Generic[Request, Result]):
 
         Raises the errors of its unit's `add`, LogUnavailable, LogDamaged.
         """
-        if self._closed:
-            raise LogUnavailable(f"{self._path} is closed")
+        return await self.enqueue(request)
+
+    def enqueue(self, request: Request) -> asyncio.Future[Result]:
+        """As `submit`; the request is in the queue when this returns."""
         answer: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_Waiting(request, answer))
-        return await answer
+        if self._closed:
+            answer.set_exception(LogUnavailable(f"{self._path} is closed"))
+        else:
+            self._queue.put(_Waiting(request, answer))
+        return answer
 
     async def close(self) -> None:
         """Executes the submitted requests, writes the journal back and ends the thread."""

@@ -32,11 +32,13 @@ from streams.sqlite.checks.soundness import (
 )
 from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
+from streams.sqlite.joined_appends import JoinedAppends
 from streams.sqlite.lock import DirectoryLock
 from streams.sqlite.reader import Reader, skipped_keys
 from streams.sqlite.recent import RecentRecords
+from streams.sqlite.rows import encode
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
-from streams.sqlite.writer import EncodedTransaction, LogUnit, Stream, Written, encoded
+from streams.sqlite.writer import EncodedRow, EncodedTransaction, LogUnit, Stream, Written, encoded
 from streams.submission.find_results import by_organization, stands
 from streams.threads import in_thread
 
@@ -73,6 +75,7 @@ class SqliteLog:
         self._writer: GroupCommit[EncodedTransaction, list[list[int]]] = GroupCommit(
             LOG, path, lambda: LogUnit(ends, self._committed), "signalbox-log"
         )
+        self._single_appends = JoinedAppends(self._writer)
 
     @classmethod
     async def open(
@@ -143,8 +146,13 @@ class SqliteLog:
 
     async def append(self, topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
         if len(envelopes) == 1:
-            append = Append(topic, self.partition_of(envelopes[0].partitionkey), envelopes)
-            return (await self.commit(Transaction((append,))))[0]
+            (envelope,) = envelopes
+            partition = self.partition_of(envelope.partitionkey)
+            self._require(topic, partition)
+            row = encode(envelope)
+            if topic == "commands":
+                _require_sizes([row])
+            return [await self._single_appends.append((topic, partition), row)]
         by_partition: dict[int, list[Envelope]] = {}
         partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]
         for partition, envelope in zip(partitions, envelopes, strict=True):
@@ -242,6 +250,7 @@ class SqliteLog:
         self._closed = True
         # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reader.close()
+        self._single_appends.send()
         await self._writer.close()
         for waiters in self._waiters.values():
             for waiter in waiters:
@@ -266,7 +275,7 @@ class SqliteLog:
                     waiter.set_result(None)
 
 
-def _require_sizes(rows: Sequence[tuple[str, str, str, bytes]]) -> None:
+def _require_sizes(rows: Sequence[EncodedRow]) -> None:
     """Raises MessageTooLarge for commands. Events are derived from commands, and bounded by them."""
     for _, type, subject, rest in rows:
         size = len(type) + len(subject) + len(rest)

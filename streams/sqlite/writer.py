@@ -20,6 +20,8 @@ from streams.sqlite.schema import (
 
 Stream = tuple[Topic, int]
 """A topic's partition."""
+EncodedRow = tuple[str, str, str, bytes]
+"""A row without its key."""
 Written = Mapping[Stream, tuple[Sequence[Row], int]]
 """The rows that a unit appended to each partition, and the position of the last one."""
 
@@ -27,7 +29,7 @@ Written = Mapping[Stream, tuple[Sequence[Row], int]]
 @dataclass(frozen=True, slots=True)
 class EncodedAppend:
     stream: Stream
-    rows: Sequence[tuple[str, str, str, bytes]]
+    rows: Sequence[EncodedRow]
     expected: int | None
 
 

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import ATTRIBUTES, Envelope
-from streams.log import Append, LogUnavailable, Transaction
+from schemas.limits import LARGEST_COMMAND
+from streams.log import Append, LogUnavailable, MessageTooLarge, Transaction
 from streams.partitioner import murmur2, partition_of
 from streams.sqlite import DirectoryInUse, DirectoryLock, PartitionCountChanged, SqliteLog
-from streams.sqlite.writer import LogUnit
+from streams.sqlite.joined_appends import MOST
+from streams.sqlite.writer import EncodedTransaction, LogUnit
 from tests.streams.envelopes import envelope, envelopes
 from tests.support.hang_guard import HANG_SECONDS
 from tests.support.laws import SHARED_FIXTURE, examples
@@ -42,6 +44,31 @@ async def test_appends_that_wait_together_are_committed_together(log: SqliteLog)
     await asyncio.gather(*(log.append("commands", envelopes(1)) for _ in range(500)))
     assert await log.end("commands", 0) == 501
     assert 1 <= log.transactions - before <= 50
+
+
+async def test_appends_of_one_turn_are_one_request_in_order(log: SqliteLog, monkeypatch: pytest.MonkeyPatch):
+    requests: list[int] = []
+    add = LogUnit.add
+
+    def counted(self: LogUnit, request: EncodedTransaction) -> list[list[int]]:
+        requests.append(len(request.appends[0].rows))
+        return add(self, request)
+
+    monkeypatch.setattr(LogUnit, "add", counted)
+    large = envelope(data={"text": "x" * (LARGEST_COMMAND + 1)})
+    wanted = envelopes(MOST + 2)
+    done = await asyncio.gather(
+        log.append("commands", [large]),
+        *(log.append("commands", [each]) for each in wanted),
+        return_exceptions=True,
+    )
+
+    assert isinstance(done[0], MessageTooLarge)
+    assert done[1:] == [[position] for position in range(1, MOST + 3)]
+    assert requests == [MOST, 2]
+    assert [record.envelope.id for record in await log.read("commands", 0, MOST, 9)] == [
+        each.id for each in wanted[MOST:]
+    ]
 
 
 async def test_a_caller_alone_is_answered_after_a_commit_of_his_own(log: SqliteLog):

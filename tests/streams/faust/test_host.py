@@ -218,3 +218,7 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_nothing_and_no_stop_
         await running.stop()
         assert {thread for thread in threading.enumerate() if not thread.daemon} <= threads
         assert "not waited for: the consumer" in caplog.text
+        # Its thread ends with the broker back, and logs nothing during other tests.
+        own_kafka.start()
+        consumers = [thread for thread in threading.enumerate() if type(thread).__name__ == "_Worker"]
+        await until(lambda: not any(thread.is_alive() for thread in consumers))

@@ -43,14 +43,12 @@ _LOG = logging.getLogger(__name__)
 _DEPLOYMENT_EVENTS = frozenset(event.type() for event in DEPLOYMENT.events)
 _DELIVERY, _ROLLOUT = DeliveryReported.type(), RolloutReported.type()
 _NODE, _LIVENESS = NodeReported.type(), LivenessReported.type()
-FEW = 50
+MOST = 50
 """Deployments computed and published together: a thread that computes takes turns with the event loop, and
 delays what it does."""
-MOST = 500
-"""As many while changes come all the time, so that rollouts keep up with them."""
 QUIET_SECONDS = 0.03
 """Without an event for so long, no change is on its way to a gateway of this process."""
-MOST_PAUSES = 30
+MOST_PAUSES = 4
 """After so many times `QUIET_SECONDS` they are computed nevertheless."""
 
 Rollout = Mapping[str, Any]
@@ -143,15 +141,15 @@ class RolloutPublisher(StatusPublisher[Rollout]):
             self._changed.clear()
             await retry(self._look)
 
-    async def _turn(self) -> int:
-        """How many deployments to compute: few, as soon as no change is on its way."""
-        if self._gather_seconds:
-            for _ in range(MOST_PAUSES):
-                before = self._events()
-                await asyncio.sleep(QUIET_SECONDS)
-                if self._events() == before:
-                    return FEW
-        return MOST
+    async def _no_change(self) -> None:
+        """Returns as soon as no change is on its way; with changes all the time, after `MOST_PAUSES`."""
+        if not self._gather_seconds:
+            return
+        for _ in range(MOST_PAUSES):
+            before = self._events()
+            await asyncio.sleep(QUIET_SECONDS)
+            if self._events() == before:
+                return
 
     def _events(self) -> list[int]:
         return [self._log.readable("events", partition) for partition in self._partitions]
@@ -176,8 +174,8 @@ class RolloutPublisher(StatusPublisher[Rollout]):
             self._touched |= dict.fromkeys(found)
             self._unsettled.difference_update(organizations)
         while self._touched:
-            most = await self._turn()
-            keys = list(islice(self._touched, most))
+            await self._no_change()
+            keys = list(islice(self._touched, MOST))
             for key in keys:
                 del self._touched[key]
             try:

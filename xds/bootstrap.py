@@ -1,4 +1,4 @@
-"""The file that an Envoy starts with: its identity, and the address of its xDS server."""
+"""Envoy's bootstrap configuration: the node's identity and the addresses of its xDS servers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from typing import Any
 _XDS_CLUSTER = "signalbox-xds"
 
 MAX_CONNECTIONS = 50_000
-"""Callers' connections at a time, per node; more are closed at once."""
+"""Maximum number of concurrent client connections per node; further ones are closed at once."""
 
 RUNTIME: dict[str, Any] = {
-    # Envoy refuses expressions above a program size of 100, which is a path of 90 characters with one
-    # parameter. The longest that the translator lets through stays well below this.
+    # By default Envoy rejects regular expressions with a program size above 100, such as a path of 90
+    # characters with one parameter. All expressions that the translator accepts are well below this.
     "re2.max_program_size.error_level": 50_000,
     "re2.max_program_size.warn_level": 50_000,
 }
 """Runtime settings the translated configuration relies on."""
 
 MAX_HEAP = 2 * 1024**3
-"""Bytes; 10,000 APIs need less than 700 MB."""
+"""Default heap limit in bytes; 10,000 APIs need less than 700 MB."""
 
 _OF_ROUTES = (
     r".*\.rds\..*\.(config_reload|config_reload_time_ms|init_fetch_timeout|update_attempt|update_duration"
@@ -38,8 +38,8 @@ DNS: dict[str, Any] = {
     "name": "envoy.network.dns_resolver.cares",
     "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-        # New clusters wait for each other's first answer: a name server that is silent must not take the
-        # 5 s per attempt that are the default. What was not answered is asked again and again.
+        # New clusters wait for each other's first DNS answer, so an unresponsive name server must not cost
+        # the default of 5 s per attempt. Queries without an answer are repeated.
         "query_timeout_seconds": 1,
         "query_tries": 1,
     },
@@ -48,8 +48,8 @@ DNS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`ca` is a file with the certificates that xDS servers are known by; `names` are the servers' host names
-    or addresses, one of which the certificate must show: without any, none is asked for."""
+    """`ca`: path of the CA certificates that xDS servers are verified with. `names`: host names or addresses,
+    one of which the server's certificate must contain; if empty, names are not verified."""
 
     ca: str
     names: tuple[str, ...] = ()
@@ -74,8 +74,8 @@ def bootstrap(
     `gateway` is the gateway's subject and becomes the node's cluster; `token` is sent as a bearer token
     on the discovery stream, so the file is a secret. The admin interface listens on `admin_socket`
     (a path) when given, else on `admin_host:admin_port`. `max_heap` is the bytes that Envoy may allocate.
-    Listeners, clusters and routes come over one delta stream (ADS), from one server after the other until
-    one answers; a control plane that is back is found again within a second. With `trust` that is over TLS.
+    Listeners, clusters and routes come over one delta stream (ADS). Envoy tries the servers in turn until one
+    answers, at least once per second. With `trust` the connection uses TLS.
     """
     ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
     admin: dict[str, Any] = (
@@ -107,7 +107,7 @@ def bootstrap(
         "static_resources": {"clusters": [_xds_cluster([(xds_host, xds_port), *other_servers], trust)]},
         "stats_config": STATS,
         "typed_dns_resolver_config": DNS,
-        # The statistics of a cluster are made when they are first used.
+        # The statistics of a cluster are created on first use.
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "overload_manager": _overload_manager(max_heap),
         "layered_runtime": {"layers": [{"name": "signalbox", "static_layer": RUNTIME}]},
@@ -115,7 +115,7 @@ def bootstrap(
 
 
 def _overload_manager(max_heap: int) -> dict[str, Any]:
-    """As memory runs short: idle connections end sooner, then large streams, then requests are refused."""
+    """As heap usage rises: shorter idle timeouts, then resets of large streams, then rejected requests."""
     heap = "envoy.resource_monitors.fixed_heap"
     monitors = "type.googleapis.com/envoy.extensions.resource_monitors"
 
@@ -210,7 +210,7 @@ def _xds_cluster(servers: Iterable[tuple[str, int]], trust: Trust | None) -> dic
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {
                     "http2_protocol_options": {
-                        # A control plane that is gone without a word is noticed, and an idle stream kept.
+                        # Detects a control plane that vanished without closing, and keeps idle streams open.
                         "connection_keepalive": {"interval": "10s", "timeout": "5s"}
                     }
                 },

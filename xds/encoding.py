@@ -1,9 +1,9 @@
-"""Protocol buffer encoding of envoy-data-plane messages, fast enough to stand on the path of a change.
+"""Protocol buffer encoding of envoy-data-plane messages, fast enough for every configuration change.
 
 The library's own `bytes(message)` builds a validator per message and a warnings filter per field.
 Here an encoder is compiled once per message class from the library's field metadata; its bytes equal
-the library's. `build` makes a message without validating it, `any_of` packs one, and `Encoded` lets
-bytes that were encoded before stand where a message is expected.
+the library's. `build` makes a message without validating it, `any_of` packs one, and `Encoded` is a message
+that was encoded before, accepted in place of a message.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ _SHORT = tuple(bytes((n,)) for n in range(128))
 
 
 class Encoded(bytes):
-    """A message that is encoded already; stands for it in a field of another message."""
+    """An encoded message; accepted as the value of a message field."""
 
 
 def encode(message: "Message") -> bytes:
@@ -265,7 +265,7 @@ def _map_writer(number: int, key: "FieldMetadata", value: "FieldMetadata") -> Wr
 
 
 def _payload(field: "FieldMetadata") -> Payload:
-    """How one value of a field becomes bytes, without tag and length."""
+    """The function that encodes one value of a field, without tag and length."""
     kind = field.proto_type
     if kind in _FIXED:
         return _FIXED[kind]

@@ -45,7 +45,7 @@ class _Unmade:
 
 
 def _dataclass(_cls: type[Any] | None = None, /, **options: Any) -> Any:
-    """As `pydantic.dataclasses.dataclass`, but for the classes of the library."""
+    """Like `pydantic.dataclasses.dataclass`; makes classes of the library standard dataclasses."""
 
     def decorated(cls: type[Any]) -> Any:
         if not cls.__module__.startswith(_LIBRARY):
@@ -57,5 +57,5 @@ def _dataclass(_cls: type[Any] | None = None, /, **options: Any) -> Any:
 
 
 def use() -> None:
-    """For the modules of the library that are imported from now on."""
+    """Patches pydantic, so that library modules imported from now on define standard dataclasses."""
     validated.__dict__["dataclass"] = _dataclass

@@ -34,8 +34,8 @@ def part_resources(gateway: str, part: str) -> tuple[Key, ...]:
 
 
 def routes_of(entry: ConfigResource) -> Key | None:
-    """The route configuration without which a scope keeps a whole listener of Envoy warming; None for
-    anything that is not a scope by the entry's name."""
+    """Type and name of the route configuration that a scope refers to; without it Envoy keeps the whole
+    listener warming. None if `entry` is not a valid scope under its own name."""
     if entry.type != SCOPED_ROUTES or not entry.body:
         return None
     try:
@@ -48,7 +48,7 @@ def routes_of(entry: ConfigResource) -> Key | None:
 
 
 def _texts(message: bytes) -> dict[int, bytes]:
-    """The fields of a message that have a length. Raises IndexError, ValueError for what is no message."""
+    """The length-delimited fields, by number. Raises IndexError, ValueError for invalid bytes."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(message):
@@ -58,11 +58,11 @@ def _texts(message: bytes) -> dict[int, bytes]:
         elif tag & 7 == _LENGTH:
             size, at = _varint(message, at)
             if at + size > len(message):
-                raise ValueError("cut short")
+                raise ValueError("truncated field")
             found[tag >> 3] = message[at : at + size]
             at += size
         else:
-            raise ValueError("a field of another kind")
+            raise ValueError("unexpected wire type")
     return found
 
 

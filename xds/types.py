@@ -18,8 +18,8 @@ SCOPED_ROUTES = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
 ROUTES = _PREFIX + "config.route.v3.RouteConfiguration"
 VIRTUAL_HOST = _PREFIX + "config.route.v3.VirtualHost"
 
-# A message inside an Any can only be packed or read once its module is imported: every module whose
-# messages a resource may hold stands here, so that nothing depends on who imported what before.
+# A message inside an Any can only be packed or read once its module is imported: this lists every module
+# whose messages a resource may hold, so that the order of imports does not matter.
 PACKED = (
     "envoy_data_plane.envoy.config.cluster.v3",
     "envoy_data_plane.envoy.config.listener.v3",
@@ -50,7 +50,7 @@ def _registry() -> "tuple[dict[type[Message], str], dict[str, type[Message]]]":
         importlib.import_module(module)
     from envoy_data_plane.message_pool import default_message_pool
 
-    # The pool's own tables, so that a module somebody registers later is found as well.
+    # The pool's own tables, so that modules registered later are found as well.
     return default_message_pool.type_to_url, default_message_pool.url_to_type
 
 

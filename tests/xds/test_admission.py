@@ -142,7 +142,7 @@ class TestFewPlaces:
     ) -> None:
         silent = DeltaProxy(channel, "node-1")
         code, details = await ended(silent)
-        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no request received")
         proxy = DeltaProxy(channel, "node-2")
         await proxy.ask("CDS")
         assert [r.name for r in (await proxy.next()).resources] == ["a"]

@@ -44,7 +44,7 @@ ROWS = [
         "Invalid duration: goo.gle/debugstr  \nseconds: -1",
         "Invalid duration",
     ),
-    ("nothing", "", "refused without a reason"),
+    ("nothing", "", "rejected without a reason"),
 ]
 
 

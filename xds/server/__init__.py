@@ -1,1 +1,1 @@
-"""The discovery server: streams of proxies over gRPC, without knowledge of Envoy's configuration."""
+"""The discovery server: xDS streams over gRPC, independent of the content of resources."""

@@ -1,7 +1,7 @@
 """The discovery services over gRPC, in both variants: aggregated, and one per resource type.
 
-Bytes come in and go out: the state machine of `stream` decides. Each stream has one task that reads
-and one that writes; a change of the gateway only sets the writers' events.
+The state machine of `xds.server.streams.stream` implements the protocol. Each stream has a reader task and a
+writer task; a change of the gateway only sets the writers' events.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ SERVICE = AGGREGATED.name
 
 _UNAUTHENTICATED = "unknown gateway or wrong token"
 _SHOWN = 200
-"""Characters of a gateway that a caller names."""
+"""Maximum number of characters of a caller's `node.cluster` in a log line."""
 
 Authenticate = Callable[[str, str], bool]
-"""Whether a token (second) belongs to a gateway's subject (first)."""
+"""Gateway's subject and token -> whether the token is that of the gateway."""
 
 Denied = Callable[[str], None]
 """Called with the reason when a stream is refused; the token is left out."""
@@ -103,9 +103,9 @@ class _Releases(Generic[R]):
 class DiscoveryServer:
     """Serves a store's gateways to their proxies.
 
-    A proxy names its gateway's subject as `node.cluster` and itself as `node.id`, and brings the
-    gateway's token as `authorization: Bearer <token>`; else it gets UNAUTHENTICATED. Nothing is read from a
-    stream whose token no gateway has, by `is_known`.
+    A proxy sends its gateway's subject as `node.cluster`, its own id as `node.id` and the gateway's token as
+    `authorization: Bearer <token>`; otherwise the stream ends with UNAUTHENTICATED. No request is read from a
+    stream unless `is_known` accepts its token.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class DiscoveryServer:
         self._ending: set[asyncio.Event] = set()
 
     async def start(self, host: str, port: int, identity: rpc.Identity | None = None) -> int:
-        """Listens, with TLS if there is an identity; the bound port. Raises OSError when it cannot listen."""
+        """Listens, with TLS if `identity` is given; returns the port. Raises OSError if it cannot listen."""
         services = {service.name: self._methods(service) for service in SERVICES}
         server = rpc.server(services, self._keepalive, self._limits)
         try:
@@ -149,7 +149,7 @@ class DiscoveryServer:
         return bound
 
     async def stop(self, grace: float = 1.0) -> None:
-        """Ends the streams in order; streams that have not ended after `grace` seconds are cut."""
+        """Ends the streams gracefully; streams still open after `grace` seconds are aborted."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -159,7 +159,7 @@ class DiscoveryServer:
         await server.stop(grace)
 
     def hang_up(self, gateway: str) -> None:
-        """Ends the streams of a gateway. Its proxies connect again, if they are still authorized."""
+        """Ends the streams of a gateway. Its proxies reconnect if they are still authorized."""
         for wake, stream in self._streams.items():
             if stream.connection.gateway == gateway:
                 self._ending.add(wake)
@@ -185,7 +185,7 @@ class DiscoveryServer:
 
     @property
     def streams(self) -> int:
-        """How many streams are connected."""
+        """Number of open streams."""
         return len(self._streams)
 
     def nodes(self, gateway: str) -> list[str]:
@@ -264,7 +264,7 @@ class DiscoveryServer:
             self._disconnect(connection)
 
     async def _first_request(self, context: Context) -> bytes | None:
-        """The first request, read once the token is known to be valid; None when there is none."""
+        """Reads the first request if the token is valid; None if the client sends none."""
         token = rpc.bearer_token(context)
         if token is None or not self._is_known(token):
             what = "it sends no token" if token is None else "its token is that of no gateway"
@@ -276,11 +276,11 @@ class DiscoveryServer:
             async with asyncio.timeout(self._limits.first_request_seconds), turn:
                 data = await rpc.read(context)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request received")
         if data is not None and len(data) > LARGEST_FIRST_REQUEST:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"the first request of a stream takes {LARGEST_FIRST_REQUEST} bytes, it has {len(data)}",
+                f"the first request of a stream has {len(data)} bytes, the limit is {LARGEST_FIRST_REQUEST}",
             )
         return data
 
@@ -319,8 +319,8 @@ class DiscoveryServer:
                 reader.result()
                 return
             if not self._allowed(node, context):
-                # The gateway was removed, or has another token: later changes are not for this proxy.
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is good no more")
+                # The gateway was removed or has another token: the proxy is no longer authorized.
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is no longer valid")
             await wake.wait()
 
     def _allowed(self, node: Node, context: Context) -> bool:
@@ -328,11 +328,11 @@ class DiscoveryServer:
         return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
 
     def _connect(self, node: Node, service: Service) -> Connection:
-        """A new connection, or the connection of the proxy's other streams if each carries one type."""
+        """A new connection, or that of the proxy's other streams if each carries one type."""
         key = (node.cluster, node.id)
         connection = self._shared.get(key) if service.type else None
         if connection is None:
-            # Later than the one before, also within a millisecond and when the clock was set back.
+            # Strictly increasing, even within a millisecond or after the clock was set back.
             self._connected_ms = max(self._connected_ms + 1, time_ns() // 1_000_000)
             connection = Connection(*key, uuid7(self._connected_ms), node.agent)
             if service.type:

@@ -1,4 +1,4 @@
-"""Caches encoded responses that several streams send: the most recently used ones."""
+"""LRU cache of encoded responses that several streams send."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +12,7 @@ MOST_FRAMES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of a response without its nonce. `variant` is that of the protocol."""
+    """A response without its nonce. `variant` of the protocol: `delta` or `state`."""
 
     gateway: str
     variant: str
@@ -22,7 +22,7 @@ class Content:
 
 
 class Frames:
-    """Up to MOST_FRAMES responses, together up to MOST_BYTES."""
+    """LRU cache of at most MOST_FRAMES responses with at most MOST_BYTES in total."""
 
     def __init__(self) -> None:
         self._frames: OrderedDict[Content, tuple[int, bytes]] = OrderedDict()
@@ -39,7 +39,7 @@ class Frames:
     ) -> tuple[int, bytes]:
         """Nonce and bytes of a response; the nonce is above `after`, so a stream uses each nonce once.
 
-        A new one is kept if it is `shared`: other streams may send it, too.
+        A new response is cached if `shared`: other streams may send it, too.
         """
         found = self._frames.get(content)
         if found is not None and found[0] > after:

@@ -4,19 +4,19 @@ import resource
 from dataclasses import dataclass
 
 LARGEST_REQUEST = 16 << 20
-"""Bytes of one request, on a stream that is served: the names and versions of about 100,000 resources."""
+"""Bytes of one request on an authenticated stream: the names and versions of about 100,000 resources."""
 LARGEST_FIRST_REQUEST = 4 << 20
 """Bytes of a stream's first request, which names the node."""
 LONGEST_NODE_ID = 253
 LONGEST_AGENT = 200
 """Characters of the user agent of a proxy."""
 LONGEST_REASON = 100_000
-"""Characters of a rejection that are evaluated."""
+"""Characters of a rejection's reason that are evaluated; the rest is ignored."""
 LONGEST_TYPE = 300
 MOST_TYPES = 64
 """Resource types on one stream."""
 MOST_DESCRIPTORS = 1 << 20
-"""Used where a process may open more, or without limit: gRPC takes 32 bits."""
+"""Upper bound of the file descriptors to divide: gRPC's argument has 32 bits."""
 
 _WINDOW = 16 << 10
 _METADATA = 16 << 10
@@ -26,10 +26,10 @@ _METADATA = 16 << 10
 class Limits:
     """Limits for callers whose gateway is not known yet, and for connections.
 
-    `connections` may be open at a time, further ones are closed at once; None: three eighths of the process's
+    At most `connections` are open, further ones are closed at once; None: three eighths of the process's
     file descriptors, as HTTP may use half of them. A connection that has not finished its handshake after
-    `handshake_ms`, or had no stream for `idle_ms`, is closed. Per token, the first requests of `awaited`
-    streams are read at a time; the other streams wait. A stream whose first request has not been read after
+    `handshake_ms`, or had no stream for `idle_ms`, is closed. Per token, at most `awaited` first requests are
+    read concurrently; other streams wait. A stream whose first request has not been read after
     `first_request_seconds` ends.
     """
 
@@ -59,7 +59,7 @@ class Limits:
             ("grpc.server.max_pending_requests_hard_limit", self.waiting_streams + 1_000),
             ("grpc.server_handshake_timeout_ms", self.handshake_ms),
             ("grpc.max_connection_idle_ms", self.idle_ms),
-            # Bytes buffered per stream until they are read, also on a fast line.
+            # Bytes buffered per stream until they are read, whatever the bandwidth.
             ("grpc.http2.lookahead_bytes", _WINDOW),
             ("grpc.http2.bdp_probe", 0),
         )

@@ -9,7 +9,7 @@ _ID = re.compile(r"[!-)+-~]+")
 
 
 def require_valid(node: Node) -> None:
-    """Raises WireError that names the field and what it takes.
+    """Raises WireError with the field and its constraint.
 
     An id has 1 to LONGEST_NODE_ID visible ASCII characters other than `*`.
     """

@@ -12,8 +12,8 @@ MOST_EXCEPTIONS = 100
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One aggregated stream of a proxy, or all its streams of one type each: `gateway` is the gateway's
-    subject, `node` the proxy's id, `id` the connection's, never used again and greater than those of earlier
-    connections to the server; `agent` is what the proxy runs, such as `envoy 1.40.0`."""
+    subject, `node` the proxy's id, `id` the connection's id, unique and greater than those of earlier
+    connections to the server; `agent` the proxy's software, such as `envoy 1.40.0`."""
 
     gateway: str
     node: str
@@ -23,8 +23,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A deployment that a proxy received, rejected or lost, with a resource of `version`. `position` is that
-    of the event that added the deployment to the resource, or removed it."""
+    """A deployment that a proxy acknowledged, rejected or no longer has, with a resource of `version`.
+    `position`: that of the event that added it to the resource, or removed it."""
 
     ref: DeploymentRef
     version: str
@@ -33,8 +33,8 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class UnacknowledgedDeployment:
-    """A deployment that a connection has not acknowledged: `reason` says why it was rejected, None that it
-    is pending."""
+    """A deployment that a connection has not acknowledged: `reason`: why it was rejected; None: it is
+    pending."""
 
     deployment: str
     position: int
@@ -43,9 +43,9 @@ class UnacknowledgedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The connection has acknowledged what events up to position `acknowledged` caused, except
-    `unacknowledged`,
-    at most MOST_EXCEPTIONS. `listener_refused` is why the proxy rejected its listener."""
+    """The connection has acknowledged the effects of events up to position `acknowledged`, except the
+    deployments `unacknowledged`, at most MOST_EXCEPTIONS. `listener_refused`: why the proxy rejected its
+    listener."""
 
     acknowledged: int
     unacknowledged: tuple[UnacknowledgedDeployment, ...] = ()
@@ -55,7 +55,7 @@ class Progress:
 def progress(
     reached: int, unacknowledged: Sequence[UnacknowledgedDeployment], listener_refused: str
 ) -> Progress:
-    """When there are too many exceptions, the position is lowered below those that are left out."""
+    """With more than MOST_EXCEPTIONS exceptions, the position is lowered below those left out."""
     if len(unacknowledged) <= MOST_EXCEPTIONS:
         return Progress(reached, tuple(unacknowledged), listener_refused)
     first = sorted(unacknowledged, key=lambda each: each.position)[: MOST_EXCEPTIONS + 1]
@@ -65,7 +65,7 @@ def progress(
 
 
 def together(several: Sequence[Progress]) -> Progress:
-    """The progress of a proxy with a stream for each type: that of the stream which knows most of it."""
+    """The progress of a proxy with a stream per type: that of its furthest stream."""
     best = max(several, key=lambda one: (one.acknowledged, -len(one.unacknowledged)))
     refused = next((one.listener_refused for one in several if one.listener_refused), "")
     return replace(best, listener_refused=refused)
@@ -74,7 +74,7 @@ def together(several: Sequence[Progress]) -> Progress:
 class Observer(Protocol):
     """Called on the event loop while streams are served: implementations only record the call and return.
 
-    `entries` carry their `deployments`, which map back to deployments. `reason` is redacted.
+    The `deployments` of `entries` identify the deployments concerned. `reason` is redacted.
     """
 
     def connected(self, connection: Connection) -> None:
@@ -84,16 +84,16 @@ class Observer(Protocol):
     def disconnected(self, connection: Connection) -> None: ...
 
     def sent(self, connection: Connection, entries: Sequence[ConfigResource]) -> None:
-        """These were sent to the proxy; also when they are sent again after a rejection together with another
-        one."""
+        """The entries were sent to the proxy: for the first time, or again after it rejected a response that
+        also had other entries."""
         ...
 
     def acknowledged(
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
-        """The proxy runs these: it accepted them, reported their versions when it reconnected, or ran this
-        very version before the entry got other deployments. `came` are the deployments that are new to it and
-        changed since it connected: earlier changes are part of its progress."""
+        """The proxy runs these entries: it accepted them, reported their versions when it reconnected, or ran
+        this version already when the deployments of the entry changed. `came`: deployments that are new to
+        the proxy and changed since it connected; earlier changes are part of its progress."""
         ...
 
     def rejected(
@@ -103,9 +103,9 @@ class Observer(Protocol):
         reason: str,
         deployments: Sequence[Delivered],
     ) -> None:
-        """The proxy does not run these and will not be offered these versions again. `deployments` are those
-        that it does not have because it rejected them itself: none when the entry is withheld from it, since
-        another proxy rejected it."""
+        """The proxy does not run these entries and is not offered these versions again. `deployments`: those
+        that it lacks because it rejected them itself; empty if the entry is withheld because another proxy
+        rejected it."""
         ...
 
     def withdrawn(
@@ -118,7 +118,7 @@ class Observer(Protocol):
         ...
 
     def progressed(self, connection: Connection, progress: Progress) -> None:
-        """The proxy has caught up after it connected, or its answer about its listener changed."""
+        """The proxy has caught up after it connected, or the rejection of its listener changed."""
         ...
 
 

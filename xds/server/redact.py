@@ -1,7 +1,7 @@
 """Redaction of a proxy's rejection before it leaves this process.
 
 Envoy quotes the rejected resource in its reasons: header values, keys, whole JSON documents. The first line
-is kept up to where contents begin, with the known names; everything that may be a value is removed.
+is kept up to the quoted content, with known names; everything that may be a value is removed.
 """
 
 import re
@@ -14,7 +14,7 @@ _VALIDATION = re.compile(r"(constraint validation failed \([^{}\n\"']*?\))\s*:\s
 _CONTENTS = re.compile(r"[{<]|\b[a-z_0-9]+\s*:\s*\"|-----BEGIN")
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*(?:\"|$)|(?<![A-Za-z])'[^']*(?:'(?![A-Za-z])|$)")
 _BIND = re.compile(r"(?<=cannot bind )'([0-9A-Za-z.:%\[\]-]{1,64})'(?=: )")
-"""The address of the gateway's own listener, which is no secret and is needed to free its port."""
+"""The address of the gateway's own listener, which is not secret and is needed to find a conflicting port."""
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+\S+")
 _SECRET = re.compile(
     r"(?i)([\w-]*(?:authorization|password|passwd|secret|token|api-?_?key|cookie|credential)[\w-]*\s*[:=]\s*)\S+"
@@ -52,4 +52,4 @@ def redacted(reason: str, known: Iterable[str] = ()) -> str:
     text = _SPACE.sub(" ", text).strip()
     if len(text) > LIMIT:
         text = text[: LIMIT - 1] + HIDDEN
-    return text or "refused without a reason"
+    return text or "rejected without a reason"

@@ -1,4 +1,4 @@
-"""gRPC with bytes in and bytes out: the one place where grpc-stubs leave type parameters open."""
+"""gRPC with encoded messages: the only module with type parameters that grpc-stubs leave unknown."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -18,7 +18,7 @@ Method = Callable[[object, Context], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """A peer that was silent for `after_ms` is pinged; the connection ends when it does not answer within
+    """A peer is pinged after `after_ms` without data; the connection closes if it does not answer within
     `within_ms`."""
 
     after_ms: int = 15_000
@@ -28,7 +28,7 @@ class Keepalive:
         return (
             ("grpc.keepalive_time_ms", self.after_ms),
             ("grpc.keepalive_timeout_ms", self.within_ms),
-            # Without it gRPC waits a minute for the answer to a ping, whatever the keepalive timeout says.
+            # Without it gRPC waits a minute for the answer to a ping, whatever the keepalive timeout.
             ("grpc.http2.ping_timeout_ms", self.within_ms),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
@@ -38,7 +38,7 @@ class Keepalive:
 KEEPALIVE = Keepalive()
 
 LARGE = 64 << 10
-"""Messages of at least this many bytes are written a few at a time."""
+"""Of messages with at least this many bytes, LARGE_AT_A_TIME are written concurrently."""
 LARGE_AT_A_TIME = 128
 PERMIT_SECONDS = 1.0
 
@@ -52,8 +52,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 def server(
     services: Mapping[str, Mapping[str, Method]], keepalive: Keepalive = KEEPALIVE, limits: Limits = LIMITS
 ) -> grpc.aio.Server:
-    """A server of bidirectional methods, by service and name. A method is called when the metadata of a
-    stream has arrived; nothing of the stream is read before `read`."""
+    """A server of bidirectional methods, by service and method name. A method is called when the metadata of
+    a stream has arrived; messages are only read by `read`."""
     made = grpc.aio.server(options=(*_OPTIONS, *limits.options(), *keepalive.options()))
     for service, methods in services.items():
         handlers = {name: grpc.stream_stream_rpc_method_handler(method) for name, method in methods.items()}
@@ -63,14 +63,14 @@ def server(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Of a TLS server: private key and certificate chain, both in PEM."""
+    """Private key and certificate chain of a TLS server, both in PEM."""
 
     key: bytes = field(repr=False)
     certificates: bytes
 
 
 def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
-    """The bound port. Raises RuntimeError when it cannot be bound."""
+    """Binds the server to `address`; returns the port. Raises RuntimeError if it cannot be bound."""
     if identity is None:
         return server.add_insecure_port(address)
     credentials = grpc.ssl_server_credentials([(identity.key, identity.certificates)])
@@ -78,8 +78,8 @@ def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> 
 
 
 class Pace:
-    """Writes large messages a few at a time, since gRPC copies each until the client has received it. A
-    client that does not receive one within PERMIT_SECONDS no longer delays the others."""
+    """Limits concurrent writes of large messages, since gRPC keeps a copy of each until the client has
+    received it. A client slower than PERMIT_SECONDS no longer delays the others."""
 
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)
@@ -111,7 +111,7 @@ class Permit:
 
 
 async def read(context: Context) -> bytes | None:
-    """The next request, None when the client sends no more."""
+    """The next request; None after the last."""
     data: object = await context.read()
     return data if isinstance(data, bytes) else None
 

@@ -50,10 +50,10 @@ SERVICES = (
 
 
 def typed(request: R, service: Service) -> R:
-    """The request, of the service's type if it names none.
+    """The request, with the service's type if it has none.
 
     Raises WireError for a request without a type to the aggregated service, for a type that is too long, for
-    another type than the service's, and for one that is no resource of gateways.
+    another type than the service's, and for private types of Signalbox.
     """
     if not request.type:
         request.type = service.type

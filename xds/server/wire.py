@@ -1,4 +1,4 @@
-"""Discovery requests and responses on the wire: only the fields a server needs, by hand.
+"""Hand-written codec of discovery requests and responses: only the fields a server needs.
 
 Source: envoy/service/discovery/v3/discovery.proto, config/core/v3/base.proto, google/rpc/status.proto.
 Requests are decoded without building message objects; responses are joined from pieces that were
@@ -80,7 +80,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, Span | None]]:
-    """Field number, value of a varint (0 for others), span of what has a length (None for others)."""
+    """Field number, varint (0 for other wire types), span of length-delimited bytes (None for others)."""
     while at < end:
         tag, at = _varint(data, at, end)
         number, kind = tag >> 3, tag & 7
@@ -159,7 +159,7 @@ def _pair(data: bytes, span: Span) -> tuple[str, str]:
 
 
 def decode_delta(data: bytes, with_node: bool = True) -> DeltaRequest:
-    """A `DeltaDiscoveryRequest`. Raises WireError. The node is large: leave it out once it is known."""
+    """Decodes a `DeltaDiscoveryRequest`, without its large node unless `with_node`. Raises WireError."""
     request = DeltaRequest()
     for number, _, span in _fields(data, 0, len(data)):
         if span is None:
@@ -184,7 +184,7 @@ def decode_delta(data: bytes, with_node: bool = True) -> DeltaRequest:
 
 
 def decode_state(data: bytes, with_node: bool = True) -> StateRequest:
-    """A `DiscoveryRequest`. Raises WireError."""
+    """Decodes a `DiscoveryRequest`. Raises WireError."""
     request = StateRequest()
     for number, _, span in _fields(data, 0, len(data)):
         if span is None:
@@ -220,8 +220,8 @@ def _field(number: int, data: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Ready:
-    """A resource to be sent. `stamp` is the sequence number since which this is what clients shall have,
-    `deployments` are those that come with it."""
+    """A version of a resource to be sent. `stamp`: the gateway's change since which it is the version for
+    clients; `deployments`: those that it carries."""
 
     entry: ConfigResource
     stamp: int
@@ -235,7 +235,7 @@ class Ready:
 
     @property
     def head(self) -> bytes:
-        """With the body after it, field 2 of a delta response. Made when it is sent first: a start has all
+        """The bytes before the body in field 2 of a delta response. Made on first use: a start loads all
         resources, and proxies that reconnect need few."""
         if not self._head:
             entry, size = self.entry, len(self.entry.body)
@@ -248,15 +248,15 @@ class Ready:
 
     @property
     def packed_head(self) -> bytes:
-        """With the body after it, field 2 of a state-of-the-world response: the body comes last in the packed
-        resource."""
+        """The bytes before the body in field 2 of a state-of-the-world response: the body comes last in the
+        packed resource."""
         return self.head[self._packed_at :]
 
 
 def delta_response(
     type: str, nonce: str, resources: Iterable[Ready], removed: Sequence[str] = (), version: str = ""
 ) -> bytes:
-    """A `DeltaDiscoveryResponse`; `version` is for people who debug."""
+    """A `DeltaDiscoveryResponse`; `version` is only for debugging."""
     parts = [_field(1, version.encode())] if version else []
     for resource in resources:
         parts += (resource.head, resource.entry.body)

@@ -1,7 +1,7 @@
-"""The resources of each gateway, ready to be sent, and what changed since when.
+"""The resources of each gateway, ready to be sent, and the order of their changes.
 
-All of it belongs to one event loop. Changes of a gateway are numbered; a stream keeps the number it has
-seen and finds what changed since in time proportional to the changes.
+Used from one event loop only. Changes of a gateway are numbered; a stream keeps the number of the last one it
+handled, and finds later ones in time proportional to their number.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from xds.types import SCOPED_ROUTES
 class ResourceStore:
     """The desired resources of all gateways. To be used from one event loop only.
 
-    `reached` answers for a gateway's subject up to which position events had their effect, if any.
+    `reached(subject)`: the position up to which all events that concern the gateway have been applied.
     """
 
     def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
@@ -33,15 +33,15 @@ class ResourceStore:
         return gateway
 
     def gateways(self) -> list[str]:
-        """The subjects of all gateways there is something for."""
+        """The subjects of all gateways in the store."""
         return list(self._gateways)
 
     def apply(self, entries: Sequence[ConfigResource]) -> None:
-        """Takes changes over, and wakes the streams of the gateways concerned once.
+        """Applies changes, and wakes the streams of each changed gateway once.
 
-        An entry without a body removes. The version that is already there is not sent again; its
-        deployments are taken over, and nodes that run it are reported as having acknowledged it.
-        Entries that belong together go into one call, whatever their order.
+        An entry without a body removes the resource. An unchanged version is not sent again; its deployments
+        are updated, and nodes that run it are reported as having acknowledged them. Entries that belong
+        together go into one call, in any order.
         """
         changed: dict[str, Gateway] = {}
         for entry in entries:
@@ -53,10 +53,10 @@ class ResourceStore:
             gateway.wake()
 
     def _complete(self, gateway: Gateway, entry: ConfigResource) -> Sequence[ConfigResource]:
-        """What can be taken over now that this entry is here.
+        """The entries to apply now: `entry`, and the scope that waited for it, if any.
 
-        A scope waits for the route configuration it names: with a scope whose routes nobody has, the whole
-        listener of an Envoy that starts stays warming.
+        A scope waits for the route configuration it refers to: without it, the whole listener of an Envoy
+        that starts stays warming.
         """
         needed = routes_of(entry)
         if needed is not None:
@@ -70,7 +70,7 @@ class ResourceStore:
         return (entry,) if scope is None else (entry, scope)
 
     def waiting(self) -> list[ConfigResource]:
-        """The scopes whose route configuration is not here."""
+        """The scopes that wait for their route configuration."""
         return list(self._waiting.values())
 
     def entry(self, gateway: str, type: str, name: str) -> ConfigResource | None:

@@ -1,7 +1,6 @@
 """The first sync: all resources of a table, in chunks that the streams of new clients share.
 
-A stream goes through the chunks one by one and keeps only how far it has come: neither names nor frames of
-its own.
+A stream sends the chunks in turn and stores only its position: neither names nor frames of its own.
 """
 
 from collections.abc import Sequence
@@ -17,11 +16,11 @@ CHUNK_NAMES = 1_000
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """Slots `start` to `stop` of a backlog made at change `seq`.
+    """Resources `start` to `stop` (exclusive) of a backlog made at change `seq`.
 
-    `requires` are the types of what the resources require; `newest` is the last change that added or removed
-    a deployment. `plain`: each resource is offered as it is, none is quarantined. `proved`: some client has
-    accepted it as a whole.
+    `requires`: the types that the resources require; `newest`: the last change that added or removed a
+    deployment of theirs. `plain`: each resource is offered as it is, none is quarantined. `proved`: some
+    client has accepted the whole chunk.
     """
 
     seq: int
@@ -37,7 +36,7 @@ class Chunk:
     _looked: int = 0
 
     def unchanged(self, last: int) -> bool:
-        """Whether no stored has changed since the backlog was made; `last` is the table's last change."""
+        """Whether no resource of the chunk has changed and it is plain; `last` is the table's last change."""
         if self.plain and last > max(self._looked, self.seq):
             self._looked = last
             self.plain = all(stored.seq <= self.seq for stored in self.stored_resources)
@@ -46,7 +45,7 @@ class Chunk:
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Backlog:
-    """`chunks` are by the index of their first stored, `index` is that of each name."""
+    """`chunks`: by the index of their first resource; `index`: that of each name."""
 
     seq: int
     stored_resources: tuple[StoredResource, ...]
@@ -55,7 +54,7 @@ class Backlog:
 
 
 def backlog(stored_resources: Sequence[StoredResource], seq: int) -> Backlog:
-    """The backlog of a table's stored_resources after change `seq`."""
+    """The backlog of a table's resources as of change `seq`."""
     wanted = tuple(stored for stored in stored_resources if stored.current or stored.offered)
     chunks: list[Chunk] = []
     start = size = 0

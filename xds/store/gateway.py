@@ -41,11 +41,11 @@ class Gateway:
         self._watchers: dict[Callable[[], None], Viewer] = {}
         self._nonce = 0
 
-    # -- what streams ask
+    # -- queries by streams
 
     @property
     def position(self) -> int:
-        """Up to this position the events' effects are here."""
+        """The position up to which events have been applied."""
         return max(self._position, self._reached(self.subject))
 
     def table(self, type: str) -> Table:
@@ -74,7 +74,7 @@ class Gateway:
         self._watchers[changed] = viewer
 
     def unwatch(self, changed: Callable[[], None]) -> None:
-        """Quarantines versions for which only this stream was awaited."""
+        """Removes a stream, and quarantines versions that only its proxy might still have accepted."""
         viewer = self._watchers.pop(changed, None)
         if viewer is None:
             return
@@ -84,7 +84,7 @@ class Gateway:
             if stored is not None:
                 stored.rejected_by -= {viewer.connection}
         undecided = [stored for key in self._pending_rejections if (stored := self.stored(key))]
-        # Quarantining one may quarantine what requires it.
+        # Quarantining one may quarantine resources that require it.
         quarantined = [
             s for s in undecided if s.key in self._pending_rejections and self._quarantine_unless_awaited(s)
         ]
@@ -111,7 +111,7 @@ class Gateway:
         )
 
     def state_frame(self, type: str, resources: tuple[Ready, ...], after: int) -> tuple[int, bytes]:
-        """Nonce and bytes of a state-of-the-world response, shared likewise."""
+        """Nonce and bytes of a state-of-the-world response, shared like those of `delta_frame`."""
 
         def encode(nonce: int) -> bytes:
             names = "\n".join(f"{r.entry.name} {r.version}" for r in resources)
@@ -127,13 +127,13 @@ class Gateway:
 
     @property
     def _shares(self) -> bool:
-        """Whether several streams may send the same response. A first sync has all of the configuration."""
+        """Whether responses are cached: not for a single stream, whose first sync has everything."""
         return len(self._watchers) != 1
 
     # -- changes
 
     def apply(self, entry: ConfigResource) -> bool:
-        """Whether streams have to look; the caller wakes them."""
+        """Applies a change. Returns whether streams must check the store again; the caller wakes them."""
         self._position = max(self._position, entry.position)
         stored = self.stored((entry.type, entry.name))
         if not entry.body:
@@ -166,7 +166,7 @@ class Gateway:
         return True
 
     def proved(self, stored: StoredResource, accepted: Ready) -> bool:
-        """A proxy runs `accepted`. Whether streams have to look."""
+        """Records that a proxy runs `accepted`. Returns whether streams must check the store again."""
         if stored.good is accepted:
             return False
         if stored.current is accepted:
@@ -176,7 +176,7 @@ class Gateway:
             self._forget_rejections(stored)
             if not quarantined:
                 return False
-            # rejected by some proxies, taken by another: offered again, but not to those that rejected it
+            # rejected by some proxies, accepted by another: offered again, but not to those that rejected it
             self._touch(stored)
             accepted.stamp = stored.seq
             self._retry_requirers(stored)
@@ -194,8 +194,8 @@ class Gateway:
         return False
 
     def reject(self, stored: StoredResource, rejected: Ready, reason: str, connection: Connection) -> bool:
-        """Notes that a proxy rejected `rejected`, and quarantines it when no connected proxy runs it or may
-        still take it. Whether it is quarantined now."""
+        """Records that a proxy rejected `rejected`, and quarantines it if no connected proxy runs it or may
+        still accept it. Returns whether it is quarantined."""
         if stored.current is not rejected or stored.good is rejected:
             return False
         stored.rejected_by |= {connection}
@@ -205,7 +205,7 @@ class Gateway:
         return self._quarantine_unless_awaited(stored)
 
     def rejected_by(self, stored: StoredResource, connection: Connection) -> bool:
-        """Whether the quarantined version, or what that requires, was rejected on this connection."""
+        """Whether the quarantined version, or a resource it requires, was rejected on this connection."""
         while connection not in stored.rejected_by:
             required = self.stored(stored.because) if stored.because else None
             if required is None:
@@ -214,7 +214,7 @@ class Gateway:
         return True
 
     def reopen(self, type: str, connection: Connection, names: Iterable[str] | None = None) -> None:
-        """A connection subscribes to a type, or to these names: its proxy may take what others rejected."""
+        """Ends quarantines upon a new subscription, of a type or names: its proxy may accept the versions."""
         found = [
             stored
             for stored in self._quarantined.values()
@@ -229,7 +229,7 @@ class Gateway:
             self.wake()
 
     def retry(self, key: Key) -> None:
-        """Offers a version that was rejected once more."""
+        """Offers a rejected version once more."""
         stored = self.stored(key)
         if stored is not None and stored.current is not None:
             quarantined = stored.reason is not None
@@ -242,7 +242,7 @@ class Gateway:
         for changed in tuple(self._watchers):
             changed()
 
-    # -- inside
+    # -- internals
 
     def _touch(self, stored: StoredResource) -> None:
         self.seq += 1
@@ -350,7 +350,7 @@ class Gateway:
                 return
 
     def _retry_requirers(self, stored: StoredResource) -> None:
-        """Offers again what was rejected because of this resource."""
+        """Offers again the resources that were quarantined because of this one."""
         for key in tuple(self.requirers(stored.key)):
             requirer = self.stored(key)
             if requirer and requirer.because == stored.key and requirer.current:
@@ -361,7 +361,7 @@ class Gateway:
                 self._inherit_rejection(requirer)
 
     def _quarantine_unless_awaited(self, stored: StoredResource) -> bool:
-        """Whether a version that was rejected is quarantined now, since no stream is left to wait for."""
+        """Quarantines a rejected version unless some proxy may still accept it. Returns whether it did."""
         pending = self._pending_rejections[stored.key]
         version = stored.current.version if stored.current else ""
         awaited = self._watchers.get(pending.awaited) if pending.awaited else None
@@ -378,7 +378,7 @@ class Gateway:
         return pending.awaited is None
 
     def _offer(self, stored: StoredResource) -> None:
-        """Ends the quarantine of the latest version, and of what requires it."""
+        """Ends the quarantine of the latest version, and of the resources that require it."""
         self._release(stored)
         self._touch(stored)
         if stored.current:
@@ -398,7 +398,7 @@ class Gateway:
             del self._quarantined[stored.key]
 
     def _pin(self, stored: StoredResource) -> None:
-        """Keeps what the last good version of a quarantined resource needs, even if it was removed."""
+        """Keeps resources that the last good version of a quarantined one requires, even removed ones."""
         for key in stored.good.entry.requires if stored.good else ():
             required = self.stored(key)
             if required is None:

@@ -26,9 +26,8 @@ class Viewer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class PendingRejection:
-    """The reason of the first proxy that rejected a version which no proxy is known to run, and a stream
-    whose
-    proxy may still accept it."""
+    """`reason`: that of the first proxy that rejected a version which no proxy is known to run. `awaited`: a
+    stream whose proxy may still accept it."""
 
     reason: str
     awaited: Callable[[], None] | None = None

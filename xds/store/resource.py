@@ -25,15 +25,15 @@ MOST_EARLIER_REQUIREMENTS = 32
 class StoredResource:
     """The versions of one resource: the latest, the last that a proxy accepted, and the one to offer.
 
-    `older` was accepted before `good`, for proxies that reject `good`. `reason` is why `current` is
-    quarantined, `because` the required resource whose rejection that was, `rejected_by` the connections on
-    which `current` itself was rejected; `pins` are quarantined resources whose last good version needs this
-    one. `recreated`: it had been removed before `current` was added, so no earlier version is a good one to
-    go back to; `before` is the version that `current` replaced before any proxy accepted it.
-    `removed_deployments` were removed with the resource, or before. `created` and `changed` are the changes
-    that added the resource and `current`. `withheld` is when a version was last quarantined; `late`: `good`
-    became that after a quarantine in which another version was offered. `earlier_requirements` are those of
-    earlier versions, None when they are too many to keep.
+    `older` was accepted before `good`, and is for proxies that reject `good`. `reason`: why `current` is
+    quarantined; `because`: the required resource that caused it, if any; `rejected_by`: the connections on
+    which `current` itself was rejected; `pins`: quarantined resources whose last good version requires this
+    one. `recreated`: it had been removed before `current` was added, so no earlier version is a fallback;
+    `before`: the version that `current` replaced before any proxy accepted it. `removed_deployments`: removed
+    with the resource, or before. `created`, `changed`: the changes that added the resource and `current`.
+    `withheld`: the change at which a version was last quarantined; `late`: `good` was accepted after a
+    quarantine in which another version was offered. `earlier_requirements`: those of earlier versions, None
+    if there are too many to keep.
     """
 
     type: str
@@ -62,7 +62,7 @@ class StoredResource:
 
     @property
     def offered(self) -> Ready | None:
-        """The version for clients. None: none, or, when quarantined, the one they have."""
+        """The version to offer to clients. None: none; if quarantined, they keep the version they have."""
         if self.current is None:
             return self.good if self.pins else None
         return self.current if self.reason is None else self.good

@@ -1,4 +1,4 @@
-"""The resources of one type of a gateway, and what changed since when."""
+"""The resources of one type of a gateway, and the order of their changes."""
 
 from weakref import ReferenceType, ref
 
@@ -6,18 +6,18 @@ from xds.store.backlog import Backlog, backlog
 from xds.store.resource import StoredResource
 
 TOMBSTONES = 1000
-"""Removed names that are remembered per type, however old; younger ones as long as a stream needs them."""
+"""Tombstones kept per type whatever their age; further ones are kept while a stream needs them."""
 
 
 class Table:
-    """The stored_resources of one type, in the order of their last change."""
+    """The resources of one type, in the order of their last change."""
 
     def __init__(self) -> None:
         self.stored_resources: dict[str, StoredResource] = {}
         self.last = 0
         self.removed = 0
         self.carrying = 0
-        """How many resources carry deployments."""
+        """Number of resources that carry deployments."""
         self._backlog: ReferenceType[Backlog] | None = None
 
     def since(self, cursor: int) -> list[StoredResource]:
@@ -31,7 +31,7 @@ class Table:
         return found
 
     def backlog(self) -> Backlog:
-        """All that is offered now; the same object until the next change."""
+        """All resources offered now, in chunks; the same object until the next change."""
         known = self._backlog() if self._backlog else None
         if known is None or known.seq != self.last:
             known = backlog(tuple(self.stored_resources.values()), self.last)
@@ -39,7 +39,7 @@ class Table:
         return known
 
     def prune(self, seen: int) -> None:
-        """Forgets the oldest tombstones; not those of changes after `seen`, which a stream still needs."""
+        """Deletes the oldest tombstones, but none of a change after `seen`, which a stream still needs."""
         for stored in list(self.stored_resources.values()):
             if self.removed <= TOMBSTONES // 2 or stored.seq > seen:
                 break

@@ -14,14 +14,14 @@ from xds.subscription.first_sync import FirstSync
 from xds.subscription.rejections import UNKNOWN, Rejections
 
 NOTHING = -1
-"""Held: the client has no version of it."""
+"""A value of `Subscription.pending`: the client has no version of the resource."""
 
 WILDCARD = "*"
 
 
 @dataclass(slots=True, eq=False)
 class InFlightResponse:
-    """A response that has been sent and not been answered; `chunk` is what it was made of, if anything."""
+    """A response that was sent and is not answered; `chunk`: its chunk of the first sync, if any."""
 
     nonce: str
     resources: tuple[Ready, ...] = ()
@@ -33,13 +33,14 @@ class InFlightResponse:
 class Subscription:
     """One type on one stream.
 
-    The client has what the store offers as of `cursor`, except for the names in `pending`; the number
-    there says up to which change it had what was offered (NOTHING: it has none). `asked` must be
-    answered though nothing changed. `trials` are groups of names that were rejected together. `proofs`
-    are those whose acceptance here changed what the store offers: they need not be sent again.
-    `fresh` is what may have become sendable since the last look, None for everything. `uncovered` are
-    resources that carry deployments and are not subscribed to. `fruitless` counts the rejections in a row of
-    responses that brought nothing new; while `held` nothing is sent, until something changes.
+    The client has the resources that the store offered at change `cursor`, except for the names in `pending`;
+    the number there is the change up to which it had the offered version (NOTHING: it has none).
+    Names in `asked` must be answered even if unchanged. `owed`: a response is due even if it is empty.
+    `trials` are groups of names that were rejected together. `proofs` are versions whose acceptance here
+    changed the store's offer: they need not be sent again. `fresh` are names that may have become sendable
+    since the last check, None: all. `uncovered` are resources that carry deployments and are not subscribed
+    to. `fruitless` counts consecutive rejections of responses without resources; while `held`, nothing is
+    sent until a change or a timer.
     """
 
     gateway: Gateway
@@ -71,10 +72,10 @@ class Subscription:
     def stored(self, name: str) -> StoredResource | None:
         return self.gateway.table(self.type).stored_resources.get(name)
 
-    # -- what the client wants
+    # -- subscriptions of the client
 
     def start_wildcard(self, versions: dict[str, str]) -> None:
-        """Everything, but what the client already has according to `versions`."""
+        """Subscribes to all resources, and sends those that the client lacks according to `versions`."""
         self.wildcard = True
         self.uncovered.clear()
         self.gateway.reopen(self.type, self.facts.connection)
@@ -99,7 +100,7 @@ class Subscription:
         )
 
     def want(self, names: Iterable[str], versions: dict[str, str] | None = None) -> None:
-        """These names; each is answered unless `versions` shows that the client has it."""
+        """Subscribes to names; each is answered unless the client has it according to `versions`."""
         if not self.names and not self.wildcard:
             self.cursor = self.gateway.table(self.type).last
             self._uncover()
@@ -119,7 +120,7 @@ class Subscription:
         for name in names:
             self.names.discard(name)
             if self.wildcard:
-                # the client dropped it, the wildcard still covers it: it has to learn what it is now
+                # the client dropped it, but the wildcard covers it: it is sent again
                 self.ask(name)
             else:
                 self._forget(name)
@@ -150,14 +151,14 @@ class Subscription:
             self.uncovered.discard(name)
 
     def ask(self, name: str) -> None:
-        """Has `name` answered even if nothing changed."""
+        """Sends `name`, or its absence, even if nothing changed."""
         self._pull(name)
         self.pending[name] = NOTHING
         self.asked.add(name)
         self.look_at(name)
 
     def send_again(self, name: str) -> None:
-        """The client needs `name` once more, though it may hold it."""
+        """Sends `name` once more, even if the client has it."""
         self._pull(name)
         self.pending.setdefault(name, self.rejections.keeping.pop(name, self.cursor))
         self.asked.add(name)
@@ -193,12 +194,12 @@ class Subscription:
             self.gateway.wake()
 
     def run(self, name: str, accepted: Ready) -> None:
-        """Notes what the client runs, where the stream has to remember it."""
+        """Records the version that the client runs, if the stream keeps these."""
         if self.running is not None:
             self.running[name] = accepted
 
     def prove(self, stored: StoredResource, accepted: Ready) -> bool:
-        """Notes that a client accepted a version. Whether streams have to look at the store again."""
+        """Records that a client accepted a version. Returns whether streams must check the store again."""
         changed = self.gateway.proved(stored, accepted)
         if changed:
             self.proofs[stored.name] = accepted
@@ -216,14 +217,14 @@ class Subscription:
             self.running.pop(name, None)
 
     def look_at(self, name: str) -> None:
-        """`name` may have become sendable."""
+        """Marks `name` as possibly sendable."""
         if self.fresh is not None:
             self.fresh.append(name)
 
-    # -- what a client that has nothing gets in chunks
+    # -- first sync, in chunks
 
     def _pull(self, name: str) -> bool:
-        """Takes a name that waits in the backlog out of it, to be treated on its own."""
+        """Takes a name out of the backlog, to send it separately. Returns whether it was waiting there."""
         waited = self.first_sync.take_out(name)
         if waited:
             self.pending[name] = NOTHING
@@ -238,16 +239,16 @@ class Subscription:
         )
 
     def spread(self, chunk: Chunk) -> None:
-        """Has the names of the next chunk treated one by one."""
+        """Takes the names of the next chunk out of it, to send them separately."""
         for stored in chunk.stored_resources:
             if self._pull(stored.name):
                 self.look_at(stored.name)
         self.first_sync.advance(chunk)
 
-    # -- what changed in the store
+    # -- changes of the store
 
     def poll(self) -> None:
-        """Takes over what changed in the store since the last time."""
+        """Handles the changes of the store since the last call."""
         table = self.gateway.table(self.type)
         cursor = self.cursor
         if table.last <= cursor:
@@ -283,10 +284,10 @@ class Subscription:
             self.facts.acknowledged(acknowledged, self.cursor)
         self.facts.withdrawn(withdrawn)
 
-    # -- what has been sent
+    # -- responses
 
     def record_sent(self, nonce: int, resources: Sequence[Ready], removed: Sequence[str]) -> None:
-        """Notes what has been sent."""
+        """Records that a response has been sent."""
         self.owed = False
         self.last_nonce = nonce
         self.in_flight = InFlightResponse(str(nonce), tuple(resources), tuple(removed))
@@ -296,22 +297,22 @@ class Subscription:
             self.facts.observer.sent(self.facts.connection, [r.entry for r in resources])
 
     def record_chunk_sent(self, nonce: int, chunk: Chunk) -> None:
-        """Notes that a chunk has been sent."""
+        """Records that a chunk has been sent."""
         self.owed = self.first_sync.chunk_next = False
         self.last_nonce = nonce
         self.in_flight = InFlightResponse(str(nonce), chunk.resources, (), chunk)
         self.facts.observer.sent(self.facts.connection, chunk.entries)
 
     def settle(self, name: str) -> None:
-        """Nothing is to be sent for `name`, as things are."""
+        """Records that nothing is to be sent for `name` until the next change."""
         self.pending.pop(name, None)
         self.asked.discard(name)
         self.leaving.discard(name)
 
-    # -- what the client lacks
+    # -- unacknowledged resources
 
     def lacks(self, name: str) -> bool:
-        """Whether the client has not got, or not answered, what is offered."""
+        """Whether the client has not received, or not answered, the offered version."""
         return name in self.pending or self.first_sync.waits(name)
 
     def unacknowledged(self) -> Iterator[UnacknowledgedDeployment]:
@@ -325,7 +326,7 @@ class Subscription:
         for name in self.facts.rejections:
             yield from self.facts.unacknowledged(name, self.stored(name))
 
-    # -- what it rejected
+    # -- rejections
 
     def try_again(self, name: str) -> None:
         """Sends `name` once more, if it was rejected here."""
@@ -341,9 +342,9 @@ class Subscription:
             self.facts.rejected(stored.offered, reason, self.pending.get(entry.name, self.cursor))
 
     def report_quarantine(self, stored: StoredResource, held: int) -> None:
-        """Reports once that the proxy does not get the latest version, if that is quarantined.
+        """Reports once that the proxy does not get the latest version, if it is quarantined.
 
-        It had what was offered up to change `held`.
+        `held`: the change up to which the client had the offered version.
         """
         own = self.gateway.rejected_by(stored, self.facts.connection)
         offered = stored.offered
@@ -351,6 +352,6 @@ class Subscription:
         self.facts.quarantined(stored, held, good, own=own)
 
     def rejection(self, key: Key) -> str | None:
-        """Why this node, and perhaps only it, does not take what is offered."""
+        """Why this client rejected the offered version of `key`, if it did; others may accept it."""
         stored = self.stored(key[1])
         return self.rejections.reason(stored.offered) if stored and stored.offered else None

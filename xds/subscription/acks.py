@@ -7,11 +7,11 @@ from xds.store.resource import StoredResource
 from xds.subscription import NOTHING, InFlightResponse, Subscription
 
 MOST_DOUBTED = 8
-"""Of a rejected response, so many that other proxies rejected before are tried one by one."""
+"""Resources that other proxies rejected before are tried one by one if there are at most this many."""
 
 
 def accept(subscription: Subscription, in_flight: InFlightResponse) -> bool:
-    """Whether streams have to look at the store again."""
+    """Handles an ACK. Returns whether streams must check the store again."""
     changed = False
     if in_flight.chunk:
         if _is_accepted_whole(subscription, in_flight.chunk):
@@ -58,9 +58,9 @@ def accept(subscription: Subscription, in_flight: InFlightResponse) -> bool:
 
 
 def reject(subscription: Subscription, in_flight: InFlightResponse, suspects: set[str], reason: str) -> bool:
-    """Tries the parts of what was rejected; a single one is rejected for good.
+    """Handles a NACK: tries the parts of the response again; a single resource is rejected for good.
 
-    `suspects` are words of the client's reason. Whether streams have to look at the store again.
+    `suspects` are words of the client's reason. Returns whether streams must check the store again.
     """
     if in_flight.chunk:
         _spread_in_flight(subscription, in_flight.chunk)
@@ -88,7 +88,7 @@ def reject(subscription: Subscription, in_flight: InFlightResponse, suspects: se
             continue
         changed.append(name)
         if stored is not None and stored.current is resource:
-            blamed.add(name)  # all others found it out
+            blamed.add(name)  # quarantined meanwhile
         subscription.look_at(name)
     if len(doubted) <= MOST_DOUBTED:
         blamed.update(doubted)
@@ -105,7 +105,7 @@ def _reject(subscription: Subscription, resource: Ready, reason: str) -> bool:
         return False
     quarantined = subscription.gateway.reject(stored, resource, reason, subscription.facts.connection)
     if quarantined:
-        # at once: the streams of nodes that are not sent it do not report it
+        # at once: a stream that does not send the resource again does not report it later
         subscription.report_quarantine(stored, subscription.pending.get(name, NOTHING))
     elif stored.reason is not None:
         subscription.facts.try_again(name)  # it lacks the last good version, too
@@ -121,7 +121,7 @@ def _is_instead(subscription: Subscription, stored: StoredResource, resource: Re
 
 
 def _is_accepted_whole(subscription: Subscription, chunk: Chunk) -> bool:
-    """Whether there is nothing to note of single names."""
+    """Whether the chunk can be accepted as a whole, without records of single names."""
     return (
         subscription.first_sync.next_chunk() is chunk
         and subscription.is_plain(chunk, ())
@@ -131,7 +131,7 @@ def _is_accepted_whole(subscription: Subscription, chunk: Chunk) -> bool:
 
 
 def _accept_chunk(subscription: Subscription, chunk: Chunk) -> bool:
-    """Whether streams have to look at the store again."""
+    """Records that a client accepted a chunk. Returns whether streams must check the store again."""
     changed = False
     if not chunk.proved:
         chunk.proved = True

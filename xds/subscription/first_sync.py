@@ -1,4 +1,4 @@
-"""How far one stream has come with what a client that has nothing gets in chunks."""
+"""The progress of one stream's first sync: all resources, in chunks, for a client that has none."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from xds.store.resource import StoredResource
 
 @dataclass(slots=True, eq=False)
 class FirstSync:
-    """Of `backlog` the client has got, and answered, what is before `at`; `separate` are names that are
-    treated one by one instead. `chunk_next`: it is a chunk's turn, not that of what is pending."""
+    """The client has answered the resources of `backlog` before index `at`; those in `separate` are sent
+    separately. `chunk_next`: a chunk is sent next, not a pending resource."""
 
     backlog: Backlog | None = None
     at: int = 0
@@ -26,7 +26,7 @@ class FirstSync:
         )
 
     def take_out(self, name: str) -> bool:
-        """Takes a name out of its chunk, to be treated on its own. Whether it waited in one."""
+        """Takes a name out of its chunk, to send it separately. Returns whether it was waiting in one."""
         waits = self.waits(name)
         if waits:
             self.separate.add(name)
@@ -42,7 +42,7 @@ class FirstSync:
         return self.backlog.chunks[self.at] if self.backlog else None
 
     def advance(self, chunk: Chunk) -> None:
-        """Goes on to what comes after the chunk."""
+        """Moves on to the next chunk; ends after the last."""
         self.at = chunk.stop
         if self.backlog and self.at == len(self.backlog.stored_resources):
             self.end()

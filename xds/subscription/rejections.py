@@ -1,4 +1,4 @@
-"""The versions that one client rejected, and what it has instead."""
+"""The versions that one client rejected, and those it has instead."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from xds.server.wire import Ready
 from xds.store.resource import Key, StoredResource
 
 UNKNOWN = 0
-"""Held: the client has a version of which it is not known when it was offered."""
+"""A value of `Subscription.pending`: the client has a version, but it is unknown since when."""
 
 
 @dataclass(slots=True, eq=False)
 class Rejections:
-    """`reasons` has by name why the client rejected versions of it. `keeping` are names of which it has what
-    was offered up to the change given there, since it rejected what is offered now."""
+    """`reasons`: by name and version, why the client rejected it. `keeping`: names whose offered version the
+    client rejected, with the change up to which it had the version offered then."""
 
     reasons: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     keeping: dict[str, int] = field(default_factory=dict[str, int])
@@ -23,7 +23,7 @@ class Rejections:
         return self.reasons.get(resource.entry.name, {}).get(resource.version)
 
     def add(self, resource: Ready, stored: StoredResource | None, reason: str) -> None:
-        """Notes a rejection, and forgets those of versions that `stored` no longer has."""
+        """Records a rejection, and drops those of versions that `stored` no longer has."""
         name = resource.entry.name
         offers = (stored.current, stored.good, stored.older) if stored else ()
         versions = {offer.version for offer in offers if offer}
@@ -36,13 +36,13 @@ class Rejections:
         self.reasons.get(resource.entry.name, {}).pop(resource.version, None)
 
     def forget(self, name: str) -> bool:
-        """Whether versions of `name` were rejected until now."""
+        """Drops the rejections of `name`. Returns whether there were any."""
         return self.reasons.pop(name, None) is not None
 
     def last_good(self, stored: StoredResource, held: int) -> Ready | None:
         """The last good version, unless the client has or rejected it.
 
-        It has what was offered up to change `held`.
+        `held`: the change up to which the client had the offered version.
         """
         for resource in (stored.good, stored.older):
             if resource is None or resource is stored.offered or resource.stamp <= held:
@@ -52,10 +52,10 @@ class Rejections:
         return None
 
     def may_need(self, key: Key, gone: int, slot_of: Callable[[str], StoredResource | None]) -> bool:
-        """Whether what the client has of the resources that it rejected may require `key`, which is gone
-        since change `gone`.
+        """Whether a version that the client kept after a rejection may require `key`, removed by change
+        `gone`.
 
-        Which version it has is not remembered. One that was offered after `key` was gone does not require it.
+        The kept version is not stored. One that was offered after the removal of `key` does not require it.
         """
         for name, held in self.keeping.items():
             stored = slot_of(name)

@@ -10,7 +10,7 @@ from xds.subscription.rejections import UNKNOWN
 
 
 class Need(Enum):
-    """Where a resource's requirements stand on a stream."""
+    """The state of a resource's requirements on a stream."""
 
     MET = auto()
     COMING = auto()
@@ -56,7 +56,7 @@ def _sift(
             if stored.reason is None:
                 subscription.facts.rejected(offered, rejection, held)
             if subscription.gateway.reject(stored, offered, rejection, subscription.facts.connection):
-                # all others had rejected it, or it had been removed and has come back as it was
+                # all other proxies rejected it, or it was removed and added again unchanged
                 subscription.gateway.wake()
             instead = subscription.rejections.last_good(stored, held)
             state = need(instead.entry) if instead else Need.MISSING
@@ -96,7 +96,7 @@ def _sift_absent(subscription: Subscription, name: str, held: int, keeps: bool, 
         if not keeps:
             subscription.facts.withdrawn([(subscription.stored(name), held)])
     elif keeps:
-        # quarantined, and the last good version is not known here: the client keeps what it has
+        # quarantined, and the last good version is unknown: the client keeps its version
         subscription.settle(name)
         if held == UNKNOWN:
             subscription.rejections.keeping[name] = held

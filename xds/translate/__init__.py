@@ -34,8 +34,8 @@ __all__ = [
 
 
 def translate(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
-    """The routes of an API, and the upstreams it needs. Raises UnsupportedError with everything `check`
-    finds, but for that which concerns new deployments only."""
+    """The routes of an API, and the upstreams it needs. Raises UnsupportedError with findings of `check` that
+    are not `only_new`, or denied upstreams of policies."""
     if findings := untranslatable(api):
         raise UnsupportedError(findings)
     translated = translated_api(settings, api)

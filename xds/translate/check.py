@@ -22,7 +22,7 @@ _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"}
 def check(api: DeployedApi) -> tuple[Unsupported, ...]:
     """All reasons against deploying an API; empty when there are none.
 
-    Pointers are into the API's specification: those of routes and policies as they have them.
+    Pointers are into the API's specification; routes and policies carry theirs.
     """
     return tuple(dict.fromkeys(_findings(api)))
 

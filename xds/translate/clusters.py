@@ -2,8 +2,8 @@
 
 A cluster's name ends in a hash of its content: a changed upstream is a new cluster, and traffic moves to it
 with the route, when it is warm. IP addresses make a static cluster; with a host name among the endpoints, all
-of them are resolved by DNS, again and again. For `https` the certificate must be valid by `CA_BUNDLE` and for
-the host.
+of them are resolved by DNS, repeatedly. For `https` the certificate must be valid by `CA_BUNDLE` and for the
+host.
 """
 
 import re
@@ -59,7 +59,7 @@ from xds.translate.names import PROTOCOL_OPTIONS, cluster_name
 from xds.types import CLUSTER
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-"""Where the proxies' machines keep the certificate authorities they trust; set it before translating."""
+"""Path of the trusted CA certificates on the proxies' machines; set it before translating."""
 
 BUFFER_BYTES = 32_768
 """Bytes that are read and not yet forwarded, per connection."""
@@ -87,7 +87,7 @@ def upstream_cluster(gateway: str, upstream: Upstream) -> str:
 
 @lru_cache(maxsize=16_384)
 def rewrites_host(upstream: Upstream) -> bool:
-    """Whether requests carry the upstream's host instead of the caller's: behind names and https."""
+    """Whether requests carry the upstream's host instead of the caller's: for host names and https."""
     return any(e.scheme == "https" or not _is_ip(e.host) for e in upstream.endpoints if e.weight > 0)
 
 
@@ -115,11 +115,11 @@ def upstream_problems(upstream: Upstream) -> tuple[str, ...]:
 def _cluster(gateway: str, upstream: Upstream, ca_bundle: str) -> tuple[str, str, bytes]:
     """Name, version and body."""
     cluster = _build(upstream, ca_bundle)
-    # The name is made of what the cluster is: everything but the name itself.
+    # The name contains a digest of all other content of the cluster.
     digest = content_version(encode(cluster))[:8]
     short = f"{_readable(upstream)}-{digest}"
     name = cluster.name = cluster_name(gateway, short)
-    # Metrics have it as one label: a dot would end the label, and begin another metric.
+    # Metrics use it as one label: a dot would end the label, and begin another metric.
     cluster.alt_stat_name = short.replace(".", "_")
     assert cluster.load_assignment is not None
     cluster.load_assignment.cluster_name = name
@@ -172,7 +172,7 @@ def _limits(in_flight: int) -> Encoded:
 
 @lru_cache(maxsize=1)
 def _keepalive() -> Encoded:
-    """A peer that disappeared without closing the connection is noticed after 90 s."""
+    """A peer that vanished without closing the connection is detected after 90 s."""
     keepalive = build(TcpKeepalive, keepalive_time=60, keepalive_interval=10, keepalive_probes=3)
     return Encoded(encode(build(UpstreamConnectionOptions, tcp_keepalive=keepalive)))
 
@@ -192,8 +192,8 @@ def _protocol() -> dict[str, Encoded]:
 def _endpoint(endpoint: model.Endpoint, one_host: bool) -> LbEndpoint:
     default_port = 443 if endpoint.scheme == "https" else 80
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    # The name the Host header is rewritten to. With several https hosts it is also the name asked for in
-    # the TLS handshake, which has no port.
+    # The Host header is rewritten to this name. With several https hosts it is also the SNI of the TLS
+    # handshake, which has no port.
     with_port = endpoint.port != default_port and (endpoint.scheme == "http" or one_host)
     rewritten = endpoint.scheme == "https" or not _is_ip(endpoint.host)
     return build(
@@ -214,7 +214,7 @@ def _tls(host: str, one_host: bool, ca_bundle: str) -> TransportSocket:
     named = one_host and not _is_ip(host)
     validation = build(CertificateValidationContext, trusted_ca=build(DataSource, filename=ca_bundle))
     if one_host and not named:
-        # An address cannot be asked for by name in the handshake; the certificate must hold it.
+        # SNI cannot contain an address; the certificate must contain it.
         matcher = build(
             SubjectAltNameMatcher,
             san_type=SubjectAltNameMatcherSanType.IP_ADDRESS,

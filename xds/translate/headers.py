@@ -14,13 +14,12 @@ from xds.translate.names import GATEWAY_PREFIX, PROBE_HEADER
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 _STEERING = "x-envoy-"
-"""Envoy obeys request headers with this prefix: retries and timeouts set by them have no limits of ours."""
+"""Envoy applies request headers with this prefix: they set retries and timeouts without our limits."""
 # Envoy frames messages itself; changing these corrupts them.
 _FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "te", "trailer"}
 
 _FORWARDING = "forwarded|x-forwarded-(?:host|port|prefix|proto|server)"
-"""Headers that claim the original request before this gateway. `x-forwarded-for` stays: Envoy appends to it.
-"""
+"""Headers about the request before this gateway. `x-forwarded-for` stays: Envoy appends to it."""
 
 
 def _all_but(name: str, prefix: str) -> str:

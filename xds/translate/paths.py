@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, Rege
 from gateways.model import Segment
 from xds.encoding import encoded
 
-# RFC 3986 pchar; "%" because what is encoded already stays as it is.
+# RFC 3986 pchar; "%" because encoded characters are kept.
 _PCHAR = "!$&'()*+,;=:@-._~%"
 _RANK = {"literal": 0, "parameter": 1, "tail": 2}
 
@@ -85,7 +85,7 @@ def path_rewrite(context: Sequence[Segment], path: Sequence[Segment], base_path:
     if replaced := replaced_path(path):
         return {"prefix_rewrite": base_path + replaced}
     context_regex = "^" + _regex_quote(literal_path(context))
-    # Nothing in front: the slash after the context is kept, or made, so that no path is empty.
+    # Without a base path, the slash after the context is kept, or added, so that no path is empty.
     pattern, substitution = (context_regex, base_path) if base_path else (f"{context_regex}/?", "/")
     rewrite = encoded(
         RegexMatchAndSubstitute, pattern=encoded(RegexMatcher, regex=pattern), substitution=substitution

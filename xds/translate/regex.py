@@ -1,4 +1,4 @@
-"""The regular expressions that RE2 certainly accepts: a careful subset of its syntax.
+"""Accepts regular expressions that are certainly valid in RE2: a conservative subset of its syntax.
 
 A gateway rejects the whole resource for one bad expression, so an expression that is not known to be good is
 refused before it is sent.
@@ -44,7 +44,7 @@ def regex_problem(pattern: str) -> str | None:
         return "counted repeats that make it too large"
     try:
         with warnings.catch_warnings():
-            # What Python may read otherwise one day means the same to RE2 as it does today.
+            # Syntax whose meaning may change in Python keeps today's meaning in RE2.
             warnings.simplefilter("ignore", FutureWarning)
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """Timeouts and retries of a route.
 
-Without them, a route has Envoy's own time-outs (15 s for an answer), and a request that no upstream has
-received is sent once more; 0 switches one off.
+Without them, a route has Envoy's own timeouts (15 s for an answer), and a request that no upstream has
+received is retried once; 0 disables each.
 """
 
 from datetime import timedelta
@@ -39,7 +39,7 @@ def resilience_fields(route: Route) -> dict[str, object]:
     if route.retries is not None:
         conditions, statuses = _split(route.retry_on)
         if not conditions and not statuses:
-            # After an upstream has received a request, only a repeatable one is sent again.
+            # A request that an upstream may have received is only retried if it is idempotent.
             conditions = f"{_NOT_SENT},gateway-error" if route.method in _REPEATABLE else _NOT_SENT
         elif statuses:
             conditions = f"{conditions},retriable-status-codes" if conditions else "retriable-status-codes"
@@ -61,7 +61,7 @@ def default_retries() -> Encoded:
 
 @lru_cache(maxsize=1)
 def _elsewhere() -> dict[str, object]:
-    """Another host is tried than before, if there is one."""
+    """A retry goes to another host, if there is one."""
     predicate = build(
         RetryPolicyRetryHostPredicate,
         name="previous",

@@ -1,4 +1,4 @@
-"""The routes of one API, ready to stand in a virtual host, the more specific before the less.
+"""The routes of one API, in the order of a virtual host: the more specific before the less.
 
 First the probe, then the operations, then CORS preflights, then 405 for known paths, then 404 for the
 rest of the context. A more general operation is preferred to 405: `GET /orders/special` is
@@ -58,7 +58,7 @@ class TranslatedApi:
 
 
 def translated_api(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi:
-    """An API that `check` found nothing wrong with."""
+    """Translates an API for which `check` has no findings."""
     called: dict[Upstream, None] = {}
     sandboxed = (replace(route, backends=api.sandbox_backends) for route in api.routes)
     context = "".join(f"/{segment.text}" for segment in api.context)
@@ -80,7 +80,7 @@ def _routes(
     operations: Iterable[model.Route],
     called: dict[Upstream, None],
 ) -> tuple[Encoded, ...]:
-    """Adds to `called` the upstreams that policies call."""
+    """The encoded routes, in order. Adds the upstreams that policies call to `called`."""
     revision = [answers.revision_header(api)] if settings.revision_header else []
     ordered = sorted(operations, key=lambda r: (specificity(r.path), -len(r.headers)))
     contributions = [contributions_of(route.policies, settings.subject)[0] for route in ordered]
@@ -158,7 +158,7 @@ def _by_base_path(
 
     A rewrite belongs to the route, not to the weighted cluster, so backends with other base paths are other
     routes. Envoy draws one random number per request and compares it with each route's fraction in
-    turn: fractions are cumulative, and the last route takes what is left.
+    turn: fractions are cumulative, and the last route takes the rest.
     """
     groups: dict[str, list[WeightedBackend]] = {}
     for backend in backends:

@@ -14,9 +14,8 @@ LATEST = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """`unacknowledged` are the deployments that the proxy does not have since it rejected `entry`; without
-    an entry
-    it is being tried again. `withheld`: the proxy was not sent it, since another one rejected it."""
+    """`unacknowledged`: deployments that the proxy lacks because it rejected `entry`. `entry` None: the
+    resource is being retried. `withheld`: the entry was not sent, since another proxy rejected it."""
 
     entry: ConfigResource | None
     reason: str
@@ -26,8 +25,8 @@ class Rejected:
 
 @dataclass(slots=True, eq=False)
 class DeploymentReports:
-    """`began` is the gateway's last change before the stream: earlier changes are not reported one by one,
-    but as the stream's progress."""
+    """`began`: the gateway's last change before the stream; changes up to it are reported as the stream's
+    progress, not one by one."""
 
     connection: Connection
     observer: Observer
@@ -35,8 +34,8 @@ class DeploymentReports:
     rejections: dict[str, Rejected] = field(default_factory=dict[str, Rejected])
 
     def acknowledged(self, resources: Sequence[tuple[Ready, int]], upto: int) -> None:
-        """The proxy runs these; each is given with the change up to which the proxy has acknowledged the
-        offered resources. Changes after `upto` are left for later."""
+        """Reports resources that the proxy runs, each with the change up to which the proxy had acknowledged
+        it. Changes of deployments after `upto` are reported later."""
         came: list[Delivered] = []
         gone: list[Delivered] = []
         for resource, held in resources:
@@ -56,9 +55,8 @@ class DeploymentReports:
             self.observer.withdrawn(self.connection, (), gone)
 
     def quarantined(self, stored: StoredResource, held: int, good: Ready | None, *, own: bool) -> None:
-        """Reports once that the proxy does not get the latest version of a stored resource: it has `good`,
-        the last good one, if there is any. `own`: the proxy itself rejected it, or a resource that it
-        requires."""
+        """Reports once that the latest version of a resource is not offered to the proxy: it has `good`, the
+        last good one, if any. `own`: the proxy itself rejected it, or a resource that it requires."""
         if stored.current and stored.reason is not None:
             added = stored.current.deployments.added
             if good:
@@ -93,15 +91,15 @@ class DeploymentReports:
         self.observer.rejected(self.connection, [entry], reason, rejected)
 
     def removal_rejected(self, removal: ConfigResource, reason: str) -> None:
-        """The proxy rejected a response that also removed resources: it still has these."""
+        """Reports once that the proxy rejected a response with this removal: it still has the resource."""
         known = self.rejections.get(removal.name)
         if known is None or known.entry is not removal:
             self.rejections[removal.name] = Rejected(removal, reason, ())
             self.observer.rejected(self.connection, [removal], reason, ())
 
     def withdrawn(self, stored_resources: Iterable[tuple[StoredResource | None, int]]) -> None:
-        """The proxy no longer has the deployments that were removed with these; each with the change up to
-        which it has acknowledged the offered resources."""
+        """Reports that the proxy no longer has the deployments of removed resources, each given with the
+        change up to which the proxy had acknowledged it."""
         entries: list[ConfigResource] = []
         gone: list[Delivered] = []
         for stored, held in stored_resources:
@@ -118,7 +116,7 @@ class DeploymentReports:
             self.observer.withdrawn(self.connection, entries, gone)
 
     def try_again(self, name: str) -> None:
-        """The next rejection of a rejected version is reported, although nothing changed."""
+        """Has the next rejection of `name` reported, even if its version is the same."""
         if rejected := self.rejections.get(name):
             self.rejections[name] = replace(rejected, entry=None)
 
@@ -126,8 +124,8 @@ class DeploymentReports:
         self.rejections.pop(name, None)
 
     def unacknowledged(self, name: str, stored: StoredResource | None) -> Iterator[UnacknowledgedDeployment]:
-        """The deployments of a resource that the proxy does not have because it, or another one, rejected
-        them. Those that are withheld are pending."""
+        """The deployments of a resource that the proxy does not have because it, or another proxy, rejected
+        them. Withheld ones count as pending."""
         rejected = self.rejections.get(name)
         if rejected and stored and stored.current:
             for change in among(rejected.unacknowledged, stored.current.deployments.added):

@@ -7,13 +7,12 @@ from operator import attrgetter
 from gateways.config_resource import ConfigResource, DeploymentRef
 
 MOST_REMOVED = 100
-"""Removed deployments that are kept per resource, the last ones."""
+"""Maximum number of removed deployments kept per resource; the latest are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentChange:
-    """`seq` is the gateway's change that added the deployment, or removed it, `position` that of the
-    event."""
+    """`seq`: the gateway's change that added or removed the deployment; `position`: that of its event."""
 
     seq: int
     position: int
@@ -75,7 +74,7 @@ def with_entry(
 def without(
     changes: Iterable[DeploymentChange], others: Iterable[DeploymentChange]
 ) -> tuple[DeploymentChange, ...]:
-    """Those whose deployments are not among the others'."""
+    """The changes whose deployments are not among those of `others`."""
     known = {other.ref.deployment for other in others}
     return tuple(change for change in changes if change.ref.deployment not in known)
 
@@ -83,13 +82,13 @@ def without(
 def among(
     changes: Iterable[DeploymentChange], others: Iterable[DeploymentChange]
 ) -> tuple[DeploymentChange, ...]:
-    """Those whose deployments are among the others'."""
+    """The changes whose deployments are among those of `others`."""
     known = {other.ref.deployment for other in others}
     return tuple(change for change in changes if change.ref.deployment in known)
 
 
 def _since(changes: tuple[DeploymentChange, ...], seq: int, upto: int) -> list[DeploymentChange]:
-    """Those after change `seq`, newest first: costs as much as there are."""
+    """The changes after `seq` up to `upto`, newest first. Takes time proportional to those after `seq`."""
 
     def newest() -> Iterator[DeploymentChange]:
         for change in reversed(changes):

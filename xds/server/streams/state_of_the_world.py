@@ -12,7 +12,7 @@ from xds.subscription.acks import accept
 
 
 class StateStream(Stream):
-    """Each response has all resources: the stream keeps those that the client runs, to send them again."""
+    """Each response has all resources; the stream keeps those that the client runs, to send them again."""
 
     def __init__(self, gateway: Gateway, connection: Connection, observer: Observer) -> None:
         super().__init__(gateway, connection, observer)
@@ -31,7 +31,7 @@ class StateStream(Stream):
             if request.error_detail is None:
                 self._accepted.add(request.type)
             elif request.type not in self._accepted and subscription.wildcard:
-                # The client may run anything from an earlier connection: it gets all resources that are good.
+                # The client may run any resources of an earlier connection: all good ones are sent.
                 subscription.owed = True
         self._resubscribe(subscription, request.names)
 
@@ -70,7 +70,7 @@ class StateStream(Stream):
     ) -> bytes | None:
         whole = subscription.wildcard or subscription.type in WHOLE_STATE
         if not (whole or resources):
-            # This variant has no response for absence: the client removes what it does not request any more.
+            # This variant cannot report absence: the client removes resources that it no longer requests.
             accept(subscription, InFlightResponse("", (), removed))
             return None
         content = dict(subscription.running or {}) if whole else {}

@@ -39,7 +39,7 @@ def _words(message: str) -> set[str]:
 
 
 def back_off(fruitless: int) -> float:
-    """Seconds to wait, by the number of consecutive rejections of responses that brought nothing new."""
+    """Seconds to wait after this number of consecutive rejections of responses without resources."""
     repeated = fruitless - _FREE_REPEATS
     return min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(repeated - 1, 20)) if repeated > 0 else 0.0
 
@@ -92,8 +92,8 @@ class Stream(ABC):
         return out
 
     def held_back(self) -> list[tuple[str, float]]:
-        """Types of which a response is held back since the last call, and for how many seconds. The caller
-        releases them after that time."""
+        """Types whose next response was held back since the last call, each with a number of seconds. The
+        caller releases them after that time."""
         held, self._held_back = self._held_back, []
         return held
 
@@ -127,7 +127,7 @@ class Stream(ABC):
             subscription.try_again(key[1])
 
     def _report_progress(self, *, at_rest: bool) -> None:
-        """Once when the proxy has caught up, and when its answer about its listener changes."""
+        """Reports once when the proxy has caught up, and when the rejection of its listener changes."""
         caught_up = self._caught_up or (at_rest and self._at_rest())
         refused = self._listener_rejection()
         if caught_up != self._caught_up or refused != self._listener_refused:
@@ -204,7 +204,7 @@ class Stream(ABC):
         return data
 
     def _send_endpoints_again(self, clusters: Sequence[Ready]) -> None:
-        """A cluster that changes waits for its endpoints, though these did not change."""
+        """Sends the endpoints of changed clusters again: Envoy waits for them, though they did not change."""
         endpoints = self._subscriptions.get(ENDPOINTS)
         if endpoints is None:
             return
@@ -217,8 +217,8 @@ class Stream(ABC):
                     endpoints.send_again(name)
 
     def _removals(self, subscription: Subscription, referrers: list[Subscription]) -> bytes | None:
-        """Removes the resources that are referred to by nothing that the client may still run, or is about to
-        run."""
+        """Removes resources unless a resource that the client may still run, or is about to receive, refers
+        to them."""
         if self._is_opening(subscription.type):
             return None
         rank = removing_rank(subscription.type)
@@ -236,7 +236,7 @@ class Stream(ABC):
         for name in subscription.leaving:
             stored = subscription.stored(name)
             if stored and stored.offered is not None:
-                continue  # it came back while the types were gone through
+                continue  # added again while other types were handled
             key, gone = (subscription.type, name), stored.seq if stored else subscription.cursor
             if gone > floor or key in on_the_way:
                 continue
@@ -272,7 +272,7 @@ class Stream(ABC):
                 return Need.REJECTED
             if stored is None or stored.offered is None:
                 return Need.MISSING
-            subscription.poll()  # it may have come back while the types were gone through
+            subscription.poll()  # it may have been added again while other types were handled
             if subscription.lacks(key[1]):
                 return Need.COMING
         return Need.MET
@@ -295,7 +295,7 @@ class Stream(ABC):
             self._gateway.wake()
 
     def _hold_back(self, subscription: Subscription) -> None:
-        """Repeated rejections of nothing new isolate nothing, so they are answered after growing pauses."""
+        """Delays the next response with growing pauses, as such rejections isolate no resource."""
         subscription.fruitless += 1
         seconds = back_off(subscription.fruitless)
         if seconds and not subscription.trials:

@@ -1,4 +1,4 @@
-"""The one listener of a gateway. It contains nothing of any API, so it never changes with one.
+"""The one listener of a gateway. It does not depend on APIs, so it never changes with one.
 
 A private header is overwritten with the normalised path of each request before any other filter reads it, and
 the first segment of that path chooses the scope: a client cannot choose it otherwise. Slashes that were
@@ -58,11 +58,11 @@ from xds.translate.policies import http_filters
 from xds.translate.split import split_filters
 from xds.types import LISTENER
 
-# An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy obeys.
+# An empty list would mean all private addresses and loopback, whose x-envoy-* headers Envoy applies.
 _NOBODY = build(CidrRange, address_prefix="0.0.0.0", prefix_len=32)
 
 MAX_CONNECTIONS = 50_000
-"""Callers' connections at a time to the listener of one node; more are closed at once."""
+"""Maximum number of concurrent client connections to a node's listener; further ones are closed at once."""
 
 _ESCAPED_SLASHES = {
     "reject": EscapedSlashesAction.REJECT_REQUEST,
@@ -77,7 +77,7 @@ _UNDERSCORE_HEADERS = {
 
 
 def listener_entries(settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
-    """The gateway's listener: the same whatever APIs there are."""
+    """The gateway's listener, which does not depend on its APIs."""
     name = listener_name(settings.subject)
     body = _listener(settings)
     return (
@@ -145,7 +145,7 @@ def _connection_manager(settings: GatewaySettings) -> HttpConnectionManager:
 
 
 def _router(access: UpstreamAccess) -> Router:
-    """The upstream filters hold for all clusters: none of them has any of its own."""
+    """The upstream filters apply to all clusters: no cluster has filters of its own."""
     codec = build(HttpFilter, name=CODEC_FILTER, typed_config=any_of(build(UpstreamCodec)))
     filters = [access_filter(access), answers_filter(), codec]
     return build(Router, suppress_envoy_headers=True, upstream_http_filters=filters)

@@ -41,7 +41,7 @@ def early_mutation(*, forwarding: bool) -> TypedExtensionConfig:
         HeaderMutation,
         append=build(
             HeaderValueOption,
-            # Without PATH it would be the caller's x-envoy-original-path where there is one.
+            # Without PATH Envoy would use the caller's x-envoy-original-path, if present.
             header=build(HeaderValue, key=SCOPE_HEADER, value="%PATH(NQ:PATH)%"),
             append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
         ),

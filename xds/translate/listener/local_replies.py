@@ -32,7 +32,7 @@ _BY_FLAG = (
     (("UPE",), 502, "Bad Gateway", "The upstream's answer is not valid HTTP."),
     (("OM",), 503, "Service Unavailable", "The gateway is overloaded."),
 )
-"""By the response flag Envoy gives them."""
+"""Local replies by Envoy's response flag."""
 
 _BY_STATUS = (
     (400, "Bad Request", "The request is not valid HTTP, or not accepted here."),
@@ -51,7 +51,7 @@ _DENIED = 403
 
 
 def local_replies() -> LocalReplyConfig:
-    """The first that fits counts."""
+    """The mappers of local replies; Envoy applies the first that matches."""
     return build(LocalReplyConfig, mappers=list(_mappers()))
 
 

@@ -1,5 +1,5 @@
-"""The upstream addresses that a request may go to, checked when a host was selected, before any connection.
-So it also applies to the answers of DNS. One filter serves all clusters."""
+"""Access control of upstream addresses, checked when a host was selected, before any connection. So it also
+applies to the answers of DNS. One filter serves all clusters."""
 
 from collections.abc import Iterable
 

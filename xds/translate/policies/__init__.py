@@ -1,4 +1,4 @@
-"""The policies that Envoy can carry out. A new one is a module and its name in this list."""
+"""The policies that Envoy can carry out. A new one needs a module and an item in this list."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ POLICIES: tuple[PolicyKind, ...] = (
     remove_headers.POLICY,
     set_headers.POLICY,
 )
-"""Their HTTP filters stand in the chain in this order."""
+"""Their HTTP filters are in the chain in this order."""
 
 
 def http_filters(kinds: Iterable[PolicyKind] = POLICIES) -> list[HttpFilter]:

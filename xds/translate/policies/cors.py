@@ -37,7 +37,7 @@ def _apply(params: Mapping[str, Any], contributions: Contributions) -> Iterable[
         expose_headers=", ".join(params.get("exposedHeaders") or ()),
         max_age="" if age is None else str(age),
         allow_credentials=True if credentials else None,
-        # A preflight that the policy does not allow ends here; no upstream is asked.
+        # A preflight that the policy does not allow is not forwarded to an upstream.
         forward_not_matching_preflights=False,
     )
 

@@ -1,4 +1,4 @@
-"""Parameters of policies: their shape, and the problems with it."""
+"""Validation of the parameters of policies."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeGuard

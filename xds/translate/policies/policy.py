@@ -21,10 +21,9 @@ def _no_changes() -> "dict[str, str | None]":
 class Contributions:
     """The additions of an operation's policies to Envoy's configuration. A later one replaces an earlier one.
 
-    `request_headers` and `response_headers`: changes by lower-case name (None removes), in the order in
-    which they were asked for. `filters`: the configuration that an HTTP filter has on the route, by the
-    filter's name; it also enables a filter that is disabled in the chain. `upstreams`: those that filters
-    send requests to.
+    `request_headers` and `response_headers`: changes by lower-case name (None removes), in the order of the
+    policies. `filters`: the configuration that an HTTP filter has on the route, by the filter's name; it also
+    enables a filter that is disabled in the chain. `upstreams`: those that filters send requests to.
     """
 
     gateway: str = ""
@@ -48,8 +47,8 @@ class PolicyKind:
     """A policy that Envoy can carry out.
 
     `apply(params, contributions)` adds to the contributions and yields every problem of the parameters as a
-    sentence that begins with the place: `request/headers/0/name: ...`. `filters` are the HTTP filters that
-    it needs in the chain of every gateway.
+    text that begins with its location: `request/headers/0/name: ...`. `filters` are the HTTP filters that it
+    needs in the chain of every gateway.
     """
 
     name: str
@@ -58,8 +57,7 @@ class PolicyKind:
 
 
 def http_filter(name: str, config: Message) -> HttpFilter:
-    """An HTTP filter of the chain, which routes without a configuration of their own pass as configured
-    here."""
+    """An HTTP filter of the chain; `config` applies to routes without a configuration of their own."""
     return build(HttpFilter, name=name, typed_config=any_of(config))
 
 

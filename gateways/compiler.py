@@ -1,4 +1,4 @@
-"""From an API's specification to the gateway-neutral configuration. Pure; one deployment at a time."""
+"""Compiles an API's specification to the gateway-neutral configuration. Pure; one deployment at a time."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -14,7 +14,7 @@ DEFAULT_CONNECT_TIMEOUT_MS = 5_000
 def compile_api(
     organization: str, name: str, revision: int, deployment: str, spec: ApiSpec
 ) -> model.DeployedApi:
-    """One revision of one API, as any gateway shall serve it."""
+    """The gateway-neutral configuration of one revision of an API."""
     upstreams = {u.name: u for u in spec.upstreams}
     default = _weighted_backends(spec.backends, upstreams)
     return model.DeployedApi(
@@ -45,7 +45,7 @@ def denied_upstreams(access: UpstreamAccess, upstreams: Iterable[model.Upstream]
 
 
 def segments(path: str) -> tuple[model.Segment, ...]:
-    """`/orders/{id}/*` as literal, parameter and tail; `/` is no segment at all."""
+    """`/orders/{id}/*` as literal, parameter and tail; `/` has no segments."""
     return tuple(_segment(text) for text in path.removeprefix("/").split("/")) if path != "/" else ()
 
 
@@ -97,7 +97,7 @@ def _route(
 
 
 def _over(api: Resilience | None, operation: Resilience | None) -> Resilience:
-    """The operation's values win over the API's."""
+    """The operation's values override the API's."""
     merged = api.model_dump(exclude_none=True) if api else {}
     merged |= operation.model_dump(exclude_none=True) if operation else {}
     return Resilience(**merged)

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 PRIVATE = "signalbox.io/"
-"""Entry types that begin with this are notes for Signalbox's own processes: no gateway is given them."""
+"""Prefix of the resource types for Signalbox's own processes; they are not sent to gateways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class ConfigResource:
     `gateway` is its subject (`organizations/<org>/gateways/<name>`); `kind` the product (`envoy`);
     `type` the resource type (for Envoy the type URL); `body` the encoded resource, empty when the
     resource is gone; `version` the content hash of `body`. `requires` names the resources
-    `(type, name)` a proxy must have accepted before this one is of use. `position` is the event's
-    that caused it.
+    `(type, name)` a proxy must have accepted before this one is of use. `position` is that of the event that
+    caused it.
     """
 
     gateway: str

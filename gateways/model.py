@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gateways.upstream_access import EVERYWHERE, UpstreamAccess
 
 MAX_IN_FLIGHT = 10_000
-"""The default of an upstream."""
+"""The default of `Upstream.max_in_flight`."""
 
 EscapedSlashes = Literal["reject", "redirect", "decode"]
 UnderscoreHeaders = Literal["reject", "drop", "allow"]
@@ -31,9 +31,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where requests go. Two upstreams with the same values are the same upstream.
+    """A destination of requests. Two upstreams with the same values are the same upstream.
 
-    `max_in_flight` is how many requests one node sends or queues at a time; more are answered 503.
+    `max_in_flight`: the requests that one node sends or queues at a time; further ones are answered 503.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -86,7 +86,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class DeployedApi:
-    """One API as one gateway shall serve it: the unit that changes, and that can be rejected."""
+    """One API as one gateway shall serve it. It is changed, and rejected, as a whole."""
 
     organization: str
     api: str
@@ -103,7 +103,7 @@ class DeployedApi:
 class GatewaySettings:
     """Settings of a whole gateway. `subject` is `organizations/<org>/gateways/<name>`.
 
-    `trusted_proxies` is how many proxies in front of it are trusted with the caller's address.
+    `trusted_proxies`: the number of proxies in front of it that are trusted with the caller's address.
     """
 
     subject: str
@@ -120,7 +120,7 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """Something a gateway kind cannot do: where in the specification, and what.
+    """A feature that a gateway kind does not support: its pointer in the specification, and a description.
 
     `only_new`: new deployments are rejected for it; an API that is served already stays as it is.
     """
@@ -131,7 +131,7 @@ class Unsupported:
 
 
 def unsupported_text(findings: Iterable[Unsupported]) -> str:
-    """The text of an error: each unsupported feature once, with the pointers that ask for it."""
+    """The text of an error: each unsupported feature once, with the pointers to its uses."""
     places: dict[str, list[str]] = {}
     for finding in findings:
         places.setdefault(finding.detail, []).append(finding.pointer)

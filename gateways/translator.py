@@ -14,13 +14,13 @@ Translated = TypeVar("Translated")
 class Translator(Protocol[Translated]):
     """The APIs of a gateway are compiled in units, which the translator chooses.
 
-    A change of an API is translated alone; then the resources of its unit are put together from what was
-    translated, now or before. A unit that is the whole gateway makes one document of all APIs.
+    A changed API is translated alone; then the resources of its unit are assembled from translated APIs, new
+    and cached ones. If the unit is the whole gateway, one document holds all APIs.
     """
 
     @property
     def VERSION(self) -> str:
-        """Raised whenever the same input becomes other bytes: gateways get them at the next start."""
+        """Increased whenever the same input yields other bytes: gateways get them after the next start."""
         ...
 
     def unit_of(self, ref: DeploymentRef) -> str:
@@ -28,7 +28,7 @@ class Translator(Protocol[Translated]):
         ...
 
     def check(self, api: DeployedApi) -> tuple[Unsupported, ...]:
-        """Everything this kind of gateway cannot do for the API."""
+        """All features of the API that this kind of gateway does not support."""
         ...
 
     def listener_entries(self, settings: GatewaySettings, position: int) -> tuple[ConfigResource, ...]:
@@ -50,7 +50,7 @@ class Translator(Protocol[Translated]):
         ...
 
     def load(self) -> None:
-        """Imports what takes long to import; without it the first translation does."""
+        """Imports slow modules in advance; otherwise the first translation imports them."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Which addresses a gateway may send requests to. Pure; addresses are those that connections are made to.
+"""The addresses that a gateway may send requests to. Pure; addresses are those of connections.
 
 Denied unless a gateway allows them: loopback (outside development), link-local addresses with the cloud
-metadata services, what means "this host", and multicast. Signalbox's own ports are always denied.
+metadata services, the networks of "this host", and multicast. Signalbox's own ports are always denied.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ class UpstreamAccess:
     closed: tuple[NetworkPort, ...] = ()
 
     def problem(self, host: str, port: int) -> str | None:
-        """Why requests cannot be sent to `host`, if so. A host name is known when it is resolved: None."""
+        """Why requests cannot be sent to `host`, if so. None for host names: checked once resolved."""
         try:
             address = ip_address(host)
         except ValueError:
@@ -80,7 +80,7 @@ EVERYWHERE = UpstreamAccess()
 def upstream_access(
     environment: str, allowed: Iterable[str] = (), closed: Iterable[NetworkPort] = ()
 ) -> UpstreamAccess:
-    """For a gateway in `environment` that allows networks, in an installation that closes places."""
+    """The rules of a gateway in `environment` that allows networks, with ports closed by the installation."""
     denied = DENIED if environment == DEVELOPMENT else (*LOOPBACK, *DENIED)
     return UpstreamAccess(denied, tuple(allowed), tuple(dict.fromkeys(closed)))
 
@@ -114,7 +114,7 @@ def network_port(text: str) -> NetworkPort:
 
 @lru_cache(1_000)
 def _network(text: str) -> Network:
-    """Parsed once: every change of an API asks for all of them."""
+    """Cached: every change of an API checks all networks."""
     return ip_network(text)
 
 

@@ -1,1 +1,1 @@
-"""The bus: the `Log` port, its engines, the decider loop, and the runners that feed the read side."""
+"""The `Log` port and its engines, the decider, gateway sync, and the consumers that feed the read models."""

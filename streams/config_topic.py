@@ -43,9 +43,9 @@ class ConfigWriter(Protocol):
     async def put(self, entries: Sequence[ConfigResource]) -> None:
         """Makes these the newest entries of their keys, all or none; an empty body removes.
 
-        A removal stays as an entry without a body, so that replicas receive it. Durable against the end of
-        the process; entries lost in a power failure can be computed again. On Kafka all entries of a call
-        are of one partition. Raises LogUnavailable, MessageTooLarge, Fenced.
+        A removal stays as an entry without a body, so that replicas receive it. Durable against a crash of
+        the process; entries lost in a power failure can be computed again. On Kafka all entries of a call are
+        of one partition. Raises LogUnavailable, MessageTooLarge, Fenced.
         """
         ...
 
@@ -58,7 +58,7 @@ class ConfigTopic(ConfigWriter, Protocol):
     """The port. All methods are safe to call from one event loop, concurrently."""
 
     def partition_of(self, gateway: str) -> int:
-        """Of a gateway's subject."""
+        """The partition of a gateway's subject."""
         ...
 
     async def claim(self, partition: int) -> None:
@@ -69,17 +69,17 @@ class ConfigTopic(ConfigWriter, Protocol):
         ...
 
     async def release(self, partition: int) -> None:
-        """Gives a claimed partition up, after the put that is under way."""
+        """Releases a claimed partition, after a put in progress."""
         ...
 
     async def repair(self, partition: int) -> int:
-        """Puts the entries of a claimed partition again that were overwritten by messages which are not ours;
-        how many. Raises LogUnavailable, Fenced."""
+        """Puts entries of a claimed partition again that forged messages overwrote; returns their number.
+        Raises LogUnavailable, Fenced."""
         ...
 
     async def follow(self, partitions: Iterable[int] | None = None) -> None:
-        """Passes the puts of other processes to the subscribers, from where `load` ended, until cancelled;
-        of all partitions when none are named. Raises LogDamaged."""
+        """Passes the puts of other processes to the subscribers, from the end of `load` on, until cancelled.
+        `partitions`: default all. Raises LogDamaged."""
         ...
 
     def load(
@@ -90,8 +90,8 @@ class ConfigTopic(ConfigWriter, Protocol):
         partitions: Iterable[int] | None = None,
         bodies: bool = True,
     ) -> AsyncIterator[list[ConfigResource]]:
-        """All entries, of one gateway or of some partitions when given, in chunks; removals only when asked
-        for. Without `bodies` a body may be a placeholder.
+        """All entries, of one gateway or of some partitions when given, in chunks; removals only with
+        `removals`. Without `bodies` a body may be a placeholder.
 
         An entry that is put meanwhile may be missing: subscribe first. Raises LogUnavailable, LogDamaged.
         """

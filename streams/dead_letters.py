@@ -50,7 +50,7 @@ class DeadLetterTopic:
         self._source = source
 
     async def add(self, record: Record, fault: Fault) -> None:
-        """Without the body of the message if the dead letter is too large with it. Raises LogUnavailable."""
+        """Appends a dead letter, without the message's body if that is too large. Raises LogUnavailable."""
         now = timestamp()
         try:
             await self._log.append("parked", (dead_letter(record, fault, self._source, now),))
@@ -63,13 +63,13 @@ REMOVED = "removed"
 
 
 def removed_messages(topic: Topic, partition: int, read: int, last: int, source: str, now: str) -> Envelope:
-    """The dead letter of messages of which only the positions are left: after `read`, up to which the topic
-    was read (0 when that is unknown), to `last`."""
-    known = "" if read else "How far they had been read is not known, so some may have been decided before. "
+    """The dead letter of messages that retention removed: at the positions after `read`, up to which the
+    topic was read (0: unknown), to `last`."""
+    known = "" if read else "It is unknown which of them were read, so some may have been decided before. "
     reason = (
-        f"What stood at the positions {read + 1} to {last} of {topic}/{partition} was removed by the topic's "
-        f"retention before it was read: commands among it are not decided and have to be sent again. {known}"
-        "Give the topic a retention.ms longer than deciders are ever away."
+        f"The messages at positions {read + 1} to {last} of {topic}/{partition} were removed by the topic's "
+        f"retention before they were read: these commands are not decided and have to be sent again. {known}"
+        "Set the topic's retention.ms above the longest downtime of deciders."
     )
     nothing = Envelope(id="", type="", source="", subject="", time="", partitionkey="", data={})
     return dead_letter(Record(topic, partition, read + 1, nothing), Fault(REMOVED, reason), source, now)

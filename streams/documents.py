@@ -24,7 +24,7 @@ class DocumentDamaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """As in the table; `packed` when `content` is compressed by zlib."""
+    """A row of the document table; `packed`: `content` is compressed by zlib."""
 
     sha256: str
     media_type: str
@@ -36,7 +36,7 @@ class DocumentStore(ABC):
     """All methods are safe to call from one event loop, concurrently."""
 
     async def put(self, content: bytes, media_type: str) -> str:
-        """Durably stores `content`; its SHA-256, hexadecimal. The first media type of a content is kept.
+        """Stores `content` durably; returns its SHA-256, hexadecimal. Its first media type is kept.
 
         Raises LogUnavailable.
         """

@@ -55,7 +55,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """The position of a consumer, committed together with what it wrote."""
+    """The position of a consumer, committed together with its writes."""
 
     consumer: str
     topic: Topic
@@ -141,7 +141,7 @@ class Log(Protocol):
         ...
 
     async def identity(self) -> SourceLog:
-        """The id that no other log has, and where this one is. Raises LogUnavailable."""
+        """The unique id of this log, and its location. Raises LogUnavailable."""
         ...
 
     async def claim(self, partition: int) -> None:
@@ -153,7 +153,7 @@ class Log(Protocol):
         ...
 
     async def release(self, partition: int) -> None:
-        """Writes to a claimed partition no more."""
+        """Releases a claimed partition: this process no longer writes to it."""
         ...
 
     async def next_position(self, partition: int) -> int:
@@ -186,7 +186,7 @@ class Log(Protocol):
     async def read_subject(
         self, topic: Topic, subject: str, *, after: int = 0, limit: int = 1000
     ) -> list[Record]:
-        """Records about one subject, in order; as many as `read` would give."""
+        """Records about one subject, in order; limited like those of `read`."""
         ...
 
     async def find(self, topic: Topic, key: Key) -> Record | None:
@@ -204,8 +204,7 @@ class Log(Protocol):
     async def find_by_id(self, topic: Topic, id: str) -> list[Record]:
         """The record of each organization that used this CloudEvents id, by organization.
 
-        As `find_all`; but of a command that is not decided, the last outcome there is. Raises
-        LogUnavailable.
+        As `find_all`; but for a command that is not decided, its last outcome. Raises LogUnavailable.
         """
         ...
 

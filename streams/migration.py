@@ -1,8 +1,8 @@
-"""Moves what an embedded Signalbox holds to Kafka and PostgreSQL, and proves that nothing changed on the way.
+"""Migrates the data of an embedded Signalbox to Kafka and PostgreSQL, and proves that it is unchanged.
 
-Messages keep their positions, so that everything which names one stays true: a position on Kafka is the
-offset and one, and records are written without transactions, which would take offsets of their own. A copy
-that was interrupted goes on where it stopped, provided that what is there is what would have been written.
+Messages keep their positions, so that references to them stay valid: a position on Kafka is the offset plus
+one, and records are written without transactions, whose control records would take offsets. An interrupted
+copy continues where it stopped, if the records there equal the first ones of the source.
 """
 
 import asyncio
@@ -38,24 +38,24 @@ PAUSE_SECONDS = 0.1
 
 Key = tuple[str, str, str]
 OF_CLIENTS: frozenset[Topic] = frozenset({"commands", "status"})
-"""Topics whose times are written uniformly when they are read from Kafka: all else of them is compared."""
+"""Topics whose times are normalised when they are read from Kafka: all other content is compared."""
 
 Progress = Callable[[str, int], None]
-"""Told what is done and how many records of it."""
+"""Called with a step of the copy and its number of records so far."""
 
 
 class MigrationRefused(LogError):
-    """It cannot be done like this; nothing was lost. Says what to do."""
+    """The migration is impossible like this; nothing was lost. The text has the remedy."""
 
 
 class NotTheSame(LogError):
-    """What arrived is not what was sent."""
+    """The copy differs from the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicDigest:
-    """A topic's partition: how many records, up to which position, and the digest of them and of where they
-    stand."""
+    """A topic's partition: the number of records, the last position, and a digest of the records and their
+    positions."""
 
     topic: Topic
     partition: int
@@ -66,7 +66,7 @@ class TopicDigest:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is the same on both sides: records, chains of events, configuration and documents."""
+    """The content that is equal on both sides: records, chains of events, configuration and documents."""
 
     digests: tuple[TopicDigest, ...]
     chains: tuple[ChainReport, ...]
@@ -77,7 +77,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What is moved; opened by the caller, who holds the lock on the data directory."""
+    """The source; opened by the caller, which holds the lock on the data directory."""
 
     directory: Path
     log: SqliteLog
@@ -87,9 +87,9 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where it goes. `log` reads without an authority, so that commands come as they were written;
-    `authority` signs those that are still to be decided. `documents` opens the document store, after the
-    topics are checked."""
+    """The destination. `log` reads without an authority, so that commands are read as they were written;
+    `authority` signs those that are undecided. `documents` opens the document store, after the topics are
+    checked."""
 
     log: KafkaLog
     config: KafkaConfigTopic
@@ -98,11 +98,11 @@ class Target:
 
 
 def _quiet(what: str, count: int) -> None:
-    """Nobody watches."""
+    """The default: progress is not reported."""
 
 
 async def migrate(source: Embedded, target: Target, progress: Progress = _quiet) -> Proof:
-    """Copies everything and answers the proof; may be called again after it was interrupted.
+    """Copies everything and returns the proof; may be called again after an interruption.
 
     Raises MigrationRefused, MessageTooLarge (nothing was written), NotTheSame, LogUnavailable, LogDamaged.
     """
@@ -115,7 +115,7 @@ async def migrate(source: Embedded, target: Target, progress: Progress = _quiet)
         )
     partitions = range(source.log.partitions)
     for partition in partitions:
-        # Whoever decides there is fenced: it would go on from what was before.
+        # Fences a decider there, which would continue from its earlier state.
         await target.log.claim(partition)
     decided = {p: await source.log.consumed(OWNER, "commands", p) for p in partitions}
     expected: list[TopicDigest] = []
@@ -129,7 +129,7 @@ async def migrate(source: Embedded, target: Target, progress: Progress = _quiet)
     for stretch in expected:
         await _copy(source.log, target, stretch, decided[stretch.partition], progress)
     proof = await _proof(source, target, expected, progress)
-    # Last: with this, deciding can begin.
+    # Last, since deciders can start after this.
     for partition, position in decided.items():
         await target.log.commit(Transaction(consumed=(Consumed(OWNER, "commands", partition, position),)))
     ends = {s.partition: s.last for s in expected if s.topic == "commands"}
@@ -138,7 +138,7 @@ async def migrate(source: Embedded, target: Target, progress: Progress = _quiet)
 
 
 async def _survey(log: Log, target: Target, topic: Topic, partition: int, decided: int) -> TopicDigest:
-    """What is to be copied. Raises MessageTooLarge, MigrationRefused."""
+    """The digest of the records to copy. Raises MessageTooLarge, MigrationRefused."""
     digesting = _DigestBuilder(topic, partition)
     settings = target.log.settings
     limit = settings.max_message if topic in OF_CLIENTS else settings.max_message * BATCH_FACTOR
@@ -211,7 +211,7 @@ async def _write(
 
 
 def _message(target: Target, record: Record, decided: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """Key, value and headers; a command that is still to be decided says who vouches for its sender."""
+    """Key, value and headers; an undecided command is signed for its sender."""
     envelope = record.envelope
     value, headers = encode(envelope)
     if record.topic == "commands" and record.position > decided:
@@ -231,7 +231,7 @@ async def _copy_documents(source: Embedded, target: DocumentStore, progress: Pro
     for number, sha256 in enumerate(names, 1):
         found = await source.documents.get(sha256)
         if found is not None and await target.put(*found) != sha256:
-            raise NotTheSame(f"the document {sha256} arrived as another one")
+            raise NotTheSame(f"the copy of the document {sha256} has another hash")
         progress("documents", number)
     return len(names)
 
@@ -270,15 +270,15 @@ async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, Config
             arrived.update((entry.key, entry) for entry in entries)
         if arrived == wanted:
             return
-        # A transaction that is committed is seen by readers a moment later.
+        # A committed transaction becomes visible to readers a moment later.
         await asyncio.sleep(PAUSE_SECONDS)
-    raise NotTheSame("the configuration did not arrive as it was")
+    raise NotTheSame("the copy of the configuration differs from the source")
 
 
 async def _proof(
     source: Embedded, target: Target, expected: Iterable[TopicDigest], progress: Progress
 ) -> Proof:
-    """Reads everything again from Kafka, and follows the chain of events on both sides.
+    """Reads everything again from Kafka, and verifies the hash chain of events on both sides.
 
     Raises NotTheSame.
     """

@@ -25,7 +25,7 @@ class Assignment:
     def __init__(self, partition: int, verb: str) -> None:
         self.partition = partition
         self.revoked = asyncio.Event()
-        """Finish the work on the partition and return."""
+        """Set when the work on the partition must finish."""
         self.trouble = f"partition {partition} is being loaded"
         self._not_worked_on = f"partition {partition} is not {verb}"
         self._verb = verb
@@ -38,14 +38,14 @@ class Assignment:
         return self._ready_at is not None
 
     def ready(self) -> None:
-        """The state of the partition is loaded."""
+        """Marks the state of the partition as loaded."""
         logger.info("partition %d is %s here", self.partition, self._verb)
         self.trouble = ""
         self._ready_at = _now()
         self.loaded.set()
 
     def failed(self, error: Exception) -> float:
-        """Notes a failure; seconds to wait before the next attempt."""
+        """Records a failure; returns the seconds to wait before the next attempt."""
         # A worker that fails soon after each start must not start without a pause.
         if self._ready_at is not None and _now() - self._ready_at > BACK_OFF[-1]:
             self._retry.succeeded()
@@ -65,7 +65,7 @@ class PartitionWorkers:
     """Runs `work` for each assigned partition, and again after a failure.
 
     `revoked` cancels `work`, after `finish_seconds` once it is ready, and then calls `release`. After Fenced
-    the state is dropped, and `rejoin` is called: the group knows the owner of the partition.
+    the state is dropped, and `rejoin` is called: the group determines the owner of the partition.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class PartitionWorkers:
 
     async def begin(self, partition: int) -> asyncio.Task[None]:
         """Works on a partition that this process has without a group, until `revoked`. Returns the task of
-        the work once its state is loaded, and raises what it raised before."""
+        the work once its state is loaded, and raises an earlier failure of it."""
         assignment = Assignment(partition, self._verb)
         task = asyncio.create_task(self._work(assignment), name=f"partition {partition} is {self._verb}")
         self._assigned[partition] = (assignment, task)
@@ -145,7 +145,7 @@ class PartitionWorkers:
 
 
 def _described(error: Exception) -> str:
-    """The first line; of an unexpected failure its type, as its text may be about anything."""
+    """The first line; of an unexpected failure its type, as its text may contain anything."""
     if isinstance(error, LogDamaged | LogUnavailable):
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{type(error).__name__}; the log of this process has its traceback"

@@ -13,7 +13,7 @@ BACK_OFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def back_off(failures: int) -> float:
-    """Seconds to wait after so many failures in a row (one at least)."""
+    """Seconds to wait after this number of consecutive failures (at least one)."""
     return BACK_OFF[min(failures, len(BACK_OFF)) - 1]
 
 
@@ -24,8 +24,8 @@ def log_unavailable(error: Exception) -> bool:
 class Retry:
     """Retries as long as failures are `retryable`; any other failure is raised.
 
-    `trouble` is why the last attempt failed, empty after a success. The first failure of an outage that is
-    not `expected` is logged: `subject` is the beginning of that line, `describe` the error's text.
+    `trouble`: why the last attempt failed, empty after a success. The first failure of an outage that is not
+    `expected` is logged: `subject` is the beginning of that line, `describe` the error's text.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Retry:
         self.trouble = ""
 
     def failed(self, error: Exception) -> float:
-        """Notes a failure; seconds to wait before the next attempt."""
+        """Records a failure; returns the seconds to wait before the next attempt."""
         if not self._logged and not self._expected(error):
             self._logger.warning("%s: %s", self._subject, self._describe(error))
             self._logged = True

@@ -1,4 +1,4 @@
-"""Status messages to the status topic, gathered so that a thousand acknowledgements are one append."""
+"""Appends status messages to the status topic in batches, so that many acknowledgements are one append."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ MOST = 500
 
 
 class StatusReporter:
-    """Takes status messages at any time and appends them in order.
+    """Accepts status messages at any time and appends them in order.
 
     Of the waiting messages, only the newest about each subject and fact is kept, so that they do not grow
     without bound while the log refuses writes.
@@ -70,7 +70,7 @@ class StatusReporter:
             logger.error("%d status messages are lost: %s", len(self._waiting), error)
 
     async def _append(self) -> None:
-        """Raises LogUnavailable: then all messages stay."""
+        """Appends the first messages. Raises LogUnavailable: then all messages are kept."""
         keys = list(self._waiting)[:MOST]
         batch = [self._waiting.pop(key) for key in keys]
         try:

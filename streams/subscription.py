@@ -1,9 +1,9 @@
-"""A durable consumer of a topic: reads its partitions in batches and hands each batch to a handler.
+"""A durable consumer of a topic: reads its partitions in batches and passes each batch to a handler.
 
-A batch counts as consumed when the handler returns and, with `commit`, the position is stored. When handler
-or commit fail because something is unavailable, the same records are handed over again, with those that were
-appended meanwhile. So a handler either stores the position in its own transaction, from which `start` answers
-it, or can take a record twice.
+A batch counts as consumed when the handler returns and, with `commit`, the position is stored. If handler or
+commit fail because something is unavailable, the same records are passed again, with those that were appended
+meanwhile. So a handler either stores the position in its own transaction, from which `start` returns it, or
+can handle a record twice.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from streams.retry import Retry
 Handler = Callable[[Sequence[Record]], Awaitable[None]]
 """Takes records of one partition, in order."""
 Start = Callable[[int], Awaitable[int]]
-"""The position of a partition up to which everything is consumed."""
+"""Returns the position of a partition up to which all records are consumed."""
 Commit = Callable[[int, int], Awaitable[None]]
 """Stores the position of a partition."""
 Gather = Callable[[int, int], Awaitable[None]]
@@ -26,9 +26,9 @@ Gather = Callable[[int, int], Awaitable[None]]
 
 BATCH = 500
 JOINED = 4
-"""The most reads of a batch: its size is limited, too."""
+"""Maximum number of reads per batch: its size is limited, too."""
 FEW = 100
-"""So few records are handled at once: most likely they are the last, and another read would find nothing."""
+"""Up to so many records are handled at once: they are probably the last, and another read would be empty."""
 
 logger = logging.getLogger("signalbox.subscription")
 
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 
 class Unprocessable(Exception):
-    """Raised by a handler for a record that it can never take: the record goes to the dead-letter topic."""
+    """Raised by a handler for a record that it can never handle: the record is dead-lettered."""
 
     def __init__(self, record: Record, fault: Fault) -> None:
         super().__init__(fault.reason)
@@ -69,7 +69,7 @@ class Offsets:
 
 
 def end_of(log: Source, topic: Topic) -> Start:
-    """Only records appended from now on: for a consumer that serves this process and keeps no state."""
+    """Starts at the current end: for a consumer that serves this process and keeps no state."""
 
     async def start(partition: int) -> int:
         return await log.end(topic, partition)
@@ -81,8 +81,8 @@ class Subscription:
     """Belongs to one event loop. `run` consumes a fixed set of partitions, or those that a consumer group
     assigns (`streams.kafka.membership.Membership` calls `assigned` and `revoked`).
 
-    `trouble` is why nothing is consumed at the moment, empty otherwise. With `dead_letters`, a record for
-    which the handler raises Unprocessable goes there, and the rest of its batch is handed over again. With
+    `trouble`: why nothing is consumed at the moment, empty otherwise. With `dead_letters`, a record for
+    which the handler raises Unprocessable goes there, and the rest of its batch is passed again. With
     `read_ahead`, the batch after a full one is read while that one is handled, and a batch that is cut off at
     the most bytes of a read (`LARGEST_READ`) is filled by further reads. `gather` is awaited before a batch
     is read, once there is one.
@@ -114,7 +114,7 @@ class Subscription:
         self._positions: dict[int, int] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._idle: set[int] = set()
-        """Partitions of which no batch is being handled."""
+        """Partitions without a batch in progress."""
         self._stopping: set[int] = set()
         self._resumed = asyncio.Event()
         self._resumed.set()
@@ -129,11 +129,11 @@ class Subscription:
 
     @property
     def positions(self) -> dict[int, int]:
-        """Up to which position each partition is consumed."""
+        """The position up to which each partition is consumed."""
         return dict(self._positions)
 
     async def lag(self) -> int:
-        """How many positions are not consumed yet. Raises LogUnavailable."""
+        """The number of positions that are not consumed yet. Raises LogUnavailable."""
         ends = [await self._log.end(self._topic, p) - at for p, at in self.positions.items()]
         return sum(max(0, behind) for behind in ends)
 
@@ -161,7 +161,7 @@ class Subscription:
         self._resumed.set()
 
     async def open(self, partitions: Iterable[int] | None = None) -> None:
-        """Notes where these partitions, or all, start; one attempt. Raises what `start` raises."""
+        """Loads the starts of these partitions, or all, in one attempt. Raises the errors of `start`."""
         for partition in range(self._log.partitions) if partitions is None else partitions:
             self._positions[partition] = await self._start(partition)
 
@@ -183,7 +183,7 @@ class Subscription:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run_until(self, stop: asyncio.Event, partitions: Iterable[int] | None = None) -> None:
-        """As `run`, until `stop` is set; finishes the batches in hand."""
+        """As `run`, until `stop` is set; finishes the batches in progress."""
 
         async def stop_when_set() -> None:
             await stop.wait()
@@ -201,12 +201,12 @@ class Subscription:
         self._consume_in_task(partition)
 
     async def revoked(self, partition: int) -> None:
-        """Returns when the batch in hand is finished and nothing more of the partition is consumed here."""
+        """Returns when the batch in progress is finished and the partition is no longer consumed here."""
         await self._finish((partition,))
         self._positions.pop(partition, None)
 
     async def stop(self) -> None:
-        """Finishes the batches in hand; then `run` returns."""
+        """Finishes the batches in progress; then `run` returns."""
         await self._finish(tuple(self._tasks))
         if not self._over.done():
             self._over.set_result(None)

@@ -23,5 +23,5 @@ async def ended(work: asyncio.Future[T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([work])
         if not work.cancelled():
-            work.exception()  # nobody asks any more
+            work.exception()  # retrieved, so that asyncio does not log it
         raise

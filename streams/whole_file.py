@@ -1,4 +1,4 @@
-"""Files that are complete or not there."""
+"""Writes files atomically: they are complete or do not exist."""
 
 import os
 import secrets

@@ -1,7 +1,7 @@
 """The hash chain of the events topic: proof that nothing was changed, left out or reordered.
 
-Each event counts one further than its predecessor (`sequence`, from 1) and carries its hash
-(`previoushash`); see `schemas.envelope.Envelope.hash`.
+Each event has the `sequence` after its predecessor's (from 1) and the predecessor's hash (`previoushash`);
+see `schemas.envelope.Envelope.hash`.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """What was verified: `events` many, up to position `last` whose event hashes to `head`.
+    """The verified events: their number, and the position (`last`) and hash (`head`) of the last one.
 
-    `broken` is the first break; nothing after it was looked at, and `last` and `head` are before it.
+    `broken` is the first break; `last` and `head` are before it, and nothing after it was verified.
     """
 
     partition: int
@@ -55,7 +55,7 @@ async def verify(
 ) -> ChainReport:
     """Follows the chain from the event at position `after`, which is trusted, to the end as of now.
 
-    `progress` is told the position reached, about every thousand events. Raises ValueError when there
+    `progress` is called with the verified position, about every thousand events. Raises ValueError if there
     is no event at `after`, LogUnavailable, LogDamaged.
     """
     head = ChainHead()

@@ -83,7 +83,7 @@ class Decider:
     """Appends the first outcome again when a command is sent again: its sender may wait for it on the log."""
     snapshot_every: int = 2_000
     batch: int = 256
-    """The most commands of a transaction, which takes all waiting ones and so grows with the load."""
+    """Maximum number of commands per transaction, which takes all waiting ones and so grows with the load."""
     partition_state: PartitionState = field(default_factory=PartitionState)
     head: ChainHead = field(default_factory=ChainHead)
     _kept: ChainHead = field(default_factory=ChainHead)
@@ -100,7 +100,7 @@ class Decider:
     _uncertain: bool = False
     """Only a claim of the partition shows whether the last transaction is durable."""
     _position: int = 0
-    """Up to which position the commands are decided."""
+    """The position up to which commands are decided."""
 
     def __post_init__(self) -> None:
         self._event_clock = EventClock(self.partition)
@@ -125,7 +125,7 @@ class Decider:
         end = await self.log.end("events", self.partition)
         if end < self.head.position:
             raise LogDamaged(
-                f"events/{self.partition} ends at position {end} and its snapshot stands for "
+                f"events/{self.partition} ends at position {end} and its snapshot is of position "
                 f"{self.head.position}: events were lost. Restore the log's data, or all of it from a backup."
             )
         while self.head.position < end:
@@ -154,7 +154,7 @@ class Decider:
         if envelope.previoushash != self.head.hash:
             raise LogDamaged(
                 f"events/{self.partition}, position {record.position}: the event does not follow its "
-                "predecessor (the chain of hashes is broken). `signalbox doctor` says more; restore a backup."
+                "predecessor: the hash chain is broken. `signalbox doctor` shows details; restore a backup."
             )
         self.head = self.head.after(envelope, record.position)
         try:
@@ -170,7 +170,7 @@ class Decider:
         self._dirty[envelope.subject] = None
 
     async def run(self) -> None:
-        """Decides until cancelled, and waits while the log is unavailable; `start` comes first.
+        """Decides until cancelled, and waits while the log is unavailable; call `start` first.
 
         Raises Fenced, LogDamaged.
         """
@@ -202,7 +202,7 @@ class Decider:
             await self._begin(self.partition)
         self._uncertain = True
         if records[0].position > self._position + 1:
-            # Transactions of those who command leave gaps too, or retention removed records before this read.
+            # A gap: of transactions of senders, or because retention removed records before this read.
             self._position = await self._past_removed(self._position, records[0].position)
         undecided = [record for record in records if record.position > self._position]
         if undecided:
@@ -214,8 +214,8 @@ class Decider:
         return await self._past_removed(await self.log.consumed(OWNER, "commands", self.partition))
 
     async def _past_removed(self, position: int, before: int | None = None) -> int:
-        """The position to go on after. Commands after `position` that retention removed are reported and
-        skipped, with `before` only those before that position. Raises Fenced, LogUnavailable."""
+        """The position to continue after. Reports and skips commands after `position` that retention removed,
+        with `before` only those before that position. Raises Fenced, LogUnavailable."""
         first = await self.log.first("commands", self.partition)
         last = (first if before is None else min(first, before)) - 1
         if last <= position:
@@ -264,7 +264,7 @@ class Decider:
     async def _commit(
         self, records: Sequence[Record], after: int, known: Mapping[Key, Outcome]
     ) -> tuple[Decisions, int]:
-        """Decides the first of `records`, which end at `after`, in one transaction; their number.
+        """Decides the first of `records` (up to `after`) in one transaction; returns decisions and number.
 
         A transaction that is too large for the log is retried with fewer commands; a single command whose
         events are too large is rejected. Raises LogUnavailable, Fenced.
@@ -310,7 +310,7 @@ class Decider:
             return batch, count
 
     def _take(self, batch: Decisions, records: Sequence[Record], known: Mapping[Key, Outcome]) -> int:
-        """Adds `records` to the batch until it is full; their number, at least one."""
+        """Adds `records` to the batch until it is full; returns the number added, at least one."""
         for number, record in enumerate(records):
             if batch.size > BATCH_BYTES:
                 return number
@@ -348,7 +348,7 @@ class Decider:
         self._deciding = False
 
     def _reject(self, batch: Decisions, record: Record, fault: Fault, *, whole: bool = True) -> None:
-        """Rejects the command; if no outcome can name it, a dead letter, without its body unless `whole`."""
+        """Rejects the command; dead-letters it if no outcome can name it, without its body unless `whole`."""
         if answerable(record.envelope):
             batch.reject(normalized(record.envelope, batch.now), rejected(fault.rule, fault.reason))
         else:
@@ -369,7 +369,7 @@ class Decider:
         return [of_head(head, self.partition), *kept]
 
     def _keep(self, snapshots: Sequence[StateSnapshot], head: ChainHead) -> None:
-        """Notes that these are durable, taken at `head`."""
+        """Records that these snapshots, taken at `head`, are durable."""
         for snapshot in snapshots:
             self._dirty.pop(snapshot.subject, None)
         if not self._dirty:

@@ -22,7 +22,7 @@ from streams.decider.head import ChainHead
 logger = logging.getLogger("signalbox.decider")
 
 OUTCOME_BYTES = 1_000
-"""An outcome without errors, about."""
+"""Approximate size of an outcome without errors."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Decisions:
     head: ChainHead
     source: str
     now: str
-    """When this batch is decided."""
+    """The time of the batch's decisions."""
     first: int
     """The position of the first event."""
     events: list[Envelope] = field(default_factory=list[Envelope])
@@ -46,12 +46,12 @@ class Decisions:
     again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Commands that were sent again, and their first outcome."""
     dead_letters: list[Envelope] = field(default_factory=list[Envelope])
-    """Messages without a sender who could receive an outcome."""
+    """Dead letters of messages that no outcome can name."""
     size: int = 0
     """Estimated bytes of the envelopes."""
 
     def take(self, envelope: Envelope, before: Outcome | None) -> None:
-        """Decides the command in `envelope` unless its id was decided; `before` is the outcome then."""
+        """Decides the command in `envelope` unless its id was decided; `before` is the first outcome."""
         decided = self.outcomes.get(envelope.key)
         before = decided[1] if decided else before
         if before is None:
@@ -130,7 +130,7 @@ class Decisions:
         if refused is not None:
             self.size += sum(len(c.pointer) + len(c.detail) for c in refused.errors)
         done = result if isinstance(result, Decided) else None
-        # The data of the outcome as it is written: to make it from the model takes as long as to validate it.
+        # The data of the outcome as written: making it from the model takes as long as validating it.
         data: Data = {
             "organization": envelope.partitionkey,
             "name": envelope.id,
@@ -163,7 +163,7 @@ class Decisions:
         )
 
     def outcome_envelopes(self, *, again: bool) -> list[Envelope]:
-        """With `again`, also the first outcomes of commands that were sent again."""
+        """The outcomes to write; with `again`, also the first outcomes of commands that were sent again."""
         repeated = self.again if again else ()
         first = [self._written(command, outcome, outcome.data()) for command, outcome in repeated]
         return [*self._decided, *self._rejected, *first]

@@ -10,8 +10,8 @@ logger = logging.getLogger("signalbox.decider")
 
 @dataclass(slots=True)
 class EventClock:
-    """The time, and never before that of the last event: answers about a time in the past must not change
-    when the clock is set back."""
+    """The time of events, never before that of the last event: queries as of a time in the past must not
+    change when the clock is set back."""
 
     partition: int
     _behind: bool = False
@@ -24,7 +24,7 @@ class EventClock:
         if not self._behind:
             self._behind = True
             logger.warning(
-                "the clock says %s, and the last event of partition %d is from %s: events have that time "
+                "the clock is at %s, and the last event of partition %d is from %s: events have that time "
                 "until the clock is past it",
                 now,
                 self.partition,

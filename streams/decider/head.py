@@ -18,5 +18,5 @@ class ChainHead(NamedTuple):
         return envelope.chained(self.sequence + 1, self.hash)
 
     def after(self, chained: Envelope, position: int) -> "ChainHead":
-        """The head once `chained` stands at `position`."""
+        """The head after `chained` was written at `position`."""
         return ChainHead(position, int(chained.sequence), chained.hash(), max(self.time, chained.time))

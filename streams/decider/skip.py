@@ -28,7 +28,7 @@ async def skip(log: Log, partition: int, position: int, reason: str, who: str) -
     record = await _record(log, partition, position)
     if record.fault is None:
         raise CannotSkip(
-            f"the record at events/{partition} position {position} can be read; nothing stops there"
+            f"the record at events/{partition} position {position} can be read; it stops nothing"
         )
     if await skipped(log, partition, position):
         raise CannotSkip(f"the record at events/{partition} position {position} is skipped already")

@@ -1,4 +1,4 @@
-"""Encodes and decodes decider state, one subject at a time, so that a snapshot costs only what changed."""
+"""Encodes and decodes decider state, one subject at a time, so that only changed subjects are written."""
 
 import logging
 import zlib
@@ -21,9 +21,9 @@ from streams.log import Log, StateSnapshot, Transaction
 
 OWNER = "decider"
 PACKED_FROM = 100_000
-"""Bytes from which on a state is compressed."""
+"""States of at least this many bytes are compressed."""
 SUBJECTS = 2_000
-"""The most subjects in the snapshots of one transaction: a log limits the time of a transaction."""
+"""Maximum number of subjects per transaction of snapshots: a log limits the time of a transaction."""
 HEAD = "head"
 """The pseudo-subject of the snapshot of the chain head."""
 
@@ -42,8 +42,8 @@ def fingerprint_of(rules: bytes, shapes: Mapping[str, Any]) -> str:
 
 @cache
 def fingerprint() -> str:
-    """Of the rules and of the shape of the state. Every snapshot contains it: snapshots with another one, or
-    none, are ignored, and the events are replayed."""
+    """The fingerprint of the rules and of the shape of the state. Every snapshot contains it: snapshots with
+    another one, or none, are ignored, and the events are replayed."""
     sources = sorted((f for f in files("commands").iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
     rules = b"\0".join(source.read_bytes() for source in sources)
     return fingerprint_of(rules, {name: _adapter(name).json_schema() for name in RULES})
@@ -55,8 +55,8 @@ def of_head(head: ChainHead, partition: int) -> StateSnapshot:
 
 
 def content_of(partition_state: PartitionState, subject: str, at: int) -> bytes:
-    """The subject as it is now, after the event at position `at`; a subject that ended keeps its version, one
-    that is forgotten is empty. It may be kept beside snapshots that stand for an earlier position."""
+    """The snapshot of a subject after the event at position `at`; a subject without state keeps its version,
+    an unknown one is empty. It may be stored beside snapshots of an earlier position."""
     version = partition_state.version(subject)
     if not version:
         return b""
@@ -107,7 +107,7 @@ def restore(partition_state: PartitionState, position: int, kept: list[StateSnap
 
 
 async def drop_snapshots(log: Log, partition: int) -> int:
-    """Claims a partition and drops its snapshots; their number. Raises LogUnavailable, Fenced."""
+    """Claims a partition and drops its snapshots; returns their number. Raises LogUnavailable, Fenced."""
     await log.claim(partition)
     _, kept = await log.snapshots(OWNER, partition)
     # The head first: without it none of the others is restored.

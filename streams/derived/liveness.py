@@ -1,9 +1,9 @@
 """Publishes whether gateways are healthy, degraded or offline, from the heartbeats of their nodes.
 
-Nodes are looked at soon after one connected or left, and regularly, since silence is no message. Unread
-status messages may contain heartbeats, so liveness is computed as of the last consumed status. After a start
-and after an outage of the log, no gateway is reported worse until the heartbeat timeout has passed, unless a
-node has connected and left since: the others need time to connect again.
+Liveness is computed soon after a node connected or disconnected, and regularly, since a missing heartbeat is
+no message. Unread status messages may contain heartbeats, so liveness is computed as of the last consumed
+status. After a start and after an outage of the log, no gateway is reported worse until the heartbeat timeout
+has passed, unless a node has connected and disconnected since: the others need time to reconnect.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from streams.log import Log, Record, Topic
 _LOG = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
 GATHER_SECONDS = 0.1
-"""Nodes that connect or leave within so long are looked at together."""
+"""Connections and disconnections within this time are handled together."""
 
 
 class LivenessPublisher(StatusPublisher[Liveness]):
@@ -46,10 +46,10 @@ class LivenessPublisher(StatusPublisher[Liveness]):
         self._clock = clock
         self._every = every
         self._durable: dict[int, int] = {}
-        self._listening: float | None = None  # since when status messages are consumed
+        self._listening: float | None = None  # when the consumption of status messages began
         self._looked = 0.0
         self._connected: set[tuple[str, str, str]] = set()  # nodes, since the assignment
-        self._lost: set[Key] = set()  # gateways that a node left which had connected since then
+        self._lost: set[Key] = set()  # gateways with a node that connected since, and disconnected
         self._changed = asyncio.Event()
 
     def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:

@@ -1,4 +1,4 @@
-"""Publication on the status topic of what follows from the read models."""
+"""Publishes status messages that are derived from the read models."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,20 +20,20 @@ V = TypeVar("V")
 
 
 class StatusPublisher(Generic[V]):
-    """Publishes values of gateways or deployments that differ from the last published ones. The part that
-    all `ProjectionListener`s of this kind share; belongs to one event loop."""
+    """Publishes values of gateways or deployments that differ from the last published ones. The common part
+    of such `ProjectionListener`s; belongs to one event loop."""
 
     def __init__(self, log: Log, read_models: ReadModels, source: str, *, heartbeats: bool = True) -> None:
-        """Without `heartbeats` a node is there for as long as it is connected."""
+        """Without `heartbeats` a node is live while it is connected."""
         self._log = log
         self._read_models = read_models
         self._source = source
         self._heartbeats = heartbeats
         self._latest: dict[int, float] = {}  # when the last consumed status was reported
-        self._published: dict[Key, V] = {}  # not consumed again yet
+        self._published: dict[Key, V] = {}  # not consumed from the topic yet
 
     def _forget(self) -> None:
-        """Other partitions are consumed from now on."""
+        """Resets the state when other partitions are assigned."""
         self._published.clear()
         self._latest.clear()
 
@@ -42,7 +42,7 @@ class StatusPublisher(Generic[V]):
     ) -> None:
         """Appends the messages (with their subjects) that `report` makes of these values.
 
-        They are in `_published` before they can be consumed, unless this raises what the log does.
+        The values are in `_published` before the messages can be consumed, unless the log raises an error.
         """
         if not new:
             return
@@ -60,7 +60,7 @@ class StatusPublisher(Generic[V]):
 
 
 def publication_retry(subject: str, logger: logging.Logger) -> Retry:
-    """For publications that read the read models. At a first start there are none yet, which is expected."""
+    """The retry of publications from the read models. At a first start these are missing, as expected."""
     return Retry(subject, logger, retryable=_retryable, expected=lambda error: isinstance(error, NotReady))
 
 

@@ -1,8 +1,8 @@
 """Publishes the rollout status of deployments, derived from the reports of many nodes.
 
-Nothing is counted here. The deployments that a batch touched are computed again from the read models, and
-published on the status topic when they differ from the last published status. So repeated reports change
-nothing. When a partition is assigned, all deployments in force are computed: a crash may have prevented
+The deployments that a batch touched are computed again from the read models, without counters, and published
+on the status topic if they differ from the last published status. So repeated reports change nothing. When a
+partition is assigned, all deployments in force are computed: a crash may have prevented
 their publication. A published status is consumed from the topic again, and replaced if it is outdated then.
 
 A report about a whole node touches the deployments in progress; an offline gateway touches all deployments
@@ -52,7 +52,7 @@ MOST_PAUSES = 4
 """After so many times `QUIET_SECONDS` they are computed nevertheless."""
 
 Rollout = Mapping[str, Any]
-"""The fields of RolloutReported that `projections.derived.rollouts.rollout` gives."""
+"""The fields of RolloutReported that `projections.derived.rollouts.rollout` returns."""
 
 
 class RolloutPublisher(StatusPublisher[Rollout]):
@@ -155,7 +155,8 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         return [self._log.readable("events", partition) for partition in self._partitions]
 
     async def _look(self) -> None:
-        """Raises what is unavailable; unpublished deployments stay touched."""
+        """Publishes touched deployments. If log or read models are unavailable, it raises; they stay
+        touched."""
         if self._sweep:
             partitions = set(self._sweep)
             found = await self._read_models.ask(_in_force)
@@ -228,7 +229,7 @@ def _states(
         known = with_awaited(s, organization, known)
         reported = last_reported(s.connection, s.prefix("rollouts"), organization, wanted)
         for row in rows:
-            # Looked at again when a node connects, or the gateway is reported offline.
+            # Computed again when a node connects, or the gateway is reported offline.
             if not awaits_nodes(row, known[row.name]):
                 states[organization, row.name] = (reported.get(row.name), rollout(row, known[row.name]))
     return states

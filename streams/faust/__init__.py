@@ -1,1 +1,1 @@
-"""Faust hosts the live read models on Kafka and carries what is derived from them."""
+"""Faust hosts the live read models on Kafka and the listeners that derive status messages."""

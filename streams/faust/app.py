@@ -27,7 +27,7 @@ PartitionsCallback = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class RebalanceCallbacks:
     """Called with the partitions that are assigned, and with those that are revoked, which another process
-    may have once `revoked` returns."""
+    may get once `revoked` returns."""
 
     assigned: PartitionsCallback
     revoked: PartitionsCallback

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 CHUNK = 500
-"""The most messages that are handed on, and written, together."""
+"""Maximum number of messages that are passed on, and written, together."""
 
 
 class TopicPartition(NamedTuple):
@@ -15,7 +15,7 @@ class TopicPartition(NamedTuple):
 
 
 class Raw(Protocol):
-    """What is used of an aiokafka ConsumerRecord."""
+    """The used part of an aiokafka ConsumerRecord."""
 
     @property
     def partition(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Feeds the read models with messages as Faust hands them over: each once, in order, none left out.
+"""Feeds the read models with the messages that Faust delivers: each once, in order, without gaps.
 
 Independent of Faust. The database of the read models holds the durable positions; messages missing between
 these and the first message of a batch are read from the log.
@@ -32,13 +32,13 @@ class ReadModelSink(Protocol):
     """The writer of the read models (`streams.projection.ProjectionRunner`)."""
 
     async def assigned(self, topic: Topic, partition: int) -> int:
-        """The read models of `topic` are advanced here from now on: after which position they go on."""
+        """This process advances the read models of `topic` from now on; the position they continue after."""
         ...
 
     async def revoked(self, topic: Topic, partition: int) -> None: ...
 
     async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
-        """Returns when `records` are durable in all live read models of `topic`, parked ones included.
+        """Returns when `records` are durable in all live read models of `topic`, dead-lettered ones included.
 
         Raises WriterConflict when another process has advanced them.
         """
@@ -48,7 +48,7 @@ class ReadModelSink(Protocol):
 class Feed:
     """Belongs to one event loop. `trouble` is why nothing can be written, empty otherwise.
 
-    `durable` is up to which position each assigned partition is in the read models.
+    `durable`: the position up to which each assigned partition is in the read models.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Feed:
         return frozenset(self._assigned)
 
     def idle(self) -> Mapping[TopicPartition, int]:
-        """The durable positions of the partitions that nothing is being written of."""
+        """The durable positions of the partitions without a write in progress."""
         return {place: at for place, at in self.durable.items() if place not in self._writing}
 
     async def begin(self, places: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """These partitions, and no others, are fed from now on; the position that each goes on after.
+        """These partitions, and no others, are fed from now on; returns the positions to continue after.
 
-        Raises what the sink does, and may be cancelled: then the position is read with the first message.
+        Raises the sink's errors, and may be cancelled: then the position is read with the first message.
         """
         wanted = set(places)
         left, self._assigned = self._assigned - wanted, wanted
@@ -121,7 +121,7 @@ class Feed:
             await self._sink.revoked(self._topics[place.topic], place.partition)
 
     def take(self, place: TopicPartition, chunk: Chunk) -> None:
-        """Has `chunk` written after everything that came before it, together with what comes meanwhile."""
+        """Has `chunk` written after all earlier ones, together with those that arrive meanwhile."""
         if place in self._assigned:
             self._waiting.setdefault(place, []).append(chunk)
             if place not in self._writing:

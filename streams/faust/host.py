@@ -64,7 +64,7 @@ class FaustHost:
         await self._retry(self._run_app)
 
     async def _run_app(self) -> None:
-        """Raises why the app did not start, or FaustCrashed."""
+        """Raises the error that prevented the start, or FaustCrashed."""
         self._books = Bookkeeping(self._settings, self._starts, self._feed.durable)
         moved = RebalanceCallbacks(self._assigned, self._revoked)
         app = build_app(self._settings, self._books, FOLLOWED, self._feed.take, moved)
@@ -77,7 +77,7 @@ class FaustHost:
             await self._stop(app)
 
     async def _watch(self, app: Service) -> None:
-        """Until the app crashes."""
+        """Returns when the app has crashed."""
         idle: dict[TopicPartition, tuple[int, int]] = {}  # the position, and for how many ticks
         while not app.crashed:
             await asyncio.sleep(WATCH_SECONDS)
@@ -98,7 +98,7 @@ class FaustHost:
         except Exception as error:
             if not unavailable(error):  # TimeoutError is
                 raise
-            _LOG.warning("reading on from the group's offsets, the database does not answer: %s", error)
+            _LOG.warning("reading continues at the group's offsets: the database does not answer: %s", error)
             starts = None
         self._retry.succeeded()
         self.joined.set()

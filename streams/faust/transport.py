@@ -1,8 +1,8 @@
 """Faust's transport to Kafka, with the features that Faust lacks.
 
 It reads committed transactions only. It starts at the positions in the database, not at the group's offsets.
-It passes on the messages of one fetch as one message, because a message costs Faust ten times what it costs
-us, and adds the position before it, so that messages that Faust loses are noticed. It commits the positions
+It passes on the messages of one fetch as one message, because a message costs Faust ten times as much as the
+feed, and adds the position before it, so that messages lost by Faust are detected. It commits the positions
 in the database: the group's offsets only show the lag to others.
 
 Faust's own tracking of acknowledgements is switched off: a control record leaves a gap in the offsets, and
@@ -23,7 +23,7 @@ from streams.kafka.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
 
-# Faust's annotations are unfinished: here is the one edge.
+# Faust's annotations are unfinished: only this module and `app` use it.
 _DRIVER: Mapping[str, Any] = vars(import_module("faust.transport.drivers.aiokafka"))
 _RANGE: Any = vars(import_module("aiokafka.coordinator.assignors.range"))["RangePartitionAssignor"]
 _BaseConsumer: Any = _DRIVER["Consumer"]
@@ -76,7 +76,7 @@ class _Worker(_BaseWorker):
 
 
 class _Thread(_BaseThread):
-    """aiokafka's consumer in a thread of its own."""
+    """aiokafka's consumer in its own thread."""
 
     Worker = _Worker
 

@@ -1,9 +1,9 @@
 """The deployments that no node has acknowledged, and those that replace them when they are rejected. Pure.
 
-A deployment that is in force and not noted here has been acknowledged by some node. A gateway rejects the
+A deployment that is in force and has no note here has been acknowledged by some node. A gateway rejects the
 resource of a whole unit: when one deployment in it was pending, that one is rejected; when several were,
-each is tried again by itself. The notes are on the config topic, put together with the entries they are
-about, so that a restart of gateway sync or its move to another process loses none of them.
+each is tried again by itself. The notes are on the config topic, put together with the entries they concern,
+so that a restart of gateway sync or its move to another process loses none of them.
 """
 
 from collections import Counter
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from gateways.config_resource import ConfigResource, DeploymentRef
 
 PENDING = "signalbox.io/pending"
-"""Entry type of a deployment that no node has acknowledged: its deployments are this one, the good one when
-`version` says `GOOD`, and those superseded unanswered; `version` says `TRIAL` of one that is tried again."""
+"""Entry type of the note of an unacknowledged deployment. Its deployments: this one, the last acknowledged if
+`version` contains `GOOD`, those superseded unanswered; `version` contains `TRIAL` if it is tried again."""
 SUSPECT = "signalbox.io/suspect"
-"""Entry type of a deployment that is to be tried by itself: its deployments are this one and those
+"""Entry type of the note of a deployment to be tried by itself. Its deployments: this one and those
 superseded unanswered."""
 GOOD = "good"
 NO_GOOD = "none"
@@ -47,14 +47,14 @@ class Pending:
     trial: bool = False
 
     def acknowledged(self, deployment: str) -> "Pending":
-        """What is left when a node acknowledged a candidate; the same when it is none."""
+        """The state after a node acknowledged a candidate; unchanged for other deployments."""
         for index, candidate in enumerate(self.candidates):
             if candidate.deployment == deployment:
                 return replace(self, good=candidate, candidates=self.candidates[index + 1 :])
         return self
 
     def without(self, position: int) -> "Pending | None":
-        """What is pending once this deployment is rejected: the newest candidate. None: `good` is back."""
+        """The pending deployment after this one was rejected: the newest candidate; None: use `good`."""
         if not self.candidates:
             return None
         *older, newest = self.candidates
@@ -71,7 +71,7 @@ class Suspect:
 
 @dataclass(slots=True)
 class _Trial:
-    """`since` is where the status topic ended when the trial was on the config topic; None: not known yet.
+    """`since`: the end of the status topic when the trial was on the config topic; None: not known yet.
     `sightings` counts by connection how often its node acknowledged the trial's position since."""
 
     since: int | None = None
@@ -86,7 +86,7 @@ class Acceptance:
     _suspects: dict[str, dict[str, Suspect]] = field(default_factory=dict[str, dict[str, Suspect]])
     """By gateway and API, in the order in which they are tried."""
     _changed: dict[tuple[str, str, str], None] = field(default_factory=dict[tuple[str, str, str], None])
-    """Type, gateway and API of the notes that are not on the config topic as they are here."""
+    """Type, gateway and API of the notes that differ from the config topic."""
     _trials: dict[Key, "_Trial"] = field(default_factory=dict[Key, "_Trial"])
 
     def get(self, gateway: str, api: str) -> Pending | None:
@@ -104,7 +104,7 @@ class Acceptance:
     # -- decisions
 
     def deployed(self, gateway: str, ref: DeploymentRef, before: DeploymentRef | None, position: int) -> None:
-        """An API's deployment is to replace `before`, because of the event at `position`."""
+        """Records that a deployment replaces `before`, because of the event at `position`."""
         self.drop_suspect(gateway, ref.api)
         known = self.get(gateway, ref.api)
         if ref == before:
@@ -119,7 +119,7 @@ class Acceptance:
             self.set(gateway, ref.api, pending)
 
     def stopped(self, gateway: str, api: str) -> None:
-        """An API was taken off a gateway: nothing goes back to it."""
+        """Records that an API was removed from a gateway: none of its deployments is tried again."""
         self.drop_suspect(gateway, api)
         self.set(gateway, api, None)
 
@@ -140,7 +140,7 @@ class Acceptance:
         self._changed[PENDING, gateway, api] = None
 
     def drop_suspect(self, gateway: str, api: str) -> None:
-        """An API's deployment was started or stopped: an earlier one is not tried again."""
+        """Drops the suspect of an API, whose deployment was started or stopped since."""
         suspects = self._suspects.get(gateway, {})
         if suspects.pop(api, None) is not None:
             self._changed[SUSPECT, gateway, api] = None
@@ -148,7 +148,7 @@ class Acceptance:
                 del self._suspects[gateway]
 
     def suspect(self, gateway: str, pending: Pending) -> None:
-        """A pending deployment was rejected together with others: it waits to be tried by itself."""
+        """Has a pending deployment, rejected together with others, tried by itself."""
         self.set(gateway, pending.ref.api, None)
         suspects = self._suspects.setdefault(gateway, {})
         suspects[pending.ref.api] = Suspect(pending.ref, pending.candidates)
@@ -173,13 +173,13 @@ class Acceptance:
     # -- answers of nodes
 
     def acknowledged(self, gateway: str, refs: Iterable[DeploymentRef]) -> None:
-        """A node acknowledged a resource with these deployments, which may have been superseded."""
+        """Records that a node acknowledged a resource with these deployments, perhaps superseded ones."""
         if self.anything_pending(gateway):
             for ref in refs:
                 self.acknowledged_one(gateway, ref.api, ref.deployment)
 
     def acknowledged_one(self, gateway: str, api: str, deployment: str) -> None:
-        """A node acknowledged a deployment of an API; older reports change nothing."""
+        """Records that a node acknowledged a deployment of an API; older reports change nothing."""
         pending = self.get(gateway, api)
         if pending is None:
             return
@@ -192,9 +192,9 @@ class Acceptance:
     def acknowledged_up_to(
         self, gateway: str, position: int, exceptions: Collection[str], connection: str = "", at: int = 0
     ) -> None:
-        """A node acknowledged all that events up to a position caused, but for these deployments.
+        """Records that a node acknowledged the effects of events up to a position, except these deployments.
 
-        `at` is where that stands on the status topic. A trial counts as acknowledged when one connection
+        `at`: the report's position on the status topic. A trial counts as acknowledged when one connection
         has reported it twice since: the first report may be from before its server had the trial.
         """
         pending = self._pending.get(gateway, {})
@@ -223,11 +223,11 @@ class Acceptance:
 
     @property
     def untimed(self) -> bool:
-        """Whether there are trials of which it is not known where the status topic ended when they began."""
+        """Whether there are trials without the end of the status topic at their beginning."""
         return any(trial.since is None for trial in self._trials.values())
 
     def timed(self, end: int) -> None:
-        """All trials are on the config topic; the status topic ends there."""
+        """Sets the end of the status topic for trials without it; they are on the config topic."""
         for trial in self._trials.values():
             if trial.since is None:
                 trial.since = end
@@ -247,7 +247,7 @@ class Acceptance:
         return bool(self._changed)
 
     def load(self, entry: ConfigResource) -> None:
-        """Takes up a note. Entries that are none are passed over."""
+        """Loads a note; ignores other entries."""
         gateway, _, _ = entry.name.partition("/apis/")
         if entry.type == PENDING:
             first, *others = entry.deployments
@@ -262,11 +262,11 @@ class Acceptance:
             self._suspects.setdefault(gateway, {})[first.api] = Suspect(first, tuple(others))
 
     def notes(self, partition: int) -> list[ConfigResource]:
-        """The notes that are to be put; those that no longer hold without a body."""
+        """The notes to put; those that are no longer valid without a body."""
         return [self._note(*key, partition) for key in self._changed]
 
     def noted(self) -> None:
-        """All notes are on the config topic."""
+        """Records that all notes are on the config topic."""
         self._changed.clear()
 
     def _note(self, type: str, gateway: str, api: str, partition: int) -> ConfigResource:

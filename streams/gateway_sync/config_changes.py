@@ -1,8 +1,7 @@
 """The changes of the gateways of one partition since the last put to the config topic, and the put.
 
-Its state is the config topic itself: the entries in force, which of their deployments no node has
-acknowledged yet (`streams.gateway_sync.acceptance`), and how far the events and the status topic are
-followed.
+Its state is on the config topic: the entries in force, the deployments that no node has acknowledged yet
+(`streams.gateway_sync.acceptance`), and the positions up to which events and status were handled.
 """
 
 import asyncio
@@ -31,7 +30,7 @@ the entries: a power failure that loses one loses the other, and both are put ag
 TRANSLATION = "signalbox.io/translation"
 """The entry type of the version of a kind's translator that made the entries."""
 FOLLOWED = 2_000
-"""Positions on the status topic after which ours is put, even when nothing else is."""
+"""The position on the status topic is put after this many records, even without other changes."""
 
 Current = Callable[[str, str, str], ConfigResource | None]
 """The entry in force for a gateway, type and name."""
@@ -39,10 +38,10 @@ Current = Callable[[str, str, str], ConfigResource | None]
 
 @dataclass(slots=True)
 class ConfigChanges:
-    """One task at a time may use it: whoever awaits anything here holds the turn of gateway sync.
+    """For one task at a time: callers of its coroutines hold the lock `turn` of gateway sync.
 
-    `position` is up to where the events are in the config topic. `followed` is up to where the status topic
-    has been read; None when nodes answer in this process. `reported` returns when all that was reported is on
+    `position`: the position up to which events are in the config topic. `followed`: that up to which the
+    status topic was read; None if nodes answer in this process. `reported` returns when all reports are on
     the log.
     """
 
@@ -75,7 +74,7 @@ class ConfigChanges:
     _dirty: dict[Unit, int] = field(default_factory=dict[Unit, int])
     """Units that changed, with the position of the event."""
     _ready: dict[Unit, Sequence[ConfigResource]] = field(default_factory=dict[Unit, Sequence[ConfigResource]])
-    """The entries that differ in those of them that are compiled."""
+    """Those of them that are compiled, with their entries that differ."""
     _before: dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]] = field(
         default_factory=dict[tuple[str, str], tuple[DeploymentRef | None, Pending | None]]
     )
@@ -89,7 +88,7 @@ class ConfigChanges:
         self.units = UnitEntries(self.compiler, self.membership)
 
     def load(self, entries: Iterable[ConfigResource]) -> None:
-        """Takes up the state from the config topic."""
+        """Loads the state from the config topic."""
         for entry in entries:
             if entry.gateway:
                 self.loaded.setdefault(entry.gateway, set()).add((entry.type, entry.name))
@@ -116,24 +115,24 @@ class ConfigChanges:
     # -- changes by events
 
     def deploy(self, gateway: str, ref: DeploymentRef, position: int) -> None:
-        """A gateway is to serve a deployment."""
+        """Has a gateway serve a deployment."""
         self._refused.pop((gateway, ref.deployment), None)
         before = self.membership.deployment(gateway, ref.api)
         self._add(gateway, ref, position)
         self.acceptance.deployed(gateway, ref, before, position)
 
     def reject(self, gateway: str, ref: DeploymentRef, reason: str, position: int) -> None:
-        """A gateway is not to serve a deployment that was decided: reported with the next put."""
+        """Rejects a deployment for a gateway; reported with the next put."""
         self.acceptance.drop_suspect(gateway, ref.api)
         self._refused[gateway, ref.deployment] = rejected(gateway, ref, reason, position)
 
     def stop(self, gateway: str, api: str, position: int) -> None:
-        """A gateway is to serve nothing of an API."""
+        """Has a gateway stop serving an API."""
         self._remove(gateway, api, position)
         self.acceptance.stopped(gateway, api)
 
     def settings_changed(self, gateway: str, position: int) -> None:
-        """All units of a gateway are to be compiled again."""
+        """Has all units of a gateway compiled again."""
         for unit in tuple(self.membership.units.get(gateway, ())):
             self._touch((gateway, unit), position)
 
@@ -142,7 +141,7 @@ class ConfigChanges:
         self.units.drain(gateway)
 
     def touch(self, gateway: str, unit: str) -> None:
-        """A unit is to be compiled again."""
+        """Has a unit compiled again."""
         self._touch((gateway, unit), self.position)
 
     def touch_incomplete(self, gateway: str, unit: str, own: frozenset[Resource]) -> frozenset[Resource]:
@@ -162,7 +161,7 @@ class ConfigChanges:
         return self._translated_by.get(kind, "")
 
     def translation_marks(self, versions: Mapping[str, str]) -> Sequence[ConfigResource]:
-        """Sets the versions of the translators, by kind; the entries to put for that."""
+        """Sets the versions of the translators, by kind; returns the entries to put for that."""
         new = {kind: version for kind, version in versions.items() if self.translated_by(kind) != version}
         self._translated_by.update(new)
         return [
@@ -176,16 +175,15 @@ class ConfigChanges:
         return bool(self._dirty)
 
     def differing(self, entries: Iterable[ConfigResource]) -> Sequence[ConfigResource]:
-        """Those that are not in force as they are."""
+        """The entries that differ from those in force."""
         return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
 
     # -- answers of nodes
 
     async def rejected(self, entry: ConfigResource, node: str, reason: str, at: int = 0) -> None:
-        """A node rejected an entry; `at` is where that stands on the status topic.
+        """Handles a node's rejection of an entry; `at`: the position of its report on the status topic.
 
-        An entry that is not in force any more needs not be taken back: nodes answer its successor too.
-        Raises LogUnavailable.
+        A superseded entry is not withdrawn: nodes answer its successor too. Raises LogUnavailable.
         """
         if self._dirty:
             await self.put(self.position)
@@ -198,7 +196,7 @@ class ConfigChanges:
         await self.decide()
 
     async def decide(self) -> None:
-        """Takes back what is rejected for its gateway by now. Raises LogUnavailable."""
+        """Withdraws entries that are finally rejected. Raises LogUnavailable."""
         for rejection in self.verdicts.undecided():
             if not self._open(rejection):
                 self.verdicts.decided(rejection)
@@ -214,12 +212,12 @@ class ConfigChanges:
         await self.put_answers()
 
     def seconds_left(self) -> float | None:
-        """Until the next verdict is due although nodes have not answered. None: nothing waits for any."""
+        """Seconds until the next deadline of a verdict; None: no rejection waits for answers."""
         waiting = [r.deadline for r in self.verdicts.undecided() if self._in_force(r) and self._open(r)]
         return max(0.0, min(waiting) - self.verdicts.clock()) if waiting else None
 
     def _open(self, rejection: Rejection) -> bool:
-        """Whether a deployment that was rejected is in force, and no node acknowledged it."""
+        """Whether a rejected deployment is in force, and no node acknowledged it."""
         return bool(self.acceptance.to_blame(rejection.entry.gateway, rejection.entry.deployments))
 
     def _in_force(self, rejection: Rejection) -> bool:
@@ -227,7 +225,7 @@ class ConfigChanges:
         return current is not None and current.version == rejection.entry.version
 
     def _withdraw(self, rejection: Rejection) -> None:
-        """Takes back what no node acknowledged of an entry in force that is rejected for its gateway."""
+        """Withdraws the unacknowledged deployments of an entry in force that is finally rejected."""
         gateway, position = rejection.entry.gateway, self.position
         pending = self.acceptance.to_blame(gateway, rejection.entry.deployments)
         if len(pending) == 1:
@@ -245,7 +243,7 @@ class ConfigChanges:
         """Puts the changes that answers of nodes caused. Raises LogUnavailable."""
         await self._try_suspects(self.position)
         behind = (self._resumable() or 0) - (self._followed or 0)
-        # Until then a crash has it read again.
+        # After a crash, reports since the last put are read again.
         if self._dirty or behind >= FOLLOWED:
             await self.put(self.position)
 
@@ -299,7 +297,7 @@ class ConfigChanges:
     # -- compiling and putting
 
     async def put(self, position: int, others: Sequence[ConfigResource] = ()) -> int:
-        """Compiles the units that changed and puts the entries that differ; how many. Raises
+        """Compiles the units that changed and puts the entries that differ; returns their number. Raises
         LogUnavailable."""
         began = perf_counter()
         await self._try_suspects(position)
@@ -351,7 +349,7 @@ class ConfigChanges:
     async def _publish(self, changed: Sequence[ConfigResource], position: int) -> None:
         """Puts entries, and the removals of shared resources that no unit requires. Raises LogUnavailable."""
         if self._refused:
-            # Not after the put: an event is not handled twice, so these would be lost in a crash between.
+            # Before the put: an event is not handled twice, so a crash in between would lose these reports.
             self.report(list(self._refused.values()))
             await self.reported()
         removals = [
@@ -374,8 +372,8 @@ class ConfigChanges:
         self.report(reports)
 
     def _resumable(self) -> int | None:
-        """Up to where the status topic needs not be read again: the first rejection that is not decided is
-        read once more after a crash."""
+        """The position up to which the status topic need not be read again: after a crash the first undecided
+        rejection is read again."""
         waiting = [r.at for r in self.verdicts.undecided() if r.at and self._in_force(r) and self._open(r)]
         if self.followed is None or not waiting:
             return self.followed

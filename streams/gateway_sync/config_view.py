@@ -25,12 +25,12 @@ class ConfigView:
     _superseded: Recent[ConfigResource] = field(default_factory=lambda: Recent[ConfigResource](LATELY))
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:
-        """Raises what the topic's `put` raises."""
+        """Puts entries and applies them. Raises the errors of the topic's `put`."""
         await self.topic.put(entries)
         self.apply(entries)
 
     def apply(self, entries: Iterable[ConfigResource]) -> None:
-        """Takes over entries that are on the topic."""
+        """Applies entries that are on the topic."""
         for entry in entries:
             before = self._entries.pop(entry.key, None)
             if before is not None and before.deployments and before.gateway:
@@ -50,5 +50,5 @@ class ConfigView:
         return self._entries.get((gateway, type, name))
 
     def carrying(self, gateway: str, version: str) -> ConfigResource | None:
-        """The entry of this version that carries deployments: in force, or superseded lately."""
+        """The entry of this version that carries deployments: in force, or recently superseded."""
         return self._carriers.get((gateway, version)) or self._superseded.get(f"{gateway} {version}")

@@ -7,7 +7,7 @@ from schemas.identity import timestamp
 from schemas.status import DeliveryReported, Fact
 
 LONGEST_REASON = 4_000
-"""Characters: a status message has to fit into the log, whatever an API asks for."""
+"""Maximum characters of a reason: a status message must fit into the log."""
 
 
 def published(
@@ -28,12 +28,12 @@ def published(
 
 
 def published_one(gateway: str, ref: DeploymentRef, position: int, version: str = "") -> DeliveryReported:
-    """A deployment that is on the config topic for a gateway (its subject) because of an event."""
+    """The report of a deployment that is on the config topic for a gateway (its subject), by an event."""
     return _report(gateway, ref, "published", position, version=version)
 
 
 def rejected(gateway: str, ref: DeploymentRef, reason: str, position: int) -> DeliveryReported:
-    """A deployment that a gateway (its subject) is not to serve; `position` is the event's."""
+    """The report of a deployment that is rejected for a gateway (its subject); `position` is the event's."""
     shown = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
     return _report(gateway, ref, "refused", position, reason=shown)
 

@@ -1,4 +1,4 @@
-"""Earlier events that gateway sync needs, read from the event log by subject when they are needed."""
+"""Earlier events for gateway sync, read from the event log by subject on demand."""
 
 import logging
 from collections import OrderedDict
@@ -21,11 +21,11 @@ logger = logging.getLogger("signalbox.gateway-sync")
 
 
 class NotInLog(LookupError):
-    """The event log holds no event, readable by this version, of something that another event names."""
+    """The event log has no event, readable by this version, of a resource that another event refers to."""
 
 
 class Unreadable(ValueError):
-    """The data of an event does not fit its type. The text names the place; values are left out."""
+    """The data of an event does not fit its type. The text has the fields, without their values."""
 
 
 def event_of(envelope: Envelope) -> Event:
@@ -103,9 +103,9 @@ class EventHistory:
         return self._started[subject]
 
     async def gateway(self, organization: str, name: str) -> GatewayFields:
-        """The newest settings; of a gateway that is gone the last ones, for what it had is to be removed.
+        """The latest settings; also of a removed gateway, whose resources are to be removed.
 
-        What could not be read is read again the next time. Raises NotInLog, LogUnavailable, LogDamaged.
+        After an error, the next call reads again. Raises NotInLog, LogUnavailable, LogDamaged.
         """
         subject = GATEWAY.subject(organization, name)
         if subject not in self._gateways:
@@ -116,7 +116,7 @@ class EventHistory:
         return self._gateways[subject]
 
     async def registered(self, organization: str, name: str) -> GatewayRegistered | None:
-        """How a gateway was registered last. Raises LogUnavailable, LogDamaged."""
+        """The last registration of a gateway, if any. Raises LogUnavailable, LogDamaged."""
         events = await self._events(GATEWAY.subject(organization, name))
         return next((event for event in reversed(events) if isinstance(event, GatewayRegistered)), None)
 
@@ -133,7 +133,7 @@ class EventHistory:
         return settings[-1] if settings else None
 
     async def _events(self, subject: str, before: int | None = None) -> list[Event]:
-        """Those about a subject that this version can read, up to a position."""
+        """The events about a subject that this version can read, before a position."""
         events: list[Event] = []
         after = 0
         while records := await self._log.read_subject("events", subject, after=after):

@@ -1,6 +1,5 @@
 """The answers of nodes that are connected to other processes, read from the status topic. The position of
-this
-consumer is on the config topic, put together with the changes that the answers caused."""
+this consumer is on the config topic, put together with the changes that the answers caused."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -26,13 +25,13 @@ class GatewayStatusConsumer:
     sync: GatewaySync
     view: ConfigView
     on_delivery: Callable[[DeliveryReported], None] = lambda report: None
-    """Called with each report, of whatever process."""
+    """Called with each report of any process."""
 
     def begin(self, end: int) -> None:
-        """`end` is where the status topic ended before the config topic was loaded.
+        """`end`: the end of the status topic before the config topic was loaded.
 
-        Without a kept position, as before the first put of a version that keeps one, what is in force counts
-        as acknowledged, and what is answered from now on is read.
+        Without a stored position, as before the first put of a version that stores one, deployments in force
+        count as acknowledged, and answers from now on are read.
         """
         changes = self.sync.changes
         changes.verdicts.learn()
@@ -40,7 +39,7 @@ class GatewayStatusConsumer:
             changes.followed = end
         elif changes.followed > end:
             logger.error(
-                "status/%d ends at %d and was read up to %d: it lost records; reading goes on at its end",
+                "status/%d ends at %d and was read up to %d: it lost records; reading continues at its end",
                 *(self.sync.partition, end, changes.followed),
             )
             changes.followed = end
@@ -61,7 +60,8 @@ class GatewayStatusConsumer:
         await subscription.run((self.sync.partition,))
 
     async def take(self, records: Iterable[Record]) -> None:
-        """Handles answers; after LogUnavailable the same ones again. Raises LogUnavailable, Fenced."""
+        """Handles answers; after LogUnavailable, call it again with the same ones. Raises LogUnavailable,
+        Fenced."""
         changes = self.sync.changes
         async with self.sync.turn:
             before = position = changes.followed

@@ -1,4 +1,4 @@
-"""Entries that are missing on the config topic, found by their names and compiled again.
+"""Finds entries that are missing on the config topic by their names, and compiles them again.
 
 Done once, when gateway sync starts, so that changes do not pay for it. Entries of APIs that are there are as
 they were put, so only missing ones are looked for; when another version of the translator made them, all are
@@ -28,7 +28,7 @@ BATCH = 1000
 UNITS = 200
 """Units that are translated again in one put."""
 CANDIDATES = 8
-"""How many deployments of an API a gateway may go back to."""
+"""Maximum number of deployments of an API that a gateway may return to."""
 
 OwnResources = Callable[[str], frozenset[Resource]]
 """The resources that a unit always has, except those that its entries require."""
@@ -40,8 +40,8 @@ logger = logging.getLogger("signalbox.gateway-sync")
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """How many entries are put again: those that were missing, and those that the settings or the translator
-    of this process make differently."""
+    """Numbers of entries that are put again: missing ones, and those that the settings or the translator of
+    this process make differently."""
 
     missing: int = 0
     changed: int = 0
@@ -49,7 +49,7 @@ class Reconciled:
 
 @dataclass(slots=True)
 class Reconciler:
-    """`own` makes the entries of a gateway beside its APIs. The caller holds the turn of gateway sync."""
+    """`own` makes the entries of a gateway beside its APIs. Callers hold the lock `turn` of gateway sync."""
 
     log: Log
     partition: int
@@ -73,7 +73,7 @@ class Reconciler:
                 own = await self.own(gateway, kind)
                 own_resources = await self._own_resources(gateway)
             except CannotCompile as error:
-                logger.error("%s is not compared with what it should have: %s", gateway, error)
+                logger.error("%s is not compared with its expected entries: %s", gateway, error)
                 continue
             changed_own = changes.differing(own)
             if any(changes.current(*entry.key) is not None for entry in changed_own):
@@ -105,7 +105,7 @@ class Reconciler:
         return Reconciled(missing=put - changed, changed=translated + changed)
 
     async def _translate_again(self, gateway: str) -> int:
-        """Puts the entries that this version of the translator makes differently; how many."""
+        """Puts the entries that this version of the translator makes differently; returns their number."""
         changes, put = self.changes, 0
         units = tuple(changes.membership.units.get(gateway, ()))
         logger.info("%s: the APIs of %d units are translated again", gateway, len(units))
@@ -177,7 +177,7 @@ class Reconciler:
                 try:
                     event = event_of(record.envelope)
                 except (UnknownSchema, Unreadable):
-                    continue  # it is on the parked topic
+                    continue  # it is dead-lettered
                 match event:
                     case DeploymentStarted():
                         api_of[event.organization, event.name] = event.api

@@ -1,5 +1,4 @@
-"""Which shared resources (upstreams) each unit requires, so that those no longer required are removed.
-Pure."""
+"""The shared resources (upstreams) that each unit requires; those no longer required are removed. Pure."""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
-"""Gateway sync: events in, ready configuration entries out, at the cost of what changed.
+"""Gateway sync: compiles events to configuration entries, at a cost proportional to the change.
 
-Of every event it finds the units of compilation that the event changes
+For every event it finds the units of compilation that the event changes
 (`streams.gateway_sync.unit_compiler`), compiles these alone, and puts the entries that differ on the config
 topic (`streams.gateway_sync.config_changes`). Handling an event twice changes nothing, because versions are
 content hashes.
@@ -40,14 +40,14 @@ SOURCE = "/signalbox/gateway-sync"
 CREDENTIALS = "signalbox.io/credentials"
 """The entry type of a gateway's token digest, with which an xDS server authenticates its nodes."""
 OF_GATEWAYS = frozenset({"gateway", "deployment"})
-"""Aggregates whose events change what gateways run."""
+"""Aggregates whose events change the configuration of gateways."""
 BATCH = 128
 NOTES_SECONDS = 1.0
-"""Acknowledgements that are not put yet are put after so long without answers."""
+"""Acknowledgements that are not put yet are put after this time without answers."""
 
 NodeResponse = tuple[str, str, Sequence[ConfigResource], str | None]
-"""A gateway's subject, a node's connection, the entries that it answered, and why it rejected them; None: it
-did not. Without entries the node has left."""
+"""A gateway's subject, a node's connection, the entries that it answered, and the reason of a rejection;
+None: it acknowledged them. Without entries the node has disconnected."""
 
 
 def credentials_of(gateway: str, kind: str, event: GatewayRegistered, position: int) -> ConfigResource:
@@ -57,7 +57,7 @@ def credentials_of(gateway: str, kind: str, event: GatewayRegistered, position: 
 
 
 async def _at_once() -> None:
-    """Reports are on the log at once."""
+    """The default: reports are on the log at once."""
 
 
 @dataclass(slots=True)
@@ -65,10 +65,10 @@ class GatewaySync:
     """The consumer for one partition.
 
     `closed` are addresses that no gateway may send requests to, `current` reads the config topic. `report`
-    takes status messages, `reported` returns when all that it took is on the log, and `compiled` is called
-    with how many entries a batch changed and how many seconds it took. What nodes answer comes by
-    `acknowledged` and `refused` where they are connected to this process; else from the status topic
-    (`streams.gateway_sync.gateway_status`). Whoever awaits anything of `changes` holds `turn`.
+    takes status messages, `reported` returns when all of them are on the log, and `compiled` is called with
+    the number of entries that a batch changed and the seconds that it took. Answers of nodes come by
+    `acknowledged` and `rejected` if they are connected to this process; else from the status topic
+    (`streams.gateway_sync.gateway_status`). Callers of coroutines of `changes` hold `turn`.
     """
 
     log: Log
@@ -101,18 +101,18 @@ class GatewaySync:
         )
 
     def load(self, entries: Iterable[ConfigResource]) -> None:
-        """Takes up the state from the config topic."""
+        """Loads the state from the config topic."""
         self.changes.load(entries)
 
     @property
     def position(self) -> int:
-        """Up to where the events are in the config topic."""
+        """The position up to which events are in the config topic."""
         return self.changes.position
 
     # -- events
 
     async def run(self) -> None:
-        """Follows the events until cancelled. Raises Fenced when another one does."""
+        """Follows the events until cancelled. Raises Fenced when another process does."""
         self._report_pending()
         retry = Retry("gateway sync waits for the log", logger)
         subscription = Subscription(
@@ -138,7 +138,7 @@ class GatewaySync:
                 await self.sync(records)
 
     async def reconcile(self) -> None:
-        """Compiles again what the config topic lacks (`streams.gateway_sync.reconciler`).
+        """Compiles entries that the config topic lacks (`streams.gateway_sync.reconciler`).
 
         Raises LogUnavailable, LogDamaged.
         """
@@ -157,7 +157,7 @@ class GatewaySync:
             )
 
     async def _own(self, gateway: str, kind: str) -> Sequence[ConfigResource]:
-        """The entries of a gateway beside its APIs."""
+        """The entries of a gateway beside its APIs: listener and credentials."""
         entries = list(await self.compiler.listener(gateway, self.position))
         registered = await self._history.registered(*organization_and_name(gateway))
         if registered is not None:
@@ -197,17 +197,17 @@ class GatewaySync:
         self.compiled(changed, perf_counter() - began)
 
     async def _pass_over(self, record: Record, error: UnknownSchema) -> None:
-        """An event of a newer version.
+        """Skips an event of a newer version.
 
         Later events of gateways and deployments do not depend on it, so they need not wait: it is
-        dead-lettered. Families that this version does not know change nothing that this
-        version compiles; the one that does begins with reading them from the first.
+        dead-lettered. Families of events unknown to this version do not affect its entries; a version that
+        supports them reads them from the first.
         """
         if OF_GATEWAYS.intersection(record.envelope.type.split(".")):
             await self._dead_letter(record, Fault("unknown-schema", str(error)))
         elif error.type not in self._unknown:
             self._unknown.add(error.type)
-            logger.warning("%s (at %d, and all others of it) changes no gateway", error, record.position)
+            logger.warning("%s: such events change no gateway (first at %d)", error, record.position)
 
     async def _dead_letter(self, record: Record, fault: Fault) -> None:
         where = f"{record.topic}/{record.partition} at {record.position}"
@@ -215,7 +215,7 @@ class GatewaySync:
         await self._dead_letters.add(record, fault)
 
     async def _apply(self, event: Event, position: int) -> Sequence[ConfigResource]:
-        """Marks the units that an event changes; the entries of a gateway itself that differ.
+        """Marks the units that an event changes; returns the entries of a gateway itself that differ.
 
         Raises CannotCompile, LogUnavailable, LogDamaged.
         """
@@ -261,7 +261,7 @@ class GatewaySync:
         try:
             return (await self._history.started(event.organization, event.name)).api
         except NotInLog as error:
-            logger.error("%s; what %s has of it is taken away", error, gateway)
+            logger.error("%s; it is removed from %s", error, gateway)
         units = self.changes.membership.units.get(gateway, {}).values()
         refs = (ref for unit in units for ref in unit.values())
         return next((ref.api for ref in refs if ref.deployment == event.name), None)
@@ -282,28 +282,28 @@ class GatewaySync:
     # -- answers of nodes
 
     def connected(self, gateway: str, connection: str) -> None:
-        """A node connected to this process: rejections of others wait for its answer."""
+        """Records that a node connected to this process: rejections of others wait for its answer."""
         self.changes.verdicts.connected(gateway, connection)
 
     def disconnected(self, gateway: str, connection: str) -> None:
-        """A node that was connected to this process has left: nothing waits for its answer."""
+        """Records that a node disconnected from this process: nothing waits for its answer."""
         self.changes.verdicts.left(gateway, connection)
         self._responses.put_nowait((gateway, connection, (), None))
 
     def acknowledged(self, gateway: str, connection: str, entries: Sequence[ConfigResource]) -> None:
-        """A node that is connected to this process acknowledged these entries."""
+        """Records that a node that is connected to this process acknowledged these entries."""
         if self.changes.acceptance.anything_pending(gateway):
             self._responses.put_nowait((gateway, connection, entries, None))
 
     def rejected(
         self, gateway: str, connection: str, entries: Sequence[ConfigResource], reason: str = ""
     ) -> None:
-        """A node that is connected to this process rejected these entries."""
+        """Records that a node that is connected to this process rejected these entries."""
         self._responses.put_nowait((gateway, connection, entries, reason))
 
     async def run_verdict_deadlines(self) -> None:
         """Decides on rejections when other nodes do not answer in time, until cancelled."""
-        retry = Retry("a verdict on what nodes rejected waits for the log", logger)
+        retry = Retry("the verdict on a rejection waits for the log", logger)
         while True:
             await self.changes.provisional.wait()
             self.changes.provisional.clear()
@@ -333,7 +333,7 @@ class GatewaySync:
             await self.changes.decide()
 
     async def _handle_response(self, response: NodeResponse | None) -> None:
-        """None: nodes were silent for a while."""
+        """None: no node answered for `NOTES_SECONDS`."""
         async with self.turn:
             if response is None:
                 await self.changes.put_notes()

@@ -1,4 +1,4 @@
-"""From the deployments of a unit to its entries, and which of several deployments cannot be compiled.
+"""Compiles the deployments of a unit to its entries, and finds those that cannot be compiled.
 
 A unit is the set of APIs of one gateway that share entries; the gateway's translator chooses it. This is the
 one module of gateway sync that calls translators. It holds no state except caches.
@@ -23,9 +23,9 @@ from streams.log import MessageTooLarge
 KEPT = 1024
 TRANSLATED_KEPT = 20_000
 MOST_INLINE = 50
-"""Operations of an API that is compiled on the event loop: some milliseconds."""
+"""Maximum number of operations of an API that is compiled on the event loop: some milliseconds."""
 NAMED = 3
-"""APIs of a unit that an error names."""
+"""Maximum number of APIs that an error names."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +36,7 @@ logger = logging.getLogger("signalbox.gateway-sync")
 class CannotCompile(Exception):
     """A deployment cannot be compiled for a gateway; the text is for users. Trying again does not help.
 
-    `only_new`: the gateway may serve it already, from before that was a reason, and goes on serving it.
+    `only_new`: a gateway that serves it already, since an earlier version accepted it, continues to.
     """
 
     def __init__(self, text: str, *, only_new: bool = False) -> None:
@@ -62,7 +62,7 @@ class _Translated:
 class UnitCompiler:
     """`require_size` raises MessageTooLarge for an entry that the config topic does not take.
 
-    Reading raises what the log raises: LogUnavailable, LogDamaged.
+    Reading raises the errors of the log: LogUnavailable, LogDamaged.
     """
 
     reading: EventHistory
@@ -76,7 +76,7 @@ class UnitCompiler:
     _settings: dict[str, tuple[GatewayFields, GatewaySettings]] = field(
         default_factory=dict[str, tuple[GatewayFields, GatewaySettings]]
     )
-    """By gateway, the last ones, and the fields they are of: the same object until they change."""
+    """By gateway: the event's fields and the settings made of them; the same object until they change."""
     _deployed: Recent[DeployedApi] = field(default_factory=lambda: Recent[DeployedApi](KEPT))
     """By organization and deployment."""
     _translated: Recent[_Translated] = field(default_factory=lambda: Recent[_Translated](TRANSLATED_KEPT))
@@ -85,7 +85,7 @@ class UnitCompiler:
     """By gateway and deployment, of units that are split."""
 
     def load(self, gateway: str, kind: str) -> None:
-        """An entry of the gateway is on the config topic."""
+        """Records the kind of a gateway with an entry on the config topic."""
         self._kinds[gateway] = kind
 
     def unit_of(self, gateway: str, ref: DeploymentRef) -> str:
@@ -112,7 +112,7 @@ class UnitCompiler:
         return frozenset(splitter.part_resources(gateway, part)) if splitter else frozenset()
 
     async def settings(self, gateway: str) -> GatewaySettings:
-        """Of a gateway's subject. Raises CannotCompile."""
+        """The settings of a gateway (its subject). Raises CannotCompile."""
         organization, name = organization_and_name(gateway)
         try:
             fields = await self.reading.gateway(organization, name)
@@ -150,7 +150,7 @@ class UnitCompiler:
         self._parts.pop(f"{gateway} {deployment}", None)
 
     async def check(self, gateway: str, ref: DeploymentRef) -> None:
-        """Whether a gateway can serve a deployment by itself. Raises CannotCompile."""
+        """Raises CannotCompile unless a gateway can serve the deployment by itself."""
         settings = await self.settings(gateway)
         api = await self._deployed_api(gateway, ref)
         with _explained(f"{gateway}: deployment {ref.deployment}"):
@@ -232,7 +232,7 @@ class UnitCompiler:
         suspects: Sequence[DeploymentRef],
         position: int,
     ) -> list[Uncompilable]:
-        """Which of the suspects cannot be compiled together with `base`, found by halving.
+        """The suspects that cannot be compiled together with `base`, found by bisection.
 
         `base` has the other deployments of the unit, by API. If it cannot be compiled itself, none of the
         suspects can.
@@ -308,7 +308,7 @@ class UnitCompiler:
 
 
 def named(refs: Collection[DeploymentRef]) -> str:
-    """The APIs of a unit, for a message: the first by name, and how many more."""
+    """The APIs of a unit, for a message: the first by name, and the number of others."""
     names = sorted(ref.api for ref in refs)
     more = len(names) - NAMED
     listed = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -316,7 +316,7 @@ def named(refs: Collection[DeploymentRef]) -> str:
 
 
 async def _computed(operations: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The result of a pure function of so many operations; on a thread when that takes long.
+    """The result of a pure function for so many operations; in a thread if they are more than `MOST_INLINE`.
 
     A thread costs about as much as translating one operation.
     """
@@ -327,7 +327,7 @@ async def _computed(operations: int, function: Callable[P, R], *args: P.args, **
 
 @contextmanager
 def _explained(where: str) -> Generator[None]:
-    """For what is computed: whatever is raised inside becomes CannotCompile."""
+    """Converts every exception of a computation to CannotCompile."""
     try:
         yield
     except MessageTooLarge as error:
@@ -341,6 +341,6 @@ def _explained(where: str) -> Generator[None]:
 
 
 def organization_and_name(gateway: str) -> tuple[str, str]:
-    """Of a gateway's subject."""
+    """The names of organization and gateway in a gateway's subject."""
     _, organization, _, name = gateway.split("/")
     return organization, name

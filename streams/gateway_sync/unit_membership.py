@@ -1,4 +1,4 @@
-"""Which deployments each unit of each gateway has, and how events change that. Pure."""
+"""The deployments of each unit of each gateway. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class UnitMembership:
     """By gateway and API."""
 
     def add(self, gateway: str, unit: str, ref: DeploymentRef) -> set[str]:
-        """Adds a deployment to a unit, in place of the API's other one; the units that changed."""
+        """Adds a deployment to a unit, in place of the API's other one; returns the units that changed."""
         moved = self._unit_of.get((gateway, ref.api)) != unit
         changed = self.remove(gateway, ref.api) if moved else set[str]()
         self.units.setdefault(gateway, {}).setdefault(unit, {})[ref.api] = ref

@@ -1,8 +1,8 @@
-"""When rejections of single nodes become the rejection of their gateway. Pure but for the clock.
+"""Decides when rejections by single nodes become the rejection by their gateway. Pure but for the clock.
 
-One acknowledgement decides for a deployment: it stays in force, also when other nodes reject it. Without
-one, a rejection is provisional while a connected node has not answered, for at most `VERDICT_SECONDS` after
-the first rejection; then the deployment is rejected.
+A deployment that one node acknowledged stays in force, even if other nodes reject it. Without an
+acknowledgement, a rejection is provisional while a connected node has not answered, for at most
+`VERDICT_SECONDS` after the first rejection; then the deployment is rejected.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -13,9 +13,9 @@ from time import monotonic
 from gateways.config_resource import ConfigResource
 
 VERDICT_SECONDS = 5.0
-"""How long a rejection waits for the answers of the other nodes."""
+"""Seconds that a rejection waits for the answers of the other nodes."""
 NODE_TIMEOUT_SECONDS = 30.0
-"""A node whose heartbeats come over the status topic is not connected any more after so long without one."""
+"""A node whose heartbeats come over the status topic is disconnected after this time without one."""
 LEARN_SECONDS = 15.0
 """Each connected node has at least one heartbeat on the status topic in this time."""
 
@@ -24,10 +24,10 @@ EntryKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An entry that was rejected, first for `reason`, by `nodes` on all their connections, and no node runs.
+    """An entry that no node runs and that `nodes` rejected on all their connections, first for `reason`.
 
     `deployments` are those of it that no node had acknowledged. `deadline` is on the clock of `Verdicts`;
-    `at` is where the first rejection stands on the status topic, 0 when it did not come from there.
+    `at`: the position of the first rejection on the status topic, 0 if it did not come from there.
     """
 
     entry: ConfigResource
@@ -55,18 +55,18 @@ class Verdicts:
     )
     """By gateway and node, the time of its last heartbeat, and its connection."""
     _several: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    """Gateways and nodes under whose id there are several connections: one rejection is not that of all."""
+    """Gateways and nodes with several connections under one id: a rejection is not the answer of all."""
     _rejections: dict[EntryKey, Rejection] = field(default_factory=dict[EntryKey, Rejection])
 
     def learn(self) -> None:
-        """The nodes have to be learned from their heartbeats."""
+        """Has the nodes learned from their heartbeats, from now on."""
         self.node_timeout_seconds = NODE_TIMEOUT_SECONDS
         self.known_from = self.clock() + LEARN_SECONDS
 
     def connected(self, gateway: str, node: str, connection: str = "", connections: int = 1) -> None:
-        """A node connected, or sent a heartbeat. Ids of connections are in order of time.
+        """Records that a node connected, or sent a heartbeat. Ids of connections are in order of time.
 
-        `connections` is how many there are under the node's id.
+        `connections`: their number under the node's id.
         """
         self._last_seen.setdefault(gateway, {})[node] = (self.clock(), connection)
         if connections > 1:
@@ -75,7 +75,7 @@ class Verdicts:
             self._several.discard((gateway, node))
 
     def left(self, gateway: str, node: str, connection: str = "") -> None:
-        """A node disconnected, unless it has a later connection."""
+        """Records that a node disconnected, unless it has a later connection."""
         nodes = self._last_seen.get(gateway, {})
         if node in nodes and (not connection or nodes[node][1] <= connection):
             del nodes[node]
@@ -86,11 +86,11 @@ class Verdicts:
     def rejected(
         self, entry: ConfigResource, node: str, reason: str, deployments: Collection[str], at: int = 0
     ) -> None:
-        """A node rejected an entry with these deployments that no node had acknowledged.
+        """Records that a node rejected an entry with these deployments that no node had acknowledged.
 
         While there are several connections under its id, this is not the answer of all of them. The deadline
-        of an earlier version of the entry with one of the deployments is kept: changes that follow each other
-        do not put it off.
+        of an earlier version of the entry with one of the deployments is kept: successive changes do not
+        postpone it.
         """
         nodes = frozenset[str]() if (entry.gateway, node) in self._several else frozenset({node})
         known = self._rejections.get(entry.key)
@@ -102,7 +102,7 @@ class Verdicts:
         self._rejections[entry.key] = Rejection(entry, frozenset(deployments), nodes, reason, deadline, at)
 
     def decided(self, rejection: Rejection) -> None:
-        """The rejection needs no verdict any more."""
+        """Removes a rejection that needs no verdict any more."""
         self._rejections.pop(rejection.entry.key, None)
 
     def undecided(self) -> Iterator[Rejection]:
@@ -110,7 +110,7 @@ class Verdicts:
         return iter(tuple(self._rejections.values()))
 
     def final(self, rejection: Rejection) -> bool:
-        """Whether no connected node can still acknowledge it, or the time is over."""
+        """Whether no connected node can still acknowledge it, or the deadline has passed."""
         now, gateway = self.clock(), rejection.entry.gateway
         if now >= rejection.deadline:
             return True

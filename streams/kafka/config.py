@@ -255,8 +255,8 @@ class KafkaConfigTopic:
             offset = fetched.following
         if covered and not newest and partition not in self._writers:
             raise LogUnavailable(
-                f"no entry of {place.topic}/{partition} has a MAC of our integrity.key: is SIGNALBOX_SECRETS "
-                "the same directory as that of role gateway-sync?"
+                f"no entry of {place.topic}/{partition} has a MAC of our integrity.key: SIGNALBOX_SECRETS "
+                "must be the same directory as that of role gateway-sync"
             )
         self._covered[partition] = tuple(covered)
         return newest, offset

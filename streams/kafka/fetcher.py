@@ -84,7 +84,7 @@ class NotYetVisible(KafkaError):
     """The broker returns nothing at an offset, although it returned an end beyond it."""
 
     def __init__(self, place: TopicPartition, offset: int) -> None:
-        super().__init__(f"{place.topic}/{place.partition} shows nothing at offset {offset}, and has more")
+        super().__init__(f"{place.topic}/{place.partition} returns nothing at offset {offset}, but has more")
 
 
 class Fetcher:
@@ -300,7 +300,7 @@ async def _sent(request: Callable[[], Awaitable[T]]) -> T:
 def parsed(
     place: TopicPartition, found: bytes, aborted: Sequence[tuple[int, int]], offset: int
 ) -> tuple[list[ConsumerRecord], int]:
-    """The messages in a fetch's record batches from `offset` on, and the offset to go on from.
+    """The messages in a fetch's record batches from `offset` on, and the offset to continue from.
 
     aiokafka stops at a message whose header names are not UTF-8. The messages of its batch from there on
     are returned without contents, so that the reader can report and skip them.

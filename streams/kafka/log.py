@@ -285,7 +285,7 @@ class KafkaLog:
                     await self.wait("events", partition, end - 1)
             except TimeoutError as error:
                 name = self.settings.topic("events")
-                raise LogUnavailable(f"{name}/{partition} shows no record at position {end} yet") from error
+                raise LogUnavailable(f"{name}/{partition} has no readable record at {end} yet") from error
 
     async def _read_answered(self, partition: int) -> IdempotencyIndex:
         answered = IdempotencyIndex()

@@ -1,8 +1,7 @@
 """Membership in a consumer group: the assignment of partitions to this process.
 
-Only the assignment comes from the group; the callbacks decide what they read, and from which offset.
-Fencing (`streams.kafka.partition_writer`) excludes that two processes write to a partition at the same
-time.
+The group only assigns partitions; the callbacks read them, from offsets of their choice. Fencing
+(`streams.kafka.partition_writer`) excludes that two processes write to a partition at the same time.
 """
 
 import asyncio

@@ -164,7 +164,7 @@ class PartitionWriter:
             await stopped(producer)
 
     def _fenced_error(self) -> Fenced:
-        return Fenced(f"{self._id}: another process has taken the partition over")
+        return Fenced(f"{self._id}: another process has claimed the partition")
 
     def _check_expectations(self, writes: Sequence[Write]) -> None:
         for write in writes:

@@ -1,1 +1,1 @@
-"""What the Kafka engine keeps in PostgreSQL besides the read models."""
+"""The data of the Kafka engine in PostgreSQL besides the read models."""

@@ -88,7 +88,7 @@ class PostgresDocuments(DocumentStore):
         await self._do(work)
 
     async def _do(self, work: Callable[[], T]) -> T:
-        """`work`, which may be done twice, in a thread."""
+        """Runs `work` in a thread, once more if the connection was lost."""
 
         def attempt() -> T:
             try:

@@ -29,7 +29,7 @@ _MOVE = (
     )
     .values(position=bindparam("after"))
 )
-"""Made once: to make a statement takes as long as all the rest of a batch of one event."""
+"""Built once: building a statement takes as long as the rest of a batch of one event."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 def advance(connection: Connection, slot: GenerationProgress, batches: Batches) -> GenerationProgress:
-    """The slot after `batches`. Raises Gap, StaleProgress, and what `unavailable` says yes to."""
+    """The progress after `batches`. Raises Gap, StaleProgress, and errors for which `unavailable` is true."""
     after = replace(slot, positions=dict(slot.positions), blocked=dict(slot.blocked))
     # Every process locks several partitions in the same order.
     for partition, batch in sorted(batches.items(), key=itemgetter(0)):
@@ -146,7 +146,7 @@ def _projected(connection: Connection, slot: GenerationProgress, records: Sequen
     except Exception as error:
         if unavailable(error):
             raise
-        return False  # one of them cannot be projected: found by projecting one by one
+        return False  # one of them cannot be projected: it is found by projecting them one by one
     return True
 
 

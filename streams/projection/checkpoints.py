@@ -1,4 +1,4 @@
-"""How far the read models are, for processes that ask them and do not keep them."""
+"""Checkpoints of the read models, for processes that query but do not advance them."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ WHERE g.state = 'live'
 
 
 class CheckpointWaiter:
-    """`api.ports.Waiter` and `api.ports.Parking` on a store in PostgreSQL that projectors keep.
+    """`api.ports.Waiter` and `api.ports.Parking` on a store in PostgreSQL that projectors advance.
 
     It is notified of every checkpoint as it is committed, queries all of them every second, and reconnects
     for as long as it runs. `trouble` is why positions are unknown at the moment, empty otherwise.
@@ -61,7 +61,7 @@ class CheckpointWaiter:
     def trouble(self) -> str:
         if self._retry.trouble:
             return f"the database of the read models does not answer: {self._retry.trouble}"
-        return "" if self._connected else "the database of the read models was not asked yet"
+        return "" if self._connected else "the database of the read models was not queried yet"
 
     async def run(self) -> None:
         """Listens until cancelled."""
@@ -76,7 +76,7 @@ class CheckpointWaiter:
             await self._parked.close()
 
     async def wait_for(self, read_model: str, partition: int, position: int, /) -> None:
-        """Returns once `read_model` has taken in `position`; bound it with `asyncio.timeout`.
+        """Returns once `read_model` contains `position`; bound it with `asyncio.timeout`.
 
         Raises UnknownReadModel, and RunnerStopped when `run` ends.
         """
@@ -84,23 +84,23 @@ class CheckpointWaiter:
         await self._waiters.wait_for(read_model, partition, position)
 
     def positions(self) -> dict[str, dict[int, int]]:
-        """How far each read model is, by partition."""
+        """The position of each read model, by partition."""
         found: dict[str, dict[int, int]] = {}
         for (name, partition), at in sorted(self._reached.items()):
             found.setdefault(name, {})[partition] = at
         return found
 
     async def lag(self) -> dict[str, int]:
-        """How many positions each read model is behind its topic, if known. Raises LogUnavailable."""
+        """The number of positions each read model is behind its topic, if known. Raises LogUnavailable."""
         here = {name: at for name, at in self.positions().items() if name in self._topics}
         return await lag(self._log, self._topics, here)
 
     def behind(self) -> Mapping[str, int]:
-        """The lag when the database was last found not to answer."""
+        """The lag when the database last did not answer."""
         return self._behind
 
     async def rebuild(self, read_model: str, /) -> None:
-        """Fills new tables from the log and swaps them in, while projectors go on; returns after the swap.
+        """Fills new tables from the log and swaps them in, while projectors run; returns after the swap.
 
         Raises UnknownReadModel, ReadModelsUnavailable.
         """

@@ -29,7 +29,7 @@ _AT_ONCE = 1000
 
 
 class DeadLetterTransactions:
-    """Blocks. Each of these is one transaction."""
+    """Blocking; each method is one transaction."""
 
     def __init__(self, store: Store, model: ReadModel) -> None:
         self._store = store
@@ -41,7 +41,8 @@ class DeadLetterTransactions:
             return _waiting(connection, self._slot(connection), subject)
 
     def retry(self, subject: str, records: Mapping[Position, Record]) -> int:
-        """Projects the dead letters about `subject` in order, up to the first that fails; how many succeeded.
+        """Projects the dead letters about `subject` in order, up to the first that fails; returns their
+        number.
 
         `records` are those that `waiting` returned; later ones are left for the next call.
         """

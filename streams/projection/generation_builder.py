@@ -1,7 +1,7 @@
 """A generation filled beside the live one, until it takes its place. Blocks; belongs to one thread.
 
-On PostgreSQL one process at a time builds a read model: it holds a lock as long as its connection, on which
-it does everything, so that whoever lost the lock cannot write either.
+On PostgreSQL one process at a time builds a read model: the lock lasts as long as its connection, on which it
+does everything, so that a process that lost the lock cannot write either.
 """
 
 from collections.abc import Generator
@@ -27,7 +27,7 @@ from streams.projection.progress import Batch, GenerationProgress, WriterConflic
 
 
 class GenerationBuilder:
-    """`slot` is what is being filled, once `begin` has answered True."""
+    """`progress` is that of the generation being filled, once `begin` has returned True."""
 
     def __init__(self, store: Store, model: ReadModel, partitions: int) -> None:
         self._store = store
@@ -43,13 +43,12 @@ class GenerationBuilder:
         return self._slot
 
     def live(self) -> Generation | None:
-        """Which generation answers queries."""
+        """The generation that answers queries, if any."""
         with self._store.reader.begin() as connection:
             return live(connection).get(self._model.name)
 
     def begin(self) -> bool:
-        """Makes a new, empty generation and drops what earlier ones left; False while another process
-        builds one."""
+        """Makes a new, empty generation and drops left-over ones; False while another process builds one."""
         if not self._locked():
             return False
         with self._transaction() as connection:
@@ -66,7 +65,7 @@ class GenerationBuilder:
         self._slot = slot
 
     def resume(self) -> None:
-        """Finds out how far it is, after a transaction of which it is not known whether it was committed.
+        """Loads the progress after a transaction that may or may not have been committed.
 
         Raises WriterConflict when another process builds meanwhile.
         """
@@ -84,14 +83,14 @@ class GenerationBuilder:
             create_indexes(connection, self._model, self.progress.generation)
 
     def index_again(self) -> None:
-        """As `index`, after a transaction of which it is not known whether it was committed."""
+        """As `index`, after a transaction that may or may not have been committed."""
         self.resume()
         self.index()
 
     def swap(self) -> bool:
-        """Puts it in the place of the live generation, unless that one is further.
+        """Replaces the live generation, unless that one is further; returns whether it did.
 
-        Until the transaction ends nobody advances the live one.
+        Until the transaction ends, no process advances the live one.
         """
         slot, g, c = self.progress, GENERATIONS.c, CHECKPOINTS.c
         with self._transaction() as connection:
@@ -115,7 +114,7 @@ class GenerationBuilder:
         return True
 
     def swap_again(self) -> bool:
-        """As `swap`, after a transaction of which it is not known whether it was committed."""
+        """As `swap`, after a transaction that may or may not have been committed."""
         now = self.live()
         if now is not None and now.number == self.progress.generation.number:
             return True
@@ -123,9 +122,9 @@ class GenerationBuilder:
         return self.swap()
 
     def clear(self) -> None:
-        """Drops what is not live of this read model.
+        """Drops all generations of this read model that are not live.
 
-        A table at a time: who still reads some of them would wait for us and we for them.
+        One table per transaction: with more, a reader of some of them could cause a deadlock.
         """
         if self._slot is None or not self._locked():
             return
@@ -141,14 +140,14 @@ class GenerationBuilder:
                 generations.forget(connection, generation)
 
     def end(self) -> None:
-        """Lets others build."""
+        """Releases the lock, so that other processes can build."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()  # closing it is what gives the lock up, whatever state it is in
+            connection.invalidate()  # closing it releases the lock, whatever its state
             connection.close()
 
     def _locked(self) -> bool:
-        """Whether this is the one that builds, from now on."""
+        """Acquires the lock on building, if it is free. Returns whether this process has it."""
         if not self._store.shared or self._connection is not None:
             return True
         connection = self._store.writer.connect()
@@ -176,7 +175,7 @@ class GenerationBuilder:
             raise WriterConflict(f"the lock on building {self._model.name!r} is lost")
         try:
             with connection.begin():
-                if not durable:  # a crash takes the rows and the checkpoint behind them alike
+                if not durable:  # a crash loses rows and their checkpoint together
                     connection.execute(text("SET LOCAL synchronous_commit = off"))
                 yield connection
         finally:

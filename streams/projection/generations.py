@@ -1,4 +1,4 @@
-"""The generations of read models in the database: made, read, retired, dropped."""
+"""Creates, loads, retires and drops generations of read models in the database."""
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
@@ -16,7 +16,7 @@ from streams.projection.progress import GenerationProgress
 
 
 def create(connection: Connection, model: ReadModel, state: str, partitions: int) -> GenerationProgress:
-    """A new, empty generation; the caller is the only one who makes one."""
+    """A new, empty generation; the caller excludes concurrent calls."""
     last = connection.execute(
         select(func.max(GENERATIONS.c.generation)).where(GENERATIONS.c.read_model == model.name)
     ).scalar()
@@ -34,7 +34,7 @@ def create(connection: Connection, model: ReadModel, state: str, partitions: int
 def make_checkpoints(
     connection: Connection, model: ReadModel, generation: Generation, partitions: int
 ) -> None:
-    """Those that are missing."""
+    """Creates the missing checkpoints of a generation."""
     beginnings = [
         {
             "read_model": model.name,
@@ -49,7 +49,7 @@ def make_checkpoints(
 
 
 def load(connection: Connection, model: ReadModel, generation: Generation) -> GenerationProgress:
-    """How far a generation is, and what waits."""
+    """The progress of a generation: its positions and blocked subjects."""
     c, p = CHECKPOINTS.c, PARKED.c
     checkpoints = connection.execute(
         select(c.partition, c.position, c.releases).where(
@@ -81,19 +81,19 @@ def set_state(connection: Connection, generation: Generation, state: str) -> Non
 
 
 def retire(connection: Connection, generation: Generation) -> None:
-    """Nobody advances or asks it any more; its tables are there for those who still read them."""
+    """Retires a generation: it is not advanced any more; its tables stay for queries in progress."""
     _delete_from(connection, generation, CHECKPOINTS, PARKED)
     set_state(connection, generation, "retired")
 
 
 def forget(connection: Connection, generation: Generation) -> None:
-    """Drops all there is of a generation."""
+    """Drops a generation with its tables, checkpoints and dead letters."""
     _delete_from(connection, generation, GENERATIONS, CHECKPOINTS, PARKED)
     drop_tables(connection, generation)
 
 
 def left_over(connection: Connection, read_model: str, *states: str) -> list[Generation]:
-    """Those in `states`: half filled or retired ones, which only their maker may drop while it runs."""
+    """Generations in `states`, by default half filled or retired ones, which only their builder may drop."""
     g = GENERATIONS.c
     rows = connection.execute(
         select(GENERATIONS).where(g.read_model == read_model, g.state.in_(states or ("building", "retired")))
@@ -102,8 +102,8 @@ def left_over(connection: Connection, read_model: str, *states: str) -> list[Gen
 
 
 def builds_alone(connection: Connection, read_model: str, *, session: bool) -> bool:
-    """Whether nobody else builds a generation of the read model, and nobody does until the transaction, or
-    with `session` the connection, ends."""
+    """Locks the building of a read model until the transaction, or with `session` the connection, ends; False
+    if another process has the lock."""
     return dialect_of(connection).try_exclusive(connection, f"building/{read_model}", session=session)
 
 

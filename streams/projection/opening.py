@@ -15,12 +15,12 @@ T = TypeVar("T", Path, str)
 
 
 class StoreOfOtherLog(LogError):
-    """The read models were computed from another log. The message names both logs and the way out."""
+    """The read models were computed from another log. The message has both logs and the remedy."""
 
 
 async def open_store_of(log: Log, target: T, opening: Callable[[T, SourceLog], Store] = open_store) -> Store:
-    """The store at `target`, opened in a thread. A store of release 0.1.0 names no log: it is taken for
-    one of `log` if its checkpoints are within the ends of `log`.
+    """The store at `target`, opened in a thread. A store of release 0.1.0 names no log: it is assumed to be
+    of `log` if its checkpoints are within the ends of `log`.
 
     Raises StoreOfOtherLog, LogUnavailable, and the errors of `opening`.
     """

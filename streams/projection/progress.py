@@ -39,7 +39,7 @@ class StaleProgress(WriterConflict):
 
 
 class Gap(Exception):
-    """Before a batch there may be records, after `position` and up to `until`, that were not projected."""
+    """Records before a batch, after `position` and up to `until`, may not have been projected."""
 
     def __init__(self, slot: "GenerationProgress", partition: int, until: int) -> None:
         self.read_model = slot.model.name
@@ -50,12 +50,12 @@ class Gap(Exception):
 
 
 class Superseded(Exception):
-    """The read model in the database has a later version than this program knows."""
+    """The read model in the database has a later version than this program supports."""
 
     def __init__(self, generation: Generation, known: int) -> None:
         super().__init__(
             f"the read model {generation.read_model!r} has version {generation.version} and this program "
-            f"knows {known}: run the later one, or have this one rebuild it"
+            f"has {known}: run the later program, or have this one rebuild it"
         )
 
 
@@ -67,7 +67,7 @@ class UnknownReadModel(LookupError):
 class GenerationProgress:
     """A generation being filled: its positions, and the subjects that wait behind a dead letter's position.
 
-    `epochs` counts, per partition, how often dead letters had been retried when this was read.
+    `epochs`: per partition, the number of retries of dead letters when this was read.
     """
 
     model: ReadModel

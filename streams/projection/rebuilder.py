@@ -15,11 +15,11 @@ from streams.projection.store_thread import StoreThread
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
-"""How often to check whether another process has finished the rebuild."""
+"""Seconds between checks whether another process has finished the rebuild."""
 
 
 class Rebuilder:
-    """`turn` is held while nothing may be fed to the live generation from this process."""
+    """The lock `turn` is held while this process must not advance the live generation."""
 
     def __init__(self, log: Log, store: Store, worker: StoreThread, turn: asyncio.Lock, batch: int) -> None:
         self._log = log
@@ -62,7 +62,7 @@ class Rebuilder:
             await self._fill(topic, partition, building)
 
     async def _fill(self, topic: Topic, partition: int, building: GenerationBuilder) -> None:
-        """To the end of the partition; the next batch is read while one is written."""
+        """Fills to the end of the partition; the next batch is read while one is written."""
         records = await self._read(topic, partition, building.progress.positions[partition])
         while records:
             after = building.progress.positions[partition]
@@ -81,7 +81,7 @@ class Rebuilder:
         return await self._worker.retry(lambda: self._log.read(topic, partition, after, self._batch))
 
     async def _end(self, building: GenerationBuilder) -> None:
-        """Drops unfinished and replaced generations; if that fails, the next rebuild does."""
+        """Drops unfinished and replaced generations; if that fails, the next rebuild drops them."""
         with contextlib.suppress(Exception):
             await self._worker.run(building.clear)
         await self._worker.run(building.end)

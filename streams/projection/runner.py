@@ -40,10 +40,9 @@ class _Submitted:
 class ProjectionRunner:
     """Keeps read models up to date until cancelled; `run` or `host` may be called once.
 
-    Rows and checkpoints change in one transaction, so a restart goes on exactly where the last one
-    stopped. `ready` is set once every read model has taken in all that was on the log when the run began,
-    or, with a host, can be fed. `trouble` says why nothing can be read or written at the moment, and is
-    empty otherwise.
+    Rows and checkpoints change in one transaction, so a restart continues exactly where the last run stopped.
+    `ready` is set once every read model contains all records that were on the log when the run began, or,
+    with a host, can be fed. `trouble`: why nothing can be read or written at the moment, empty otherwise.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class ProjectionRunner:
         return self._thread.trouble or self._builder.trouble
 
     async def run(self, listeners: Sequence[ProjectionListener] = ()) -> None:
-        """Feeds all partitions from the log until cancelled, and notifies `listeners` of what is durable.
+        """Feeds all partitions from the log until cancelled, and notifies `listeners` of durable records.
 
         Raises WriterConflict, LogDamaged, Superseded.
         """
@@ -110,7 +109,7 @@ class ProjectionRunner:
         await self._until_cancelled(become_ready)
 
     async def assigned(self, topic: Topic, partition: int) -> int:
-        """The partition is fed from now on; the position that its read models go on after.
+        """The partition is fed from now on; returns the position that its read models continue after.
 
         One attempt; raises errors that are `projections.failures.unavailable`, Superseded, RunnerStopped.
         """
@@ -120,7 +119,7 @@ class ProjectionRunner:
         return self._fed[topic, partition]
 
     async def revoked(self, topic: Topic, partition: int) -> None:
-        """The partition is not fed any more."""
+        """Ends the feeding of the partition."""
         self._fed.pop((topic, partition), None)
 
     async def take(self, topic: Topic, partition: int, records: Sequence[Record]) -> None:
@@ -139,7 +138,7 @@ class ProjectionRunner:
     async def wait_for(self, read_model: str, partition: int, position: int) -> None:
         """Returns as soon as `read_model` contains `position`; bound it with `asyncio.timeout`.
 
-        Raises UnknownReadModel, and RunnerStopped when the runner does.
+        Raises UnknownReadModel, and RunnerStopped when the runner stops.
         """
         known(self._models, read_model)
         await self._waiters.wait_for(read_model, partition, position)
@@ -153,7 +152,7 @@ class ProjectionRunner:
         }
 
     async def lag(self) -> dict[str, int]:
-        """How many positions each read model is behind its topic. Raises LogUnavailable."""
+        """The number of positions that each read model is behind its topic. Raises LogUnavailable."""
         return await lag(self._log, self._topics, self.positions())
 
     async def rebuild(self, read_model: str) -> None:
@@ -246,7 +245,7 @@ class ProjectionRunner:
             raise RunnerStopped("the projection runner has stopped")
 
     async def _start(self, topic: Topic, partition: int) -> int:
-        """The position that the live read models of `topic` go on after."""
+        """The position that the live read models of `topic` continue after."""
         slots = self._writer.progress
         current = [
             slots[n].positions[partition]
@@ -315,7 +314,7 @@ class ProjectionRunner:
             raise moved
 
     async def _watch(self) -> None:
-        """Notices generations that other processes swap in, also while no records come."""
+        """Loads generations that other processes swap in, also while no records arrive."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:

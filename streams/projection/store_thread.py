@@ -19,7 +19,7 @@ def store_or_log_unavailable(error: Exception) -> bool:
 
 
 class StoreThread:
-    """`trouble` says why nothing can be read or written at the moment, and is empty otherwise."""
+    """`trouble`: why nothing can be read or written at the moment, empty otherwise."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
@@ -32,11 +32,11 @@ class StoreThread:
         return self.retry.trouble
 
     async def run(self, work: Callable[[], T]) -> T:
-        """`work` in the thread; when cancelled, still waits for its end."""
+        """Runs `work` in the thread; when cancelled, still waits for its end."""
         return await ended(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     async def run_with_retry(self, work: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-        """`work` in the thread; after a failure of the store `again` instead, until it is done."""
+        """Runs `work` in the thread; after a failure of the store runs `again` instead, until it succeeds."""
         return await self.retry(lambda: self.run(work), lambda: self.run(again or work))
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ class Waiters:
 async def lag(
     log: Log, topics: Mapping[str, Topic], positions: Mapping[str, Mapping[int, int]]
 ) -> dict[str, int]:
-    """How many positions each read model is behind its topic. Raises LogUnavailable."""
+    """The number of positions that each read model is behind its topic. Raises LogUnavailable."""
     behind: dict[str, int] = {}
     for name, reached in positions.items():
         ends = [await log.end(topics[name], p) for p in reached]

@@ -1,4 +1,4 @@
-"""The writer of the live read models. Everything here blocks and belongs to one thread."""
+"""The writer of the live read models. Blocking; used by one thread."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,8 +37,8 @@ class Writer:
     def open(self) -> None:
         """Creates missing tables and reads the positions of the read models.
 
-        A live generation of another version goes on answering queries and is not advanced: its name is
-        in `outdated`. Half-filled generations of an earlier run are dropped. Raises Superseded.
+        A live generation of another version still answers queries and is not advanced: its name is in
+        `outdated`. Half-filled generations of an earlier run are dropped. Raises Superseded.
         """
         with self._store.writer.begin() as connection:
             exclusive(connection, "generations")
@@ -58,7 +58,7 @@ class Writer:
             self._load(connection)
 
     def reload(self) -> None:
-        """Reads again which generations are live and their positions. Raises Superseded."""
+        """Loads the live generations and their positions again. Raises Superseded."""
         with self._store.writer.begin() as connection:
             self._load(connection)
 
@@ -70,9 +70,9 @@ class Writer:
         return any(present.get(name) != slot.generation.number for name, slot in self.progress.items())
 
     def apply(self, batches: Mapping[str, Batches]) -> None:
-        """Brings all live generations up to date with `batches` (by topic), all or none.
+        """Advances all live generations by `batches` (by topic), all or none.
 
-        Raises Gap, StaleProgress, or what `projections.failures.unavailable` says yes to.
+        Raises Gap, StaleProgress, or errors for which `projections.failures.unavailable` is true.
         """
         moved: dict[str, GenerationProgress] = {}
         with self._store.writer.begin() as connection:

@@ -126,7 +126,7 @@ class SqliteConfigTopic:
         return self._writer.refusing
 
     async def read_ahead(self) -> None:
-        """Reads all entries once for all that load them until `forget`. Raises LogUnavailable, LogDamaged."""
+        """Reads all entries once, for all loads until `forget`. Raises LogUnavailable, LogDamaged."""
         # The directory is locked, and nothing was put since the check.
         entries, self._checked = self._checked, None
         if entries is None:
@@ -134,23 +134,23 @@ class SqliteConfigTopic:
         self._ahead = {entry.key: entry for entry in entries}
 
     def forget(self) -> None:
-        """Drops what was read ahead."""
+        """Drops the entries that were read ahead."""
         self._ahead = None
 
     def partition_of(self, gateway: str) -> int:
         return 0
 
     async def claim(self, partition: int) -> None:
-        """The directory is locked by this process: nobody else writes."""
+        """Nothing to do: the lock on the data directory excludes other writers."""
 
     async def release(self, partition: int) -> None:
-        """Nobody else can claim it."""
+        """Nothing to do: no other process can claim it."""
 
     async def repair(self, partition: int) -> int:
         return 0
 
     async def follow(self, partitions: Iterable[int] | None = None) -> None:
-        """Subscribers are notified of all puts anyway."""
+        """Waits until cancelled: subscribers are notified of all puts anyway."""
         await asyncio.get_running_loop().create_future()
 
     async def put(self, entries: Sequence[ConfigResource]) -> None:

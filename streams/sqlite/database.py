@@ -58,7 +58,7 @@ class Kind:
 
 
 class LaterVersion(LogError):
-    """A later release wrote the database, with tables that this release does not know."""
+    """A later release wrote the database, with tables that this release does not support."""
 
 
 def explained(error: sqlite3.Error, path: Path) -> LogError:
@@ -249,7 +249,7 @@ def journal_of(path: Path) -> Path:
 
 
 def size_fault(db: sqlite3.Connection, path: Path) -> str | None:
-    """The fault of a file that is shorter than its header says. Valid only when its journal is written
+    """The fault of a file that is shorter than its header states. Valid only if its journal is written
     back."""
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (page_size,) = db.execute("PRAGMA page_size").fetchone()

@@ -139,7 +139,7 @@ class SqliteLog:
         self._require("events", partition)
 
     async def release(self, partition: int) -> None:
-        """The directory is locked by this process: nobody else can claim a partition."""
+        """Nothing to do: no other process can claim a partition."""
 
     async def next_position(self, partition: int) -> int:
         return self._require("events", partition) + 1

@@ -99,7 +99,7 @@ class Reader:
         return found
 
     async def snapshots(self, owner: str, partition: int) -> tuple[int, list[StateSnapshot]]:
-        """Read on a thread: in one consistent read, and only at start."""
+        """Reads in a thread, in one transaction; called only at start."""
         return await asyncio.to_thread(_snapshots, self._path, owner, partition)
 
     def _decoded(self, topic: Topic, rows: Sequence[Row]) -> list[Record]:

@@ -13,7 +13,7 @@ from streams.sqlite.rows import Row, decode
 
 MOST_RECORDS = 256
 MOST_BYTES = 1 << 20
-"""Limits on encoded rows, per partition of a topic. Up to twice as much is kept, so that trimming costs
+"""Limits on encoded rows, per partition of a topic. Up to twice as many are kept, so that trimming costs
 little."""
 
 _rest = itemgetter(4)

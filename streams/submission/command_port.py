@@ -12,10 +12,10 @@ from streams.submission.shared_timeout import SharedTimeout
 logger = logging.getLogger("signalbox.commands")
 
 APPEND_SECONDS = 8.0
-"""How long the log may take to acknowledge a command."""
+"""Seconds that the log may take to acknowledge a command."""
 
 REFUSED_SECONDS = 0.5
-"""How long after a rejection the command may still be accepted: both outcomes are on the log by then."""
+"""Seconds after a rejection in which the command may still be accepted: then both outcomes are on the log."""
 
 LOOK_SECONDS = 1.0
 """After this time without an outcome, the log is searched for one from before the submission."""
@@ -40,7 +40,7 @@ class CommandPort:
                 await self._log.append("commands", envelopes)
         except TimeoutError as error:
             raise LogUnavailable(
-                f"it did not take the command within {APPEND_SECONDS:g} s; hand it in again under the same id"
+                f"no acknowledgement of the command in {APPEND_SECONDS:g} s; send it again with the same id"
             ) from error
 
     async def outcome(self, command: Key) -> Outcome | None:
@@ -55,9 +55,9 @@ class CommandPort:
         return await self._log.find("outcomes", command) is None
 
     async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
-        """Submits commands and answers those decided within `seconds` from now. Raises LogUnavailable.
+        """Submits commands; returns the outcomes of those decided within `seconds`. Raises LogUnavailable.
 
-        The events up to the position that an outcome names can be read.
+        The events up to the position in an outcome can be read.
         """
         deadline = _now() + seconds
         waiters = {e.key: self._await(e.key) for e in envelopes}
@@ -171,7 +171,7 @@ class CommandPort:
                         await self._log.wait("events", partition, end - 1)
                     shown.add(partition)
         except TimeoutError:
-            logger.warning("outcomes are known whose events cannot be read yet")
+            logger.warning("outcomes are left out, since their events cannot be read yet")
         return {key: o for key, o in outcomes.items() if self._log.partition_of(o.organization) in shown}
 
     def _forget(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:

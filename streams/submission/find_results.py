@@ -1,4 +1,4 @@
-"""The record that a query by organization and id finds when several have them."""
+"""Selects the result of a query by organization and id among several records."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ def stands(record: Record) -> bool:
 
 
 def by_organization(records: Iterable[Record]) -> list[Record]:
-    """Of `records` with one id, for each organization the first that stands, else the last; sorted by
+    """Of `records` with one id, for each organization the first that `stands`, else the last; sorted by
     organization."""
     found: dict[Key, Record] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""A command port that is notified of outcomes on the log, whichever process decides the commands."""
+"""A command port that is notified of outcomes on the log, by any process."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from streams.submission.command_port import CommandPort
 from streams.subscription import Subscription, end_of
 
 REUSED = "command-id-reused"
-"""The rule of a rejection beside which the first outcome of the same id stands."""
+"""The rule of a rejection that does not replace the first outcome of the same id."""
 
 logger = logging.getLogger("signalbox.outcomes")
 
@@ -20,8 +20,8 @@ logger = logging.getLogger("signalbox.outcomes")
 async def open_command_port(log: Log) -> tuple[CommandPort, Subscription]:
     """A command port, and the consumer that notifies it of outcomes and is to be run. One attempt.
 
-    The consumer starts at the end of the topic and misses nothing: the port, and so its first waiter, exists
-    only after the consumer is open. Outcomes from before are found by the port's search of the log. Raises
+    The consumer starts at the end of the topic and misses no outcome: the port, and so its first waiter,
+    exists only after the consumer is open. Earlier outcomes are found by the port's search of the log. Raises
     LogUnavailable.
     """
     port = CommandPort(log)
@@ -42,7 +42,7 @@ async def open_command_port(log: Log) -> tuple[CommandPort, Subscription]:
 
 
 def _outcome(record: Record) -> Outcome | None:
-    """None for a record that is no answer to the command that had the id first."""
+    """The outcome; None for a record that is not one of the first command with its id."""
     if record.fault is not None or record.envelope.type != Outcome.type():
         return None
     try:

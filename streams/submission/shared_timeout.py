@@ -1,4 +1,4 @@
-"""One timer for many operations that may all take equally long."""
+"""One timer for many operations with the same time limit."""
 
 import asyncio
 from types import TracebackType

@@ -224,6 +224,6 @@ def _outcome(id: str, rule: str = "") -> Outcome:
 async def test_a_log_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "APPEND_SECONDS", 0.05)
     log = await Hanging.open(tmp_path)
-    with pytest.raises(LogUnavailable, match="under the same id"):
+    with pytest.raises(LogUnavailable, match="with the same id"):
         await CommandPort(log).execute([envelope(FIRST)], 10)
     await log.close()

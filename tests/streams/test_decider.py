@@ -280,7 +280,7 @@ async def test_time_does_not_go_back_with_the_clock(
         again.decider.clock = lambda: later
         await again.decide(envelope(DEFAULT_RESOURCES[3]))
         assert [event.time for event in await again.events()] == [late, late, late, later]
-    assert f"the clock says {early}" in caplog.text
+    assert f"the clock is at {early}" in caplog.text
 
 
 async def test_an_interrupted_decision_leaves_no_snapshot_of_uncommitted_state(

@@ -139,7 +139,7 @@ async def test_a_record_that_is_known_of_and_never_shown_is_not_taken_for_missin
 ):
     monkeypatch.setattr(fetcher, "PATIENCE_SECONDS", 0.1)
     broker.lag = 2
-    with pytest.raises(LogUnavailable, match="shows nothing at offset 2"):
+    with pytest.raises(LogUnavailable, match="returns nothing at offset 2"):
         await records_at(broker.fetching(), PLACE, [3], decoded)
 
 

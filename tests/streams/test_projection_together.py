@@ -288,7 +288,7 @@ async def test_an_earlier_version_ends_when_a_later_one_is_swapped_in(postgres_u
     await runner.assigned("events", 0)
     async with projector(log, postgres_url, [Tally(2)]) as later, asyncio.timeout(HANG_SECONDS):
         await later.ready.wait()
-        with pytest.raises(Superseded, match="has version 2 and this program knows 1"):
+        with pytest.raises(Superseded, match="has version 2 and this program has 1"):
             await hosting
     old.close()
     assert tallied(store) == places(5)

@@ -108,7 +108,7 @@ class LocalIndex:
             done = sum(self._consumers[topic][0].positions.values()) if topic in self._consumers else 0
             raise LogUnavailable(
                 f"the index of {topic} is being filled ({self._file.path}): up to position "
-                f"{done:,}; ask again"
+                f"{done:,}; try again"
             ) from error
 
     async def _consumer(self, topic: Topic) -> Subscription:
@@ -155,8 +155,8 @@ class LocalIndex:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _sound(self, topic: Topic, partition: int) -> int:
-        """The position up to which the partition is indexed; 0 when the log does not hold what was indexed,
-        as after it was restored."""
+        """The position up to which the partition is indexed; 0 if the log lacks the indexed records, as after
+        it was restored."""
         position, id = await self._in_thread(partial(self._file.stored, topic, partition))
         if not position:
             return 0

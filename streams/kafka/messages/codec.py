@@ -64,7 +64,7 @@ class Codec:
         topic = self._topics[place.topic]
         limit = self._settings.max_message
         if topic == "commands" and size > limit:
-            # The broker limits what is compressed, which says little of what is in it.
+            # The broker limits the compressed size, not that of the content.
             refused = too_large(topic, place.partition, message.offset + 1, message.headers, size, limit)
             return self._command(refused, "", message)
         if topic == "outcomes" and self._integrity is not None:

@@ -1,9 +1,9 @@
 """Envelopes as Kafka messages: CloudEvents 1.0 in binary mode, one header per attribute, the data as value.
 
-The value is Avro when `dataschema` names a published schema that gives back exactly the same data (the hash
-chain is computed over it), JSON otherwise, as the content type says. This form is decoded by own code, since
-decoding limits the commands per second; all other forms are decoded
-through the CloudEvents SDK (`schemas.codecs.cloudevents_kafka`).
+The value is Avro when `dataschema` names a published schema that decodes to exactly the same data (the hash
+chain is computed over it), JSON otherwise, as the content type states. This form is decoded here, since
+decoding limits the commands per second; all other forms are decoded through the CloudEvents SDK
+(`schemas.codecs.cloudevents_kafka`).
 """
 
 import re

@@ -76,7 +76,7 @@ def private_document(key: OKPKey, issuer: str) -> dict[str, Any]:
 
 
 def public_document(key: OKPKey, issuer: str) -> dict[str, Any]:
-    """The public key, for those who are to trust it."""
+    """A public key in its file form, for processes that are to trust it."""
     return {**_public(key, key.thumbprint()), "iss": issuer}
 
 

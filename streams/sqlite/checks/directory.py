@@ -85,7 +85,7 @@ def _ahead_of_the_log(directory: Path) -> Iterator[Finding]:
         return
     with closing(connect(LOG, log, write=False)) as db:
         source = source_log(log, stored_identity(db) or 0)
-        # The ends last: records appended meanwhile do no harm.
+        # The ends are read last: records appended meanwhile do no harm.
         computed = list(computed_positions(directory, source))
         fault = beyond(stored_ends(db), computed)
     if fault is not None:

@@ -1,4 +1,4 @@
-"""Durations as text: `15s`, `500ms`, `1m30s`; `0s` switches off."""
+"""Durations as text: `15s`, `500ms`, `1m30s`; `0s` disables a limit."""
 
 import re
 from decimal import Decimal

@@ -26,14 +26,14 @@ class DefinitionForm(Protocol):
     """One module per form; `definitions.reading.FORMS` lists them."""
 
     TITLE: str
-    """A description of how to recognise the form."""
+    """The fields by which users recognise the form, for error messages."""
 
     def claims(self, value: Mapping[str, Any]) -> bool:
         """Whether a document is written in this form."""
         ...
 
     def read(self, reader: DocumentReader, name: str | None) -> ParsedDocument | None:
-        """The parsed document; None, and an error on `reader`, when it is not valid.
+        """The parsed document; None, and an error on `reader`, if it is invalid.
 
         `name`: for documents without a name.
         """

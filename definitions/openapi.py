@@ -46,7 +46,7 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     match = _VERSION.fullmatch(version) if version is not None else None
     if match is None:
         if version is not None:
-            form.error("unknown-form", f"OpenAPI {version} is not read; supported are 3.0.x and 3.1.x")
+            form.error("unknown-form", f"OpenAPI {version} is not supported; use 3.0.x or 3.1.x")
         return None
     openapi_validity.check(reader, match[1])
     parsed = _Reader(root)
@@ -82,7 +82,7 @@ class _Reader:
             self.origins["/context"] = "/info/title"
             if not derived:
                 self._root.at("info").at("title").error(
-                    "context", f"no path can be made of {title!r}; give x-signalbox: {{context: /…, name: …}}"
+                    "context", f"no path follows from {title!r}: add x-signalbox: {{context: /…, name: …}}"
                 )
         project = name_at(fields["project"]) if "project" in fields else DEFAULT_PROJECT
         if "name" in fields:
@@ -196,7 +196,7 @@ class _Reader:
         return data
 
     def _resolved(self, item: Node) -> Node:
-        """A path item behind its `$ref` within the document (OpenAPI 3.1, 4.8.9)."""
+        """A path item with its `$ref` within the document resolved (OpenAPI 3.1, 4.8.9)."""
         for _ in range(_REFERENCES):
             ref = mapping(item.value).get("$ref")
             if not isinstance(ref, str) or not ref.startswith("#/"):

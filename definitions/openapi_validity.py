@@ -1,6 +1,6 @@
 """Validates a document by the schema and rules of OpenAPI (openapi-spec-validator).
 
-The validator is imported at the first document (0.6 s). It cannot fetch anything: a reference out of the
+The validator is imported at the first document (0.6 s). It cannot fetch anything: a reference to another
 document is a finding.
 """
 
@@ -67,7 +67,7 @@ def _first_line(message: str) -> str:
 
 
 def _references(document: Any) -> Iterator[tuple[str, str, str]]:
-    """References without a target, or out of the document."""
+    """References without a target, or to another document."""
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", document)]
     while todo:
@@ -83,7 +83,7 @@ def _references(document: Any) -> Iterator[tuple[str, str, str]]:
                     message = f"{child[:200]!r} is outside the document: bundle it into one file first"
                     yield f"{at}/$ref", "external-reference", message
                 elif child.startswith("#/") and not _leads_somewhere(document, child[1:]):
-                    yield f"{at}/$ref", "reference", f"{child[:200]!r} leads nowhere"
+                    yield f"{at}/$ref", "reference", f"{child[:200]!r} has no target"
             elif key not in _OPAQUE and not key.startswith("x-"):
                 todo.append((f"{at}/{token(key)}", child))
 

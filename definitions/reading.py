@@ -16,7 +16,7 @@ from definitions.wso2 import oldest, rest_api
 from schemas.aggregates.api import ApiSpec
 
 FORMS: tuple[DefinitionForm, ...] = (signalbox_v1, rest_api, oldest, openapi)
-"""All forms that are read. A new one is a module, listed here."""
+"""All supported forms. To add one, write a module and list it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ def _definition(source_map: SourceMap, name: str | None) -> Definition | None:
         return None
     reader = DocumentReader(source_map)
     if not reader.root.is_mapping:
-        reader.root.error("unknown-form", f"this is no definition; supported are: {_supported()}")
+        reader.root.error("unknown-form", f"this is not a definition; supported are: {_supported()}")
         return None
     form = next((f for f in FORMS if f.claims(mapping(source_map.value))), None)
     if form is None:
         at = next((k for k in ("apiVersion", "version", "openapi", "swagger") if k in reader.root), None)
         node = reader.root.at(at) if at else reader.root
-        node.error("unknown-form", f"this form of definition is not read; supported are: {_supported()}")
+        node.error("unknown-form", f"this form of definition is unknown; supported are: {_supported()}")
         return None
     parsed = form.read(reader, name)
     if parsed is None or reader.refused:

@@ -75,7 +75,7 @@ class _Tables:
 
 
 def _value(field: Mapping[str, Any], shape: Shape) -> str:
-    """The allowed values of a field, in words."""
+    """A description of the allowed values of a field."""
     field = _given(field)
     if isinstance(shape, Duration):
         return "a duration"

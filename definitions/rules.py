@@ -1,4 +1,4 @@
-"""Contradictions between the parts of an API, the same for every form.
+"""Finds contradictions between the parts of an API, by the same rules for every form.
 
 Runs before the types are checked, so that all errors are found at once; values of a wrong type are skipped
 here.
@@ -20,7 +20,7 @@ _PARAMETER = re.compile(r"\{[^{}]+\}")
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """`path` leads into the data of an ApiSpec."""
+    """`path` is the location in the data of an ApiSpec."""
 
     path: tuple[str | int, ...]
     rule: str
@@ -39,7 +39,7 @@ def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     names = {name for u in _mappings(data.get("upstreams")) if isinstance(name := u.get("name"), str)}
     yield from _upstreams(data)
     if data.get("hosts") == []:
-        yield Contradiction(("hosts",), "hosts", 'an API has a host; "*" is any')
+        yield Contradiction(("hosts",), "hosts", 'an API needs a host; "*" matches any')
     yield from _delegated(data.get("context"), data.get("delegated_contexts"))
     yield from _backends(("backends",), data.get("backends"), names)
     yield from _backends(("sandbox_backends",), data.get("sandbox_backends"), names)
@@ -87,7 +87,7 @@ def _backends(path: tuple[str | int, ...], value: object, names: set[str]) -> It
         name = backend.get("upstream")
         if isinstance(name, str) and name not in names:
             known = ", ".join(sorted(names)[:10])
-            message = f"there is no upstream {name!r}; here are: {known or 'none'}"
+            message = f"there is no upstream {name!r}; defined are: {known or 'none'}"
             yield Contradiction((*path, i, "upstream"), "unknown-upstream", message)
     if backends and all(b.get("weight", 1) == 0 for b in backends):
         yield Contradiction(path, "weights", "at least one weight must be above 0")
@@ -123,19 +123,19 @@ def _path_problems(segments: list[str]) -> Iterator[str]:
     for i, segment in enumerate(segments):
         last = i == len(segments) - 1
         if not segment and not last:
-            yield "two slashes follow each other"
+            yield "it has an empty segment (//)"
         elif _PARAMETER.fullmatch(segment):
             if segment in names:
-                yield f"the parameter {segment} is there twice"
+                yield f"the parameter {segment} is repeated"
             names.add(segment)
         elif "{" in segment or "}" in segment:
-            yield f"a parameter is a whole segment, such as /{{id}}, but here is {segment!r}"
+            yield f"a parameter is a whole segment, such as /{{id}}, not part of {segment!r}"
         elif "*" in segment and (segment != "*" or not last):
-            yield "* stands alone, as the last segment"
+            yield "* must be the whole last segment"
 
 
 def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """The entries of a list, in order; an entry that is no mapping becomes an empty one."""
+    """The entries of a list, in order; an entry that is not a mapping becomes an empty one."""
     if isinstance(value, list):
         for item in cast("list[object]", value):
             yield cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}

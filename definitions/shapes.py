@@ -31,7 +31,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A field of a model: its name there, and the shape of its value."""
+    """A field of a model: its name in the model, and the shape of its value."""
 
     name: str
     shape: "Shape"
@@ -86,7 +86,7 @@ def _shape(hint: Any) -> Shape:
 
 
 def translated(node: Node, shape: Shape) -> Any:
-    """The model's data, to be validated. Unknown fields and invalid durations are errors and left out."""
+    """The data for the model, not validated. Unknown fields and invalid durations are errors and left out."""
     value = node.value
     if isinstance(shape, Record) and isinstance(value, dict):
         fields = node.fields(shape.members)

@@ -1,7 +1,7 @@
 """`kind: API` of `signalbox.io/v1`: the fields of ApiSpec in camelCase, durations with units, and short
 forms:
 
-* `upstream: http://orders:8080/v2` or `upstream: {url: …, connectTimeout: 2s}`: the only one, `default`;
+* `upstream: http://orders:8080/v2` or `upstream: {url: …, connectTimeout: 2s}`: the upstream `default`;
 * an entry of `upstreams` may have `url` (with a path) instead of `endpoints` and `basePath`;
 * `backends` may be left out when there is one upstream.
 """
@@ -83,7 +83,7 @@ def spec_fields(
         if key in names:
             data[names[key].name] = _backends(fields[key], names[key].shape)
     if "backends" not in data and len(data.get("upstreams", ())) > 1:
-        message = "several upstreams: name in backends those that get the traffic"
+        message = "there are several upstreams: list those that receive traffic in backends"
         spec.at("backends").error("required", message)
     if "backends" not in fields and "upstreams" not in data:
         origins["/backends"] = (fields.get("upstream") or spec.at("upstreams")).pointer

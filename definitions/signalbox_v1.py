@@ -47,7 +47,7 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     if model is None:
         known = ", ".join(sorted((signalbox_api.KIND, *KINDS)))
         if kind.required() is not None:
-            kind.error("unknown-kind", f"{kind.value!r} is not a kind; here are: {known}")
+            kind.error("unknown-kind", f"{kind.value!r} is not a kind; supported are: {known}")
         return None
     title, _ = signalbox_api.written_name(reader, name, ("name",))
     spec = reader.root.at("spec")

@@ -1,4 +1,4 @@
-"""Validation of data by models; errors of pydantic are reported at their position in the file."""
+"""Validates data by models; errors of pydantic are reported at their position in the file."""
 
 import re
 import unicodedata

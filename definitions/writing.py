@@ -1,4 +1,4 @@
-"""Writes definitions as `signalbox.io/v1` YAML: in stable order, without defaults.
+"""Writes definitions as `signalbox.io/v1` YAML: in a fixed order, without defaults.
 
 `status`, if given, is the server's status of the resource; reading ignores it.
 """
@@ -103,7 +103,7 @@ def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _is_block(text: str) -> bool:
-    """Whether every emitter writes the text unchanged as a literal block."""
+    """Whether a literal block represents the text exactly."""
     lines = text.split("\n")
     return (
         len(lines) > 1

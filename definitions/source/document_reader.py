@@ -84,7 +84,7 @@ class Node:
         return isinstance(self.value, dict)
 
     def at(self, key: str | int) -> "Node":
-        """The entry `key`, which need not exist."""
+        """The entry `key`; with the value None if it does not exist."""
         value = self.value
         if isinstance(value, dict):
             found: Any = cast("dict[str | int, Any]", value).get(key)
@@ -98,7 +98,7 @@ class Node:
         return key in mapping(self.value)
 
     def fields(self, known: Iterable[str], unknown: Severity = "error") -> dict[str, "Node"]:
-        """The entries of a mapping by name; none, and an error, when the value is no mapping.
+        """The entries of a mapping by name; none, and an error, if the value is not a mapping.
 
         Names that are not in `known` are findings and left out.
         """
@@ -117,14 +117,14 @@ class Node:
 
     def unknown(self, known: Iterable[str], severity: Severity = "error") -> None:
         names = {name.lower(): name for name in known}
-        # Searching for similar names is slow, and so long a name is no typing error.
+        # Searching for similar names is slow, and a long name is hardly a typing error.
         close = get_close_matches(self.name.lower(), names, 1, 0.7) if len(self.name) < 40 else []
         hint = f"; did you mean {names[close[0]]!r}?" if close else ""
         message = f"{self.name!r} is not known here{hint}"
         self.reader.source_map.add(severity, "unknown-field", self.pointer, message, True)
 
     def items(self) -> list["Node"]:
-        """The entries of a list; none when the value is missing; none, and an error, when it is no list."""
+        """The entries of a list; none if the value is missing; none, and an error, if it is not a list."""
         value: Any = self.value
         if isinstance(value, list):
             return [self.at(i) for i in range(len(cast("list[Any]", value)))]
@@ -133,7 +133,7 @@ class Node:
         return []
 
     def text(self) -> str | None:
-        """The text; None when the value is missing; None, and an error, when it is no text."""
+        """The text; None if the value is missing; None, and an error, if it is not text."""
         if isinstance(self.value, str):
             return self.value
         if self.value is not None or self._is_written():

@@ -9,9 +9,9 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`pointer` (RFC 6901) leads into the document, `line` and `column` (from 1) into the file `source`.
+    """`pointer` (RFC 6901) is into the document; `line` and `column` (from 1) are in the file `source`.
 
-    `rule` is a stable name, in kebab case. With an error the document is not used; a warning lets it pass.
+    `rule` is a stable name, in kebab case. An error rejects the document; a warning does not.
     """
 
     severity: Severity

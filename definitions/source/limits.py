@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Nodes are scalars, lists and mappings, and characters those of the scalars; both are counted with
-    every alias written out. Of the findings of one document the first `findings` are kept and the others
-    counted; after `file_findings` of a file, one per document is kept."""
+    """`nodes` are scalars, lists and mappings, `characters` those of the scalars; both are counted with every
+    alias expanded. Of the findings of one document the first `findings` are kept and the others counted;
+    after `file_findings` of a file, one per document is kept."""
 
     file_bytes: int = 256 * 1024 * 1024
     documents: int = 100_000

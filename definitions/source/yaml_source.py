@@ -1,6 +1,6 @@
 """Parses YAML (and so JSON) into values with their positions.
 
-It reads libyaml's events, not its tree: the composer is recursive in C, so that a page of `[` ends the
+It reads libyaml's events, not its tree: the composer is recursive in C, so that a page of `[` crashes the
 process; and with events, depth and aliases are counted before values are built.
 """
 
@@ -169,10 +169,10 @@ class _Builder:
         self._nodes += nodes
         self._characters += characters
         if self._nodes > self._limits.nodes:
-            text = f"the document has more than {self._limits.nodes} values, aliases written out"
+            text = f"the document has more than {self._limits.nodes} values, with aliases expanded"
             self._stop(mark, "too-many-values", text)
         if self._characters > self._limits.characters:
-            text = f"the document has more than {self._limits.characters} characters, aliases written out"
+            text = f"the document has more than {self._limits.characters} characters, with aliases expanded"
             self._stop(mark, "too-many-values", text)
 
     def _scalar(self, event: _Event) -> None:
@@ -198,7 +198,7 @@ class _Builder:
                 return event.value
             wanted = _SCALAR_TAGS.get(tag)
             if wanted is None:
-                self._add(event.start_mark, "tag", f"the tag {_shown(tag)} is not read")
+                self._add(event.start_mark, "tag", f"the tag {_shown(tag)} is not supported")
                 return None
             value = resolve(event.value)
         except NotInJson as error:
@@ -220,7 +220,7 @@ class _Builder:
             frame.key, frame.role = "", "nothing"
         else:
             if event.tag not in (None, "!", _YAML + "str"):
-                self._add(mark, "tag", f"the tag {_shown(event.tag or '')} is not read on a key")
+                self._add(mark, "tag", f"the tag {_shown(event.tag or '')} is not supported on a key")
             self._named(frame, text, mark)
 
     def _named(self, frame: _Frame, text: str, mark: Mark) -> None:
@@ -235,7 +235,7 @@ class _Builder:
         if len(self._frames) >= self._limits.depth:
             self._stop(mark, "too-deep", f"nested deeper than {self._limits.depth} levels")
         if event.tag not in _COLLECTION_TAGS:
-            self._add(mark, "tag", f"the tag {_shown(event.tag or '')} is not read")
+            self._add(mark, "tag", f"the tag {_shown(event.tag or '')} is not supported")
         top = self._frames[-1] if self._frames else None
         is_key = top is not None and top.key is None and isinstance(top.value, dict)
         if is_key:
@@ -305,7 +305,7 @@ class _Builder:
             several = cast("list[Any]", merged) if isinstance(merged, list) else [merged]
             for one in several:
                 if not isinstance(one, dict):
-                    self._add(mark, "merge", "<< takes a mapping, or a list of mappings")
+                    self._add(mark, "merge", "<< must be a mapping, or a list of mappings")
                     return
                 marks = self._source_map.places[id(cast("object", one))]
                 for key, value in cast("dict[str, Any]", one).items():

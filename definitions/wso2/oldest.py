@@ -1,6 +1,6 @@
 """WSO2's oldest form: `version: api-platform.wso2.com/v1`, `kind: http/rest`, with `data` or `spec`.
 
-It has no published schema. Unsupported parts are warnings; parts that are switched off are ignored.
+It has no published schema. Unsupported parts are warnings; disabled parts are ignored.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     root.fields(_TOP, "warning")
     kind = root.at("kind").required()
     if kind is not None and kind.lower() != "http/rest":
-        root.at("kind").error("unknown-kind", f"{kind!r} is not read; only http/rest is")
+        root.at("kind").error("unknown-kind", f"{kind!r} is not supported; only http/rest is")
         return None
     if "data" in root and "spec" in root:
         root.at("spec").error("contradiction", "give data or spec, not both", key=True)
@@ -103,7 +103,7 @@ class _Body:
             return name
         found = written if is_name(written) else name or slug(written)
         if not found:
-            self._body.at("name").error("name", f"no name can be made of {written!r}")
+            self._body.at("name").error("name", f"no name follows from {written!r}")
         return found or None
 
     def _upstream(self, node: Node) -> None:
@@ -115,7 +115,7 @@ class _Body:
         self.data["backends"] = [{"upstream": "default"}]
 
     def _add(self, name: str, node: Node, targets: list[tuple[Node, str, str, Any]]) -> dict[str, Any]:
-        """One upstream with these endpoints (node, URL, path, weight), which must have the same path."""
+        """Adds an upstream with these endpoints (node, URL, path, weight), which must have the same path."""
         upstreams: list[Any] = self.data.setdefault("upstreams", [])
         at = f"/upstreams/{len(upstreams)}"
         self.origins[at] = node.pointer
@@ -239,7 +239,7 @@ def _endpoints(item: Node) -> list[tuple[Node, str, str, Any]]:
 
 
 def _pass_over(node: Node, used: tuple[str, ...]) -> None:
-    """Adds warnings about entries that are neither used nor switched off."""
+    """Adds warnings about entries that are neither used nor disabled."""
     for key, value in mapping(node.value).items():
         if key not in used and mapping(value).get("enabled") is not False:
             node.at(key).not_used()

@@ -10,7 +10,7 @@ _NAMED = Callable[[Node, str], list[Any]]
 
 
 def policies(nodes: Iterable[Node], side: Side) -> list[Any]:
-    """The policies in order; adjacent ones that set headers are joined. Unknown names are kept."""
+    """The policies in order; adjacent ones that set headers are merged. Unknown names are kept."""
     found: list[Any] = []
     runs: list[Any] = []
     run: Any = None
@@ -54,7 +54,7 @@ def api_key(node: Node) -> list[Any]:
     for place in ("header", "query", "cookie"):
         if params.get(place):
             return [_policy("api-key-auth", {"key": params[place], "in": place})]
-    node.error("required", "apiKey needs header or query: the place of the key in the request")
+    node.error("required", "apiKey needs header or query: the location of the key in the request")
     return []
 
 

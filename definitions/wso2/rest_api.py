@@ -40,10 +40,10 @@ def read(reader: DocumentReader, name: str | None) -> ParsedDocument | None:
     root.fields(("apiVersion", "kind", "metadata", "spec", "status"), "warning")
     form = root.at("apiVersion")
     if form.value.removeprefix(GROUP) not in VERSIONS:
-        form.error("unknown-form", f"{form.value!r} is not read; supported are {TITLE}")
+        form.error("unknown-form", f"{form.value!r} is not supported; supported are {TITLE}")
     kind = root.at("kind").required()
     if kind is not None and kind != "RestApi":
-        root.at("kind").error("unknown-kind", f"{kind!r} is not read; only RestApi is")
+        root.at("kind").error("unknown-kind", f"{kind!r} is not supported; only RestApi is")
         return None
     if "status" in root:
         root.at("status").not_used("the gateway writes it")
@@ -72,13 +72,13 @@ def _metadata(node: Node, name: str | None) -> tuple[str | None, dict[str, Any],
             origins[f"/{key}"] = fields[key].pointer
     for key in data.get("labels", {}) if isinstance(data.get("labels"), dict) else ():
         if any(c.isspace() for c in key):
-            fields["labels"].at(key).error("label", f"the label {key!r} has a space in it", key=True)
+            fields["labels"].at(key).error("label", f"the label {key!r} contains a space", key=True)
     title = name if name is not None and "name" not in fields else name_at(node.at("name"))
     return title, data, origins
 
 
 class _Spec:
-    """Reads `spec` into the data of an ApiSpec, and where each part of it was written."""
+    """Reads `spec` into the data of an ApiSpec, and the origin of each part in the file."""
 
     def __init__(self, spec: Node, data: dict[str, Any], origins: dict[str, str]) -> None:
         self._spec = spec
@@ -307,11 +307,11 @@ def _host_rewrite(node: Node) -> None:
     if node.value not in ("auto", "manual"):
         node.error("choice", f"hostRewrite must be auto or manual, not {described(node.value)}")
     elif node.value == "manual":
-        node.not_used("the host is the upstream's unless a policy host-rewrite says otherwise")
+        node.not_used("the host is the upstream's unless a policy host-rewrite changes it")
 
 
 def policy(node: Node, origins: dict[str, str]) -> Any:
-    """A policy of the current form; any name is kept: a gateway without that policy refuses the
+    """A policy of the current form; any name is kept: a gateway that does not support it rejects the
     deployment."""
     fields = node.fields(("name", "version", "params", "executionCondition"), "warning")
     if not node.is_mapping:

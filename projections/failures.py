@@ -1,4 +1,4 @@
-"""Which failures are the database's and which are those of what was asked of it."""
+"""Distinguishes failures of the database from failures of a query."""
 
 import sqlite3
 
@@ -6,20 +6,20 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _STATES = ("08", "25006", "25P", "40", "53", "55", "57", "58")
-"""PostgreSQL's: no connection, read-only, idle for too long, conflicts, no room, locked, ending, no disk."""
+"""SQLSTATEs: no connection, read-only, idle too long, conflict, no resources, locked, shutdown, I/O error."""
 
 
 class ReadModelsUnavailable(Exception):
-    """The read models' database does not answer. `behind` is, per read model, how many positions it was
-    behind when that was last known."""
+    """The read models' database does not answer. `behind` is the last known lag of each read model, in
+    positions."""
 
     def __init__(self, behind: dict[str, int] | None = None) -> None:
-        super().__init__("The database of the read models does not answer; what changes is taken in later.")
+        super().__init__("The database of the read models does not answer; changes are projected later.")
         self.behind = behind or {}
 
 
 def unavailable(error: BaseException) -> bool:
-    """Whether the same may work later: the database failed, and not what was asked of it."""
+    """Whether a retry may succeed: the database failed, not the query."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
         if isinstance(state, str):
@@ -34,7 +34,7 @@ def missing_table(error: BaseException) -> bool:
 
 
 def error_summary(error: BaseException) -> str:
-    """What an operator may read of `error`: one line, without the statement and its contents."""
+    """`error` for operators: one line, without the statement and its parameters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     lines = str(cause).strip().splitlines()
     return lines[0] if lines else type(cause).__name__

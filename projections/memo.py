@@ -1,4 +1,4 @@
-"""Results that are computed once per arguments, whichever thread asks first.
+"""A cache of results that computes each one once, also when several threads need it at the same time.
 
 `functools.lru_cache` lets two threads that miss at the same time compute twice, and each keeps its own
 result. Two SQLAlchemy `Table` objects of one name are two tables to SQLAlchemy: mixed in one statement
@@ -14,11 +14,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LOCK = RLock()
-"""One for all: what is computed asks for other results, and one lock cannot be taken in two orders."""
+"""One lock for all caches: a computation may need other results, and several locks could deadlock."""
 
 
 def computed_once(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Keeps up to `maxsize` results, the least recently used of which goes first.
+    """Caches up to `maxsize` results; the least recently used one is dropped first.
 
     Arguments must be hashable. All callers get the same object while it is kept.
     """

@@ -1,4 +1,4 @@
-"""The read model of operations: what became of each command, by its id."""
+"""The read model of operations: the outcome of each command, by its id."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SHAPES = {Outcome.type(): shape_of(Outcome)}
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`outcomes` stand for their command; `besides` are outcomes of an id that did not consume it."""
+    """`outcomes`: one per command id; `besides`: outcomes of an id that did not consume it."""
 
     metadata: MetaData
     outcomes: Table
@@ -58,7 +58,7 @@ class Operations:
         for record in records:
             data = checked_data(_SHAPES.get(record.envelope.type), record.envelope)
             key = (data["name"], data["organization"])
-            # A command is decided once: the first outcome of an id stands.
+            # A command is decided once: the first outcome of an id counts.
             rows = besides if data.get("rule") in NON_CONSUMING_RULES else decided
             rows.setdefault(key, (*key, json_text(data)))
         insert_rows(connection, tables(prefix).outcomes, list(decided.values()), KEEP_EXISTING)

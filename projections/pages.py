@@ -1,4 +1,4 @@
-"""What queries take and give: rows, pages with opaque cursors, and the moment an answer is from."""
+"""Parameters and results of queries: rows, pages with opaque cursors, and points in time."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ AsOf = int | str | None
 """A position, an RFC 3339 time, or now."""
 
 K = TypeVar("K", int, str)
-_MAXIMUM = 2**63 - 1  # what a BIGINT holds
+_MAXIMUM = 2**63 - 1  # of a BIGINT
 _DIGITS = 100
 
 
@@ -20,7 +20,7 @@ _DIGITS = 100
 class Row:
     """A resource, or an entry of a part (`name` is then its key), as of some moment.
 
-    `position` and `since` say which event made it so; `created` is the time of its first version.
+    `position` and `since` are those of the event that caused this version; `created` is that of the first.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`position` is the one the answer is from; `next_cursor` is None on the last page."""
+    """`position` is that of the read model; `next_cursor` is None on the last page."""
 
     rows: tuple[Row, ...]
     next_cursor: str | None
@@ -52,7 +52,7 @@ NOW = PointInTime("now")
 
 
 def point_in_time(as_of: AsOf) -> PointInTime:
-    """Positions may come as digits. Raises ValueError with a sentence when `as_of` is neither."""
+    """Parses `as_of`; a position may be a string of digits. Raises ValueError with a message."""
     if as_of is None:
         return NOW
     if isinstance(as_of, str) and as_of.isdecimal() and len(as_of) < _DIGITS:
@@ -77,7 +77,7 @@ def cursor_after(key: int | str) -> str:
 def read_cursor(cursor: str | None, first: K) -> K:
     """The key a page begins after; `first` when there is no cursor.
 
-    Raises ValueError with a sentence when it is no cursor of such a list.
+    Raises ValueError with a message if the cursor is not one of such a list.
     """
     if cursor is None:
         return first
@@ -88,4 +88,4 @@ def read_cursor(cursor: str | None, first: K) -> K:
         key = None
     if isinstance(key, type(first)) and (isinstance(key, str) or key <= _MAXIMUM):
         return key
-    raise ValueError(f"The cursor {cursor!r} is not one this list gave out.")
+    raise ValueError(f"The cursor {cursor!r} is not one of this list.")

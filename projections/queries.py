@@ -1,4 +1,4 @@
-"""All queries on the read models, as the HTTP API and the command line ask them."""
+"""All queries on the read models that the HTTP API and the command line use."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,15 +30,15 @@ T = TypeVar("T")
 Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the class
 
 MOST_ROWS = 1000
-"""The most rows of a page."""
+"""Maximum number of rows per page."""
 
 
 class ReadModels:
-    """Each answer is from one transaction, on the tables that were live in it.
+    """Each query reads in one transaction, from the tables that are live in it.
 
-    Names that do not exist give None or nothing; what cannot be understood raises ValueError with a
-    sentence, NotReady is raised before the projector's first run, ReadModelsUnavailable when PostgreSQL
-    does not answer, with what `behind` says then.
+    For names that do not exist the result is None or empty. Invalid arguments raise ValueError with a
+    message, queries before the projector's first run NotReady; ReadModelsUnavailable, with the lags that
+    `behind` returns, is raised if PostgreSQL does not answer.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class ReadModels:
             self._point_reads.close()
 
     async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
-        """A resource, or None when it does not exist (then)."""
+        """A resource, or None if it does not exist at that moment."""
         at = point_in_time(as_of)
         owner = name if aggregate.top else organization
         if at is NOW and self._point_reads is not None:
-            with suppress(NoAnswer):  # the reason is raised below, if it lasts
+            with suppress(NoAnswer):  # the query below raises the reason, if it persists
                 return self._point_reads.get(aggregate, owner, name)
         return await self._run(lambda s: resources.get(s, aggregate, owner, name, at))
 
     async def refers_to_document(self, organization: str, sha256: str) -> bool:
-        """Whether a revision of an API of the organization was written as this document."""
+        """Whether a revision of an API of the organization was created from this document."""
         return await self._run(lambda s: resources.refers_to_document(s, organization, sha256))
 
     async def list(
@@ -192,8 +192,8 @@ class ReadModels:
         return {row.name: facts_as_of(row, reached[row.name], where.get(row.name, ()), then) for row in rows}
 
     async def reports(self, organization: str, deployments: Sequence[str]) -> Dicts:
-        """What some deployments reached on each gateway: gateway, deployment, and fact, which is
-        `acknowledged` or `serving`."""
+        """The facts that some deployments reached on each gateway: gateway, deployment, node (`*`) and fact
+        (`acknowledged` or `serving`)."""
 
         def ask(s: ReadTransaction) -> Dicts:
             found = deliveries_of(s, organization, deployments)
@@ -216,8 +216,8 @@ class ReadModels:
         after: tuple[str, str] = ("", ""),
         limit: int | None = None,
     ) -> Dicts:
-        """What is live, or was then, by gateway and API: gateway, api, revision, deployment, since, and
-        `nodes` (`{connected, acknowledged}`, None with `as_of`). `after`: only after this gateway and API."""
+        """The live revisions, by gateway and API: gateway, api, revision, deployment, since, and `nodes`
+        (`{connected, acknowledged}`, None with `as_of`). `after`: only those after this gateway and API."""
         at = point_in_time(as_of)
 
         def ask(s: ReadTransaction) -> Dicts:
@@ -239,22 +239,22 @@ class ReadModels:
         return await self._run(ask)
 
     async def connected(self, organization: str, gateways: Sequence[str]) -> dict[str, int]:
-        """How many nodes of each gateway are connected."""
+        """The number of connected nodes of each gateway."""
         since = self._heartbeat_deadline()
         return await self._run(lambda s: connected_counts(s, organization, gateways, since))
 
     async def gateway_page(self, organization: str, gateway: str) -> GatewayPage:
-        """The nodes of a gateway, how it is, and what they run: all of one moment."""
+        """The nodes of a gateway, its liveness and the facts of its deployments, from one transaction."""
         now, heartbeats = self._clock(), self._store.shared
         return await self._run(lambda s: gateway_page(s, organization, gateway, now, heartbeats=heartbeats))
 
     def _heartbeat_deadline(self) -> str | None:
-        """Where nodes send heartbeats: the oldest heartbeat that a connected node may have."""
+        """The time of the oldest heartbeat that a connected node may have; None if nodes send none."""
         return heartbeat_deadline(self._clock()) if self._store.shared else None
 
     async def parked(self) -> Dicts:
-        """What the live read models could not take in: read_model, topic, partition, position, subject,
-        type, id, reason, time."""
+        """The records that the live read models could not project: read_model, topic, partition, position,
+        subject, type, id, reason, time."""
         g, p = GENERATIONS.c, PARKED.c
         wanted = (
             select(p.read_model, p.topic, p.partition, p.position, p.subject, p.type, p.id, p.reason, p.time)
@@ -265,7 +265,7 @@ class ReadModels:
         return await self._run(lambda s: as_dicts(s.connection.execute(wanted)))
 
     async def position(self, read_model: str = "resources", partition: int = 0) -> int:
-        """Up to where a read model has taken in its topic."""
+        """The position up to which a read model has projected its topic."""
         return await self._run(lambda s: s.positions.get((read_model, partition), 0))
 
     def _page(
@@ -276,7 +276,7 @@ class ReadModels:
         organization: str,
         key: Callable[[Row], int | str],
     ) -> Page:
-        """Up to `limit` rows, and up to `LARGEST_PAGE` bytes, but one at least."""
+        """A page of up to `limit` rows; it ends after `LARGEST_PAGE` bytes, but has at least one row."""
         shown: list[Row] = []
         more, left = None, LARGEST_PAGE
         for row in rows:
@@ -288,7 +288,7 @@ class ReadModels:
         return Page(tuple(shown), more, s.positions.get(("resources", self._partition_of(organization)), 0))
 
     async def ask(self, question: Callable[[ReadTransaction], T]) -> T:
-        """The answer to a question about any read models, all from one transaction."""
+        """The result of `question` on any read models, from one transaction."""
         return await self._run(question)
 
 

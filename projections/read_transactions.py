@@ -15,7 +15,7 @@ from projections.store import CHECKPOINTS, GENERATIONS, Generation, Store
 
 T = TypeVar("T")
 QUERY_SECONDS = 6.0
-"""How long an answer from PostgreSQL may take."""
+"""Maximum duration of a query on PostgreSQL."""
 
 
 class NotReady(Exception):
@@ -24,7 +24,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReadTransaction:
-    """One read transaction: which tables are live in it, and how far each read model is."""
+    """One read transaction, with the prefix of the live tables and the positions of each read model."""
 
     connection: Connection
     prefixes: Mapping[str, str]
@@ -37,7 +37,7 @@ class ReadTransaction:
 
 
 class ReadTransactions:
-    """`threads` questions are answered at a time; `behind` answers the lag of the read models for
+    """Runs up to `threads` queries at a time; `behind` returns the lag of each read model for
     ReadModelsUnavailable."""
 
     def __init__(self, store: Store, threads: int, behind: Callable[[], Mapping[str, int]]) -> None:
@@ -51,7 +51,7 @@ class ReadTransactions:
         self._threads.shutdown(wait=True)
 
     async def run(self, question: Callable[[ReadTransaction], T]) -> T:
-        """The answer to `question` from one transaction. Raises ReadModelsUnavailable and its own errors."""
+        """The result of `question` from one transaction. Raises ReadModelsUnavailable and its own errors."""
         if not self._store.shared:
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._run_twice_if_swapped, question
@@ -65,7 +65,7 @@ class ReadTransactions:
             async with asyncio.timeout(QUERY_SECONDS):
                 return await asyncio.shield(answer)
         except TimeoutError as error:
-            if not answer.done():  # the server is stalled: its thread is lost until it continues
+            if not answer.done():  # the server hangs: the thread is blocked until it continues
                 self._overdue += 1
                 answer.add_done_callback(self._overdue_ended)
             raise self._unavailable() from error
@@ -77,7 +77,7 @@ class ReadTransactions:
     def _overdue_ended(self, answer: asyncio.Future[Any]) -> None:
         self._overdue -= 1
         if not answer.cancelled():
-            answer.exception()  # nobody asks any more
+            answer.exception()  # retrieved, so that asyncio does not log it
 
     def _unavailable(self) -> ReadModelsUnavailable:
         return ReadModelsUnavailable(dict(self._behind()))
@@ -86,7 +86,7 @@ class ReadTransactions:
         try:
             return self._run_once(question)
         except DBAPIError as error:
-            # The connection is from before a restart, or another generation was swapped in meanwhile.
+            # The connection is from before a restart, or another generation has become live meanwhile.
             if not error.connection_invalidated and not missing_table(error):
                 raise
         return self._run_once(question)
@@ -97,8 +97,8 @@ class ReadTransactions:
 
 
 _READABLE: Mapping[str, int] = {Deliveries.name: Deliveries.version}
-"""Read models whose tables of other versions have another form than what is asked here: they answer once they
-are built again, which the projector does by itself."""
+"""Read models whose tables changed between versions: only this version is read. Tables of another one raise
+NotReady until the projector has rebuilt them, which it does by itself."""
 
 _LIVE = (
     select(

@@ -1,4 +1,4 @@
-"""What a read model is: a name, a version, the topic it follows, its tables, and how records change them."""
+"""The interface of a read model: a name, a version, the topic it follows, its tables, its projection."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from schemas.envelope import Envelope
 
 
 class Recorded(Protocol):
-    """An envelope where it stands on its topic."""
+    """An envelope with its place on its topic."""
 
     @property
     def partition(self) -> int: ...
@@ -20,7 +20,7 @@ class Recorded(Protocol):
 
 
 class Unprojectable(Exception):
-    """A record that a read model cannot take in, and why."""
+    """A record that a read model cannot project, with the reason."""
 
 
 class ReadModel(Protocol):
@@ -38,17 +38,17 @@ class ReadModel(Protocol):
     def topic(self) -> str: ...
 
     def metadata(self, prefix: str) -> MetaData:
-        """The generation's tables with what `project` needs to be quick."""
+        """The generation's tables with the keys and indexes that `project` needs."""
         ...
 
     def indexes(self, prefix: str) -> Sequence[Index]:
-        """What queries need besides; made last when a generation is filled."""
+        """The indexes that only queries need; created last when a generation is filled."""
         ...
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        """Brings the tables up to date with `records`, in few statements, whatever their number.
+        """Applies `records` to the tables, with few statements whatever their number.
 
-        The caller owns the transaction. Raises whatever a record that cannot be handled causes;
-        then nothing of `records` may stay.
+        The caller owns the transaction. If a record cannot be handled, its error is raised, and the
+        caller must roll back all of `records`.
         """
         ...

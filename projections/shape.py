@@ -12,7 +12,7 @@ from schemas.status import STATUSES, Status
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The fields a message type must and may have."""
+    """The required and the declared fields of a message type."""
 
     required: frozenset[str]
     declared: frozenset[str]

@@ -9,8 +9,8 @@ Positions = Mapping[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class SourceLog:
-    """`id`: no other log has it. `name`: where the log is, for messages. `ends`: its last positions; needed
-    only for a store that names no log."""
+    """`id`: unique among logs. `name`: the location of the log, for messages. `ends`: its last positions;
+    needed only for a store that names no log."""
 
     id: str
     name: str

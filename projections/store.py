@@ -1,4 +1,4 @@
-"""The read models' database: its connections, and the tables that say what stands where."""
+"""The read models' database: connections, and the tables of generations, checkpoints and parked records."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ GENERATIONS = Table(
     Column("version", Integer, nullable=False),
     Column("state", String, nullable=False),  # live | building | retired
 )
-"""Which tables a read model has: at most one generation is live."""
+"""The generations of tables of each read model: at most one is live."""
 
 CHECKPOINTS = Table(
     "checkpoints",
@@ -55,8 +55,8 @@ CHECKPOINTS = Table(
     Column("position", BigInteger, nullable=False),
     Column("releases", Integer, nullable=False, server_default="0"),
 )
-"""`releases` counts how often parked records were taken up again: who keeps in mind what is parked then
-reads it again."""
+"""`releases` counts how often parked records were retried: a process that caches the parked records then
+reloads them."""
 
 PARKED = Table(
     "parked",
@@ -73,7 +73,7 @@ PARKED = Table(
     Column("time", String, nullable=False),
     Column("skipped_at", String),
 )
-"""Records a generation could not take in, and those waiting behind them."""
+"""Records that a generation could not project, and those waiting behind them."""
 
 
 SOURCE_LOG = Table(
@@ -118,13 +118,13 @@ class Store:
 def open_store(target: Path | str, log: SourceLog | None = None) -> Store:
     """The store in the SQLite file `target`, or in the PostgreSQL database of a URL (`postgresql+psycopg://…`).
 
-    Made when it is missing. With `log`, a store of another log is refused and unchanged.
-    Raises OtherLog, Unidentified, sqlalchemy.exc.OperationalError, ArgumentError when it is no such URL.
+    Created if it is missing. With `log`, a store of another log is refused and not changed.
+    Raises OtherLog, Unidentified, sqlalchemy.exc.OperationalError, ArgumentError if the URL is invalid.
     """
     if isinstance(target, Path):
         writer, reader = sqlite.engines(target)
     else:
-        from projections.databases import postgres  # its driver, which SQLite does not need
+        from projections.databases import postgres  # imports its driver, which SQLite does not need
 
         writer, reader = postgres.engines(target)
     store = Store(writer, reader)
@@ -142,7 +142,7 @@ def open_store(target: Path | str, log: SourceLog | None = None) -> Store:
 
 
 def _add_releases(connection: Connection) -> None:
-    """Stores of before it was there lack the column."""
+    """Adds the column `releases` to stores of earlier releases."""
     if "releases" not in {c["name"] for c in inspect(connection).get_columns(CHECKPOINTS.name)}:
         add = DDL("ALTER TABLE checkpoints ADD COLUMN releases INTEGER NOT NULL DEFAULT 0")
         connection.execute(add)
@@ -179,13 +179,13 @@ def source_log(connection: Connection) -> SourceLog | None:
 
 
 def exclusive(connection: Connection, name: str) -> None:
-    """Waits while another transaction holds `name`, then holds it until the transaction ends."""
+    """Takes the lock `name`, waiting for other transactions, until the transaction ends."""
     dialect_of(connection).exclusive(connection, name)
 
 
 def as_dicts(result: Result[*tuple[Any, ...]]) -> list[dict[str, Any]]:
     """The rows of `result` by column name."""
-    names = [str(column) for column in list(result.keys())]  # SQLAlchemy's are a kind of text JSON refuses
+    names = [str(column) for column in list(result.keys())]  # orjson refuses SQLAlchemy's subclass of str
     return [dict(zip(names, list[Any](row), strict=True)) for row in result]
 
 
@@ -223,7 +223,7 @@ def live(connection: Connection) -> dict[str, Generation]:
 
 
 def create_tables(connection: Connection, model: ReadModel, generation: Generation) -> None:
-    """The tables of `generation` that are missing, without the indexes that can be made last."""
+    """Creates the missing tables of `generation`, without the indexes that can be created last."""
     present = set(inspect(connection).get_table_names())
     for table in model.metadata(generation.prefix).sorted_tables:
         if table.name not in present:

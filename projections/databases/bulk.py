@@ -1,6 +1,6 @@
-"""Many rows with few statements, straight to the driver.
+"""Inserts many rows with few statements, directly through the driver.
 
-SQLAlchemy's own handling of parameters costs several times as much as the database's work on a row.
+SQLAlchemy's handling of parameters costs several times as much as the database's work on a row.
 """
 
 import re
@@ -19,7 +19,7 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def without_nul(json: str) -> str:
-    """JSON text with U+FFFD in place of U+0000, which PostgreSQL's text cannot have."""
+    """JSON text with U+FFFD in place of U+0000, which PostgreSQL's text type cannot store."""
     return _NUL.sub(r"\1\\ufffd", json) if "\\u0000" in json else json
 
 
@@ -40,7 +40,7 @@ def insert_rows(
 
 
 def replace_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """As `insert_rows`; rows of the same primary key are replaced."""
+    """As `insert_rows`, but replaces rows that have the same primary key."""
     insert_rows(connection, table, rows, _replaced(table))
 
 

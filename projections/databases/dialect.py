@@ -9,6 +9,6 @@ from projections.databases.port import Dialect
 def dialect_of(of: Connection | Engine) -> Dialect:
     if of.dialect.name == "sqlite":
         return sqlite.DIALECT
-    from projections.databases import postgres  # its driver, which SQLite does not need
+    from projections.databases import postgres  # imports its driver, which SQLite does not need
 
     return postgres.DIALECT

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
 InsertOrUpdate = Union[sqlite.Insert, "postgresql.Insert"]
-"""INSERT ... ON CONFLICT, which both databases have and SQLAlchemy has per dialect."""
+"""INSERT ... ON CONFLICT: both databases have it; SQLAlchemy has one class per dialect."""
 
 Values = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OnConflict:
-    """Changes of a row whose primary key exists: columns `replaced` take the new values, and
-    `replaced_unless_empty` do unless the new one is empty; all others stay."""
+    """How an existing row of the same primary key is changed: columns `replaced` get the new values, columns
+    `replaced_unless_empty` only values that are not empty; all others keep theirs."""
 
     replaced: tuple[str, ...] = ()
     replaced_unless_empty: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ MANY = 200
 
 
 class Dialect(Protocol):
-    """One kind of database. A frozen value; `projections.databases.dialect.dialect_of` finds it."""
+    """One kind of database; frozen. `projections.databases.dialect.dialect_of` returns a connection's."""
 
     @property
     def shared(self) -> bool:
@@ -52,11 +52,11 @@ class Dialect(Protocol):
         ...
 
     def exclusive(self, connection: Connection, name: str) -> None:
-        """Waits while another transaction holds `name`, then holds it until the transaction ends."""
+        """Takes the lock `name`, waiting for other transactions, until the transaction ends."""
         ...
 
     def try_exclusive(self, connection: Connection, name: str, *, session: bool) -> bool:
-        """Whether `name` is held now: until the transaction, or with `session` the connection, ends."""
+        """Tries to take the lock `name` until the transaction, or with `session` the connection, ends."""
         ...
 
     def notify(self, connection: Connection, channel: str, payload: str) -> None:
@@ -64,11 +64,11 @@ class Dialect(Protocol):
         ...
 
     def is_in(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
-        """Whether the column has one of the texts in the parameter, which an index finds."""
+        """The condition that the column is one of the texts in the parameter; it uses an index."""
         ...
 
     def texts(self, values: Sequence[str]) -> Any:
-        """The value of the parameter of `is_in`."""
+        """`values` as the parameter of `is_in`."""
         ...
 
     def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
@@ -85,11 +85,11 @@ class Dialect(Protocol):
         ...
 
     def driver_sql(self, connection: Connection, sql: str) -> str:
-        """`sql`, whose parameters are `:name`, as the driver takes it."""
+        """`sql`, whose parameters are `:name`, with parameters in the style of the driver."""
         ...
 
     def other_log(self, connection: Connection, difference: str, log: SourceLog) -> OtherLog:
-        """The error for a store that was computed from another log, with the way out."""
+        """The error for a store that was computed from another log, with a remedy."""
         ...
 
 

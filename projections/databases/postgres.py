@@ -1,6 +1,6 @@
 """Read models in PostgreSQL, which several processes share: connections and dialect.
 
-A server that is gone is noticed within seconds, also when nothing closes its connections.
+The loss of the server is detected within seconds, even if nothing closes its connections.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ REACHED_BY: dict[str, Any] = {
     "tcp_user_timeout": 4_000,
     "application_name": "signalbox",
 }
-"""How every connection is made."""
+"""Parameters of every connection."""
 
 
 class _Connection(Protocol):
@@ -65,14 +65,14 @@ class _Connection(Protocol):
 
 
 def engines(url: str) -> tuple[Engine, Engine]:
-    """One that writes, one whose transactions each read one snapshot."""
+    """The engine that writes, and the engine whose transactions each read one snapshot."""
     reader = _engine(url, 8)
     event.listen(reader, "connect", _set_up_reader)
     return engine(url, 4), reader
 
 
 def engine(url: str, size: int) -> Engine:
-    """One that writes, over up to `size` connections."""
+    """An engine that writes, with up to `size` connections."""
     writer = _engine(url, size)
     event.listen(writer, "connect", _set_up_writer)
     return writer
@@ -93,7 +93,7 @@ def _engine(url: str, size: int) -> Engine:
 
 @compiles(CreateColumn, "postgresql")
 def _in_order_of_code_points(element: Any, compiler: Any, **more: Any) -> str:
-    """Lists are paged by name: in the same order in every database, whatever its locale, as on SQLite."""
+    """Sorts text by code point, whatever the locale, as SQLite does: lists are paged by name."""
     column: str = compiler.visit_create_column(element, **more)
     return f'{column} COLLATE "C"' if isinstance(element.element.type, String) else column
 
@@ -109,7 +109,7 @@ def _of_some_rows(element: Any, compiler: Any, **more: Any) -> str:
 
 ALWAYS = (
     "SET jit = off",  # compiling such short statements costs more than it saves
-    # A client that is gone, or stopped in the middle, gives up what it holds.
+    # A client that is lost, or hangs in a transaction, loses its locks.
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 2",
     "SET tcp_keepalives_count = 3",
@@ -165,7 +165,7 @@ class PostgresDialect:
         connection.execute(select(func.pg_notify(channel, payload)))
 
     def is_in(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
-        # An array, whatever is known of the table: PostgreSQL would read all of it for a join.
+        # An array: for a join PostgreSQL may read the whole table, depending on its statistics.
         return column == any_(bindparam(parameter, type_=ARRAY(String)))
 
     def texts(self, values: Sequence[str]) -> Any:
@@ -193,7 +193,7 @@ DIALECT = PostgresDialect()
 
 
 def _lock_key(name: str) -> int:
-    """The number of the advisory lock `name` of one database's read models."""
+    """The key of the advisory lock `name`."""
     return int.from_bytes(sha256(f"signalbox/{name}".encode()).digest()[:8], "big", signed=True)
 
 
@@ -229,7 +229,7 @@ def copy_statement(dialect: sqlalchemy.Dialect, table: Table) -> str:
 
 def _as_recordset(table: Table, rows: Sequence[Values]) -> str:
     """A JSON list of objects, one per row."""
-    names = tuple(str(column.name) for column in table.columns)  # SQLAlchemy's are a text JSON refuses
+    names = tuple(str(column.name) for column in table.columns)  # orjson refuses SQLAlchemy's subclass of str
     documents = tuple(i for i, c in enumerate(table.columns) if isinstance(c.type, JSON))
     objects: list[dict[str, Any]] = []
     for row in rows:
@@ -248,7 +248,7 @@ def _driver_sql(dialect: sqlalchemy.Dialect, sql: str) -> str:
 
 @computed_once(512)
 def recordset_statement(dialect: sqlalchemy.Dialect, table: Table, existing: OnConflict | None) -> str:
-    """The SQL that inserts the rows in the JSON text `rows`, however many."""
+    """The SQL that inserts all rows in the JSON text of the parameter `rows`."""
     names = table.columns.keys()
     same = dialect.identifier_preparer.format_table(table)
     rows = text(f"json_populate_recordset(CAST(NULL AS {same}), CAST(:rows AS json))")

@@ -1,6 +1,6 @@
 """Read models in one SQLite file: its connections and its dialect.
 
-WAL, `synchronous=NORMAL`: what a power cut takes is projected again.
+WAL, `synchronous=NORMAL`: transactions lost in a power cut are projected again.
 """
 
 import os
@@ -23,19 +23,19 @@ from projections.memo import computed_once
 from projections.source_log import OTHER_FILE, OtherLog, SourceLog
 
 _SIZES = (64, 16, 4, 1)
-"""Numbers of rows in one statement: few, so that prepared statements are used again. The driver releases the
-interpreter at every statement, and another busy thread keeps it for milliseconds: so not row by row."""
+"""Rows per statement: few different sizes, so that prepared statements are reused. Not row by row, since the
+driver releases the GIL at every statement, and another busy thread then keeps it for milliseconds."""
 
 
 def engines(path: Path) -> tuple[Engine, Engine]:
-    """One that writes, one that reads. The file is for its owner alone. Raises OSError."""
+    """The engine that writes and the engine that reads. The file has mode 0600. Raises OSError."""
     _make_private(path)
     return _engine(path, "BEGIN IMMEDIATE", 1), _engine(path, "BEGIN", 8)
 
 
 def _make_private(path: Path) -> None:
-    """SQLite gives its journal the mode of the file. One that exists is not opened here: closing it again
-    would drop the locks that other connections of this process have on it."""
+    """Sets mode 0600 on the file; SQLite copies it to the journal. An existing file is not opened, since
+    closing it would drop the locks that other connections of this process have on it."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except FileExistsError:
@@ -62,12 +62,12 @@ def _engine(path: Path, begin: str, size: int) -> Engine:
 
 
 def _set_up(connection: sqlite3.Connection, record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say, savepoints and DDL included
+    connection.isolation_level = None  # transactions begin explicitly and include savepoints and DDL
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA cache_size=-32768")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
-    connection.execute("PRAGMA temp_store=MEMORY")  # what a savepoint would put back
+    connection.execute("PRAGMA temp_store=MEMORY")  # rollback data of savepoints
     connection.execute("PRAGMA secure_delete=FAST")  # a dropped generation is not overwritten page by page
 
 
@@ -109,7 +109,7 @@ class SqliteDialect:
 
     def is_in(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
         wanted = func.json_each(sqlalchemy.bindparam(parameter)).table_valued("value", name="wanted")
-        # As a subquery, which looks each text up in the index, where a join scans the table.
+        # A subquery looks each text up in the index; a join scans the table.
         return column.in_(select(wanted.c.value))
 
     def texts(self, values: Sequence[str]) -> Any:

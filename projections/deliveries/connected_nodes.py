@@ -1,7 +1,7 @@
 """The connected nodes of a gateway, and how many of them have a deployment. Pure.
 
-Counted without asking every node about every deployment: those that acknowledged its position, corrected by
-what nodes reported otherwise.
+The count needs no row per node and deployment: it is the number of nodes that acknowledged the deployment's
+position, corrected by the reports of nodes that differ.
 """
 
 from bisect import bisect_left
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report, covers, holds, rolled_back
 
 Reports = Mapping[str, Report]
-"""What nodes reported of one deployment, by node."""
+"""The reports on one deployment, by node."""
 NO_REPORTS: Reports = {}
 
 
@@ -27,15 +27,15 @@ class ConnectedNodes:
         return len(self.nodes)
 
     def count_acknowledged(self, position: int) -> int:
-        """How many acknowledged everything up to a position."""
+        """The number of nodes that acknowledged everything up to a position."""
         return len(self._acknowledged) - bisect_left(self._acknowledged, max(position, 1))
 
     def reports_of_connected(self, reports: Reports) -> list[Report]:
-        """Those of `reports` that are of connected nodes, by name."""
+        """The reports of connected nodes, sorted by node."""
         return [r for name, r in sorted(reports.items()) if name in self.nodes]
 
     def count_having(self, position: int, reports: Reports) -> int:
-        """How many have the deployment that was published at a position."""
+        """The number of nodes that have the deployment of the event at a position."""
         count = self.count_acknowledged(position)
         for report in self.reports_of_connected(reports):
             node = self.nodes[report.node]
@@ -47,7 +47,7 @@ NO_NODES = ConnectedNodes()
 
 
 def connected_nodes(nodes: Iterable[Node]) -> dict[str, ConnectedNodes]:
-    """By gateway, of one organization's connected nodes."""
+    """One organization's connected nodes by gateway."""
     by_gateway: dict[str, dict[str, Node]] = {}
     for node in nodes:
         by_gateway.setdefault(node.gateway, {})[node.node] = node
@@ -58,7 +58,7 @@ def connected_nodes(nodes: Iterable[Node]) -> dict[str, ConnectedNodes]:
 
 
 def is_configured(delivery: Delivery, api: ApiOnGateway | None) -> bool:
-    """Whether nodes are to run a deployment: it was published last, and not taken back."""
+    """Whether nodes are to run a deployment: it was published last, and not rolled back."""
     if rolled_back(delivery, api) or (delivery.published_at is None and not delivery.taken):
         return False
     return api is None or api.configured in ("", delivery.deployment)
@@ -67,9 +67,9 @@ def is_configured(delivery: Delivery, api: ApiOnGateway | None) -> bool:
 def nodes_serving_live(
     there: ConnectedNodes, api: ApiOnGateway, live: Reports, next_: Delivery | None, next_reports: Reports
 ) -> int:
-    """How many connected nodes have what is live; `next_` is what was published after it, if anything.
+    """The number of connected nodes that have the live deployment; `next_` was published after it, if any.
 
-    Who acknowledged the position of the next one has that one instead, unless it reported otherwise.
+    A node that acknowledged the position of `next_` has that one instead, unless it reported otherwise.
     """
     if next_ is None or next_.rejected:
         return there.count_having(api.live_position, live)
@@ -77,7 +77,7 @@ def nodes_serving_live(
     if next_.position < api.live_position:
         return count
     moved = {r.node: r.state == "acknowledged" for r in there.reports_of_connected(next_reports)}
-    count -= there.count_acknowledged(next_.position)  # they are above what is live, too
+    count -= there.count_acknowledged(next_.position)  # they also acknowledged the live one
     for name, has_next in moved.items():
         node, report = there.nodes[name], live.get(name)
         if covers(node.acknowledged, next_.position):
@@ -88,8 +88,8 @@ def nodes_serving_live(
 
 
 def nodes_still_holding(there: ConnectedNodes, position: int, reports: Reports, stopped_at: int) -> int:
-    """How many connected nodes have a deployment that was stopped by the event at `stopped_at`: neither
-    withdrew it, nor acknowledged what followed."""
+    """The number of connected nodes that have a deployment stopped by the event at `stopped_at`: they neither
+    withdrew it nor acknowledged that position."""
     count = there.count_acknowledged(position) - there.count_acknowledged(max(stopped_at, position))
     for report in there.reports_of_connected(reports):
         node = there.nodes[report.node]

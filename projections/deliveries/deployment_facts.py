@@ -1,9 +1,9 @@
 """The five facts of a deployment: requested, decided, published, acknowledged, serving.
 
-Pure: from the deployment's row and the observed state of its gateways. Only connected nodes count: a
+Pure: computed from the deployment's row and the observed state of its gateways. Only connected nodes count. A
 deployment is acknowledged when each of them has it, on each of its gateways. It is refused when each of them
-refuses it, or the gateway went back to what it had: then it stays refused, whoever leaves. It is partly
-refused when some have it and others refuse it; while none has it and some have not answered, it is pending.
+refuses it, or when a gateway rolled back: then it stays refused when nodes leave. It is partly refused when
+some nodes have it and others refuse it, offline when all nodes have left since, and pending otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ State = Literal[
 class ObservedDeployment:
     """The observed state of one deployment, by gateway; `apis` are the rows of its API there.
 
-    `stopped_at`: the position of the event that stopped the API after another deployment took over. Of
-    gateways without a connected node: `left` is when the last one left, and `awaited` has those whose nodes
-    may connect again in a moment, as after a start of Signalbox.
+    `stopped_at`: the position of the event that stopped the API after another deployment superseded this one.
+    Gateways without a connected node: `left` has the times their last node left, `awaited` the gateways whose
+    nodes may reconnect in a moment, as after a start of Signalbox.
     """
 
     deliveries: Mapping[str, Delivery]
@@ -46,7 +46,7 @@ class ObservedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """One gateway: how the deployment stands there."""
+    """The state of the deployment on one gateway."""
 
     gateway: str
     state: State
@@ -61,10 +61,10 @@ def facts(row: Row, known: ObservedDeployment, *, nodes: bool = True) -> dict[st
     """`{state, since, facts: {fact: time | None}, gateways: {name: {}}, refusals: [{}], live: [],
     offline: []}`.
 
-    `state` is a `State` (superseded is stopped: the document has the difference). Times are RFC 3339;
-    `requested` and `decided` are always there. Of each gateway `connected` and `acknowledged` nodes, what is
-    `live` there of the API (`{deployment, revision, since}` or None), and with `nodes` what each one
-    reported. `live`: gateways where this deployment is live; `offline`: those without a connected node.
+    `state` is a `State` (a superseded deployment is `stopped`; its document has the difference). Times are
+    RFC 3339; `requested` and `decided` are always present. Each gateway has the numbers of `connected` and
+    `acknowledged` nodes, the API's `live` deployment there (`{deployment, revision, since}` or None), and
+    with `nodes` each node's report. `live`: gateways where it is live; `offline`: those without a node.
     """
     active = row.document.get("state", "active") == "active"
     names: Sequence[str] = (
@@ -125,7 +125,7 @@ def _since(
 
 
 def _left_at(target: _Target, known: ObservedDeployment) -> str | None:
-    """When the gateway of a deployment that it had lost its last node."""
+    """The time the gateway lost its last node, if it had acknowledged the deployment."""
     taken = target.delivery is not None and target.delivery.acknowledged_at is not None
     return known.left.get(target.gateway) if taken and not target.connected else None
 
@@ -133,11 +133,11 @@ def _left_at(target: _Target, known: ObservedDeployment) -> str | None:
 def facts_as_of(
     row: Row, deliveries: Mapping[str, Delivery], live: Sequence[str], time: str
 ) -> dict[str, Any]:
-    """As `facts`, as was known at `time`. Reports of nodes are not kept, so they are left out, and what some
-    nodes had is refused when another one refused it later.
+    """As `facts`, for the moment `time`. Reports of nodes are not kept: they are left out, and a deployment
+    that some nodes acknowledged and another one refused later is refused.
 
-    Only first and last occurrences are kept: of a fact that occurred before and after, the first is what was
-    known. `live` are the gateways where it was live.
+    Only the first and the last time of a fact are kept: if it occurred before and after `time`, the first one
+    is returned. `live` are the gateways where it was live.
     """
     state = row.document.get("state", "active")
     ended = None if state == "active" else row.since
@@ -174,7 +174,7 @@ def facts_as_of(
 
 
 def _targets(row: Row, deliveries: Mapping[str, Delivery]) -> Sequence[str]:
-    """Where it is in force; of one that is in force nowhere any more, where it was."""
+    """The gateways where it is in force; if there are none any more, those where it was."""
     return row.document.get("gateways") or row.document.get("left") or sorted(deliveries)
 
 
@@ -215,7 +215,7 @@ def _target(row: Row, name: str, known: ObservedDeployment, active: bool) -> _Ta
 def _standing(
     delivery: Delivery, connected: int, acknowledged: int, refusing: int, *, awaited: bool
 ) -> State:
-    """On one gateway; `connected`, `acknowledged` and `refusing` are numbers of nodes."""
+    """The state on one gateway; `connected`, `acknowledged` and `refusing` are numbers of nodes."""
     if refusing and acknowledged:
         return "partly-refused"
     if refusing and refusing == connected:
@@ -246,14 +246,14 @@ def _acknowledged_at(target: _Target, ended: str | None) -> str | None:
 
 
 def _complete_at(delivery: Delivery, ended: str | None) -> str | None:
-    """When the last node had it. What nodes acknowledge after the deployment ended does not count: the
-    gateway went back to it, because its successor was refused."""
+    """The time the last node acknowledged it. Acknowledgements after the deployment ended do not count: the
+    gateway rolled back to it, because its successor was refused."""
     last = delivery.acknowledged_last
     return delivery.acknowledged_at if last and ended and last > ended else last
 
 
 def _everywhere(times: Sequence[str | None]) -> str | None:
-    """The latest of `times` when there is one everywhere."""
+    """The latest of `times`; None if one is missing."""
     reached = [t for t in times if t is not None]
     return max(reached) if reached and len(reached) == len(times) else None
 
@@ -298,7 +298,7 @@ def _gateway(target: _Target, deployment: str, known: ObservedDeployment, nodes:
 
 
 def _nodes(target: _Target, known: ObservedDeployment) -> dict[str, Any]:
-    """What was reported: of the gateway as a whole, and of each connected node."""
+    """The reports on the gateway as a whole and of each connected node."""
     delivery = target.delivery
     if delivery is None:
         return {}

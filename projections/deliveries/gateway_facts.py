@@ -1,4 +1,4 @@
-"""What each node of a gateway runs, compared with what is to run there.
+"""The deployments that each node of a gateway runs, compared with those in force there.
 
 A node has no version of its own: versions are content hashes per resource. The facts are how many of
 the deployments in force on the gateway each connected node acknowledged, refused, or has not answered yet.
@@ -25,15 +25,15 @@ MOST_REFUSALS = 20
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """`desired`: deployments in force on the gateway. `withheld`: those of them that no connected node
-    refused, and none is asked to take: the gateway as a whole refuses them. `nodes`: connected node ->
-    `{acknowledged, refused, pending, withheld}`, how many of those it has, refused, is asked to take and did
-    not answer, or is not asked to take; together these are `desired`.
+    refused, but the gateway as a whole does: no node is offered them. `nodes`: connected node ->
+    `{acknowledged, refused, pending, withheld}`, the numbers of those it has, refused, has not answered, or
+    is not offered; together these are `desired`.
 
-    `refused`: how many of those a connected node, or the gateway as a whole, refuses, or a node that has left
-    while no node took it. `refusals`: of the newest `MOST_REFUSALS` of them `{deployment, api, revision,
-    reason, at, nodes, refused_by, withheld}`, newest first; `nodes` is how many connected nodes refuse it;
-    `refused_by` is the node that refused it last, or `*` when it was refused for the gateway as a whole;
-    `withheld` says whether it is one of those above.
+    `refused`: the number of those that a connected node or the gateway as a whole refuses, or that a node
+    refused that has left, while no node acknowledged it. `refusals`: the newest `MOST_REFUSALS` of them, as
+    `{deployment, api, revision, reason, at, nodes, refused_by, withheld}`, newest first; `nodes` is the
+    number of connected nodes that refuse it; `refused_by` is the node that refused it last, or `*` for the
+    gateway as a whole; `withheld`: whether it is one of those above.
     """
 
     desired: int
@@ -46,7 +46,7 @@ class GatewayFacts:
 def gateway_facts(
     s: ReadTransaction, organization: str, gateway: str, since: str | None = None
 ) -> GatewayFacts:
-    """With `since`, nodes without a heartbeat since then do not count."""
+    """The facts of a gateway. With `since`, nodes without a heartbeat since then do not count."""
     prefixes = (s.prefix("resources"), s.prefix("deliveries"))
     asked = {"organization": organization, "gateway": gateway}
     desired = 0
@@ -56,7 +56,7 @@ def gateway_facts(
     for row in s.connection.execute(_deployments(*prefixes, gateway), asked):
         desired += 1
         back = _rolled_back(row)
-        if row.rejected:  # also when the node that did so has left, before the verdict on it
+        if row.rejected:  # also if the node that refused it has left before gateway sync decided
             refusals[row.name] = {
                 **_revision_of(row),
                 "reason": row.reason,
@@ -113,7 +113,7 @@ def _revision_of(row: Any) -> dict[str, Any]:
 
 @computed_once(64)
 def _deployments(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
-    """The deployments in force on the gateway, with what they reached there."""
+    """The deployments in force on the gateway, with their delivery there."""
     here, of = _in_force(resources, gateway), deliveries_tables(deliveries)
     d, a = of.deliveries.c, of.apis.c
     about = and_(
@@ -128,7 +128,7 @@ def _deployments(resources: str, deliveries: str, gateway: str) -> Select[*tuple
 
 @computed_once(64)
 def _reports(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any, ...]]:
-    """What nodes reported of the deployments in force on the gateway."""
+    """The nodes' reports on the deployments in force on the gateway."""
     here, of = _in_force(resources, gateway), deliveries_tables(deliveries)
     d, r, a = of.deliveries.c, of.reports.c, of.apis.c
     reported = and_(
@@ -144,7 +144,7 @@ def _reports(resources: str, deliveries: str, gateway: str) -> Select[*tuple[Any
 
 def _in_force(resources: str, gateway: str) -> CTE:
     v = resource_tables(resources).of[DEPLOYMENT.name].versions
-    # Names have no quotes: one in quotes within the list's JSON is an entry of it.
+    # Names have no quotes: a quoted name in the JSON of the list is one of its entries.
     gateways = cast(v.c.document["gateways"].as_string(), String)
     here = select(
         v.c.organization,

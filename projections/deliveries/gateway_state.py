@@ -1,8 +1,8 @@
 """How status messages change the observed state of gateways. Pure: rows in, rows out.
 
-What a node reports counts for the connection it was reported on: a new connection, and leaving, void it.
-What is live changes when a deployment is acknowledged that is newer than what is live, or that the gateway
-went back to; and when every node that had it withdrew it.
+Reports of a node count for their connection only: a new connection or a disconnect voids them. The live
+deployment of an API changes when a newer one, or one that the gateway rolled back to, is acknowledged; and
+when every node that had it withdrew it.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class GatewayState(ObservedRows):
     """The rows that a batch of messages may change, and how messages change them."""
 
     def delivery_reported(self, position: int, data: Mapping[str, Any]) -> None:
-        """Takes in a `schemas.status.DeliveryReported` at a position of the status topic."""
+        """Applies a `schemas.status.DeliveryReported` at a position of the status topic."""
         organization, gateway = data["organization"], data["name"]
         key = (organization, data["deployment"], gateway)
         before = self.deliveries.get(key) or Delivery(*key)
@@ -49,7 +49,7 @@ class GatewayState(ObservedRows):
         if name != WHOLE_GATEWAY:
             node = self.nodes.get((organization, gateway, name))
             if node is not None and _of_other_connection(node, data):
-                return  # of an earlier connection
+                return  # reported on an earlier connection
             if node is not None and not node.connected:
                 node = None
         at = data["at"]
@@ -68,7 +68,7 @@ class GatewayState(ObservedRows):
             self._withdrawn(delivery, node, position, at, data)
 
     def node_reported(self, position: int, data: Mapping[str, Any]) -> None:
-        """Takes in a `schemas.status.NodeReported`. Raises Unprojectable when its time is none."""
+        """Applies a `schemas.status.NodeReported`. Raises Unprojectable if its time is invalid."""
         organization, gateway, name = data["organization"], data["name"], data["node"]
         key = (organization, gateway, name)
         at, connected, connection = data["at"], data["connected"], data.get("connection") or ""
@@ -102,7 +102,7 @@ class GatewayState(ObservedRows):
     # -- one deployment
 
     def _published(self, delivery: Delivery, at: str, data: Mapping[str, Any]) -> None:
-        # Nodes are reported by another process, so their answers may come before the first publication.
+        # Another process reports the nodes, so their answers may precede the first publication.
         first = delivery.published_at is None
         taken = first and delivery.taken
         self.deliveries[delivery[:3]] = delivery._replace(
@@ -133,10 +133,10 @@ class GatewayState(ObservedRows):
         self._acknowledged_by_some(delivery, position, at)
 
     def _acknowledged_by_some(self, delivery: Delivery, position: int, at: str) -> None:
-        """Some node has it: so it is live, unless what is live is newer and still what is configured.
+        """A node acknowledged it: it is live, unless the live one is newer and this one is not configured.
 
-        What the gateway took back is not live for the answer that was on its way: a removal follows it. Where
-        the gateway went back to another deployment, it may be live until that one is, and stays rejected.
+        A late answer does not make it live if the gateway rolled back to no deployment: its removal follows.
+        If the gateway rolled back to another one, it may be live until that one is, and stays rejected.
         """
         configured = self._api(delivery).configured
         if delivery.rejected and configured == ROLLED_BACK:
@@ -174,7 +174,7 @@ class GatewayState(ObservedRows):
     def _refused(self, delivery: Delivery, node: Node | None, at: str, data: Mapping[str, Any]) -> None:
         name = data.get("node", WHOLE_GATEWAY)
         whole = name == WHOLE_GATEWAY
-        # A gateway that takes back what a node refused does not know the reason better than the node.
+        # When the gateway rolls back after a node's refusal, the node and its reason are kept.
         follows = whole and delivery.rejected and delivery.refused_by not in ("", WHOLE_GATEWAY)
         self.deliveries[delivery[:3]] = delivery._replace(
             refused_at=delivery.refused_at or at,
@@ -208,7 +208,7 @@ class GatewayState(ObservedRows):
         self._withdrawn_by_all(delivery[:3], position, at, certainly=certainly)
 
     def _withdrawing(self, gateway: GatewayKey) -> list[DeliveryKey]:
-        """The deployments that some node withdrew, and not all."""
+        """The deployments that some nodes withdrew, but not all."""
         return sorted({(key[0], key[4], key[1]) for key in self._withdrawn_reports.get(gateway, ())})
 
     def _withdrawn_by_all(self, key: DeliveryKey, position: int, at: str, *, certainly: bool = False) -> None:
@@ -236,7 +236,7 @@ class GatewayState(ObservedRows):
     # -- one node
 
     def _acknowledged_up_to(self, node: Node, position: int, at: str, data: Mapping[str, Any]) -> Node:
-        """The node acknowledged everything up to a position but for some deployments."""
+        """Applies that the node acknowledged everything up to a position, except some deployments."""
         acknowledged = data["acknowledged"]
         exceptions = {e["deployment"]: e for e in data.get("exceptions") or ()}
         kept = {(k[3], k[4]): self.reports[k] for k in self._of_node.get(node[:3], ()) if k[4] in exceptions}
@@ -266,7 +266,7 @@ class GatewayState(ObservedRows):
         return node
 
     def _clear(self, node: Node, threshold: int) -> Node:
-        """The node without its reports up to a position."""
+        """Drops the node's reports up to a position."""
         for key in list(self._of_node.get(node[:3], ())):
             if self.reports[key].position <= threshold:
                 self._drop_report(key)
@@ -287,10 +287,10 @@ class GatewayState(ObservedRows):
 
 
 def _is_repeated_publication(delivery: Delivery, api: ApiOnGateway, data: Mapping[str, Any]) -> bool:
-    """Whether this was published already because of the same event: gateway sync reports it again when it
-    starts, since it cannot know whether its report was on the log. Such a report has no version.
+    """Whether a publication for the same event was reported before: gateway sync repeats the report when it
+    starts, since it does not know whether the first one is on the log. A repeated report has no version.
 
-    What was rejected may be published again because of the same event, to be tried by itself.
+    A rejected deployment may be published again for the same event, to be tried by itself.
     """
     position = data.get("position") or 0
     if delivery.published_at is None or not 0 < position <= delivery.position:
@@ -299,7 +299,7 @@ def _is_repeated_publication(delivery: Delivery, api: ApiOnGateway, data: Mappin
 
 
 def _of_other_connection(node: Node, data: Mapping[str, Any]) -> bool:
-    """Whether a message is about another connection of the node than the one it has."""
+    """Whether a message is about another connection of the node than the current one."""
     connection = data.get("connection") or ""
     return bool(connection) and bool(node.connection) and connection != node.connection
 

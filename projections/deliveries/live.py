@@ -1,4 +1,4 @@
-"""What is live: the revision of each API that each gateway acknowledged last and has not withdrawn since."""
+"""The live view: for each gateway and API, the revision acknowledged last and not withdrawn since."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from schemas.aggregates.deployment import DEPLOYMENT
 
 @dataclass(frozen=True, slots=True)
 class LiveRevision:
-    """`nodes`: how many are connected, and how many of these have it; None for a moment in the past."""
+    """`nodes`: the numbers of nodes that are connected, and of those that have it; None for a past moment."""
 
     gateway: str
     api: str
@@ -44,13 +44,13 @@ class LiveFilter:
 
 
 PAGE = 1000
-"""The most rows of one statement."""
+"""Maximum number of rows per statement."""
 
 
 def live(
     s: ReadTransaction, question: LiveFilter, time: str | None, after: tuple[str, str], limit: int | None
 ) -> Iterator[LiveRevision]:
-    """Up to `limit` entries after a gateway and API, by these; with `time` (RFC 3339), those of then."""
+    """Up to `limit` entries after a gateway and API, sorted by both; as of `time` (RFC 3339) or now."""
     of, size = tables(s.prefix("deliveries")), min(limit or PAGE, PAGE)
     if time is None:
         c, wanted = of.apis.c, select(of.apis).where(of.apis.c.live != "")
@@ -110,7 +110,7 @@ def _with_node_counts(
 
 
 class StopEvent(NamedTuple):
-    """The event that stopped what a gateway ran of an API."""
+    """The event that stopped an API on a gateway."""
 
     position: int
     time: str
@@ -119,7 +119,7 @@ class StopEvent(NamedTuple):
 def stop_events(
     s: ReadTransaction, organization: str, pairs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], StopEvent]:
-    """Of gateways and deployments those where the deployment, or the last one that took over from it, was
+    """The stop events of those `pairs` (gateway, deployment) whose deployment, or its last successor, was
     stopped."""
     found: dict[tuple[str, str], StopEvent] = {}
     followed = {pair: pair[1] for pair in pairs}
@@ -145,8 +145,8 @@ def stop_events(
 def _of_intervals(
     s: ReadTransaction, question: LiveFilter, rows: Sequence[Interval], time: str
 ) -> list[LiveRevision]:
-    """Open intervals that ended when the API was stopped there are left out: no node was there to withdraw
-    it, or all that had it are gone."""
+    """Leaves out open intervals of APIs that were stopped there without a withdrawal: no node was connected,
+    or all that had it have left."""
     organization = question.organization
     pairs = [(row.gateway, row.deployment) for row in rows if row.until is None]
     stopped = {pair: end for pair, end in stop_events(s, organization, pairs).items() if end.time <= time}
@@ -174,7 +174,7 @@ def _of_intervals(
 
 
 def time_of(s: ReadTransaction, organization: str, at: PointInTime) -> str | None:
-    """The time that a moment in the past stands for; None for now, or before the first event."""
+    """The RFC 3339 time of a moment in the past; None for now, empty before the first event."""
     if at == NOW:
         return None
     if isinstance(at.value, int):

@@ -1,8 +1,8 @@
-"""The read model of the observed state of gateways: what every deployment reached, what is live, which
-nodes are there.
+"""The read model of the observed state of gateways: deliveries of deployments, live revisions, connected
+nodes.
 
-What deployments reached and what was live is kept for ever, per gateway. Of nodes only the present is kept:
-which are connected, up to where each acknowledged, and what it answered otherwise.
+Deliveries and live revisions are kept for ever, per gateway. Of nodes only the current state is kept: whether
+each is connected, the position it acknowledged, and its answers that differ from that.
 """
 
 from collections.abc import Sequence

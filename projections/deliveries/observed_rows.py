@@ -1,4 +1,4 @@
-"""The rows of the observed state of gateways that a batch works on, found by what they are about."""
+"""The rows of the observed state of gateways that a batch of messages works on, indexed by their keys."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ from projections.deliveries.rows import (
 class ObservedRows:
     """The rows that a batch of messages may change, and those that it changed.
 
-    To be loaded before a batch: the deliveries, APIs and nodes that it names, the reports of these nodes on
-    these APIs, for the nodes' own messages also `waiting` APIs and absent nodes of their gateways; and of
-    gateways where something is being withdrawn all connected nodes and their reports on it.
-    `cleared`: per node, its reports up to this position are gone, also those that were not loaded.
+    Load before a batch: the deliveries, APIs and nodes that it names; the reports of these nodes on these
+    APIs; for messages about nodes also `waiting` APIs and absent nodes of their gateways; for gateways where
+    a deployment is being withdrawn, all connected nodes and their reports on it. `cleared`: per node, its
+    reports up to this position are deleted, including those that were not loaded.
     """
 
     deliveries: dict[DeliveryKey, Delivery] = field(default_factory=dict[DeliveryKey, Delivery])
@@ -43,7 +43,7 @@ class ObservedRows:
     _withdrawn_reports: dict[GatewayKey, set[ReportKey]] = field(
         default_factory=dict[GatewayKey, set[ReportKey]]
     )
-    """Reports of what was withdrawn from a node, while another one has it."""
+    """Reports of nodes that withdrew a deployment, while another node has it."""
 
     def load(
         self,

@@ -68,7 +68,7 @@ def connected_nodes_of(
 def observed_deployments(
     s: ReadTransaction, organization: str, rows: Iterable[Row], since: str | None = None
 ) -> dict[str, ObservedDeployment]:
-    """What is known of some deployments, by name, in as few statements as for one."""
+    """The observed state of some deployments, by name, with as many statements as for one."""
     names = [row.name for row in rows]
     there = connected_nodes_of(s, organization, since=since)
     carried = apis_on_gateways(s, organization, names)
@@ -95,7 +95,7 @@ _NOT_LEFT: Mapping[str, str] = {}
 
 
 def _left(s: ReadTransaction, organization: str, gateways: Sequence[str]) -> Mapping[str, str]:
-    """When the last node left, of gateways without connected nodes that had some."""
+    """The time the last node left, by gateway, for gateways that had nodes and have none connected."""
     t = _tables(s).nodes
     wanted = (
         select(t.c.gateway, t.c.connected, func.max(t.c.last_seen))
@@ -124,7 +124,7 @@ def nodes_of(
 def connected_counts(
     s: ReadTransaction, organization: str, gateways: Sequence[str], since: str | None = None
 ) -> dict[str, int]:
-    """How many nodes of each gateway are connected."""
+    """The number of connected nodes of each gateway."""
     t = _tables(s).nodes
     wanted = select(t.c.gateway, func.count()).where(
         t.c.organization == organization, t.c.gateway.in_(gateways), t.c.connected

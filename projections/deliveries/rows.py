@@ -1,4 +1,4 @@
-"""The observed state of gateways, as rows: what each deployment reached, what is live, which nodes are there.
+"""The observed state of gateways as rows: deliveries of deployments, live revisions, nodes and their reports.
 
 Rows are tuples in the order of the columns (`projections.deliveries.tables`). Times are RFC 3339;
 `position` is that of an event, `valid_from` and `valid_to` are positions on the status topic.
@@ -9,20 +9,20 @@ from typing import NamedTuple
 from schemas.identity import timestamp, unix_seconds
 
 WHOLE_GATEWAY = "*"
-"""The node of what is reported of a gateway as a whole."""
+"""The node name in reports on a gateway as a whole."""
 ROLLED_BACK = "*"
-"""`ApiOnGateway.configured` once a gateway as a whole refused what was published last: no deployment."""
+"""`ApiOnGateway.configured` after a gateway as a whole refused the last publication: no deployment."""
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
-"""Where nodes send heartbeats, a node without one for so long is not connected."""
+"""If nodes send heartbeats, a node without one for this time is not connected."""
 FORGET_NODES_AFTER_SECONDS = 3600.0
-"""A node that left is forgotten after so long."""
+"""The row of a node that left is deleted after this time."""
 MOST_DISCONNECTED_NODES = 100
-"""Of the nodes of a gateway that left, the newest so many are kept."""
+"""Maximum number of kept nodes of a gateway that left; the newest are kept."""
 
 
 class Delivery(NamedTuple):
-    """One deployment on one gateway, for ever. `taken`: some node acknowledged it since it was published
-    last. `rejected`: it was refused before any node took it, or as a whole; see `rolled_back`."""
+    """One deployment on one gateway; kept for ever. `taken`: acknowledged by a node since its publication.
+    `rejected`: a node refused it before any acknowledged it, or the gateway did; see `rolled_back`."""
 
     organization: str
     deployment: str
@@ -46,8 +46,8 @@ class Delivery(NamedTuple):
 
 
 class ApiOnGateway(NamedTuple):
-    """One API on one gateway: the deployment that was published last (`configured`; `waiting` while no node
-    took it), and the one that is live since `valid_from`. Empty names stand for none."""
+    """One API on one gateway: the deployment that was published last (`configured`; `waiting` until a node
+    acknowledges it), and the one that is live since `valid_from`. An empty name is no deployment."""
 
     organization: str
     gateway: str
@@ -63,7 +63,7 @@ class ApiOnGateway(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What was live, from one position and time to another; open ones are live now."""
+    """A live revision from one position and time to another; without an end it is live now."""
 
     organization: str
     gateway: str
@@ -77,8 +77,8 @@ class Interval(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A proxy. On its `connection` it acknowledged what events up to `acknowledged` caused, but for what its
-    own reports say otherwise. `reported_to` is the highest position of these reports, 0 without any."""
+    """A proxy. On its `connection` it acknowledged the configuration of events up to `acknowledged`, except
+    where its own reports differ. `reported_to` is the highest position of these reports, 0 without any."""
 
     organization: str
     gateway: str
@@ -94,7 +94,7 @@ class Node(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What one node answered to one deployment, on its present connection: acknowledged, refused, pending or
+    """One node's answer to one deployment on its current connection: acknowledged, refused, pending or
     withdrawn, since `at`."""
 
     organization: str
@@ -125,15 +125,15 @@ IntervalKey = tuple[str, str, str, int]
 
 
 def covers(acknowledged: int, position: int) -> bool:
-    """Whether a node that acknowledged everything up to `acknowledged` has what an event at `position`
-    caused. Reports of earlier versions name no position: theirs is 0."""
+    """Whether a node that acknowledged everything up to `acknowledged` has the configuration of the event at
+    `position`. Reports of earlier releases have no position: theirs is 0."""
     return acknowledged > 0 and acknowledged >= position
 
 
 def rolled_back(delivery: Delivery, api: ApiOnGateway | None) -> bool:
-    """Whether a gateway went back to what it had, since a deployment was refused and no node took it.
+    """Whether a gateway rolled back, because a deployment was refused and no node acknowledged it.
 
-    What only some nodes refused is still configured: others may take it.
+    A deployment that only some nodes refused is still configured: others may acknowledge it.
     """
     return delivery.rejected and (api is None or api.configured != delivery.deployment)
 
@@ -146,12 +146,12 @@ def holds(node: Node, report: Report | None, position: int) -> bool:
 
 
 def heartbeat_deadline(now: float) -> str:
-    """The oldest heartbeat that a connected node may have; `now` is seconds since 1970."""
+    """The time of the oldest heartbeat that a connected node may have; `now` is seconds since 1970."""
     return timestamp(now - HEARTBEAT_TIMEOUT_SECONDS)
 
 
 def silent_since(last_seen: str) -> str:
-    """When a node without a later heartbeat stopped being connected."""
+    """The time from which a node whose last heartbeat was at `last_seen` is not connected."""
     try:
         return timestamp(unix_seconds(last_seen) + HEARTBEAT_TIMEOUT_SECONDS)
     except (ValueError, OverflowError, OSError):

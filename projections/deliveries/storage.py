@@ -1,7 +1,7 @@
-"""How a batch of status messages loads and saves the observed state of gateways.
+"""Loads and saves the observed state of gateways for a batch of status messages.
 
-It loads what it may change with one statement, and once more where something is being withdrawn; it writes
-the rows that it changed with one statement per table.
+One statement loads the rows that the batch may change, a second one those of withdrawals in progress; one
+statement per table writes the changed rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ from projections.deliveries.tables import Tables
 from projections.memo import computed_once
 
 Keys = dict[str, dict[tuple[Any, ...], None]]
-"""Per parameter of the statement that loads, what to look up."""
+"""The keys to look up, by parameter of the statement that loads."""
 
 _GATEWAY = ("organization", "gateway")
 _LOOKED_UP = ("delivery", "api", "node", "report", "gateway", "waiting", "exception")
@@ -38,7 +38,7 @@ _LOADED = ("deliveries", "apis", "nodes", "reports")
 
 
 def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> Keys:
-    """What a batch needs, from the data of its messages."""
+    """The keys of the rows that a batch needs, from the data of its messages."""
     keys: Keys = {name: {} for name in _LOOKED_UP}
     for data in deliveries:
         organization, gateway, node = data["organization"], data["name"], data.get("node", WHOLE_GATEWAY)
@@ -67,7 +67,7 @@ def keys_of(deliveries: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str
 
 
 def load(connection: Connection, of: Tables, keys: Keys, withdrawn: set[GatewayKey]) -> GatewayState:
-    """The rows that messages with `keys` may change. `withdrawn`: gateways where something is withdrawn."""
+    """The rows that messages with `keys` may change. `withdrawn`: gateways with withdrawals."""
     observed = GatewayState()
     _take(observed, connection, of, keys)
     going = {(r.organization, r.gateway) for r in observed.reports.values() if r.state == "withdrawn"}
@@ -166,7 +166,7 @@ def _take(observed: GatewayState, connection: Connection, of: Tables, keys: Keys
 
 
 def lookup(of: Tables, dialect: Dialect) -> tuple[str, Mapping[str, str]]:
-    """The statement that looks up everything there is to look up, for its plan, with empty parameters."""
+    """The statement with every lookup, to explain its query plan, with empty parameters."""
     wanted = (*_LOOKED_UP, "connected", "withdrawing")
     return _load(of, dialect, wanted), dict.fromkeys(wanted, "[]")
 
@@ -177,7 +177,7 @@ def _load(of: Tables, dialect: Dialect, wanted: Sequence[str]) -> str:
 
 
 def _parts(of: Tables, dialect: Dialect, name: str) -> list[str]:
-    """What is looked up for one parameter, each part as `kind, row`."""
+    """The SELECTs for one parameter, each of `kind` and `found` (a row as a JSON list)."""
     deliveries = (of.deliveries, "deliveries")
     apis, nodes, reports = (of.apis, "apis"), (of.nodes, "nodes"), (of.reports, "reports")
     d = ("organization", "deployment", "gateway")
@@ -244,7 +244,7 @@ def _part(
     join: str = "",
     shown: Table | None = None,
 ) -> str:
-    """Rows of a table by key, or of one that is joined to it as `t`."""
+    """The SELECT of a table's rows by key, or of the rows joined to them as `t`."""
     table, kind = found
     alias = "t" if join else "u"
     columns = ", ".join(f"{alias}.{c.name}" for c in (table if shown is None else shown).columns)

@@ -1,4 +1,4 @@
-"""What is shown of one gateway beside its settings: all from one transaction, and as of one moment."""
+"""The observed state of one gateway, shown beside its settings: all from one transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class GatewayPage:
 def gateway_page(
     s: ReadTransaction, organization: str, gateway: str, now: float, *, heartbeats: bool
 ) -> GatewayPage:
-    """`now` is seconds since 1970; `heartbeats`: whether connected nodes send some."""
+    """`now` is seconds since 1970; `heartbeats`: whether connected nodes send heartbeats."""
     since = heartbeat_deadline(now) if heartbeats else None
     nodes = nodes_of(s, organization, gateway, since)
     return GatewayPage(

@@ -1,12 +1,12 @@
 """The read model of liveness: whether a gateway's nodes send heartbeats, and since when.
 
-The servers that proxies are connected to report each node every ten seconds. Silence is no message, so
-the host of the read models compares the nodes when one connects or leaves, and now and then
+The servers that proxies are connected to report each node every ten seconds. Missing heartbeats cause no
+message, so the projector compares the nodes when one connects or leaves, and periodically
 (`changed_liveness`), and publishes changes on the status topic. This read model keeps the last report.
 
-What is shown of a gateway follows from its nodes as they are (`present_liveness`); the report says since
-when. After a start of Signalbox the nodes need a moment to connect again. Until then nothing worse is
-reported, and a gateway that is worse than reported is awaited: whether its nodes are gone is not known yet.
+The state shown for a gateway is computed from its current nodes (`present_liveness`); the report has the time
+it began. After a start of Signalbox the nodes need a moment to reconnect. Until then no worse state is
+reported, and a gateway that is worse than reported is awaited: it is unknown whether its nodes have left.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ from schemas.identity import timestamp
 from schemas.status import LivenessReported, LivenessState
 
 FORGET_NODES_AFTER_SECONDS = 600.0
-"""A node that left, or sends no heartbeats, counts for so long; then it is forgotten."""
+"""A node that left, or sends no heartbeats, counts for this time, and then no more."""
 
 Key = tuple[str, str]
 """Organization and gateway."""
@@ -50,7 +50,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`heard` of `nodes`."""
+    """`heard`: the number of the `nodes` that are alive."""
 
     state: LivenessState
     nodes: int
@@ -59,8 +59,8 @@ class Liveness:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The nodes of a gateway as they are. `lost`: when the last one was that is not heard of; `heard`: when
-    the last one was heard of; `silent`: how many are connected, and not heard of."""
+    """The current nodes of a gateway. `lost`: when the last node was lost; `heard`: the time of the last
+    heartbeat; `silent`: the number of nodes that are connected but send no heartbeats."""
 
     liveness: Liveness
     lost: str | None = None
@@ -68,7 +68,7 @@ class Observed:
     silent: int = 0
 
     def since(self, reported: Liveness | None) -> str | None:
-        """When the state began, which differs from the reported one."""
+        """The time the state, which differs from the reported one, began."""
         better = self.liveness.state == "healthy" or (
             reported is not None and not worse(self.liveness, reported)
         )
@@ -77,7 +77,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a gateway is, and how it was reported; `at`: when that changed, None if it is not known."""
+    """A gateway's current liveness and the last reported one; `at`: when it changed, None if unknown."""
 
     now: Liveness
     reported: Liveness | None
@@ -156,10 +156,10 @@ def last_reported(
 def changed_liveness(
     connection: Connection, prefix: str, deliveries: str, now: float, *, heartbeats: bool = True
 ) -> dict[Key, Change]:
-    """The gateways that differ from their last report.
+    """The gateways whose liveness differs from their last report.
 
-    `prefix` and `deliveries` begin the tables of the two read models; `now` is seconds since 1970. Without
-    `heartbeats` a node counts as alive for as long as it is connected.
+    `prefix` and `deliveries` are the table prefixes of the two read models; `now` is seconds since 1970.
+    Without `heartbeats` a node counts as alive for as long as it is connected.
     """
     reported = {
         (row.organization, row.gateway): Liveness(row.state, row.nodes, row.heard)
@@ -185,8 +185,8 @@ def present_liveness(
     *,
     heartbeats: bool = True,
 ) -> dict[str, Any] | None:
-    """How a gateway is: state, nodes, heard, since. None when no node ever connected, and while its nodes are
-    awaited. `prefix` is None before the first run of the read model."""
+    """The liveness of a gateway: state, nodes, heard, since. None if no node ever connected, and while its
+    nodes are awaited. `prefix` is None before the first run of the read model."""
     last = last_reported(connection, prefix, *key) if prefix is not None else None
     reported = Liveness(last["state"], last["nodes"], last["heard"]) if last is not None else None
     found = _observed(connection, deliveries, now, heartbeats=heartbeats, of=key).get(key)
@@ -205,7 +205,7 @@ def present_liveness(
 def with_awaited(
     s: ReadTransaction, organization: str, known: dict[str, ObservedDeployment]
 ) -> dict[str, ObservedDeployment]:
-    """What is known of some deployments, by name, with the gateways whose nodes are awaited."""
+    """`known` (by deployment), with the gateways whose nodes are awaited."""
     prefix = s.prefixes.get("liveness")
     away = sorted({g for each in known.values() for g in each.deliveries if g not in each.nodes})
     if prefix is None or not away:
@@ -221,7 +221,7 @@ def with_awaited(
 def _observed(
     connection: Connection, deliveries: str, now: float, *, heartbeats: bool, of: Key | None = None
 ) -> dict[Key, Observed]:
-    """By gateway that has nodes; only of one with `of`."""
+    """The nodes of each gateway that has any, or only of the gateway `of`."""
     nodes = deliveries_tables(deliveries).nodes.c
     heard = nodes.connected
     if heartbeats:

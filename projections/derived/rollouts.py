@@ -1,8 +1,8 @@
 """The read model of rollouts: one state per deployment, and how long each stage took.
 
-The reports of many nodes become one state by `rollout`, from the other read models; the projector publishes
-it on the status topic whenever it changes. This read model keeps the state that was published last. The
-first time each stage was reached is counted once, in the window it belongs to.
+`rollout` computes one state from the reports of many nodes in the other read models; the projector publishes
+it on the status topic when it changes. This read model keeps the state that was published last. The duration
+of each stage is counted once, in the minute in which the stage was reached first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,10 +42,10 @@ STAGES: Mapping[str, tuple[str, str]] = {
     "serving": ("acknowledged_at", "serving_at"),
     "total": ("requested_at", "serving_at"),
 }
-"""What is counted: from when to when."""
+"""The start and the end of each duration that is counted."""
 ENDED = "stopped"
 UNSETTLED = ("pending", "rolling-out", "refused", "partly-refused", "offline", "stopping")
-"""States that what nodes report as a whole may change."""
+"""States that a `schemas.status.NodeReported` may change."""
 
 Key = tuple[str, str]
 """Organization and deployment."""
@@ -111,7 +111,7 @@ def _metadata(prefix: str) -> MetaData:
 
 
 def _after(before: Mapping[str, Any] | None, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Times stay what they were first; `since` is when the state became what it is."""
+    """The row after a report: times keep their first values; `since` is when the current state began."""
     same = before is not None and before["state"] == data["state"]
     return {
         "organization": data["organization"],
@@ -143,7 +143,7 @@ def in_force(connection: Connection, prefix: str) -> list[Key]:
 
 
 def unsettled(connection: Connection, prefix: str, resources: str, organizations: Sequence[str]) -> list[Key]:
-    """Deployments in force that have no report, or are on their way by their last one."""
+    """Deployments in force that have no report, or an unsettled state in their last one."""
     t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions
     reported = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
     wanted = (
@@ -161,7 +161,7 @@ def active(versions: Table) -> ColumnElement[bool]:
 
 
 def rollout(row: Row, known: ObservedDeployment) -> dict[str, Any]:
-    """The state of one deployment, as the fields of `schemas.status.RolloutReported` without whose it is."""
+    """The state of one deployment: the fields of `schemas.status.RolloutReported` that describe it."""
     found = facts(row, known, nodes=False)
     state = rollout_state(found, row.document.get("gateways") or ())
     return {**state, **{time: found["facts"][time.removesuffix("_at")] or "" for time in TIMES}}
@@ -186,7 +186,7 @@ def awaits_nodes(row: Row, known: ObservedDeployment) -> bool:
 
 
 def differs(reported: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    """Whether the state has to be published. A deployment without a report is pending."""
+    """Whether the state must be published. A deployment without a report is pending."""
     if reported is None:
         return now["state"] != "pending"
     if any(reported[name] != now[name] for name in ("state", "nodes", "reached", "reason")):

@@ -1,6 +1,6 @@
 """Queries of derived read models: counts by minute.
 
-Before the projector has made the tables, it raises NotReady.
+Raises NotReady before the projector has created the tables.
 """
 
 from dataclasses import asdict
@@ -14,8 +14,8 @@ Fields = dict[str, Any]
 
 
 def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) -> list[Fields]:
-    """Per minute in which something happened, from `first` to `last`: minute, accepted, rejected, events, and
-    `lags` by stage (count; mean, p50 and p99 in seconds)."""
+    """The minutes with any activity, from `first` to `last`: minute, accepted, rejected, events, and `lags`
+    by stage (count; mean, p50 and p99 in seconds)."""
     windows, rollouts = s.prefix("windows"), s.prefix("rollouts")
     minutes: dict[str, Fields] = {}
     for change in changes_between(s.connection, windows, organization, first, last):
@@ -28,7 +28,7 @@ def statistics_in(s: ReadTransaction, organization: str, first: str, last: str) 
 
 
 def last_minutes(count: int, until: datetime) -> tuple[str, str]:
-    """The first and the last of `count` minutes, of which `until` is in the last."""
+    """The first and the last of `count` minutes; the last one contains `until`."""
     last = until.astimezone(UTC).replace(second=0, microsecond=0)
     first = last - timedelta(minutes=count - 1)
     return f"{first:%Y-%m-%dT%H:%M}:00Z", f"{last:%Y-%m-%dT%H:%M}:00Z"

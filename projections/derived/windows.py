@@ -1,7 +1,7 @@
-"""The read model of what happens per minute: how many commands were decided and how, and how long it took.
+"""The read model of counts per minute: accepted and rejected commands, their events, and durations.
 
-Counted where it happened by its own time, however late it comes. Durations are kept in fixed buckets, each a
-fifth wider than the one before, so that windows can be added up and a percentile is right to one bucket.
+A record counts in the minute of its own time, however late it arrives. Durations are kept in fixed buckets,
+each a fifth wider than the one before, so that windows can be added and a percentile is exact to one bucket.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,10 +28,10 @@ SMALLEST = 0.0001
 """Seconds: the upper bound of the first bucket."""
 PER_DOUBLING = 4
 LAST = 28 * PER_DOUBLING
-"""The last bucket, seven hours, has all that took longer as well."""
+"""The last bucket: seven hours, and all longer durations."""
 
 LONGEST = 31 * 24 * 3600.0
-"""Seconds: longer durations count as this long. Clients say when they began, and the sum must fit."""
+"""Seconds: longer durations count as this long. Clients set the start, and the sum must fit its column."""
 
 LagKey = tuple[str, str, str, int]
 """Organization, minute, stage, bucket."""
@@ -43,7 +43,7 @@ def minute_of(time: str) -> str:
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """Never negative: clocks of two machines differ. Raises Unprojectable."""
+    """Never negative, also when the clocks of two machines differ. Raises Unprojectable."""
     return max(0.0, (_parsed(later) - _parsed(earlier)).total_seconds())
 
 
@@ -63,12 +63,12 @@ def bucket_of(seconds: float) -> int:
 
 
 def bound_of(bucket: int) -> float:
-    """Seconds: no duration in the bucket is longer (but in the last)."""
+    """The upper bound of a bucket in seconds; the last bucket also has longer durations."""
     return SMALLEST * 2 ** (bucket / PER_DOUBLING)
 
 
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
-    """Seconds that `share` of all durations do not exceed, by bucket; None when there are none."""
+    """Seconds that `share` of all durations do not exceed; `counts` by bucket; None if there are none."""
     rank = ceil(share * sum(counts.values()))
     for bucket in sorted(counts):
         rank -= counts[bucket]
@@ -79,7 +79,7 @@ def percentile(counts: Mapping[int, int], share: float) -> float | None:
 
 @computed_once(16)
 def lag_table(prefix: str) -> Table:
-    """Durations per stage, as any read model of the status or outcomes topic keeps them."""
+    """The durations per stage; read models of the status and outcomes topics each have such a table."""
     return Table(
         f"{prefix}_lags",
         MetaData(),
@@ -112,7 +112,7 @@ class LagCounts:
         self._counts: dict[LagKey, tuple[int, int]] = {}
 
     def add(self, organization: str, stage: str, began: str, ended: str) -> None:
-        """Counted in the minute in which it ended. Raises Unprojectable."""
+        """Adds a duration to the minute in which it ended. Raises Unprojectable."""
         seconds = min(seconds_between(began, ended), LONGEST)
         key = (organization, minute_of(ended), stage, bucket_of(seconds))
         count, total = self._counts.get(key, (0, 0))
@@ -136,7 +136,7 @@ class LagCounts:
 def add_to_counts(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], counters: Iterable[str]
 ) -> None:
-    """Adds `rows` (one per key) to what the table has."""
+    """Adds the counters of `rows` (one row per key) to those in the table."""
     if rows:
         connection.execute(_adding(dialect_of(connection), table, tuple(counters)), rows)
 
@@ -168,7 +168,7 @@ class Windows:
             known = record.envelope.type == Outcome.type()
             data = checked_data(_SHAPE if known else None, record.envelope)
             organization, decided = data["organization"], data["decided_at"]
-            if utc(data["requested_at"]):  # outcomes of commands without a time once had none
+            if utc(data["requested_at"]):  # empty in old outcomes of commands without a time
                 lags.add(organization, "decided", data["requested_at"], decided)
             key = (organization, minute_of(decided))
             row = changes.setdefault(
@@ -192,7 +192,7 @@ def _metadata(prefix: str) -> MetaData:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds. `p50` and `p99` are upper bounds of their buckets."""
+    """Durations in seconds. `p50` and `p99` are upper bounds of their buckets."""
 
     count: int
     mean: float
@@ -203,7 +203,7 @@ class Lag:
 def changes_between(
     connection: Connection, prefix: str, organization: str, first: str, last: str
 ) -> list[dict[str, Any]]:
-    """Per minute with any, from `first` to `last` (minutes, both included): accepted, rejected, events."""
+    """The minutes with any, from `first` to `last` (both included): minute, accepted, rejected, events."""
     t = change_table(prefix)
     wanted = select(t.c.minute, t.c.accepted, t.c.rejected, t.c.events).where(
         t.c.organization == organization, t.c.minute.between(first, last)
@@ -214,7 +214,7 @@ def changes_between(
 def lags_between(
     connection: Connection, prefix: str, organization: str, first: str, last: str
 ) -> dict[tuple[str, str], Lag]:
-    """By minute and stage."""
+    """The durations by minute and stage, from `first` to `last` (both included)."""
     t = lag_table(prefix)
     wanted = select(t.c.minute, t.c.stage, t.c.bucket, t.c.count, t.c.microseconds).where(
         t.c.organization == organization, t.c.minute.between(first, last)

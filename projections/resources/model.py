@@ -1,4 +1,4 @@
-"""The read model of all aggregates, with one code for all of them."""
+"""The read model of all aggregates; its code is the same for each of them."""
 
 from collections.abc import Sequence
 

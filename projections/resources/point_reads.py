@@ -1,7 +1,7 @@
 """Reads one resource as it is now from SQLite, on the caller's thread.
 
-Such a read takes some 20 µs. In a thread of its own it takes ten times as much, most of it for switching
-threads: a busy event loop returns the interpreter late after every statement.
+Such a read takes about 20 µs. In another thread it takes ten times as long, mostly for thread switches: a
+busy event loop releases the GIL late after every statement.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ from schemas.aggregate import Aggregate
 _DIALECT = sqlite.dialect()
 _LIVE = "SELECT generation, version FROM generations WHERE read_model = ? AND state = 'live'"
 _DOCUMENT = 5
-"""The column of the document; from the second next on every second one is that of an entry."""
+"""The column of the document; each second column after it is the document of an entry."""
 
 
 class NoAnswer(Exception):
@@ -30,10 +30,10 @@ class NoAnswer(Exception):
 
 
 class PointReads:
-    """A connection of its own, which never waits. For one thread."""
+    """Reads on a connection of its own, which never waits for locks. For one thread."""
 
     def __init__(self, store: Store) -> None:
-        """`store` is in a SQLite file, and outlives this."""
+        """`store` is a SQLite file, and is closed after this object."""
         self._store = store
         self._db: sqlite3.Connection | None = None
 
@@ -61,7 +61,7 @@ class PointReads:
         db = pooled.driver_connection
         pooled.detach()
         if not isinstance(db, sqlite3.Connection):
-            raise TypeError("the read models are in no SQLite file")
+            raise TypeError("the read models are not in a SQLite file")
         self._db = db
         db.execute("PRAGMA busy_timeout=0")
         return db
@@ -72,7 +72,7 @@ class _Statement(NamedTuple):
     values: tuple[Any, ...]
     organization: int
     name: int
-    """Where these two are in `values`."""
+    """The indexes of these two in `values`."""
 
 
 @lru_cache(64)

@@ -29,7 +29,7 @@ from schemas.aggregate import Aggregate
 from schemas.aggregates.api import API
 
 _STREAMED: Mapping[str, Any] = MappingProxyType({"stream_results": True, "max_row_buffer": 50})
-"""Rows may be large, and of a page only those are wanted that fit: PostgreSQL is to send some at a time."""
+"""Rows may be large, and a page ends at a number of bytes: so PostgreSQL sends some rows at a time."""
 
 
 def get(
@@ -61,7 +61,7 @@ def page(
     limit: int,
     where: Mapping[str, str],
 ) -> Iterator[Row]:
-    """Up to `limit` resources with names above `after`, by name, as they are asked for."""
+    """Up to `limit` resources with names above `after`, sorted by name; fetched lazily."""
     of = _tables(s, aggregate)
     wanted = _list(of, at.kind, aggregate.top)
     v = of.versions
@@ -69,7 +69,7 @@ def page(
         if field == "name":
             wanted = wanted.where(v.c.name == value)
             continue
-        # SQLite gives JSON's true as 1; everything else reads the same as text.
+        # SQLite returns 1 for JSON's true; the text of other values is the same in both databases.
         same = [value, {"true": "1", "false": "0"}.get(value, value)]
         wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))
     parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
@@ -87,7 +87,7 @@ def entry(
     key: str,
     at: PointInTime,
 ) -> Row | None:
-    """One entry of a part, while its resource lives."""
+    """One entry of a part; None if its resource does not exist at that moment."""
     t = _tables(s, aggregate).parts[part]
     wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.key == key)
     wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position.desc()).limit(1)
@@ -106,7 +106,7 @@ def entries(
     after: int,
     limit: int,
 ) -> Iterator[Row]:
-    """Up to `limit` entries with positions above `after`, oldest first, as they are asked for."""
+    """Up to `limit` entries with positions above `after`, oldest first; fetched lazily."""
     t = _tables(s, aggregate).parts[part]
     wanted = select(t).where(t.c.organization == organization, t.c.name == name, t.c.position > after)
     wanted = wanted.where(_valid(t, t.c.position, at.kind)).order_by(t.c.position).limit(limit)
@@ -116,9 +116,9 @@ def entries(
 
 
 def refers_to_document(s: ReadTransaction, organization: str, sha256: str) -> bool:
-    """Whether a revision of an API of the organization, past ones included, was written as this document.
+    """Whether a revision of an API of the organization, past ones included, was created from this document.
 
-    Costs what the organization has of revisions.
+    Reads all revisions of the organization.
     """
     (t,) = _tables(s, API).parts
     refers = t.c.document[("document", "sha256")].as_string() == sha256
@@ -157,7 +157,7 @@ def _parts(of: AggregateTables) -> Iterable[tuple[Table, Any, int]]:
 
 @computed_once(256)
 def _versions(of: AggregateTables, kind: str) -> Select[*tuple[Any, ...]]:
-    """Living resources with the documents of their newest entries."""
+    """Existing resources with the documents of their newest entries."""
     v = of.versions
     source: Any = v
     columns: list[Any] = [v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]

@@ -1,8 +1,8 @@
 """The tables of resources: each version of each resource with its interval of validity.
 
-Per aggregate one table of versions, and one per part (API: revisions) of entries. The row with
+Each aggregate has one table of versions, and one of entries per part (API: revisions). The row with
 `valid_to` NULL is the current one; a resource that ended has a current row without a document, so that
-its version counts on when it is made again.
+its version continues if it is created again.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""How events make up a resource's document. Pure; the tables are in `projections.resources.model`.
+"""Computes a resource's document from its events. Pure; the tables are in `projections.resources.tables`.
 
-A fold lays an event's fields over the document; fields the event declares and does not carry are
-cleared. An event that is also an entry of a part (a revision) keeps its objects and lists in that entry
-only: the document refers to the entry and holds the plain values.
+A fold replaces fields of the document with those of an event; fields that the event declares and does not
+carry are removed. An event that is also an entry of a part (a revision) has its objects and lists in that
+entry only: the document refers to the entry and has the scalar values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class EventEffect:
-    """What an event type does to its aggregate. `parts` are indexes into the aggregate's parts.
+    """The effect of an event type on its aggregate. `parts` are indexes into the aggregate's parts.
 
     `nothing` are the entries of a resource that has none.
     """
@@ -99,12 +99,12 @@ def fold(
         document |= fields
         if any(entries):
             for field in effect.declared - fields.keys():
-                document[field] = None  # hides what an entry says
+                document[field] = None  # hides the field of an entry
     return Version(organization, name, version, position, since, created, document, entries)
 
 
 def own_fields(data: Mapping[str, Any]) -> Document:
-    """The fields of checked data without those that say whose they are."""
+    """The fields of checked data without `organization` and `name`."""
     fields = {**data}
     del fields["organization"], fields["name"]
     return fields
@@ -113,7 +113,7 @@ def own_fields(data: Mapping[str, Any]) -> Document:
 def document_with_entries(
     name: str, document: Document, entries: Sequence[tuple[int, Document]] = ()
 ) -> Document:
-    """The document as readers see it: its entries (position, document), oldest first, below it."""
+    """The document for readers: its fields override those of `entries`, which are (position, document)."""
     result: Document = {"name": name}
     for _, entry in sorted(entries, key=lambda e: e[0]):
         result.update(entry)
@@ -122,11 +122,11 @@ def document_with_entries(
 
 
 VersionInterval = tuple[Version, int | None, str | None]
-"""A version with its end (position and time), when a later event of the same batch gave it one."""
+"""A version with its end (position and time); None if it is the current one."""
 
 
 class EndedResource(NamedTuple):
-    """The end of a resource from before the batch."""
+    """The end of a resource; it closes entries from before the batch."""
 
     organization: str
     name: str
@@ -135,7 +135,7 @@ class EndedResource(NamedTuple):
 
 
 class AddedEntry(NamedTuple):
-    """An entry of a part, for ever; with its end when the resource ended within the batch."""
+    """An entry of a part, kept for ever; with its end if the resource ended in the same batch."""
 
     organization: str
     name: str
@@ -149,10 +149,10 @@ class AddedEntry(NamedTuple):
 
 
 class VersionChanges(NamedTuple):
-    """What a batch does to one aggregate.
+    """The changes of a batch to one aggregate.
 
-    `closed` are versions from before the batch that got an end; `ended` resources from before take their
-    entries with them.
+    `closed`: versions from before the batch that got an end; `spans`: versions of the batch; `ended`:
+    resources that ended, and with them their entries.
     """
 
     closed: list[VersionInterval]
@@ -183,12 +183,12 @@ def events_by_aggregate(records: Sequence[Recorded]) -> dict[str, list[ResourceE
 def fold_batch(
     aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[ResourceEvent]
 ) -> VersionChanges:
-    """What `batch` (of one aggregate) changes, given the current versions of the resources in it."""
+    """The changes by `batch` (of one aggregate), given the current versions of the resources in it."""
     changes = VersionChanges([], [], [], tuple([] for _ in aggregate.parts))
     spans = changes.spans
     latest = dict(current)
-    fresh: dict[Key, int] = {}  # where in `spans` a version of this batch stands
-    entries: dict[Key, list[tuple[int, int]]] = {}  # where in `added` the open entries of this batch stand
+    fresh: dict[Key, int] = {}  # index in `spans` of the newest version
+    entries: dict[Key, list[tuple[int, int]]] = {}  # indexes in `added` of open entries
     for effect, key, record in batch:
         data = record.envelope.data
         before = latest.get(key)

@@ -37,7 +37,7 @@ def _end(part: Table) -> Update:
 
 @computed_once(256)
 def _select_current(of: AggregateTables, dialect: Dialect) -> Select[*tuple[Any, ...]]:
-    """The open versions of `names` (one parameter, however many)."""
+    """The open versions of `names` (one parameter for any number)."""
     v = of.versions
     columns = [v.c.organization, v.c.name, v.c.version, v.c.valid_from, v.c.since, v.c.created, v.c.document]
     return select(*columns, *of.entries).where(
@@ -48,7 +48,7 @@ def _select_current(of: AggregateTables, dialect: Dialect) -> Select[*tuple[Any,
 
 
 def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) -> dict[Key, Version]:
-    """The open versions of those of `keys` that were ever seen."""
+    """The open versions of those `keys` that have one."""
     names: dict[str, list[str]] = {}
     for organization, name in keys:
         names.setdefault(organization, []).append(name)

@@ -26,6 +26,4 @@ async def test_it_is_503_with_a_sentence_and_the_lag():
     assert start["status"] == 503
     assert (b"retry-after", b"2") in [(name.lower(), value) for name, value in start["headers"]]
     assert (body["type"], body["behind"]) == ("https://signalbox.io/problems/unavailable", {"resources": 12})
-    assert body["detail"] == (
-        "The database of the read models does not answer; what changes is taken in later."
-    )
+    assert body["detail"] == ("The database of the read models does not answer; changes are projected later.")

@@ -132,7 +132,7 @@ async def test_lists_page_by_name_with_a_cursor(happen: Happen, ask: ReadModels)
     assert (names, pages) == (["a", "b", "c", "e"], 2)
     assert [r.name for r in (await ask.list(PROJECT, "acme", as_of=5)).rows] == ["a", "b", "c", "d", "e"]
     for wrong in ("?", "bm9uc2Vuc2U", "WzFd"):
-        with pytest.raises(ValueError, match="not one this list gave out"):
+        with pytest.raises(ValueError, match="not one of this list"):
             await ask.list(PROJECT, "acme", cursor=wrong)
     with pytest.raises(ValueError, match="between 1 and"):
         await ask.list(PROJECT, "acme", limit=0)
@@ -147,7 +147,7 @@ async def test_parts_take_their_own_cursors_only(happen: Happen, ask: ReadModels
 
     assert [r.name for r in (*first.rows, *rest.rows)] == ["1", "2", "3"]
     assert rest.next_cursor is None
-    with pytest.raises(ValueError, match="not one this list gave out"):
+    with pytest.raises(ValueError, match="not one of this list"):
         await ask.parts(API, REVISIONS, "acme", "orders", cursor=cursor)
 
 

@@ -27,7 +27,7 @@ class Request(NamedTuple, Generic[C_co]):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a command was rejected: a stable rule name, a sentence, and the errors with their locations."""
+    """The reason of a rejection: a stable rule name, a message, and the errors with their locations."""
 
     rule: str
     message: str

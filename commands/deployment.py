@@ -185,7 +185,7 @@ class _Placed:
 def _overlaps(
     base: str, name: str, gateways: tuple[str, ...], revision: api.Revision, others: Others
 ) -> tuple[Complaint, ...]:
-    """Why the deployment would answer requests of other APIs, or they requests of it, without delegation."""
+    """The errors if the deployment would take requests of other APIs, or they its own, without delegation."""
     published = others.state(f"{base}/apis/{name}")
     if not isinstance(published, api.State):
         return ()
@@ -268,7 +268,7 @@ def _superseded(started: DeploymentStarted, holders: list[str], others: Others) 
 
 
 def completed(event: DeploymentStarted, others: Others) -> DeploymentStarted:
-    """The event with sandbox hosts; older versions left them out, then those of the API's revision apply."""
+    """The event with sandbox hosts; in events of older versions, which lack them, those of the revision."""
     published = others.state(f"organizations/{event.organization}/apis/{event.api}")
     revision = published.revision(event.revision) if isinstance(published, api.State) else None
     if revision is None or not revision.sandbox_hosts or event.sandbox_hosts:

@@ -58,8 +58,8 @@ def decide(
     if isinstance(command, GatewayFields) and not _is_address(command.address):
         return rejected(
             "invalid-address",
-            f"A gateway listens at an IP address, such as 127.0.0.1 or ::; {command.address!r} is none.",
-            address="is no IP address",
+            f"A gateway listens at an IP address, such as 127.0.0.1 or ::; {command.address!r} is not one.",
+            address="is not an IP address",
         )
     if isinstance(command, RegisterGateway):
         if state is not None:

@@ -113,7 +113,7 @@ class Operations:
         return sorted_
 
     def covered(self, context: str) -> list[str]:
-        """The operations that an API with `context`, which is within this one's, would answer requests of."""
+        """The operations whose requests an API with `context`, which is within this one's, would answer."""
         if context == self.context:
             return list(self.all)
         below = context.removeprefix(self.context).split("/")[1:]
@@ -130,7 +130,7 @@ def _any(segment: str) -> bool:
 
 
 def _reaches(path: list[str], below: list[str]) -> bool:
-    """Whether an operation's path matches something at or below these segments."""
+    """Whether an operation's path matches a path that begins with these segments."""
     if len(path) < len(below) and path[-1] != "*":
         return False
     return all(_any(segment) or segment == literal for segment, literal in zip(path, below, strict=False))

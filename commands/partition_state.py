@@ -31,7 +31,7 @@ class PartitionState:
     _sharing: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _referrers: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     _capitalized: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
-    """Subjects whose names have capital letters, by the subject with its name in small letters."""
+    """Subjects whose names have capital letters, by the subject with its name in lower case."""
 
     def state(self, subject: str) -> State | None:
         return self.states.get(subject)

@@ -87,7 +87,7 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
             organization="does not exist",
         )
     version = partition_state.version(subject)
-    # The version of an ended name goes on, but the name is free as if it was never used.
+    # The version of an ended resource is kept, but a command expects 0, as for an unused name.
     current = version if partition_state.state(subject) is not None else 0
     stale: Rejection | None = None
     if command.expected_version is not None and command.expected_version != current:
@@ -97,8 +97,8 @@ def decide(request: Request[Any], partition_state: PartitionState) -> Decided | 
             expected_version=f"the current version is {current}",
         )
     once = RULES[aggregate.name].NAMES_ARE_UNIQUE_FOREVER
-    # No version is kept of a resource that ended for good: the rejection is that it ended, whatever was
-    # expected.
+    # No version is kept of a resource that ended for good: the aggregate's rejection comes first, whatever
+    # version was expected.
     if stale is not None and not (once and partition_state.state(subject) is None):
         return stale
     decision = RULES[aggregate.name].decide(request, partition_state.state(subject), partition_state)

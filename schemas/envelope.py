@@ -81,7 +81,7 @@ class Envelope:
 ATTRIBUTES: tuple[str, ...] = tuple(f.name for f in fields(Envelope) if f.name != "data")
 _WITH_CONSTANTS = ("specversion", "datacontenttype", *ATTRIBUTES)
 values: Callable[[Envelope], tuple[str, ...]] = attrgetter(*ATTRIBUTES)
-"""Of an envelope, in the order of `ATTRIBUTES`; empty where one is absent."""
+"""The attributes of an envelope, in the order of `ATTRIBUTES`; absent ones are empty."""
 
 
 def from_structured(event: dict[str, Any]) -> Envelope:

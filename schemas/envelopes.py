@@ -1,4 +1,4 @@
-"""Envelopes of typed messages: the one place where a message becomes a CloudEvent."""
+"""Envelopes of typed messages: the only place where CloudEvents are created from messages."""
 
 from schemas.codecs.avro import dataschema
 from schemas.envelope import Data, Envelope
@@ -27,9 +27,9 @@ def envelope_for(
 
     Defaults: a new id, the current time, the organization as partition key. `cause` is the event that led to
     the message: it sets `correlationid`, `causationid` and, without one of its own, `traceparent`. `data` is
-    the message's, for callers that have it.
+    the message's, if the caller has it already.
     """
-    # By position, as the codec of Kafka does, because every decision makes two.
+    # By position, which is faster, because every decision creates at least two.
     return Envelope(
         uuid7() if id is None else id,
         message.type(),

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
-# Ids need to be unique, not secret: the kernel is asked for randomness only once, since a call can take 70
+# Ids need to be unique, not secret: randomness is read from the kernel only once, since a call can take 70
 # µs.
 _random = Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))

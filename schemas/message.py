@@ -1,4 +1,4 @@
-"""The base of all messages: frozen, strict pydantic models that know their CloudEvents type."""
+"""The base of all messages: frozen, strict pydantic models with a CloudEvents type."""
 
 import re
 from collections.abc import Mapping
@@ -102,7 +102,7 @@ class Event(Message):
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """Validates `data` as it was once accepted. Raises pydantic.ValidationError."""
+        """Validates `data` without the bounds on commands (`HISTORY`). Raises pydantic.ValidationError."""
         return cls.__pydantic_validator__.validate_python(data, context=HISTORY)
 
 

@@ -54,5 +54,5 @@ class Outcome(Message):
 
     @property
     def key(self) -> Key:
-        """Of the command."""
+        """The key of the command."""
         return (self.organization, self.name)

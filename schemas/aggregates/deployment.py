@@ -51,7 +51,7 @@ class DeploymentStarted(Event):
 
 
 class DeploymentSuperseded(Event):
-    """Another deployment of the same API took over on these gateways; `gateways` are those left."""
+    """Another deployment of the same API replaced it on some gateways; `gateways` are the remaining ones."""
 
     aggregate: ClassVar[str] = "deployment"
     verb: ClassVar[str] = "superseded"
@@ -86,7 +86,7 @@ class Deployment(DeploymentFields):
     sandbox_hosts: tuple[Host, ...] = ()
     requested_at: str
     state: Literal["active", "superseded", "stopped"]
-    by: Name | None = Field(default=None, description="The deployment that took over.")
+    by: Name | None = Field(default=None, description="The deployment that superseded it.")
     left: tuple[Name, ...] = Field(default=(), description="Where it was in force when it was stopped.")
 
 

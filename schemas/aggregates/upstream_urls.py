@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 
 def user_info_problem(url: str) -> str | None:
-    """Why a URL with user info is refused; the text leaves the user info out, since it may be a password.
+    """The reason for refusing a URL with user info; the text omits the user info, which may be a password.
     Raises ValueError."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
@@ -17,7 +17,7 @@ def user_info_problem(url: str) -> str | None:
 
 
 def base_path_problem(path: str) -> str | None:
-    """Why a base path is refused, if so."""
+    """The reason for refusing a base path, if any."""
     if any(unquote(segment) in (".", "..") for segment in path.split("/")):
         return f"{path!r} has a segment . or .., which upstreams resolve: write the path that it stands for"
     return None

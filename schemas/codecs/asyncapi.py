@@ -232,7 +232,7 @@ def _entry() -> dict[str, Any]:
         "payload": {
             "type": "string",
             "contentEncoding": "base64",
-            "description": "The resource as the gateway takes it (for Envoy a protobuf message).",
+            "description": "The resource in the gateway's own format (for Envoy a protobuf message).",
         },
         "bindings": _key(TOPICS["config"].key),
         "examples": [

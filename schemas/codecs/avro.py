@@ -1,15 +1,14 @@
 """Avro schemas of all messages, generated from the models, and their binary form.
 
-How a model becomes a record (Avro 1.11 specification):
-a message is named by its aggregate and verb in the namespace `io.signalbox`, a value by its class in
-`io.signalbox.value`; optional fields are a union with null; defaults are kept, so that fields can come and
-go; tuples are arrays; integers are long; `Literal` is string, since a reader that lacks a new enum symbol
-fails on the whole record, while the model still checks the value; `dict[str, str]` is a map; free JSON is a
-string marked `"signalbox.json": true`.
+Mapping of a model to a record (Avro 1.11 specification): a message is named by its aggregate and verb in the
+namespace `io.signalbox`, a value by its class in `io.signalbox.value`; optional fields are a union with null;
+defaults are kept, so that fields can be added and removed; tuples are arrays; integers are long; `Literal` is
+string, since a reader that lacks a new enum symbol fails on the whole record, while the model still checks
+the value; `dict[str, str]` is a map; free JSON is a string marked `"signalbox.json": true`.
 
 Every published version is kept in `published/<type>.<n>.avsc` and never edited: `SHA256SUMS` there has the
-checksums. `python -m schemas.codecs.avro --write` adds the next version of what changed, and refuses what
-is incompatible with a published one: that needs a new major type and an upcaster.
+checksums. `python -m schemas.codecs.avro --write` adds the next version of changed messages, and fails
+if one is incompatible with a published version: that needs a new major type and an upcaster.
 """
 
 import argparse
@@ -46,13 +45,13 @@ M = TypeVar("M", bound=BaseModel)
 SchemaRegistry = Mapping[str, Mapping[int, Schema]]
 """Schemas by message type and version."""
 
-# fastavro's annotations leave the kind of IO open; these say it.
+# fastavro's annotations leave the type of IO open; these specify it.
 _write: Callable[[io.BytesIO, Any, Any], None] = vars(fastavro)["schemaless_writer"]
 _read: Callable[[io.BytesIO, Any, Any], Any] = vars(fastavro)["schemaless_reader"]
 
 
 class Incompatible(Exception):
-    """A schema cannot follow a published one; `problems` says where and why."""
+    """A schema cannot follow a published one; `problems` are the locations with their reasons."""
 
     def __init__(self, type: str, problems: list[str]) -> None:
         super().__init__(
@@ -118,7 +117,7 @@ def _registry() -> SchemaRegistry:
 
 @cache
 def dataschema(model: type[Message]) -> str:
-    """The CloudEvents `dataschema` of what Signalbox writes: type and newest published version.
+    """The CloudEvents `dataschema` of messages that Signalbox writes: type and newest published version.
 
     Empty for a model that was never published.
     """
@@ -188,7 +187,7 @@ def decode_data(uri: str, content: bytes) -> Data:
 
 
 def problems(current: Schema, versions: Mapping[int, Schema]) -> list[str]:
-    """Why `current` is incompatible with the published versions, in both directions."""
+    """The incompatibilities of `current` with the published versions, in both directions."""
     return [
         f"{problem} ({direction} version {number})"
         for number, old in versions.items()
@@ -250,9 +249,9 @@ def publish(models: Mapping[str, type[Message]] = MESSAGES, folder: Path = PUBLI
 
 
 def main(arguments: Sequence[str], folder: Path = PUBLISHED) -> int:
-    """Lists the published versions, or (`--write`) publishes what changed."""
+    """Lists the published versions, or (`--write`) publishes changed messages."""
     parser = argparse.ArgumentParser(prog="python -m schemas.codecs.avro", description=main.__doc__)
-    parser.add_argument("--write", action="store_true", help="publish the next version of what changed")
+    parser.add_argument("--write", action="store_true", help="publish the next version of changed messages")
     if not parser.parse_args(arguments).write:
         for type_, versions in published(folder).items():
             print(type_, *versions)

@@ -22,8 +22,8 @@ class Inexpressible(TypeError):
 
 @dataclass(frozen=True, slots=True)
 class AvroType:
-    """One type: its Avro schema (a record already in the given set is only named), and the ways of
-    its values from JSON-ready data to what fastavro writes (`pack`) and back (`unpack`)."""
+    """One type: its Avro schema (a record already in the given set is only named), and the conversion of its
+    values from JSON-ready data to fastavro's data (`pack`) and back (`unpack`)."""
 
     schema: Callable[[set[str]], Any]
     pack: Callable[[Any], Any]
@@ -112,7 +112,7 @@ class _Field:
 
 @cache
 def record(model: type[BaseModel]) -> AvroType:
-    """The form of a model. Raises Inexpressible naming the field."""
+    """The Avro type of a model. Raises Inexpressible, whose text names the field."""
     name = full_name(model)
     members: list[_Field] = []
     for field_name, info in model.model_fields.items():
@@ -143,7 +143,7 @@ def record(model: type[BaseModel]) -> AvroType:
 
 
 def full_name(model: type[BaseModel]) -> str:
-    """A message by aggregate and verb, a value by its class."""
+    """The Avro name of a model: of a message by aggregate and verb, of a value by its class."""
     if issubclass(model, Message):
         words = f"{model.aggregate}_{model.verb}".replace("-", "_").split("_")
         return f"{NAMESPACE}.{''.join(word.capitalize() for word in words)}"

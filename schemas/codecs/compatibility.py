@@ -18,7 +18,7 @@ _PROMOTIONS = {
 
 
 def incompatibilities(writer: Any, reader: Any) -> list[str]:
-    """Why `reader` cannot read data of `writer`: one sentence per location, none when it can."""
+    """The reasons why `reader` cannot read data of `writer`, one per location; none if it can."""
     return list(_Check(_names(writer), _names(reader)).between(writer, reader, "/"))
 
 

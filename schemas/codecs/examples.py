@@ -1,6 +1,6 @@
 """A valid example of every model, built from the descriptions of its fields.
 
-A field's own `examples` come first, then its default, then something of its type. A required field that
+A field's own `examples` come first, then its default, then a value of its type. A required field that
 cannot be guessed needs `Field(examples=[…])`.
 """
 
@@ -75,7 +75,7 @@ def example(model: type[M]) -> M:
 
 
 def _value(model: type[BaseModel], name: str, field: FieldInfo) -> Any:
-    """The first of the field's candidates that its own rules accept."""
+    """The first of the field's candidates that is valid."""
     probe = create_model("Probe", value=(field.annotation or Any, field))
     for candidate in _candidates(name, field):
         try:
@@ -97,7 +97,7 @@ def _candidates(name: str, field: FieldInfo) -> Iterator[Any]:
 
 
 def _of(annotation: Any) -> Any:
-    """Something of a type."""
+    """A value of a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         found = [e for a in arguments[1:] if isinstance(a, FieldInfo) for e in a.examples or ()]

@@ -23,7 +23,7 @@ from api.routes import api_routes
 
 
 def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | None = None) -> FastAPI:
-    """The application over `services`. `asyncapi` answers the AsyncAPI document, where there is one."""
+    """The application over `services`. `asyncapi` returns the AsyncAPI document, if there is one."""
     with_asyncapi = asyncapi is not None
     app = FastAPI(
         title="Signalbox",
@@ -31,7 +31,7 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Spans and metrics of its own cost 0.1 ms a request, and whoever runs this traces it already.
+        # FastAPI's spans and metrics cost 0.1 ms per request; the process traces requests already.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         # Not included one by one: FastAPI would match the path twice then.
         routes=list(_routes(with_asyncapi)[0]),
@@ -40,7 +40,7 @@ def create_app(services: Services, asyncapi: Callable[[], Mapping[str, Any]] | N
     app.router.default = _no_such_page
     app.openapi = partial(_openapi, with_asyncapi)
     app.state.services = services
-    # Made at the first request: together they take longer than all else here.
+    # Created at the first request: together they take longer than the rest of this function.
     app.state.openapi = cache(lambda: orjson.dumps(_openapi(with_asyncapi)))
     app.state.asyncapi = cache(lambda: orjson.dumps(asyncapi() if asyncapi is not None else {}))
     # The last one added is the outermost.

@@ -1,4 +1,4 @@
-"""`as_of` and `min_position`: parsed, and waited for, so that no answer is from before that moment."""
+"""Parses `as_of` and `min_position`, and waits until the read model has reached them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ READ_MODEL = "resources"
 
 
 async def wait_for_min_position(call: Call, text: str | None, partitions: Sequence[int]) -> None:
-    """Waits, bounded, until the read model of resources has seen a position of one of these partitions.
+    """Waits, bounded, until the read model of resources has reached a position of one of these partitions.
 
-    Raises Problem 400, and 503 when it does not get there in time.
+    Raises Problem 400, and 503 when it does not reach it in time.
     """
     if text is None:
         return
@@ -37,7 +37,7 @@ def not_reached(detail: str) -> Problem:
 
 
 async def resolve_as_of(call: Call, text: str | None, partitions: Sequence[int]) -> AsOf:
-    """The moment asked for, once the read model of resources knows it in these partitions.
+    """The requested moment, once the read model of resources has reached it in these partitions.
 
     Waits up to `Settings.position_seconds`. Raises Problem 400 for what is no moment, for a position of
     another partition and for one beyond the end; 503 when the read model does not get there in time.
@@ -62,7 +62,7 @@ async def resolve_as_of(call: Call, text: str | None, partitions: Sequence[int])
 
 
 async def _wait_for_time(time: str, seconds: float) -> None:
-    """Clocks differ: a time that is a little ahead of ours is waited for."""
+    """Waits for a time that is slightly in the future, since clocks differ. Raises Problem 400."""
     ahead = (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
     if ahead > seconds:
         raise invalid_parameter("as_of", "`as_of` is a time in the future.", f"{time} has not come yet")

@@ -13,7 +13,7 @@ from schemas.codecs.canonical import sha256_hex
 
 PUBLIC = frozenset({"/", "/healthz/live", "/healthz/ready", "/openapi.json", "/asyncapi.json", "/schemas"})
 PUBLIC_BELOW = "/schemas/"
-"""Paths that need no token, and what those begin with that do not either."""
+"""Paths that need no token, and the prefix of others."""
 
 SCOPE_KEY = "signalbox.principal"
 
@@ -31,16 +31,16 @@ class Principal:
 
 
 class Authenticator(Protocol):
-    """Knows callers by their tokens."""
+    """Identifies callers by their tokens."""
 
     def principal(self, token: str) -> Principal | None:
-        """The caller whose token this is; None when nobody's."""
+        """The caller with this token; None if there is none."""
         ...
 
 
 class DigestAuthenticator:
     """Callers by the SHA-256 of their tokens. Every digest is compared, each in constant time, so
-    that the time taken tells nothing about which is close."""
+    that the duration does not depend on the token."""
 
     def __init__(self, principals: Mapping[str, Principal]) -> None:
         self._principals = {digest.encode(): principal for digest, principal in principals.items()}
@@ -69,7 +69,7 @@ class FileTokenAuthenticator(DigestAuthenticator):
 
 
 class Authentication:
-    """ASGI: nobody without a valid token gets past, but to the public paths."""
+    """ASGI: refuses requests without a valid token, except to the public paths."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Definitions, read off the event loop: reading is all CPU."""
+"""Reads definitions in a thread, since reading uses only CPU."""
 
 import asyncio
 from bisect import bisect
@@ -28,15 +28,15 @@ COMMAND_OF_KIND: Mapping[str, type[Command]] = MappingProxyType(
 """The command of applying a definition, by its kind: that of a PUT."""
 
 RECORD: str = DEPLOYMENT.view.__name__
-"""The kind that tells what happened: it is made by deploying, and never changes."""
+"""The kind of deployments, which are created by deploying and never change."""
 
 CHUNK = 16
-"""Documents read before their findings are taken over by the loop."""
+"""Files that one call in a thread reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as it came."""
+    """A file as received."""
 
     source: str
     content: bytes
@@ -44,9 +44,9 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDefinition:
-    """One definition: the command it stands for, with its fields but for the organization.
+    """One definition: its command and the command's fields, except the organization.
 
-    Without a command it is about something that files do not make (a deployment).
+    `command` is None for a kind that is not created from files (a deployment).
     """
 
     kind: str
@@ -62,7 +62,7 @@ class ParsedDefinition:
 
 @dataclass(frozen=True, slots=True)
 class InvalidDefinition:
-    """A definition that cannot be used, and everything that is wrong with it."""
+    """An invalid definition with all its findings."""
 
     kind: str
     name: str
@@ -86,7 +86,7 @@ async def read_all(
 
 
 async def store_document(call: Call, one: ParsedDefinition) -> dict[str, Any]:
-    """Keeps a definition as it was written; the fields of `schemas.aggregates.api.Document`."""
+    """Stores a definition as it was written; returns the fields of `schemas.aggregates.api.Document`."""
     sha256 = await call.services.documents.put(one.content, one.media_type)
     return {"sha256": sha256, "media_type": one.media_type, "size": len(one.content), "form": one.form}
 
@@ -105,7 +105,7 @@ def _one(text: SourceFile, name: str) -> ParsedDefinition | InvalidDefinition:
         if one.command is not PublishApi:
             wrong.append(_wrong(one.line, "wrong-kind", "/kind", f"an API belongs here, not a {one.kind}"))
         elif one.name != name:
-            detail = f"the path says {name!r}, not {one.name!r}"
+            detail = f"the path has {name!r}, not {one.name!r}"
             wrong.append(_wrong(one.line, "differs-from-path", "/metadata/name", detail))
     if wrong:
         return InvalidDefinition("API", name, 1, tuple(wrong))
@@ -140,7 +140,7 @@ def _read(text: SourceFile, name: str | None) -> Sequence[ParsedDefinition | Inv
         if not definitions:
             result.append(InvalidDefinition("", "", starts[place - 1] if place else 1, errors))
     if not result:
-        empty = _wrong(1, "empty", "", "there is no definition in it")
+        empty = _wrong(1, "empty", "", "the file has no definition")
         result.append(InvalidDefinition("", "", 1, (empty,)))
     return result
 

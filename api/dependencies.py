@@ -30,10 +30,10 @@ NAME_SCHEMA: dict[str, Any] = {
 
 
 class Bearer(SecurityBase):
-    """The caller, whom the middleware has authenticated already: so no path tells more without a token."""
+    """The caller. The middleware has authenticated it before routing, so that paths are not disclosed."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearerModel(description="A token; `DIR/admin.token` at first.")
+        self.model = HTTPBearerModel(description="A token; initially that in `DIR/admin.token`.")
         self.scheme_name = "bearer"
 
     async def __call__(self, request: Request) -> Principal:
@@ -75,9 +75,9 @@ OrganizationContext = Annotated[Call, Depends(organization_call)]
 
 
 async def all_organizations_call(call: CallerContext) -> Call:
-    """Raises Problem 403 for a token that is good for some organizations."""
+    """Raises Problem 403 for a token that is limited to some organizations."""
     if call.principal.organizations is not None:
-        raise Problem(403, "forbidden", "This concerns every organization; the token is for some.")
+        raise Problem(403, "forbidden", "This needs a token for all organizations; this one is for some.")
     return call
 
 
@@ -85,7 +85,7 @@ AllOrganizationsContext = Annotated[Call, Depends(all_organizations_call)]
 
 
 def whole_number(name: str, least: int, most: int) -> BeforeValidator:
-    """Digits only: pydantic alone would take `1_0` and `1.0` too."""
+    """Accepts digits only; pydantic alone would accept `1_0` and `1.0`, too."""
     return BeforeValidator(partial(_whole_number, name, least, most))
 
 
@@ -101,14 +101,14 @@ OptionalText = str | Absent
 Limit = Annotated[
     int,
     whole_number("limit", 1, MOST),
-    Query(description="How many items at most.", json_schema_extra={"minimum": 1, "maximum": MOST}),
+    Query(description="Maximum number of items.", json_schema_extra={"minimum": 1, "maximum": MOST}),
 ]
 IfNoneMatch = Annotated[
     OptionalText, Header(alias="If-None-Match", description="Answer 304 when the ETag is one of these.")
 ]
 
 
-CursorText = Annotated[OptionalText, Query(description="From `next_cursor` of the page before.")]
+CursorText = Annotated[OptionalText, Query(description="`next_cursor` of the previous page.")]
 AsOfText = Annotated[
     OptionalText,
     Query(
@@ -121,7 +121,7 @@ AsOfText = Annotated[
 MinPositionText = Annotated[
     OptionalText,
     Query(
-        description="Wait, bounded, until the read model has seen this position.",
+        description="Wait, bounded, until the read model has reached this position.",
         json_schema_extra={"pattern": POSITION_PATTERN},
     ),
 ]
@@ -149,23 +149,23 @@ IfMatch = Annotated[
     OptionalText,
     Header(
         alias="If-Match",
-        description="The ETag the change is based on, or `*`. Needed to change what exists.",
+        description="The ETag the change is based on, or `*`. Required to change an existing resource.",
         json_schema_extra={"examples": ["*"]},
     ),
 ]
 CreateOnly = Annotated[
     OptionalText,
-    Header(alias="If-None-Match", description="`*`: make it, and refuse when it exists."),
+    Header(alias="If-None-Match", description="`*`: create it; fail if it exists."),
 ]
 
 
 def parse_cursor(given: str | None, first: K) -> str | None:
-    """The cursor, when it is one of a list with keys like `first`. Raises Problem 400."""
+    """The cursor, if it is of a list whose keys have the type of `first`. Raises Problem 400."""
     try:
         read_cursor(given, first)
     except ValueError as error:
         raise invalid_parameter(
-            "cursor", "The cursor is not one of ours.", "take it from `next_cursor` or the Link header"
+            "cursor", "The cursor is not valid.", "take it from `next_cursor` or the Link header"
         ) from error
     return given
 
@@ -193,4 +193,4 @@ async def resolved_moment(
 
 
 Moment = Annotated[AsOf, Depends(resolved_moment)]
-"""The `as_of` of a read, once the read model knows it, and knows `min_position`."""
+"""The `as_of` of a read, once the read model has reached it and `min_position`."""

@@ -1,4 +1,4 @@
-"""Bounds on what a client may send: how much, and how slowly; and the last stop for every error."""
+"""Limits the size and the duration of request bodies, and converts every error to a problem."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ _CLOSE: Mapping[str, str] = {"Connection": "close"}
 
 
 class Failures:
-    """ASGI: whatever goes wrong is answered as a problem; what nobody foresaw is logged under an id."""
+    """ASGI: responds to every error with a problem; unexpected errors are logged with an id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class Failures:
         try:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
-            logger.debug("%s %s: the client left", scope["method"], scope["path"])
+            logger.debug("%s %s: the client disconnected", scope["method"], scope["path"])
         except Exception as error:
             problem = problem_of_error(error, scope)
             if started:
@@ -78,7 +78,7 @@ def problem_of_error(error: Exception, scope: Scope) -> Problem:
             return Problem(
                 500,
                 "damaged",
-                "What is kept there is damaged, and not served. `signalbox doctor` says where.",
+                "The stored data is damaged and not served. `signalbox doctor` shows where.",
             )
         case MessageTooLarge():
             return Problem(413, "command-too-large", str(error))
@@ -87,9 +87,7 @@ def problem_of_error(error: Exception, scope: Scope) -> Problem:
         case _:
             id = uuid7()
             logger.error("%s %s failed, error %s", scope["method"], scope["path"], id, exc_info=error)
-            return Problem(
-                500, "internal-error", "Something went wrong here. The id finds it in the log.", error=id
-            )
+            return Problem(500, "internal-error", "An unexpected error; it is logged with this id.", error=id)
 
 
 def _problem_of_request(error: RequestValidationError) -> Problem:
@@ -105,16 +103,16 @@ def _problem_of_request(error: RequestValidationError) -> Problem:
 
 
 def log_failure(error: LogUnavailable) -> str:
-    """The error text for callers when the log cannot be used. It names nothing of this machine."""
+    """The error text for callers when the log cannot be used, without details of this machine."""
     reason = error.reason
     return (
-        f"The log refuses writes: {reason}." if reason else "The log does not answer; its own log says why."
+        f"The log refuses writes: {reason}." if reason else "The log does not answer; see its own log files."
     )
 
 
 class BodyLimit:
-    """ASGI: a body larger than `limit` bytes is refused with 413, announced or not; one that takes
-    longer than `seconds` with 408. Nothing is gathered here: memory is bounded by who reads."""
+    """ASGI: refuses a body larger than `limit` bytes with 413, with or without Content-Length; one that takes
+    longer than `seconds` with 408. It buffers nothing."""
 
     def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
         self._app = app

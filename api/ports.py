@@ -13,7 +13,7 @@ from streams.documents import DocumentStore
 from streams.log import Log
 
 if TYPE_CHECKING:
-    # With it comes the database's library, which a role without one need not load.
+    # It imports the database library, which roles without a database do not need.
     from projections.queries import ReadModels
 
 
@@ -21,11 +21,11 @@ class CommandPort(Protocol):
     """Submits commands (`streams.submission.command_port`)."""
 
     async def submit(self, envelopes: Sequence[Envelope], /) -> None:
-        """Returns when all are durable. Raises LogUnavailable: none of them is."""
+        """Returns when all are durable. Raises LogUnavailable; then none of them is."""
         ...
 
     async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[Key, Outcome]:
-        """Submits, and answers those decided within `seconds`. Raises LogUnavailable."""
+        """Submits, and returns the outcomes decided within `seconds`. Raises LogUnavailable."""
         ...
 
     async def outcome(self, command: Key, /) -> Outcome | None:
@@ -41,11 +41,11 @@ class ReadModelRunner(Protocol):
     """Updates the read models and reports their positions (the projection runner)."""
 
     async def wait_for(self, read_model: str, partition: int, position: int, /) -> object:
-        """Returns when the read model has seen `position`; may wait for ever."""
+        """Returns when the read model has reached `position`; may wait for ever."""
         ...
 
     async def rebuild(self, read_model: str, /) -> object:
-        """Fills new tables and swaps them in. Raises UnknownReadModel."""
+        """Fills new tables and makes them live. Raises UnknownReadModel."""
         ...
 
     def positions(self) -> Mapping[str, Mapping[int, int]]:
@@ -57,14 +57,14 @@ class DeadLetterPort(Protocol):
     """Applies dead-lettered events to the read models again (the projection runner)."""
 
     async def retry(self, read_model: str, subject: str, /) -> int:
-        """Takes in the parked events about a subject, up to the first that still fails; how many.
+        """Applies the parked events about a subject, up to the first that still fails; returns their number.
 
         Raises UnknownReadModel.
         """
         ...
 
     async def skip(self, read_model: str, subject: str, /) -> int:
-        """Gives up the first parked event about a subject; how many behind it were taken in.
+        """Skips the first parked event about a subject; returns the number of applied events behind it.
 
         Raises UnknownReadModel.
         """
@@ -95,9 +95,9 @@ def _same(traceparent: str) -> str:
 class Services:
     """Everything `create_app` needs.
 
-    `ready` answers why the process is not ready, or None; `metrics` the Prometheus text;
-    `traceparent` turns a request's trace context (or "") into its commands'; setting `stopping`
-    ends the live streams; without `parking` nothing parked can be retried from here.
+    `ready` returns the reason why the process is not ready, or None; `metrics` returns the Prometheus text;
+    `traceparent` converts the trace context of a request (or "") to that of its commands; setting `stopping`
+    ends the live streams; without `dead_letters` parked events cannot be retried.
     """
 
     commands: CommandPort

@@ -1,4 +1,4 @@
-"""Headers and query parameters that say when, and on what condition."""
+"""Parses headers and query parameters: preconditions, waiting times, moments, media types."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from api.problems import Problem, invalid_parameter
 from projections.pages import AsOf
 
 SEND_ETAG = (
-    'Send the ETag that a GET of the resource answers, such as `If-Match: "3"`, or `*` for any version'
+    'Send the ETag that a GET of the resource returns, such as `If-Match: "3"`, or `*` for any version'
 )
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
@@ -33,12 +33,12 @@ class Precondition:
 
 
 def precondition(if_match: str | None, if_none_match: str | None) -> Precondition:
-    """Raises Problem 400 for headers that are not entity tags, or say both."""
+    """The precondition in two headers. Raises Problem 400 for invalid entity tags, and for both headers."""
     if if_match is not None and if_none_match is not None:
         raise _bad("If-Match", "Send If-Match or If-None-Match, not both.")
     if if_none_match is not None:
         if if_none_match.strip() != "*":
-            detail = "Only `If-None-Match: *` is taken here: create it, and never change it."
+            detail = "Only `If-None-Match: *` is supported here: create it, and never change it."
             raise _bad("If-None-Match", detail)
         return Precondition("new")
     if if_match is None:
@@ -73,7 +73,7 @@ def _tags(header: str) -> list[tuple[bool, int]]:
 
 def _bad(header: str, detail: str) -> Problem:
     return Problem(
-        400, "invalid-precondition", detail, errors=[{"parameter": header, "detail": "not taken as it is"}]
+        400, "invalid-precondition", detail, errors=[{"parameter": header, "detail": "is not supported"}]
     )
 
 
@@ -123,15 +123,15 @@ def parse_position(text: str, parameter: str, partition: int | None) -> int:
 
 
 def beyond_end(parameter: str, end: int) -> Problem:
-    """A position that the event log does not have yet was given."""
+    """The problem for a position that the event log does not have yet."""
     detail = f"is beyond the end of the event log, which is {end}"
     return invalid_parameter(parameter, f"`{parameter}` is a position in the future.", detail)
 
 
 def other_partition(parameter: str, given: int, *partitions: int) -> Problem:
-    """A position of another partition was given."""
+    """The problem for a position of another partition."""
     listed = ", ".join(map(str, partitions))
-    detail = f"names partition {given}; what is asked for is in partition {listed}"
+    detail = f"names partition {given}; the requested data is in partition {listed}"
     return invalid_parameter(parameter, f"`{parameter}` is a position of another partition.", detail)
 
 
@@ -179,7 +179,7 @@ def _weighted(part: str) -> tuple[str, float]:
 
 
 def _quality(media: str, weights: Mapping[str, float]) -> tuple[float, int]:
-    """The weight of the most specific range that has the media type, and how specific it is."""
+    """The weight of the most specific range that matches the media type, and its specificity."""
     for specificity, range_ in ((2, media), (1, media.split("/")[0] + "/*"), (0, "*/*")):
         if range_ in weights:
             return weights[range_], specificity

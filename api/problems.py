@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): one table of rules and statuses, nothing internal."""
+"""Errors as `application/problem+json` (RFC 9457): one table of rules and statuses, no internal details."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ STATUS_OF_RULE: Mapping[str, int] = MappingProxyType(
 """The status of a rejected command by its rule; `REJECTED` for all other rules."""
 
 Error = dict[str, Any]
-"""One entry of `errors`: `pointer` (RFC 6901), `detail`, and what else is known of the place."""
+"""One entry of `errors`: `pointer` (RFC 6901), `detail`, and optional members such as `line`."""
 
 
 class Problem(HTTPException):
@@ -75,7 +75,7 @@ class Problem(HTTPException):
 
 
 def placed(problem: Problem, parameters: Mapping[str, str]) -> Problem:
-    """The problem, with the parameter instead of the pointer for each field that a parameter gave."""
+    """The problem, with the parameter instead of the pointer for each field that a parameter set."""
     errors: dict[tuple[str, str], Error] = {}
     for error in problem.errors:
         parameter = parameters.get(error.get("pointer", ""))
@@ -91,7 +91,7 @@ def title(rule: str) -> str:
 
 
 def problem_of_status(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Problem:
-    """A problem without a rule of its own: that of its HTTP status."""
+    """A problem without a rule of its own: the rule is the phrase of its HTTP status."""
     phrase = HTTPStatus(status).phrase
     return Problem(status, phrase.lower().replace(" ", "-"), detail or f"{phrase}.", headers=headers)
 
@@ -110,7 +110,7 @@ def not_found(what: str) -> Problem:
 
 
 def _cut(error: Error) -> Error:
-    """A name that the client chose may be as long as its body."""
+    """Cuts long texts: a name that the client chose may be as long as its body."""
     cut = {
         name: text[:most]
         for name, most in (("pointer", LONGEST_POINTER), ("detail", LONGEST_DETAIL))
@@ -120,7 +120,7 @@ def _cut(error: Error) -> Error:
 
 
 def problem_of_validation(error: ValidationError) -> Problem:
-    """Every complaint of pydantic, each with its JSON pointer into the body; of very many, how many."""
+    """All errors of pydantic, each with its JSON pointer into the body; of very many, only their number."""
     if (count := error.error_count()) > MOST_COUNTED:
         more = {"pointer": "", "detail": f"{count:,} errors are not listed"}
         return invalid_body(more)
@@ -129,12 +129,12 @@ def problem_of_validation(error: ValidationError) -> Problem:
 
 
 def body_error(location: tuple[int | str, ...], message: str, type: str) -> Error:
-    """A complaint of pydantic about the body."""
+    """An error of pydantic about the body."""
     return {"pointer": pointer(location), "detail": message, "rule": type.replace("_", "-")}
 
 
 def not_ready(reason: str) -> Problem:
-    """Of a file, anybody may read its name in the reason, not where it is."""
+    """The problem of a process that is not ready; paths in the reason are cut to the file name."""
     detail = _PATH.sub(r"\1", reason)
     return Problem(503, "not-ready", detail, headers={"Retry-After": "1"})
 

@@ -15,7 +15,7 @@ NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
 
 
 class RawResponse(Response):
-    """A complete response. Cheaper than Starlette's, whose headers can be changed after it is made."""
+    """A complete response. Cheaper than Starlette's, whose headers can be changed after it is created."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from schemas.catalog import AGGREGATES
 PRESENTERS: Mapping[str, Presenter] = MappingProxyType(
     {"api": apis.PRESENTER, "gateway": gateways.PRESENTER, "deployment": deployments.PRESENTER}
 )
-"""By name of the aggregate. An aggregate without one is read and changed by its fields alone."""
+"""Presenters by aggregate. The resources of an aggregate without one have the fields of its view only."""
 
 ROUTERS = (
     commands.router,

@@ -1,4 +1,4 @@
-"""Handing in a command, and saying what became of it."""
+"""Submits commands, and presents their outcomes."""
 
 import asyncio
 import re
@@ -29,15 +29,15 @@ _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 KEY: Error = {"parameter": "Idempotency-Key"}
 """The place of a command's id, where it is a header."""
 _NESTED = 200
-"""How deep data may nest: the log's JSON encoder stops at 254."""
+"""Maximum nesting of data; the log's JSON encoder fails beyond 254."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandDraft:
     """The fields of a command as the client gave them, and what the server added.
 
-    `chosen`: fields the server picked itself, which a repetition takes from the first command;
-    `secret`: what only the first answer shows.
+    `chosen`: fields that the server set, which a repetition takes from the first command;
+    `secret`: members of the first response only.
     """
 
     fields: Mapping[str, Any]
@@ -47,7 +47,7 @@ class CommandDraft:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A command that was handed in: now (`envelope`), or before and decided (no `envelope`)."""
+    """A command that was submitted: now (`envelope`), or before and decided (no `envelope`)."""
 
     id: str
     outcome: Outcome | None
@@ -55,7 +55,7 @@ class Submission:
 
 
 def valid_id(id: str) -> bool:
-    """True for what may be a command's id: it can become the name of what the command makes."""
+    """Whether `id` is valid for a command: it can become the name of the resource that it creates."""
     return _ID.fullmatch(id) is not None
 
 
@@ -75,7 +75,7 @@ def command_id(key: str | None) -> str | None:
 
 
 def validated(model: type[Command], fields: Mapping[str, Any]) -> Data:
-    """The data of a command. Raises Problem 422 with every complaint."""
+    """The data of a command. Raises Problem 422 with all errors."""
     try:
         command = model.of(fields)
     except ValidationError as error:
@@ -103,7 +103,7 @@ def check_depth(data: Any) -> None:
 
 
 def envelope(call: Call, model: type[Command], data: Data, id: str) -> Envelope:
-    """The command as it goes on the log, signed with the caller's name."""
+    """The command as written to the log, with the caller's name."""
     settings = call.services.settings
     name = data.get("name") or id
     organization = data["organization"]
@@ -137,7 +137,7 @@ async def earlier_submission(
 ) -> Submission | None:
     """The earlier submission of this command id in the organization; None when the id is new.
 
-    Raises Problem 409 while it runs, 422 when it was used with another body.
+    Raises Problem 409 while it is not decided, 422 when the id was used with another body.
     """
     commands = call.services.commands
     key = (data["organization"], id)
@@ -176,7 +176,7 @@ async def submit(
         return Submission(envelope_.id, None, envelope_)
     outcome = (await commands.execute([envelope_], wait)).get(envelope_.key)
     if id is not None:
-        # A twin that came at the same time may have been decided instead of this one.
+        # A concurrent command with the same id may have been decided instead of this one.
         outcome = outcome or await commands.outcome(envelope_.key)
         if outcome is not None:
             _check_same(outcome, data, KEY)
@@ -184,7 +184,7 @@ async def submit(
 
 
 def key_reused(outcome: Outcome, data: Data, place: Error) -> Problem | None:
-    """The problem when `outcome` is another command's than that with `data`."""
+    """The problem if `outcome` is not of the command with `data`."""
     if digest(data) == outcome.digest:
         return None
     return Problem(
@@ -203,7 +203,7 @@ def _check_same(outcome: Outcome, data: Data, place: Error) -> None:
 async def wait_for_read_model(
     call: Call, partition: int, position: int, seconds: float, read_model: str = "resources"
 ) -> bool:
-    """Waits until a read model has seen `position`; False when `seconds` did not suffice."""
+    """Waits until a read model has reached `position`; False when it has not after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await call.services.read_model_runner.wait_for(read_model, partition, position)
@@ -213,7 +213,7 @@ async def wait_for_read_model(
 
 
 async def row_after(call: Call, outcome: Outcome, seconds: float) -> Row | None:
-    """The resource an outcome is about, as the read models have it once they know of the outcome."""
+    """The resource of an outcome, once the read models have reached its position; None after `seconds`."""
     aggregate, name = resource_of(outcome)
     partition = call.services.log.partition_of(outcome.organization)
     if aggregate is None or not await wait_for_read_model(call, partition, outcome.position, seconds):
@@ -241,7 +241,7 @@ async def rejection(call: Call, outcome: Outcome) -> Problem:
 
 
 def operation(outcome: Outcome) -> dict[str, Any]:
-    """The outcome of a command, as clients see it."""
+    """The outcome of a command in responses."""
     shown: dict[str, Any] = {
         "id": outcome.name,
         "state": "accepted" if outcome.accepted else "rejected",
@@ -262,7 +262,7 @@ def operation(outcome: Outcome) -> dict[str, Any]:
 
 
 def pending(envelope_: Envelope) -> dict[str, Any]:
-    """A command that is not decided yet, as clients see it."""
+    """A command that is not decided yet, in responses."""
     return {
         "id": envelope_.id,
         "state": "pending",

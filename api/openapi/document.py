@@ -20,7 +20,7 @@ HEADERS: Mapping[str, Schema] = {
         "example": '"3"',
     },
     "Signalbox-Position": {
-        "description": "`<partition>:<position>`: what the answer is from, or the change is at.",
+        "description": "`<partition>:<position>` of the state that was read, or of the change.",
         "schema": {"type": "string", "pattern": "^[0-9]+:[0-9]+$"},
         "example": "0:17",
     },
@@ -42,7 +42,7 @@ _RULES: Mapping[int, tuple[str, str]] = {
     415: ("unsupported-media-type", "Send one of: application/json."),
     422: ("unknown-reference", "There is no gateway 'edge'."),
     428: ("precondition-required", "api 'orders' exists: send If-Match with its ETag, or `*`."),
-    500: ("internal-error", "Something went wrong here. The id finds it in the log."),
+    500: ("internal-error", "An unexpected error; it is logged with this id."),
     503: ("unavailable", "The log refuses writes: disk full"),
 }
 
@@ -65,7 +65,7 @@ _TAGS: Mapping[str, str] = {
 
 
 def document(routes: Sequence[BaseRoute], schemas: Mapping[str, Schema], version: str) -> dict[str, Any]:
-    """The document that FastAPI makes of `routes`, with `schemas`, which generated resources refer to."""
+    """FastAPI's document of `routes`, with the `schemas` that generated resources refer to."""
     made = get_openapi(
         title="Signalbox",
         version=version,
@@ -95,7 +95,7 @@ def document(routes: Sequence[BaseRoute], schemas: Mapping[str, Schema], version
 
 
 def _complete(operation: dict[str, Any], components: Mapping[str, Schema]) -> None:
-    """Adds the examples of the schemas, and that no token is needed where that is so."""
+    """Adds the examples of the schemas, and an empty `security` to operations that need no token."""
     operation.setdefault("security", [])
     responses = operation["responses"]
     for status, response in list(responses.items()):

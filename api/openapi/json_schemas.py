@@ -1,4 +1,4 @@
-"""JSON schemas and examples of what travels over HTTP, from the models (JSON Schema 2020-12)."""
+"""JSON schemas and examples of requests and responses, from the models (JSON Schema 2020-12)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -138,14 +138,14 @@ def model_schema(model: type[BaseModel], found: dict[str, Schema]) -> Schema:
 
 
 def view_schema(aggregate: Aggregate, presenter: Presenter, found: dict[str, Schema]) -> Schema:
-    """One resource, as GET shows it."""
+    """The schema of one resource in responses."""
     schema = model_schema(aggregate.view, found)
     schema["properties"] = {
         **schema["properties"],
         "metadata": {"$ref": REF + "Metadata"},
         **presenter.additions,
     }
-    # Absent fields are left out, so only what every resource has is promised.
+    # Absent fields are left out, so only fields that every resource has are required.
     schema["required"] = ["name", "metadata"]
     schema.pop("additionalProperties", None)
     said = example(aggregate.view).model_dump(mode="json", exclude_none=True)
@@ -169,7 +169,7 @@ def part_schema(part: Part, found: dict[str, Schema]) -> Schema:
 def body_schema(
     command: type[Command], presenter: Presenter, named: bool, found: dict[str, Schema]
 ) -> Schema:
-    """The body of a command: its fields without those that the path, a header or the server gives."""
+    """The schema of a command's body: its fields except those set by the path, a header or the server."""
     schema = model_schema(command, found)
     hidden = {"organization", "expected_version", *presenter.omitted}
     if named:

@@ -1,4 +1,4 @@
-"""APIs: written as a definition in any form, and kept as written beside what was understood."""
+"""APIs: published as a definition in any form, which is also stored as it was written."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +77,7 @@ PRESENTER = Presenter(
     additions={
         "live": {
             "type": "array",
-            "description": "Which revision is live on which gateway, as at `/live`.",
+            "description": "The live revision on each gateway, as at `/live`.",
             "items": _LIVE_ON_GATEWAY,
         }
     },

@@ -52,7 +52,7 @@ class ResourceCommands:
             raise
 
     def _parameters(self, route: Route) -> dict[str, str]:
-        """The parameters that give fields of the command, by the pointers to these."""
+        """The parameters that set fields of the command, by the pointers to these."""
         given = {"/organization": "org"}
         if route.method != "POST":
             given["/name"] = "org" if self.aggregate.top else "name"
@@ -84,7 +84,7 @@ class ResourceCommands:
             try:
                 expected = await self._expected(call, route.method, condition, data)
             except Problem:
-                # A twin that came at the same time may have been decided in between.
+                # A concurrent request with the same id may have been decided in between.
                 handed = await earlier_submission(call, id, data, chosen) if id is not None else None
                 if handed is None:
                     raise
@@ -106,12 +106,12 @@ class ResourceCommands:
         return answer
 
     def _exists(self, name: str, headers: Mapping[str, str], members: Mapping[str, Any]) -> Problem:
-        """For a change without a condition."""
+        """The problem for a change without a condition of an existing resource."""
         detail = f"{self.aggregate.name} {name!r} exists: send If-Match with its ETag, or `*`."
         return Problem(428, "precondition-required", detail, errors=[_SEND_ETAG], headers=headers, **members)
 
     async def _version(self, call: Call, condition: Precondition, data: Mapping[str, Any]) -> int:
-        """The version to expect: of several the client would take, the one the resource is at."""
+        """The expected version: if the client accepts several, the one that the resource is at."""
         if len(condition.versions) > 1:
             row = await call.services.read_models.get(self.aggregate, data["organization"], data["name"])
             if row is not None and row.version in condition.versions:
@@ -124,15 +124,15 @@ class ResourceCommands:
     async def _expected(
         self, call: Call, method: str, condition: Precondition, data: Mapping[str, Any]
     ) -> int | None:
-        """The `expected_version` that follows from what is known; the decider checks it once more.
+        """The `expected_version` by the read model or the log; the decider checks it once more.
 
-        Raises Problem 404, 412 or 428 when the change is not to be made.
+        Raises Problem 404, 412 or 428 if the resource does not fulfil the condition.
         """
         organization, name = call.path("org"), str(data["name"])
         wanted: int | None = data["expected_version"] if condition.kind == "version" else None
         row = await call.services.read_models.get(self.aggregate, organization, name)
         if row is None or (wanted is not None and row.version < wanted):
-            # Read models follow the log: a version they do not know yet may be the present one.
+            # Read models lag behind the log, which may have a newer version.
             exists, version = await history.exists_and_version(call, self.aggregate, name)
         else:
             exists, version = True, row.version
@@ -156,7 +156,7 @@ class ResourceCommands:
         partition = call.partition
         outcome = handed.outcome
         if handed.envelope is None:
-            secret = {}  # shown once, to the first
+            secret = {}  # only the first response has it
         kept_from_caches: Mapping[str, str] = NO_STORE if secret else {}
         if handed.envelope is not None and outcome is None:
             position = await call.services.log.end("events", partition)
@@ -187,7 +187,7 @@ class ResourceCommands:
 def _body_fields(path: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the body. Raises Problem 422 where they contradict the path or repeat a header."""
     errors = [
-        {"pointer": f"/{field}", "detail": f"the path says {path[field]!r}", "rule": "differs-from-path"}
+        {"pointer": f"/{field}", "detail": f"the path has {path[field]!r}", "rule": "differs-from-path"}
         for field in path
         if field in given and given[field] != path[field]
     ]

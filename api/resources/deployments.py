@@ -32,15 +32,15 @@ _TIME = {"type": ["string", "null"], "format": "date-time"}
 _STATUS = {
     "status": {
         "type": ["object", "null"],
-        "description": "How far it has come: the facts with their times, per gateway and node.",
+        "description": "Its progress: the facts with their times, per gateway and node.",
         "properties": {
             "state": {
                 "enum": list(get_args(State)),
                 "description": "`acknowledged`: every connected node has it, on every gateway; "
                 "`partly-refused`: some connected nodes have it, others refuse it; `refused`: all of them "
-                "refuse it, or the gateway went back to what it had; `offline`: it "
+                "refuse it, or the gateway rolled back; `offline`: it "
                 "was acknowledged, and a gateway has no connected node now; `stopping`: asked to stop, and "
-                "a node still has it. With `as_of` what was known then; `offline` is not known of the past.",
+                "a node still has it. With `as_of` the state then; `offline` is not available then.",
             },
             "since": {
                 "type": "string",
@@ -59,11 +59,11 @@ _STATUS = {
                 "additionalProperties": {
                     "type": "object",
                     "properties": {
-                        "connected": {"type": "integer", "description": "How many nodes are connected."},
-                        "acknowledged": {"type": "integer", "description": "How many of these have it."},
+                        "connected": {"type": "integer", "description": "Connected nodes."},
+                        "acknowledged": {"type": "integer", "description": "Those that have it."},
                         "live": {
                             "type": ["object", "null"],
-                            "description": "What is live of the API there, whatever was asked for later.",
+                            "description": "The API's live revision there, even if another was requested.",
                             "properties": {
                                 "deployment": {"type": "string"},
                                 "revision": {"type": "integer"},
@@ -72,7 +72,7 @@ _STATUS = {
                         },
                         "nodes": {
                             "type": "object",
-                            "description": "What each connected node answered (of one deployment only).",
+                            "description": "Each connected node's answer (for a single deployment only).",
                         },
                     },
                 },
@@ -81,7 +81,7 @@ _STATUS = {
             "live": {
                 "type": "array",
                 "items": {"type": "string"},
-                "description": "The gateways where this deployment is live, also when another was asked for "
+                "description": "The gateways where this deployment is live, even if another was requested "
                 "later.",
             },
             "offline": {
@@ -93,12 +93,12 @@ _STATUS = {
     },
     "rollout": {
         "type": "object",
-        "description": "Its state as it is published, once a node has answered; of one deployment, not with "
+        "description": "Its published state, once a node has answered; for a single deployment, not with "
         "`as_of`.",
         "properties": {
             "state": {"enum": list(get_args(RolloutState))},
-            "nodes": {"type": "integer", "description": "How many are to take it."},
-            "reached": {"type": "integer", "description": "How many of them have acknowledged it."},
+            "nodes": {"type": "integer", "description": "The number of nodes it is for."},
+            "reached": {"type": "integer", "description": "The number of nodes that acknowledged it."},
             "reason": {"type": "string", "description": "Why it is refused, or partly refused."},
             "since": {"type": "string", "format": "date-time"},
         },

@@ -97,7 +97,7 @@ class ResourceRouter:
             operation_id=f"get_{aggregate.name}",
             summary=f"One {aggregate.name}",
             description=aggregate.summary,
-            response_description="As it is, or was.",
+            response_description="Its current or past state.",
             responses={200: _content(self._view, "ETag", POSITION), **NOT_MODIFIED, **problems(404, 503)},
         )
 
@@ -150,7 +150,7 @@ class ResourceRouter:
             operation_id=f"get_{aggregate.name}_{single}",
             summary=f"One of the {part.plural} of one {aggregate.name}",
             description="It never changes.",
-            response_description="As it was made.",
+            response_description="As it was created.",
             responses={200: _content(entry, "ETag"), **NOT_MODIFIED, **problems(404, 503)},
         )
 
@@ -220,8 +220,8 @@ class ResourceRouter:
             }
         changed, made = _content(answer, "ETag", POSITION), _content(answer, "ETag", "Location", POSITION)
         return {
-            200: {"description": "Changed, or as it was already (`Prefer: wait`).", **changed},
-            201: {"description": "Made (`Prefer: wait`).", **made},
+            200: {"description": "Changed, or unchanged (`Prefer: wait`).", **changed},
+            201: {"description": "Created (`Prefer: wait`).", **made},
             202: {"description": "Submitted; durable.", **accepted},
         }
 
@@ -280,6 +280,6 @@ class Filters:
 
 
 def _allowed(field: Schema) -> Schema:
-    """The values of a filter on a field: the field's, where these are a fixed set, else any text."""
+    """The values that a filter on a field accepts: those of an enumeration, otherwise any text."""
     values = field.get("enum") or ([field["const"]] if "const" in field else None)
     return {"enum": values} if values else {}

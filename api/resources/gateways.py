@@ -1,4 +1,4 @@
-"""Gateways: registering makes the token its nodes connect with; reading shows the nodes and what they run."""
+"""Gateways: registering creates the token of the nodes; reading shows the nodes and their deployments."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ async def _register(call: Call, model: type[Command], name: str | None) -> Comma
     fields = json_object(await command_body(call))
     if "token_digest" in fields:
         raise invalid_body(
-            {"pointer": "/token_digest", "detail": "the token is made here", "rule": "extra-forbidden"}
+            {"pointer": "/token_digest", "detail": "the server creates the token", "rule": "extra-forbidden"}
         )
     return registration(fields)
 
@@ -36,7 +36,7 @@ def registration(fields: Mapping[str, Any]) -> CommandDraft:
 
 async def _running(call: Call, organization: str, shown: dict[str, Any], as_of: AsOf) -> None:
     if as_of is not None:
-        return  # of nodes only the present is kept: which were there is not known
+        return  # only current nodes are stored
     page = await call.services.read_models.gateway_page(organization, shown["name"])
     facts = page.facts
     shown["nodes"] = [{name: value for name, value in n.items() if name != "connection"} for n in page.nodes]
@@ -75,11 +75,11 @@ def _counts(**described: str) -> Schema:
 _DESIRED = "Deployments in force on this gateway."
 _REFUSED = (
     "Those of them that are refused, by a node or by the gateway as a whole. The refusal of a node that has "
-    "left counts as long as no node took the deployment."
+    "left counts until a node acknowledges the deployment."
 )
 _WITHHELD = (
-    "Those of them that no node is sent: they cannot be put on this kind of gateway, or were refused and "
-    "taken back."
+    "Those of them that are sent to no node: this kind of gateway does not support them, or they were "
+    "refused and rolled back."
 )
 _NODE: Schema = {
     "type": "object",
@@ -97,10 +97,10 @@ _NODE: Schema = {
         },
         "deployments": _counts(
             desired=_DESIRED,
-            acknowledged="Those that the node, on its present connection, acknowledged.",
+            acknowledged="Those that the node acknowledged on its current connection.",
             refused="Those that it refused.",
-            pending="Those that it was sent, or will be, and has not answered.",
-            withheld="Those that it is not sent: refused, and taken back.",
+            pending="Those that are or will be sent to it, and that it has not answered.",
+            withheld="Those that are not sent to it: refused, and rolled back.",
         ),
     },
 }
@@ -115,19 +115,19 @@ _REFUSAL: Schema = {
         "at": {"type": "string", "format": "date-time"},
         "nodes": {
             "type": "integer",
-            "description": "How many connected nodes refuse it; 0 when it is withheld, and while the node "
+            "description": "Connected nodes that refuse it; 0 when it is withheld, and while the node "
             "that refused it has left and no other one has answered.",
         },
         "refused_by": {
             "type": "string",
             "description": "The node that refused it last; `*` when it was refused for the gateway as a "
-            "whole, before any node was asked.",
+            "whole, before it was sent to any node.",
             "examples": ["envoy-1"],
         },
         "withheld": {
             "type": "boolean",
-            "description": "Whether no node is sent it: it cannot be put on this kind of gateway, or was "
-            "taken back, and no connected node refuses it any more.",
+            "description": "Whether it is sent to no node: its kind of gateway does not support it, or it "
+            "was rolled back, and no connected node refuses it any more.",
         },
     },
 }
@@ -140,25 +140,24 @@ PRESENTER = Presenter(
         "connected": {
             "type": "integer",
             "minimum": 0,
-            "description": "How many nodes are connected. Not with `as_of`: of nodes only the present is "
-            "kept.",
+            "description": "The number of connected nodes. Not with `as_of`: only current nodes are stored.",
         },
         "nodes": {
             "type": "array",
-            "description": "The proxies that run this gateway, when each was seen, and, of those that are "
-            "connected, how much of what is desired they run. One that left is forgotten after an hour. Not "
-            "with `as_of`: of nodes only the present is kept.",
+            "description": "The proxies of this gateway, the times each was seen, and for connected ones the "
+            "numbers of deployments they run. A node that left is removed after an hour. Not with `as_of`: "
+            "only current nodes are stored.",
             "items": _NODE,
         },
         "liveness": {
             "type": "object",
-            "description": "Whether its nodes are connected, and since when it is so. Once a node was "
-            "connected; not with `as_of`, and not while its nodes are expected to connect again, for up to "
+            "description": "Whether its nodes are connected, and since when. Present once a node was "
+            "connected; not with `as_of`, and not while its nodes are expected to reconnect, for up to "
             "30 seconds after a start of Signalbox.",
             "properties": {
                 "state": {"enum": ["healthy", "degraded", "offline"]},
-                "nodes": {"type": "integer", "description": "How many count."},
-                "heard": {"type": "integer", "description": "How many of them reported lately."},
+                "nodes": {"type": "integer", "description": "The number of expected nodes."},
+                "heard": {"type": "integer", "description": "The number of them with a recent heartbeat."},
                 "since": {"type": "string", "format": "date-time"},
             },
         },
@@ -175,7 +174,7 @@ PRESENTER = Presenter(
         RegisterGateway: {
             "token": {
                 "type": "string",
-                "description": "What the nodes connect with. Shown once, and kept nowhere.",
+                "description": "The token that the nodes connect with. Shown once, and not stored.",
                 "examples": ["sbg_Zm9vYmFyYmF6"],
             }
         }

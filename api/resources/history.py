@@ -1,4 +1,4 @@
-"""A resource as the event log has it, when the read models do not have it yet, or any more."""
+"""Reads a resource from the event log, if the read models do not have it yet, or any more."""
 
 from api.call import Call
 from schemas.aggregate import Aggregate

@@ -18,18 +18,18 @@ ListExtension = Callable[[Call, str, Sequence[dict[str, Any]], AsOf], Awaitable[
 
 
 async def json_fields(call: Call, model: type[Command], name: str | None) -> CommandDraft:
-    """The body as a JSON object. Raises Problem 400 when it is none."""
+    """The body as a JSON object. Raises Problem 400 if it is not JSON, 422 if it is not an object."""
     return CommandDraft(json_object(await command_body(call)))
 
 
 async def command_body(call: Call) -> bytes:
-    """The body of one command. Raises Problem 413 when the log would not take it: before it is decoded."""
+    """The body of one command. Raises Problem 413, before it is decoded, if it is too large for the log."""
     body = await call.request.body()
     if len(body) > (most := call.services.settings.max_command):
         raise Problem(
             413,
             "command-too-large",
-            f"A command of {len(body):,} bytes is too large; up to {most:,} are taken.",
+            f"A command of {len(body):,} bytes is too large; the limit is {most:,}.",
         )
     return body
 
@@ -54,11 +54,11 @@ def json_object(body: bytes) -> dict[str, Any]:
 class Presenter:
     """Additions of one aggregate.
 
-    `filters`: query parameters of the list, each a field of the view; `one` and `many` add members to
-    what a GET shows (then it changes without its version, and is never answered 304), documented by
-    `additions`; `drafts` read the body of a command when it is not simply its fields; `bodies` document
-    those; `omitted` are fields of a command the server fills in, `secrets` what only the first answer
-    to it shows.
+    `filters`: query parameters of the list, each a field of the view; `extend_item` and `extend_list` add
+    members to the response of a GET (which then changes without its version, and is never answered 304),
+    documented by `additions`; `drafts` read the body of a command if it is not simply its fields; `bodies`
+    document those; `omitted`: fields of a command that the server sets; `secrets`: members of the first
+    response only.
     """
 
     filters: tuple[str, ...] = ()

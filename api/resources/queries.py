@@ -20,7 +20,7 @@ from schemas.message import Value
 
 @dataclass(frozen=True, slots=True)
 class ResourceQueries:
-    """The reads of one aggregate; `as_of` is known to its read model."""
+    """The reads of one aggregate. Its read model has reached `as_of` already."""
 
     aggregate: Aggregate
     presenter: Presenter
@@ -45,10 +45,10 @@ class ResourceQueries:
     async def _list_accessible(
         self, call: Call, names: Sequence[str], limit: int, cursor: str | None, as_of: AsOf
     ) -> Response:
-        """The organizations a token is good for: few, and in any partition."""
+        """The organizations that a token gives access to: few, and in any partition."""
         models, after = call.services.read_models, read_cursor(cursor, "")
         headers: dict[str, str] = {}
-        if len(call.partitions) == 1:  # of several, no one position is that of the answer
+        if len(call.partitions) == 1:  # with several there is no single position
             (partition,) = call.partitions
             headers[POSITION] = f"{partition}:{await models.position('resources', partition)}"
         rows = [await models.get(self.aggregate, name, name, as_of) for name in names if name > after]
@@ -106,7 +106,7 @@ class ResourceQueries:
 async def require_organization(call: Call) -> None:
     """For an answer without content: raises Problem 404 when the organization was never created.
 
-    Asked of the event log: the read models may not have a new organization yet.
+    Reads the event log, since the read models may not have a new organization yet.
     """
     subject = ORGANIZATION.subject(call.organization, call.organization)
     if not await call.services.log.read_subject("events", subject, limit=1):
@@ -114,7 +114,7 @@ async def require_organization(call: Call) -> None:
 
 
 def names_in_path(aggregate: Aggregate, call: Call) -> tuple[str, str]:
-    """The organization, and the resource."""
+    """The names of the organization and of the resource."""
     return call.organization, call.organization if aggregate.top else call.path("name")
 
 
@@ -123,7 +123,7 @@ def etag(row: Row) -> str:
 
 
 def resource(view: type[Value], row: Row) -> dict[str, Any]:
-    """A resource as clients see it: the fields of its view, and `metadata`."""
+    """A resource in responses: the fields of its view, and `metadata`."""
     return {**_fields(row, view.model_fields), "name": row.name, "metadata": _metadata(row)}
 
 

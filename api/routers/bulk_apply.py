@@ -1,4 +1,4 @@
-"""Many definitions in one request: read, published together, and deployed when asked."""
+"""Many definitions in one request: read, published together, and deployed on request."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ _COUNTERPARTS: Mapping[tuple[str, str], type[Command]] = {
     (ChangeGateway.type(), "not-found"): RegisterGateway,
     (RegisterGateway.type(), "already-exists"): ChangeGateway,
 }
-"""Of gateways, which are made and changed by different commands: a command, and the rule that rejected it."""
+"""The other command of a gateway (created and changed by different ones), by command and rejecting rule."""
 
 _RANKS = {command.type(): rank for rank, a in enumerate(AGGREGATES) for command in a.commands}
 
@@ -64,7 +64,7 @@ class _Strict(BaseModel):
 
 
 class ApplyDocument(_Strict):
-    """One file: its text, and what to call it in findings."""
+    """One file: its text, and its name in findings."""
 
     source: str = Field(default="", max_length=1000)
     content: str
@@ -90,7 +90,7 @@ class ApplyRequest(_Strict):
 
 @dataclass(slots=True)
 class _Item:
-    """One definition on its way."""
+    """One definition with its commands and their outcomes."""
 
     source: str
     line: int
@@ -159,7 +159,7 @@ class _Item:
     "/apply",
     operation_id="apply",
     summary="Publish, and deploy, any number of definitions",
-    description="The good ones are submitted together, the bad ones reported. Waits for all outcomes.",
+    description="Valid ones are submitted together, invalid ones reported. Waits for all outcomes.",
     response_class=RawResponse,
     response_description="One item per document, in order.",
     responses={
@@ -183,14 +183,14 @@ async def apply(
     deploy: Annotated[
         bool,
         boolean("deploy"),
-        Query(description="Deploy what is published, where the body does not say it."),
+        Query(description="Deploy the published APIs, if the body has no `deploy`."),
     ] = False,
     to: Annotated[OptionalText, Query(description="The gateway to deploy to; `local` when left out.")] = None,
     source: Annotated[
-        OptionalText, Query(description="The name that findings give a definition sent as YAML.")
+        OptionalText, Query(description="The name in findings of a definition sent as YAML.")
     ] = None,
 ) -> Response:
-    # Good definitions go on the log in one append, their deployments in a second.
+    # One append writes the commands of all valid definitions, a second one their deployments.
     texts, target = await _parse_request(call, _target(to or "local") if deploy else None, source)
     read = [(text, one) async for text, found in read_all(texts) for one in found]
     # Together, so that their documents share a commit.
@@ -234,7 +234,7 @@ def _target(gateway: str) -> DeployTarget:
     try:
         return DeployTarget(gateway=gateway)
     except ValidationError as error:
-        raise invalid_parameter("to", "`to` is the name of a gateway.", "is no name") from error
+        raise invalid_parameter("to", "`to` is the name of a gateway.", "is not a name") from error
 
 
 async def _item(call: Call, text: SourceFile, one: ParsedDefinition | InvalidDefinition) -> _Item:
@@ -268,11 +268,11 @@ async def _is_new(call: Call, aggregate: Aggregate, name: str) -> bool:
 
 
 async def _existing_deployment(call: Call, item: _Item, fields: Mapping[str, Any]) -> _Item:
-    """A document about a deployment: one that exists is as it was made, and stays so."""
+    """The item of a document about a deployment: it must exist, and the document must not change it."""
     there = await call.services.read_models.get(DEPLOYMENT, call.organization, item.name)
     if there is None:
         detail = (
-            f"there is no deployment {item.name!r}, and a file makes none: deploy with `signalbox deploy`, "
+            f"there is no deployment {item.name!r}, and a file creates none: deploy with `signalbox deploy`, "
             "or `signalbox apply --deploy`"
         )
         error = {"pointer": "/kind", "detail": detail, "rule": "unknown-kind", "line": item.line}
@@ -296,7 +296,7 @@ async def _existing_deployment(call: Call, item: _Item, fields: Mapping[str, Any
 
 async def _publish(call: Call, items: Sequence[_Item]) -> None:
     good = [i for i in items if i.command is not None]
-    # In the order of the catalog, in which nothing comes before what it refers to.
+    # In the order of the catalog: a resource comes after those it refers to.
     commands = sorted((i.command for i in good if i.command is not None), key=_rank)
     outcomes = await _outcomes(call, commands)
     for item in good:
@@ -307,7 +307,7 @@ async def _publish(call: Call, items: Sequence[_Item]) -> None:
 
 
 async def _retry_with_counterpart(call: Call, items: Sequence[_Item]) -> None:
-    """Gateways that came or went since the read models were asked: the other command is the right one."""
+    """Submits the other command for gateways that were created or removed since the read models were read."""
     mistaken: list[_Item] = []
     for item in items:
         rule = item.outcome.rule if item.outcome is not None else ""
@@ -334,7 +334,7 @@ async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[Key, Ou
 
 
 async def _add_revisions(call: Call, items: Sequence[_Item]) -> None:
-    """The revision each API is at: the first for a first event, else what the read models say."""
+    """Adds the revision of each API: 1 after its first event, otherwise that of the read models."""
     asked: list[tuple[_Item, Outcome]] = []
     for item in items:
         outcome = item.outcome
@@ -358,7 +358,7 @@ async def _add_revisions(call: Call, items: Sequence[_Item]) -> None:
 
 
 async def _deploy(call: Call, items: Sequence[_Item], target: DeployTarget) -> None:
-    """One deployment for each API that was accepted: of its last definition in the request."""
+    """Deploys each API that was accepted, once: its last definition in the request."""
     last = {i.name: i for i in items if i.outcome and i.outcome.accepted and resource_of(i.outcome)[0] is API}
     where: dict[str, Any] = target.model_dump(exclude_none=True)
     wave: list[_Item] = []

@@ -56,7 +56,7 @@ RESPONSE: Schema = {
                     "name": {"type": "string"},
                     "result": {
                         "enum": ["created", "changed", "unchanged", "rejected", "invalid", "pending"],
-                        "description": "`pending`: handed in, not decided in time; see `operation`.",
+                        "description": "`pending`: submitted, not decided in time; see `operation`.",
                     },
                     "version": {"type": ["integer", "null"]},
                     "revision": {"type": ["integer", "null"]},
@@ -70,8 +70,8 @@ RESPONSE: Schema = {
                     },
                     "token": {
                         "type": "string",
-                        "description": "Of a gateway that was registered: what its nodes connect with. Shown "
-                        "once, and kept nowhere.",
+                        "description": "The token that the nodes of a registered gateway connect with. Shown "
+                        "once, and not stored.",
                     },
                     "requested_at": {"type": ["string", "null"]},
                     "decided_at": {"type": ["string", "null"]},

@@ -123,7 +123,7 @@ async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Resp
         position = await call.services.log.end("events", partition)
         return json_response(202, pending(envelope), accepted_headers(partition, position, envelope.id))
     if (problem := key_reused(outcome, envelope.data, _ID)) is not None:
-        raise problem  # a twin that came at the same time was decided instead of this one
+        raise problem  # a concurrent command with the same id was decided instead
     if not outcome.accepted:
         raise await rejection(call, outcome)
     headers = accepted_headers(partition, outcome.position, envelope.id)
@@ -133,7 +133,7 @@ async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Resp
 
 
 async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -> Response:
-    """Ids decided before keep their first outcome: handing them in again changes nothing."""
+    """Submits a batch. Ids that were decided before keep their first outcome."""
     commands, partition = call.services.commands, call.partition
     outcomes: Mapping[Key, Outcome] = {}
     headers: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _item(envelope: Envelope, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def _all_accepted(call: Call, events: list[Envelope], batch: bool) -> list[Envelope]:
-    """The commands as they go on the log. Raises Problem 422 with everything wrong in any of them."""
+    """The commands as written to the log. Raises Problem 422 with the errors of all of them."""
     accepted: list[Envelope] = []
     errors: list[Error] = []
     seen: set[str] = set()
@@ -183,7 +183,7 @@ def _all_accepted(call: Call, events: list[Envelope], batch: bool) -> list[Envel
             )
     if errors:
         raise Problem(
-            422, "invalid-command", "Some commands are not valid; none was handed in.", errors=errors
+            422, "invalid-command", "Some commands are not valid; none was submitted.", errors=errors
         )
     return accepted
 
@@ -212,7 +212,7 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
             403,
             "forbidden",
             "The command is for another organization than the path.",
-            errors=[{"pointer": "/data/organization", "detail": f"the path says {call.organization!r}"}],
+            errors=[{"pointer": "/data/organization", "detail": f"the path has {call.organization!r}"}],
         )
     subject = BY_NAME[model.aggregate].subject(call.organization, data.get("name") or event.id)
     if event.subject and event.subject != subject:
@@ -237,7 +237,7 @@ def _accepted(call: Call, event: Envelope, seen: set[str]) -> Envelope:
 
 
 def _trace(call: Call, event: Envelope) -> str:
-    """The event's own trace, unless that is none or the request says which it belongs to."""
+    """The event's own trace context, unless it is invalid or the request has one."""
     if call.header("traceparent") is None and is_traceparent(event.traceparent):
         return event.traceparent
     return traceparent(call)
@@ -247,7 +247,7 @@ def _wrong(rule: str, attribute: str, detail: str) -> Problem:
     return Problem(
         422,
         rule,
-        "The CloudEvent is no valid command.",
+        "The CloudEvent is not a valid command.",
         errors=[{"pointer": f"/{attribute}", "detail": detail}],
     )
 
@@ -258,6 +258,6 @@ def _malformed(error: Malformed) -> Problem:
     return Problem(
         415 if error.attribute == "content-type" else 400,
         "not-a-cloudevent",
-        "The body is no CloudEvent.",
+        "The body is not a CloudEvent.",
         errors=[{"pointer": pointer, "detail": error.detail}],
     )

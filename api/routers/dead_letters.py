@@ -48,7 +48,7 @@ class Retry(BaseModel):
 
 
 class Skip(Retry):
-    """The first dead-lettered event about one subject; its position, so that no other is given up."""
+    """The first dead-lettered event about one subject; with its position, so that no other one is skipped."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"subject": _SUBJECT, "partition": 0, "position": 17}]}
@@ -68,7 +68,7 @@ class DeadLetteredSubject(BaseModel):
     id: str | Absent = None
     reason: str
     time: Timestamp | Absent = Field(default=None, description="Since when.")
-    waiting: int = Field(description="How many events wait, this one included.")
+    waiting: int = Field(description="The number of waiting events, this one included.")
 
 
 class DeadLetteredSubjectList(BaseModel):
@@ -133,9 +133,9 @@ class RetryResult(BaseModel):
 
     read_model: str
     subject: str
-    taken: int = Field(description="How many events were applied.")
-    waiting: int = Field(description="How many still wait.")
-    first: dict[str, Any] | Absent = Field(default=None, description="The first of these, and why it waits.")
+    taken: int = Field(description="The number of events that were applied.")
+    waiting: int = Field(description="The number of events that still wait.")
+    first: dict[str, Any] | Absent = Field(default=None, description="The first of these, with the reason.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,5 +305,5 @@ def _entry(envelope: Envelope) -> dict[str, Any]:
 def _port(call: Call) -> DeadLetterPort:
     parking = call.services.dead_letters
     if parking is None:
-        raise unavailable("No projection runner can be reached from here.")
+        raise unavailable("This process has no access to a projection runner.")
     return parking

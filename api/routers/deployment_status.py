@@ -46,7 +46,7 @@ class StatusQuery(BaseModel):
 
 
 class StatusByName(BaseModel):
-    """By name: how far it has come. Names that no deployment has are left out."""
+    """The progress of each deployment by name. Unknown names are left out."""
 
     model_config = examples({}, extra="allow")
 
@@ -54,7 +54,7 @@ class StatusByName(BaseModel):
 @router.post(
     "/deployments/facts",
     operation_id="deployment_facts",
-    summary="How far many deployments have come",
+    summary="The progress of many deployments",
     description="Waits, when asked to, until none of them is pending.",
     response_model=StatusByName,
     response_description="By name.",
@@ -65,7 +65,7 @@ async def deployment_facts(call: OrganizationContext, query: StatusQuery) -> Res
 
 
 async def _settled(call: Call, query: StatusQuery) -> dict[str, Any]:
-    """The facts, once none is open or the time is up: at least as they are now."""
+    """The facts, once none is open or the time is up."""
     runner = call.services.read_model_runner
     facts: dict[str, Any] = {}
     began = monotonic()
@@ -86,7 +86,7 @@ async def _settled(call: Call, query: StatusQuery) -> dict[str, Any]:
 
 
 async def _update(call: Call, names: list[str], facts: dict[str, Any]) -> tuple[int, list[str]]:
-    """Adds to `facts`; returns a position of before, and the names of those that are open."""
+    """Updates `facts`; returns the position before the read, and the names of those that are open."""
     position = await call.services.read_models.position(READ_MODEL, call.partition)
     facts |= await call.services.read_models.facts_of(call.organization, names)
     return position, [n for n in names if n not in facts or facts[n]["state"] in OPEN]

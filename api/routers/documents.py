@@ -48,7 +48,7 @@ async def get_document(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     stored = await call.services.documents.get(sha256) if _DIGEST.fullmatch(sha256) else None
-    # Documents are kept once for all organizations: nothing shows that another one has it.
+    # Documents are stored once for all organizations: the response does not disclose those of others.
     if stored is None or not await call.services.read_models.refers_to_document(call.organization, sha256):
         raise not_found(f"document {sha256[:64]!r}")
     content, media_type = stored

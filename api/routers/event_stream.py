@@ -38,7 +38,7 @@ router = APIRouter(prefix=ORGANIZATION, tags=["events"], route_class=ApiRoute)
 
 CHUNK = 500
 MOST_SCANNED = 20_000
-"""Records one request looks at: a filter that nothing passes must not read the whole event log."""
+"""Maximum records read by one request: a filter without matches must not read the whole event log."""
 
 EVENT_STREAM = "text/event-stream"
 
@@ -47,7 +47,7 @@ EVENT_STREAM = "text/event-stream"
     "/events",
     operation_id="list_events",
     summary="History, as CloudEvents; live as server-sent events",
-    description="With `Accept: text/event-stream` events come as they happen.",
+    description="With `Accept: text/event-stream` events are sent as they happen.",
     response_class=RawResponse,
     response_description="In the event log's order.",
     responses={
@@ -92,7 +92,7 @@ async def list_events(
         OptionalText,
         Header(
             alias="Last-Event-ID",
-            description="Go on after this position (stream).",
+            description="Continue after this position (stream).",
             json_schema_extra={"pattern": POSITION_PATTERN},
         ),
     ] = None,
@@ -101,7 +101,7 @@ async def list_events(
     if streams and "limit" in call.request.query_params:
         errors = [{"parameter": "limit", "detail": "is for pages, not for streams"}]
         raise Problem(
-            400, "unknown-parameter", "A stream has no `limit`; close it, or ask for pages.", errors=errors
+            400, "unknown-parameter", "A stream has no `limit`; close it, or request pages.", errors=errors
         )
     resumed = last_event_id if streams else None
     given, parameter = (resumed, "Last-Event-ID") if resumed else (after, "after")
@@ -124,7 +124,7 @@ async def list_events(
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The events of the organization, perhaps of one type or about one subject."""
+    """The events of the organization, optionally of one type or about one subject."""
 
     call: Call
     type: str | None
@@ -140,7 +140,7 @@ class Selection:
         ]
 
     async def read(self, after: int) -> list[Record]:
-        """The next records, of whichever organization; of one subject when that is asked for."""
+        """The next records of the partition (of all its organizations), or those of the subject."""
         log = self.call.services.log
         if self.subject is not None:
             return await log.read_subject("events", self.subject, after=after, limit=CHUNK)
@@ -148,7 +148,7 @@ class Selection:
 
 
 async def _read(selection: Selection, after: int, limit: int) -> tuple[list[bytes], int, bool]:
-    """Up to `limit` matching events, or `LARGEST_PAGE` bytes, as JSON; the position looked at last;
+    """Up to `limit` matching events, or `LARGEST_PAGE` bytes, as JSON; the position read last;
     whether there may be more."""
     found: list[bytes] = []
     scanned, left = 0, LARGEST_PAGE
@@ -173,12 +173,12 @@ def sse_event(position: int, envelope: Envelope) -> bytes:
 
 
 def sse_keepalive(position: int) -> bytes:
-    """Moves the client's `Last-Event-ID` on without an event (an event without data is not dispatched)."""
-    return b": still here\nid: %d\n\n" % position
+    """Advances the client's `Last-Event-ID` without an event (an event without data is not dispatched)."""
+    return b": keep-alive\nid: %d\n\n" % position
 
 
 class EventStreamResponse(Response):
-    """Events as they come. At most one chunk is held; a slow reader slows the reading.
+    """Streams events as they happen. Buffers at most one chunk: a slow client slows the reading.
 
     Ends when the process stops, when the client leaves, or (`follow` false) at the event log's end.
     """
@@ -225,7 +225,7 @@ class EventStreamResponse(Response):
             if records:
                 after = records[-1].position
                 chunk = b"".join(sse_event(r.position, r.envelope) for r in self._selection.matching(records))
-                # Not to be held while a slow client reads: decoded they take several times their bytes.
+                # Freed before a slow client reads: decoded records take several times their bytes.
                 del records
                 yield chunk or sse_keepalive(after)
                 continue

@@ -19,7 +19,7 @@ HTML = "text/html; charset=utf-8"
 _ROOT = b"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Signalbox</title>
 <h1>Signalbox</h1>
-<p>The control plane is here. Its interface is described in <a href="/openapi.json">/openapi.json</a>,
+<p>The control plane is running. Its interface is described in <a href="/openapi.json">/openapi.json</a>,
 its topics in <a href="/asyncapi.json">/asyncapi.json</a>; <a href="/healthz/ready">/healthz/ready</a> shows
 whether it is ready.</p>
 </html>
@@ -39,10 +39,10 @@ class Description(BaseModel):
 @router.get(
     "/healthz/live",
     operation_id="live",
-    summary="Whether the process lives",
+    summary="Whether the process is alive",
     description="For the liveness probe of an orchestrator. Needs no token.",
     response_model=Status,
-    response_description="It does.",
+    response_description="It is alive.",
 )
 async def live() -> Response:
     return json_response(200, {"status": "live"})
@@ -54,7 +54,7 @@ async def live() -> Response:
     summary="Whether the process is ready",
     description="For the readiness probe of an orchestrator; 503 has the reason. Needs no token.",
     response_model=Status,
-    response_description="It is.",
+    response_description="It is ready.",
     responses=problems(503),
 )
 async def ready(call: Context) -> Response:
@@ -97,7 +97,7 @@ async def root() -> Response:
     "/openapi.json",
     operation_id="openapi",
     summary="This document",
-    description="OpenAPI 3.1, made of the path operations that answer.",
+    description="OpenAPI 3.1, generated from the path operations.",
     response_model=Description,
     response_description="The document.",
 )

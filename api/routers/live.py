@@ -43,9 +43,9 @@ class LiveRevision(BaseModel):
     gateway: str
     api: str
     revision: int
-    deployment: str = Field(description="The deployment that put it there.")
-    since: Timestamp = Field(description="When the first node had it.")
-    nodes: LiveNodes | None = Field(description="Null with `as_of`: of nodes only the present is kept.")
+    deployment: str = Field(description="The deployment of this revision.")
+    since: Timestamp = Field(description="When the first node acknowledged it.")
+    nodes: LiveNodes | None = Field(description="Null with `as_of`: only current nodes are stored.")
 
 
 class LiveList(BaseModel):
@@ -72,9 +72,9 @@ class LiveList(BaseModel):
 @router.get(
     "/live",
     operation_id="list_live",
-    summary="What is live: the revision of each API on each gateway",
+    summary="The live revision of each API on each gateway",
     description="The revision that a gateway's nodes acknowledged last and did not withdraw since, "
-    "whatever was asked for later: a rejected deployment leaves live what was live before.",
+    "even if another was requested later: a rejected deployment does not change the live revision.",
     response_model=LiveList,
     response_description="A page.",
     responses={200: {"headers": response_headers(POSITION, "Link")}, **problems(404, 503)},
@@ -102,7 +102,7 @@ async def list_live(
         limit=limit + 1,
     )
     if not found:
-        # What is removed may be live until the nodes withdrew it, so this is asked only when nothing is.
+        # A removed resource is live until the nodes withdraw it, so this is checked only without a result.
         for kind, name in ((GATEWAY, gateway), (API, api)):
             if name is not None and await models.get(kind, organization, name, as_of) is None:
                 raise not_found(f"{kind.name} {name[:100]!r}")
@@ -114,14 +114,14 @@ async def list_live(
 
 
 async def _wait_for_reports(call: Call, partition: int) -> None:
-    """Waits, bounded, until what was reported by now is known: a moment that has passed gets no news later.
+    """Waits, bounded, until the read model has all reports so far: later ones do not change a past moment.
 
     Raises Problem 503."""
     end = await call.services.log.end("status", partition)
     if not await wait_for_read_model(
         call, partition, end, call.services.settings.position_seconds, READ_MODEL
     ):
-        raise not_reached("The read model has not seen all that gateways reported yet.")
+        raise not_reached("The read model has not processed all reports of gateways yet.")
 
 
 def _only(name: str | None) -> list[str] | None:

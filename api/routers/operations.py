@@ -40,7 +40,7 @@ async def get_operation(
     organization: Annotated[
         OptionalText,
         Query(
-            description="Whose command is meant, for callers who may see several organizations: ids are "
+            description="The command's organization, for callers who may see several: ids are "
             "unique within one. Without it all that the caller may see are searched, and an id that "
             "several of them have used is answered with 409 and their names."
         ),
@@ -57,19 +57,19 @@ async def get_operation(
 
 
 async def _record(call: Call, id: str, wanted: str | None) -> Record:
-    """The outcome; of a command that is not decided the command, or why it was refused.
+    """The outcome; for a command that is not decided, the command, or its refusal as unreadable.
 
     Raises Problem 404, and 409 when several of the organizations have used the id.
     """
     log = call.services.log
     found: dict[str, Record] = {}
-    # Later ones replace earlier ones: an outcome without a command is of one that could not be decided.
+    # Later ones replace earlier ones: a decision, else the command, else its refusal as unreadable.
     outcomes = await log.find_by_id("outcomes", id)
     refused = [record for record in outcomes if not stands(record)]
     decided = [record for record in outcomes if stands(record)]
     for record in (*refused, *await log.find_by_id("commands", id), *decided):
         organization = record.envelope.partitionkey
-        # Another tenant's operation is no different from one that does not exist.
+        # An operation of another tenant is reported as missing.
         if call.principal.may_access(organization) and wanted in (None, organization):
             found[organization] = record
     if not found:
@@ -78,7 +78,7 @@ async def _record(call: Call, id: str, wanted: str | None) -> Record:
         raise Problem(
             409,
             "ambiguous-operation",
-            "Several organizations have used this id; say which one is meant with `?organization=`.",
+            "Several organizations have used this id; choose one of them with `?organization=`.",
             organizations=sorted(found),
         )
     return next(iter(found.values()))

@@ -1,4 +1,4 @@
-"""Read models rebuilt beside the live ones, and swapped in."""
+"""Rebuilds read models beside the live ones, and replaces those."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class RebuiltReadModel(BaseModel):
     summary="Rebuild a read model from the log, beside the live one",
     description="Responds when the new tables have replaced the old ones.",
     response_model=RebuiltReadModel,
-    response_description="Swapped in.",
+    response_description="Rebuilt.",
     responses=problems(403, 404, 408, 413, 503),
 )
 async def rebuild_read_model(call: AllOrganizationsContext, name: ReadModelName) -> Response:

@@ -53,9 +53,7 @@ class StatisticsList(BaseModel):
         }
     )
 
-    items: list[MinuteStatistics] = Field(
-        description="Minutes (UTC) in which something happened, oldest first."
-    )
+    items: list[MinuteStatistics] = Field(description="Minutes (UTC) with any activity, oldest first.")
 
 
 @router.get(
@@ -72,7 +70,7 @@ async def get_statistics(
     minutes: Annotated[
         int,
         whole_number("minutes", 1, 1440),
-        Query(description="How many minutes back.", json_schema_extra={"minimum": 1, "maximum": 1440}),
+        Query(description="The number of past minutes.", json_schema_extra={"minimum": 1, "maximum": 1440}),
     ] = 60,
 ) -> Response:
     first, last = last_minutes(minutes, datetime.now(UTC))

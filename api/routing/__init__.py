@@ -1,1 +1,1 @@
-"""Path operations: FastAPI's, with the checks that all requests pass, and called directly where possible."""
+"""Path operations of FastAPI, with checks common to all requests, and called directly where possible."""

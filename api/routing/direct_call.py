@@ -1,6 +1,6 @@
 """Calls of path operations without FastAPI's dependency solver, which costs more than most reads do.
 
-It gives path operations and dependencies the same values. An operation is called here when it is a coroutine
+Path operations and dependencies get the same values. An operation is called here when it is a coroutine
 function that returns a `Response`, and takes nothing but plain parameters (text and numbers of the path, the
 query and headers), the request, and dependencies of the same kind. FastAPI calls all other operations.
 """
@@ -59,7 +59,7 @@ class DirectCall:
 
     @classmethod
     def of(cls, operation: Dependant) -> "DirectCall | None":
-        """None when FastAPI has to call the operation."""
+        """The direct call of an operation; None when FastAPI has to call it."""
         steps: list[_Step] = []
         known: dict[Callable[..., Any], int] = {}
         if not _returns_response(operation) or not _add(operation, steps, known):

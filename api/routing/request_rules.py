@@ -79,7 +79,7 @@ def unsupported(accepted: tuple[str, ...]) -> Problem:
 
 
 def _check_text(request: Request) -> None:
-    """Raises Problem 400 with every part of the path, and parameter, that no name or value can have."""
+    """Raises Problem 400 with every path segment and parameter that has a character that is not allowed."""
     given = (*request.path_params.items(), *request.query_params.multi_items())
     errors = [
         {"parameter": visible(name)[:50], "detail": f"the text {what}"}

@@ -1,4 +1,4 @@
-"""Path operations: FastAPI's, refusing what they do not declare, and documenting the errors all share."""
+"""Path operations of FastAPI that refuse undeclared parameters and media types and document common errors."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, cast
@@ -37,9 +37,9 @@ class JsonRequest(Request):
 
 
 class IndexedHeaders(Headers):
-    """Headers that are looked up without a search through all of them.
+    """Headers with an index for look-ups.
 
-    The lines of each are one list (RFC 9110 section 5.3). One that is no list is invalid then.
+    Several lines of a header become one list (RFC 9110 section 5.3); other headers are then invalid.
     """
 
     def __init__(self, lines: list[tuple[bytes, bytes]]) -> None:
@@ -87,7 +87,7 @@ class ApiRoute(APIRoute):
         return solved_by_fastapi
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        # Most routes are passed over here: a regular expression each would cost more than the rest.
+        # Skips most routes: a regular expression for each would cost more than the rest.
         if scope["path"].count("/") != self._slashes and not scope.get("root_path"):
             return Match.NONE, {}
         match, child = super().matches(scope)
@@ -130,7 +130,7 @@ class ApiRoute(APIRoute):
         return (JSON,) if self.body_field is not None else None
 
     def _shared_problems(self) -> set[int]:
-        """The errors that follow from what the operation takes."""
+        """The errors that follow from the declaration of the operation."""
         found = {400, 406, 500}
         if _is_secured(self.dependant):
             found.add(401)

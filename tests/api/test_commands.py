@@ -296,7 +296,7 @@ async def test_quiet_streams_are_kept_alive_and_move_the_clients_position(signal
     listener = Listener()
     end = await signalbox.log.end("events", 0)
     stream = _stream(signalbox, listener, end)
-    assert f"id: {end}\n\n".encode() in await listener.until(b": still here")
+    assert f"id: {end}\n\n".encode() in await listener.until(b": keep-alive")
     listener.left.set()
     async with asyncio.timeout(HANG_SECONDS):
         await stream

@@ -116,7 +116,7 @@ async def test_a_deployment_is_not_made_from_a_file(signalbox: RunningApi) -> No
     document["metadata"]["name"] = "d-3"
     (item,) = await applied(signalbox, yaml.safe_dump(document))
     assert item["result"] == "invalid"
-    assert item["findings"][0]["detail"].startswith("there is no deployment 'd-3', and a file makes none")
+    assert item["findings"][0]["detail"].startswith("there is no deployment 'd-3', and a file creates none")
 
 
 async def test_a_deployment_that_was_edited_is_refused(signalbox: RunningApi) -> None:

@@ -39,7 +39,7 @@ class Rejected(ClientError):
 
 
 class NoAnswer(ClientError):
-    """No outcome came in time. The command may have been decided: send it again with the same id, and it
+    """No outcome arrived in time. The command may have been decided: send it again with the same id, and it
     is decided once."""
 
     def __init__(self, id: str, reason: str) -> None:

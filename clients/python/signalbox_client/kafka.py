@@ -177,7 +177,7 @@ class KafkaTransport:
             task.add_done_callback(lambda _: self._searches.pop(id, None))
 
     async def _search(self, id: str, sent: bool) -> None:
-        """Looks for an outcome among those that were written before; later ones are followed anyway.
+        """Searches for an outcome among those that were written before; `_follow` receives later ones.
 
         A refusal counts unless the command was `sent` again since.
         """
@@ -273,7 +273,7 @@ async def _started(settings: KafkaSettings) -> AIOKafkaProducer:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """A producer that cannot be stopped at once is left to end by itself."""
+    """Stops a producer; one that takes longer than STOP_SECONDS ends in the background."""
     stopping = asyncio.create_task(producer.stop())
     _stopping.add(stopping)
     stopping.add_done_callback(_stopped)

@@ -7,7 +7,7 @@ from schemas.outcome import Outcome
 
 
 class Unreachable(Exception):
-    """Signalbox cannot be reached or is not ready at the moment; the same call may be tried again."""
+    """Signalbox cannot be reached or is not ready at the moment; the call may be retried."""
 
 
 class Transport(Protocol):

@@ -1,4 +1,4 @@
-"""Random damages of a data directory, and what becomes of the next start."""
+"""Random damage of a data directory, and the result of the next start."""
 
 import asyncio
 import random

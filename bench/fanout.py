@@ -35,7 +35,7 @@ def text(number: int, text: bytes) -> bytes:
 
 
 def nonce(data: bytes) -> bytes:
-    """Of a response without removals, the nonce is its last field."""
+    """The nonce of a response without removals: its last field."""
     at = data.rindex(CLUSTER.encode()) + len(CLUSTER)
     return data[at + 2 : at + 2 + data[at + 1]]
 
@@ -46,7 +46,7 @@ def entry(index: int, content: int) -> ConfigResource:
 
 
 class _Clients:
-    """Streams that count, together, how many have got each response."""
+    """Streams that count together how many of them have received each response."""
 
     def __init__(self, count: int) -> None:
         self._count = count

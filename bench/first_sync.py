@@ -37,7 +37,7 @@ async def _server(resources: int) -> None:
 
 
 async def _client(channel: grpc.aio.Channel, index: int, resources: int) -> grpc.aio.StreamStreamCall | None:
-    """The stream when it has all, None when it was closed before."""
+    """The stream once it has all resources; None if it was closed before."""
     call = channel.stream_stream(METHOD, None, None)(None, metadata=(("authorization", "Bearer bench"),))
     try:
         node = text(1, f"node-{index}".encode()) + text(2, GATEWAY.encode())

@@ -1,4 +1,4 @@
-"""Very many odd HTTP requests to a Signalbox."""
+"""A large number of odd HTTP requests to a Signalbox."""
 
 import asyncio
 import tempfile
@@ -29,5 +29,5 @@ def run() -> list[Figure]:
     return [
         Figure("odd requests: answers", seen.statuses.total(), "answers", COUNT, most=False),
         Figure("odd requests: 5xx", len(seen.failures), "answers", 0),
-        Figure("odd requests: answers with what the caller may not read", len(seen.leaks), "answers", 0),
+        Figure("odd requests: answers with data that the caller may not read", len(seen.leaks), "answers", 0),
     ]

@@ -90,7 +90,7 @@ class Calls:
         return self.send(method, ORGANIZATION + path, b"" if body is None else orjson.dumps(body), **headers)
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-        """One request with a body as it is, below no organization."""
+        """One request with a raw body; `path` is not below the organization."""
         given = {"authorization": f"Bearer {self._token}", "content_type": "application/json", **headers}
         if self._connection is None:
             self._connection = Connection(self._port, self._seconds)
@@ -120,7 +120,7 @@ class Calls:
         return self.ask("POST", "/commands", events, content_type=BATCH, **headers)
 
     def publish(self, name: str, spec: Mapping[str, Any], **fields: Any) -> int:
-        """A revision of an API; its number. Raises RuntimeError when it is rejected."""
+        """Publishes a revision of an API; returns its number. Raises RuntimeError when it is rejected."""
         reply = self.command("api.command.publish", {"name": name, "spec": spec, **fields})
         if reply.status != 200:
             raise RuntimeError(f"publish {name}: {reply}")
@@ -129,7 +129,7 @@ class Calls:
         return int(found.json["revision"])
 
     def deploy(self, api: str, revision: int | None = None) -> str:
-        """The deployment's name. Raises RuntimeError when it is rejected."""
+        """Deploys an API; returns the deployment's name. Raises RuntimeError when it is rejected."""
         body = {"api": api, "gateway": "local"} | ({"revision": revision} if revision else {})
         reply = self.ask("POST", "/deployments", body, prefer=f"wait={LONGEST_WAIT:g}")
         if reply.status not in (200, 201):
@@ -140,7 +140,7 @@ class Calls:
         return self.ask("DELETE", f"/deployments/{deployment}", if_match="*", prefer=f"wait={LONGEST_WAIT:g}")
 
     def status(self, deployment: str) -> dict[str, Any]:
-        """How far a deployment has come: `state`, `facts`, `refusals`."""
+        """The progress of a deployment: `state`, `facts`, `refusals`."""
         reply = self.ask("GET", f"/deployments/{deployment}")
         if reply.status != 200:
             raise RuntimeError(f"deployment {deployment}: {reply}")
@@ -178,7 +178,7 @@ class Calls:
                 return found, after
 
     def end(self) -> int:
-        """The position the resources' read model is at, once it has seen all that was decided."""
+        """The current position of the read model of resources."""
         return int(self.ask("GET", "/projects").headers["signalbox-position"].partition(":")[2])
 
     def all(self, plural: str) -> list[dict[str, Any]]:

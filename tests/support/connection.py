@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 HANG_SECONDS = 120.0
-"""Waiting that takes longer is a hang. Ends nothing that goes on, however slow the machine is."""
+"""Waiting that takes longer is a hang. Work in progress is never ended, even on a slow machine."""
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers in lower case, body."""
@@ -33,7 +33,7 @@ class Connection:
         return self.exchange("\r\n".join([*lines, "", ""]), body)
 
     def exchange(self, request: str, *body: bytes) -> Answer:
-        """Sends a request as it is; what is refused before it is read to its end is still answered."""
+        """Sends a raw request; returns the answer even if the server refuses it before it is complete."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request.encode() + (body[0] if body else b""))
             for more in body[1:]:

@@ -169,7 +169,7 @@ async def _served(here: Settings, token: str, wanted: Mapping[str, str] | None) 
         async with asyncio.timeout(HANG_SECONDS), grpc.aio.insecure_channel(str(here.xds)) as channel:
             while not complete():
                 found.clear()
-                # A proxy that the server does not know yet is turned away, and comes again.
+                # The server rejects a proxy that it does not know yet; the proxy reconnects.
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     await _receive(channel, token, found, complete)
                 await asyncio.sleep(0.01)

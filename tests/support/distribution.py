@@ -1,4 +1,4 @@
-"""Which tests need real servers, and in which order files are given to the processes of pytest-xdist."""
+"""Marks tests that need real servers, and orders the files for the processes of pytest-xdist."""
 
 from pathlib import Path
 

@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 
 LOWEST, HIGHEST = 10_000, 20_999
-"""Below the ports that systems give to outgoing connections and that servers for development take."""
+"""Below the ports that systems assign to outgoing connections and that development servers use."""
 
 _reserved: dict[int, int] = {}
 """A descriptor of a locked file for each port of this process."""
 
 
 def free_port() -> int:
-    """A port that is free on loopback, and that no process on this machine is given until this one ends."""
+    """A port that is free on loopback, and reserved for this process until it ends."""
     while True:
         port = random.randint(LOWEST, HIGHEST)
         if _reserve(port) and _is_free(port):

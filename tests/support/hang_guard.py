@@ -1,4 +1,4 @@
-"""A test that hangs fails, with what its main thread and its tasks are waiting for; the run goes on.
+"""A test that hangs fails, with what its main thread and its tasks are waiting for; the run continues.
 
 Time limits in tests are for this only. No test may depend on how fast the machine is.
 """
@@ -20,7 +20,7 @@ PHASE_SECONDS = 900.0
 """The setup, the call or the teardown of a test that takes longer is a hang."""
 
 AGAIN_SECONDS = 15.0
-"""The interruption may end only what runs at that moment; so it comes again."""
+"""The interruption may end only the current step; so it is repeated."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

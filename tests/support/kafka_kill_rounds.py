@@ -34,7 +34,7 @@ from tests.support.running_signalbox import RunningSignalbox
 
 CALLERS = 3
 LONGEST_PAUSE = 0.5
-"""Seconds between two kills, at most, beside what a start takes."""
+"""Seconds between two kills, at most, in addition to the time of a start."""
 WAIT = 2
 """Seconds a caller waits for an outcome."""
 LEAST_LOAD = 60

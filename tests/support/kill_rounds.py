@@ -36,7 +36,7 @@ DURING_START = 0.45
 """The share of rounds in which the process is killed while it starts."""
 
 WITH_ENVOY = 8
-"""Every how many rounds Signalbox supervises Envoy, which otherwise just stays connected."""
+"""Signalbox supervises Envoy in one of this many rounds; in the others Envoy just stays connected."""
 
 FROM_THE_FIRST_SECOND = {"resources", "operations", "deliveries"}
 """Read models with rows after the shortest run; the messages of the others are published on timers."""

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries a law on: all of them in `make test`, a tenth in `make check`."""
+"""The number of examples of each property test (law): all in `make test`, a tenth in `make check`."""
 
 import os
 

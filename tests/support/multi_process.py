@@ -1,4 +1,4 @@
-"""A Signalbox on a real Kafka and PostgreSQL, every role a process of its own, to be measured and hurt."""
+"""A Signalbox on a real Kafka and PostgreSQL, one process per role, for measurements and fault injection."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ class RoleProcess:
         until(self.ready, f"{self.name} ready", seconds, 0.02)
 
     def began_until_ready(self) -> float:
-        """Seconds from the start, just begun, until it is ready."""
+        """Waits until a process that was just started is ready; returns the seconds."""
         began = time.perf_counter()
         self.until_ready()
         return time.perf_counter() - began
@@ -65,7 +65,7 @@ class RoleProcess:
             self.running.send_signal(how)
 
     def end(self, how: signal.Signals = signal.SIGTERM, seconds: float = HANG_SECONDS) -> int:
-        """Ends the process; its exit code."""
+        """Ends the process; returns its exit code."""
         if self.running is None:
             return 0
         self.deliver(signal.SIGCONT)
@@ -124,7 +124,7 @@ class MultiProcessSignalbox(RunningSignalbox):
 
     @property
     def kafka_settings(self) -> KafkaSettings:
-        """How a client reaches the broker, once `serve` has started it."""
+        """The settings of a client of the broker, once `serve` has started it."""
         access, timeout = self.kafka.access, self.session_timeout_ms
         return replace(access, partitions=self.partitions, session_timeout_ms=timeout)
 
@@ -170,7 +170,7 @@ class MultiProcessSignalbox(RunningSignalbox):
         return self.data / "envoy" / "envoy"
 
     def down(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Ends the roles, in the reverse order; the highest exit code."""
+        """Ends the roles, in the reverse order; returns the highest exit code."""
         return max((p.end(how) for p in reversed(list(self.processes.values()))), default=0)
 
     def renew_proxies(self) -> None:

@@ -9,7 +9,7 @@ from signalbox.envoy.supervisor import EnvoyMissing, find_binary
 
 
 def real_envoy() -> Path:
-    """Its binary. Skips where there is none; with SIGNALBOX_REQUIRE_REAL=1 that is a failure."""
+    """The binary. Skips the test if there is none; with SIGNALBOX_REQUIRE_REAL=1 that is a failure."""
     try:
         return find_binary()
     except EnvoyMissing as missing:

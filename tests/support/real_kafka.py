@@ -77,7 +77,7 @@ def kafka_settings(kafka_settings_of: Callable[[int], KafkaSettings]) -> KafkaSe
 
 @pytest.fixture
 def kafka_settings_of(shared_kafka: DevKafka) -> Callable[[int], KafkaSettings]:
-    """Makes settings with another number of partitions; each call has topics of its own."""
+    """Creates settings with another number of partitions; each call has topics of its own."""
     return lambda partitions: settings_for(shared_kafka, partitions)
 
 

@@ -1,4 +1,4 @@
-"""What happens to a test whose real part cannot be had."""
+"""Handles tests whose real server or toolchain is not available."""
 
 import os
 from typing import NoReturn

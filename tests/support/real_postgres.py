@@ -17,7 +17,7 @@ from tests.support.real_parts import missing
 from tests.support.shared import run_directory, shared
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
-"""What a test kills is the server, never the machine: the kernel keeps what was written."""
+"""Tests kill the server, never the machine: the kernel keeps everything that was written."""
 
 
 class JoinedPostgres(DevPostgres):
@@ -82,7 +82,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 def own_postgres(postgres_made: Path) -> Iterator[DevPostgres]:
     """A server that is started and belongs to this test, to be killed and started again.
 
-    `own_postgres.start()` answers its URL while it runs.
+    `own_postgres.start()` returns its URL while it runs.
     """
     with _copy(postgres_made) as server:
         yield server
@@ -105,7 +105,7 @@ def _directory() -> Generator[Path]:
 @contextmanager
 def _copy(made: Path) -> Generator[DevPostgres]:
     with _directory() as directory:
-        # With its owner, who is another user when we are root.
+        # With its owner, which is another user if this process is root.
         subprocess.run(["cp", "-a", made, directory], check=True)
         server = DevPostgres(directory, settings=FAST)
         try:

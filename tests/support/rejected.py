@@ -6,7 +6,7 @@ from tests.support.calls import specification
 from xds.translate.regex import regex_problem
 
 NOT_RE2 = ("[[:nope:]]", r"[\b]")
-"""Expressions that the translator lets through and Envoy's RE2 does not."""
+"""Expressions that the translator accepts and Envoy's RE2 rejects."""
 
 
 def rejected_by_envoy(context: str, upstream: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Signalbox in a process of its own, with a real Envoy and an upstream, to be measured."""
+"""A Signalbox in a process of its own, with a real Envoy and an upstream, for measurements."""
 
 import contextlib
 import os
@@ -83,7 +83,7 @@ class RunningSignalbox:
             self.log_file = self.data.parent / "signalbox.log"
 
     def up(self, *options: str) -> float:
-        """Starts and waits until ready; answers the seconds it took."""
+        """Starts and waits until ready; returns the seconds it took."""
         began = time.perf_counter()
         self.begin(*options)
         self.until_ready()
@@ -142,7 +142,7 @@ class RunningSignalbox:
         return self.data / "envoy"
 
     def envoy(self) -> int:
-        """The process id of the Envoy that is noted down; 0 when there is none."""
+        """The process id in Envoy's pid file; 0 when there is none."""
         try:
             return int(orjson.loads((self.envoy_directory / "envoy.pid").read_bytes())["pid"])
         except FileNotFoundError:
@@ -159,7 +159,7 @@ class RunningSignalbox:
     def answered(
         self, path: str, revision: str = "", seconds: float = HANG_SECONDS, status: int = 200
     ) -> None:
-        """Asks the gateway until it answers with `status`, by `revision` if given. Raises TimeoutError."""
+        """Repeats a request until the answer has `status`, from `revision` if given. Raises TimeoutError."""
         last: list[object] = []
 
         def answered() -> bool:
@@ -196,7 +196,7 @@ class RunningSignalbox:
         return {"authorization": f"Bearer {self.token}", "content_type": "application/json"}
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """One request below the organization. Raises RuntimeError with what was answered."""
+        """One request below the organization. Raises RuntimeError with the answer."""
         connection = self.connection()
         content = b"" if body is None else orjson.dumps(body)
         status, _, answer = connection.ask(method, ORGANIZATION + path, content, **self.headers, **headers)
@@ -221,7 +221,7 @@ class RunningSignalbox:
             self.until_acknowledged([item["deployment"] for item in answer["items"]])
 
     def until_quiet(self, seconds: float = HANG_SECONDS) -> None:
-        """Waits until the read models have taken in everything: what loading left is not measured."""
+        """Waits until the read models have caught up, so that work left by loading is not measured."""
         connection, headers = self.connection(), self.headers
         end = time.monotonic() + seconds
         quiet = 0
@@ -235,7 +235,7 @@ class RunningSignalbox:
         connection.close()
 
     def until_acknowledged(self, deployments: list[str], seconds: float = HANG_SECONDS) -> None:
-        """Raises RuntimeError with one that is not."""
+        """Waits until all are acknowledged. Raises RuntimeError with one that is not."""
         end = time.monotonic() + seconds
         while True:
             answer = self.ask("POST", "/deployments/facts", {"names": deployments, "wait": LONGEST_WAIT})
@@ -246,7 +246,7 @@ class RunningSignalbox:
                 raise RuntimeError(f"{len(late)} deployments are not acknowledged: {answer[late[0]]}")
 
     def down(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Ends the process; its exit code. Envoy outlives a SIGKILL."""
+        """Ends the process; returns its exit code. Envoy outlives a SIGKILL."""
         if self.process is None:
             return 0
         if self.process.poll() is None:

@@ -18,7 +18,7 @@ def run_directory(config: pytest.Config, factory: pytest.TempPathFactory) -> Pat
 
 @contextmanager
 def alone(file: Path) -> Generator[None]:
-    """Only one process of the run at a time."""
+    """Locks `file`: for only one process of the run at a time."""
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -26,9 +26,9 @@ def alone(file: Path) -> Generator[None]:
 
 @contextmanager
 def shared(note: Path, made: Callable[[], AbstractContextManager[Path]]) -> Generator[Path]:
-    """The directory that `made` yields, made by the first process of the run that asks.
+    """The directory that `made` yields; only the first process of the run that needs it calls `made`.
 
-    `note` is where the others find it. The first process ends it, after all others have left.
+    The others find it in the file `note`. The first process ends it, after all others have left.
     """
     with (
         ExitStack() as own,
@@ -50,7 +50,7 @@ def shared(note: Path, made: Callable[[], AbstractContextManager[Path]]) -> Gene
 
 
 def _until_last(lock: IO[str], users: IO[str]) -> None:
-    """Returns when no other process uses it, with the lock that keeps new ones from joining."""
+    """Returns when no other process uses it, holding the lock that keeps new ones from joining."""
     while True:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -20,12 +20,12 @@ GO = {"GOMAXPROCS": "2", "GOFLAGS": "-p=2 -mod=readonly -buildvcs=false"}
 
 
 class DownloadFailed(Exception):
-    """A toolchain is there, but what a program depends on could not be had."""
+    """A toolchain is installed, but dependencies of a program could not be downloaded."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a program ended."""
+    """The exit code and output of a program."""
 
     code: int
     out: str
@@ -67,7 +67,7 @@ async def run(
 
 
 async def download(command: Sequence[str | Path], cwd: Path) -> None:
-    """Fetches dependencies. Skips the test when they cannot be had; SIGNALBOX_REQUIRE_REAL=1 fails it."""
+    """Fetches dependencies. Skips the test if that fails; SIGNALBOX_REQUIRE_REAL=1 fails it."""
     try:
         ran = await run(command, cwd=cwd, seconds=DOWNLOAD_SECONDS, environment=GO)
     except TimeoutError:

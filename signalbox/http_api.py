@@ -43,7 +43,7 @@ class HttpApi:
     kafka: KafkaSettings
 
     def application(self, ready: Callable[[], str | None], stopping: asyncio.Event) -> ASGIApp:
-        """`ready` answers why the process is not ready, or None; `stopping` ends the live streams."""
+        """`ready` returns the reason why the process is not ready; `stopping` ends the live streams."""
         services = Services(
             commands=self.commands,
             read_models=self.read_models,

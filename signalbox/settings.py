@@ -54,7 +54,7 @@ def address(text: str, option: str) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of one process (command line options win over `SIGNALBOX_*` variables).
+    """Settings of one process (command line options override `SIGNALBOX_*` variables).
 
     `kafka.bootstrap` and `postgres` are empty when they are not set: `up` then starts its own.
     """

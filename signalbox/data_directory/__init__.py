@@ -1,1 +1,1 @@
-"""The data directory: its lock, its secrets, and the addresses that are noted there."""
+"""The data directory: its lock, its secrets, and the listen addresses that are stored there."""

@@ -76,9 +76,9 @@ def _unsealed(path: Path) -> frozenset[str]:
     if lost:
         file, difference = next(iter(lost.items()))
         raise LogDamaged(
-            f"{path / file} is damaged: {difference}. `signalbox doctor` looks for the place. Restore the "
-            f"data directory from a backup; to start with the rest, remove {path / SEAL}: then a damaged "
-            "record or document is an error where it is asked for."
+            f"{path / file} is damaged: {difference}. `signalbox doctor` shows where. Restore the data "
+            f"directory from a backup; to start with the rest, remove {path / SEAL}: then a damaged record "
+            "or document is an error when it is read."
         )
     unseal(path)
     return intact

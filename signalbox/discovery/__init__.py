@@ -1,1 +1,1 @@
-"""The xDS server of a process: what it serves, and the status messages that its answers become."""
+"""The xDS server of a process: its resources, and status messages about the answers of proxies."""

@@ -35,8 +35,8 @@ class NodeListener(Protocol):
 class Delivery:
     """Observes the xDS server, and reports the answers of nodes.
 
-    `on_listener_rejected` is called for listeners, on which all deployments depend. Everything is held until
-    `begin`.
+    `on_listener_rejected` is called for listeners, on which all deployments depend. Answers are buffered
+    until `begin`.
 
     The connections of a node are kept, the newest last, each with its reported progress. The progress of the
     newest one is reported for the node. When the last one ends, the node is reported as disconnected on the
@@ -53,7 +53,7 @@ class Delivery:
     _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
 
     def begin(self, listener: NodeListener | None = None) -> None:
-        """Processes the answers that were held, and from now on all at once, and notifies `listener`."""
+        """Processes the buffered answers, and from now on each one at once, and notifies `listener`."""
         self.listener = listener
         held, self._held = self._held or (), None
         for call in held:
@@ -90,7 +90,7 @@ class Delivery:
             self._node(left, connections[left])
 
     def progressed(self, connection: Connection, progress: Progress) -> None:
-        """Reports the node's progress when it is another one than before."""
+        """Reports the node's progress if it has changed."""
         if self._hold(lambda: self.progressed(connection, progress)):
             return
         connections = self.proxies.get(_node_of(connection), {})
@@ -113,7 +113,7 @@ class Delivery:
     def acknowledged(
         self, connection: Connection, entries: Sequence[ConfigResource], came: Sequence[Delivered]
     ) -> None:
-        """Reports the deployments that came."""
+        """Reports the deployments that became acknowledged."""
         if self._hold(lambda: self.acknowledged(connection, entries, came)):
             return
         if self.listener is not None:
@@ -241,7 +241,7 @@ def delivery(
 
 
 def serving(target: Target, gateway: str, node: str, connection: str, at: str) -> DeliveryReported:
-    """That a node was proved to serve a deployment."""
+    """The status message that a probe proved that a node serves a deployment."""
     return delivery(
         gateway,
         target.deployment,

@@ -1,19 +1,19 @@
-"""Streams that the xDS server did not take, as warnings in the log: a few of them, however many there are."""
+"""Logs warnings about streams that the xDS server rejected, but not more than a few."""
 
 import logging
 import time
 from collections.abc import Callable
 
 SECONDS = 60.0
-"""How long the same warning is not repeated."""
+"""The same warning is not repeated within this time."""
 MOST = 100
-"""Warnings of different words within that time."""
+"""Maximum number of different warnings within that time."""
 
 logger = logging.getLogger("signalbox.gateways")
 
 
 class Denials:
-    """Logs why a stream was refused: the same once in SECONDS, with how often it was meanwhile."""
+    """Logs the reason of a rejected stream: each one once in SECONDS, with the number of repetitions."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -24,9 +24,9 @@ logger = logging.getLogger("signalbox.gateways")
 
 
 class Discovery:
-    """Serves what is on the config topic to proxies that bring their gateway's token.
+    """Serves the resources on the config topic to proxies that present their gateway's token.
 
-    `partition_of` answers the partition of a gateway's events, by its subject.
+    `partition_of` returns the partition of a gateway's events, by its subject.
     """
 
     def __init__(self, observer: Observer, partition_of: Callable[[str], int]) -> None:
@@ -55,7 +55,7 @@ class Discovery:
                 self._reached[entry.name] = entry.position
                 self._advanced.set()
             if entry.type == CREDENTIALS and not entry.body:
-                self.server.hang_up(entry.gateway)  # it is gone, and its nodes with it
+                self.server.hang_up(entry.gateway)  # the gateway was removed
 
     def offer_again_later(self, connection: Connection, listener: ConfigResource, reason: str) -> None:
         """Offers a rejected listener again: the reason may pass, such as a port that another process uses."""
@@ -78,7 +78,7 @@ class Discovery:
         self.server.offer_again(listener)
 
     def reached(self, partition: int) -> int:
-        """Up to which position the events of a partition are in the configuration."""
+        """The position up to which the events of a partition are in the configuration."""
         return self._reached.get(f"events/{partition}", 0)
 
     async def until_reached(self, positions: Mapping[int, int]) -> None:
@@ -95,7 +95,7 @@ class Discovery:
         return sum(len(self.server.quarantined(gateway)) for gateway in self.store.gateways())
 
     def _know(self, credentials: ConfigResource) -> None:
-        """Takes over the digest of a gateway's token."""
+        """Stores the digest of a gateway's token."""
         before = self._credentials.pop(credentials.gateway, b"")
         self._digests -= Counter([before])
         if credentials.body:
@@ -103,7 +103,7 @@ class Discovery:
             self._digests[credentials.body] += 1
 
     def _denied(self, reason: str) -> None:
-        """Warns of a rejected stream. Before there is a gateway, as at the first start, none is accepted."""
+        """Warns of a rejected stream, unless there is no gateway yet: then every stream is rejected."""
         if self._digests:
             self._denials(reason)
 

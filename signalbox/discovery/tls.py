@@ -9,17 +9,17 @@ from xds.server.rpc import Identity
 
 
 def identity(settings: Settings) -> Identity | None:
-    """What the xDS server shows; None: it speaks plaintext.
+    """The certificate and key of the xDS server; None for plaintext.
 
-    Raises SettingsError where it listens beyond loopback and neither a certificate nor plaintext is asked
-    for; OSError for files that cannot be read.
+    Raises SettingsError if it listens beyond loopback and neither a certificate nor plaintext is
+    configured; OSError for files that cannot be read.
     """
     if settings.xds_certificate and settings.xds_key:
         return Identity(settings.xds_key.read_bytes(), settings.xds_certificate.read_bytes())
     if settings.xds_plaintext or is_loopback(settings.xds.host):
         return None
     raise SettingsError(
-        f"xDS on {settings.xds} would take gateways' tokens in plaintext: name a certificate and its key in "
+        f"xDS on {settings.xds} would get gateways' tokens in plaintext: name a certificate and its key in "
         "SIGNALBOX_XDS_CERTIFICATE and SIGNALBOX_XDS_KEY, listen on loopback (--xds 127.0.0.1:18000), or set "
         "SIGNALBOX_XDS_PLAINTEXT=on where the network is private."
     )
@@ -34,11 +34,11 @@ def is_loopback(host: str) -> bool:
 
 
 def trust(settings: Settings, servers: Sequence[str]) -> Trust | None:
-    """How an Envoy knows the xDS servers of these host names; None: it speaks plaintext with them."""
+    """How an Envoy verifies the xDS servers of these host names; None for plaintext."""
     return Trust(str(settings.xds_ca), tuple(servers)) if settings.xds_ca else own_trust(settings)
 
 
 def own_trust(settings: Settings) -> Trust | None:
-    """How an Envoy knows the xDS server of its own process, which need not be named in the certificate."""
+    """How an Envoy verifies the xDS server of its own process, whose name need not be in the certificate."""
     ca = settings.xds_ca or settings.xds_certificate
     return Trust(str(ca)) if settings.xds_certificate else None

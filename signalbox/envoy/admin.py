@@ -1,6 +1,6 @@
 """Envoy's admin interface: on a Unix socket that only its owner can reach, because it shows secrets.
 
-It answers whether Envoy is ready, and drains Envoy before its end.
+It reports whether Envoy is ready, and drains Envoy before its end.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ class NoAnswer(Exception):
 
 
 def admin_socket(directory: Path) -> Path:
-    """Where the Envoy of `directory` (`DIR/envoy`) has its admin interface; makes the private folder for it.
+    """The admin socket of the Envoy of `directory` (`DIR/envoy`); creates the private folder for it.
 
-    Raises OSError when somebody else can reach that folder.
+    Raises OSError when another user has access to that folder.
     """
     ourselves = Account("", os.geteuid(), os.getegid(), other=False)
     try:
@@ -35,14 +35,14 @@ def admin_socket(directory: Path) -> Path:
 
 
 class EnvoyAdmin:
-    """Asks the admin interface at `socket`, which answers within `answer_within` seconds or not at all."""
+    """Requests to the admin interface at `socket`, each with a time limit of `answer_within` seconds."""
 
     def __init__(self, socket: Path, answer_within: float = ANSWER_WITHIN) -> None:
         self._socket = socket
         self._answer_within = answer_within
 
     async def ready(self) -> bool:
-        """Whether Envoy says it is initialised and serves."""
+        """Whether Envoy reports that it is initialised and serves."""
         try:
             return (await self._ask("GET", "/ready"))[0] == 200
         except NoAnswer:
@@ -55,7 +55,7 @@ class EnvoyAdmin:
     async def drain(self, within: float) -> bool:
         """Stops accepting connections, and waits at most `within` seconds for the requests in flight.
 
-        Answers carry `Connection: close` meanwhile. Returns whether none is in flight any more. Raises
+        Meanwhile responses have `Connection: close`. Returns whether none is in flight any more. Raises
         NoAnswer.
         """
         try:
@@ -70,9 +70,9 @@ class EnvoyAdmin:
             return False
 
     async def listening(self) -> bool:
-        """Whether a listener is active: else there is none yet, or all wait for what they need.
+        """Whether a listener is active: otherwise there is none yet, or all are warming.
 
-        Raises NoAnswer. Not by `/stats`, which takes Envoy's main thread 0.2 s at 10,000 APIs.
+        Raises NoAnswer. Does not use `/stats`, which takes Envoy's main thread 0.2 s at 10,000 APIs.
         """
         status, body = await self._ask("GET", "/listeners")
         return status != 200 or re.search(rb"\S+::\S+", body) is not None
@@ -82,7 +82,7 @@ class EnvoyAdmin:
         return sum(map(int, re.findall(rb"rq_active: (\d+)", body)))
 
     async def _ask(self, method: str, path: str) -> tuple[int, bytes]:
-        """Status and body, with the framing of chunks where it has any. Raises NoAnswer."""
+        """Status and body, with chunked framing if it has any. Raises NoAnswer."""
         try:
             async with asyncio.timeout(self._answer_within):
                 reader, writer = await asyncio.open_unix_connection(str(self._socket))

@@ -1,4 +1,4 @@
-"""Whether the Envoy on this machine answers, and has an active listener: asked regularly, for readiness."""
+"""Checks regularly, for readiness, whether the Envoy on this machine answers and has an active listener."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from signalbox.envoy.admin import NoAnswer
 LOOK_SECONDS = 2.0
 WARMING = (
     "the gateway's listener is warming and answers no request: Envoy waits for a resource that it needs; "
-    "`signalbox doctor` compares what there is"
+    "`signalbox doctor` shows which one is missing"
 )
 UNANSWERED = (
     "the gateway's Envoy does not answer: its process is stopped or busy; "
@@ -17,9 +17,9 @@ UNANSWERED = (
 
 
 class ListenerWatch:
-    """`listening` asks Envoy, and raises NoAnswer; `connected`: whether Envoy has an xDS connection.
+    """`listening` queries Envoy, and raises NoAnswer; `connected`: whether Envoy has an xDS connection.
 
-    What two looks in a row find is the trouble: Envoy may be busy, or warm a listener, for a moment.
+    Only a finding of two checks in a row is reported: Envoy may be busy, or warm a listener, for a moment.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ListenerWatch:
         self.trouble: str | None = None
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Checks until cancelled."""
         while True:
             await asyncio.sleep(self._every)
             await self.look()

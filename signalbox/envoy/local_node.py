@@ -29,8 +29,8 @@ class Node:
 
 
 class LocalNode:
-    """`probe_secret` opens the probe routes of the node, `report` takes which deployments it was proved to
-    serve. `targets` submits to `prober` what the node acknowledged."""
+    """`probe_secret` gives access to the node's probe routes; `report` is called with the deployments that
+    it was proved to serve. `probes` sets the source of deployments to probe."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class LocalNode:
         group.run("prober", self.prober.run())
 
     def probes(self, targets: ProbeTargets) -> None:
-        """`targets` knows the node from now on."""
+        """Sets the state of the node, which submits its deployments to `prober`."""
         self._targets = targets
 
     def trouble(self) -> str | None:
-        """Why the node does not serve, when that is known."""
+        """The reason why the node does not serve, if it is known."""
         status = self._envoy.status
         if status.state != "running":
             return f"the gateway's Envoy does not run: {status.reason}"

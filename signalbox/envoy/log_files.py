@@ -1,4 +1,4 @@
-"""The log files of the supervised Envoy: bounded, and read for why it died."""
+"""The log files of the supervised Envoy: limited in size, and read for the reason of its end."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 ROTATE_ABOVE = 5_000_000
-"""Bytes after which what is in a log goes to a file of its name with `.1` at the end."""
+"""Bytes above which the content of a log is moved to a file of its name with the suffix `.1`."""
 
 READ_BACK = 16_384
 LONGEST_REASON = 500
@@ -17,7 +17,7 @@ PREFIX = re.compile(r"^\[[^\]]*\]\[\d+\]\[\w+\]\[[^\]]*\] (?:\[[^\]]*\] )?")
 
 
 class EnvoyLog:
-    """Everything in `secrets` is left out of what is repeated from the file."""
+    """A log file; `secrets` are removed from quotations of it."""
 
     def __init__(self, path: Path, secrets: tuple[str, ...] = ()) -> None:
         self.path = path
@@ -25,16 +25,16 @@ class EnvoyLog:
         self._since = 0
 
     def open(self) -> BinaryIO:
-        """The file to append to; what was in it before is no longer part of `last_words`."""
+        """The file to append to; its earlier content is no longer part of `last_words`."""
         self.bound()
-        # An Envoy that refuses its bootstrap file repeats it here, with the token.
+        # An Envoy that rejects its bootstrap file logs it here, with the token.
         log = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
         os.fchmod(log.fileno(), 0o600)
         self._since = log.tell()
         return log
 
     def bound(self) -> None:
-        """Empties the file when it is too large. Whoever appends to it goes on with the same file."""
+        """Empties the file when it is too large. Processes that append to it keep the same file."""
         if not self.path.exists() or self.path.stat().st_size <= ROTATE_ABOVE:
             return
         older = self.path.with_name(self.path.name + ".1")
@@ -45,7 +45,7 @@ class EnvoyLog:
         self._since = 0
 
     def mark(self) -> None:
-        """What is in the file by now is no longer part of `last_words`."""
+        """Excludes the current content of the file from `last_words`."""
         self._since = self.path.stat().st_size if self.path.exists() else 0
 
     def last_words(self) -> str:

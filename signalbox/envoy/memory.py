@@ -1,18 +1,18 @@
-"""How much memory a process of this machine may use."""
+"""The memory that a process on this machine may use."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of the container, as the two versions of control groups show it."""
+"""The container's limit, in version 2 and version 1 of control groups."""
 
 ENVOY_SHARE = 0.75
-"""What Envoy's heap may have of it; the rest is for sockets and whoever else runs here."""
+"""The share of Envoy's heap; the rest is for sockets and other processes."""
 
 
 def usable_memory(limits: Iterable[Path] = LIMITS) -> int:
-    """Bytes: what the machine has, or what its container may use when that is less."""
+    """Bytes: the memory of the machine, or the container's limit if that is less."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in limits:
         try:

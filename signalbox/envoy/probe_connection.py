@@ -10,7 +10,7 @@ LONGEST_ANSWER = 65_536
 
 
 class ProbeFailed(Exception):
-    """There was no answer: refused, broken off, too slow or not HTTP."""
+    """There was no answer: the connection was refused or lost, or the answer was too slow or not HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Answer:
 
 
 class ProbeConnection:
-    """Connects when asked, and again after a failure. `within` bounds each answer, in seconds."""
+    """Connects at the first request, and again after a failure. `within` is the time limit per answer."""
 
     def __init__(self, host: str, port: int, within: float) -> None:
         self._host = host
@@ -37,7 +37,7 @@ class ProbeConnection:
             try:
                 return await self._send(exchange, request)
             except ConnectionError:
-                pass  # an idle connection may be closed by the other side at any time: ask once more
+                pass  # an idle connection may be closed by the other side at any time: retry once
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._within):
@@ -69,7 +69,7 @@ class ProbeConnection:
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection. A body that is long or states no length is not awaited: the connection is closed.
+    """One connection. A body that is long or has no length is not read: the connection is closed.
 
     `on_…` are callbacks of httptools.
     """
@@ -110,7 +110,7 @@ class _Exchange(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         if self._answered is None or self._answered.done():
-            self.close()  # nothing was asked
+            self.close()  # no request is in flight
         elif self._received > 2 * LONGEST_ANSWER:
             self._fail(ConnectionAbortedError("the answer is too long"))
         else:

@@ -36,7 +36,7 @@ class ProbeTargets:
         self.connection = ""
         """The node's newest connection; empty when it is not connected."""
         self.has_connected = False
-        """Whether the node was connected at any time that is known here."""
+        """Whether any known report says that the node was connected."""
         self.listener_refused = ""
         """Why the node rejected its listener; empty when it did not."""
 
@@ -47,8 +47,8 @@ class ProbeTargets:
         config.subscribe(self._apply)
 
     async def look_back(self, log: Log, partition: int) -> int:
-        """Reads the last reports on the status topic, and probes what was not probed before; up to which
-        position it has read. Raises LogUnavailable."""
+        """Reads the last reports on the status topic, and probes deployments that were not probed before;
+        returns the position it has read up to. Raises LogUnavailable."""
         end = await log.end("status", partition)
         position = max(0, end - LOOK_BACK)
         if position == 0:
@@ -63,7 +63,7 @@ class ProbeTargets:
         return position
 
     def reported(self, statuses: Sequence[Status]) -> None:
-        """Takes reports on any nodes."""
+        """Handles reports on any nodes."""
         self._take_all(statuses)
         self._probe(tuple(self._taken))
 
@@ -98,8 +98,8 @@ class ProbeTargets:
                 pass
 
     def _node_reported(self, node: NodeReported) -> None:
-        """Takes what the node's progress covers and no report of its own named; what was probed in vain has
-        another chance on a new connection."""
+        """Adds deployments that the node's progress covers and no report named; deployments whose probes
+        failed are probed again on a new connection."""
         self.listener_refused = node.listener_refused
         self.has_connected = True
         if node.connection != self.connection:

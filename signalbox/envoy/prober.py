@@ -1,8 +1,8 @@
-"""The prober: proves that a gateway serves a deployment, by asking through the gateway's own listener.
+"""The prober: proves that a gateway serves a deployment, by requests through the gateway's own listener.
 
-An acknowledgement says that a proxy took the configuration; its workers apply it a moment later.
-So every target is asked for until it answers 204 with `x-signalbox-deployment: <id>` on the route
-that only somebody with the probe secret can reach.
+An acknowledgement means that a proxy accepted the configuration; its workers apply it a moment later.
+So every target is requested until the answer is 204 with `x-signalbox-deployment: <id>` on the route
+that requires the probe secret.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger("signalbox.envoy.prober")
 class Target:
     """A deployment that should be serving. `host` may be `*` or begin with `*.`.
 
-    `position` is that of the event that brought it to the gateway.
+    `position` is that of the event that started it.
     """
 
     deployment: str
@@ -44,7 +44,7 @@ OnGivenUp = Callable[[Target, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where a gateway's node listens, and the secret that opens its probe routes."""
+    """The address where a gateway's node listens, and the secret of its probe routes."""
 
     gateway: str
     node: str
@@ -66,7 +66,7 @@ class Prober:
     """Probes one listener over at most `connections` kept-alive connections.
 
     `submit` and `forget` are cheap and may be called whether or not `run` runs. Times in seconds.
-    A target is asked again after `first_delay`, doubling up to `longest_delay`, until `give_up_after`.
+    A target is requested again after `first_delay`, doubling up to `longest_delay`, until `give_up_after`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Prober:
         self._closed = False
 
     def __len__(self) -> int:
-        """How many targets are not proved yet."""
+        """The number of targets that are not proved yet."""
         return len(self._pending)
 
     def submit(self, target: Target) -> bool:
@@ -133,7 +133,7 @@ class Prober:
                 group.create_task(self._work(), name=f"prober {number} of {self._listener.gateway}")
 
     async def close(self) -> None:
-        """Ends `run`, its connections and all that waits, for good."""
+        """Ends `run`, its connections and all pending probes, for good."""
         self._closed = True
         if self._running is not None:
             self._running.cancel()
@@ -154,7 +154,7 @@ class Prober:
                 try:
                     answer = await connection.ask(self._request(pending.target))
                 except ProbeFailed as failure:
-                    # The gateway is what is missing, not this route: all of this worker waits.
+                    # The gateway does not answer at all: the worker pauses for all its targets.
                     self._again(pending, loop, str(failure))
                     await asyncio.sleep(unreachable)
                     unreachable = min(unreachable * 2, self._longest_delay)

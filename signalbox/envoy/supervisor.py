@@ -1,8 +1,8 @@
-"""Envoy under supervision: started, watched, restarted when it dies, adopted when it outlived us.
+"""Supervises an Envoy: starts it, restarts it when it dies, and adopts one that outlived Signalbox.
 
 Envoy runs in its own session with its own log file, so that a `kill -9` of Signalbox leaves it
-serving. The next start recognises it by its start time and by its command line, which names a
-bootstrap file by the digest of all it was started with. What is not provably ours is never touched.
+serving. The next start recognises it by its start time and by its command line, which has a
+bootstrap file named by the digest of all its parameters. Other processes are never touched.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from streams.whole_file import write_whole
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 5.0
 STABLE_AFTER = 10.0
-"""Seconds after which a process that dies counts as the first failure again."""
+"""Seconds of running after which the end of the process counts as the first failure again."""
 
 BOUND_SECONDS = 5.0
-"""How often Envoy's log files are looked at whether they are too large."""
+"""Interval of checks whether Envoy's log files are too large."""
 
 POLL_SECONDS = 0.05
 TERMINATE_WITHIN = 5.0
@@ -58,7 +58,7 @@ class EnvoyNotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EnvoyStatus:
-    """`waiting` is between a death and the next start. `reason` is why it last died."""
+    """`waiting` is between an end and the next start. `reason` is that of the last end."""
 
     state: State = "stopped"
     pid: int = 0
@@ -89,11 +89,11 @@ def find_binary() -> Path:
 class EnvoySupervisor:
     """Keeps one Envoy running. All methods belong to one event loop.
 
-    `bootstrap` makes the bootstrap document for an admin interface on a Unix socket; `listen` is where
-    the gateway's listener will be, checked before a start because a listener delivered by xDS would
-    only be refused later; `option` is how a user chooses another address; `secrets` are never
-    repeated in a reason; `drain_within` is how many seconds requests in flight have to end, `adopt_within`
-    how many an Envoy that outlived us has to answer.
+    `bootstrap` returns the bootstrap document for an admin interface on a Unix socket; `listen` is the
+    address of the gateway's listener, checked before a start because Envoy would reject a listener
+    delivered by xDS only later; `option` is the option to choose another address; `secrets` are removed
+    from reasons; `drain_within`: seconds that requests in flight have to end; `adopt_within`: seconds that
+    an Envoy of an earlier start has to answer.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class EnvoySupervisor:
         return self._status
 
     async def start(self) -> None:
-        """Adopts the Envoy that outlived us, if it is the one we would start and answers; else starts one.
+        """Adopts an Envoy of an earlier start, if it has the same parameters and answers; else starts one.
 
         Returns as soon as the process runs; `wait_ready` waits for it to serve. Raises EnvoyMissing,
         PortUnusable (nothing was started), OSError.
@@ -157,9 +157,9 @@ class EnvoySupervisor:
         self._watching = asyncio.create_task(self._supervise(binary), name="envoy supervisor")
 
     async def stop(self) -> None:
-        """Ends the supervision and Envoy with it, when the requests in flight have ended or took too long.
+        """Ends the supervision, and Envoy after the requests in flight have ended or took too long.
 
-        SIGTERM, and SIGKILL when that takes too long.
+        Sends SIGTERM, and SIGKILL if that takes too long.
         """
         if self._watching is not None:
             self._watching.cancel()
@@ -172,7 +172,7 @@ class EnvoySupervisor:
         self._set(state="stopped", pid=0)
 
     async def ready(self) -> bool:
-        """Whether Envoy says it is initialised and serves (`/ready` of its admin interface)."""
+        """Whether Envoy reports that it is initialised and serves (`/ready` of its admin interface)."""
         if self._status.state != "running":
             return False
         return await EnvoyAdmin(self._socket).ready()
@@ -200,7 +200,7 @@ class EnvoySupervisor:
         return self._status
 
     async def _unfit(self, running: Process, binary: Path) -> str:
-        """Why an Envoy that outlived us is not adopted; empty when it is."""
+        """The reason why an Envoy of an earlier start is not adopted; empty when it is."""
         if running.argv != self._argv(binary):
             return "ran with another configuration"
         try:
@@ -222,11 +222,11 @@ class EnvoySupervisor:
         await _terminate(running)
 
     def _ours(self) -> Process | None:
-        """The live Envoy of this directory, whoever started it."""
+        """The running Envoy of this directory, also of an earlier start."""
         known = recorded(self._directory)
         if known and self._is_envoy_of_this_directory(known):
             return known
-        # We may have been killed between starting it and writing its id down.
+        # A process may have been killed between starting it and writing its pid file.
         return next((p for p in processes() if self._is_envoy_of_this_directory(p)), None)
 
     def _is_envoy_of_this_directory(self, found: Process) -> bool:
@@ -300,7 +300,7 @@ class EnvoySupervisor:
                 try:
                     self._launch(binary)
                     break
-                except Exception as error:  # whatever it is, the gateway must come back when it is over
+                except Exception as error:  # any error: the gateway must start again once it is gone
                     reason = str(error)
             self._set(restarts=self._status.restarts + 1)
 
@@ -313,7 +313,7 @@ class EnvoySupervisor:
         return code
 
     def _why(self, code: int | None) -> str:
-        """How it ended and, unless somebody ended it from outside, its last words."""
+        """How it ended and, unless a signal from outside ended it, its last severe log lines."""
         how = _how_it_ended(code)
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             return how
@@ -349,11 +349,11 @@ def _how_it_ended(code: int | None) -> str:
 
 
 async def _terminate(running: Process) -> None:
-    """Ends exactly this process, never another one that has got its id since."""
+    """Ends exactly this process, never a later one with the same id."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         if not _signal(running, how):
             return
-        _signal(running, signal.SIGCONT)  # a stopped process takes the other one only when it continues
+        _signal(running, signal.SIGCONT)  # a stopped process handles `how` only when it continues
         try:
             async with asyncio.timeout(TERMINATE_WITHIN):
                 await _ended(running.pid)

@@ -1,1 +1,1 @@
-"""This machine, as far as processes, ports and limits of it matter here."""
+"""Processes, ports and limits of this machine."""

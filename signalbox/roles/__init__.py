@@ -1,8 +1,8 @@
 """The registry of roles: each has a module in this package, and runs on both engines.
 
-A role's module has `async def start(runtime: Runtime, group: ServiceGroup) -> None`. It takes what it needs
+A role's module has `async def start(runtime: Runtime, group: ServiceGroup) -> None`. It gets its services
 from the `Runtime`, which is a port with an implementation per engine, adds to `group` its tasks that run
-until the process stops (`group.run`) and what is to be closed (`group.closed_at_stop`), and returns when the
+until the process stops (`group.run`) and the objects to close (`group.closed_at_stop`), and returns when the
 role does its work. The last part of a start, when it needs other roles, is added by `group.later`. The group
 stops in the reverse order. A check added by `runtime.add_readiness_check` makes the process not ready later
 on. The roles of a process start together, those that serve proxies first, and stop in the reverse of this

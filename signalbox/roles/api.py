@@ -18,7 +18,7 @@ CAUGHT_UP_SECONDS = 30.0
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when requests are answered; before, only those for the health of the process are."""
+    """Returns when requests are answered; before that only health checks are."""
     settings = runtime.settings
     kept_secret(settings.admin_token, "sba_")
     gate = ReadinessGate(HealthApp(runtime.not_ready_reason))
@@ -52,7 +52,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 
 async def _first_start(runtime: Runtime, commands: CommandPort, log: Log, checkpoints: Checkpoints) -> None:
-    """Of several processes that do this at once each sends the same commands with the same ids: they are
+    """Several processes may do this at once: they send the same commands with the same ids, which are
     decided once."""
     settings = runtime.settings
     token = await runtime.gateway_token(needed=False)

@@ -19,7 +19,7 @@ class Checkpoints(ReadModelRunner, DeadLetterPort, Protocol):
 
 
 class Database(Protocol):
-    """What is opened for a role is closed with its `group`."""
+    """Objects that are opened for a role are closed with its `group`."""
 
     async def store(self, group: ServiceGroup) -> Store:
         """The database of the read models, once it is reachable."""
@@ -28,7 +28,7 @@ class Database(Protocol):
     async def host(
         self, runner: ProjectionRunner, listeners: Sequence[ProjectionListener], group: ServiceGroup
     ) -> None:
-        """Feeds the read models of the assigned partitions; returns once they can be asked."""
+        """Feeds the read models of the assigned partitions; returns once they can be queried."""
         ...
 
     async def read_models(self, group: ServiceGroup) -> tuple[ReadModels, Checkpoints]: ...

@@ -13,16 +13,16 @@ from streams.log import Log
 from streams.partition_workers import Assignment, PartitionWorkers
 
 BATCH = 1_000
-"""Commands of a transaction on Kafka, which costs the broker nearly the same whatever is in it."""
+"""Maximum commands per transaction on Kafka, whose cost for the broker hardly depends on their number."""
 FINISH_SECONDS = 10.0
-"""How long a batch may take to be finished when its partition goes to another process."""
+"""Time limit to finish a batch when its partition is assigned to another process."""
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
     log = await runtime.log()
     changes = ChangeTraces(runtime.telemetry)
-    # Deployments are measured where they were decided, for that is one process. Only what is decided from now
-    # on is measured.
+    # A deployment is measured by the process that decided it. Only deployments that are decided from now on
+    # are measured.
     await runtime.follow_reports(changes.reported, group)
     change_log = runtime.change_log
 
@@ -52,7 +52,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 
 def partition_deciders(decider: Callable[[int], Decider], log: Log) -> PartitionWorkers:
-    """Makes a decider for each assigned partition."""
+    """Creates a decider for each assigned partition."""
 
     async def decide(assignment: Assignment) -> None:
         await decide_until(assignment.revoked, decider(assignment.partition), assignment.ready)

@@ -1,4 +1,4 @@
-"""Read models and documents in files of the data directory, kept and asked by this process alone."""
+"""Read models and documents in files of the data directory, written and queried by this process alone."""
 
 import asyncio
 from collections.abc import Sequence

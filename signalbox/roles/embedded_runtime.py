@@ -124,7 +124,7 @@ class EmbeddedRuntime(Runtime):
         super().report(messages)
 
     async def retry(self, what: str, attempt: Callable[[], Awaitable[T]], *unavailable: type[Exception]) -> T:
-        """There is no service to wait for: but for a time-out, an error of a file ends the start."""
+        """There is no service to wait for: every error except a time-out ends the start."""
         return await super().retry(what, attempt, *(kind for kind in unavailable if kind is TimeoutError))
 
     @cached_property
@@ -153,5 +153,5 @@ class EmbeddedRuntime(Runtime):
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:
-    """Returns when the task ends; it goes on when this is cancelled. Raises its error."""
+    """Returns when the task ends; the task continues when this is cancelled. Raises its error."""
     await asyncio.shield(task)

@@ -17,7 +17,7 @@ from streams.log import LogUnavailable
 
 def node_from(environment: Mapping[str, str], settings: Settings) -> Node:
     """From `SIGNALBOX_GATEWAY_NAME` (`ORGANIZATION/GATEWAY`), `SIGNALBOX_NODE` and `SIGNALBOX_XDS_SERVERS`
-    (`HOST:PORT`, several with commas between); what is left out is as `up` has it.
+    (`HOST:PORT`, several with commas between); the defaults are those of `up`.
 
     Raises SettingsError.
     """
@@ -43,7 +43,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     Raises SettingsError, PortUnusable, EnvoyMissing.
     """
     settings = runtime.settings
-    # On the embedded engine it is the node of the gateway that the first start makes.
+    # On the embedded engine it is the node of the gateway that the first start creates.
     node = node_from({} if runtime.in_process else os.environ, settings)
     envoy = LocalNode(
         settings,

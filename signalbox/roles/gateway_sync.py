@@ -48,7 +48,7 @@ def _load_translators() -> None:
 
 
 async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Assignment) -> None:
-    """From the config topic as it stands; until something fails. Raises Fenced, LogUnavailable."""
+    """Continues from the current config topic until something fails. Raises Fenced, LogUnavailable."""
     partition, probe_key = assignment.partition, runtime.probe_key
     await config.claim(partition)
     end = await log.end("status", partition)
@@ -79,14 +79,14 @@ async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Ass
 
 
 async def _reconcile(runtime: Runtime, sync: GatewaySync) -> None:
-    """Compiles again what the configuration lacks, when nothing waits for this process to start."""
+    """Compiles configuration that is missing, once that does not delay the start of the process."""
     await runtime.others_started()
     await asyncio.to_thread(_load_translators)
     await sync.reconcile()
 
 
 async def _until_one_fails(*group: Coroutine[Any, Any, None]) -> None:
-    """Runs all until one of them fails. Raises what it raised."""
+    """Runs all until one of them fails. Raises its error."""
     tasks = [asyncio.create_task(part) for part in group]
     try:
         await asyncio.gather(*tasks)

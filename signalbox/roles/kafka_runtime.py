@@ -63,7 +63,7 @@ class KafkaRuntime(Runtime):
         return group.closed_at_stop(await self.retry(self._broker, opened, LogUnavailable))
 
     async def database(self) -> "PostgresDatabase":
-        # psycopg and SQLAlchemy, which other roles do without
+        # psycopg and SQLAlchemy, which other roles do not need
         await asyncio.to_thread(importlib.import_module, "signalbox.roles.postgres_database")
         from signalbox.roles.postgres_database import PostgresDatabase
 
@@ -81,13 +81,13 @@ class KafkaRuntime(Runtime):
         await group.wait(membership.joined.wait())
 
     async def others_started(self) -> None:
-        """Other processes do what callers wait for."""
+        """Returns at once: the other roles are in other processes."""
 
     async def all_started(self) -> None:
-        """Nothing was kept for the start."""
+        """Does nothing: nothing was kept for the start."""
 
     def decided(self, outcomes: Sequence[Outcome]) -> None:
-        """All processes read the topic of outcomes."""
+        """Does nothing: all processes read the topic of outcomes."""
 
     async def command_port(self, group: ServiceGroup) -> CommandPort:
         log = await self.log()
@@ -117,7 +117,7 @@ class KafkaRuntime(Runtime):
         group.run("reports", reports.run())
 
     async def node_listener(self, gateways: Iterable[str]) -> None:
-        """Gateway sync reads the answers on the status topic."""
+        """Returns None: gateway sync reads the answers on the status topic."""
 
     def answers(self, log: Log, sync: GatewaySync, view: ConfigView, end: int) -> Task:
         consumer = GatewayStatusConsumer(log, sync, view, self.change_log.reported_elsewhere)

@@ -1,4 +1,4 @@
-"""Read models and documents in PostgreSQL, which projectors keep for all processes."""
+"""Read models and documents in PostgreSQL, which projectors write for all processes."""
 
 import asyncio
 import importlib

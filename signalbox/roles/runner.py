@@ -1,4 +1,4 @@
-"""The roles of a process: started together, stopped in order, and together when one of them fails."""
+"""Runs the roles of a process: they start together, stop in order, and all stop when one of them fails."""
 
 import asyncio
 import importlib
@@ -28,12 +28,12 @@ logger = logging.getLogger("signalbox.roles")
 
 
 def everything(settings: Settings) -> "RoleRunner":
-    """All roles in one process, which makes the default resources; Envoy only when it is wanted."""
+    """All roles in one process, which creates the default resources; Envoy only if the settings have it."""
     return RoleRunner(replace(settings, first_start=True), names_of(settings))
 
 
 def names_of(settings: Settings) -> Sequence[str]:
-    """All roles, without Envoy when it is not wanted."""
+    """All roles; Envoy only if the settings have it."""
     return [name for name in ROLES if name != "envoy" or settings.envoy]
 
 
@@ -44,7 +44,7 @@ def deploys_sample(settings: Settings, names: Collection[str]) -> bool:
 
 
 def require_possible_start(settings: Settings, names: Iterable[str]) -> None:
-    """Before a data directory is created: a start that fails leaves none behind.
+    """Call this before a data directory is created, so that a failed start leaves none behind.
 
     Raises PortUnusable, EnvoyMissing.
     """
@@ -79,7 +79,7 @@ Start = Callable[[Runtime, ServiceGroup], Coroutine[Any, Any, None]]
 
 @dataclass(slots=True)
 class _Running:
-    """`begun`: its start has returned, but for what needs other roles. `starting` ends after all of it."""
+    """`begun`: its `start` has returned. `starting` ends after the parts that need other roles, too."""
 
     group: ServiceGroup
     begun: asyncio.Event
@@ -87,7 +87,7 @@ class _Running:
 
 
 class RoleRunner:
-    """`async with RoleRunner(settings, names)`: inside, roles are on their way up; `started` waits for them.
+    """`async with RoleRunner(settings, names)`: inside, roles are starting; `started` waits for them.
 
     `failed` is done when a task that must run until the stop has ended, with its error.
     """
@@ -230,7 +230,7 @@ class RoleRunner:
 
 
 async def _first(*waiting: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:
-    """Returns when one of these is done; tasks go on."""
+    """Returns when one of these is done; tasks continue."""
     own = [asyncio.create_task(one) for one in waiting if asyncio.iscoroutine(one)]
     given = [one for one in waiting if isinstance(one, asyncio.Task)]
     try:

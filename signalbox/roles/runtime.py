@@ -1,4 +1,4 @@
-"""The port to the engine: what the roles of a process share, and how they are notified of each other's work.
+"""The port to the engine: the services that the roles of a process share, and notifications between roles.
 
 `KafkaRuntime` and `EmbeddedRuntime` implement it; roles are the same on both.
 """
@@ -43,7 +43,7 @@ Reported = Callable[[Sequence[Status]], None]
 Task = Callable[[], Coroutine[Any, Any, None]]
 """Runs until cancelled."""
 Check = Callable[[], str | None]
-"""Why the process is not ready at the moment, or None."""
+"""The reason why the process is not ready at the moment, or None."""
 
 logger = logging.getLogger("signalbox.roles")
 
@@ -68,7 +68,7 @@ class Runtime(ABC):
     """Belongs to one event loop. `group` holds the services that all roles use; it stops last."""
 
     in_process: ClassVar[bool]
-    """Whether all roles run in this process, so that they are notified without a way over the log."""
+    """Whether all roles run in this process, so that they are notified directly, not by the log."""
     kafka: KafkaSettings
 
     def __init__(self, settings: Settings, group: ServiceGroup, roles: Collection[str]) -> None:
@@ -89,7 +89,7 @@ class Runtime(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Takes the data directory. Raises DirectoryInUse, LogDamaged, LogUnavailable, OSError."""
+        """Opens the data directory. Raises DirectoryInUse, LogDamaged, LogUnavailable, OSError."""
 
     @abstractmethod
     async def log(self) -> Log:
@@ -118,11 +118,11 @@ class Runtime(ABC):
         self, role: str, topic: str, work: PartitionWorkers, group: ServiceGroup
     ) -> None:
         """Works on the partitions of `topic` that the role's consumer group assigns to this process; returns
-        once it has."""
+        once it has begun."""
 
     @abstractmethod
     async def others_started(self) -> None:
-        """Returns when work that nobody waits for delays no start."""
+        """Returns when work of low priority no longer delays the start of the process."""
 
     @abstractmethod
     async def all_started(self) -> None:
@@ -147,8 +147,8 @@ class Runtime(ABC):
 
     @abstractmethod
     async def node_listener(self, gateways: Iterable[str]) -> NodeListener | None:
-        """Returns when answers of nodes can be processed: the role in this process that is notified of them,
-        None when it reads them on the status topic. `gateways` are subjects, of all with nodes."""
+        """Waits until answers of nodes can be processed. Returns the role in this process to notify of them,
+        None if it reads them on the status topic. `gateways` are the subjects of all that have nodes."""
 
     @abstractmethod
     def answers(self, log: Log, sync: GatewaySync, view: ConfigView, end: int) -> Task:
@@ -166,7 +166,7 @@ class Runtime(ABC):
         assert self._reporter is not None
         await self._reporter.durable()
 
-    # -- what every process has
+    # -- common to all processes
 
     @property
     def probe_key(self) -> str:
@@ -228,12 +228,12 @@ class Runtime(ABC):
         self._checks.append(why)
 
     def not_ready_reason(self) -> str | None:
-        """Why this process is not ready."""
+        """The reason why this process is not ready, or None."""
         checks = (*self._waiting.values(), *self._checks)
         return next((reason for check in checks if (reason := check())), None)
 
     def _wait(self, why: Check) -> Callable[[], None]:
-        """`why` comes before all other checks, until what is returned is called."""
+        """Adds `why` before all other checks; the returned function removes it."""
         key = object()
         self._waiting[key] = why
         return lambda: self._waiting.pop(key, None) and None

@@ -53,7 +53,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
             await listen()
         runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
         runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
-        # Until then the answers of proxies are held.
+        # Until then the answers of proxies are buffered.
         delivery.begin(await runtime.node_listener(discovery.store.gateways()))
         group.run("progress of nodes", _report_progress(runtime, discovery, delivery))
 
@@ -63,15 +63,15 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 
 async def _not_configured(log: Log, discovery: Discovery) -> Mapping[int, int]:
-    """The ends of the partitions of which there are events and no configuration: proxies would take an empty
-    one for the removal of all they have."""
+    """The ends of partitions that have events and no configuration: proxies would remove all their resources
+    if they were sent an empty one."""
     ends = {p: await log.end("events", p) for p in range(log.partitions) if not discovery.reached(p)}
     return {partition: end for partition, end in ends.items() if end}
 
 
 async def _report_progress(runtime: Runtime, discovery: Discovery, delivery: Delivery) -> None:
-    """Reports how far nodes have come, until cancelled: a heartbeat, where the process may end unnoticed by
-    those that read its reports."""
+    """Reports the progress of nodes until cancelled; if the readers are in other processes, also unchanged
+    progress, as a heartbeat."""
     report = delivery.progressed if runtime.in_process else delivery.still_connected
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -126,7 +126,7 @@ def test_a_token_the_server_does_not_take(run: Run, stand_in: StandIn) -> None:
 def test_no_token_at_all(run: Run, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIGNALBOX_TOKEN")
     stand_in.answers[f"GET {ORG}/apis"] = problem(401, "unauthorized", "No.")
-    assert run("get", "apis").err.startswith("error: the server asks for a token, and there is none\n")
+    assert run("get", "apis").err.startswith("error: the server requires a token, and there is none\n")
     assert "authorization" not in stand_in.asked[0].headers
 
 
@@ -273,7 +273,7 @@ def test_doctor_beside_a_running_server(run: Run, stand_in: StandIn) -> None:
     ran = run("doctor", *ports(int(stand_in.url.rpartition(":")[2])))
     assert ran.code == 0
     assert f"ok     server: {stand_in.url} is ready\n" in ran.out
-    assert "in use, as it should while Signalbox runs\n" in ran.out
+    assert "in use, as expected while Signalbox runs\n" in ran.out
 
 
 def test_doctor_looks_where_the_server_of_the_data_directory_listens(
@@ -290,7 +290,7 @@ def test_doctor_looks_where_the_server_of_the_data_directory_listens(
     ran = bare("doctor", "--data", "data")
 
     assert f"ok     server: {stand_in.url} is ready\n" in ran.out
-    assert f"ok     HTTP port: {http} is in use, as it should while Signalbox runs\n" in ran.out
+    assert f"ok     HTTP port: {http} is in use, as expected while Signalbox runs\n" in ran.out
     assert f"ok     xDS port: {xds} is free" in ran.out
     assert f"ok     gateway port: {gateway} is free" in ran.out
     other = free_port()
@@ -352,7 +352,7 @@ def test_doctor_knows_the_ports_of_a_server_that_is_not_ready(
     ran = bare("doctor", "--data", "data")
 
     assert f"wrong  server: {stand_in.url} answers 503: {'Envoy.' * 50}\n" in ran.out
-    assert f"ok     HTTP port: {http} is in use, as it should while Signalbox runs\n" in ran.out
+    assert f"ok     HTTP port: {http} is in use, as expected while Signalbox runs\n" in ran.out
 
 
 def test_doctor_knows_the_ports_of_roles_in_other_directories(outside: Path) -> None:

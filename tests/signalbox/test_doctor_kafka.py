@@ -95,7 +95,7 @@ def test_a_missing_database_is_reported_without_its_password(tmp_path: Path) -> 
 
 def test_different_clocks_are_reported() -> None:
     assert clock("its clock", 0.003).verdict == "ok"
-    assert clock("its clock", -90.0).found == "90.0 s behind ours"
+    assert clock("its clock", -90.0).found == "90.0 s behind this machine's"
 
 
 def test_keys_are_looked_at(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def envoy() -> Check:
 def data_directory(directory: Path) -> Iterator[Check]:
     """Whether the data directory is writable, and all its files are sound."""
     if not directory.exists():
-        yield Check("data", "note", f"{directory} does not exist yet", "`signalbox up` makes it")
+        yield Check("data", "note", f"{directory} does not exist yet", "`signalbox up` creates it")
         return
     if not directory.is_dir():
         yield Check("data", "wrong", f"{directory} is not a directory", "choose another with --data")
@@ -227,7 +227,7 @@ def reason_of(answer: Answer) -> str:
 
 
 def gateway_port(settings: Settings, running: bool) -> Check:
-    """As other ports; but an Envoy that outlived its Signalbox may still listen on it."""
+    """As `port`; but an Envoy that outlived its Signalbox may still listen on it."""
     from signalbox.envoy.supervisor import recorded
 
     found = port("gateway port", settings.gateway, "--gateway HOST:PORT", running)
@@ -240,18 +240,18 @@ def gateway_port(settings: Settings, running: bool) -> Check:
         "gateway port",
         "note",
         sentence,
-        "`signalbox up` takes it over, or replaces it when it does not answer",
+        "`signalbox up` adopts it, or replaces it when it does not answer",
     )
 
 
 def port(what: str, address: Address, option: str, running: bool) -> Check:
-    """A port is free, or taken by the Signalbox that runs."""
+    """Whether a port is free, or used by the running Signalbox."""
     from signalbox.machine.ports import PortUnusable, require_free
 
     try:
         require_free(address.host, address.port, what=what, option=option)
     except PortUnusable as error:
         if running:
-            return Check(what, "ok", f"{address} is in use, as it should while Signalbox runs")
+            return Check(what, "ok", f"{address} is in use, as expected while Signalbox runs")
         return Check(what, "wrong", f"{address} is taken by another process", str(error).partition("; ")[2])
-    return Check(what, "ok", f"{address} is free" + (", no one listens there" if running else ""))
+    return Check(what, "ok", f"{address} is free" + (", nothing listens there" if running else ""))

@@ -175,19 +175,19 @@ def database(url: str, log: SourceLog | None) -> Iterator[Check]:
             "PostgreSQL",
             "wrong",
             reason,
-            "is it running, and is SIGNALBOX_POSTGRES its address as seen from here? Deciding and gateways "
-            "go on meanwhile; queries answer 503",
+            "is it running, and is SIGNALBOX_POSTGRES its address as seen from here? Meanwhile commands "
+            "are decided and gateways serve; queries are answered with 503",
         )
     finally:
         engine.dispose()
 
 
 def clock(what: str, ahead: float) -> Check:
-    """`ahead` of ours, in seconds."""
+    """`ahead` of this machine's clock, in seconds."""
     if abs(ahead) <= CLOCK_SECONDS:
-        return Check(what, "ok", f"{abs(ahead) * 1000:.0f} ms from ours")
-    description = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} ours"
-    return Check(what, "wrong", description, "have both machines set their clocks by NTP")
+        return Check(what, "ok", f"{abs(ahead) * 1000:.0f} ms from this machine's")
+    description = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    return Check(what, "wrong", description, "synchronise the clocks of both machines by NTP")
 
 
 def read_models(connection: Connection, log: SourceLog | None) -> Iterator[Check]:

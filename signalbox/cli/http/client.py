@@ -41,7 +41,7 @@ def _place(error: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is the JSON of the answer; None without a body."""
+    """`body` is the decoded JSON of the answer; None without a body."""
 
     status: int
     headers: Mapping[str, str]
@@ -149,7 +149,7 @@ class Client:
         if status >= 500:
             hints.setdefault(status, "see the server's log; `signalbox doctor` looks for the cause")
         if status == 401 and not self.connection.token:
-            known = {**known, "detail": "the server asks for a token, and there is none"}
+            known = {**known, "detail": "the server requires a token, and there is none"}
         return Refused(status, known, hints.get(status, ""))
 
     def _unreachable(self, error: Exception, sent: int = 0) -> Failure:

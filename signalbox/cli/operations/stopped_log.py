@@ -51,7 +51,7 @@ async def stopped_log(
         from streams.kafka.log import KafkaLog
 
         await require_no_members(settings.kafka, ["decider"])
-        key = settings.integrity_key  # a role makes it; one made here might be of another directory
+        key = settings.integrity_key  # roles create it; one created here might be in another directory
         opened = await KafkaLog.open(
             settings.kafka, settings.data, integrity_key=key if key.exists() else None
         )

@@ -191,7 +191,7 @@ def trust(
 
 @token.command(cls=KidCommand)
 @click.argument("kid")
-@click.option("--off", is_flag=True, help="No longer.")
+@click.option("--off", is_flag=True, help="Require a proof again.")
 @_data
 def bearer(kid: str, off: bool, data: str | None) -> int:
     """Accept tokens signed by the key KID without a proof, as versions without proofs did.
@@ -269,7 +269,7 @@ def _content(file: Path) -> bytes:
 def _seconds(span: str) -> float:
     found = _SPAN.fullmatch(span.strip())
     if found is None:
-        raise Failure(f"--expires takes a span such as 90d, 12h or 30m; {span!r} is none", code=USAGE)
+        raise Failure(f"--expires takes a span such as 90d, 12h or 30m; {span!r} is not one", code=USAGE)
     return float(int(found[1]) * _UNITS[found[2]])
 
 

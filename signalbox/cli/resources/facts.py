@@ -19,7 +19,7 @@ _SINCE = {"offline": "acknowledged", "pending": "published", "partly-refused": "
 """The fact that began a state, where its name differs from the state's."""
 CHUNK = 500
 WAIT = 5.0
-"""Seconds that the server waits for news, per request."""
+"""Seconds that the server waits for a change, per request."""
 
 BREATH = 0.05
 
@@ -172,7 +172,7 @@ def wait_for(
     """Calls `settled` with the facts of each deployment that all nodes acknowledged, or that was refused.
 
     `waiting_for` is called repeatedly with the facts of pending ones. Returns the names of those still
-    pending after `patience` seconds without news.
+    pending after `patience` seconds without a change.
     """
     waiting = list(names)
     where = client.organization("deployments", "facts")

@@ -98,7 +98,7 @@ def _fetch(wanted: tuple[Jar, ...], repository: Path, into: Path, until: float, 
         from jgo.maven import MavenContext
     except ImportError as error:
         raise Unavailable(
-            "what starts Kafka here is not installed: pip install 'signalbox[devservers]', "
+            "the packages that start Kafka are not installed: pip install 'signalbox[devservers]', "
             "or name a Kafka of your own in SIGNALBOX_KAFKA"
         ) from error
     # A separate repository: a partial download must not remain in a shared one.

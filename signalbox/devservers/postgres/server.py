@@ -38,10 +38,10 @@ SETTINGS: Mapping[str, str] = {"timezone": "UTC", "log_timezone": "UTC"}
 
 
 class DevPostgres(DevServer):
-    """`start` answers a URL for SQLAlchemy, over the Unix socket; it names the file that has the password.
+    """`start` returns a URL for SQLAlchemy, over the Unix socket; it names the file that has the password.
 
     With `port` it listens on loopback too: `tcp_url` has the password. `settings` are of the server.
-    Root's server runs as another user, since PostgreSQL refuses root.
+    If this process is root, the server runs as another user, since PostgreSQL refuses root.
     """
 
     name = "PostgreSQL"

@@ -65,7 +65,7 @@ async def _wait_for_time(time: str, seconds: float) -> None:
     """Waits for a time that is slightly in the future, since clocks differ. Raises Problem 400."""
     ahead = (datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds()
     if ahead > seconds:
-        raise invalid_parameter("as_of", "`as_of` is a time in the future.", f"{time} has not come yet")
+        raise invalid_parameter("as_of", "`as_of` is a time in the future.", f"{time} is in the future")
     if ahead > 0:
         await asyncio.sleep(ahead)
 

@@ -241,7 +241,7 @@ def drop_tables(connection: Connection, generation: Generation) -> None:
 
 
 def tables_of(connection: Connection, generation: Generation) -> list[str]:
-    """The names of all tables of `generation`, whatever version of the read model made them."""
+    """The names of all tables of `generation`, whatever version of the read model created them."""
     return [n for n in inspect(connection).get_table_names() if n.startswith(f"{generation.prefix}_")]
 
 

@@ -308,4 +308,4 @@ def _seconds_before(at: str, seconds: float) -> str:
     try:
         return timestamp(unix_seconds(at) - seconds)
     except (ValueError, OverflowError, OSError) as error:
-        raise Unprojectable(f"{at!r} is no time") from error
+        raise Unprojectable(f"{at!r} is not a time") from error

@@ -52,10 +52,10 @@ def _parsed(time: str) -> datetime:
     try:
         at = datetime.fromisoformat(time)
         if at.tzinfo is None:
-            raise Unprojectable(f"{time!r} does not say its time zone")
+            raise Unprojectable(f"{time!r} has no time zone")
         return at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise Unprojectable(f"{time!r} is no time") from error
+        raise Unprojectable(f"{time!r} is not a time") from error
 
 
 def bucket_of(seconds: float) -> int:

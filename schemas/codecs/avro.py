@@ -138,7 +138,7 @@ def is_of(uri: str, type: str) -> bool:
 
 
 def missing_version(uri: str) -> str:
-    """The missing version of a known message that a `dataschema` asks for, as text; else empty."""
+    """The missing version of a known message that a `dataschema` names, as text; else empty."""
     if uri in _codecs:
         return ""
     type_, _, number = uri.removeprefix(URN).rpartition(":")

@@ -2,7 +2,7 @@
 
 The CloudEvents SDK decodes, as strictly as over HTTP (`schemas.codecs.cloudevents_http`). Signalbox's own
 messages are read by `streams.kafka.messages.wire` without it. Header values are plain UTF-8 here, not
-percent-encoded; the content type decides the mode, whatever `ce_` headers stand beside it.
+percent-encoded; the content type decides the mode, whatever `ce_` headers there are.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
 
@@ -37,7 +37,7 @@ PREFIX = "ce_"
 def from_kafka(headers: Headers, value: bytes) -> tuple[Envelope, str]:
     """The event of one Kafka message, and the value of its extension `authorization` (empty if absent).
 
-    Attributes that are missing (`subject`, `time`, `partitionkey`) come back empty. Raises Malformed;
+    Attributes that are missing (`subject`, `time`, `partitionkey`) are empty. Raises Malformed;
     schemas.codecs.avro.NeverPublished for Avro of a schema that is not known here.
     """
     given = _texts(headers)
@@ -83,7 +83,7 @@ def _texts(headers: Headers) -> dict[str, str]:
 
 
 def _with_json_data(event: BaseCloudEvent) -> BaseCloudEvent:
-    """The event with its data as JSON-ready data, when that came as Avro."""
+    """The event with its data as JSON-ready data, also when it was sent as Avro."""
     attributes: dict[str, Any] = dict(event.get_attributes())
     if media_type(str(attributes.get("datacontenttype", JSON))) != AVRO:
         return event

@@ -18,7 +18,7 @@ from xds.store import ResourceStore
 
 RETRY_SECONDS = 2.0
 LOG_SECONDS = 3600.0
-"""The log says at least this often that a node does not listen."""
+"""A node that does not listen is logged at least this often."""
 
 logger = logging.getLogger("signalbox.gateways")
 

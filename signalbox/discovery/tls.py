@@ -1,4 +1,4 @@
-"""TLS of the xDS server: tokens do not cross a network in plaintext unless the operator says so."""
+"""TLS of the xDS server: tokens do not cross a network in plaintext unless the operator allows it."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address

@@ -119,7 +119,7 @@ class EnvoySupervisor:
         self._log = EnvoyLog(self._directory / "envoy.log", secrets)
         self._access_log = EnvoyLog(self._directory / "access.log")
         self._pid_file = self._directory / PID_FILE
-        self._socket = Path()  # known once the directory is made
+        self._socket = Path()  # known once the directory is created
         self._drain_within = drain_within
         self._adopt_within = adopt_within
         self._child: subprocess.Popen[bytes] | None = None

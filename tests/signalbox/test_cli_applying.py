@@ -399,7 +399,7 @@ def test_deploy_that_no_gateway_answers(run: Run, stand_in: StandIn) -> None:
     assert ran.code == 1
     assert ran.err == golden("""
         error: no gateway has answered for 0.01 s
-        hint: `signalbox describe deployment d-1` shows how far it is
+        hint: `signalbox describe deployment d-1` shows its progress
     """)
 
 

@@ -47,7 +47,7 @@ class OutcomeDecoder:
         except (ValidationError, Undecodable, orjson.JSONDecodeError) as error:
             raise Unreadable(f"its outcome cannot be read: {error}") from error
         except (SchemaParseException, SchemaResolutionError) as error:
-            raise Unreadable(f"{self._url} gave no schema that fits its outcome: {error}") from error
+            raise Unreadable(f"{self._url} returned no schema that fits its outcome: {error}") from error
 
     async def _schema(self, uri: str, reason: str) -> Schema:
         """Raises Unreadable."""

@@ -162,7 +162,7 @@ def trust(
 ) -> int:
     """Trust a public key (JWK, Ed25519) to sign commands of services.
 
-    Its tokens are valid only in the organizations given here, whatever the tokens say.
+    Its tokens are valid only in the organizations given here, whatever the tokens themselves name.
     """
     try:
         document: object = orjson.loads(_content(file))

@@ -52,7 +52,7 @@ class TokenFile:
         item["token_file"] = self._name
 
     def close(self) -> str:
-        """Removes the file when there was no token for it, and says so."""
+        """Removes the file when there was no token for it, and returns a message; else an empty one."""
         if self.holder:
             return ""
         self._file.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Outpu
         deaf = "".join(f"; {what}" for what in not_listening(client, unanswered(last)))
         raise Failure(
             f"no gateway has answered for {timeout:g} s{deaf}",
-            f"`signalbox describe deployment {deployment['name']}` shows how far it is",
+            f"`signalbox describe deployment {deployment['name']}` shows its progress",
         )
     again = again_text(deployment["name"]) if answer.status == 200 else ""
     if facts and facts["state"] == "refused":

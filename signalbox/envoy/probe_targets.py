@@ -26,6 +26,7 @@ class ProbeTargets:
             str, tuple[DeploymentRef, int]
         ] = {}  # by deployment, of what is in force; with positions
         self._carried: dict[str, tuple[DeploymentRef, ...]] = {}  # by entry
+        self._carrier: dict[str, str] = {}  # by deployment: the entry that it came with last
         self._taken: dict[str, None] = {}  # acknowledged, and not known to serve or probed in vain
         self._in_vain: dict[str, Target] = {}
         self._acknowledged: int | None = None
@@ -126,19 +127,20 @@ class ProbeTargets:
                 self._prober.submit(Target.of(*known))
 
     def _apply(self, entries: Sequence[ConfigResource]) -> None:
+        changed = [(f"{e.type} {e.name}", e) for e in entries if e.gateway == self._gateway and e.served]
         came: list[str] = []
-        for entry in entries:
-            if entry.gateway != self._gateway or not entry.served:
-                continue
-            key = f"{entry.type} {entry.name}"
+        for key, entry in changed:
+            for ref in entry.deployments:
+                self._refs[ref.deployment] = (ref, entry.position)
+                self._carrier[ref.deployment] = key
+                came.append(ref.deployment)
+        for key, entry in changed:
             for ref in self._carried.pop(key, ()):
-                self._refs.pop(ref.deployment, None)
-                if ref not in entry.deployments:
+                # Unless the deployment has moved to another entry.
+                if ref not in entry.deployments and self._carrier.get(ref.deployment) == key:
+                    del self._refs[ref.deployment], self._carrier[ref.deployment]
                     self._prober.forget(ref.deployment)
                     self._in_vain.pop(ref.deployment, None)
             if entry.deployments:
                 self._carried[key] = entry.deployments
-                for ref in entry.deployments:
-                    self._refs[ref.deployment] = (ref, entry.position)
-                    came.append(ref.deployment)
         self._probe(deployment for deployment in came if deployment in self._taken)

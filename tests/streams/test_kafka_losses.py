@@ -122,7 +122,7 @@ async def test_commands_that_retention_removed_unread_are_reported_once_and_the_
         0,
         2,
     )
-    assert "the positions 2 to 3 of commands/0 was removed" in report["reason"]
+    assert "The messages at positions 2 to 3 of commands/0 were removed" in report["reason"]
     assert lost == [2]
     assert {r.envelope.id for r in await everything(log, "outcomes")} >= {"a", "d"}
 
@@ -141,5 +141,5 @@ async def test_removed_commands_are_reported_also_when_none_is_left(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     (report,) = [record.envelope.data for record in await everything(log, "parked")]
-    assert "the positions 2 to 2 of commands/0 was removed" in report["reason"]
+    assert "The messages at positions 2 to 2 of commands/0 were removed" in report["reason"]
     assert await log.consumed(OWNER, "commands", 0) == 2

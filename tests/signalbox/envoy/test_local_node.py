@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateways.config_resource import ConfigResource, DeploymentRef
 from schemas.status import DeliveryReported, NodeReported, Status
 from signalbox.envoy import local_node
 from signalbox.envoy.local_node import LocalNode, Node
@@ -14,6 +15,7 @@ from signalbox.envoy.prober import Listener, Prober, Target
 from signalbox.envoy.supervisor import EnvoyStatus
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Address, Settings
+from streams.sqlite.config import SqliteConfigTopic
 
 GATEWAY = "organizations/acme/gateways/local"
 ORDERS = Target("d1", "orders", 3, "/orders", position=7)
@@ -132,3 +134,35 @@ async def test_envoy_runs_until_the_group_stops(harness: Harness):
     assert harness.envoy.status.state == "running"
     await group.stop()
     assert harness.envoy.status.state == "stopped"
+
+
+async def test_a_deployment_that_moves_to_another_entry_is_probed_on(
+    harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def entry(name: str, position: int, *refs: DeploymentRef) -> ConfigResource:
+        return ConfigResource(GATEWAY, "envoy", "routes", name, f"v{position}", position, b"-", (), refs)
+
+    # Given an acknowledged deployment, which is probed
+    forgotten: list[str] = []
+    monkeypatch.setattr(harness.prober, "forget", forgotten.append)
+    config = await SqliteConfigTopic.open(tmp_path)
+    await harness.targets.load(config)
+    orders, items = DeploymentRef("d1", "orders", 3, "/orders"), DeploymentRef("d2", "items", 1, "/items")
+    await config.put([entry("unit", 7, orders, items)])
+    reports = [
+        DeliveryReported(
+            organization="acme", name="local", at=AT, fact="acknowledged", deployment=d, node="n", position=7
+        )
+        for d in ("d1", "d2")
+    ]
+    harness.targets.reported(reports[:1])
+    # When its entry is split, and made whole again, it is still probed
+    await config.put([entry("part 1", 8, orders), entry("part 2", 8, items), entry("unit", 8)])
+    harness.targets.reported(reports[1:])
+    await config.put([entry("unit", 9, orders, items), entry("part 1", 9), entry("part 2", 9)])
+    assert harness.prober.submitted == ["d1", "d2"]
+    assert forgotten == []
+    # Until it is in no entry
+    await config.put([entry("unit", 10, items)])
+    assert forgotten == ["d1"]
+    await config.close()

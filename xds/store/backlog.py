@@ -10,8 +10,8 @@ from gateways.config_resource import ConfigResource
 from xds.server.wire import Ready
 from xds.store.resource import StoredResource
 
-CHUNK_BYTES = 256 << 10
-CHUNK_NAMES = 1_000
+CHUNK_BYTES = 1 << 20
+CHUNK_NAMES = 4_000
 
 
 @dataclass(slots=True, eq=False)

@@ -99,8 +99,8 @@ class KafkaConfigTopic:
 
     def require_size(self, entry: ConfigResource) -> None:
         near = self._largest // 4
-        # Entries far below the limit are not measured. A reference is well below 1 kB.
-        if len(entry.body) > near or len(entry.deployments) * 1000 > near:
+        # Entries far below the limit are not measured. A deployment or a required name is well below 1 kB.
+        if len(entry.body) > near or (len(entry.deployments) + len(entry.requires)) * 1000 > near:
             message = self._message(entry, True, 0, 0)
             require_size(self._topic, message.size(), self._largest)
 

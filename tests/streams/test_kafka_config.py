@@ -207,7 +207,12 @@ async def test_an_entry_above_the_limit_is_refused_with_its_size_and_the_limit(o
 async def test_an_entry_is_measured_before_it_is_put_with_all_that_it_carries(opening: Open):
     topic = await opening()
     refs = tuple(DeploymentRef(f"d{n}", f"a{n}", 1, f"/a/{'x' * 190}{n}") for n in range(40_000))
-    for large in (entry("body", bytes(8_000_000)), replace(entry("refs"), deployments=refs)):
+    requires = tuple(("routes", f"{'x' * 190}{n}") for n in range(40_000))
+    for large in (
+        entry("body", bytes(8_000_000)),
+        replace(entry("refs"), deployments=refs),
+        replace(entry("requires"), requires=requires),
+    ):
         with pytest.raises(MessageTooLarge, match=r"\d,\d\d\d,\d\d\d bytes .* 8,000,000"):
             topic.require_size(large)
     topic.require_size(entry("just so", bytes(7_900_000)))

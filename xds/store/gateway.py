@@ -313,15 +313,16 @@ class Gateway:
         return now
 
     def _require(self, stored: StoredResource, before: Ready | None, after: ConfigResource | None) -> None:
-        if before:
-            stored.remember(before.entry.requires)
-        for key in before.entry.requires if before else ():
+        old, new = before.entry.requires if before else (), after.requires if after else ()
+        stored.remember(old)
+        # A split unit requires all its parts, and only a few of them change.
+        for key in set(old).difference(new):
             requirers = self._requirers.get(key)
             if requirers:
                 requirers.discard(stored.key)
                 if not requirers:
                     del self._requirers[key]
-        for key in after.requires if after else ():
+        for key in set(new).difference(old):
             self._requirers.setdefault(key, set()).add(stored.key)
 
     def _quarantine(self, stored: StoredResource, reason: str, because: Key | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -47,6 +48,7 @@ from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
+from streams.projection.waiters import RunnerStopped
 
 router = APIRouter(prefix=ORGANIZATION, tags=["apply"], route_class=ApiRoute)
 
@@ -204,6 +206,10 @@ async def apply(
     outcomes = [o for i in items for o in (i.outcome, i.deployed) if o is not None]
     outcomes = [o for o in outcomes if o.organization == call.organization]
     position = max((o.position for o in outcomes), default=0)
+    if position:
+        # The caller may read next what the answer names. Without read models it gets the answer, too.
+        with suppress(ReadModelsUnavailable, RunnerStopped):
+            await wait_for_read_model(call, call.partition, position, call.services.settings.position_seconds)
     position = position or await call.services.log.end("events", call.partition)
     answer = {"items": [item.shown() for item in items], "position": position}
     return json_response(200, answer, {POSITION: f"{call.partition}:{position}", **NO_STORE})

@@ -211,7 +211,8 @@ async def _opened(directory: Path) -> AsyncIterator[RunningApi]:
 
         decider = Decider(log=log, partition=0, source="/decider", decided=decided, repeated=commands.decided)
         await decider.start()
-        runner = ProjectionRunner(log, store)
+        # Longer than in one process: a read that does not wait for the read models shows it.
+        runner = ProjectionRunner(log, store, gather_seconds=0.2)
         reasons: list[str] = []
         services = Services(
             commands=commands,

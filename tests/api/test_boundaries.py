@@ -251,11 +251,14 @@ async def test_of_a_batch_with_very_many_errors_the_rest_is_not_looked_at(signal
 async def test_pages_end_after_some_bytes_and_go_on_at_the_next(signalbox: RunningApi) -> None:
     """Of resources, of their parts, and of events."""
     large = {"labels": {}, "annotations": {f"a{i}": "x" * 90_000 for i in range(10)}}
+    position = ""
     for i in range(7):
         made = await signalbox.command(
             "api.command.publish", {"name": f"api-{i}", "spec": {**spec(f"/{i}"), **large}}
         )
         assert made.status_code == 200, made.text
+        position = made.headers["signalbox-position"]
+    await signalbox.client.get(f"{ORG}/apis", params={"min_position": position})
     for path in (f"{ORG}/apis", f"{ORG}/events"):
         found: list[Any] = []
         pages = 0

@@ -46,6 +46,15 @@ async def apply(signalbox: RunningApi, *contents: str, deploy: Any = None) -> An
     return answer.json()
 
 
+async def test_a_caller_can_read_next_what_the_answer_of_apply_names(signalbox: RunningApi) -> None:
+    gateway = "apiVersion: signalbox.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec: {kind: envoy}\n"
+    await apply(signalbox, gateway)
+    (item,) = (await apply(signalbox, definition("orders"), deploy={"gateway": "edge"}))["items"]
+    for resource in ("gateways/edge", "apis/orders", f"deployments/{item['deployment']}"):
+        answer = await signalbox.client.get(f"{ORG}/{resource}")
+        assert answer.status_code == 200, answer.text
+
+
 async def test_a_definition_is_published_and_kept_as_it_was_written(signalbox: RunningApi) -> None:
     text = "# with a comment\n" + definition("orders")
     answer = await put(signalbox, "orders", text)

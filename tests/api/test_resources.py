@@ -212,7 +212,8 @@ async def test_as_of_shows_the_earlier_state(signalbox: RunningApi) -> None:
     problem(before, 404, "not-found")
     early = await signalbox.client.get(PROJECT, params={"as_of": "0214-10-18T08:06:59+01:00"})
     problem(early, 404, "not-found")
-    problem(await signalbox.client.get(PROJECT, params={"as_of": "yesterday"}), 400, "invalid-parameter")
+    for time in ("yesterday", "\N{ARABIC-INDIC DIGIT ONE}"):
+        problem(await signalbox.client.get(PROJECT, params={"as_of": time}), 400, "invalid-parameter")
 
 
 async def test_as_of_a_position_beyond_the_end_is_refused_without_waiting(signalbox: RunningApi) -> None:

@@ -22,10 +22,8 @@ class StatusReporter:
     without bound while the log refuses writes.
     """
 
-    def __init__(self, log: Log, source: str, *, gather_seconds: float = 0.0) -> None:
-        """What is reported within `gather_seconds` is appended together."""
+    def __init__(self, log: Log, source: str) -> None:
         self._log = log
-        self._gather_seconds = gather_seconds
         self._source = source
         self._waiting: dict[tuple[str, ...], Status] = {}
         self._wake = asyncio.Event()
@@ -44,8 +42,6 @@ class StatusReporter:
         """Appends until cancelled."""
         while True:
             await self._wake.wait()
-            if len(self._waiting) < MOST:
-                await asyncio.sleep(self._gather_seconds)
             self._wake.clear()
             await self.flush()
 

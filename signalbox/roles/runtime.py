@@ -35,9 +35,6 @@ if TYPE_CHECKING:  # loading these takes longer than serving proxies
 
 T = TypeVar("T")
 SOURCE = "/signalbox"
-REPORT_SECONDS = 0.015
-"""In one process what is reported of a change is on the log together, once it serves: the disk is its own
-until then."""
 
 Reported = Callable[[Sequence[Status]], None]
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -239,9 +236,7 @@ class Runtime(ABC):
         return lambda: self._waiting.pop(key, None) and None
 
     def _open_reporter(self, log: Log) -> None:
-        self._reporter = self._group.closed_at_stop(
-            StatusReporter(log, SOURCE, gather_seconds=REPORT_SECONDS if self.in_process else 0.0)
-        )
+        self._reporter = self._group.closed_at_stop(StatusReporter(log, SOURCE))
         self._group.run("status", self._reporter.run())
 
 

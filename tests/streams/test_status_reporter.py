@@ -70,18 +70,3 @@ async def test_an_append_in_progress_is_waited_for(tmp_path: Path, monkeypatch: 
     assert await log.end("status", 0) == 1
     await flushing
     await log.close()
-
-
-async def test_messages_are_gathered_unless_they_have_to_be_durable(tmp_path: Path):
-    log = await SqliteLog.open(tmp_path)
-    reporter = StatusReporter(log, "/test", gather_seconds=10 * HANG_SECONDS)
-    running = asyncio.create_task(reporter.run())
-    reporter.report([report("d1")])
-    await asyncio.sleep(0)
-    reporter.report([report("d2")])
-    assert await log.end("status", 0) == 0
-    await reporter.durable()
-    assert await log.end("status", 0) == 2
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await log.close()

@@ -28,9 +28,9 @@ class Figure:
         return self.value <= self.target if self.most else self.value >= self.target
 
     def regression(self, before: float) -> str | None:
-        """What there is to report when the committed value is `before`."""
-        share = self.value / before if self.most else before / self.value
-        if not self.compared or share <= 1 + WORSE:
+        """The report if the value is worse than the committed one, `before`."""
+        good, bad = (before, self.value) if self.most else (self.value, before)
+        if not self.compared or bad <= good * (1 + WORSE):
             return None
         return f"{self.name}: {self.value:,.3g} {self.unit}, committed are {before:,.3g} {self.unit}"
 

@@ -48,7 +48,8 @@ class StatusReporter:
     async def durable(self) -> None:
         """Returns once all earlier reports are on the log. Raises LogUnavailable."""
         async with self._turn:
-            while self._waiting:
+            earlier = frozenset(self._waiting)
+            while not earlier.isdisjoint(self._waiting):
                 await self._append()
 
     async def flush(self) -> None:

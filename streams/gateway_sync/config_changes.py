@@ -25,12 +25,16 @@ logger = logging.getLogger("signalbox.gateway-sync")
 
 POSITION = "signalbox.io/position"
 """The entry type of the positions of the events and of the status topic up to which the config topic is
-complete; that of the events has the number of entries of gateways in its version. They are put together with
-the entries: a power failure that loses one loses the other, and both are put again."""
+complete, and of the events up to which deployments are reported; the first one has the number of entries of
+gateways in its version. They are put together with the entries: a power failure that loses one loses the
+other, and both are put again."""
 TRANSLATION = "signalbox.io/translation"
 """The entry type of the version of a kind's translator that made the entries."""
 FOLLOWED = 2_000
 """The position on the status topic is put after this many records, even without other changes."""
+REPORTED = 100
+"""The position up to which deployments are reported is put after this many events: those behind it are
+reported again at the next start."""
 
 Current = Callable[[str, str, str], ConfigResource | None]
 """The entry in force for a gateway, type and name."""
@@ -53,6 +57,8 @@ class ConfigChanges:
     partition: int
     followed: int | None = None
     position: int = 0
+    reported_to: int = 0
+    """The position up to which the reports of published deployments are on the log."""
     membership: UnitMembership = field(default_factory=UnitMembership)
     acceptance: Acceptance = field(default_factory=Acceptance)
     verdicts: Verdicts = field(default_factory=Verdicts)
@@ -69,6 +75,8 @@ class ConfigChanges:
     """By kind of gateway."""
     _followed: int | None = None
     """`followed` as it is on the config topic."""
+    _reported_to: int = 0
+    """`reported_to` as it is on the config topic."""
 
     # Changes that are not on the config topic yet, all empty after each put:
     _dirty: dict[Unit, int] = field(default_factory=dict[Unit, int])
@@ -99,6 +107,8 @@ class ConfigChanges:
                 self.noted_count = int(entry.version.partition("/")[2] or 0)
             elif entry.type == POSITION and entry.name == f"status/{self.partition}":
                 self.followed = self._followed = entry.position
+            elif entry.type == POSITION and entry.name == f"reports/{self.partition}":
+                self.reported_to = self._reported_to = entry.position
             elif entry.type == TRANSLATION:
                 kind, _, partition = entry.name.rpartition("/")
                 if partition == str(self.partition):
@@ -247,10 +257,20 @@ class ConfigChanges:
         if self._dirty or behind >= FOLLOWED:
             await self.put(self.position)
 
+    async def settle(self) -> None:
+        """Returns once all reports so far are on the log. Raises LogUnavailable."""
+        position = self.position
+        await self.reported()
+        self.reported_to = max(self.reported_to, position)
+
     async def put_notes(self) -> None:
         """Puts the acknowledgements of nodes that are not put yet. Raises LogUnavailable."""
-        if self.acceptance.changed:
+        if self.acceptance.changed or self._many_reported:
             await self.put(self.position)
+
+    @property
+    def _many_reported(self) -> bool:
+        return self.reported_to >= self._reported_to + REPORTED
 
     # -- deployments of units
 
@@ -360,11 +380,13 @@ class ConfigChanges:
         ]
         reports = published([*changed, *removals], self.current)
         followed = self._resumable()
+        reported_to = self.reported_to if self._many_reported else self._reported_to
         notes = [*self.acceptance.notes(self.partition), *self.units.notes(self.partition, position)]
         after = {entry.key: bool(entry.body) for entry in (*changed, *removals) if entry.gateway}
         count = self.count + sum(there - (self.current(*key) is not None) for key, there in after.items())
-        await self.config.put([*changed, *removals, *notes, *self._marks(position, count, followed)])
-        self.position, self.count, self._followed = position, count, followed
+        marks = self._marks(position, count, followed, reported_to)
+        await self.config.put([*changed, *removals, *notes, *marks])
+        self.position, self.count, self._followed, self._reported_to = position, count, followed, reported_to
         self.acceptance.noted()
         self.units.put()
         for unput in (self._dirty, self._ready, self._before, self._refused):
@@ -379,10 +401,14 @@ class ConfigChanges:
             return self.followed
         return max(min(self.followed, *(at - 1 for at in waiting)), self._followed or 0)
 
-    def _marks(self, position: int, count: int, followed: int | None) -> list[ConfigResource]:
+    def _marks(
+        self, position: int, count: int, followed: int | None, reported_to: int
+    ) -> list[ConfigResource]:
         marks = [_mark("events", self.partition, position, f"{position}/{count}")]
         if followed is not None and followed != self._followed:
             marks.append(_mark("status", self.partition, followed, str(followed)))
+        if reported_to != self._reported_to:
+            marks.append(_mark("reports", self.partition, reported_to, str(reported_to)))
         return marks
 
 

@@ -64,6 +64,7 @@ class GatewayStatusConsumer:
         Fenced."""
         changes = self.sync.changes
         async with self.sync.turn:
+            await changes.settle()
             before = position = changes.followed
             for record in records:
                 status = status_of(record)

@@ -113,7 +113,7 @@ class GatewaySync:
 
     async def run(self) -> None:
         """Follows the events until cancelled. Raises Fenced when another process does."""
-        self._report_pending()
+        self._report_again()
         retry = Retry("gateway sync waits for the log", logger)
         subscription = Subscription(
             self.log, "events", self._handle, start=self._published_up_to, retry=retry, batch=BATCH
@@ -147,6 +147,8 @@ class GatewaySync:
         )
         async with self.turn:
             reconciled = await reconciling.run()
+            await self.changes.settle()
+            await self.changes.put_notes()
         if reconciled.missing:
             logger.warning(
                 "%d entries were missing on the config topic and are put again", reconciled.missing
@@ -164,15 +166,17 @@ class GatewaySync:
             entries.append(credentials_of(gateway, kind, registered, self.position))
         return entries
 
-    def _report_pending(self) -> None:
-        """Reports the deployments that no node acknowledged as published again.
+    def _report_again(self) -> None:
+        """Reports deployments that no node acknowledged as published again, from the position on up to which
+        such reports are known to be on the log: a kill may have lost them.
 
-        The config topic may have been put, and the process killed before its reports were on the log.
+        Those that a node acknowledged were reported before that was put.
         """
         self.report(
             [
                 published_one(gateway, pending.ref, pending.covered - pending.trial)
                 for gateway, pending in self.changes.acceptance.in_force()
+                if pending.covered > self.changes.reported_to
             ]
         )
 
@@ -333,7 +337,12 @@ class GatewaySync:
             await self.changes.decide()
 
     async def _handle_response(self, response: NodeResponse | None) -> None:
-        """None: no node answered for `NOTES_SECONDS`."""
+        """None: no node answered for `NOTES_SECONDS`.
+
+        Deployments are reported as published before their acknowledgement is put: from then on a start does
+        not report them again.
+        """
+        await self.changes.settle()
         async with self.turn:
             if response is None:
                 await self.changes.put_notes()

@@ -1,9 +1,13 @@
 """Gateway sync that ends at any moment: what was acknowledged, and what was rejected, is not forgotten."""
 
 import asyncio
+from contextlib import suppress
 
+from schemas.status import DeliveryReported
+from streams.log import LogUnavailable
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.test_gateway_status import Apart, acknowledged, apart, node, refused
+from tests.streams.test_gateway_sync import EAST
 
 __all__ = ["apart"]
 OTHER = spec(url="http://127.0.0.1:9001")
@@ -179,11 +183,41 @@ async def test_a_put_not_reported_before_a_kill_is_reported_as_published(apart: 
     await apart.say(acknowledged(apart.routes("orders"), "d1"))
     await apart.do(publish(of=OTHER), deploy(), ids=("p2", "d2"))
     position = apart.routes("orders").position
+    reports = await reported_at_start(apart)
+    assert [(r.deployment, r.fact, r.revision, r.position) for r in reports] == [
+        ("d2", "published", 2, position)
+    ]
+
+
+async def test_an_unreported_deployment_that_was_acknowledged_is_reported_after_a_kill(apart: Apart):
+    apart.sync.changes.reported = refused_by_the_log
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    apart.sync.acknowledged(EAST, "c1", [apart.routes("orders")])
+    with suppress(LogUnavailable):
+        await apart.sync.drain_responses()
+    await apart.do(publish("carts", spec("/carts")), deploy("carts"), ids=("p2", "d2"))
+    assert [r.deployment for r in await reported_at_start(apart)] == ["d1", "d2"]
+
+
+async def test_deployments_that_were_reported_are_not_reported_at_each_start(apart: Apart):
+    await apart.do(*(publish(f"a{n}", spec(f"/a{n}")) for n in range(60)))
+    await apart.do(*(deploy(f"a{n}") for n in range(60)))
+    assert len(await reported_at_start(apart)) == 60
+    await apart.sync.reconcile()
+    await apart.do(publish(), deploy(), ids=("p1", "d1"))
+    assert [r.deployment for r in await reported_at_start(apart)] == ["d1"]
+
+
+async def refused_by_the_log() -> None:
+    raise LogUnavailable("no space left")
+
+
+async def reported_at_start(apart: Apart) -> list[DeliveryReported]:
+    """What gateway sync reports when it starts again."""
     await apart.start()
     apart.reports.clear()
     following = asyncio.create_task(apart.sync.run())
     await asyncio.wait([following], timeout=0)
     following.cancel()
-    assert [(r.deployment, r.fact, r.revision, r.position) for r in apart.reports] == [
-        ("d2", "published", 2, position)
-    ]
+    await asyncio.gather(following, return_exceptions=True)
+    return list(apart.reports)

@@ -70,3 +70,22 @@ async def test_an_append_in_progress_is_waited_for(tmp_path: Path, monkeypatch: 
     assert await log.end("status", 0) == 1
     await flushing
     await log.close()
+
+
+async def test_later_messages_do_not_delay_what_waits_for_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    log = await SqliteLog.open(tmp_path)
+    reporter = StatusReporter(log, "/test")
+    append, later = log.append, iter(range(100))
+
+    async def append_and_report(topic: Topic, envelopes: Sequence[Envelope]) -> list[int]:
+        if (number := next(later, None)) is not None:
+            reporter.report([report(f"later-{number}")])
+        return await append(topic, envelopes)
+
+    monkeypatch.setattr(log, "append", append_and_report)
+    reporter.report([report("d1")])
+    await reporter.durable()
+    assert await log.end("status", 0) == 1
+    await log.close()

@@ -42,6 +42,11 @@ def test_apply_prints_the_outcome_of_each_file(run: Run, stand_in: StandIn, outs
     }
 
 
+@pytest.fixture(autouse=True)
+def the_gateway_local(stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/gateways/local"] = Scripted({"name": "local"})
+
+
 def test_apply_lists_every_finding_and_applies_the_rest(run: Run, stand_in: StandIn, outside: Path) -> None:
     (outside / "bad.yaml").write_text("kind: APY")
     findings = [
@@ -343,7 +348,7 @@ def test_deploy_prints_the_time_of_each_fact(run: Run, stand_in: StandIn) -> Non
         "serving: requested 09:30:01.000, decided +1.5 ms, published +3.5 ms, "
         "acknowledged +12 ms, serving +1.5 s",
     ]
-    asked = stand_in.asked[0]
+    asked = stand_in.asked[1]
     assert asked.body == {"api": "orders", "revision": 3, "gateway": "local"}
     assert asked.headers["prefer"] == "wait=30"
     assert asked.headers["idempotency-key"]
@@ -458,17 +463,20 @@ def test_apply_deploy_where_no_node_is_connected_is_no_success(
     assert "late       orders revision 1: no answer for 0.1 s; no node of the gateway local" in ran.err
 
 
-def test_deploy_tries_the_gateway_and_then_the_environment(run: Run, stand_in: StandIn) -> None:
-    def answer(asked: Asked) -> Scripted:
-        if "gateway" in asked.body:
-            errors = [{"pointer": "/gateway", "detail": "does not exist"}]
-            return problem(422, "unknown-reference", "There is no gateway 'production'.", errors=errors)
-        return Scripted(deployment("d-1", {}), 201)
-
-    stand_in.answers[f"POST {ORG}/deployments"] = answer
+def test_deploy_to_an_environment_sends_no_command_for_a_gateway(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/environments/production"] = Scripted({"name": "production"})
+    stand_in.answers[f"POST {ORG}/deployments"] = Scripted(deployment("d-1", {}), 201)
     stand_in.answers[f"POST {ORG}/deployments/facts"] = Scripted({"d-1": SERVING})
     assert run("deploy", "orders", "--to", "production").code == 0
-    assert stand_in.asked[1].body == {"api": "orders", "environment": "production"}
+    started = [asked.body for asked in stand_in.asked if asked.path.endswith("/deployments")]
+    assert started == [{"api": "orders", "environment": "production"}]
+
+
+def test_deploy_to_nowhere_sends_no_command(run: Run, stand_in: StandIn) -> None:
+    ran = run("deploy", "orders", "--to", "nowhere")
+    assert ran.code == 3
+    assert ran.err.startswith("error: there is no gateway and no environment 'nowhere'\n")
+    assert {a.method for a in stand_in.asked} == {"GET"}
 
 
 def test_deploy_of_a_rejected_command_says_the_rule_in_words(run: Run, stand_in: StandIn) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from signalbox.cli.failure import DONE, FAILED, USAGE, Failure
-from signalbox.cli.http.client import Client, Refused, path
+from signalbox.cli.failure import DONE, FAILED, Failure
+from signalbox.cli.http.client import Client, Refused
 from signalbox.cli.http.connection import Connection, connected
 from signalbox.cli.http.documents import Document
 from signalbox.cli.operations.token_file import TokenFile, token_line
@@ -22,6 +22,7 @@ from signalbox.cli.resources.applied import Tally, finding, outcome, problem_tex
 from signalbox.cli.resources.deploy import CONNECT, Waiting, again_text, refusers
 from signalbox.cli.resources.facts import no_node, reason, refusal, timeline, unchanged, wait_for
 from signalbox.cli.resources.live import keeps_serving
+from signalbox.cli.resources.reading import target as target_of
 from signalbox.cli.resources.sources import Source, Unreadable, batches, invalid, sources
 
 IN_FLIGHT = 2
@@ -69,7 +70,7 @@ def apply(
     began = time.monotonic()
     found = sources(files, sys.stdin.buffer)
     client = Client(where)
-    target = _target(client, to or "local") if deploy else None
+    target = target_of(client, to or "local", then="; nothing was applied") if deploy else None
     tally = Tally()
     items: list[Document] = []
     kept = TokenFile(token_file) if token_file is not None else None
@@ -108,22 +109,6 @@ def apply(
 def _emit(items: Sequence[Document], form: OutputFormat) -> None:
     if form != "table":
         emit({"items": items}, form)
-
-
-def _target(client: Client, name: str) -> dict[str, str]:
-    """The gateway of this name, or else the environment."""
-    for plural, key in (("gateways", "gateway"), ("environments", "environment")):
-        try:
-            client.get(client.organization(plural) + path(name))
-            return {key: name}
-        except Refused as refused:
-            if refused.status != 404:
-                raise
-    raise Failure(
-        f"there is no gateway and no environment {name!r}; nothing was applied",
-        "`signalbox get gateways` lists those there are; choose one with --to",
-        USAGE,
-    )
 
 
 def _sent(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from signalbox.cli.failure import DONE, FAILED, Failure
-from signalbox.cli.http.client import Answer, Client, Refused
+from signalbox.cli.http.client import Answer, Client
 from signalbox.cli.http.connection import Connection, connected
 from signalbox.cli.http.documents import Document, documents
 from signalbox.cli.output import OutputFormat, emit, formed, note
@@ -22,6 +22,7 @@ from signalbox.cli.resources.facts import (
     way_out,
 )
 from signalbox.cli.resources.live import keeps_serving
+from signalbox.cli.resources.reading import target as target_of
 from signalbox.cli.tables import cell
 
 DECIDED_WITHIN = 30
@@ -48,7 +49,7 @@ def deploy(where: Connection, api: str, target: str, timeout: float, form: Outpu
         raise click.UsageError(f"a revision is a number, as in {name}@3; {revision!r} is not")
     client = Client(where)
     body: dict[str, Any] = {"api": name, **({"revision": int(revision)} if at else {})}
-    answer = _start(client, body, target)
+    answer = _start(client, {**body, **target_of(client, target)})
     if answer.status == 202:
         raise Failure(
             f"not decided within {DECIDED_WITHIN} s; it is on the log and will be",
@@ -115,32 +116,10 @@ def refusers(known: Document) -> str:
     return ", ".join(dict.fromkeys(r["gateway"] for r in documents(known.get("refusals")))) or "the gateway"
 
 
-def _start(client: Client, body: dict[str, Any], target: str) -> Answer:
-    """Starts it on the gateway of this name, or else on the environment."""
-    try:
-        return _ask(client, {**body, "gateway": target})
-    except Refused as refused:
-        if not _unknown(refused, "/gateway"):
-            raise
-    try:
-        return _ask(client, {**body, "environment": target})
-    except Refused as refused:
-        if not _unknown(refused, "/environment"):
-            raise
-        raise Failure(
-            f"there is no gateway and no environment {target!r}",
-            "`signalbox get gateways` and `signalbox get environments` list those there are",
-        ) from refused
-
-
-def _ask(client: Client, body: dict[str, Any]) -> Answer:
+def _start(client: Client, body: dict[str, Any]) -> Answer:
     from schemas.identity import uuid7
 
     headers = {"prefer": f"wait={DECIDED_WITHIN}", "idempotency-key": uuid7()}
     return client.ask(
         "POST", client.organization("deployments"), body, headers=headers, seconds=DECIDED_WITHIN + 10
     )
-
-
-def _unknown(refused: Refused, pointer: str) -> bool:
-    return refused.rule == "unknown-reference" and any(e.get("pointer") == pointer for e in refused.errors)

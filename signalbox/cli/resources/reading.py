@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from schemas.aggregate import Aggregate
-from signalbox.cli.failure import Failure
+from signalbox.cli.failure import USAGE, Failure
 from signalbox.cli.http.client import Client, Refused, path
 from signalbox.cli.http.documents import Document
 
@@ -20,6 +20,25 @@ def one(client: Client, aggregate: Aggregate, name: str, as_of: str | None = Non
         if refused.status == HTTPStatus.NOT_FOUND and not refused.hint:
             refused.hint = f"`signalbox get {aggregate.plural}` lists those there are"
         raise
+
+
+def target(client: Client, name: str, *, then: str = "") -> dict[str, str]:
+    """The gateway of this name, or else the environment, as a field of commands.
+
+    Raises Failure when there is neither; `then` is added to its message.
+    """
+    for plural, field in (("gateways", "gateway"), ("environments", "environment")):
+        try:
+            client.get(client.organization(plural) + path(name))
+            return {field: name}
+        except Refused as refused:
+            if refused.status != HTTPStatus.NOT_FOUND:
+                raise
+    raise Failure(
+        f"there is no gateway and no environment {name!r}{then}",
+        "`signalbox get gateways` and `signalbox get environments` list those there are",
+        USAGE,
+    )
 
 
 def require_organization(client: Client) -> None:

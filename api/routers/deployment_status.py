@@ -18,7 +18,7 @@ router = APIRouter(prefix=ORGANIZATION, tags=["deployments"], route_class=ApiRou
 
 MOST = 1000
 READ_MODEL = "deliveries"
-OPEN = ("pending", "offline")
+OPEN = ("pending", "offline", "stopping")
 """States that end when a node answers."""
 FEW = 20
 GATHER_SECONDS = 0.1
@@ -41,7 +41,7 @@ class StatusQuery(BaseModel):
         default=0,
         ge=0,
         le=60,
-        description="Seconds to wait at most until none of them is pending, or offline.",
+        description="Seconds to wait at most until none of them is pending, offline or stopping.",
     )
 
 
@@ -55,7 +55,7 @@ class StatusByName(BaseModel):
     "/deployments/facts",
     operation_id="deployment_facts",
     summary="The progress of many deployments",
-    description="Waits, when asked to, until none of them is pending.",
+    description="Waits, when asked to, until none of them is pending, offline or stopping.",
     response_model=StatusByName,
     response_description="By name.",
     responses=problems(422, 503),

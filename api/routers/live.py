@@ -74,7 +74,9 @@ class LiveList(BaseModel):
     operation_id="list_live",
     summary="The live revision of each API on each gateway",
     description="The revision that a gateway's nodes acknowledged last and did not withdraw since, "
-    "even if another was requested later: a rejected deployment does not change the live revision.",
+    "even if another was requested later: a rejected deployment does not change the live revision. After a "
+    "deployment was stopped it is listed until the nodes acknowledged the removal, for which `POST "
+    "…/deployments/facts` can wait.",
     response_model=LiveList,
     response_description="A page.",
     responses={200: {"headers": response_headers(POSITION, "Link")}, **problems(404, 503)},

@@ -1,5 +1,6 @@
 """What is live, over HTTP."""
 
+import asyncio
 from typing import Any
 
 import jsonschema
@@ -177,6 +178,25 @@ async def test_gateways_have_the_number_of_connected_nodes(signalbox: RunningApi
     assert shown["nodes"][0]["listener_refused"] == "address in use"
     then = (await signalbox.client.get(f"{ORG}/gateways/local?as_of=4")).json()
     assert "nodes" not in then
+
+
+async def test_a_stopped_deployment_is_live_until_its_nodes_withdrew_it_which_can_be_waited_for(
+    signalbox: RunningApi,
+) -> None:
+    await signalbox.publish("orders")
+    position = int(await deploy(signalbox, "d1", "orders"))
+    await signalbox.report(connected(), delivered("d1", "acknowledged", "orders", 1, position))
+    stopped = await signalbox.delete(f"{ORG}/deployments/d1", If_Match="*")
+    assert stopped.status_code == 200
+    assert len((await signalbox.client.get(f"{ORG}/live")).json()["items"]) == 1
+
+    waiting = asyncio.create_task(
+        signalbox.client.post(f"{ORG}/deployments/facts", json={"names": ["d1"], "wait": 60})
+    )
+    await signalbox.report(delivered("d1", "withdrawn", "orders", 1, position + 1))
+
+    assert (await waiting).json()["d1"]["state"] == "stopped"
+    assert (await signalbox.client.get(f"{ORG}/live")).json()["items"] == []
 
 
 async def test_waiting_for_a_gateway_without_nodes_does_not_end_as_if_one_had_answered(

@@ -499,17 +499,33 @@ def test_undeploy_takes_an_api_off_a_gateway(run: Run, stand_in: StandIn) -> Non
         {**deployment("d-0", {}), "gateways": ["edge"]}, deployment("d-1", {})
     )
     stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Scripted({"state": "accepted"})
-    stand_in.answers[f"GET {ORG}/live"] = page(
-        {"gateway": "edge", "api": "orders", "revision": 1},
-        {"gateway": "local", "api": "orders", "revision": 2},
-    )
+    edge = {"gateway": "edge", "api": "orders", "revision": 1, "deployment": "d-0"}
+    local = {"gateway": "local", "api": "orders", "revision": 2, "deployment": "d-1"}
+    answers = iter([page(edge, local), page(edge, local), page(edge)])
+    stand_in.answers[f"GET {ORG}/live"] = lambda asked: next(answers)
     ran = run("undeploy", "orders", "--from", "local")
     assert (ran.code, ran.out) == (
         0,
         "deployment d-1: orders revision 3 stopped on local\ntakes away orders@2, which was live on local\n",
     )
     assert stand_in.asked[0].query["api"] == "orders"
-    assert stand_in.asked[-1].headers["if-match"] == '"2"'
+    (stopped,) = (asked for asked in stand_in.asked if asked.method == "DELETE")
+    assert stopped.headers["if-match"] == '"2"'
+    assert next(answers, None) is None, "it waits until no node has it"
+
+
+def test_undeploy_that_a_gateway_does_not_answer_is_no_success(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments/d-1"] = Scripted(deployment("d-1", {}))
+    stand_in.answers[f"DELETE {ORG}/deployments/d-1"] = Scripted({"state": "accepted"})
+    stand_in.answers[f"GET {ORG}/live"] = page(
+        {"gateway": "local", "api": "orders", "revision": 2, "deployment": "d-1"}
+    )
+    ran = run("undeploy", "d-1", "--timeout", "0.01")
+    assert ran.code == 1
+    assert ran.err == golden("""
+        error: a node of local still has orders@2, after 0.01 s
+        hint: `signalbox get live` lists what gateways serve; `signalbox describe gateway local` has its nodes
+    """)
 
 
 def test_undeploy_by_the_deployments_id(run: Run, stand_in: StandIn) -> None:

@@ -1,6 +1,8 @@
 """`signalbox undeploy`."""
 
+import time
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import click
 
@@ -13,15 +15,18 @@ from signalbox.cli.resources.live import live
 from signalbox.cli.tables import cell
 
 DECIDED_WITHIN = 30
+PAUSE = 0.05
+"""Seconds between two looks at what is live."""
 
 
 @click.command()
 @click.argument("name", metavar="API|DEPLOYMENT")
 @click.option("--from", "gateway", metavar="GATEWAY", help="The gateway to undeploy the API from.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for gateways.")
 @formed
 @connected
-def undeploy(where: Connection, name: str, gateway: str | None, form: OutputFormat) -> int:
-    """Undeploy an API from a gateway, or stop the deployment with this id.
+def undeploy(where: Connection, name: str, gateway: str | None, timeout: float, form: OutputFormat) -> int:
+    """Undeploy an API from a gateway, or stop the deployment with this id, and wait until no node has it.
 
     The gateway then serves no revision of the API, also if a later one was refused and an earlier one is
     still live: the command prints the revision that is removed.
@@ -41,9 +46,10 @@ def undeploy(where: Connection, name: str, gateway: str | None, form: OutputForm
         },
         seconds=DECIDED_WITHIN + 10,
     )
+    left = _still_live(client, taken, timeout) if answer.status != HTTPStatus.ACCEPTED else ()
     if form != "table":
         emit(answer.body, form)
-    elif answer.status == 202:
+    elif answer.status == HTTPStatus.ACCEPTED:
         click.echo(f"deployment {deployment['name']}: asked to stop; not decided within {DECIDED_WITHIN} s")
     else:
         click.echo(
@@ -52,7 +58,27 @@ def undeploy(where: Connection, name: str, gateway: str | None, form: OutputForm
         )
         for sentence in _taken_away(taken):
             click.echo(sentence)
+    if left:
+        entry = left[0]
+        raise Failure(
+            f"a node of {cell([e['gateway'] for e in left])} still has {entry['api']}@{entry['revision']}, "
+            f"after {timeout:g} s",
+            "`signalbox get live` lists what gateways serve; "
+            f"`signalbox describe gateway {entry['gateway']}` has its nodes",
+        )
     return DONE
+
+
+def _still_live(client: Client, taken: Sequence[Document], seconds: float) -> Sequence[Document]:
+    """Those of these live revisions that nodes have after `seconds`; returns as soon as there are none."""
+    until = time.monotonic() + seconds
+    while taken:
+        now = {(e["gateway"], e["deployment"]) for e in live(client, api=taken[0]["api"])}
+        taken = [entry for entry in taken if (entry["gateway"], entry["deployment"]) in now]
+        if not taken or time.monotonic() >= until:
+            break
+        time.sleep(PAUSE)
+    return taken
 
 
 def _taken_away(taken: Sequence[Document]) -> list[str]:

@@ -186,10 +186,14 @@ class ReadModels:
         for delivery in deliveries_of(s, organization, list(reached)):
             reached[delivery.deployment][delivery.gateway] = delivery
         apis = list(dict.fromkeys(row.document["api"] for row in rows if "api" in row.document))
-        where: dict[str, list[str]] = {}
+        of_api: dict[str, dict[str, dict[str, Any]]] = {}
         for entry in live(s, LiveFilter(organization, None, apis), then, ("", ""), None):
-            where.setdefault(entry.deployment, []).append(entry.gateway)
-        return {row.name: facts_as_of(row, reached[row.name], where.get(row.name, ()), then) for row in rows}
+            shown = {"deployment": entry.deployment, "revision": entry.revision, "since": entry.since}
+            of_api.setdefault(entry.api, {})[entry.gateway] = shown
+        return {
+            row.name: facts_as_of(row, reached[row.name], of_api.get(row.document.get("api", ""), {}), then)
+            for row in rows
+        }
 
     async def reports(self, organization: str, deployments: Sequence[str]) -> Dicts:
         """The facts that some deployments reached on each gateway: gateway, deployment, node (`*`) and fact

@@ -55,7 +55,7 @@ _STATUS = {
             },
             "gateways": {
                 "type": "object",
-                "description": "By gateway (not with `as_of`).",
+                "description": "By gateway; with `as_of` only `live`: current nodes alone are stored.",
                 "additionalProperties": {
                     "type": "object",
                     "properties": {

@@ -131,17 +131,18 @@ def _left_at(target: _Target, known: ObservedDeployment) -> str | None:
 
 
 def facts_as_of(
-    row: Row, deliveries: Mapping[str, Delivery], live: Sequence[str], time: str
+    row: Row, deliveries: Mapping[str, Delivery], api_live: Mapping[str, Mapping[str, Any]], time: str
 ) -> dict[str, Any]:
-    """As `facts`, for the moment `time`. Reports of nodes are not kept: they are left out, and a deployment
-    that some nodes acknowledged and another one refused later is refused.
+    """As `facts`, for the moment `time`. Reports of nodes are not kept: they are left out, as the numbers of
+    nodes, and a deployment that some nodes acknowledged and another one refused later is refused.
 
     Only the first and the last time of a fact are kept: if it occurred before and after `time`, the first one
-    is returned. `live` are the gateways where it was live.
+    is returned. `api_live`: by gateway the deployment of its API that was live, with `revision` and `since`.
     """
     state = row.document.get("state", "active")
     ended = None if state == "active" else row.since
-    known = {name: _then(delivery, time) for name, delivery in deliveries.items()}
+    known = {name: _then(delivery, time) for name, delivery in deliveries.items() if _began(delivery, time)}
+    live = [name for name, there in api_live.items() if there["deployment"] == row.name]
     names = _targets(row, known)
     targets = [known.get(name) or Delivery("", row.name, name) for name in names]
     refused = [t for t in targets if t.refused_last and t.refused_last >= (t.acknowledged_last or "")]
@@ -166,9 +167,9 @@ def facts_as_of(
             **times,
             "refused": max((t.refused_last or "" for t in refused), default=None),
         },
-        "gateways": {},
+        "gateways": {name: {"live": api_live.get(name)} for name in names},
         "refusals": [_rejection(t) for t in refused] if state == "active" else [],
-        "live": list(live),
+        "live": live,
         "offline": [],
     }
 
@@ -256,6 +257,12 @@ def _everywhere(times: Sequence[str | None]) -> str | None:
     """The latest of `times`; None if one is missing."""
     reached = [t for t in times if t is not None]
     return max(reached) if reached and len(reached) == len(times) else None
+
+
+def _began(delivery: Delivery, time: str) -> bool:
+    """Whether the first fact was reported at `time` or before."""
+    first = (delivery.published_at, delivery.acknowledged_at, delivery.serving_at, delivery.refused_at)
+    return any(at is not None and at <= time for at in first)
 
 
 def _then(delivery: Delivery, time: str) -> Delivery:

@@ -1,5 +1,7 @@
 """What gateways report becomes the facts of deployments."""
 
+from typing import Any
+
 from projections.queries import ReadModels
 from schemas.status import LivenessReported, LivenessState
 from tests.projections.conftest import Happen
@@ -334,6 +336,25 @@ async def test_stopping_is_known_as_of_then_too(happen: Happen, ask: ReadModels)
 
     assert [s["d1"]["state"] for s in states] == ["acknowledged", "stopping", "stopped"]
     assert [s["d1"]["live"] for s in states] == [["local"], ["local"], []]
+
+
+async def test_the_gateways_of_ended_deployments_are_known_as_of_then(happen: Happen, ask: ReadModels):
+    happen(started("d1", ("a", "b")), superseded("d1", by="d2"))
+    happen(
+        delivery("d1", "published", 1.2, gateway="a"),
+        delivery("d1", "acknowledged", 1.5, gateway="a", node="n1"),
+        delivery("d1", "published", 1.6, gateway="b"),
+        delivery("d2", "acknowledged", 4, gateway="a", node="n1", revision=2, position=2),
+        topic="status",
+    )
+
+    async def gateways(seconds: float) -> dict[str, Any]:
+        found = (await ask.facts_of("acme", ["d1"], at(seconds)))["d1"]["gateways"]
+        return {name: there["live"] and there["live"]["deployment"] for name, there in found.items()}
+
+    assert await gateways(1.3) == {"a": None, "b": None}
+    assert await gateways(3) == {"a": "d1", "b": None}
+    assert await gateways(5) == {"a": "d2", "b": None}
 
 
 async def test_nodes_of_a_gateway(happen: Happen, ask: ReadModels):

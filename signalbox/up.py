@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from signalbox.data_directory.full_disk import remedy
 from signalbox.data_directory.other_engine import other_engine
 from signalbox.envoy.probe_connection import ProbeConnection, ProbeFailed
 from signalbox.envoy.supervisor import EnvoyMissing
@@ -76,7 +78,7 @@ def run_up(settings: Settings) -> int:
 
         return everything(settings)
 
-    return _run(make, lambda running: up(settings, running))
+    return _run(make, lambda running: up(settings, running), settings.data)
 
 
 def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], Coroutine[Any, Any, None]]) -> int:
@@ -89,12 +91,17 @@ def _run_up_on_kafka(settings: Settings, up: Callable[[Settings, Running], Corou
         require_possible_start(settings, names_of(settings))
         # Outside of the event loop: Ctrl-C ends a download at once.
         with local_servers(settings) as actual:
-            return _run(lambda: everything(actual), lambda running: up(actual, running))
+            return _run(lambda: everything(actual), lambda running: up(actual, running), actual.data)
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except (*EXPECTED, DevServerError) as error:
-        logs.say(str(error), logging.ERROR)
+        _say_error(error, settings.data)
     return 1
+
+
+def _say_error(error: Exception, data: Path) -> None:
+    sentence = remedy(error, data)
+    logs.say(f"{error}. {sentence}" if sentence else str(error), logging.ERROR)
 
 
 def _prepare(settings: Settings) -> None:
@@ -115,7 +122,7 @@ def run_roles(settings: Settings, names: Sequence[str]) -> int:
     try:
         from signalbox.roles.runner import RoleRunner
 
-        return _run(lambda: RoleRunner(settings, names), up)
+        return _run(lambda: RoleRunner(settings, names), up, settings.data)
     except ModuleNotFoundError as error:
         return _not_installed(error)
 
@@ -135,13 +142,14 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 def _run(
     make: Callable[[], AbstractAsyncContextManager[Running]],
     up: Callable[[Running], Coroutine[Any, Any, None]],
+    data: Path,
 ) -> int:
     # The log's thread must not wait for a busy loop's whole time slice: p99 of an append 1.4 s -> 13 ms.
     sys.setswitchinterval(0.0005)
     descriptors.raise_limit()
     allocator.share_arena()
     gc.disable()  # until `settle`: nearly all objects of a start are kept
-    running = _until_stopped(make, up)
+    running = _until_stopped(make, up, data)
     try:
         import uvloop
     except ImportError:
@@ -152,6 +160,7 @@ def _run(
 async def _until_stopped(
     make: Callable[[], AbstractAsyncContextManager[Running]],
     up: Callable[[Running], Coroutine[Any, Any, None]],
+    data: Path,
 ) -> int:
     from schemas.upcasting import UnknownSchema
 
@@ -175,7 +184,7 @@ async def _until_stopped(
                     running.failed.result()
             logs.say("Stopping.")
     except (*EXPECTED, UnknownSchema) as error:
-        logs.say(str(error), logging.ERROR)
+        _say_error(error, data)
         return 1
     finally:
         stopped.cancel()

@@ -25,10 +25,15 @@ from tests.support.hang_guard import HANG_SECONDS
 from tests.support.running_signalbox import ROOT, RunningSignalbox, definition
 
 
-def refused(harness: RunningSignalbox) -> subprocess.CompletedProcess[str]:
+def refused(harness: RunningSignalbox, *options: str) -> subprocess.CompletedProcess[str]:
     """What becomes of a start that is to fail."""
     return subprocess.run(
-        harness.argv(), capture_output=True, text=True, timeout=HANG_SECONDS, cwd=ROOT, check=False
+        [*harness.argv(), *options],
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -279,6 +284,30 @@ def test_on_a_full_disk_commands_are_refused_reads_go_on_and_free_space_is_enoug
     assert harness.process is process
     assert process is not None
     assert process.poll() is None
+
+
+@pytest.mark.parametrize("options", [("--no-envoy",), ()])
+def test_a_start_on_a_full_disk_names_it_and_the_remedy(
+    small_disk: Path, on_small_disk: RunningSignalbox, options: tuple[str, ...]
+):
+    on_small_disk.up("--no-envoy")
+    on_small_disk.down()
+    fill(small_disk)
+    done = refused(on_small_disk, *options)
+    assert done.returncode == 1
+    sentence = sentences(done)[-1]
+    assert "free" in sentence
+    assert str(on_small_disk.data) in sentence
+    assert "--data" in sentence
+
+
+def test_a_first_start_on_a_full_disk_names_it_and_the_remedy(
+    small_disk: Path, on_small_disk: RunningSignalbox
+):
+    fill(small_disk)
+    sentence = sentences(refused(on_small_disk))[-1]
+    assert " 0 bytes are free on the disk" in sentence
+    assert str(on_small_disk.data) in sentence
 
 
 def test_a_read_only_data_directory_is_named(small_disk: Path, on_small_disk: RunningSignalbox):

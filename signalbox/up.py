@@ -31,6 +31,8 @@ EXPECTED = (PortUnusable, DirectoryInUse, LogError, EnvoyMissing, FirstStartFail
 """Errors of the environment: logged as a sentence, without a traceback."""
 
 SAMPLE_SECONDS = 30.0
+GREETING_SECONDS = 2.0
+"""The greeting has the sample if it answers within this time; else the sample is printed later."""
 ANSWER_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 
@@ -63,12 +65,11 @@ def run_up(settings: Settings) -> int:
     _prepare(settings)
 
     async def up(actual: Settings, running: Running) -> None:
+        took = time.perf_counter() - began
         settle()
-        _welcome(actual, time.perf_counter() - began)
+        await greet(actual, took, sample=running.sample_deployed)
         if note := other_engine(actual.data, actual.engine):
             logs.say(note, logging.WARNING)
-        if running.sample_deployed and not actual.json_logs:
-            _show_sample(actual, await sample_answers(actual.gateway))
 
     if settings.engine == "kafka":
         return _run_up_on_kafka(settings, up)
@@ -229,14 +230,33 @@ async def sample_answers(gateway: Address, seconds: float = SAMPLE_SECONDS) -> b
         connection.close()
 
 
-def _welcome(settings: Settings, seconds: float) -> None:
+async def greet(settings: Settings, seconds: float, *, sample: bool) -> None:
+    """Prints where the process is reached, and how the sample API is, in one piece: the log is written to the
+    same terminal. `seconds`: how long the start took."""
     if settings.json_logs:
         logs.say(f"Signalbox is up ({seconds:.1f} s) at {settings.http.url}")
         return
+    answers = sample and await sample_answers(settings.gateway, GREETING_SECONDS)
+    welcome = _welcome(settings, seconds)
+    _print(f"{welcome}{_sample(settings)}" if answers else welcome)
+    if sample and not answers:
+        missing = "\nThe gateway does not serve the sample API yet; `signalbox doctor` looks for the cause.\n"
+        _print(_sample(settings) if await sample_answers(settings.gateway) else missing)
+
+
+def _print(text: str) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(f"[bold]Signalbox[/bold] is up ({seconds:.1f} s). Stop with Ctrl-C.\n")
+    with console.capture() as captured:
+        console.print(text, soft_wrap=True)
+    sys.stdout.write(captured.get())
+    sys.stdout.flush()
+
+
+def _welcome(settings: Settings, seconds: float) -> str:
+    from rich.markup import escape
+
     rows = [("API", settings.http.url), ("token", str(settings.admin_token)), ("data", str(settings.data))]
     if settings.envoy:
         rows.insert(1, ("gateway", f"{settings.gateway.url}  (Envoy)"))
@@ -248,21 +268,9 @@ def _welcome(settings: Settings, seconds: float) -> None:
         rows.append(("clients", f". {settings.kafka_clients}  (for Java: client.properties beside it)"))
     if settings.postgres and urlsplit(settings.postgres).password is None:
         rows.append(("database", settings.postgres))
-    for name, value in rows:
-        console.print(f"  {name:8} {value}", soft_wrap=True)
-    sys.stdout.flush()
+    lines = [f"  {name:8} {escape(value)}" for name, value in rows]
+    return "\n".join([f"[bold]Signalbox[/bold] is up ({seconds:.1f} s). Stop with Ctrl-C.\n", *lines])
 
 
-def _show_sample(settings: Settings, answers: bool) -> None:
-    """`answers`: the gateway serves it."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if answers:
-        console.print("\nA sample API is deployed. Try:\n")
-    else:
-        console.print(
-            "\nThe gateway does not serve the sample API yet; `signalbox doctor` looks for the cause.\n"
-        )
-    console.print(f"  curl {settings.gateway.url}{CONTEXT}/you\n", soft_wrap=True, markup=False)
-    sys.stdout.flush()
+def _sample(settings: Settings) -> str:
+    return f"\n\nA sample API is deployed. Try:\n\n  curl {settings.gateway.url}{CONTEXT}/you\n"

@@ -1,7 +1,9 @@
 """`signalbox up`: a start that fails leaves nothing behind, and the greeting names a sample that answers."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from signalbox.machine.ports import PortUnusable, listen
 from signalbox.roles import ROLES
 from signalbox.roles.runner import LISTENERS, deploys_sample, everything, require_possible_start
 from signalbox.settings import Address, Settings
-from signalbox.up import sample_answers
+from signalbox.up import greet, sample_answers
 from tests.support.free_ports import free_port
 
 
@@ -65,9 +67,10 @@ def test_only_a_process_whose_envoy_reaches_its_service_deploys_the_sample(
     assert not deploys_sample(Settings(first_start=True, sample=False), names)
 
 
-async def test_the_sample_is_shown_once_the_gateway_answers_it() -> None:
+@asynccontextmanager
+async def a_gateway(asked: list[bytes]) -> AsyncIterator[Address]:
+    """It serves the sample API after two other answers."""
     answers = iter((b"404 Not Found", b"503 Service Unavailable", b"200 OK"))
-    asked: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
@@ -79,9 +82,29 @@ async def test_the_sample_is_shown_once_the_gateway_answers_it() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        port = server.sockets[0].getsockname()[1]
-        assert await sample_answers(Address("0.0.0.0", port))
+        yield Address("0.0.0.0", server.sockets[0].getsockname()[1])
+
+
+async def test_the_sample_is_shown_once_the_gateway_answers_it() -> None:
+    asked: list[bytes] = []
+    async with a_gateway(asked) as gateway:
+        assert await sample_answers(gateway)
     assert asked == [b"GET /hello/you HTTP/1.1\r\n"] * 3
+
+
+async def test_the_greeting_is_written_in_one_piece_with_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    async with a_gateway([]) as gateway:
+        of = settings(tmp_path / "[data]", gateway=gateway)
+        monkeypatch.setattr(sys.stdout, "write", written.append)
+        await greet(of, 1.23, sample=True)
+    (greeting,) = filter(None, written)
+    lines = greeting.splitlines()
+    assert lines[0] == "Signalbox is up (1.2 s). Stop with Ctrl-C."
+    assert f"  data     {of.data}" in lines
+    assert lines[-2:] == [f"  curl {gateway.url}/hello/you", ""]
 
 
 async def test_a_gateway_that_does_not_answer_is_not_waited_for_without_end() -> None:

@@ -11,6 +11,7 @@ from schemas.identity import timestamp
 from signalbox.envoy.prober import Listener, Prober, Target
 from tests.signalbox.envoy.gateway_stand_in import Seen, gateway, refusing, serving
 from tests.support.free_ports import free_port
+from tests.support.hang_guard import HANG_SECONDS
 
 Proved = tuple[str, str, str, str]
 
@@ -41,8 +42,8 @@ async def probing(port: int, **settings: float) -> AsyncIterator[tuple[Prober, N
         listener,
         received.serving,
         on_given_up=received.gave_up,
-        give_up_after=settings.get("give_up_after", 30.0),
-        answer_within=settings.get("answer_within", 2.0),
+        give_up_after=settings.get("give_up_after", HANG_SECONDS),
+        answer_within=settings.get("answer_within", HANG_SECONDS),
         connections=int(settings.get("connections", 8)),
         capacity=int(settings.get("capacity", 100)),
     )

@@ -42,8 +42,8 @@ async def make(tmp_path: Path, port: int) -> AsyncIterator[Make]:
         body: str = "here",
         directory: str = "envoy",
         upstream: int = 0,
-        drain_within: float = 10.0,
-        adopt_within: float = 10.0,
+        drain_within: float = HANG_SECONDS,
+        adopt_within: float = HANG_SECONDS,
     ) -> EnvoySupervisor:
         made.append(
             EnvoySupervisor(
@@ -250,7 +250,7 @@ async def test_replaces_it_when_the_configuration_is_another(make: Make, outlive
 async def test_replaces_it_when_it_was_left_draining(
     make: Make, tmp_path: Path, outlived: int, port: int
 ) -> None:
-    await EnvoyAdmin(admin_socket(tmp_path / "envoy")).drain(10.0)
+    await EnvoyAdmin(admin_socket(tmp_path / "envoy")).drain(HANG_SECONDS)
 
     envoy = make()
     await envoy.start()

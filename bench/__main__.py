@@ -26,7 +26,7 @@ EMBEDDED = (
 )
 KAFKA = ("kafka_deciding", "kafka_projecting", "kafka_change")
 BENCHES = (*EMBEDDED, *KAFKA)
-LONG = ("crash", "kafka_crash", "damage", "odd_requests")
+LONG = ("large", "crash", "kafka_crash", "damage", "odd_requests")
 """Only run by name: they take a quarter of an hour or more each."""
 RESULTS = Path(__file__).parent / "results"
 

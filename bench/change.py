@@ -1,6 +1,14 @@
-"""Latency of a change: from the HTTP command to the first request that the new revision answers."""
+"""Latency of a change: from the HTTP command to the first request that the new revision answers.
 
+The commands are sent, and the gateway is asked, by a process of its own: `bench/clients/change.py`.
+"""
+
+import subprocess
+import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import orjson
 
@@ -31,31 +39,57 @@ def publish(
     return int(answer["items"][0]["revision"])
 
 
-class Changing:
-    """Deploys revisions and waits until Envoy serves them. Times in milliseconds."""
+Command = tuple[str, str, Mapping[str, str], str]
+"""Method, path below the organization, header fields and body."""
 
-    def __init__(self, made: RunningSignalbox, layout: Layout = SPREAD) -> None:
+
+class Changing:
+    """Changes that a client in a process of its own measures. Times in milliseconds."""
+
+    def __init__(self, client: "subprocess.Popen[bytes]", token: str, layout: Layout = SPREAD) -> None:
+        self._client = client
+        self._token = token
         self._layout = layout
-        self._commands = made.connection()
-        self._listener = made.listener()
-        self._headers = made.headers
 
     def deploy(self, name: str, revision: int) -> tuple[float, float]:
         """The times from the request, and from its acceptance, to the first answer of `revision`."""
-        body = orjson.dumps({"api": name, "revision": revision, "gateway": "local"})
-        sent = time.perf_counter()
-        status, _, answer = self._commands.ask("POST", f"{ORGANIZATION}/deployments", body, **self._headers)
-        accepted = time.perf_counter()
-        if status != 202:
-            raise RuntimeError(f"{status} {answer[:300]!r}")
-        path, host = f"{self._layout.context.format(name)}/items", self._layout.host.format(name)
-        until_answered(self._listener, path, f"{name}@{revision}", host="localhost" if host == "*" else host)
-        answered = time.perf_counter()
-        return (answered - sent) * 1000, (answered - accepted) * 1000
+        accepted, answered = self.change(name, revision, [deployment(name, revision)])
+        return answered, answered - accepted
 
-    def close(self) -> None:
-        self._commands.close()
-        self._listener.close()
+    def change(self, name: str, revision: int, commands: Sequence[Command]) -> tuple[float, float]:
+        """The times from the first command's start to the answer to the last, and to that of `revision`."""
+        host = self._layout.host.format(name)
+        change = {
+            "commands": [
+                (method, ORGANIZATION + path, {"authorization": f"Bearer {self._token}", **fields}, body)
+                for method, path, fields, body in commands
+            ],
+            "path": f"{self._layout.context.format(name)}/items",
+            "host": "localhost" if host == "*" else host,
+            "expected": f"{name}@{revision}",
+        }
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        self._client.stdin.write(orjson.dumps(change) + b"\n")
+        self._client.stdin.flush()
+        accepted, answered = orjson.loads(self._client.stdout.readline())
+        return accepted, answered
+
+
+def deployment(name: str, revision: int, **fields: str) -> Command:
+    body = orjson.dumps({"api": name, "revision": revision, "gateway": "local"}).decode()
+    return "POST", "/deployments", {"content-type": "application/json", **fields}, body
+
+
+@contextmanager
+def changing(made: RunningSignalbox, layout: Layout = SPREAD) -> Iterator[Changing]:
+    program = Path(__file__).parent / "clients" / "change.py"
+    with subprocess.Popen(
+        [sys.executable, "-I", str(program), str(made.http), str(made.gateway)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as client:
+        yield Changing(client, made.token, layout)
 
 
 def until_answered(
@@ -77,12 +111,8 @@ def existing(
 ) -> list[tuple[float, float]]:
     """Changes one API back and forth between two revisions."""
     revisions = [publish(made, name, upstream, f"{name} {number}", layout) for number in (1, 2)]
-    changing = Changing(made, layout)
-    try:
-        times = [changing.deploy(name, revisions[i % 2]) for i in range(rounds + 4)]
-    finally:
-        changing.close()
-    return times[4:]
+    with changing(made, layout) as client:
+        return [client.deploy(name, revisions[i % 2]) for i in range(rounds + 4)][4:]
 
 
 def fresh(
@@ -91,11 +121,8 @@ def fresh(
     """Deploys APIs that are new to the gateway."""
     names = [f"fresh-{i}" for i in range(rounds)]
     revisions = {name: publish(made, name, upstream, name, layout) for name in names}
-    changing = Changing(made, layout)
-    try:
-        return [changing.deploy(name, revisions[name]) for name in names]
-    finally:
-        changing.close()
+    with changing(made, layout) as client:
+        return [client.deploy(name, revisions[name]) for name in names]
 
 
 def crowded(layout: Layout, label: str, sizes: tuple[int, ...], spread: dict[int, float]) -> list[Figure]:
@@ -123,28 +150,14 @@ def crowded(layout: Layout, label: str, sizes: tuple[int, ...], spread: dict[int
 def revised(made: RunningSignalbox, upstream: str, name: str, rounds: int) -> list[float]:
     """Publishes revisions of an API and deploys each, with two calls that wait on one connection: the
     milliseconds from the first call to the first answer."""
-    commands, listener, token = made.connection(), made.listener(), made.headers["authorization"]
-
-    def call(method: str, path: str, body: bytes, form: str, **more: str) -> int:
-        headers = {"authorization": token, "prefer": "wait=30", "content_type": form, **more}
-        status, _, answer = commands.ask(method, ORGANIZATION + path, body, **headers)
-        if status not in (200, 201):
-            raise RuntimeError(f"{method} {path}: {status} {answer[:300]!r}")
-        return int(orjson.loads(answer)["revision"])
-
+    published = publish(made, name, upstream, f"{name} before")
+    form = {"content-type": "application/yaml", "if-match": "*", "prefer": "wait=30"}
     times: list[float] = []
-    try:
-        for number in range(rounds + 4):
-            changed = definition(name, upstream, f"{name} changed {number}").encode()
-            sent = time.perf_counter()
-            revision = call("PUT", f"/apis/{name}", changed, "application/yaml", if_match="*")
-            deployed = orjson.dumps({"api": name, "revision": revision, "gateway": "local"})
-            call("POST", "/deployments", deployed, "application/json")
-            until_answered(listener, f"/{name}/items", f"{name}@{revision}")
-            times.append((time.perf_counter() - sent) * 1000)
-    finally:
-        commands.close()
-        listener.close()
+    with changing(made) as client:
+        for revision in range(published + 1, published + rounds + 5):
+            content = definition(name, upstream, f"{name} changed {revision}")
+            commands = ("PUT", f"/apis/{name}", form, content), deployment(name, revision, prefer="wait=30")
+            times.append(client.change(name, revision, commands)[1])
     return times[4:]
 
 

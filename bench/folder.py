@@ -28,17 +28,22 @@ def run(count: int = 10_000, one_by_one: int = 1_000) -> list[Figure]:
 def _folder(count: int) -> list[Figure]:
     with running_signalbox() as (made, upstream):
         made.up()
-        folder = made.data.parent / "apis"
-        folder.mkdir()
-        for i in range(count):
-            (folder / f"api-{i:05d}.yaml").write_text(definition(f"api-{i}", upstream))
-        seconds = apply(made, folder)
+        seconds = apply(made, definitions(made, upstream, count))
         peak = made.memory()
         figures = [
             Figure(f"apply of {count:,} definitions until all are acknowledged", seconds, "s", 60),
             Figure(f"memory of the process after that, {count:,} APIs", peak, "MB", 400),
         ]
         return [*figures, *restart(made, count)]
+
+
+def definitions(made: RunningSignalbox, upstream: str, count: int) -> Path:
+    """A folder with a file per API: `api-0`, `api-1` and so on."""
+    folder = made.data.parent / "apis"
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"api-{i:05d}.yaml").write_text(definition(f"api-{i}", upstream))
+    return folder
 
 
 def apply(made: RunningSignalbox, folder: Path) -> float:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from bench.change import Changing
+from bench.change import changing
 from bench.figure import Figure, median
 from tests.support.connection import Connection
 from tests.support.running_signalbox import RunningSignalbox, running_signalbox
@@ -73,10 +73,8 @@ def run() -> list[Figure]:
         with HealthChecks(made.http) as publishing:
             revisions = [_published(made, upstream, number) for number in (1, 2)]
         made.until_quiet()
-        changing = Changing(made)
-        with HealthChecks(made.http) as deploying:
-            times = [changing.deploy("large", revisions[i % 2])[0] / 1000 for i in range(ROUNDS)]
-        changing.close()
+        with changing(made) as client, HealthChecks(made.http) as deploying:
+            times = [client.deploy("large", revisions[i % 2])[0] / 1000 for i in range(ROUNDS)]
     label = f"an API of {OPERATIONS:,} operations"
     return [
         Figure(f"{label}: deployment sent → answered, p50", median(times), "s", 1),

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from commands.decision import State
 from commands.partition_state import PartitionState
@@ -119,7 +120,8 @@ async def drop_snapshots(log: Log, partition: int) -> int:
 
 
 def _read(snapshot: StateSnapshot) -> dict[str, Any]:
-    return orjson.loads(_unpacked(snapshot.state))
+    # Equal texts, such as the organization's name, become one object.
+    return from_json(_unpacked(snapshot.state))
 
 
 def _state(subject: str, content: Mapping[str, Any]) -> State | None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -260,6 +261,12 @@ def _checksum(
     return crc32(causes, crc32(requires, crc32(body, crc32(identity))))
 
 
+@lru_cache(maxsize=1_024)
+def _required(requires: bytes) -> tuple[tuple[str, str], ...]:
+    """The same object for entries that require the same: many APIs have one upstream."""
+    return tuple((intern(type), intern(name)) for type, name in orjson.loads(requires))
+
+
 def entry_of_row(path: Path, row: Sequence[Any]) -> ConfigResource:
     """The entry of a row of `load_statement`. Raises LogDamaged when the row was changed."""
     _, gateway, kind, type, name, version, position, body, requires, causes, checksum = row
@@ -274,7 +281,7 @@ def entry_of_row(path: Path, row: Sequence[Any]) -> ConfigResource:
             version,
             position,
             body,
-            () if requires == _EMPTY else tuple((intern(t), intern(n)) for t, n in orjson.loads(requires)),
+            _required(requires),
             () if causes == _EMPTY else tuple(DeploymentRef(*ref) for ref in orjson.loads(causes)),
         )
     except (ValueError, TypeError) as error:

@@ -60,7 +60,7 @@ def backlog(stored_resources: Sequence[StoredResource], seq: int) -> Backlog:
     start = size = 0
     for index, stored in enumerate(wanted):
         offered = stored.offered
-        own = len(offered.head) + len(offered.entry.body) if offered else 0
+        own = offered.size if offered else 0
         if index > start and (size + own > CHUNK_BYTES or index - start >= CHUNK_NAMES):
             chunks.append(_chunk(wanted, start, index, seq))
             start, size = index, 0

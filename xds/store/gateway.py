@@ -35,7 +35,7 @@ class Gateway:
         self.tables: dict[str, Table] = {}
         self._requirers: dict[Key, set[Key]] = {}
         # By deployment: the routes that carry it, and the change that added it.
-        self._carried: dict[str, tuple[Key, DeploymentChange]] = {}
+        self._carried: dict[str, tuple[StoredResource, DeploymentChange]] = {}
         self._quarantined: dict[Key, StoredResource] = {}
         self._pending_rejections: dict[Key, PendingRejection] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
@@ -300,16 +300,16 @@ class Gateway:
         """The deployments of a resource that is `entry` now; one may have moved here or elsewhere."""
 
         def elsewhere(ref: DeploymentRef) -> DeploymentChange | None:
-            carrier, change = self._carried.get(ref.deployment, (stored.key, None))
-            return change if carrier != stored.key else None
+            carrier, change = self._carried.get(ref.deployment, (stored, None))
+            return change if carrier is not stored else None
 
         if stored.type != ROUTES:
             return with_entry(before, entry, stored.seq)
         now = with_entry(before, entry, stored.seq, elsewhere)
         for change in before.added:
-            if self._carried.get(change.ref.deployment, (None,))[0] == stored.key:
+            if self._carried.get(change.ref.deployment, (None,))[0] is stored:
                 del self._carried[change.ref.deployment]
-        self._carried.update((change.ref.deployment, (stored.key, change)) for change in now.added)
+        self._carried.update((change.ref.deployment, (stored, change)) for change in now.added)
         return now
 
     def _require(self, stored: StoredResource, before: Ready | None, after: ConfigResource | None) -> None:

@@ -6,7 +6,7 @@ writer task; a change of the gateway only sets the writers' events.
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from time import time_ns
@@ -222,15 +222,16 @@ class DiscoveryServer:
         decode: Callable[[bytes, bool], R],
         machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
     ) -> None:
-        data = await self._first_request(context)
-        if data is None:
+        token = rpc.bearer_token(context)
+        data = await self._first_request(context, token)
+        if data is None or token is None:
             return
         try:
             first = decode(data, True)
         except WireError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         node = first.node or Node()
-        if not self._allowed(node, context):
+        if not self._allowed(node, token):
             self._denied(
                 f"xDS: a node at {rpc.peer(context)} is refused: its token is not that of the gateway "
                 f"{node.cluster[:_SHOWN]!r}, or there is no such gateway (node.cluster)"
@@ -247,10 +248,13 @@ class DiscoveryServer:
         self._streams[wake] = stream
         gateway.watch(wake.set, stream)
         releases = _Releases(stream, wake)
-        reader = asyncio.create_task(self._read(context, decode, stream, releases, wake))
+        asked: deque[bytes] = deque()
+        reader = asyncio.create_task(self._read(context, decode, stream, releases, wake, asked))
         try:
             stream.receive(first)
-            await self._write(context, stream, releases, wake, reader, node)
+            await self._write(
+                context, stream, releases, wake, reader, asked, lambda: self._allowed(node, token)
+            )
         except WireError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
@@ -263,9 +267,8 @@ class DiscoveryServer:
             del self._streams[wake]
             self._disconnect(connection)
 
-    async def _first_request(self, context: Context) -> bytes | None:
+    async def _first_request(self, context: Context, token: str | None) -> bytes | None:
         """Reads the first request if the token is valid; None if the client sends none."""
-        token = rpc.bearer_token(context)
         if token is None or not self._is_known(token):
             what = "it sends no token" if token is None else "its token is that of no gateway"
             self._denied(f"xDS: a node at {rpc.peer(context)} is refused: {what}")
@@ -291,12 +294,18 @@ class DiscoveryServer:
         stream: _Machine[R],
         releases: "_Releases[R]",
         wake: asyncio.Event,
+        asked: deque[bytes],
     ) -> None:
+        """Handles requests. What they ask for is added to `asked`, for `_write`: most ask for nothing, and
+        do not cost its turn."""
         try:
             while (data := await rpc.read(context)) is not None:
                 stream.receive(decode(data, False))
+                frames = stream.responses()
                 releases.schedule()
-                wake.set()
+                if frames:
+                    asked.extend(frames)
+                    wake.set()
         finally:
             wake.set()
 
@@ -307,25 +316,25 @@ class DiscoveryServer:
         releases: "_Releases[R]",
         wake: asyncio.Event,
         reader: "asyncio.Task[None]",
-        node: Node,
+        asked: deque[bytes],
+        allowed: Callable[[], bool],
     ) -> None:
         while not self._stopping and wake not in self._ending:
             wake.clear()
-            frames = stream.responses()
+            asked.extend(stream.responses())
             releases.schedule()
-            for frame in frames:
-                await self._pace.write(context, frame)
+            while asked:
+                await self._pace.write(context, asked.popleft())
             if reader.done():
                 reader.result()
                 return
-            if not self._allowed(node, context):
+            if not allowed():
                 # The gateway was removed or has another token: the proxy is no longer authorized.
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is no longer valid")
             await wake.wait()
 
-    def _allowed(self, node: Node, context: Context) -> bool:
-        token = rpc.bearer_token(context)
-        return bool(node.cluster) and token is not None and self._authenticate(node.cluster, token)
+    def _allowed(self, node: Node, token: str) -> bool:
+        return bool(node.cluster) and self._authenticate(node.cluster, token)
 
     def _connect(self, node: Node, service: Service) -> Connection:
         """A new connection, or that of the proxy's other streams if each carries one type."""

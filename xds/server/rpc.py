@@ -84,10 +84,10 @@ class Pace:
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)
 
-    async def write(self, context: Context, message: bytes) -> None:
-        if len(message) < LARGE:
-            await context.write(message)
-            return
+    def write(self, context: Context, message: bytes) -> Awaitable[None]:
+        return context.write(message) if len(message) < LARGE else self._in_turn(context, message)
+
+    async def _in_turn(self, context: Context, message: bytes) -> None:
         await self._permits.acquire()
         permit = Permit(self._permits)
         timer = asyncio.get_running_loop().call_later(PERMIT_SECONDS, permit.release)

@@ -15,14 +15,32 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
-from bench.fanout import CHANNELS, GATEWAY, METHOD, entry, nonce, text
+from bench.fanout import GATEWAY, entry
 from bench.figure import Figure
-from xds.server.discovery import DiscoveryServer
+from xds.server.discovery import SERVICE, DiscoveryServer
 from xds.store import ResourceStore
 from xds.types import CLUSTER
 
+CHANNELS = 8
+METHOD = f"/{SERVICE}/DeltaAggregatedResources"
 _NAME = b"\x1a\x0eclusters/"
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
+
+
+def text(number: int, text: bytes) -> bytes:
+    length = bytearray()
+    rest = len(text)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes((number << 3 | 2,)) + bytes(length) + text
+
+
+def nonce(data: bytes) -> bytes:
+    """The nonce of a response without removals: its last field."""
+    at = data.rindex(CLUSTER.encode()) + len(CLUSTER)
+    return data[at + 2 : at + 2 + data[at + 1]]
 
 
 async def _server(resources: int) -> None:

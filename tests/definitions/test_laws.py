@@ -18,8 +18,8 @@ from definitions.source.finding import Finding
 from definitions.source.limits import DEFAULT
 from definitions.writing import write, write_values
 from schemas.aggregates.api import ApiSpec
+from tests.definitions.bad_input import ROWS
 from tests.definitions.specs import json_values, names, specs
-from tests.definitions.test_bad_input import ROWS
 from tests.support.laws import SLOW, examples
 
 OURS = Path(__file__).parent / "testdata" / "in"

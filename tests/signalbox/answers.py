@@ -22,6 +22,19 @@ def fact(at: str, reason: str = "") -> dict[str, str]:
     return {"first_at": at, "last_at": at, "version": "1", "reason": reason}
 
 
+def live(gateway: str, revision: int) -> dict[str, Any]:
+    """What is live on a gateway."""
+    return {
+        "gateway": gateway,
+        "api": "orders",
+        "revision": revision,
+        "deployment": f"d-{revision}",
+        "since": f"{T}2.000000Z",
+        "nodes": {"connected": 2, "acknowledged": 1},
+    }
+
+
+PENDING = {"state": "pending", "facts": {}, "gateways": {}, "refusals": []}
 SERVING = {
     "state": "serving",
     "facts": {

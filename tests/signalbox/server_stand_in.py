@@ -37,6 +37,10 @@ class StandIn:
     answers: dict[str, Scripted | Answers] = field(default_factory=dict[str, Scripted | Answers])
     asked: list[Asked] = field(default_factory=list[Asked])
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def answer(self, asked: Asked) -> Scripted:
         self.asked.append(asked)
         found = self.answers.get(f"{asked.method} {asked.path.removeprefix('/api/v1')}")

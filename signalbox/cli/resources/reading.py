@@ -1,18 +1,21 @@
 """Resources read from the server."""
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from schemas.aggregate import Aggregate
 from signalbox.cli.failure import USAGE, Failure
 from signalbox.cli.http.client import Client, Refused, path
 from signalbox.cli.http.documents import Document
 
+if TYPE_CHECKING:
+    from schemas.aggregate import Aggregate
 
-def collection(client: Client, aggregate: Aggregate) -> str:
+
+def collection(client: Client, aggregate: "Aggregate") -> str:
     return path("organizations") if aggregate.top else client.organization(aggregate.plural)
 
 
-def one(client: Client, aggregate: Aggregate, name: str, as_of: str | None = None) -> Document:
+def one(client: Client, aggregate: "Aggregate", name: str, as_of: str | None = None) -> Document:
     """A resource. Raises Refused, with a hint when it does not exist."""
     try:
         return client.get(collection(client, aggregate) + path(name), {"as_of": as_of}).body

@@ -231,8 +231,10 @@ def create_tables(connection: Connection, model: ReadModel, generation: Generati
 
 
 def create_indexes(connection: Connection, model: ReadModel, generation: Generation) -> None:
+    dialect = dialect_of(connection)
     for index in model.indexes(generation.prefix):
-        index.create(connection, checkfirst=True)
+        if not dialect.has_index(connection, str(index.name)):
+            index.create(connection)
 
 
 def drop_tables(connection: Connection, generation: Generation) -> None:

@@ -29,7 +29,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A kind of resource; each one is named by `organizations/<org>/<plural>/<name>`."""
+    """A kind of resource; each one is named by `organizations/<org>/<plural>/<name>`.
+
+    `listed_by`: text fields that lists are filtered by, the most selective first; read models index them.
+    """
 
     name: str
     plural: str
@@ -41,6 +44,7 @@ class Aggregate:
     columns: tuple[str, ...] = ("name",)
     parts: tuple[Part, ...] = ()
     top: bool = False
+    listed_by: tuple[str, ...] = ()
 
     def subject(self, organization: str, name: str) -> str:
         """The CloudEvents `subject` of one resource."""

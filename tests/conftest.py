@@ -26,6 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Using `@model_validator` with mode='after':DeprecationWarning"
     )
+    # SQLAlchemy says this when a test reads the tables of SQLite from the database.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Skipped unsupported reflection of expression-based index"
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -106,7 +106,7 @@ _STATUS = {
 }
 
 PRESENTER = Presenter(
-    filters=("api", "state", "environment"),
+    filters=("api", "gateways", "state", "environment"),
     extend_item=_facts,
     extend_list=_all_facts,
     additions=_STATUS,

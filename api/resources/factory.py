@@ -256,7 +256,9 @@ def _content(name: str, *headers: str) -> dict[str, Any]:
 class Filters:
     """A dependency: the fields of a view that a list is filtered by, each a query parameter."""
 
-    def __init__(self, names: tuple[str, ...], properties: Mapping[str, Schema]) -> None:
+    def __init__(self, fields: tuple[str, ...], properties: Mapping[str, Schema]) -> None:
+        lists = frozenset(field for field in fields if properties[field].get("type") == "array")
+        self._fields = {field.removesuffix("s") if field in lists else field: field for field in fields}
         self.__signature__ = Signature(
             [
                 Parameter(
@@ -266,17 +268,18 @@ class Filters:
                     annotation=Annotated[
                         OptionalText,
                         Query(
-                            description=f"Only those with this `{name}`.",
-                            json_schema_extra=_allowed(properties[name]),
+                            description=f"Only those with this `{name}`"
+                            + (f" among their `{field}`." if field in lists else "."),
+                            json_schema_extra=_allowed(properties[field]),
                         ),
                     ],
                 )
-                for name in names
+                for name, field in self._fields.items()
             ]
         )
 
     async def __call__(self, **given: str | None) -> dict[str, str]:
-        return {name: value for name, value in given.items() if value is not None}
+        return {self._fields[name]: value for name, value in given.items() if value is not None}
 
 
 def _allowed(field: Schema) -> Schema:

@@ -54,7 +54,8 @@ def json_object(body: bytes) -> dict[str, Any]:
 class Presenter:
     """Additions of one aggregate.
 
-    `filters`: query parameters of the list, each a field of the view; `extend_item` and `extend_list` add
+    `filters`: fields of the view that are query parameters of the list; that of a list has its name in the
+    singular, and compares its elements; `extend_item` and `extend_list` add
     members to the response of a GET (which then changes without its version, and is never answered 304),
     documented by `additions`; `drafts` read the body of a command if it is not simply its fields; `bodies`
     document those; `omitted`: fields of a command that the server sets; `secrets`: members of the first

@@ -71,6 +71,14 @@ class Dialect(Protocol):
         """`values` as the parameter of `is_in`."""
         ...
 
+    def is_element(self, value: str, of: ColumnElement[Any]) -> ColumnElement[bool]:
+        """The condition that the JSON list `of` has this text."""
+        ...
+
+    def has_index(self, connection: Connection, name: str) -> bool:
+        """Whether there is an index of this name, also one on expressions, which SQLAlchemy does not find."""
+        ...
+
     def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
         """A FROM clause: for each key `k` in the parameter (a JSON list of lists), by index, the rows `u` of
         `table` that fulfil `where`, joined with `join`."""

@@ -171,6 +171,13 @@ class PostgresDialect:
     def texts(self, values: Sequence[str]) -> Any:
         return values
 
+    def is_element(self, value: str, of: ColumnElement[Any]) -> ColumnElement[bool]:
+        elements = func.json_array_elements_text(of).table_valued("value")
+        return select(elements.c.value).where(elements.c.value == value).exists()
+
+    def has_index(self, connection: Connection, name: str) -> bool:
+        return connection.execute(select(func.to_regclass(name))).scalar() is not None
+
     def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
         keys = f"json_array_elements(CAST(:{parameter} AS json)) AS k(value)"
         rows = f"SELECT u.* FROM {table.name} AS u WHERE {where} OFFSET 0"

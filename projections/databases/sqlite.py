@@ -14,7 +14,18 @@ from typing import Any
 
 import orjson
 import sqlalchemy
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import QueuePool
 
@@ -114,6 +125,14 @@ class SqliteDialect:
 
     def texts(self, values: Sequence[str]) -> Any:
         return _json(values)
+
+    def is_element(self, value: str, of: ColumnElement[Any]) -> ColumnElement[bool]:
+        elements = func.json_each(of).table_valued("value")
+        return select(elements.c.value).where(elements.c.value == value).exists()
+
+    def has_index(self, connection: Connection, name: str) -> bool:
+        wanted = text("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name")
+        return connection.execute(wanted, {"name": name}).first() is not None
 
     def lookup(self, parameter: str, table: Table, where: str, join: str) -> str:
         return f"FROM json_each(:{parameter}) AS k CROSS JOIN {table.name} AS u{join} WHERE {where}"

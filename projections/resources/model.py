@@ -8,7 +8,7 @@ from projections.readmodel import Recorded
 from projections.resources.tables import indexes, tables
 from projections.resources.versions import events_by_aggregate, fold_batch
 from projections.resources.writing import current, write
-from schemas.catalog import BY_NAME
+from schemas.catalog import AGGREGATES, BY_NAME
 
 
 class Resources:
@@ -20,7 +20,8 @@ class Resources:
         return tables(prefix).metadata
 
     def indexes(self, prefix: str) -> Sequence[Index]:
-        return [i for t in tables(prefix).of.values() for i in indexes(t)]
+        of = tables(prefix).of
+        return [index for a in AGGREGATES for index in indexes(of[a.name], a.listed_by)]
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
         for name, batch in events_by_aggregate(records).items():

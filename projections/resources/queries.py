@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_origin
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,7 +22,7 @@ from projections.databases.port import Dialect
 from projections.memo import computed_once
 from projections.pages import NOW, PointInTime, Row
 from projections.read_transactions import ReadTransaction
-from projections.resources.tables import AggregateTables, tables
+from projections.resources.tables import AggregateTables, tables, text_field
 from projections.resources.versions import document_with_entries
 from projections.store import rows_named
 from schemas.aggregate import Aggregate
@@ -64,18 +64,30 @@ def page(
     """Up to `limit` resources with names above `after`, sorted by name; fetched lazily."""
     of = _tables(s, aggregate)
     wanted = _list(of, at.kind, aggregate.top)
-    v = of.versions
+    # Of two indexes SQLite may choose the less selective one, so only one condition can use one.
+    indexed = next((field for field in aggregate.listed_by if field in where), None)
     for field, value in where.items():
-        if field == "name":
-            wanted = wanted.where(v.c.name == value)
-            continue
-        # SQLite returns 1 for JSON's true; the text of other values is the same in both databases.
-        same = [value, {"true": "1", "false": "0"}.get(value, value)]
-        wanted = wanted.where(cast(v.c.document[field].as_string(), String).in_(same))
+        condition = (
+            text_field(of.versions, field) == value
+            if field == indexed
+            else _has(s, aggregate, of.versions, field, value)
+        )
+        wanted = wanted.where(condition)
     parameters = {"organization": organization, "after": after, "limit": limit, "moment": at.value}
     with s.connection.execute(wanted, parameters, execution_options=_STREAMED) as rows:
         for found in rows:
             yield row_of(aggregate, found)
+
+
+def _has(s: ReadTransaction, aggregate: Aggregate, v: Table, field: str, value: str) -> ColumnElement[bool]:
+    """The condition that a field of the document is `value`, or a list that has it."""
+    if field == "name":
+        return v.c.name == value
+    if get_origin(aggregate.view.model_fields[field].annotation) is tuple:
+        return dialect_of(s.connection).is_element(value, v.c.document[field])
+    # SQLite returns 1 for JSON's true; the text of other values is the same in both databases.
+    same = [value, {"true": "1", "false": "0"}.get(value, value)]
+    return cast(v.c.document[field].as_string(), String).in_(same)
 
 
 def entry(

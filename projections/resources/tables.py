@@ -5,7 +5,7 @@ Each aggregate has one table of versions, and one of entries per part (API: revi
 its version continues if it is created again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Index,
     Integer,
     MetaData,
     String,
     Table,
+    bindparam,
 )
 
 from projections.memo import computed_once
@@ -82,10 +84,25 @@ def _aggregate_tables(metadata: MetaData, prefix: str, aggregate: Aggregate) -> 
     return AggregateTables(versions, parts, entries)
 
 
-def indexes(of: AggregateTables) -> list[Index]:
+def text_field(versions: Table, field: str) -> ColumnElement[str]:
+    """A text of the document. The name of the field is part of the statement, so that an index is used."""
+    name = bindparam(None, field, type_=JSON.JSONStrIndexType(), literal_execute=True)
+    return versions.c.document[name].as_string()
+
+
+def indexes(of: AggregateTables, listed_by: Sequence[str]) -> list[Index]:
+    """`listed_by`: fields that current resources are filtered by."""
     v = of.versions
     open_rows = v.c.valid_to.is_(None)
     return [
         Index(f"{v.name}_current", v.c.organization, v.c.name, unique=True, sqlite_where=open_rows),
+        *(
+            Index(
+                f"{v.name}_{field}",
+                *(v.c.organization, text_field(v, field), v.c.name),
+                sqlite_where=open_rows,
+            )
+            for field in listed_by
+        ),
         *(Index(f"{p.name}_key", p.c.organization, p.c.name, p.c.key) for p in of.parts),
     ]

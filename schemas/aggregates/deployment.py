@@ -99,4 +99,5 @@ DEPLOYMENT = Aggregate(
     events=(DeploymentStarted, DeploymentSuperseded, DeploymentStopped),
     routes=(Route("POST", StartDeployment), Route("DELETE", StopDeployment)),
     columns=("name", "api", "revision", "gateways", "state"),
+    listed_by=("api", "state"),
 )

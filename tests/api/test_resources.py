@@ -338,7 +338,9 @@ async def test_a_filter_by_a_value_that_cannot_be_is_refused_and_the_values_are_
     assert message["errors"][0]["parameter"] == parameter
 
 
-@pytest.mark.parametrize("query", ["deployments?state=active", "gateways?kind=envoy"])
+@pytest.mark.parametrize(
+    "query", ["deployments?state=active", "deployments?gateway=local&api=orders", "gateways?kind=envoy"]
+)
 async def test_a_filter_by_a_value_that_can_be_is_answered(signalbox: RunningApi, query: str) -> None:
     assert (await signalbox.client.get(f"{ORG}/{query}")).status_code == 200
 

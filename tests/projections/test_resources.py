@@ -1,8 +1,12 @@
 """Given events, these are the rows, now and as of then."""
 
+from typing import Any
+
 import pytest
+from sqlalchemy import Connection, event
 
 from projections.queries import ReadModels
+from projections.store import Store
 from schemas.aggregates.api import API, Document
 from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.aggregates.organization import ORGANIZATION, OrganizationDefined
@@ -165,6 +169,55 @@ async def test_lists_can_be_narrowed_by_a_field(happen: Happen, ask: ReadModels)
     assert await names(api="nobody") == []
     with pytest.raises(ValueError, match="no field 'colour'"):
         await names(colour="red")
+
+
+async def test_deployments_are_narrowed_by_their_gateway_and_state(happen: Happen, ask: ReadModels):
+    happen(
+        started("d1", ("a", "b")),
+        started("d2", ("b",), api="payments"),
+        started("d3", ("a", "b")),
+        superseded("d1", "d3", ("a",)),
+        superseded("d2", "d4"),
+    )
+
+    async def names(as_of: int | None = None, **where: str) -> list[str]:
+        return [r.name for r in (await ask.list(DEPLOYMENT, "acme", where=where, as_of=as_of)).rows]
+
+    assert await names(gateways="b") == ["d3"]
+    assert await names(gateways="a", api="orders", state="active") == ["d1", "d3"]
+    assert await names(gateways="b", as_of=3) == ["d1", "d2", "d3"]
+    assert await names(state="superseded") == ["d2"]
+    assert await names(gateways="c") == []
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ({"state": "active"}, "state"),
+        ({"gateways": "a", "state": "active"}, "state"),
+        ({"api": "orders"}, "api"),
+        ({"state": "active", "api": "orders"}, "api"),
+    ],
+)
+async def test_filters_use_an_index(
+    happen: Happen, ask: ReadModels, store: Store, where: dict[str, str], index: str
+):
+    happen(started("d1"))
+    plans: list[str] = []
+
+    def explain(connection: Connection, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if "deployments" in statement and not plans:
+            cursor: Any = connection.connection.cursor()
+            if store.shared:
+                cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {'' if store.shared else 'QUERY PLAN '}{statement}", parameters)
+            plans.append(str(cursor.fetchall()))
+            cursor.close()
+
+    event.listen(store.reader, "before_cursor_execute", explain)
+    await ask.list(DEPLOYMENT, "acme", where=where)
+
+    assert f"_deployments_{index} " in plans[0]
 
 
 async def test_organizations_are_listed_across(happen: Happen, ask: ReadModels):

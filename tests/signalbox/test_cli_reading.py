@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.signalbox.answers import ORG, REFUSED, SERVING, T, api, deployment, golden, live, metadata, page
@@ -243,6 +244,30 @@ def test_get_says_when_there_is_more_and_all_reads_every_page(run: Run, stand_in
     ran = run("get", "apis", "--all")
     assert [line.split()[0] for line in ran.out.splitlines()] == ["NAME", "a", "b", "c"]
     assert ran.err == ""
+
+
+def test_deployments_are_narrowed_by_api_and_gateway(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-2", SERVING))
+    ran = run("get", "deployments", "--api", "orders", "--gateway", "local", "--limit", "1")
+    assert stand_in.asked[0].query == {"state": "active", "gateway": "local", "api": "orders", "limit": "2"}
+    hint = "choose with --api and --gateway, or see them with --limit or --all"
+    assert ran.err == f"There are more than these 1: {hint}.\n"
+
+
+def test_no_deployments_of_an_api_on_a_gateway(run: Run, stand_in: StandIn) -> None:
+    stand_in.answers[f"GET {ORG}/deployments"] = page()
+    stand_in.answers["GET /organizations/default"] = Scripted({"name": "default"})
+    ran = run("get", "deployments", "--api", "orders", "--gateway", "local")
+    assert ran.err.startswith("There are no deployments of orders on local in the organization 'default' ")
+
+
+@pytest.mark.parametrize("arguments", [("apis",), ("deployments", "d-1")])
+def test_only_lists_of_deployments_and_what_is_live_are_narrowed(
+    run: Run, arguments: tuple[str, ...]
+) -> None:
+    ran = run("get", *arguments, "--gateway", "local")
+    assert ran.code == 3
+    assert "--gateway and --api are for `get live` and `get deployments`" in ran.err
 
 
 def test_organizations_are_at_the_top(run: Run, stand_in: StandIn) -> None:

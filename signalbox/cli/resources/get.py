@@ -27,8 +27,8 @@ LIVE = "live"
 @click.argument("kind")
 @click.argument("name", required=False)
 @as_of_option
-@click.option("--gateway", metavar="GATEWAY", help="With `get live`: only on this gateway.")
-@click.option("--api", metavar="API", help="With `get live`: only of this API.")
+@click.option("--gateway", metavar="GATEWAY", help="Live revisions or deployments on this gateway only.")
+@click.option("--api", metavar="API", help="Live revisions or deployments of this API only.")
 @click.option(
     "--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="Maximum number of items."
 )
@@ -48,7 +48,8 @@ def get(
 ) -> int:
     """List resources of KIND (apis, deployments, gateways, …), or show the one named NAME.
 
-    Deployments in force are listed; with --all also those that were stopped or superseded.
+    Deployments in force are listed, in the order of their names, which by default is that of time; with --all
+    also those that were stopped or superseded.
     `get live` lists the revision of each API that each gateway serves, whatever was requested later.
     With -o yaml each is a definition for `signalbox apply`; `status` is not part of it.
     """
@@ -59,9 +60,10 @@ def get(
         if name is not None:
             raise click.UsageError(f"choose an API with --api {name}, or a gateway with --gateway {name}")
         return _live(client, gateway, api, as_of, None if all_ else limit, form)
-    if gateway is not None or api is not None:
-        raise click.UsageError("--gateway and --api are for `get live`")
     aggregate = kind_of(kind)
+    of_deployments = aggregate.name == "deployment"
+    if (gateway is not None or api is not None) and (name is not None or not of_deployments):
+        raise click.UsageError("--gateway and --api are for `get live` and `get deployments`")
     more = False
     if name is not None:
         document = one(client, aggregate, name, as_of)
@@ -70,8 +72,8 @@ def get(
             return 0
         items = [document]
     else:
-        current = aggregate.name == "deployment" and not all_
-        query = {"as_of": as_of, "state": "active" if current else None}
+        current = of_deployments and not all_
+        query = {"as_of": as_of, "state": "active" if current else None, "gateway": gateway, "api": api}
         items = list(client.items(collection(client, aggregate), query, None if all_ else limit + 1))
         if not items and not aggregate.top:
             require_organization(client)
@@ -80,12 +82,14 @@ def get(
         if form != "table":
             _print(aggregate, items, {"items": items}, form)
         elif not items:
-            what = f"There are no {aggregate.plural} in the organization {where.organization!r}"
+            of = "".join((f" of {api}" if api else "", f" on {gateway}" if gateway else ""))
+            what = f"There are no {aggregate.plural}{of} in the organization {where.organization!r}"
             note(f"{what} that are in force; --all lists the ended ones too." if current else f"{what}.")
     if form == "table" and items:
         click.echo(listing(aggregate.name, aggregate.columns, items))
     if more:
-        note(f"There are more than these {limit}: see them with --limit or --all.")
+        filters = "choose with --api and --gateway, or " if of_deployments else ""
+        note(f"There are more than these {limit}: {filters}see them with --limit or --all.")
     return 0
 
 

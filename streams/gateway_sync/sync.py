@@ -9,6 +9,7 @@ content hashes.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -320,37 +321,40 @@ class GatewaySync:
         retry = Retry("the answers of nodes wait for the log", logger)
         while True:
             changed = self.changes.acceptance.changed
-            try:
+            responses: list[NodeResponse] = []
+            with suppress(TimeoutError):
                 async with asyncio.timeout(NOTES_SECONDS if changed else None):
-                    response = await self._responses.get()
-            except TimeoutError:
-                response = None
-            await retry(partial(self._handle_response, response))
+                    responses.append(await self._responses.get())
+            await retry(partial(self._handle_responses, [*responses, *self._received()]))
 
     async def drain_responses(self) -> None:
         """Handles the answers of nodes so far. Raises LogUnavailable."""
-        while not self._responses.empty():
-            await self._handle_response(self._responses.get_nowait())
+        while responses := self._received():
+            await self._handle_responses(responses)
+
+    def _received(self) -> list[NodeResponse]:
+        """Takes the next answers that have come already."""
+        return [self._responses.get_nowait() for _ in range(min(self._responses.qsize(), BATCH))]
 
     async def _decide(self) -> None:
         async with self.turn:
             await self.changes.decide()
 
-    async def _handle_response(self, response: NodeResponse | None) -> None:
-        """None: no node answered for `NOTES_SECONDS`.
+    async def _handle_responses(self, responses: Sequence[NodeResponse]) -> None:
+        """Without `responses` no node answered for `NOTES_SECONDS`.
 
         Deployments are reported as published before their acknowledgement is put: from then on a start does
         not report them again.
         """
         await self.changes.settle()
         async with self.turn:
-            if response is None:
+            if not responses:
                 await self.changes.put_notes()
                 return
-            gateway, connection, entries, reason = response
-            for entry in entries:
-                if reason is None:
-                    self.changes.acceptance.acknowledged(gateway, entry.deployments)
-                elif entry.deployments:
-                    await self.changes.rejected(entry, connection, reason)
+            for gateway, connection, entries, reason in responses:
+                for entry in entries:
+                    if reason is None:
+                        self.changes.acceptance.acknowledged(gateway, entry.deployments)
+                    elif entry.deployments:
+                        await self.changes.rejected(entry, connection, reason)
             await self.changes.decide()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -63,9 +63,9 @@ async def test_a_server_killed_under_load_is_caught_up_with(
     try:
         async with asyncio.timeout(HANG_SECONDS):
             for kill in range(2):
-                await waiter.wait_for("tally", 0, (50 + 200 * kill) * STEP)
+                await _unless_ended(tasks[:2], waiter.wait_for("tally", 0, (50 + 200 * kill) * STEP))
                 tasks.append(asyncio.create_task(waiter.rebuild("tally")))
-                await _building(store)
+                await _unless_ended(tasks[-1:], _building(store))
                 own_postgres.kill()
                 while not waiter.trouble:
                     with pytest.raises(ReadModelsUnavailable):
@@ -74,8 +74,8 @@ async def test_a_server_killed_under_load_is_caught_up_with(
                     await parked.retry("tally", "one")
                 assert not tasks[1].done()
                 await asyncio.to_thread(own_postgres.start)
-            await tasks[-1]
-            await waiter.wait_for("tally", 0, 600 * STEP)
+            await _unless_ended(tasks[:2], tasks[-1])
+            await _unless_ended(tasks[:2], waiter.wait_for("tally", 0, 600 * STEP))
             assert (await ask.parked(), waiter.trouble, runner.trouble) == ([], "", "")
             assert tallied(store) == [(0, n * STEP) for n in range(1, 601)]
     finally:
@@ -85,6 +85,18 @@ async def test_a_server_killed_under_load_is_caught_up_with(
         await parked.close()
         ask.close()
         store.close()
+
+
+async def _unless_ended(running: Sequence[asyncio.Task[None]], waiting: Awaitable[None]) -> None:
+    """Awaits `waiting`; fails with the error of what must run meanwhile if that ends."""
+    waited = asyncio.ensure_future(waiting)
+    await asyncio.wait([waited, *running], return_when=asyncio.FIRST_COMPLETED)
+    if not waited.done():
+        waited.cancel()
+        for task in running:
+            if task.done():
+                pytest.fail(f"ended: {task.exception()!r}")
+    await waited
 
 
 async def _building(store: Store) -> None:

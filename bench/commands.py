@@ -27,7 +27,7 @@ def run(count: int = 20_000, over_http: int = 6_000) -> list[Figure]:
             f"commands decided and durable, {CALLERS} callers, in process",
             asyncio.run(in_process(count)),
             "/s",
-            5_000,
+            8_000,
             most=False,
         )
     ]
@@ -35,7 +35,7 @@ def run(count: int = 20_000, over_http: int = 6_000) -> list[Figure]:
         made.up("--no-envoy")
         rate = http(made, over_http)
     name = f"commands decided over HTTP with Prefer: wait, {CALLERS} callers"
-    return [*figures, Figure(name, rate, "/s", 800, most=False)]
+    return [*figures, Figure(name, rate, "/s", 1_500, most=False)]
 
 
 def _command(command: DefineOrganization | DefineProject) -> Envelope:

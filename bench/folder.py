@@ -31,7 +31,7 @@ def _folder(count: int) -> list[Figure]:
         seconds = apply(made, definitions(made, upstream, count))
         peak = made.memory()
         figures = [
-            Figure(f"apply of {count:,} definitions until all are acknowledged", seconds, "s", 60),
+            Figure(f"apply of {count:,} definitions until all are acknowledged", seconds, "s", 12),
             Figure(f"memory of the process after that, {count:,} APIs", peak, "MB", 400),
         ]
         return [*figures, *restart(made, count)]

@@ -95,5 +95,5 @@ async def rebuild(count: int) -> float:
 def run(count: int = 100_000) -> list[Figure]:
     rate = asyncio.run(rebuild(count))
     return [
-        Figure(f"rebuild of the read model of resources, {count:,} events", rate, "/s", 40_000, most=False)
+        Figure(f"rebuild of the read model of resources, {count:,} events", rate, "/s", 60_000, most=False)
     ]

@@ -22,8 +22,8 @@ def _figures(apis: int, times: list[tuple[float, float]], new: list[tuple[float,
     sent, accepted = [s for s, _ in times], [a for _, a in times]
     label = f"HTTP command → answered by Envoy, {apis:,} live"
     return [
-        Figure(f"{label}, p50", median(accepted), "ms", 20),
-        Figure(f"{label}, p99", percentile(accepted, 0.99), "ms", 75),
+        Figure(f"{label}, p50", median(accepted), "ms", 12),
+        Figure(f"{label}, p99", percentile(accepted, 0.99), "ms", 35),
         Figure(f"{label}, from sending it, p50", median(sent), "ms"),
         Figure(f"{label}, from sending it, p99", percentile(sent, 0.99), "ms"),
         Figure(f"new API at {apis:,}, p50", median([a for _, a in new]), "ms"),
@@ -35,7 +35,7 @@ def starts(made: MultiProcessSignalbox, apis: int) -> list[Figure]:
     server = made.start("xds", "xds-2")
     seconds = server.began_until_ready()
     figures = [
-        Figure(f"xDS server, start to ready, {apis:,} APIs", seconds, "s", 2),
+        Figure(f"xDS server, start to ready, {apis:,} APIs", seconds, "s", 0.8),
         Figure(f"memory of an xDS server with {apis:,} APIs", server.memory, "MB", 250),
     ]
     server.end()

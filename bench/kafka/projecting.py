@@ -114,7 +114,7 @@ async def measured(harness: MultiProcessSignalbox, count: int) -> list[Figure]:
                 f"live projection through Faust → PostgreSQL, {count:,} events", rate, "/s", 4_000, most=False
             ),
             Figure(
-                f"rebuild of a read model into PostgreSQL, {count:,} events", again, "/s", 20_000, most=False
+                f"rebuild of a read model into PostgreSQL, {count:,} events", again, "/s", 30_000, most=False
             ),
         ]
     finally:

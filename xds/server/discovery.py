@@ -296,15 +296,15 @@ class DiscoveryServer:
         wake: asyncio.Event,
         asked: deque[bytes],
     ) -> None:
-        """Handles requests. What they ask for is added to `asked`, for `_write`: most ask for nothing, and
-        do not cost its turn."""
+        """Handles requests. What they ask for is added to `asked`, for `_write`, unless that has something to
+        write: most requests ask for nothing, and do not cost its turn."""
         try:
             while (data := await rpc.read(context)) is not None:
                 stream.receive(decode(data, False))
-                frames = stream.responses()
+                if not asked:
+                    asked.extend(stream.responses())
                 releases.schedule()
-                if frames:
-                    asked.extend(frames)
+                if asked:
                     wake.set()
         finally:
             wake.set()
@@ -324,7 +324,8 @@ class DiscoveryServer:
             asked.extend(stream.responses())
             releases.schedule()
             while asked:
-                await self._pace.write(context, asked.popleft())
+                await self._pace.write(context, asked[0])
+                asked.popleft()
             if reader.done():
                 reader.result()
                 return

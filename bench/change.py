@@ -116,10 +116,10 @@ def existing(
 
 
 def fresh(
-    made: RunningSignalbox, upstream: str, rounds: int, layout: Layout = SPREAD
+    made: RunningSignalbox, upstream: str, rounds: int, layout: Layout = SPREAD, name: str = "fresh"
 ) -> list[tuple[float, float]]:
-    """Deploys APIs that are new to the gateway."""
-    names = [f"fresh-{i}" for i in range(rounds)]
+    """Deploys APIs that are new to the gateway; their names begin with `name`."""
+    names = [f"{name}-{i}" for i in range(rounds)]
     revisions = {name: publish(made, name, upstream, name, layout) for name in names}
     with changing(made, layout) as client:
         return [client.deploy(name, revisions[name]) for name in names]
@@ -142,8 +142,9 @@ def crowded(layout: Layout, label: str, sizes: tuple[int, ...], spread: dict[int
             if size in spread:
                 times_spread = p50 / spread[size]
                 figures.append(Figure(f"{where}: p50 beside APIs that are spread", times_spread, "×", 1.5))
-        new = median([a for _, a in fresh(made, upstream, 20, layout)])
-        figures.append(Figure(f"new API at {live:,} live {label}: accepted → answered, p50", new, "ms"))
+            new = median([a for _, a in fresh(made, upstream, 20, layout, f"fresh-{size}")])
+            what = f"new API at {size:,} live {label}: accepted → answered, p50"
+            figures.append(Figure(what, new, "ms", 30))
     return figures
 
 

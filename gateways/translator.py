@@ -64,12 +64,47 @@ class Part:
     sandbox_hosts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PartGroup:
+    """A group of parts, by its name: those that get requests for these hosts with this beginning of their
+    path."""
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatching:
+    """To what a unit or a group takes requests: to parts, or to groups, the first that fits a request."""
+
+    parts: tuple[Part, ...] = ()
+    groups: tuple[PartGroup, ...] = ()
+
+
+class PartGroups(Protocol):
+    """The parts of a unit, in groups if they are many."""
+
+    def place(self, api: str, part: Part | None) -> None:
+        """Puts the part of an API in place of that before; None: it has none any more."""
+        ...
+
+    def changed(self) -> set[str]:
+        """The names of what changed since the last call: of groups, and of the unit."""
+        ...
+
+    def of(self, name: str) -> Dispatching:
+        """That of the unit or a group; empty when there is no such group any more."""
+        ...
+
+
 @runtime_checkable
 class UnitSplitter(Protocol):
     """What a translator has in addition if a unit can be split into parts of one API each.
 
-    A part has entries of its own: those of a unit with its name. The unit keeps one small entry that
-    takes requests to the parts, and changes only when a part comes or goes.
+    A part has entries of its own: those of a unit with its name. The unit keeps one entry that takes requests
+    to the parts, or to groups of parts, each with an entry that does. These change only when a part comes or
+    goes.
     """
 
     @property
@@ -85,12 +120,21 @@ class UnitSplitter(Protocol):
         """The name of the part that an entry is of; empty when it is of none."""
         ...
 
+    def dispatched(self, entry: ConfigResource) -> tuple[str, str] | None:
+        """The split unit that an entry takes requests to parts or groups for, and the name of the unit or of
+        the group that the entry is of."""
+        ...
+
     def part_resources(self, gateway: str, part: str) -> tuple[tuple[str, str], ...]:
-        """Types and names of the entries that a part has by itself, and the unit requires."""
+        """Types and names of the entries that a part has by itself, and what leads to it requires."""
+        ...
+
+    def groups(self, unit: str, *, several: bool) -> PartGroups:
+        """The groups of a unit without parts; `several`: there may be groups."""
         ...
 
     def dispatching_entries(
-        self, settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+        self, settings: GatewaySettings, name: str, dispatching: Dispatching, position: int
     ) -> tuple[ConfigResource, ...]:
-        """The entries of a unit that is split, beside those of its parts."""
+        """The entries of a unit that is split, or of a group, beside those of its parts."""
         ...

@@ -8,6 +8,8 @@ Key = tuple[str, str]
 
 PART_SEPARATOR = "|"
 """Stands in the names of the parts of a unit that is split; no context has it."""
+GROUP_SEPARATOR = PART_SEPARATOR * 2
+"""In the names of groups of parts; APIs have names."""
 
 _NAME, _ROUTES = 1, 2
 """Fields of `envoy.config.route.v3.ScopedRouteConfiguration`."""
@@ -22,10 +24,24 @@ def route_name(gateway: str, unit: str) -> str:
     return f"{gateway}/routes/{unit}"
 
 
+def group_name(unit: str, of: str) -> str:
+    return f"{unit}{GROUP_SEPARATOR}{of}"
+
+
 def part_named(entry: ConfigResource) -> str:
-    """The part that a route configuration is of; empty when it is that of a unit, or another resource."""
+    """The part that a route configuration is of; empty when it is that of a unit or a group, or another
+    resource."""
     name = entry.name.rpartition("/")[2]
-    return name if entry.type == ROUTES and PART_SEPARATOR in name else ""
+    return name if entry.type == ROUTES and PART_SEPARATOR in name and GROUP_SEPARATOR not in name else ""
+
+
+def dispatched(entry: ConfigResource) -> tuple[str, str] | None:
+    """Of a route configuration that takes requests to parts or groups: the unit, and the name of unit or
+    group."""
+    name = entry.name.rpartition("/")[2]
+    if entry.type != ROUTES or not any(type == SCOPED_ROUTES for type, _ in entry.requires):
+        return None
+    return name.partition(GROUP_SEPARATOR)[0], name
 
 
 def part_resources(gateway: str, part: str) -> tuple[Key, ...]:

@@ -5,19 +5,23 @@ or by `load`.
 """
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
-from gateways.translator import Part
-from xds.scopes import part_named, part_resources
+from gateways.translator import Dispatching, Part
+from xds.part_groups import PartGroups
+from xds.scopes import dispatched, part_named, part_resources
 
 if TYPE_CHECKING:
     from xds.translate.routes import TranslatedApi
 
 
 SPLIT_ABOVE = 64
+GROUPED_ABOVE = 128
+"""Parts are in groups if there are more, and so many are in most groups at most."""
 
 
 class EnvoyTranslator:
@@ -66,15 +70,21 @@ class EnvoyTranslator:
     def part_named(self, entry: ConfigResource) -> str:
         return part_named(entry)
 
+    def dispatched(self, entry: ConfigResource) -> tuple[str, str] | None:
+        return dispatched(entry)
+
     def part_resources(self, gateway: str, part: str) -> tuple[tuple[str, str], ...]:
         return part_resources(gateway, part)
 
+    def groups(self, unit: str, *, several: bool) -> PartGroups:
+        return PartGroups(unit, GROUPED_ABOVE if several else sys.maxsize)
+
     def dispatching_entries(
-        self, settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+        self, settings: GatewaySettings, name: str, dispatching: Dispatching, position: int
     ) -> tuple[ConfigResource, ...]:
         from xds.translate import dispatching_entries
 
-        return dispatching_entries(settings, unit, parts, position)
+        return dispatching_entries(settings, name, dispatching, position)
 
     def load(self) -> None:
         importlib.import_module("xds.translate")

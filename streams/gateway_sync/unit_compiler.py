@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from gateways.compiler import compile_api, denied_upstreams, upstreams_of
 from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsupported_text
-from gateways.translator import Part, Translator, UnitSplitter
+from gateways.translator import Dispatching, Part, PartGroups, Translator, UnitSplitter
 from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
 from schemas.aggregates.gateway import GatewayFields
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
@@ -105,6 +105,12 @@ class UnitCompiler:
         """The part of a unit that an entry of a gateway is of, if any."""
         splitter = self._splitter(entry.gateway)
         return splitter.part_named(entry) if splitter else ""
+
+    def dispatched(self, entry: ConfigResource) -> tuple[str, str] | None:
+        """The split unit that an entry of a gateway takes requests to parts or groups for, if any, and the
+        name of the unit or group that the entry is of."""
+        splitter = self._splitter(entry.gateway)
+        return splitter.dispatched(entry) if splitter else None
 
     def part_resources(self, gateway: str, part: str) -> frozenset[tuple[str, str]]:
         """The resources of a part that its unit requires."""
@@ -208,17 +214,28 @@ class UnitCompiler:
         self._parts.keep(key, part)
         return part
 
+    async def groups(
+        self, gateway: str, unit: str, refs: Collection[DeploymentRef], *, several: bool
+    ) -> PartGroups:
+        """The parts of a unit; `several`: there may be groups of them. Raises CannotCompile."""
+        splitter = self._splitter(gateway)
+        assert splitter is not None
+        groups = splitter.groups(unit, several=several)
+        for ref in refs:
+            groups.place(ref.api, await self.part_of(gateway, unit, ref))
+        return groups
+
     async def dispatching(
-        self, gateway: str, unit: str, refs: Collection[DeploymentRef], position: int
+        self, gateway: str, name: str, dispatching: Dispatching, position: int
     ) -> tuple[ConfigResource, ...]:
-        """The entries that take requests to the parts of a unit. Raises CannotCompile."""
+        """The entries of a unit or a group, which take requests to parts or groups. Raises CannotCompile."""
         splitter = self._splitter(gateway)
         assert splitter is not None
         settings = await self.settings(gateway)
-        parts = [await self.part_of(gateway, unit, ref) for ref in sorted(refs, key=lambda ref: ref.api)]
-        with _explained(f"{gateway}: {named(refs)}"):
+        with _explained(f"{gateway}: {name}"):
+            routes = len(dispatching.parts) + len(dispatching.groups)
             entries = await _computed(
-                len(parts), splitter.dispatching_entries, settings, unit, parts, position
+                routes, splitter.dispatching_entries, settings, name, dispatching, position
             )
             for entry in entries:
                 self.require_size(entry)

@@ -1,16 +1,17 @@
 """The entries of units: of all APIs of a unit together, or of each API by itself when the unit is split.
 
-A unit is split when it has many APIs, and stays so. Then a change of an API costs that API; what dispatches
-requests to the parts is made again when a part comes or goes.
+A unit is split when it has many APIs, and stays so. Then a change of an API costs that API. When a part comes
+or goes, what dispatches requests to the parts is made again, or that of one group of them if they are many.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter, time
 
 from gateways.config_resource import ConfigResource, DeploymentRef
+from gateways.translator import PartGroups
 from streams.gateway_sync.resource_refs import Resource, ResourceRefs
 from streams.gateway_sync.unit_compiler import CannotCompile, Uncompilable, UnitCompiler
 from streams.gateway_sync.unit_membership import UnitMembership
@@ -38,6 +39,10 @@ class UnitEntries:
     refs: ResourceRefs = field(default_factory=ResourceRefs)
     _parts: dict[Unit, dict[str, str]] = field(default_factory=dict[Unit, dict[str, str]])
     """Of units that are split: the part of each API."""
+    _names: dict[Unit, set[str]] = field(default_factory=dict[Unit, set[str]])
+    """Of units that are split: the names of their groups."""
+    _groups: dict[Unit, tuple[PartGroups, bool]] = field(default_factory=dict[Unit, tuple[PartGroups, bool]])
+    """Of units in which parts came or went since the start; whether there may be groups."""
     _splitting: dict[str, int] = field(default_factory=dict[str, int])
     """By gateway: the time before which no unit is split."""
     _held: dict[str, int] = field(default_factory=dict[str, int])
@@ -46,23 +51,26 @@ class UnitEntries:
     """The APIs that changed."""
     _whole: set[Unit] = field(default_factory=set[Unit])
     """Units to be compiled again as a whole."""
-    _regrouped: set[Unit] = field(default_factory=set[Unit])
-    """Split units of which parts came or went."""
+    _regrouped: dict[Unit, set[str]] = field(default_factory=dict[Unit, set[str]])
+    """Split units of which parts came or went: the names of unit and groups that are others for that."""
     left: dict[tuple[str, Resource], None] = field(default_factory=dict[tuple[str, Resource], None])
     """Shared resources that a unit no longer requires, to be removed unless another one does."""
 
     def load(self, entry: ConfigResource) -> None:
         """Takes up an entry of a gateway from the config topic."""
         gateway = entry.gateway
+        if dispatched := self.compiler.dispatched(entry):
+            unit, name = dispatched
+            self.refs.add(gateway, name, frozenset(entry.requires))
+            if name != unit:
+                self._names.setdefault((gateway, unit), set()).add(name)
+            return
         part = self.compiler.part_named(entry)
         for unit, refs in self._by_unit(entry).items():
             for ref in refs:
                 self.membership.add(gateway, unit, ref)
                 if part:
                     self._parts.setdefault((gateway, unit), {})[ref.api] = part
-            if part:
-                own = frozenset(self.compiler.part_resources(gateway, part))
-                self.refs.add(gateway, unit, own)
             self.refs.add(gateway, part or unit, frozenset(entry.requires))
 
     def _by_unit(self, entry: ConfigResource) -> Mapping[str, list[DeploymentRef]]:
@@ -92,7 +100,10 @@ class UnitEntries:
         above = self.compiler.split_above(unit[0])
         if above < 0:
             return False
-        return unit in self._parts or (apis > above and self.clock() >= self._splitting.get(unit[0], 0))
+        return unit in self._parts or (apis > above and self._may_split(unit[0]))
+
+    def _may_split(self, gateway: str) -> bool:
+        return self.clock() >= self._splitting.get(gateway, 0)
 
     def becomes_whole(self, unit: Unit) -> bool:
         """Whether a unit is split that the translator does not split any more."""
@@ -113,10 +124,12 @@ class UnitEntries:
             unput.clear()
 
     def required(self, unit: Unit) -> frozenset[Resource]:
-        """The resources that a unit requires, with those that its parts do."""
+        """The resources that a unit requires, with those that its parts and groups do."""
         gateway, name = unit
         parts = self._parts.get(unit, {}).values()
-        return frozenset[Resource]().union(*(self.refs.of(gateway, each) for each in (name, *parts)))
+        names = (name, *parts, *self._names.get(unit, ()))
+        own = (self.compiler.part_resources(gateway, part) for part in parts)
+        return frozenset[Resource]().union(*own, *(self.refs.of(gateway, each) for each in names))
 
     # -- entries
 
@@ -132,8 +145,9 @@ class UnitEntries:
                 if already:
                     raise
         entries = await self.compiler.entries(gateway, name, members.values(), position)
-        for part in self._parts.pop(unit, {}).values():
-            self._require(gateway, part, frozenset())
+        self._groups.pop(unit, None)
+        for each in (*self._parts.pop(unit, {}).values(), *self._names.pop(unit, ())):
+            self._require(gateway, each, frozenset())
         return self._requiring(gateway, name, entries)
 
     async def _split(
@@ -144,7 +158,9 @@ class UnitEntries:
             self._whole.add(unit)
         parts, touched = self._parts.setdefault(unit, {}), self._touched.get(unit, set())
         if unit in self._whole:
-            self._regrouped.add(unit)
+            self._regrouped.setdefault(unit, set())
+            self._groups.pop(unit, None)
+        groups, _ = self._groups.get(unit, (None, False))
         made = list[ConfigResource]()
         began = perf_counter()
         for api in sorted({*members, *parts} if unit in self._whole else touched):
@@ -160,16 +176,43 @@ class UnitEntries:
                 parts[api] = part
                 made += self._requiring(gateway, part, entries)
             if part != before:
-                self._regrouped.add(unit)
+                self._regrouped.setdefault(unit, set())
                 self._require(gateway, before, frozenset())
+                if groups is not None:
+                    groups.place(api, await self.compiler.part_of(gateway, name, ref) if ref else None)
             if not part:
                 parts.pop(api, None)
             if perf_counter() - began > BREATH_SECONDS:
                 await asyncio.sleep(0)
                 began = perf_counter()
         if unit in self._regrouped:
-            entries = await self.compiler.dispatching(gateway, name, members.values(), position)
-            made += self._requiring(gateway, name, entries)
+            made += await self._dispatching(unit, members.values(), position)
+        return made
+
+    async def _dispatching(
+        self, unit: Unit, refs: Collection[DeploymentRef], position: int
+    ) -> list[ConfigResource]:
+        """The entries of the unit and of its groups that are others since parts came or went."""
+        gateway, name = unit
+        names, changed = self._names.setdefault(unit, set()), self._regrouped[unit]
+        several = bool(names) or self._may_split(gateway)
+        groups, had_several = self._groups.get(unit, (None, False))
+        if groups is None or several != had_several:
+            groups = await self.compiler.groups(gateway, name, refs, several=several)
+            self._groups[unit] = groups, several
+            changed |= names
+        changed |= groups.changed()
+        made = list[ConfigResource]()
+        for each in sorted(changed):
+            dispatching = groups.of(each)
+            if each != name and not dispatching.parts:
+                names.discard(each)
+                self._require(gateway, each, frozenset())
+                continue
+            if each != name:
+                names.add(each)
+            entries = await self.compiler.dispatching(gateway, each, dispatching, position)
+            made += self._requiring(gateway, each, entries)
         return made
 
     def _require(self, gateway: str, name: str, required: frozenset[Resource]) -> None:

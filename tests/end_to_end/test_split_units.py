@@ -9,7 +9,7 @@ from signalbox.envoy.admin import admin_socket
 from tests.support.calls import Calls, event, specification
 from tests.support.connection import Connection
 from tests.support.running_signalbox import RunningSignalbox
-from xds.translator import SPLIT_ABOVE
+from xds.translator import GROUPED_ABOVE, SPLIT_ABOVE
 
 
 class Traffic:
@@ -85,6 +85,11 @@ def test_a_split_leaves_no_request_without_its_route(harness: RunningSignalbox, 
         assert calls.undeploy(stopped).status == 200
         harness.answered(f"/crowd/{names[2]}/items", status=404)
         harness.answered(f"/crowd/{names[0]}/items", status=404)
+        # and so many come that their parts are in groups
+        crowd = publish_and_deploy(calls, [f"next-{i}" for i in range(GROUPED_ABOVE)], upstream)
+        for deployment in crowd:
+            assert calls.settled(deployment)["state"] == "serving"
+        assert groups(harness) > 1
         # and Signalbox is killed and comes back
         harness.down(signal.SIGKILL)
         harness.up()
@@ -94,6 +99,12 @@ def test_a_split_leaves_no_request_without_its_route(harness: RunningSignalbox, 
         harness.answered(f"/crowd/{names[5]}/items", f"{names[5]}@3")
         for deployment in publish_and_deploy(again, ["last"], upstream):
             assert again.settled(deployment)["state"] == "serving"
+        # and they go
+        assert groups(harness) > 1
+        for deployment in crowd:
+            assert again.undeploy(deployment).status == 200
+        for number in range(GROUPED_ABOVE):
+            harness.answered(f"/crowd/next-{number}/items", status=404)
     # Then every request was answered by its API
     assert parts(harness) == SPLIT_ABOVE - 2 + 8 - 1 + 1
     assert callers.right > len(names)
@@ -102,7 +113,16 @@ def test_a_split_leaves_no_request_without_its_route(harness: RunningSignalbox, 
 
 def parts(harness: RunningSignalbox) -> int:
     """How many scopes of Envoy are parts of a unit."""
+    return scopes(harness).count(b"/scopes/crowd|") - groups(harness)
+
+
+def groups(harness: RunningSignalbox) -> int:
+    """How many are groups of them."""
+    return scopes(harness).count(b"/scopes/crowd||")
+
+
+def scopes(harness: RunningSignalbox) -> bytes:
     admin = Connection(admin_socket(harness.envoy_directory))
     _, _, body = admin.ask("GET", "/config_dump?resource=dynamic_scoped_route_configs")
     admin.close()
-    return body.count(b"/scopes/crowd|")
+    return body

@@ -21,6 +21,7 @@ NAMES = ("a", "b", "c")
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xds.translator.SPLIT_ABOVE", 2)
+    monkeypatch.setattr("xds.translator.GROUPED_ABOVE", 3)
 
 
 def publish_all(*names: str) -> list[Command]:
@@ -49,13 +50,21 @@ def parts(at: Harness) -> dict[str, str]:
     found = {
         entry.deployments[0].api: part_named(entry) for entry in at.store.entries(EAST) if part_named(entry)
     }
-    required = {key for part in found.values() for key in at.sync.compiler.part_resources(EAST, part)}
+    led_to = {*found.values(), *groups(at)}
+    required = {key for each in led_to for key in at.sync.compiler.part_resources(EAST, each)}
     if found:
-        assert set(at.routes("shop").requires) == required
+        leading = [at.routes(name) for name in ("shop", *groups(at))]
+        assert {key for each in leading for key in each.requires} == required
     served = {(entry.type, entry.name) for entry in at.store.entries(EAST)}
     assert {key for key in served if "|" in key[1]} == required
     assert all(needed in served for entry in at.store.entries(EAST) for needed in entry.requires)
     return found
+
+
+def groups(at: Harness) -> list[str]:
+    """The names of the groups of parts."""
+    names = (name.rpartition("/")[2] for name in at.store.names(EAST, ROUTES))
+    return [name for name in names if "||" in name]
 
 
 async def test_a_unit_with_many_apis_is_split_and_reports_none_of_them_again(tmp_path: Path):
@@ -185,17 +194,108 @@ async def test_no_unit_is_split_while_proxies_may_serve_connections_with_an_olde
         assert third.facts() == [("d3", "published")]
 
 
+@pytest.mark.parametrize("more", [(), ("d", "e")])
 async def test_a_split_unit_becomes_whole_when_the_translator_splits_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ):
     async with harness(tmp_path) as at:
-        await start(at, *NAMES)
+        await start(at, *NAMES, *more)
     monkeypatch.setattr("xds.translate.splittable", lambda: False)
     async with harness(tmp_path) as again:
         await again.sync.reconcile()
-        assert parts(again) == {}
-        assert again.deployments("shop") == [("a", 1), ("b", 1), ("c", 1)]
+        assert (parts(again), groups(again)) == ({}, [])
+        assert again.deployments("shop") == [(name, 1) for name in (*NAMES, *more)]
         assert again.facts() == []
+
+
+async def test_parts_are_in_groups_when_they_are_many(tmp_path: Path):
+    async with harness(tmp_path) as at:
+        await start(at, "a1", "a2", "b1")
+        assert (len(parts(at)), groups(at)) == (3, [])
+        # The fourth one: groups for /shop/a and /shop/b
+        await at.do(*publish_all("b2"), deploy("b2"), ids=("p", "d"))
+        assert sorted(parts(at)) == ["a1", "a2", "b1", "b2"]
+        assert len(groups(at)) == 2
+        # A change touches its part, a new API its group, and one with another beginning the unit too
+        await at.do(publish("b1", spec("/shop/b1", OTHER_URL)), deploy("b1"))
+        assert changed(at) == {(ROUTES, "shop|b1", True)}
+        await at.do(*publish_all("b3"), deploy("b3"), ids=("p3", "d3"))
+        part = {(ROUTES, "shop|b3", True), (SCOPED_ROUTES, "shop|b3", True)}
+        assert changed(at) == part | {(ROUTES, "shop|", True)}
+        assert len(parts(at)) == 5
+        await at.do(*publish_all("c1"), deploy("c1"), ids=("p4", "d4"))
+        assert (ROUTES, "shop", True) in changed(at)
+        assert len(groups(at)) == 3
+        assert len(parts(at)) == 6
+        # When there are few again there are no groups
+        for name in ("d-a1", "d-a2", "d4"):
+            await at.do(StopDeployment(organization=ORG, name=name))
+            parts(at)
+        assert groups(at) == []
+        assert at.deployments("shop") == [("b1", 2), ("b2", 1), ("b3", 1)]
+
+
+async def test_groups_are_the_same_after_a_restart(tmp_path: Path):
+    names = ("a1", "a2", "b1", "b2", "c1")
+    async with harness(tmp_path) as at:
+        await start(at, *names)
+        before, grouped = parts(at), sorted(groups(at))
+        assert len(grouped) == 3
+    async with harness(tmp_path) as again:
+        await again.sync.reconcile()
+        assert changed(again) == set()
+        again.position = again.sync.position
+        await again.do(StopDeployment(organization=ORG, name="d-a1"))
+        assert changed(again) == {
+            (ROUTES, "shop|a1", False), (SCOPED_ROUTES, "shop|a1", False), (ROUTES, "shop|", True)
+        }  # fmt: skip
+        assert before.items() > parts(again).items()
+        assert sorted(groups(again)) == grouped
+    async with harness(tmp_path) as third:
+        await third.sync.reconcile()
+        third.position = third.sync.position
+        for name in ("d-b1", "d-b2"):
+            await third.do(StopDeployment(organization=ORG, name=name))
+        assert groups(third) == []
+        assert sorted(parts(third)) == ["a2", "c1"]
+
+
+@pytest.mark.parametrize("type", [ROUTES, SCOPED_ROUTES])
+async def test_an_entry_of_a_group_that_is_lost_is_put_again(tmp_path: Path, type: str):
+    async with harness(tmp_path) as at:
+        await start(at, "a1", "a2", "b1", "b2")
+        before, grouped = parts(at), sorted(groups(at))
+        last = [removal(e, 0) for e in at.store.entries(EAST) if e.type == type and "||" in e.name]
+        await at.config.put(last[:1])
+    async with harness(tmp_path) as again:
+        await again.sync.reconcile()
+        assert parts(again) == before
+        assert sorted(groups(again)) == grouped
+
+
+async def test_there_are_no_groups_while_proxies_may_serve_connections_with_an_older_listener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Given a unit that an earlier version split
+    monkeypatch.setattr("xds.translator.GROUPED_ABOVE", 1_000)
+    async with harness(tmp_path) as at:
+        await start(at, "a1", "a2", "b1", "b2")
+        (listener,) = (e for e in at.store.entries(EAST) if e.type.endswith(".Listener"))
+        await at.config.put([ConfigResource(**{**fields(listener), "version": "older", "body": b"older"})])
+    monkeypatch.setattr("xds.translator.GROUPED_ABOVE", 3)
+    now = [1_000_000.0]
+    async with harness(tmp_path) as again:
+        again.sync.changes.units.clock = lambda: now[0]
+        await again.sync.reconcile()
+        again.position = again.sync.position
+        # When APIs come before and after connections are drained
+        await again.do(*publish_all("b3"), deploy("b3"), ids=("p3", "d3"))
+        assert (len(parts(again)), groups(again)) == (5, [])
+        now[0] += unit_entries.DRAIN_SECONDS
+        await again.do(*publish_all("c1"), deploy("c1"), ids=("p4", "d4"))
+        # Then there are groups
+        assert (len(parts(again)), len(groups(again))) == (6, 3)
+        assert again.facts() == [("d4", "published")]
 
 
 def fields(entry: ConfigResource) -> dict[str, object]:

@@ -101,11 +101,13 @@ class Envoy:
                 self.routes.pop(name, None)
         self.check()
 
-    def check(self) -> None:
-        _, unit = self.routes.get(route_name(GATEWAY, UNIT), ("", ""))
-        for part in unit.split()[1:]:
-            for type, name in part_resources(GATEWAY, part):
-                assert name in (self.scopes if type == SCOPED_ROUTES else self.routes), f"{unit} lacks {name}"
+    def check(self, taken_from: str = UNIT) -> None:
+        """All that requests are taken to is there: parts, or groups of them and their parts."""
+        _, body = self.routes.get(route_name(GATEWAY, taken_from), ("", ""))
+        for taken_to in body.split()[2:] if body.startswith("to ") else ():
+            for type, name in part_resources(GATEWAY, taken_to):
+                assert name in (self.scopes if type == SCOPED_ROUTES else self.routes), f"{body} lacks {name}"
+            self.check(taken_to)
 
     def rest(self) -> None:
         for _ in range(10_000):
@@ -119,30 +121,52 @@ def route_of(scope: str) -> str:
 
 
 PARTS = ("|a", "|b", "|c", "|d")
+GROUPS = ("", "||1", "||2")
+"""Without a name: the unit takes requests to the part itself."""
+Groups = frozenset[tuple[str, str]]
+"""Groups and parts in them."""
 
 
-def changed(before: frozenset[str], now: frozenset[str], number: int) -> list[ConfigResource]:
-    """The entries with which the parts of the unit become others."""
+def together(*parts: str) -> Groups:
+    return frozenset(("", part) for part in parts)
+
+
+def resources(groups: Groups) -> set[str]:
+    return {name for pair in groups for name in pair if name} | ({UNIT} if groups else set())
+
+
+def changed(before: Groups, now: Groups, number: int) -> list[ConfigResource]:
+    """The entries with which the parts of the unit, or their groups, become others."""
     entries: list[ConfigResource] = []
-    for part in sorted(now):
+    for part in sorted({part for _, part in now}):
         entries += unit_entries(part, f"part {number}", [], [DeploymentRef(f"d{part}", part, 1, "/api")])
-    for part in sorted(before - now):
-        entries += unit_entries(part, "", [], [])
-    required = [key for part in sorted(now) for key in part_resources(GATEWAY, part)]
-    body = " ".join((f"{number}", *sorted(now))) if now else ""
-    return entries + unit_entries(UNIT, body, required, [])
+    for gone in sorted(resources(before) - resources(now) - {UNIT}):
+        entries += unit_entries(gone, "", [], [])
+    named = sorted({group for group, _ in now if group})
+    for group in named:
+        entries += dispatching(group, [part for of, part in now if of == group], number)
+    return entries + dispatching(UNIT, [*named, *(part for of, part in now if not of)], number)
+
+
+def dispatching(name: str, taken_to: Sequence[str], number: int) -> list[ConfigResource]:
+    required = [key for each in sorted(taken_to) for key in part_resources(GATEWAY, each)]
+    body = " ".join(("to", f"{number}", *sorted(taken_to))) if taken_to else ""
+    return unit_entries(name, body, required, [])
 
 
 @given(st.data())
 @examples(300)
 def test_no_request_is_taken_to_a_part_that_a_proxy_lacks(data: st.DataObject):
-    store, parts = ResourceStore(), frozenset[str]()
+    store, groups = ResourceStore(), Groups()
     envoy = Envoy(store)
     for number in range(data.draw(st.integers(1, 30))):
         match data.draw(st.sampled_from(("change", "steps", "steps", "rest", "reconnect"))):
             case "change":
-                before, parts = parts, data.draw(st.frozensets(st.sampled_from(PARTS)))
-                store.apply(data.draw(st.permutations(changed(before, parts, number))))
+                before = groups
+                groups = data.draw(
+                    st.frozensets(st.tuples(st.sampled_from(GROUPS), st.sampled_from(PARTS)), max_size=6)
+                )
+                store.apply(data.draw(st.permutations(changed(before, groups, number))))
             case "steps":
                 for server_first in data.draw(st.lists(st.booleans(), max_size=6)):
                     if server_first:
@@ -153,7 +177,7 @@ def test_no_request_is_taken_to_a_part_that_a_proxy_lacks(data: st.DataObject):
             case _:
                 envoy.connect()
     envoy.rest()
-    wanted = {scope_name(GATEWAY, part) for part in parts} | ({scope_name(GATEWAY, UNIT)} if parts else set())
+    wanted = {scope_name(GATEWAY, name) for name in resources(groups)}
     assert envoy.scopes.keys() == wanted
     assert envoy.routes.keys() == {route_of(scope) for scope in wanted}
 
@@ -166,11 +190,11 @@ def test_a_deployment_that_moves_to_a_part_is_not_withdrawn():
     envoy = Envoy(store)
     envoy.rest()
     # When it is split
-    store.apply(changed(frozenset(), frozenset(PARTS), 1))
+    store.apply(changed(Groups(), together(*PARTS), 1))
     envoy.rest()
     # Then nothing is withdrawn, and what was acknowledged before the connection is not reported as new
     assert envoy.seen.deployments == []
     # When an API is stopped
-    store.apply(changed(frozenset(PARTS), frozenset(PARTS[1:]), 2))
+    store.apply(changed(together(*PARTS), together(*PARTS[1:]), 2))
     envoy.rest()
     assert {*envoy.seen.deployments} == {("gone", "n", "d|a")}

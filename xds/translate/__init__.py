@@ -11,7 +11,7 @@ from dataclasses import replace
 from gateways.compiler import denied_upstreams
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from gateways.model import DeployedApi, GatewaySettings, Unsupported, UnsupportedError, Upstream
-from gateways.translator import Part
+from gateways.translator import Dispatching
 from xds.scopes import part_resources, route_name, scope_name
 from xds.translate.check import check, untranslatable
 from xds.translate.clusters import cluster_entry
@@ -66,13 +66,14 @@ def unit_entries(
 
 
 def dispatching_entries(
-    settings: GatewaySettings, unit: str, parts: Sequence[Part], position: int
+    settings: GatewaySettings, name: str, dispatching: Dispatching, position: int
 ) -> tuple[ConfigResource, ...]:
-    """Scope and route configuration of a unit that is split. It takes requests to its parts, and requires
-    them: proxies get it when they have these, and lose them after it."""
-    body = dispatching_configuration(settings.subject, unit, parts)
-    required = [key for part in parts for key in part_resources(settings.subject, part.name)]
-    return _scoped(settings, unit, body, required, (), position)
+    """Scope and route configuration of a unit that is split, or of a group of its parts. It takes requests to
+    parts or groups, and requires them: proxies get it when they have these, and lose them after it."""
+    body = dispatching_configuration(settings.subject, name, dispatching)
+    led_to = [each.name for each in (*dispatching.parts, *dispatching.groups)]
+    required = [key for each in led_to for key in part_resources(settings.subject, each)]
+    return _scoped(settings, name, body, required, (), position)
 
 
 def _scoped(

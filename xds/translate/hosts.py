@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
 
-from gateways.translator import Part
+from gateways.translator import Dispatching, PartGroup
 from xds.encoding import Encoded, build, encode
-from xds.scopes import route_name
+from xds.scopes import GROUP_SEPARATOR, route_name
 from xds.translate.names import PROBE_HEADER, SCOPE_HEADER
 from xds.translate.resilience import default_retries
 from xds.translate.routes import TranslatedApi
-from xds.translate.split import dispatching_filters, dispatching_route
+from xds.translate.split import dispatching_filters, route_to_group, route_to_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,23 @@ def route_configuration(gateway: str, unit: str, apis: Sequence[TranslatedApi]) 
     return _encoded(gateway, unit, bound, {})
 
 
-def dispatching_configuration(gateway: str, unit: str, parts: Sequence[Part]) -> bytes:
-    """The encoded route configuration of a unit that is split."""
+def dispatching_configuration(gateway: str, name: str, dispatching: Dispatching) -> bytes:
+    """The encoded route configuration of a unit that is split, or of a group of its parts."""
     bound = [
-        _Bound(part.context, (*part.hosts, *part.sandbox_hosts), (dispatching_route(part),)) for part in parts
+        _Bound(part.context, (*part.hosts, *part.sandbox_hosts), (route_to_part(part),))
+        for part in dispatching.parts
     ]
-    return _encoded(gateway, unit, bound, dispatching_filters())
+    grouped = bool(dispatching.groups) or GROUP_SEPARATOR in name
+    return _encoded(gateway, name, bound, dispatching_filters(grouped=grouped), dispatching.groups)
 
 
-def _encoded(gateway: str, unit: str, bound: Sequence[_Bound], filters: Mapping[str, object]) -> bytes:
+def _encoded(
+    gateway: str,
+    unit: str,
+    bound: Sequence[_Bound],
+    filters: Mapping[str, object],
+    groups: Sequence[PartGroup] = (),
+) -> bytes:
     served: dict[str, list[tuple[str, int]]] = {}
     for index, each in enumerate(bound):
         for host in each.hosts:
@@ -53,15 +61,21 @@ def _encoded(gateway: str, unit: str, bound: Sequence[_Bound], filters: Mapping[
     domains: dict[tuple[int, ...], list[str]] = {}
     for host in sorted(served):
         domains.setdefault(_chosen(host, served), []).append(host)
+    routes = [
+        (names, [route for i in chosen for route in bound[i].routes]) for chosen, names in domains.items()
+    ]
+    to_groups: dict[tuple[str, ...], list[Encoded]] = {}
+    for group in groups:
+        to_groups.setdefault(group.hosts, []).append(route_to_group(group))
     virtual_hosts = [
         build(
             VirtualHost,
             name=names[0],
-            domains=names,
-            routes=[route for i in chosen for route in bound[i].routes],
+            domains=list(names),
+            routes=those,
             retry_policy=default_retries(),
         )
-        for chosen, names in domains.items()
+        for names, those in (*routes, *to_groups.items())
     ]
     return encode(
         build(

@@ -16,7 +16,11 @@ PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UPSTREAM_ACCESS_FILTER = "envoy.filters.http.upstream_rbac"
 SCOPE_FILTER = "scope"
 RESELECT_FILTER = "reselect"
-"""The two filters that take a request from the routes of a split unit to those of one of its APIs."""
+"""The two filters that take a request from the routes of a split unit to those of one of its APIs, or of a
+group of them."""
+PART_SCOPE_FILTER = "part-scope"
+PART_RESELECT_FILTER = "part-reselect"
+"""Those that take it from the routes of a group to those of one of its APIs."""
 ROUTER_FILTER = "envoy.filters.http.router"
 
 

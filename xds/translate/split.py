@@ -2,19 +2,18 @@
 
 The route configuration of the unit has one route per context instead of all routes of the API. Such a route
 answers nothing: its name is the path that chooses the part's scope. The first filter of the chain copies it
-into the header that chooses the scope, and the second has Envoy choose scope and route again. Both are
-disabled, except on the routes of split units; so the listener is the same with and without them, and a split
-drains nobody.
+into the header that chooses the scope, and the second has Envoy choose scope and route again. Where parts are
+in groups, these filters take a request to the group, and two more like them to the part. All are disabled,
+except on the routes of split units; so the listener is the same with and without them, and a split drains
+nobody.
 
 The routes of an API match everything below its context, so this changes none of the answers: the API that a
 host and a path belong to is found by the same virtual hosts and the same order of contexts.
 """
 
 import hashlib
-from collections.abc import Sequence
 from functools import lru_cache
 
-from betterproto2 import Message
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
 from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValue,
@@ -33,10 +32,16 @@ from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import C
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
 from gateways.model import DeployedApi
-from gateways.translator import Part
+from gateways.translator import Part, PartGroup
 from xds.encoding import Encoded, any_of, build, encode
 from xds.scopes import PART_SEPARATOR
-from xds.translate.names import RESELECT_FILTER, SCOPE_FILTER, SCOPE_HEADER
+from xds.translate.names import (
+    PART_RESELECT_FILTER,
+    PART_SCOPE_FILTER,
+    RESELECT_FILTER,
+    SCOPE_FILTER,
+    SCOPE_HEADER,
+)
 from xds.translate.paths import literal_path
 from xds.translate.policies import http_filters
 from xds.translate.policies.policy import disabled_filter
@@ -47,6 +52,8 @@ def split_filters() -> list[HttpFilter]:
     return [
         disabled_filter(SCOPE_FILTER, build(HeaderMutationFilter)),
         disabled_filter(RESELECT_FILTER, build(SetFilterState, clear_route_cache=True)),
+        disabled_filter(PART_SCOPE_FILTER, build(HeaderMutationFilter)),
+        disabled_filter(PART_RESELECT_FILTER, build(SetFilterState, clear_route_cache=True)),
     ]
 
 
@@ -68,16 +75,24 @@ def part_of_api(unit: str, api: DeployedApi) -> Part:
 
 
 @lru_cache(maxsize=16_384)
-def dispatching_route(part: Part) -> Encoded:
-    """The route to a part."""
-    match = build(RouteMatch, path_separated_prefix=part.context)
+def route_to_part(part: Part) -> Encoded:
+    return _route_to(part.name, build(RouteMatch, path_separated_prefix=part.context))
+
+
+@lru_cache(maxsize=16_384)
+def route_to_group(group: PartGroup) -> Encoded:
+    return _route_to(group.name, build(RouteMatch, prefix=group.path))
+
+
+def _route_to(name: str, match: RouteMatch) -> Encoded:
     answer = build(DirectResponseAction, status=404)
-    return Encoded(encode(build(Route, name=f"/{part.name}", match=match, direct_response=answer)))
+    return Encoded(encode(build(Route, name=f"/{name}", match=match, direct_response=answer)))
 
 
-@lru_cache(maxsize=1)
-def dispatching_filters() -> dict[str, object]:
-    """The configuration of the filters in the route configuration of a split unit."""
+@lru_cache(maxsize=2)
+def dispatching_filters(*, grouped: bool) -> dict[str, object]:
+    """The configuration of the filters in the route configuration of a split unit or of a group; `grouped`:
+    it takes requests to groups, or is that of one. The first route of a request enables the filters."""
     scope = build(
         HeaderMutation,
         append=build(
@@ -87,8 +102,14 @@ def dispatching_filters() -> dict[str, object]:
         ),
     )
     mutations = build(Mutations, request_mutations=[scope])
-    configured: Sequence[tuple[str, Message]] = (
-        (SCOPE_FILTER, build(HeaderMutationPerRoute, mutations=mutations)),
-        (RESELECT_FILTER, build(FilterConfig, config=any_of(build(SetFilterState, clear_route_cache=True)))),
-    )
-    return {name: any_of(config) for name, config in configured}
+    again = build(FilterConfig, config=any_of(build(SetFilterState, clear_route_cache=True)))
+    filters = {
+        SCOPE_FILTER: any_of(build(HeaderMutationPerRoute, mutations=mutations)),
+        RESELECT_FILTER: any_of(again),
+    }
+    if grouped:
+        filters |= {
+            PART_SCOPE_FILTER: filters[SCOPE_FILTER],
+            PART_RESELECT_FILTER: filters[RESELECT_FILTER],
+        }
+    return dict(filters)

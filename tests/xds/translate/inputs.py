@@ -1,5 +1,6 @@
 """Neutral gateway configurations written as YAML, for the tests of the translator."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from gateways.model import (
     Upstream,
     WeightedBackend,
 )
+from xds.part_groups import PartGroups
 from xds.translate import dispatching_entries, listener_entries, part_of_api, translate, unit_entries
 
 DATA = Path(__file__).parent / "testdata"
@@ -49,21 +51,29 @@ class Input:
 
     @property
     def split_entries(self) -> tuple[ConfigResource, ...]:
-        """All entries when each unit is split."""
+        """All entries when each unit is split, in groups where it has several APIs."""
         made = list(listener_entries(self.settings, 1))
         for segment, apis in self.units.items():
-            made += split_entries(self.settings, segment, apis, 1)
+            made += split_entries(self.settings, segment, apis, 1, most=1)
         return tuple({entry.key: entry for entry in made}.values())
 
 
 def split_entries(
-    settings: GatewaySettings, segment: str, apis: Sequence[DeployedApi], position: int
+    settings: GatewaySettings,
+    segment: str,
+    apis: Sequence[DeployedApi],
+    position: int,
+    most: int = sys.maxsize,
 ) -> tuple[ConfigResource, ...]:
-    """All entries of the APIs below a first path segment that is split."""
-    parts = [part_of_api(segment, api) for api in apis]
-    made = list(dispatching_entries(settings, segment, parts, position))
-    for api, part in zip(apis, parts, strict=True):
+    """All entries of the APIs below a first path segment that is split, in groups of about `most`."""
+    groups = PartGroups(segment, most)
+    made: list[ConfigResource] = []
+    for api in apis:
+        part = part_of_api(segment, api)
+        groups.place(api.api, part)
         made += api_entries(settings, part.name, [api], position)
+    for name in sorted(groups.changed()):
+        made += dispatching_entries(settings, name, groups.of(name), position)
     return tuple(made)
 
 

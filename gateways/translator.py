@@ -116,6 +116,10 @@ class UnitSplitter(Protocol):
         """The part that an API is; another one when requests to it are found elsewhere."""
         ...
 
+    def part_of_deployment(self, unit: str, ref: DeploymentRef, name: str) -> Part | None:
+        """The part with this name, if what the deployment says of its API suffices to know it."""
+        ...
+
     def part_named(self, entry: ConfigResource) -> str:
         """The name of the part that an entry is of; empty when it is of none."""
         ...

@@ -67,6 +67,11 @@ class EnvoyTranslator:
 
         return part_of_api(unit, api)
 
+    def part_of_deployment(self, unit: str, ref: DeploymentRef, name: str) -> Part | None:
+        from xds.translate import part_of_deployment
+
+        return part_of_deployment(unit, ref, name)
+
     def part_named(self, entry: ConfigResource) -> str:
         return part_named(entry)
 

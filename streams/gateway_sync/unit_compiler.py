@@ -203,26 +203,35 @@ class UnitCompiler:
         part = await self.part_of(gateway, unit, ref)
         return part.name, await self.entries(gateway, part.name, [ref], position)
 
-    async def part_of(self, gateway: str, unit: str, ref: DeploymentRef) -> Part:
-        """Raises CannotCompile."""
+    async def part_of(self, gateway: str, unit: str, ref: DeploymentRef, name: str = "") -> Part:
+        """The part of a unit that a deployment is, and its name, if known. Raises CannotCompile."""
         key = f"{gateway} {ref.deployment}"
         part = self._parts.get(key)
+        splitter = self._splitter(gateway)
+        assert splitter is not None
+        if part is None and name:
+            part = splitter.part_of_deployment(unit, ref, name)
         if part is None:
-            splitter = self._splitter(gateway)
-            assert splitter is not None
             part = splitter.part_of_api(unit, await self._deployed_api(gateway, ref))
         self._parts.keep(key, part)
         return part
 
     async def groups(
-        self, gateway: str, unit: str, refs: Collection[DeploymentRef], *, several: bool
+        self,
+        gateway: str,
+        unit: str,
+        parts: Mapping[str, str],
+        refs: Collection[DeploymentRef],
+        *,
+        several: bool,
     ) -> PartGroups:
-        """The parts of a unit; `several`: there may be groups of them. Raises CannotCompile."""
+        """The parts of a unit, whose names are known by API; `several`: there may be groups of them. Raises
+        CannotCompile."""
         splitter = self._splitter(gateway)
         assert splitter is not None
         groups = splitter.groups(unit, several=several)
         for ref in refs:
-            groups.place(ref.api, await self.part_of(gateway, unit, ref))
+            groups.place(ref.api, await self.part_of(gateway, unit, ref, parts.get(ref.api, "")))
         return groups
 
     async def dispatching(

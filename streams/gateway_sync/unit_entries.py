@@ -198,7 +198,8 @@ class UnitEntries:
         several = bool(names) or self._may_split(gateway)
         groups, had_several = self._groups.get(unit, (None, False))
         if groups is None or several != had_several:
-            groups = await self.compiler.groups(gateway, name, refs, several=several)
+            parts = self._parts[unit]
+            groups = await self.compiler.groups(gateway, name, parts, refs, several=several)
             self._groups[unit] = groups, several
             changed |= names
         changed |= groups.changed()

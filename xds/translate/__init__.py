@@ -19,7 +19,7 @@ from xds.translate.hosts import dispatching_configuration, route_configuration
 from xds.translate.listener import listener_entries
 from xds.translate.routes import TranslatedApi, translated_api
 from xds.translate.scopes import scope_body
-from xds.translate.split import part_of_api, splittable
+from xds.translate.split import part_of_api, part_of_deployment, splittable
 from xds.types import CLUSTER, ROUTES, SCOPED_ROUTES
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "dispatching_entries",
     "listener_entries",
     "part_of_api",
+    "part_of_deployment",
     "splittable",
     "translate",
     "unit_entries",

@@ -12,6 +12,7 @@ host and a path belong to is found by the same virtual hosts and the same order 
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation
@@ -31,7 +32,8 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import Config as SetFilterState
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 
-from gateways.model import DeployedApi
+from gateways.config_resource import DeploymentRef
+from gateways.model import DeployedApi, Segment
 from gateways.translator import Part, PartGroup
 from xds.encoding import Encoded, any_of, build, encode
 from xds.scopes import PART_SEPARATOR
@@ -68,10 +70,24 @@ def part_of_api(unit: str, api: DeployedApi) -> Part:
 
     Another context or other hosts are another part: the unit turns to it when proxies have it.
     """
-    context = literal_path(api.context)
-    bound = "\n".join((context, *api.hosts, "", *api.sandbox_hosts))
+    return _part(unit, api.api, api.context, api.hosts, api.sandbox_hosts)
+
+
+def part_of_deployment(unit: str, ref: DeploymentRef, name: str) -> Part | None:
+    """The part with this name if its API has the one host that the deployment names, as most have: so a start
+    does not read them all."""
+    context = [Segment("literal", text) for text in ref.context.split("/")[1:]]
+    part = _part(unit, ref.api, context, (ref.host,), ())
+    return part if part.name == name else None
+
+
+def _part(
+    unit: str, api: str, segments: Sequence[Segment], hosts: tuple[str, ...], sandbox_hosts: tuple[str, ...]
+) -> Part:
+    context = literal_path(segments)
+    bound = "\n".join((context, *hosts, "", *sandbox_hosts))
     digest = hashlib.sha256(bound.encode()).hexdigest()[:12]
-    return Part(PART_SEPARATOR.join((unit, api.api, digest)), context, api.hosts, api.sandbox_hosts)
+    return Part(PART_SEPARATOR.join((unit, api, digest)), context, hosts, sandbox_hosts)
 
 
 @lru_cache(maxsize=16_384)

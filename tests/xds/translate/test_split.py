@@ -9,14 +9,14 @@ from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateways.config_resource import ConfigResource
+from gateways.config_resource import ConfigResource, DeploymentRef
 from gateways.model import DeployedApi
 from tests.support.laws import examples
 from tests.xds.translate.inputs import api, api_entries, settings, split_entries
 from tests.xds.translate.proxy import resource
 from xds.encoding import build
 from xds.scopes import part_named, part_resources, routes_of
-from xds.translate import part_of_api, policies
+from xds.translate import part_of_api, part_of_deployment, policies
 from xds.translate.policies.policy import PolicyKind, disabled_filter
 from xds.translator import EnvoyTranslator
 from xds.types import ROUTES, SCOPED_ROUTES
@@ -139,6 +139,15 @@ def test_a_part_is_another_one_when_requests_are_found_elsewhere():
     assert len(same) == 1
     assert len(others) == 6
     assert not same & others
+
+
+def test_the_part_of_an_api_with_one_host_is_known_by_its_deployment():
+    for context, hosts, known in (
+        ("/api/a", ["a.test"], True), ("/api/caf\u00e9/b c", ["*"], True), ("/api", ["a.test", "*"], False),
+    ):  # fmt: skip
+        one = api(api="a", context=context, hosts=hosts, backends=[], operations=[])
+        part, ref = part_of_api("api", one), DeploymentRef("d", "a", 1, context, hosts[0])
+        assert part_of_deployment("api", ref, part.name) == (part if known else None)
 
 
 def test_a_unit_that_is_split_requires_its_parts_and_carries_no_deployments():

@@ -1,10 +1,11 @@
 """What callers get from a real Envoy that runs what the translator makes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.xds.translate.inputs import DATA, api, api_entries, parse_input, settings
+from tests.xds.translate.inputs import DATA, api, api_entries, parse_input, settings, split_entries
 from tests.xds.translate.traffic import Answer, Gateway, echo, envoy
 from xds.translate import listener_entries
 
@@ -207,6 +208,37 @@ def test_the_host_chooses_the_api(ask: Gateway, host: str, path: str, seen: str)
 
 def test_an_unknown_host_gets_404(ask: Gateway) -> None:
     assert ask("GET", "/hosted/x", "elsewhere.test").status == 404
+
+
+def test_groups_of_hosts_and_of_paths_take_requests_to_their_apis(tmp_path: Path) -> None:
+    hosts = [*(f"s{i}.a.test" for i in range(20)), "b.test", "ab.test", "*.b.test", "*.x.b.test", "*"]
+    contexts = ["/shop", "/shop/a", "/shop/a/b", "/shop/ab", "/shop/b%20c", "/shop/v1/a", "/shop/v2/a"]
+    for layout in ([("/shop", host) for host in hosts], [(context, "*") for context in contexts]):
+        with echo("one") as one:
+            given = [
+                api(
+                    api=f"n{i}", context=context.replace("%20", " "), hosts=[host],
+                    backends=[{"urls": [f"http://127.0.0.1:{one}"], "base_path": f"/n{i}"}],
+                    operations=[{"method": "GET", "path": "/*"}],
+                )
+                for i, (context, host) in enumerate(layout)
+            ]  # fmt: skip
+            entries = split_entries(settings(), "shop", given, 1, most=2)
+            assert sum("||" in entry.name for entry in entries) > 4
+            by_name = {entry.key: entry for entry in (*listener_entries(settings(), 1), *entries)}
+            with envoy((*by_name.values(),), tmp_path) as ask:
+                for i, (context, host) in enumerate(layout):
+                    for port in ("", ":8080"):
+                        for path in (context, f"{context}/x?q=/shop/a/b"):
+                            answer = ask("GET", path, host.replace("*", "any") + port)
+                            assert (answer.status, answer.path.split("/")[1]) == (200, f"n{i}"), host
+                assert ask("POST", "/shop/x", "b.test").status == 405
+                assert ask("GET", "/shopping", "b.test").status == 404
+                if layout[0][1] != "*":
+                    last = f"n{len(layout) - 1}"
+                    for host in ("s20.a.test", "cab.test", "b.tests", "test", "S1.A.TEST.other"):
+                        assert ask("GET", "/shop/x", host).path.startswith(f"/{last}/")
+                    assert ask("GET", "/shop/x", "S1.A.TEST").path.startswith("/n1/")
 
 
 def test_an_upstream_with_a_name_gets_its_own_host_and_an_address_the_callers(ask: Gateway) -> None:

@@ -48,6 +48,7 @@ async def in_process(count: int) -> float:
         log = await SqliteLog.open(Path(work))
         commands = CommandPort(log)
         decider = Decider(log, 0, "/bench", lambda done, _: commands.decided(o for _, o in done))
+        decider.source_of_commands = log.command_source
         await decider.start()
         running = asyncio.create_task(decider.run())
         await commands.execute([_command(DefineOrganization(organization="acme", name="acme"))], 10)

@@ -42,6 +42,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
         )
         if runtime.in_process:
             made.repeated = runtime.decided
+            made.source_of_commands = runtime.command_source()
         else:
             made.answer_again, made.batch = True, BATCH
         return made

@@ -23,6 +23,7 @@ from streams.sqlite.checks.ahead_of_log import CONFIG, READ_MODELS, require_reac
 from streams.sqlite.config import SqliteConfigTopic
 from streams.sqlite.log import SqliteLog
 from streams.submission.command_port import CommandPort
+from streams.subscription import Source
 from streams.threads import in_thread
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class EmbeddedRuntime(Runtime):
 
     async def log(self) -> SqliteLog:
         return self._log
+
+    def command_source(self) -> Source:
+        return self._log.command_source
 
     async def config(self, group: ServiceGroup) -> SqliteConfigTopic:
         return self._config

@@ -27,6 +27,7 @@ from streams.partition_workers import PartitionWorkers
 from streams.retry import Retry
 from streams.status_reporter import StatusReporter
 from streams.submission.command_port import CommandPort
+from streams.subscription import Source
 
 if TYPE_CHECKING:  # loading these takes longer than serving proxies
     from signalbox.observability.change_log import ChangeLog
@@ -94,6 +95,10 @@ class Runtime(ABC):
 
         Raises SettingsError, and streams.kafka.topics.TopicMismatch when a topic is misconfigured.
         """
+
+    def command_source(self) -> Source | None:
+        """Where deciders read commands, if not from the log."""
+        return None
 
     @abstractmethod
     async def config(self, group: ServiceGroup) -> ConfigTopic:

@@ -42,7 +42,7 @@ from streams.log import (
     Transaction,
 )
 from streams.retry import Retry
-from streams.subscription import Subscription
+from streams.subscription import Source, Subscription
 
 logger = logging.getLogger("signalbox.decider")
 
@@ -84,6 +84,9 @@ class Decider:
     snapshot_every: int = 2_000
     batch: int = 256
     """Maximum number of commands per transaction, which takes all waiting ones and so grows with the load."""
+    source_of_commands: Source | None = None
+    """Where commands are read, if not from `log`: it may have commands that become durable with the
+    transaction that consumes them."""
     partition_state: PartitionState = field(default_factory=PartitionState)
     head: ChainHead = field(default_factory=ChainHead)
     _kept: ChainHead = field(default_factory=ChainHead)
@@ -179,7 +182,7 @@ class Decider:
     def commands(self) -> Subscription:
         """The consumer of the partition's commands."""
         return Subscription(
-            self.log,
+            self.source_of_commands or self.log,
             "commands",
             self._handle,
             start=self._begin,

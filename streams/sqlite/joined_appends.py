@@ -5,12 +5,11 @@ the time of a command.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from streams.log import LogError, Transaction
-from streams.sqlite.group_commit import GroupCommit
-from streams.sqlite.writer import EncodedAppend, EncodedRow, EncodedTransaction, Stream
+from streams.sqlite.writer import EncodedAppend, EncodedRow, EncodedTransaction, Positions, Stream
 
 MOST = 256
 """Messages of one request, so that a transaction stays small."""
@@ -22,8 +21,8 @@ _Waiting = tuple[EncodedRow, asyncio.Future[int]]
 class JoinedAppends:
     """For the event loop's thread only."""
 
-    def __init__(self, writer: GroupCommit[EncodedTransaction, list[list[int]]]) -> None:
-        self._writer = writer
+    def __init__(self, enqueue: Callable[[EncodedTransaction], asyncio.Future[Positions]]) -> None:
+        self._enqueue = enqueue
         self._waiting: dict[Stream, list[_Waiting]] = {}
 
     async def append(self, stream: Stream, row: EncodedRow) -> int:
@@ -39,6 +38,10 @@ class JoinedAppends:
             self._send_waiting(stream)
         return await answer
 
+    def waits(self, stream: Stream) -> bool:
+        """Whether there are appends that the writer does not have yet."""
+        return stream in self._waiting
+
     def send(self) -> None:
         """Hands all appends to the writer now."""
         for stream in tuple(self._waiting):
@@ -50,12 +53,10 @@ class JoinedAppends:
 
     def _send(self, stream: Stream, waiting: Sequence[_Waiting]) -> None:
         append = EncodedAppend(stream, [row for row, _ in waiting], None)
-        done = self._writer.enqueue(EncodedTransaction(_NOTHING_ELSE, [append]))
+        done = self._enqueue(EncodedTransaction(_NOTHING_ELSE, [append]))
         done.add_done_callback(partial(self._answer, stream, waiting))
 
-    def _answer(
-        self, stream: Stream, waiting: Sequence[_Waiting], done: asyncio.Future[list[list[int]]]
-    ) -> None:
+    def _answer(self, stream: Stream, waiting: Sequence[_Waiting], done: asyncio.Future[Positions]) -> None:
         error = done.exception()
         if error is None:
             for (_, answer), position in zip(waiting, done.result()[0], strict=True):

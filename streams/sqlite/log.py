@@ -38,7 +38,8 @@ from streams.sqlite.reader import Reader, skipped_keys
 from streams.sqlite.recent import RecentRecords
 from streams.sqlite.rows import encode
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
-from streams.sqlite.writer import EncodedRow, EncodedTransaction, LogUnit, Stream, Written, encoded
+from streams.sqlite.undecided import COMMANDS, CommandSource, UndecidedCommands
+from streams.sqlite.writer import EncodedRow, EncodedTransaction, LogUnit, Positions, Stream, Written, encoded
 from streams.submission.find_results import by_organization, stands
 from streams.threads import in_thread
 
@@ -72,10 +73,12 @@ class SqliteLog:
         self._recent = {stream: RecentRecords(stream[0]) for stream in ends}
         self._waiters: dict[Stream, dict[asyncio.Future[None], int]] = {s: {} for s in ends}
         self._closed = False
-        self._writer: GroupCommit[EncodedTransaction, list[list[int]]] = GroupCommit(
+        self._writer: GroupCommit[EncodedTransaction, Positions] = GroupCommit(
             LOG, path, lambda: LogUnit(ends, self._committed), "signalbox-log"
         )
-        self._single_appends = JoinedAppends(self._writer)
+        self._single_appends = JoinedAppends(self._enqueue)
+        self._undecided = [UndecidedCommands(p, ends, self._writer.enqueue) for p in range(partitions)]
+        self.command_source = CommandSource(self, ends, self._undecided, self._resolved)
 
     @classmethod
     async def open(
@@ -135,8 +138,10 @@ class SqliteLog:
         return partition_of(key, self._partitions)
 
     async def claim(self, partition: int) -> None:
-        """Nothing to do: the lock on the data directory excludes other writers."""
+        """Waits for the end of a transaction of the writer before, in this process; the lock on the data
+        directory excludes others."""
         self._require("events", partition)
+        await self._undecided[partition].settled()
 
     async def release(self, partition: int) -> None:
         """Nothing to do: no other process can claim a partition."""
@@ -150,8 +155,12 @@ class SqliteLog:
             partition = self.partition_of(envelope.partitionkey)
             self._require(topic, partition)
             row = encode(envelope)
-            if topic == "commands":
+            if topic == COMMANDS:
                 _require_sizes([row])
+                if not self._writer.refusing and not self._single_appends.waits((topic, partition)):
+                    undecided = self._undecided[partition]
+                    if undecided.accepts(row):
+                        return [await undecided.add(row)]
             return [await self._single_appends.append((topic, partition), row)]
         by_partition: dict[int, list[Envelope]] = {}
         partitions = [self.partition_of(envelope.partitionkey) for envelope in envelopes]
@@ -164,11 +173,24 @@ class SqliteLog:
 
     async def commit(self, transaction: Transaction) -> list[list[int]]:
         ready = encoded(transaction)
+        commands = False
         for append in ready.appends:
             self._require(*append.stream)
-            if append.stream[0] == "commands":
+            if append.stream[0] == COMMANDS:
                 _require_sizes(append.rows)
-        return await self._writer.submit(ready)
+                commands = True
+        for consumed in transaction.consumed:
+            if consumed.topic == COMMANDS:
+                return await self._undecided[consumed.partition].commit(ready, consumed.position)
+        request = self._enqueue(ready)
+        # Positions of commands are known only once those before them are written.
+        return await (asyncio.shield(request) if commands else request)
+
+    def _enqueue(self, transaction: EncodedTransaction) -> asyncio.Future[Positions]:
+        for append in transaction.appends:
+            if append.stream[0] == COMMANDS:
+                return self._undecided[append.stream[1]].enqueue(transaction)
+        return self._writer.enqueue(transaction)
 
     async def read(self, topic: Topic, partition: int, after: int, limit: int) -> list[Record]:
         end = self._require(topic, partition)
@@ -226,10 +248,13 @@ class SqliteLog:
     async def wait(self, topic: Topic, partition: int, after: int) -> None:
         if self._require(topic, partition) > after:
             return
+        await self._resolved((topic, partition), after, asyncio.get_running_loop().create_future())
+
+    async def _resolved(self, stream: Stream, after: int, waiter: asyncio.Future[None]) -> None:
+        """Awaits `waiter`, which is resolved when a record above `after` is durable."""
         if self._closed:
             raise LogUnavailable(f"{self._path} is closed")
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters[topic, partition]
+        waiters = self._waiters[stream]
         waiters[waiter] = after
         try:
             await waiter
@@ -251,6 +276,8 @@ class SqliteLog:
         # The writer last: the last closed connection writes the journal back, which a read-only one cannot.
         self._reader.close()
         self._single_appends.send()
+        for undecided in self._undecided:
+            undecided.flush()
         await self._writer.close()
         for waiters in self._waiters.values():
             for waiter in waiters:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-_SIZES = (64, 16, 4, 1)
+_SIZES = (64, 16, 8, 4, 3, 2, 1)
 
 
 @lru_cache(maxsize=256)

@@ -20,6 +20,8 @@ from streams.sqlite.schema import (
 
 Stream = tuple[Topic, int]
 """A topic's partition."""
+Positions = list[list[int]]
+"""The positions of a transaction's records, by append."""
 EncodedRow = tuple[str, str, str, bytes]
 """A row without its key."""
 Written = Mapping[Stream, tuple[Sequence[Row], int]]
@@ -69,7 +71,7 @@ class LogUnit:
         self._snapshots: dict[tuple[str, int, str], tuple[int, bytes]] = {}
         self._snapshot_positions: dict[tuple[str, int], int] = {}
 
-    def add(self, request: EncodedTransaction) -> list[list[int]]:
+    def add(self, request: EncodedTransaction) -> Positions:
         """The positions per append. Raises WrongExpectedPosition."""
         ends: dict[Stream, int] = {}
         starts: list[int] = []
@@ -84,7 +86,7 @@ class LogUnit:
                 raise WrongExpectedPosition(*stream, append.expected, end)
             starts.append(end)
             ends[stream] = end + len(append.rows)
-        positions: list[list[int]] = []
+        positions: Positions = []
         for append, start in zip(request.appends, starts, strict=True):
             stream = append.stream
             rows = self._rows.get(stream)

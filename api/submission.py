@@ -28,6 +28,8 @@ OPERATIONS = "/api/v1/operations/"
 _ID = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 KEY: Error = {"parameter": "Idempotency-Key"}
 """The place of a command's id, where it is a header."""
+MOST_EVENTS = 100
+"""Events of a command whose resource is computed from them, instead of read once they are projected."""
 _NESTED = 200
 """Maximum nesting of data; the log's JSON encoder fails beyond 254."""
 
@@ -213,12 +215,19 @@ async def wait_for_read_model(
 
 
 async def row_after(call: Call, outcome: Outcome, seconds: float) -> Row | None:
-    """The resource of an outcome, once the read models have reached its position; None after `seconds`."""
+    """The resource of an outcome: after its events or, where that is not known, once the read models have
+    reached its position; None after `seconds`."""
     aggregate, name = resource_of(outcome)
-    partition = call.services.log.partition_of(outcome.organization)
+    log, read_models = call.services.log, call.services.read_models
+    partition = log.partition_of(outcome.organization)
+    if aggregate is not None and outcome.accepted and 0 < outcome.events <= MOST_EVENTS:
+        events = await log.read("events", partition, outcome.position - outcome.events, outcome.events)
+        row = read_models.get_decided(aggregate, outcome.organization, name, outcome.version, events)
+        if row is not None:
+            return row
     if aggregate is None or not await wait_for_read_model(call, partition, outcome.position, seconds):
         return None
-    return await call.services.read_models.get(aggregate, outcome.organization, name)
+    return await read_models.get(aggregate, outcome.organization, name)
 
 
 def resource_of(outcome: Outcome) -> tuple[Aggregate | None, str]:

@@ -1,6 +1,7 @@
 """All queries on the read models that the HTTP API and the command line use."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import time
@@ -15,9 +16,11 @@ from projections.deliveries.queries import connected_counts, deliveries_of, node
 from projections.deliveries.rows import Delivery, heartbeat_deadline
 from projections.derived.gateway_page import GatewayPage, gateway_page
 from projections.derived.liveness import with_awaited
+from projections.failures import ReadModelsUnavailable
 from projections.operations import operation
 from projections.pages import NOW, AsOf, Page, PointInTime, Row, cursor_after, point_in_time, read_cursor
 from projections.read_transactions import ReadTransaction, ReadTransactions
+from projections.readmodel import Recorded, Unprojectable
 from projections.resources import queries as resources
 from projections.resources.point_reads import NoAnswer, PointReads
 from projections.store import GENERATIONS, PARKED, Store, as_dicts
@@ -31,6 +34,11 @@ Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the c
 
 MOST_ROWS = 1000
 """Maximum number of rows per page."""
+ANSWERED_SECONDS = 5.0
+"""How long a query waits for what callers were answered with."""
+
+Reached = Callable[[int, int], Awaitable[None]]
+"""Returns once the read models have reached a position of a partition."""
 
 
 class ReadModels:
@@ -49,11 +57,15 @@ class ReadModels:
         threads: int = 2,
         behind: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], float] = time,
+        reached: Reached | None = None,
     ) -> None:
+        """`reached`: where given, callers of this process are answered from decisions (`get_decided`)."""
+        self._reached = reached
+        self._answered: dict[int, int] = {}
+        """By partition: the position that the read models must have reached before they are queried."""
         self._store = store
         self._partition_of = partition_of
         self._transactions = ReadTransactions(store, threads, behind)
-        self._run = self._transactions.run
         self._point_reads = None if store.shared else PointReads(store)
         self._clock = clock
 
@@ -62,14 +74,62 @@ class ReadModels:
         if self._point_reads is not None:
             self._point_reads.close()
 
-    async def get(self, aggregate: Aggregate, organization: str, name: str, as_of: AsOf = None) -> Row | None:
-        """A resource, or None if it does not exist at that moment."""
+    async def get(
+        self,
+        aggregate: Aggregate,
+        organization: str,
+        name: str,
+        as_of: AsOf = None,
+        *,
+        late: bool = False,
+    ) -> Row | None:
+        """A resource, or None if it does not exist at that moment. With `late` the row may lack the changes
+        that `get_decided` returned."""
         at = point_in_time(as_of)
+        if self._answered and not late:
+            await self._until_answered()
         owner = name if aggregate.top else organization
         if at is NOW and self._point_reads is not None:
             with suppress(NoAnswer):  # the query below raises the reason, if it persists
                 return self._point_reads.get(aggregate, owner, name)
         return await self._run(lambda s: resources.get(s, aggregate, owner, name, at))
+
+    def get_decided(
+        self, aggregate: Aggregate, organization: str, name: str, version: int, events: Sequence[Recorded]
+    ) -> Row | None:
+        """The resource at `version` after `events`, the last ones, before the read models have them. Queries
+        from now on wait until they do, so whoever is answered with this row sees it. None if it is to be read
+        after the projector has written it."""
+        if self._reached is None or self._point_reads is None or not events:
+            return None
+        own = [e for e in events if e.envelope.subject == aggregate.subject(organization, name)]
+        owner = name if aggregate.top else organization
+        try:
+            row = self._point_reads.get_after(aggregate, owner, name, version, own)
+        except (NoAnswer, Unprojectable):
+            return None
+        if row is not None:
+            last = events[-1]
+            self._answered[last.partition] = max(last.position, self._answered.get(last.partition, 0))
+        return row
+
+    async def _until_answered(self) -> None:
+        """Waits until the read models have all that callers were answered with. Raises
+        ReadModelsUnavailable."""
+        assert self._reached is not None
+        for partition, position in tuple(self._answered.items()):
+            try:
+                async with asyncio.timeout(ANSWERED_SECONDS):
+                    await self._reached(partition, position)
+            except TimeoutError as error:
+                raise ReadModelsUnavailable({}) from error
+            if self._answered.get(partition) == position:
+                del self._answered[partition]
+
+    async def _run(self, question: Callable[[ReadTransaction], T]) -> T:
+        if self._answered:
+            await self._until_answered()
+        return await self._transactions.run(question)
 
     async def refers_to_document(self, organization: str, sha256: str) -> bool:
         """Whether a revision of an API of the organization was created from this document."""

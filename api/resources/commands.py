@@ -130,7 +130,9 @@ class ResourceCommands:
         """
         organization, name = call.path("org"), str(data["name"])
         wanted: int | None = data["expected_version"] if condition.kind == "version" else None
-        row = await call.services.read_models.get(self.aggregate, organization, name)
+        # For `any` it need only exist; one that ended is never answered before the read models have it.
+        late = condition.kind == "any"
+        row = await call.services.read_models.get(self.aggregate, organization, name, late=late)
         if row is None or (wanted is not None and row.version < wanted):
             # Read models lag behind the log, which may have a newer version.
             exists, version = await history.exists_and_version(call, self.aggregate, name)

@@ -5,6 +5,7 @@ busy event loop releases the GIL late after every statement.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,9 +14,11 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from projections.pages import NOW, Row
+from projections.readmodel import Recorded
 from projections.resources.model import Resources
 from projections.resources.queries import one, row_of
 from projections.resources.tables import tables
+from projections.resources.versions import Document, Version, events_by_aggregate, fold, own_fields
 from projections.store import Generation, Store
 from schemas.aggregate import Aggregate
 
@@ -39,6 +42,32 @@ class PointReads:
 
     def get(self, aggregate: Aggregate, organization: str, name: str) -> Row | None:
         """A resource, or None when it does not exist. Raises NoAnswer."""
+        row = self._read(aggregate, organization, name)
+        return None if row is None else row_of(aggregate, row)
+
+    def get_after(
+        self, aggregate: Aggregate, organization: str, name: str, version: int, events: Sequence[Recorded]
+    ) -> Row | None:
+        """The resource at `version`, after its last `events`, if the file has none of them and all before; if
+        it does not exist then, None. Raises NoAnswer, Unprojectable."""
+        row = self._read(aggregate, organization, name)
+        after, entries = None, dict[int | None, Document]()
+        if row is not None:
+            after = Version._make((organization, *row[: _DOCUMENT + 1], tuple(row[_DOCUMENT + 1 :: 2])))
+            entries = dict(zip(row[_DOCUMENT + 1 :: 2], row[_DOCUMENT + 2 :: 2], strict=True))
+        if (after.version if after else 0) + len(events) != version:
+            return None
+        for effect, _, record in events_by_aggregate(events).get(aggregate.name, ()):
+            envelope = record.envelope
+            after = fold(after, effect, record.position, envelope.time, envelope.data)
+            if effect.parts:
+                entries[record.position] = own_fields(envelope.data)
+        if after is None or after.document is None:
+            return None
+        held = [value for at in after.entries for value in (at, entries.get(at))]
+        return row_of(aggregate, (*after[1:-1], *held))
+
+    def _read(self, aggregate: Aggregate, organization: str, name: str) -> list[Any] | None:
         try:
             db = self._db or self._connect()
             db.execute("BEGIN")
@@ -49,7 +78,7 @@ class PointReads:
         except (sqlite3.Error, SQLAlchemyError) as error:
             self.close()
             raise NoAnswer from error
-        return None if row is None else row_of(aggregate, row)
+        return row
 
     def close(self) -> None:
         if self._db is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -59,7 +60,8 @@ class EmbeddedDatabase:
 
     async def read_models(self, group: ServiceGroup) -> tuple[ReadModels, Checkpoints]:
         runner = await asyncio.shield(self._runner)
-        read_models = ReadModels(self._store, partition_of=self._log.partition_of)
+        reached = partial(runner.wait_for, "resources")
+        read_models = ReadModels(self._store, partition_of=self._log.partition_of, reached=reached)
         group.callback(read_models.close)
         return read_models, runner
 

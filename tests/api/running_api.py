@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,17 +203,19 @@ async def _opened(directory: Path) -> AsyncIterator[RunningApi]:
         stack.push_async_callback(documents.close)
         store = open_store(directory / "readmodels.db")
         stack.callback(store.close)
-        models = ReadModels(store, partition_of=log.partition_of)
-        stack.callback(models.close)
         commands = RefusableCommands(log)
 
         def decided(results: Sequence[tuple[Envelope, Outcome]], seconds: float) -> None:
             commands.decided(outcome for _, outcome in results)
 
         decider = Decider(log=log, partition=0, source="/decider", decided=decided, repeated=commands.decided)
+        decider.source_of_commands = log.command_source
         await decider.start()
         # Longer than in one process: a read that does not wait for the read models shows it.
         runner = ProjectionRunner(log, store, gather_seconds=0.2)
+        reached = partial(runner.wait_for, "resources")
+        models = ReadModels(store, partition_of=log.partition_of, reached=reached)
+        stack.callback(models.close)
         reasons: list[str] = []
         services = Services(
             commands=commands,

@@ -15,6 +15,7 @@ import pytest
 from api.app import create_app
 from api.authentication import FileTokenAuthenticator, Principal
 from api.ports import Settings
+from projections.queries import ReadModels
 from tests.api.problem import problem
 from tests.api.running_api import ACME, ADMIN, ORG, RunningApi, spec
 
@@ -160,13 +161,23 @@ async def test_a_read_model_that_does_not_get_there_is_503(signalbox: RunningApi
 
 
 async def test_a_change_the_read_model_does_not_see_is_accepted_with_its_outcome(
-    signalbox: RunningApi,
+    signalbox: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where its answer is not known without the read model."""
+    monkeypatch.setattr(ReadModels, "get_decided", lambda *_: None)
     client = signalbox.with_settings(Settings(position_seconds=0.01), runner=Stuck())
     answer = await client.put(PROJECT, json={}, headers={"Prefer": "wait=10"})
     assert answer.status_code == 202
     assert answer.json()["state"] == "accepted"
     assert answer.headers["location"] == f"/api/v1/operations/{answer.json()['id']}"
+
+
+async def test_a_new_resource_is_answered_before_the_read_model_sees_it(signalbox: RunningApi) -> None:
+    client = signalbox.with_settings(Settings(position_seconds=0.01), runner=Stuck())
+    answer = await client.put(PROJECT, json={"display_name": "Shop"}, headers={"Prefer": "wait=10"})
+    assert answer.status_code == 201
+    read = await client.get(PROJECT)
+    assert (read.json(), read.headers["etag"]) == (answer.json(), answer.headers["etag"])
 
 
 async def test_readiness_says_why_not(signalbox: RunningApi) -> None:

@@ -112,7 +112,7 @@ async def test_without_waiting_a_version_that_read_models_do_not_know_yet_is_acc
     behind = await signalbox.services.read_models.get(PROJECTS, "default", "shop")
     await signalbox.put(PROJECT, {"display_name": "Store"}, If_Match='"1"')
 
-    async def get(*_: object) -> Row | None:
+    async def get(*_: object, **__: object) -> Row | None:
         return behind
 
     monkeypatch.setattr(signalbox.services.read_models, "get", get)

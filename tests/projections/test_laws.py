@@ -15,7 +15,7 @@ from projections.catalog import READ_MODELS
 from projections.queries import ReadModels
 from projections.resources.model import Resources
 from projections.store import Generation, Store
-from schemas.catalog import AGGREGATES, EVENTS
+from schemas.catalog import AGGREGATES, BY_NAME, EVENTS
 from schemas.message import Message
 from streams.log import Record
 from streams.projection.generation_builder import GenerationBuilder
@@ -130,6 +130,51 @@ async def test_the_rows_are_the_fold_now_and_as_of_every_position(
             assert await shown(ask, None) == replayed(history)
         finally:
             ask.close()
+
+
+@examples(15, SHARED_FIXTURE)
+@given(HISTORY, st.integers(1, 4))
+async def test_a_row_computed_from_events_is_the_projected_one(history: list[Message], size: int):
+    """Of each resource in a batch that the projector has not written yet; or it is not computed."""
+    everything = records(history)
+
+    async def reached(partition: int, position: int) -> None:
+        return
+
+    computed = 0
+    with _in_a_file() as store:
+        writer = Writer(store, READ_MODELS, 1)
+        writer.open()
+        read = ReadModels(store)
+        ask = ReadModels(store, reached=reached)
+        try:
+            for i in range(0, len(everything), size):
+                events = everything[i : i + size]
+                of = {e.envelope.subject: EVENTS[e.envelope.type] for e in events}
+                keys = {s: (BY_NAME[m.aggregate], s.split("/")[1], s.split("/")[3]) for s, m in of.items()}
+                versions = {s: _version(everything[: i + size], s) for s in of}
+                before = {
+                    s: ask.get_decided(aggregate, organization, name, versions[s], events)
+                    for s, (aggregate, organization, name) in keys.items()
+                }
+                assert not any(
+                    ask.get_decided(aggregate, organization, name, versions[s] + 1, events)
+                    for s, (aggregate, organization, name) in keys.items()
+                )
+                writer.apply({"events": batch(events)})
+                for s, row in before.items():
+                    assert row is None or row == await read.get(*keys[s])
+                    computed += row is not None
+        finally:
+            read.close()
+            ask.close()
+    new = {e.envelope.subject for e in everything[:size] if EVENTS[e.envelope.type].effect != "end"}
+    gone = {e.envelope.subject for e in everything[:size] if EVENTS[e.envelope.type].effect == "end"}
+    assert computed >= len(new - gone)
+
+
+def _version(events: Sequence[Record], subject: str) -> int:
+    return sum(e.envelope.subject == subject for e in events)
 
 
 @examples(15, SHARED_FIXTURE)

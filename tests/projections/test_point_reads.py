@@ -8,6 +8,8 @@ from threading import Event
 
 import pytest
 
+import projections.queries
+from projections.failures import ReadModelsUnavailable
 from projections.pages import NOW
 from projections.queries import ReadModels
 from projections.read_transactions import NotReady
@@ -17,9 +19,11 @@ from schemas.aggregate import Aggregate
 from schemas.aggregates.api import API
 from schemas.aggregates.organization import ORGANIZATION, OrganizationDefined
 from schemas.aggregates.project import PROJECT
+from streams.log import Record
 from tests.projections.conftest import Happen
-from tests.projections.events import project, project_deleted, published
+from tests.projections.events import placed, project, project_deleted, published
 from tests.projections.stores import sqlite_store
+from tests.support.hang_guard import HANG_SECONDS
 
 
 @pytest.fixture
@@ -66,6 +70,49 @@ async def test_it_is_the_row_that_a_read_transaction_has(happen: Happen, ask: Re
     for aggregate, name in wanted:
         read = await ask.ask(lambda s, a=aggregate, n=name: queries.get(s, a, "acme", n, NOW))
         assert await ask.get(aggregate, "acme", name) == read
+
+
+async def test_queries_wait_for_what_was_answered(
+    happen: Happen, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever way they read; one that waits too long is refused, rather than answered with less."""
+    happen(project("kept"))
+    arrived = asyncio.Event()
+    asked: list[tuple[int, int]] = []
+
+    async def reached(partition: int, position: int) -> None:
+        asked.append((partition, position))
+        await arrived.wait()
+
+    models = ReadModels(store, reached=reached)
+    new = [Record("events", 0, p.position, p.envelope) for p in placed(project("new"), first=2)]
+    try:
+        row = models.get_decided(PROJECT, "acme", "new", 1, new)
+        assert row is not None
+        assert (row.name, row.version, row.position) == ("new", 1, 2)
+        late = await models.get(PROJECT, "acme", "kept", late=True)
+        assert late is not None
+        assert not asked
+        monkeypatch.setattr(projections.queries, "ANSWERED_SECONDS", 0.01)
+        with pytest.raises(ReadModelsUnavailable):
+            await models.get(PROJECT, "acme", "new")
+        monkeypatch.setattr(projections.queries, "ANSWERED_SECONDS", HANG_SECONDS)
+        waiting = [
+            asyncio.create_task(models.get(PROJECT, "acme", "new")),
+            asyncio.create_task(models.list(PROJECT, "acme")),
+        ]
+        done, _ = await asyncio.wait(waiting, timeout=0)
+        assert not done
+        happen(project("new"))
+        arrived.set()
+        assert await waiting[0] == await ReadModels(store).get(PROJECT, "acme", "new")
+        assert [r.name for r in (await waiting[1]).rows] == ["kept", "new"]
+        assert set(asked) == {(0, 2)}
+        asked.clear()
+        assert await models.get(PROJECT, "acme", "new") is not None
+        assert not asked
+    finally:
+        models.close()
 
 
 async def test_before_the_first_projection_nothing_is_ready(ask: ReadModels) -> None:

@@ -1,4 +1,4 @@
-"""Reads definitions in a thread, since reading uses only CPU."""
+"""Reads definitions in a thread, since reading uses only CPU; those of a large request in another process."""
 
 import asyncio
 from bisect import bisect
@@ -17,6 +17,7 @@ from schemas.aggregates.api import ApiSpec, PublishApi
 from schemas.aggregates.deployment import DEPLOYMENT
 from schemas.catalog import AGGREGATES
 from schemas.message import Command
+from streams.compute_process import Compute, NoProcess, computed
 
 YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain"})
 COMMAND_OF_KIND: Mapping[str, type[Command]] = MappingProxyType(
@@ -31,7 +32,10 @@ RECORD: str = DEPLOYMENT.view.__name__
 """The kind of deployments, which are created by deploying and never change."""
 
 CHUNK = 16
-"""Files that one call in a thread reads."""
+"""Files that one call in a thread or process reads."""
+
+MANY = 50
+"""Files of a request that are worth a process: starting it takes as long as reading a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,13 @@ async def read_one(text: SourceFile, name: str) -> ParsedDefinition | InvalidDef
 
 
 async def read_all(
-    texts: Sequence[SourceFile],
+    texts: Sequence[SourceFile], compute: Compute
 ) -> AsyncIterator[tuple[SourceFile, Sequence[ParsedDefinition | InvalidDefinition]]]:
-    """The definitions of every text, in order."""
+    """The definitions of every text, in order; many are read by `compute`."""
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        for text, found in zip(chunk, await asyncio.to_thread(_each, chunk), strict=True):
+        many = compute if len(texts) >= MANY else NoProcess()
+        for text, found in zip(chunk, await computed(many, _each, chunk), strict=True):
             yield text, found
 
 

@@ -9,6 +9,7 @@ from api.authentication import Authenticator
 from schemas.envelope import Envelope, Key
 from schemas.limits import LARGEST_COMMAND
 from schemas.outcome import Outcome
+from streams.compute_process import Compute, NoProcess
 from streams.documents import DocumentStore
 from streams.log import Log
 
@@ -97,7 +98,8 @@ class Services:
 
     `ready` returns the reason why the process is not ready, or None; `metrics` returns the Prometheus text;
     `traceparent` converts the trace context of a request (or "") to that of its commands; setting `stopping`
-    ends the live streams; without `dead_letters` parked events cannot be retried.
+    ends the live streams; without `dead_letters` parked events cannot be retried; `compute` reads the
+    definitions of large requests.
     """
 
     commands: CommandPort
@@ -112,3 +114,4 @@ class Services:
     dead_letters: DeadLetterPort | None = None
     settings: Settings = field(default_factory=Settings)
     traceparent: Callable[[str], str] = _same
+    compute: Compute = field(default_factory=NoProcess)

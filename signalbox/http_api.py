@@ -24,6 +24,7 @@ from signalbox.observability.tracing import traceparent_of_request
 from signalbox.roles.database import Checkpoints
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
+from streams.compute_process import Compute
 from streams.documents import DocumentStore
 from streams.kafka.settings import KafkaSettings
 from streams.log import Log
@@ -41,6 +42,7 @@ class HttpApi:
     checkpoints: Checkpoints
     documents: DocumentStore
     kafka: KafkaSettings
+    compute: Compute
 
     def application(self, ready: Callable[[], str | None], stopping: asyncio.Event) -> ASGIApp:
         """`ready` returns the reason why the process is not ready; `stopping` ends the live streams."""
@@ -57,6 +59,7 @@ class HttpApi:
             stopping=stopping,
             settings=ApiSettings(max_body=self.settings.max_body, max_command=self.kafka.max_message),
             traceparent=traceparent_of_request,
+            compute=self.compute,
         )
         app = create_app(services, partial(_asyncapi, self.kafka.prefix))
         return MeasuredApp(TracedApp(app), self.telemetry.requests.record)

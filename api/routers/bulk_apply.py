@@ -194,7 +194,7 @@ async def apply(
 ) -> Response:
     # One append writes the commands of all valid definitions, a second one their deployments.
     texts, target = await _parse_request(call, _target(to or "local") if deploy else None, source)
-    read = [(text, one) async for text, found in read_all(texts) for one in found]
+    read = [(text, one) async for text, found in read_all(texts, call.services.compute) for one in found]
     # Together, so that their documents share a commit.
     items = await asyncio.gather(*(_item(call, text, one) for text, one in read))
     await _publish(call, items)

@@ -43,6 +43,7 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
         checkpoints=checkpoints,
         documents=await database.documents(group),
         kafka=runtime.kafka,
+        compute=runtime.compute,
     )
     http_api.measure()
     gate.application = http_api.application(runtime.not_ready_reason, runtime.stopping)

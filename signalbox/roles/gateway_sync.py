@@ -63,6 +63,7 @@ async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Ass
         probe_secret=lambda gateway: probe_secret(probe_key, gateway),
         compiled=lambda entries, seconds: runtime.telemetry.compile.record(seconds),
         closed=closed_upstreams(runtime.settings),
+        compute=runtime.compute,
         partition=partition,
     )
     async for entries in config.load(partitions=(partition,), bodies=False):

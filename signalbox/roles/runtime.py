@@ -18,6 +18,7 @@ from signalbox.data_directory.tokens import kept_secret
 from signalbox.discovery.delivery import NodeListener
 from signalbox.service_group import ServiceGroup
 from signalbox.settings import Settings
+from streams.compute_process import ComputeProcess
 from streams.config_topic import ConfigTopic
 from streams.gateway_sync.config_view import ConfigView
 from streams.gateway_sync.sync import GatewaySync
@@ -173,6 +174,10 @@ class Runtime(ABC):
     @property
     def probe_key(self) -> str:
         return kept_secret(self.settings.probe_key, "")
+
+    @cached_property
+    def compute(self) -> ComputeProcess:
+        return self._group.closed_at_stop(ComputeProcess())
 
     @cached_property
     def telemetry(self) -> "Telemetry":

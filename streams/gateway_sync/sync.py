@@ -15,21 +15,24 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from gateways.config_resource import ConfigResource, DeploymentRef, content_version
+from gateways.config_resource import ConfigResource, content_version
 from gateways.translator import Translator
 from gateways.upstream_access import NetworkPort
+from schemas.aggregates.api import ApiPublished
 from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped
 from schemas.aggregates.gateway import GatewayChanged, GatewayRegistered, GatewayRemoved
 from schemas.catalog import GATEWAY
 from schemas.message import Event
 from schemas.status import DeliveryReported
 from schemas.upcasting import UnknownSchema
+from streams.compute_process import Compute, NoProcess
 from streams.config_topic import ConfigWriter
 from streams.dead_letters import DeadLetterTopic
 from streams.gateway_sync.config_changes import ConfigChanges, Current, removal
 from streams.gateway_sync.delivery_reports import published_one
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Unreadable, event_of
 from streams.gateway_sync.reconciler import Reconciler
+from streams.gateway_sync.translation_ahead import ref_of, started_on_gateways
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, organization_and_name
 from streams.log import Fault, Log, Record
 from streams.retry import Retry
@@ -82,6 +85,7 @@ class GatewaySync:
     partition: int = 0
     closed: tuple[NetworkPort, ...] = ()
     reported: Callable[[], Awaitable[None]] = _at_once
+    compute: Compute = field(default_factory=NoProcess)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changes: ConfigChanges = field(init=False)
     compiler: UnitCompiler = field(init=False)
@@ -95,7 +99,12 @@ class GatewaySync:
         self._history = EventHistory(self.log)
         self._dead_letters = DeadLetterTopic(self.log, SOURCE)
         self.compiler = UnitCompiler(
-            self._history, self.translators, self.probe_secret, self.config.require_size, self.closed
+            self._history,
+            self.translators,
+            self.probe_secret,
+            self.config.require_size,
+            self.closed,
+            self.compute,
         )
         self.changes = ConfigChanges(
             self.config, self.current, self.compiler, self.report, self.reported, self.partition
@@ -185,21 +194,39 @@ class GatewaySync:
         """Publishes the changes of these events. An event that cannot be handled delays no other one."""
         began = perf_counter()
         listeners: list[ConfigResource] = []
-        for record in records:
-            if record.fault is not None:
-                await self._dead_letter(record, record.fault)
-                continue
+        read = [(record, event) for record in records if (event := await self._read(record)) is not None]
+        await self._translate_ahead([event for _, event in read])
+        for record, event in read:
             try:
-                event = event_of(record.envelope)
                 listeners.extend(await self._apply(event, record.position))
-            except UnknownSchema as error:
-                await self._pass_over(record, error)
-            except Unreadable as error:
-                await self._dead_letter(record, Fault("malformed", str(error)))
             except CannotCompile as error:
                 await self._dead_letter(record, Fault("cannot-compile", str(error)))
         changed = await self.changes.put(records[-1].position, listeners)
+        self.compiler.forget_ahead()
         self.compiled(changed, perf_counter() - began)
+
+    async def _read(self, record: Record) -> Event | None:
+        """None for a record that cannot be handled."""
+        if record.fault is not None:
+            await self._dead_letter(record, record.fault)
+            return None
+        try:
+            return event_of(record.envelope)
+        except UnknownSchema as error:
+            await self._pass_over(record, error)
+        except Unreadable as error:
+            await self._dead_letter(record, Fault("malformed", str(error)))
+        return None
+
+    async def _translate_ahead(self, events: Sequence[Event]) -> None:
+        many = started_on_gateways(events)
+        if many:
+            for event in events:
+                if isinstance(event, ApiPublished):
+                    self._history.notice(event)
+        for gateway, refs in many.items():
+            members = self.changes.membership.units.get(gateway, {})
+            await self.compiler.translate_ahead(gateway, refs, members)
 
     async def _pass_over(self, record: Record, error: UnknownSchema) -> None:
         """Skips an event of a newer version.
@@ -242,8 +269,7 @@ class GatewaySync:
         return ()
 
     async def _start(self, event: DeploymentStarted, position: int) -> None:
-        host = event.hosts[0] if event.hosts else ""
-        ref = DeploymentRef(event.name, event.api, event.revision, event.context, host)
+        ref = ref_of(event)
         for name in event.gateways:
             gateway = GATEWAY.subject(event.organization, name)
             self.compiler.forget(gateway, event.name)

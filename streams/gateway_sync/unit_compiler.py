@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from gateways.compiler import compile_api, denied_upstreams, upstreams_of
@@ -17,7 +17,9 @@ from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsup
 from gateways.translator import Dispatching, Part, PartGroups, Translator, UnitSplitter
 from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
 from schemas.aggregates.gateway import GatewayFields
+from streams.compute_process import Compute, NoProcess, NotComputed
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
+from streams.gateway_sync.translation_ahead import Ahead, Translation, own_units, translations
 from streams.log import MessageTooLarge
 
 KEPT = 1024
@@ -71,8 +73,11 @@ class UnitCompiler:
     require_size: Callable[[ConfigResource], None]
     closed: tuple[NetworkPort, ...] = ()
     """Addresses that no gateway may send requests to, whatever it allows."""
+    compute: Compute = field(default_factory=NoProcess)
     _kinds: dict[str, str] = field(default_factory=dict[str, str])
     """By gateway."""
+    _checked: tuple[object, UnitSplitter | None] = (None, None)
+    """A translator, if it splits units."""
     _settings: dict[str, tuple[GatewayFields, GatewaySettings]] = field(
         default_factory=dict[str, tuple[GatewayFields, GatewaySettings]]
     )
@@ -83,6 +88,10 @@ class UnitCompiler:
     """By gateway and deployment, of units with several APIs: a change translates the changed API alone."""
     _parts: Recent[Part] = field(default_factory=lambda: Recent[Part](TRANSLATED_KEPT))
     """By gateway and deployment, of units that are split."""
+    _ahead: dict[tuple[str, DeploymentRef], tuple[GatewaySettings, Translation]] = field(
+        default_factory=dict[tuple[str, DeploymentRef], tuple[GatewaySettings, Translation]]
+    )
+    """By gateway: what was translated ahead, for these settings."""
 
     def load(self, gateway: str, kind: str) -> None:
         """Records the kind of a gateway with an entry on the config topic."""
@@ -94,7 +103,9 @@ class UnitCompiler:
 
     def _splitter(self, gateway: str) -> UnitSplitter | None:
         translator = self.translators[self._kinds[gateway]]
-        return translator if isinstance(translator, UnitSplitter) else None
+        if translator is not self._checked[0]:  # once: it takes 15 µs
+            self._checked = (translator, translator if isinstance(translator, UnitSplitter) else None)
+        return self._checked[1]
 
     def split_above(self, gateway: str) -> int:
         """A unit with more APIs is split; below 0: none is."""
@@ -155,13 +166,46 @@ class UnitCompiler:
         self._translated.pop(f"{gateway} {deployment}", None)
         self._parts.pop(f"{gateway} {deployment}", None)
 
+    async def translate_ahead(
+        self,
+        gateway: str,
+        refs: Sequence[DeploymentRef],
+        members: Mapping[str, Mapping[str, DeploymentRef]],
+    ) -> None:
+        """Translates these in another process, if it runs; `members` are the deployments of each unit."""
+        try:
+            settings = await self.settings(gateway)
+            organization, _ = organization_and_name(gateway)
+            units = own_units(refs, [self.unit_of(gateway, ref) for ref in refs], members)
+            many = [
+                Ahead(organization, ref, unit, await self.reading.spec(organization, ref.api, ref.revision))
+                for ref, unit in zip(refs, units, strict=True)
+            ]
+            made = await self.compute.run(translations, self.translators[settings.kind], settings, many)
+        except (CannotCompile, NotInLog, NotComputed):
+            return
+        for ref, translation in zip(refs, made, strict=True):
+            if translation is not None:
+                self._ahead[gateway, ref] = (settings, translation)
+
+    def forget_ahead(self) -> None:
+        """What was translated ahead is compiled."""
+        self._ahead.clear()
+
+    def _made_ahead(self, gateway: str, settings: GatewaySettings, ref: DeploymentRef) -> Translation | None:
+        of, translation = self._ahead.get((gateway, ref), (None, None))
+        return translation if of is settings else None
+
     async def check(self, gateway: str, ref: DeploymentRef) -> None:
         """Raises CannotCompile unless a gateway can serve the deployment by itself."""
         settings = await self.settings(gateway)
-        api = await self._deployed_api(gateway, ref)
-        with _explained(f"{gateway}: deployment {ref.deployment}"):
-            findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
-        denied = denied_upstreams(settings.access, upstreams_of(api))
+        if ahead := self._made_ahead(gateway, settings, ref):
+            findings, denied = ahead.findings, ahead.denied
+        else:
+            api = await self._deployed_api(gateway, ref)
+            with _explained(f"{gateway}: deployment {ref.deployment}"):
+                findings = await _computed(len(api.routes), self.translators[settings.kind].check, api)
+            denied = denied_upstreams(settings.access, upstreams_of(api))
         if findings:
             only_new = not denied and all(finding.only_new for finding in findings)
             raise CannotCompile(unsupported_text(findings), only_new=only_new)
@@ -182,6 +226,12 @@ class UnitCompiler:
         Raises CannotCompile.
         """
         settings = await self.settings(gateway)
+        if len(refs) == 1:
+            ahead = self._made_ahead(gateway, settings, next(iter(refs)))
+            if ahead and ahead.entries and ahead.unit == unit:
+                entries = tuple([replace(entry, position=position) for entry in ahead.entries])
+                self._require_sizes(f"{gateway}: {named(refs)}", entries)
+                return entries
         apis = [
             await self._translate(gateway, settings, ref, keep=len(refs) > 1)
             for ref in sorted(refs, key=lambda ref: ref.api)
@@ -192,8 +242,7 @@ class UnitCompiler:
             entries = await _computed(
                 operations, assemble, settings, unit, [each.api for each in apis], position
             )
-            for entry in entries:
-                self.require_size(entry)
+        self._require_sizes(f"{gateway}: {named(refs)}", entries)
         return entries
 
     async def part(
@@ -246,9 +295,14 @@ class UnitCompiler:
             entries = await _computed(
                 routes, splitter.dispatching_entries, settings, name, dispatching, position
             )
+        self._require_sizes(f"{gateway}: {named(refs)}", entries)
+        return entries
+
+    def _require_sizes(self, where: str, entries: Sequence[ConfigResource]) -> None:
+        """Raises CannotCompile for an entry that the config topic does not take."""
+        with _explained(where):
             for entry in entries:
                 self.require_size(entry)
-        return entries
 
     async def uncompilable(
         self,

@@ -21,6 +21,7 @@ from schemas.aggregates.project import DefineProject
 from schemas.message import Command
 from schemas.status import DeliveryReported
 from signalbox.roles.gateway_sync import TRANSLATORS
+from streams.compute_process import Compute, NoProcess
 from streams.gateway_sync.sync import CREDENTIALS, GatewaySync
 from streams.log import LogUnavailable
 from streams.sqlite.config import SqliteConfigTopic
@@ -91,7 +92,9 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(directory: Path, translator: Translator[Any] | None = None) -> AsyncIterator[Harness]:
+async def harness(
+    directory: Path, translator: Translator[Any] | None = None, compute: Compute | None = None
+) -> AsyncIterator[Harness]:
     async with desk(directory) as at:
         config = await SqliteConfigTopic.open(directory)
         store = ResourceStore()
@@ -105,6 +108,7 @@ async def harness(directory: Path, translator: Translator[Any] | None = None) ->
                 probe_secret=lambda gateway: "secret",
                 compiled=lambda entries, seconds: None,
                 closed=own_network_ports("127.0.0.1", 18000),
+                compute=compute or NoProcess(),
             )
             made = Harness(at, sync, store, config)
             async for entries in config.load():

@@ -50,6 +50,9 @@ QUIET_SECONDS = 0.03
 """Without an event for so long, no change is on its way to a gateway of this process."""
 MOST_PAUSES = 4
 """After so many times `QUIET_SECONDS` they are computed nevertheless."""
+MANY_PAUSES = 33
+"""The same while more than `MOST` wait: a load of many. Each is touched several times, and computed once when
+gateways report no more."""
 
 Rollout = Mapping[str, Any]
 """The fields of RolloutReported that `projections.derived.rollouts.rollout` returns."""
@@ -142,17 +145,20 @@ class RolloutPublisher(StatusPublisher[Rollout]):
             await retry(self._look)
 
     async def _no_change(self) -> None:
-        """Returns as soon as no change is on its way; with changes all the time, after `MOST_PAUSES`."""
+        """Returns as soon as no change is on its way; with changes all the time, after `MOST_PAUSES`, and
+        with reports about many after `MANY_PAUSES`."""
         if not self._gather_seconds:
             return
-        for _ in range(MOST_PAUSES):
-            before = self._events()
+        many = len(self._touched) > MOST
+        topics: Sequence[Topic] = ("events", "status") if many else ("events",)
+        for _ in range(MANY_PAUSES if many else MOST_PAUSES):
+            before = self._ends(topics)
             await asyncio.sleep(QUIET_SECONDS)
-            if self._events() == before:
+            if self._ends(topics) == before:
                 return
 
-    def _events(self) -> list[int]:
-        return [self._log.readable("events", partition) for partition in self._partitions]
+    def _ends(self, topics: Sequence[Topic]) -> list[int]:
+        return [self._log.readable(topic, p) for topic in topics for p in self._partitions]
 
     async def _look(self) -> None:
         """Publishes touched deployments. If log or read models are unavailable, it raises; they stay

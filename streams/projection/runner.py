@@ -23,6 +23,9 @@ from streams.subscription import FEW, Subscription
 
 _LOG = logging.getLogger(__name__)
 _WATCH_SECONDS = 1.0
+MANY = 20
+"""While many records come at a time, they are gathered for so many times as long: a load reports each
+deployment several times, and its rows are written once for all reports of a batch."""
 
 TopicPartition = tuple[Topic, int]
 """A topic and a partition."""
@@ -54,7 +57,8 @@ class ProjectionRunner:
         batch: int = 1000,
         gather_seconds: float = 0.0,
     ) -> None:
-        """What `run` finds on the log within `gather_seconds` is written together, unless a caller waits."""
+        """What `run` finds on the log within `gather_seconds` is written together, unless a caller waits;
+        while many records come, within `MANY` times that."""
         self._log = log
         self._gather_seconds = gather_seconds
         self._due = 0.0  # when what is being gathered is written, of all topics
@@ -221,11 +225,17 @@ class ProjectionRunner:
                 listener.taken(topic, partition, records)
 
         async def gather(partition: int, after: int) -> None:
-            if await self._log.end(topic, partition) - after < FEW:  # else it catches up
-                now = asyncio.get_running_loop().time()
-                if self._due < now:
-                    self._due = now + self._gather_seconds
-                await self._waiters.any_of([(n, partition) for n in names], self._due)
+            behind = await self._log.end(topic, partition) - after
+            if behind >= self._batch:  # it catches up
+                return
+            now = asyncio.get_running_loop().time()
+            if behind >= FEW:
+                due = now + MANY * self._gather_seconds
+            elif self._due < now:
+                due = self._due = now + self._gather_seconds
+            else:
+                due = self._due
+            await self._waiters.any_of([(n, partition) for n in names], due)
 
         names = [name for name, of in self._topics.items() if of == topic]
         return Subscription(

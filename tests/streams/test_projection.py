@@ -23,6 +23,7 @@ from streams.projection.generation_builder import GenerationBuilder
 from streams.projection.progress import Batches
 from streams.projection.writer import Writer
 from streams.sqlite.log import SqliteLog
+from streams.subscription import FEW
 from tests.projections.events import envelope, outcome, project, published
 from tests.projections.stores import postgres_store, sqlite_copy
 from tests.streams.memory_log import MemoryLog
@@ -87,8 +88,9 @@ async def test_it_follows_the_log_and_wakes_the_waiters(store: Store, ask: ReadM
             await runner.wait_for("colours", 0, 1)
 
 
+@pytest.mark.parametrize("together", [1, FEW])
 async def test_what_comes_together_is_written_together_and_those_who_wait_do_not_wait_longer(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, together: int
 ):
     log, written = MemoryLog(), list[int]()
     apply = Writer.apply
@@ -99,12 +101,12 @@ async def test_what_comes_together_is_written_together_and_those_who_wait_do_not
 
     monkeypatch.setattr(Writer, "apply", counted)
     async with running(ProjectionRunner(log, store, gather_seconds=10 * HANG_SECONDS)) as runner:
-        for revision in (1, 2, 3):
-            await log.append("events", [envelope(published(revision=revision))])
+        for _ in range(3):
+            await log.append("events", [envelope(published(revision=1 + i)) for i in range(together)])
             await asyncio.sleep(0)
         assert not written
         await runner.wait_for("resources", 0, 2)
-        assert written == [3]
+        assert written == [3 * together]
 
 
 async def test_on_the_real_log_appended_events_are_shown_after_every_restart(tmp_path: Path, store: Store):

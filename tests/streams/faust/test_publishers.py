@@ -204,7 +204,7 @@ async def test_states_are_published_at_once_when_no_change_comes_and_else_later(
     events = count()
     monkeypatch.setattr("streams.derived.rollouts.QUIET_SECONDS", 0.001)
     if changing:
-        monkeypatch.setattr(RolloutPublisher, "_events", lambda _: [next(events)])
+        monkeypatch.setattr(RolloutPublisher, "_ends", lambda *_: [next(events)])
     harness.gather_seconds = 0.001
     await harness.begin()
     await harness.happen(node("n1", True, 0))

@@ -11,12 +11,12 @@ from xds.server.streams.delta import DeltaStream
 from xds.server.streams.state_of_the_world import StateStream
 from xds.server.wire import DeltaRequest, StateRequest
 from xds.store import ResourceStore
-from xds.store.backlog import CHUNK_BYTES
+from xds.store.backlog import FEW, SMALL, Permit
 from xds.types import CLUSTER
 
 COUNT = 50
 NAMES = {f"c/{number:02}" for number in range(COUNT)}
-BODY = "x" * (CHUNK_BYTES // 10)
+BODY = "x" * (SMALL.bytes // 10)
 
 
 @pytest.fixture
@@ -29,6 +29,13 @@ def store() -> ResourceStore:
 @pytest.fixture
 async def seen() -> Remembering:
     return Remembering()
+
+
+@pytest.fixture(autouse=True)
+def busy(store: ResourceStore) -> list[Permit]:
+    """The permits for large chunks: other clients have them."""
+    permits = [store.gateway(GATEWAY).large_chunks.permit() for _ in range(FEW)]
+    return [permit for permit in permits if permit]
 
 
 class Client:
@@ -59,9 +66,35 @@ async def test_a_client_that_has_nothing_gets_each_resource_once_in_bounded_resp
     client = Client(store, seen, "one")
     client.finish()
     assert sorted(client.names) == sorted(NAMES)
-    assert max(map(len, client.frames)) <= CHUNK_BYTES + 10_000
+    assert max(map(len, client.frames)) <= SMALL.bytes + 10_000
     assert sorted(seen.names("acknowledged", "one")) == sorted(NAMES)
     assert [progress.unacknowledged for _, progress in seen.progress] == [()]
+
+
+async def test_a_few_clients_get_everything_in_one_response(
+    store: ResourceStore, seen: Remembering, busy: list[Permit]
+) -> None:
+    busy.pop()
+    one, two = (Client(store, seen, node) for node in ("one", "two"))
+    one.finish()
+    two.finish()
+    assert len(one.frames) == 1
+    assert len(two.frames) > 1
+    assert sorted(one.names) == sorted(two.names) == sorted(NAMES)
+    three = Client(store, seen, "three")
+    three.finish()
+    assert len(three.frames) == 1, "the first has everything: another client may get large chunks"
+
+
+async def test_a_stream_that_ends_leaves_its_large_chunks_to_others(
+    store: ResourceStore, seen: Remembering, busy: list[Permit]
+) -> None:
+    busy.pop()
+    ended = Client(store, seen, "ended")
+    del ended
+    two = Client(store, seen, "two")
+    two.finish()
+    assert len(two.frames) == 1
 
 
 async def test_clients_share_the_encoded_responses(store: ResourceStore, seen: Remembering) -> None:

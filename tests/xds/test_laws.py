@@ -16,6 +16,7 @@ from gateways.config_resource import ConfigResource
 from tests.support.laws import examples
 from tests.xds.models import DeltaModel, Proxy, StateModel
 from tests.xds.proxies import GATEWAY, Remembering, entry
+from xds import subscription
 from xds.store import ResourceStore, backlog
 from xds.store.resource import StoredResource
 from xds.types import CLUSTER, ROUTES
@@ -25,7 +26,10 @@ from xds.types import CLUSTER, ROUTES
 def chunks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Of how many resources the chunks are that proxies get which have nothing yet."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backlog, "CHUNK_NAMES", request.param)
+        size = backlog.ChunkSize(1 << 20, request.param)
+        for module in (backlog, subscription):
+            patch.setattr(module, "LARGE", size)
+            patch.setattr(module, "SMALL", size)
         yield
 
 

@@ -3,6 +3,7 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -38,8 +39,8 @@ class Keepalive:
 KEEPALIVE = Keepalive()
 
 LARGE = 64 << 10
-"""Of messages with at least this many bytes, LARGE_AT_A_TIME are written concurrently."""
-LARGE_AT_A_TIME = 128
+"""Messages with at least this many bytes are written concurrently up to LARGE_BYTES in total."""
+LARGE_BYTES = 128 << 20
 PERMIT_SECONDS = 1.0
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -78,18 +79,20 @@ def listen(server: grpc.aio.Server, address: str, identity: Identity | None) -> 
 
 
 class Pace:
-    """Limits concurrent writes of large messages, since gRPC keeps a copy of each until the client has
-    received it. A client slower than PERMIT_SECONDS no longer delays the others."""
+    """Limits the bytes of large messages that are written concurrently, since gRPC keeps a copy of each until
+    the client has received it. A client slower than PERMIT_SECONDS no longer delays the others."""
 
     def __init__(self) -> None:
-        self._permits = asyncio.Semaphore(LARGE_AT_A_TIME)
+        self._free = LARGE_BYTES
+        self._waiting = deque[tuple[int, asyncio.Future[None]]]()
 
     def write(self, context: Context, message: bytes) -> Awaitable[None]:
         return context.write(message) if len(message) < LARGE else self._in_turn(context, message)
 
     async def _in_turn(self, context: Context, message: bytes) -> None:
-        await self._permits.acquire()
-        permit = Permit(self._permits)
+        size = min(len(message), LARGE_BYTES)
+        await self._acquire(size)
+        permit = Permit(lambda: self._release(size))
         timer = asyncio.get_running_loop().call_later(PERMIT_SECONDS, permit.release)
         try:
             await context.write(message)
@@ -97,17 +100,40 @@ class Pace:
             timer.cancel()
             permit.release()
 
+    async def _acquire(self, size: int) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release(size)
+            raise
+
+    def _release(self, size: int) -> None:
+        self._free += size
+        self._admit()
+
+    def _admit(self) -> None:
+        """Admits messages in their order, as far as there are bytes for them."""
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
+
 
 class Permit:
-    """A permit of a semaphore, released once."""
+    """Releases what it permits once."""
 
-    def __init__(self, permits: asyncio.Semaphore) -> None:
-        self._permits: asyncio.Semaphore | None = permits
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        permits, self._permits = self._permits, None
-        if permits is not None:
-            permits.release()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
 async def read(context: Context) -> bytes | None:

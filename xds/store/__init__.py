@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from gateways.config_resource import ConfigResource
 from xds.scopes import routes_of
 from xds.server.frames import Frames
+from xds.store.backlog import LargeChunks
 from xds.store.gateway import Gateway
 from xds.store.resource import Key
 from xds.types import SCOPED_ROUTES
@@ -23,13 +24,16 @@ class ResourceStore:
     def __init__(self, reached: Callable[[str], int] = lambda subject: 0) -> None:
         self._reached = reached
         self._frames = Frames()
+        self._large_chunks = LargeChunks()
         self._gateways: dict[str, Gateway] = {}
         self._waiting: dict[tuple[str, Key], ConfigResource] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)
         if gateway is None:
-            gateway = self._gateways[subject] = Gateway(subject, self._reached, self._frames)
+            gateway = self._gateways[subject] = Gateway(
+                subject, self._reached, self._frames, self._large_chunks
+            )
         return gateway
 
     def gateways(self) -> list[str]:

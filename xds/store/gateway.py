@@ -17,6 +17,7 @@ from xds.server.streams.resource_deployments import (
     with_entry,
 )
 from xds.server.wire import Ready, delta_response, state_response
+from xds.store.backlog import LargeChunks
 from xds.store.rejection import PendingRejection, Viewer
 from xds.store.resource import NOBODY, Key, StoredResource
 from xds.store.table import TOMBSTONES, Table
@@ -26,8 +27,11 @@ from xds.types import ROUTES
 class Gateway:
     """One gateway's resources, and the streams that wait for changes of them."""
 
-    def __init__(self, subject: str, reached: Callable[[str], int], frames: Frames) -> None:
+    def __init__(
+        self, subject: str, reached: Callable[[str], int], frames: Frames, large_chunks: LargeChunks
+    ) -> None:
         self.subject = subject
+        self.large_chunks = large_chunks
         self._frames = frames
         self.seq = 0
         self._reached = reached
@@ -314,7 +318,8 @@ class Gateway:
 
     def _require(self, stored: StoredResource, before: Ready | None, after: ConfigResource | None) -> None:
         old, new = before.entry.requires if before else (), after.requires if after else ()
-        stored.remember(old)
+        if old:
+            stored.remember(old)
         # A split unit requires all its parts, and only a few of them change.
         for key in set(old).difference(new):
             requirers = self._requirers.get(key)
@@ -341,7 +346,9 @@ class Gateway:
 
     def _inherit_rejection(self, stored: StoredResource) -> None:
         """Quarantines a resource that requires a quarantined one, unless it was accepted before."""
-        if stored.current is None or stored.reason is not None or stored.current is stored.good:
+        if not self._quarantined or stored.current is None or stored.reason is not None:
+            return
+        if stored.current is stored.good:
             return
         for key in stored.current.entry.requires:
             required = self.stored(key)
@@ -352,6 +359,8 @@ class Gateway:
 
     def _retry_requirers(self, stored: StoredResource) -> None:
         """Offers again the resources that were quarantined because of this one."""
+        if not self._quarantined:
+            return
         for key in tuple(self.requirers(stored.key)):
             requirer = self.stored(key)
             if requirer and requirer.because == stored.key and requirer.current:

@@ -2,7 +2,7 @@
 
 from weakref import ReferenceType, ref
 
-from xds.store.backlog import Backlog, backlog
+from xds.store.backlog import Backlog, ChunkSize, backlog
 from xds.store.resource import StoredResource
 
 TOMBSTONES = 1000
@@ -18,7 +18,7 @@ class Table:
         self.removed = 0
         self.carrying = 0
         """Number of resources that carry deployments."""
-        self._backlog: ReferenceType[Backlog] | None = None
+        self._backlogs: dict[ChunkSize, ReferenceType[Backlog]] = {}
 
     def since(self, cursor: int) -> list[StoredResource]:
         """The resources that changed after `cursor`, oldest change first."""
@@ -30,12 +30,13 @@ class Table:
         found.reverse()
         return found
 
-    def backlog(self) -> Backlog:
+    def backlog(self, most: ChunkSize) -> Backlog:
         """All resources offered now, in chunks; the same object until the next change."""
-        known = self._backlog() if self._backlog else None
+        found = self._backlogs.get(most)
+        known = found() if found else None
         if known is None or known.seq != self.last:
-            known = backlog(tuple(self.stored_resources.values()), self.last)
-            self._backlog = ref(known)
+            known = backlog(tuple(self.stored_resources.values()), self.last, most)
+            self._backlogs[most] = ref(known)
         return known
 
     def prune(self, seen: int) -> None:

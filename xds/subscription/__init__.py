@@ -7,7 +7,7 @@ from gateways.config_resource import ConfigResource
 from xds.server.observer import UnacknowledgedDeployment
 from xds.server.streams.deployment_reports import DeploymentReports, pending
 from xds.server.wire import Ready
-from xds.store.backlog import Chunk
+from xds.store.backlog import LARGE, SMALL, Chunk
 from xds.store.gateway import Gateway
 from xds.store.resource import Key, StoredResource
 from xds.subscription.first_sync import FirstSync
@@ -82,9 +82,10 @@ class Subscription:
         table = self.gateway.table(self.type)
         self.cursor = table.last
         if not versions and self.running is None and not self.last_nonce:
-            offered = table.backlog()
-            if len(offered.chunks) > 1:
-                self.first_sync.backlog = offered
+            permit = self.gateway.large_chunks.permit()
+            offered = table.backlog(LARGE if permit else SMALL)
+            if not offered.small:
+                self.first_sync.begin(offered, permit)
                 return
         wanted = [
             stored.name for stored in table.stored_resources.values() if stored.current or stored.offered

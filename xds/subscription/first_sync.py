@@ -3,19 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xds.store.backlog import Backlog, Chunk
+from xds.store.backlog import Backlog, Chunk, Permit
 from xds.store.resource import StoredResource
 
 
 @dataclass(slots=True, eq=False)
 class FirstSync:
     """The client has answered the resources of `backlog` before index `at`; those in `separate` are sent
-    separately. `chunk_next`: a chunk is sent next, not a pending resource."""
+    separately. `chunk_next`: a chunk is sent next, not a pending resource. `permit`: its chunks are large."""
 
     backlog: Backlog | None = None
     at: int = 0
     separate: set[str] = field(default_factory=set[str])
     chunk_next: bool = True
+    permit: Permit | None = None
+
+    def begin(self, backlog: Backlog, permit: Permit | None) -> None:
+        self.backlog, self.permit = backlog, permit
 
     def waits(self, name: str) -> bool:
         """Whether the name will be part of a chunk that has not been answered."""
@@ -48,5 +52,5 @@ class FirstSync:
             self.end()
 
     def end(self) -> None:
-        self.backlog, self.at = None, 0
+        self.backlog, self.permit, self.at = None, None, 0
         self.separate.clear()

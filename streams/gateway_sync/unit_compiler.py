@@ -295,7 +295,7 @@ class UnitCompiler:
             entries = await _computed(
                 routes, splitter.dispatching_entries, settings, name, dispatching, position
             )
-        self._require_sizes(f"{gateway}: {named(refs)}", entries)
+        self._require_sizes(f"{gateway}: {name}", entries)
         return entries
 
     def _require_sizes(self, where: str, entries: Sequence[ConfigResource]) -> None:

@@ -46,14 +46,16 @@ class LivenessPublisher(StatusPublisher[Liveness]):
         self._clock = clock
         self._every = every
         self._durable: dict[int, int] = {}
+        self._assigned = 0.0  # when the partitions were assigned
         self._listening: float | None = None  # when the consumption of status messages began
         self._looked = 0.0
-        self._connected: set[tuple[str, str, str]] = set()  # nodes, since the assignment
+        self._connected: set[tuple[str, str, str]] = set()  # nodes that reported since the assignment
         self._lost: set[Key] = set()  # gateways with a node that connected since, and disconnected
         self._changed = asyncio.Event()
 
     def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
         self._durable = {partition: at for (topic, partition), at in positions.items() if topic == "status"}
+        self._assigned = self._clock()
         self._listening = None
         self._connected.clear()
         self._lost.clear()
@@ -69,7 +71,12 @@ class LivenessPublisher(StatusPublisher[Liveness]):
             if record.envelope.type == LivenessReported.type():
                 data = record.envelope.data
                 self._published.pop((str(data.get("organization")), str(data.get("name"))), None)
-            elif record.envelope.type == NodeReported.type():
+            elif (
+                record.envelope.type == NodeReported.type()
+                # Earlier reports are read again when read models lag, or were lost: a node that connected and
+                # left before may connect again.
+                and seconds_of(record.envelope.time) >= self._assigned
+            ):
                 self._node(record.envelope.data)
 
     def _node(self, data: Mapping[str, Any]) -> None:

@@ -49,8 +49,8 @@ class Publishing:
         )
         self.publisher.assigned({("status", 0): 0})
 
-    async def report(self, connected: bool) -> None:
-        reported = envelope(node("n1", connected, 0))
+    async def report(self, connected: bool, seconds: float = 0) -> None:
+        reported = envelope(node("n1", connected, seconds), seconds)
         (position,) = await self.log.append("status", [reported])
         self.publisher.taken("status", 0, [Record("status", 0, position, reported)])
 
@@ -112,3 +112,19 @@ async def test_a_node_that_a_stop_of_signalbox_disconnected_is_awaited(
     publishing.now += 31
     await publishing.until_published(1)
     assert await publishing.published() == [("offline", at(1))]
+
+
+async def test_a_node_is_awaited_whose_reports_are_read_again_after_the_read_models_were_lost(
+    end: "list[asyncio.Task[None]]",
+) -> None:
+    publishing = Publishing(every=NEVER)
+    publishing.read_models.changes = {LOCAL: Change(OFFLINE, HEALTHY, at(1))}
+    end.append(await run(publishing))
+    await publishing.report(True, -20)
+    await publishing.report(False, -10)
+    await publishing.report(True, 1)
+    await publishing.looked()
+    assert await publishing.published() == []
+
+    await publishing.report(False, 2)
+    await publishing.until_published(1)

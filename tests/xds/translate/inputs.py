@@ -26,6 +26,7 @@ from xds.part_groups import PartGroups
 from xds.translate import dispatching_entries, listener_entries, part_of_api, translate, unit_entries
 
 DATA = Path(__file__).parent / "testdata"
+ONE_GROUP = sys.maxsize
 SUBJECT = "organizations/default/gateways/local"
 
 
@@ -49,12 +50,11 @@ class Input:
             made += api_entries(self.settings, segment, apis, 1)
         return tuple({entry.key: entry for entry in made}.values())
 
-    @property
-    def split_entries(self) -> tuple[ConfigResource, ...]:
-        """All entries when each unit is split, in groups where it has several APIs."""
+    def split(self, most: int) -> tuple[ConfigResource, ...]:
+        """All entries when each unit is split, in groups where it has more than `most` parts."""
         made = list(listener_entries(self.settings, 1))
         for segment, apis in self.units.items():
-            made += split_entries(self.settings, segment, apis, 1, most=1)
+            made += split_entries(self.settings, segment, apis, 1, most)
         return tuple({entry.key: entry for entry in made}.values())
 
 
@@ -63,7 +63,7 @@ def split_entries(
     segment: str,
     apis: Sequence[DeployedApi],
     position: int,
-    most: int = sys.maxsize,
+    most: int = ONE_GROUP,
 ) -> tuple[ConfigResource, ...]:
     """All entries of the APIs below a first path segment that is split, in groups of about `most`."""
     groups = PartGroups(segment, most)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.xds.translate.inputs import DATA, Input, parse_input
+from tests.xds.translate.inputs import DATA, ONE_GROUP, Input, parse_input
 from tests.xds.translate.proxy import resource, static_bootstrap, validate
 from xds.translate import check
 from xds.translator import EnvoyTranslator
@@ -73,5 +73,5 @@ def test_envoy_accepts_the_output_of_each_input(path: Path, tmp_path: Path) -> N
     given = _read(path)
 
     assert [check(api) for api in given.apis] == [()] * len(given.apis)
-    for entries in (given.entries, given.split_entries):
+    for entries in (given.entries, given.split(ONE_GROUP), given.split(1)):
         assert validate(static_bootstrap(entries), tmp_path) == ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.xds.translate.inputs import DATA, api, api_entries, parse_input, settings, split_entries
+from tests.xds.translate.inputs import DATA, ONE_GROUP, api, api_entries, parse_input, settings, split_entries
 from tests.xds.translate.traffic import Answer, Gateway, echo, envoy
 from xds.translate import listener_entries
 
@@ -14,13 +14,13 @@ pytestmark = pytest.mark.usefixtures("envoy")
 SECRET = "probe-secret"
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["whole", "split"])
+@pytest.fixture(scope="module", params=[0, ONE_GROUP, 1], ids=["whole", "split", "in groups"])
 def ask(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """With the units as they are, and with each of them split."""
+    """With the units as they are, with each of them split, and with groups of parts."""
     with echo("one") as one, echo("two") as two:
         written = (DATA / "in" / "traffic.yaml").read_text(encoding="utf-8")
         given = parse_input(written.replace(":9001", f":{one}").replace(":9002", f":{two}"))
-        entries = given.split_entries if request.param else given.entries
+        entries = given.split(request.param) if request.param else given.entries
         with envoy(entries, tmp_path_factory.mktemp("envoy")) as gateway:
             yield gateway
 

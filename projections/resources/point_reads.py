@@ -50,7 +50,7 @@ class PointReads:
     ) -> Row | None:
         """The resource at `version`, after its last `events`, if the file has none of them and all before; if
         it does not exist then, None. Raises NoAnswer, Unprojectable."""
-        row = self._read(aggregate, organization, name)
+        row = self._read(aggregate, organization, name) if version > len(events) else None
         after, entries = None, dict[int | None, Document]()
         if row is not None:
             after = Version._make((organization, *row[: _DOCUMENT + 1], tuple(row[_DOCUMENT + 1 :: 2])))

@@ -76,8 +76,8 @@ class UnitCompiler:
     compute: Compute = field(default_factory=NoProcess)
     _kinds: dict[str, str] = field(default_factory=dict[str, str])
     """By gateway."""
-    _checked: tuple[object, UnitSplitter | None] = (None, None)
-    """A translator, if it splits units."""
+    _splitters: dict[str, UnitSplitter | None] = field(default_factory=dict[str, UnitSplitter | None])
+    """By kind of gateway."""
     _settings: dict[str, tuple[GatewayFields, GatewaySettings]] = field(
         default_factory=dict[str, tuple[GatewayFields, GatewaySettings]]
     )
@@ -102,10 +102,12 @@ class UnitCompiler:
         return self.translators[self._kinds[gateway]].unit_of(ref)
 
     def _splitter(self, gateway: str) -> UnitSplitter | None:
-        translator = self.translators[self._kinds[gateway]]
-        if translator is not self._checked[0]:  # once: it takes 15 µs
-            self._checked = (translator, translator if isinstance(translator, UnitSplitter) else None)
-        return self._checked[1]
+        kind = self._kinds[gateway]
+        if kind not in self._splitters:
+            # Testing a protocol takes a twentieth of a change.
+            translator = self.translators[kind]
+            self._splitters[kind] = translator if isinstance(translator, UnitSplitter) else None
+        return self._splitters[kind]
 
     def split_above(self, gateway: str) -> int:
         """A unit with more APIs is split; below 0: none is."""

@@ -1,11 +1,11 @@
 """All queries on the read models that the HTTP API and the command line use."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import time
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import orjson
 from sqlalchemy import and_, select
@@ -34,11 +34,21 @@ Dicts = list[dict[str, Any]]  # `ReadModels.list` hides the name `list` in the c
 
 MOST_ROWS = 1000
 """Maximum number of rows per page."""
+RESOURCES = "resources"
 ANSWERED_SECONDS = 5.0
 """How long a query waits for what callers were answered with."""
 
-Reached = Callable[[int, int], Awaitable[None]]
-"""Returns once the read models have reached a position of a partition."""
+
+class Progress(Protocol):
+    """The read models' progress in this process."""
+
+    def keeps_up(self, read_model: str, partition: int, position: int, /) -> bool:
+        """Whether a read model will soon contain a position of a partition."""
+        ...
+
+    async def wait_for(self, read_model: str, partition: int, position: int, /) -> None:
+        """Returns once it does."""
+        ...
 
 
 class ReadModels:
@@ -57,10 +67,10 @@ class ReadModels:
         threads: int = 2,
         behind: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], float] = time,
-        reached: Reached | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        """`reached`: where given, callers of this process are answered from decisions (`get_decided`)."""
-        self._reached = reached
+        """`progress`: where given, callers of this process are answered from decisions (`get_decided`)."""
+        self._progress = progress
         self._answered: dict[int, int] = {}
         """By partition: the position that the read models must have reached before they are queried."""
         self._store = store
@@ -100,7 +110,10 @@ class ReadModels:
         """The resource at `version` after `events`, the last ones, before the read models have them. Queries
         from now on wait until they do, so whoever is answered with this row sees it. None if it is to be read
         after the projector has written it."""
-        if self._reached is None or self._point_reads is None or not events:
+        if self._progress is None or self._point_reads is None or not events:
+            return None
+        last = events[-1]
+        if not self._progress.keeps_up(RESOURCES, last.partition, last.position):
             return None
         own = [e for e in events if e.envelope.subject == aggregate.subject(organization, name)]
         owner = name if aggregate.top else organization
@@ -109,18 +122,17 @@ class ReadModels:
         except (NoAnswer, Unprojectable):
             return None
         if row is not None:
-            last = events[-1]
             self._answered[last.partition] = max(last.position, self._answered.get(last.partition, 0))
         return row
 
     async def _until_answered(self) -> None:
         """Waits until the read models have all that callers were answered with. Raises
         ReadModelsUnavailable."""
-        assert self._reached is not None
+        assert self._progress is not None
         for partition, position in tuple(self._answered.items()):
             try:
                 async with asyncio.timeout(ANSWERED_SECONDS):
-                    await self._reached(partition, position)
+                    await self._progress.wait_for(RESOURCES, partition, position)
             except TimeoutError as error:
                 raise ReadModelsUnavailable({}) from error
             if self._answered.get(partition) == position:

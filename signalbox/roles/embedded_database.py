@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -60,8 +59,7 @@ class EmbeddedDatabase:
 
     async def read_models(self, group: ServiceGroup) -> tuple[ReadModels, Checkpoints]:
         runner = await asyncio.shield(self._runner)
-        reached = partial(runner.wait_for, "resources")
-        read_models = ReadModels(self._store, partition_of=self._log.partition_of, reached=reached)
+        read_models = ReadModels(self._store, partition_of=self._log.partition_of, progress=runner)
         group.callback(read_models.close)
         return read_models, runner
 

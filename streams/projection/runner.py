@@ -147,6 +147,13 @@ class ProjectionRunner:
         known(self._models, read_model)
         await self._waiters.wait_for(read_model, partition, position)
 
+    def keeps_up(self, read_model: str, partition: int, position: int) -> bool:
+        """Whether `read_model` is being advanced, and will soon contain `position`."""
+        slot = self._writer.progress.get(read_model)
+        if slot is None or read_model in self._writer.outdated or self.trouble or self._over:
+            return False
+        return position - slot.positions[partition] <= self._batch
+
     def positions(self) -> dict[str, dict[int, int]]:
         """The position of each read model by partition; with a host, of the partitions that it feeds."""
         fed = {(n, p) for n, topic in self._topics.items() for t, p in self._fed if t == topic}

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +212,7 @@ async def _opened(directory: Path) -> AsyncIterator[RunningApi]:
         await decider.start()
         # Longer than in one process: a read that does not wait for the read models shows it.
         runner = ProjectionRunner(log, store, gather_seconds=0.2)
-        reached = partial(runner.wait_for, "resources")
-        models = ReadModels(store, partition_of=log.partition_of, reached=reached)
+        models = ReadModels(store, partition_of=log.partition_of, progress=runner)
         stack.callback(models.close)
         reasons: list[str] = []
         services = Services(

@@ -132,21 +132,28 @@ async def test_the_rows_are_the_fold_now_and_as_of_every_position(
             ask.close()
 
 
+class Advancing:
+    """Read models that contain everything soon."""
+
+    def keeps_up(self, *_: object) -> bool:
+        return True
+
+    async def wait_for(self, *_: object) -> None:
+        return
+
+
 @examples(15, SHARED_FIXTURE)
 @given(HISTORY, st.integers(1, 4))
 async def test_a_row_computed_from_events_is_the_projected_one(history: list[Message], size: int):
     """Of each resource in a batch that the projector has not written yet; or it is not computed."""
     everything = records(history)
 
-    async def reached(partition: int, position: int) -> None:
-        return
-
     computed = 0
     with _in_a_file() as store:
         writer = Writer(store, READ_MODELS, 1)
         writer.open()
         read = ReadModels(store)
-        ask = ReadModels(store, reached=reached)
+        ask = ReadModels(store, progress=Advancing())
         try:
             for i in range(0, len(everything), size):
                 events = everything[i : i + size]

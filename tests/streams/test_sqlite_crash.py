@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.log import LogDamaged, LogUnavailable
+from streams.decider.chain import verify
+from streams.log import LogDamaged, LogUnavailable, Record, Topic
 from streams.sqlite import SqliteLog
 from streams.sqlite.checks.directory import check
 from tests.streams.envelopes import envelopes
@@ -35,6 +36,74 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+DECIDER = """
+import asyncio, os, sys
+from pathlib import Path
+from schemas.aggregates.organization import DefineOrganization
+from schemas.aggregates.project import DefineProject
+from streams.decider.decider import Decider
+from streams.sqlite import SqliteLog
+from streams.submission.command_port import CommandPort
+from tests.streams.decider_cases import envelope
+
+async def main():
+    log = await SqliteLog.open(Path(sys.argv[1]))
+    port = CommandPort(log)
+    decider = Decider(log, 0, "/test", lambda done, _: port.decided(outcome for _, outcome in done))
+    decider.source_of_commands = log.command_source
+    await decider.start()
+    running = asyncio.create_task(decider.run())
+    await port.execute([envelope(DefineOrganization(organization="acme", name="acme"))], 60)
+    async def work(worker):
+        for number in range(1_000_000):
+            name = f"{sys.argv[2]}-{worker}-{number}"
+            command = envelope(DefineProject(organization="acme", name=name), name)
+            ((_, outcome),) = (await port.execute([command], 60)).items()
+            os.write(1, f"{outcome.position} {name}\\n".encode())
+    await asyncio.gather(running, *(work(worker) for worker in range(16)))
+
+asyncio.run(main())
+"""
+
+
+async def everything(log: SqliteLog, topic: Topic) -> list[Record]:
+    records: list[Record] = []
+    while more := await log.read(topic, 0, len(records), 1000):
+        records += more
+    return records
+
+
+@pytest.mark.chaos
+async def test_kill_9_leaves_each_answered_command_with_its_decision(tmp_path: Path):
+    answered: dict[int, str] = {}
+    moments = random.Random(11)
+    for round in range(8):
+        lines = 0
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DECIDER, str(tmp_path), str(round), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        stop_after = moments.randrange(1, 600)
+        async for line in process.stdout:
+            position, _, name = line.decode().rstrip("\n").partition(" ")
+            assert answered.setdefault(int(position), name) == name
+            lines += 1
+            if lines == stop_after:
+                process.kill()
+        assert await process.wait() == -signal.SIGKILL
+        log = await SqliteLog.open(tmp_path)
+        commands = [r.envelope for r in await everything(log, "commands")]
+        consumed = await log.consumed("decider", "commands", 0)
+        outcomes = [r.envelope for r in await everything(log, "outcomes")]
+        events = {r.position: r.envelope for r in await everything(log, "events")}
+        report = await verify(log, 0)
+        await log.close()
+        assert [o.id for o in outcomes] == [c.id for c in commands[:consumed]]
+        assert len({c.id for c in commands}) == len(commands)
+        assert report.broken is None
+        assert all(events[position].data["name"] == name for position, name in answered.items())
 
 
 @pytest.mark.chaos

@@ -1,7 +1,7 @@
 """Local replies of the gateway: problem documents (RFC 9457) and the probe."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -37,23 +37,23 @@ _NOT_FOUND = _refusal(404, "Not Found", "This API has no such path.")
 _NOT_ALLOWED = _refusal(405, "Method Not Allowed", "This path has other methods; see Allow.")
 
 
-def not_found(api: DeployedApi, headers: Sequence[Encoded]) -> Encoded:
+def not_found(api: DeployedApi) -> Encoded:
     """404 for all paths below an API's context that no other route matches."""
     return encoded(
         Route,
         match=encoded(RouteMatch, path_separated_prefix=literal_path(api.context)),
         direct_response=_NOT_FOUND,
-        response_headers_to_add=[_PROBLEM_HEADER, *headers],
+        response_headers_to_add=[_PROBLEM_HEADER],
     )
 
 
-def not_allowed(match: Encoded, methods: Iterable[str], headers: Sequence[Encoded]) -> Encoded:
+def not_allowed(match: Encoded, methods: Iterable[str]) -> Encoded:
     """405 for a known path and another method."""
     return encoded(
         Route,
         match=match,
         direct_response=_NOT_ALLOWED,
-        response_headers_to_add=[_PROBLEM_HEADER, header("allow", ", ".join(sorted(methods))), *headers],
+        response_headers_to_add=[_PROBLEM_HEADER, header("allow", ", ".join(sorted(methods)))],
     )
 
 
@@ -62,11 +62,12 @@ def probe(settings: GatewaySettings, api: DeployedApi) -> Encoded:
     secret = encoded(
         HeaderMatcher, name=PROBE_HEADER, string_match=encoded(StringMatcher, exact=settings.probe_secret)
     )
+    revision = [] if settings.revision_header else [revision_header(api)]
     return encoded(
         Route,
         match=encoded(RouteMatch, path_separated_prefix=literal_path(api.context), headers=[secret]),
         direct_response=encoded(DirectResponseAction, status=204),
-        response_headers_to_add=[revision_header(api), header(DEPLOYMENT_HEADER, api.deployment)],
+        response_headers_to_add=[*revision, header(DEPLOYMENT_HEADER, api.deployment)],
     )
 
 

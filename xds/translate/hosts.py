@@ -5,13 +5,13 @@ a name holds the routes of every API that serves this name: by the name itself, 
 Longer contexts come first, then those with the more specific host; a context is included once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
 
 from gateways.translator import Dispatching, PartGroup
-from xds.encoding import Encoded, build, encode
+from xds.encoding import Encoded, build, encode, encoded
 from xds.scopes import GROUP_SEPARATOR, route_name
 from xds.translate.names import PROBE_HEADER, SCOPE_HEADER
 from xds.translate.resilience import default_retries
@@ -21,19 +21,25 @@ from xds.translate.split import dispatching_filters, route_to_group, route_to_pa
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """Routes below a context, on some hosts."""
+    """Routes below a context, on some hosts; `headers` are added to all their answers."""
 
     context: str
     hosts: Sequence[str]
     routes: Sequence[Encoded]
+    headers: Sequence[Encoded] = ()
+
+    def with_headers(self) -> Iterator[Encoded]:
+        """The routes with the headers in each."""
+        added = encoded(Route, response_headers_to_add=self.headers)
+        return (Encoded(route + added) for route in self.routes)
 
 
 def route_configuration(gateway: str, unit: str, apis: Sequence[TranslatedApi]) -> bytes:
     """The encoded route configuration of a unit with all routes of its APIs."""
     bound: list[_Bound] = []
     for api in apis:
-        bound.append(_Bound(api.context, api.hosts, api.routes))
-        bound.append(_Bound(api.context, api.sandbox_hosts, api.sandbox_routes))
+        bound.append(_Bound(api.context, api.hosts, api.routes, api.headers))
+        bound.append(_Bound(api.context, api.sandbox_hosts, api.sandbox_routes, api.headers))
     return _encoded(gateway, unit, bound, {})
 
 
@@ -61,21 +67,22 @@ def _encoded(
     domains: dict[tuple[int, ...], list[str]] = {}
     for host in sorted(served):
         domains.setdefault(_chosen(host, served), []).append(host)
-    routes = [
-        (names, [route for i in chosen for route in bound[i].routes]) for chosen, names in domains.items()
-    ]
     to_groups: dict[tuple[str, ...], list[Encoded]] = {}
     for group in groups:
         to_groups.setdefault(group.hosts, []).append(route_to_group(group))
+    routes = (
+        *((names, _routes([bound[i] for i in chosen])) for chosen, names in domains.items()),
+        *((names, {"routes": to_group}) for names, to_group in to_groups.items()),
+    )
     virtual_hosts = [
         build(
             VirtualHost,
             name=names[0],
             domains=list(names),
-            routes=those,
+            **fields,
             retry_policy=default_retries(),
         )
-        for names, those in (*routes, *to_groups.items())
+        for names, fields in routes
     ]
     return encode(
         build(
@@ -87,6 +94,14 @@ def _encoded(
             typed_per_filter_config=filters,
         )
     )
+
+
+def _routes(chosen: Sequence[_Bound]) -> dict[str, object]:
+    """The fields of a virtual host. The headers of a single API are those of the virtual host: in each route
+    they take more of Envoy's memory."""
+    if len(chosen) == 1:
+        return {"routes": chosen[0].routes, "response_headers_to_add": chosen[0].headers}
+    return {"routes": [route for each in chosen for route in each.with_headers()]}
 
 
 def _chosen(host: str, served: Mapping[str, Sequence[tuple[str, int]]]) -> tuple[int, ...]:

@@ -43,10 +43,12 @@ _ANYTHING = encoded(StringMatcher, safe_regex=encoded(RegexMatcher, regex=".+"))
 
 @dataclass(frozen=True, slots=True)
 class TranslatedApi:
-    """An API's encoded routes on its own hosts and on its sandbox hosts; `context` is percent-encoded."""
+    """An API's encoded routes on its own hosts and on its sandbox hosts; `context` is percent-encoded. All of
+    their answers get `headers`, which the routes do not contain."""
 
     ref: DeploymentRef
     context: str
+    headers: tuple[Encoded, ...]
     hosts: tuple[str, ...]
     routes: tuple[Encoded, ...]
     sandbox_hosts: tuple[str, ...]
@@ -65,6 +67,7 @@ def translated_api(settings: GatewaySettings, api: DeployedApi) -> TranslatedApi
     return TranslatedApi(
         ref=DeploymentRef(api.deployment, api.api, api.revision, context, api.hosts[0]),
         context=literal_path(api.context),
+        headers=(answers.revision_header(api),) if settings.revision_header else (),
         hosts=api.hosts,
         routes=_routes(settings, api, api.routes, called),
         sandbox_hosts=api.sandbox_hosts,
@@ -81,7 +84,6 @@ def _routes(
     called: dict[Upstream, None],
 ) -> tuple[Encoded, ...]:
     """The encoded routes, in order. Adds the upstreams that policies call to `called`."""
-    revision = [answers.revision_header(api)] if settings.revision_header else []
     ordered = sorted(operations, key=lambda r: (specificity(r.path), -len(r.headers)))
     contributions = [contributions_of(route.policies, settings.subject)[0] for route in ordered]
     for each in contributions:
@@ -90,11 +92,11 @@ def _routes(
     paths = {path: path_match(api.context, path) for path in dict.fromkeys(r.path for r in ordered)}
     actions = _Actions(settings, api.context)
     for route, each in zip(ordered, contributions, strict=True):
-        routes += _operation(paths[route.path], route, each, revision, actions)
-    routes += _preflights(settings, paths, ordered, contributions, revision)
-    routes += _wrong_methods(paths, ordered, revision)
+        routes += _operation(paths[route.path], route, each, actions)
+    routes += _preflights(settings, paths, ordered, contributions)
+    routes += _wrong_methods(paths, ordered)
     if not any(len(r.path) == 1 and r.path[0].kind == "tail" for r in ordered):
-        routes.append(answers.not_found(api, revision))
+        routes.append(answers.not_found(api))
     return tuple(routes)
 
 
@@ -135,14 +137,13 @@ def _operation(
     path: dict[str, object],
     route: model.Route,
     contributions: Contributions,
-    revision: Sequence[Encoded],
     actions: _Actions,
 ) -> Iterable[Encoded]:
     headers = [_method(route.method), *(_header_match(h) for h in route.headers)]
     common = {
         "request_headers_to_add": _added(contributions.request_headers),
         "request_headers_to_remove": _removed(contributions.request_headers),
-        "response_headers_to_add": [*_added(contributions.response_headers), *revision],
+        "response_headers_to_add": _added(contributions.response_headers),
         "response_headers_to_remove": _removed(contributions.response_headers),
         "typed_per_filter_config": {n: any_of(config) for n, config in contributions.filters.items()},
     }
@@ -198,7 +199,6 @@ def _preflights(
     paths: Paths,
     operations: Sequence[model.Route],
     contributions: Sequence[Contributions],
-    revision: Sequence[Encoded],
 ) -> Iterable[Encoded]:
     """A preflight asks with OPTIONS for another method: it gets the policy of that operation.
 
@@ -224,17 +224,14 @@ def _preflights(
                 Route,
                 match=match,
                 route=encoded(RouteAction, **_destination(settings, [backend])),
-                response_headers_to_add=revision,
                 typed_per_filter_config={CORS_FILTER: any_of(cors)},
             )
 
 
-def _wrong_methods(
-    paths: Paths, operations: Sequence[model.Route], revision: Sequence[Encoded]
-) -> Iterable[Encoded]:
+def _wrong_methods(paths: Paths, operations: Sequence[model.Route]) -> Iterable[Encoded]:
     coverage = Coverage((route.path, route.method) for route in operations)
     for path, fields in paths.items():
-        yield answers.not_allowed(encoded(RouteMatch, **fields), coverage.methods(path), revision)
+        yield answers.not_allowed(encoded(RouteMatch, **fields), coverage.methods(path))
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,7 @@ from xds.types import ROUTES, SCOPED_ROUTES
 
 SUBJECT = settings().subject
 DISPATCHING = "scope"
+ADDED = "responseHeadersToAdd"
 
 Configurations = dict[str, dict[str, Any]]
 
@@ -54,7 +55,8 @@ def answer(configurations: Configurations, host: str, path: str) -> str | None:
 
 
 def matching(configuration: dict[str, Any], host: str, path: str) -> dict[str, Any] | None:
-    """The first route for `GET`, in the virtual host of the longest domain that has the host."""
+    """The first route for `GET`, in the virtual host of the longest domain that has the host. Its headers
+    are those that both add to answers."""
     domains = {
         domain: virtual_host
         for virtual_host in configuration["virtualHosts"]
@@ -72,7 +74,9 @@ def matching(configuration: dict[str, Any], host: str, path: str) -> dict[str, A
                 or (prefix and (path == prefix or path.startswith(f"{prefix}/")))
                 or ("safeRegex" in match and re.fullmatch(match["safeRegex"]["regex"], path))
             ):
-                return route
+                levels = (route, virtual_host or {})
+                others = {key: value for key, value in route.items() if key != ADDED}
+                return {**others, ADDED: [h for level in levels for h in level.get(ADDED, ())]}
     return None
 
 

@@ -52,7 +52,7 @@ async def _sync(runtime: Runtime, log: Log, config: ConfigTopic, assignment: Ass
     partition, probe_key = assignment.partition, runtime.probe_key
     await config.claim(partition)
     end = await log.end("status", partition)
-    view = ConfigView(config)
+    view = ConfigView(config, bodies=runtime.in_process)
     sync = GatewaySync(
         log=log,
         config=view,

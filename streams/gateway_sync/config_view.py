@@ -13,9 +13,11 @@ LATELY = 4096
 
 @dataclass(slots=True)
 class ConfigView:
-    """Puts to `topic`, and keeps the entries in force."""
+    """Puts to `topic`, and keeps the entries in force. With `bodies` they are kept as they are: where
+    others in the process keep them, too."""
 
     topic: ConfigWriter
+    bodies: bool = False
     _entries: dict[tuple[str, str, str], ConfigResource] = field(
         default_factory=dict[tuple[str, str, str], ConfigResource]
     )
@@ -35,9 +37,9 @@ class ConfigView:
             before = self._entries.pop(entry.key, None)
             if before is not None and before.deployments and before.gateway:
                 self._carriers.pop((before.gateway, before.version), None)
-                self._superseded.keep(f"{before.gateway} {before.version}", before)
+                self._superseded.keep(f"{before.gateway} {before.version}", _bodiless(before))
             if entry.body:
-                self._entries[entry.key] = kept = replace(entry, body=BODILESS)
+                self._entries[entry.key] = kept = entry if self.bodies else _bodiless(entry)
                 if kept.deployments and kept.gateway:
                     self._carriers[kept.gateway, kept.version] = kept
 
@@ -52,3 +54,7 @@ class ConfigView:
     def carrying(self, gateway: str, version: str) -> ConfigResource | None:
         """The entry of this version that carries deployments: in force, or recently superseded."""
         return self._carriers.get((gateway, version)) or self._superseded.get(f"{gateway} {version}")
+
+
+def _bodiless(entry: ConfigResource) -> ConfigResource:
+    return entry if entry.body == BODILESS else replace(entry, body=BODILESS)

@@ -58,6 +58,8 @@ class UnitEntries:
 
     def load(self, entry: ConfigResource) -> None:
         """Takes up an entry of a gateway from the config topic."""
+        if not entry.deployments:
+            return
         gateway = entry.gateway
         if dispatched := self.compiler.dispatched(entry):
             unit, name = dispatched

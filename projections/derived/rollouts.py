@@ -18,6 +18,8 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    exists,
+    not_,
     or_,
     select,
 )
@@ -25,6 +27,8 @@ from sqlalchemy import (
 from projections.databases.bulk import replace_rows
 from projections.databases.dialect import dialect_of
 from projections.deliveries.deployment_facts import ObservedDeployment, facts
+from projections.deliveries.tables import tables as deliveries_tables
+from projections.derived.liveness import table as liveness_table
 from projections.derived.windows import LagCounts, lag_table
 from projections.memo import computed_once
 from projections.pages import Row
@@ -153,6 +157,43 @@ def unsettled(connection: Connection, prefix: str, resources: str, organizations
         .where(or_(t.c.state.in_(UNSETTLED), and_(t.c.state.is_(None), active(v))))
     )
     return [(organization, deployment) for organization, deployment in connection.execute(wanted)]
+
+
+def outdated(
+    connection: Connection, prefix: str, resources: str, deliveries: str, liveness: str | None
+) -> list[Key]:
+    """Deployments whose last report may be outdated: it is missing or unsettled, a fact is newer, or their
+    gateway was reported offline since. One query finds them, without computing the states of the others."""
+    t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions
+    d = deliveries_tables(deliveries).deliveries
+    newer = or_(
+        d.c.rejected,
+        d.c.refused_at.is_not(None),
+        d.c.withdrawn_at.is_not(None),
+        d.c.acknowledged_last > t.c.acknowledged_at,
+        and_(d.c.serving_at.is_not(None), t.c.serving_at == ""),
+    )
+    if liveness is not None:
+        g = liveness_table(liveness).c
+        gone = exists().where(
+            g.organization == d.c.organization, g.gateway == d.c.gateway, g.state == "offline"
+        )
+        newer = or_(newer, gone)
+    fact = exists().where(d.c.organization == t.c.organization, d.c.deployment == t.c.deployment, newer)
+    reported = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
+    current = and_(v.c.valid_to.is_(None), v.c.document.is_not(None))
+    in_force = (
+        select(v.c.organization, v.c.name)
+        .select_from(v.outerjoin(t, reported))
+        .where(current, active(v), or_(t.c.state.is_(None), t.c.state.in_((*UNSETTLED, ENDED)), fact))
+    )
+    ended = (
+        select(t.c.organization, t.c.deployment)
+        .select_from(t.join(v, and_(reported, current)))
+        .where(t.c.state != ENDED, not_(active(v)))
+    )
+    rows = (row for wanted in (in_force, ended) for row in connection.execute(wanted))
+    return [(organization, deployment) for organization, deployment in rows]
 
 
 def active(versions: Table) -> ColumnElement[bool]:

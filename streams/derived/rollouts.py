@@ -2,8 +2,9 @@
 
 The deployments that a batch touched are computed again from the read models, without counters, and published
 on the status topic if they differ from the last published status. So repeated reports change nothing. When a
-partition is assigned, all deployments in force are computed: a crash may have prevented
-their publication. A published status is consumed from the topic again, and replaced if it is outdated then.
+partition is assigned, all deployments are computed whose last published status may be outdated: a crash may
+have prevented its publication. A published status is consumed from the topic again, and replaced if it is
+outdated then.
 
 A report about a whole node touches the deployments in progress; an offline gateway touches all deployments
 in force. Whether a node is connected is judged at the time of the last consumed status.
@@ -26,6 +27,7 @@ from projections.derived.rollouts import (
     differs,
     in_force,
     last_reported,
+    outdated,
     rollout,
     unsettled,
 )
@@ -78,7 +80,7 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         self._unsettled: set[str] = set()  # organizations where a node disconnected or reported its progress
         self._offline: set[str] = set()  # organizations where a gateway went offline
         self._nodes: dict[tuple[str, str, str], object] = {}  # the last report of each node
-        self._sweep: set[int] = set()  # partitions of which all deployments in force are to be computed
+        self._sweep: set[int] = set()  # partitions whose outdated deployments are to be computed
         self._partitions: set[int] = set()
         self._changed = asyncio.Event()
 
@@ -165,7 +167,7 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         touched."""
         if self._sweep:
             partitions = set(self._sweep)
-            found = await self._read_models.ask(_in_force)
+            found = await self._read_models.ask(_outdated)
             self._touched |= {k: None for k in found if self._log.partition_of(k[0]) in partitions}
             self._sweep -= partitions
         if self._offline:
@@ -209,6 +211,11 @@ class RolloutPublisher(StatusPublisher[Rollout]):
             return message, DEPLOYMENT.subject(*key)
 
         await self._publish_new(new, at, report)
+
+
+def _outdated(s: ReadTransaction) -> list[Key]:
+    rollouts, resources, deliveries = (s.prefix(name) for name in ("rollouts", "resources", "deliveries"))
+    return outdated(s.connection, rollouts, resources, deliveries, s.prefixes.get("liveness"))
 
 
 def _in_force(s: ReadTransaction) -> list[Key]:

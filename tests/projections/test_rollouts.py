@@ -7,16 +7,27 @@ import pytest
 
 from projections.deliveries.connected_nodes import connected_nodes
 from projections.deliveries.deployment_facts import ObservedDeployment
+from projections.deliveries.model import Deliveries
 from projections.deliveries.rows import ApiOnGateway, Delivery, Node, Report
-from projections.derived.rollouts import Rollouts, differs, in_force, last_reported, rollout, unsettled
+from projections.derived.liveness import LivenessOfGateways
+from projections.derived.rollouts import (
+    Rollouts,
+    differs,
+    in_force,
+    last_reported,
+    outdated,
+    rollout,
+    unsettled,
+)
 from projections.derived.windows import lags_between, minute_of
 from projections.pages import Row
 from projections.resources.model import Resources
 from projections.store import Store
-from schemas.status import RolloutReported, RolloutState
+from schemas.message import Message
+from schemas.status import LivenessReported, RolloutReported, RolloutState
 from streams.log import Record
 from streams.projection.writer import Writer
-from tests.projections.events import at, placed, started
+from tests.projections.events import at, delivery, placed, started, stopped
 from tests.projections.projecting import apply
 
 EVER = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:00Z")
@@ -88,15 +99,18 @@ class TestReportedStates:
     @pytest.fixture(autouse=True)
     def _harness(self, store: Store) -> None:
         self.store = store
-        self.writer = Writer(store, [Resources(), Rollouts()], 1)
+        self.writer = Writer(store, [Resources(), Deliveries(), Rollouts(), LivenessOfGateways()], 1)
         self.writer.open()
         self.end = 0
 
     def report(self, name: str, state: RolloutState, seconds: float, **more: Any) -> None:
-        message = RolloutReported(organization="acme", name=name, at=at(seconds), state=state, **more)
-        (p,) = placed(message, first=self.end + 1)
-        self.end += 1
-        apply(self.writer, "status", [Record("status", 0, p.position, p.envelope)])
+        self.happen(RolloutReported(organization="acme", name=name, at=at(seconds), state=state, **more))
+
+    def happen(self, *messages: Message) -> None:
+        """On the status topic."""
+        records = [Record("status", 0, p.position, p.envelope) for p in placed(*messages, first=self.end + 1)]
+        self.end += len(records)
+        apply(self.writer, "status", records)
 
     @property
     def prefix(self) -> str:
@@ -138,3 +152,39 @@ class TestReportedStates:
             found = unsettled(connection, self.prefix, resources, ["acme"])
             assert sorted(name for _, name in found) == ["new", "offline", "rolling"]
             assert unsettled(connection, self.prefix, resources, ["other"]) == []
+
+    def outdated(self) -> list[str]:
+        prefixes = (
+            self.writer.progress[name].generation.prefix
+            for name in ("rollouts", "resources", "deliveries", "liveness")
+        )
+        with self.store.reader.begin() as connection:
+            return sorted(name for _, name in outdated(connection, *prefixes))
+
+    def test_states_that_a_crash_left_unpublished_are_found(self):
+        names = ["new", "rolling", "settled", "served", "joined", "refused", "stopped", "ended"]
+        happened = [*map(started, names), stopped("stopped"), stopped("ended")]
+        records = [Record("events", 0, p.position, p.envelope) for p in placed(*happened)]
+        apply(self.writer, "events", records)
+        for name in names[1:]:
+            self.happen(
+                delivery(name, "published", 2, position=1),
+                delivery(name, "acknowledged", 3, position=1, node="n1"),
+            )
+            known = {"published_at": at(2), "acknowledged_at": at(3)}
+            self.report(name, "rolling-out" if name == "rolling" else "acknowledged", 3, **known)
+        self.report("ended", "stopped", 4)
+        assert self.outdated() == ["new", "rolling", "stopped"]
+        self.happen(
+            delivery("served", "serving", 4, position=1, node="n1"),
+            delivery("joined", "acknowledged", 5, position=1, node="n2"),
+            delivery("refused", "refused", 5, position=1, node="n2"),
+        )
+        assert self.outdated() == ["joined", "new", "refused", "rolling", "served", "stopped"]
+        self.report("served", "serving", 6, published_at=at(2), acknowledged_at=at(3), serving_at=at(4))
+        assert "served" not in self.outdated()
+        offline = LivenessReported(organization="acme", name="local", at=at(7), state="offline")
+        self.happen(offline.model_copy(update={"name": "other"}))
+        assert "settled" not in self.outdated()
+        self.happen(offline)
+        assert self.outdated() == sorted({*names} - {"ended"})

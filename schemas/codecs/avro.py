@@ -21,7 +21,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import fastavro
 import orjson
 from pydantic import BaseModel
 
@@ -45,9 +44,9 @@ M = TypeVar("M", bound=BaseModel)
 SchemaRegistry = Mapping[str, Mapping[int, Schema]]
 """Schemas by message type and version."""
 
-# fastavro's annotations leave the type of IO open; these specify it.
-_write: Callable[[io.BytesIO, Any, Any], None] = vars(fastavro)["schemaless_writer"]
-_read: Callable[[io.BytesIO, Any, Any], Any] = vars(fastavro)["schemaless_reader"]
+Write = Callable[[io.BytesIO, Any, Any], None]
+Read = Callable[[io.BytesIO, Any, Any], Any]
+Parse = Callable[[Schema], Any]
 
 
 class Incompatible(Exception):
@@ -67,7 +66,18 @@ def schema(model: type[BaseModel]) -> Schema:
 
 @cache
 def _parsed(model: type[BaseModel]) -> Any:
-    return fastavro.parse_schema(schema(model))
+    _, _, parse = _fastavro()
+    return parse(schema(model))
+
+
+@cache
+def _fastavro() -> tuple[Write, Read, Parse]:
+    """Loaded at the first use: the embedded engine has none."""
+    import fastavro
+
+    # Its annotations leave the type of IO open; these specify it.
+    functions = vars(fastavro)
+    return functions["schemaless_writer"], functions["schemaless_reader"], functions["parse_schema"]
 
 
 def encode(message: BaseModel) -> bytes:
@@ -78,7 +88,8 @@ def encode(message: BaseModel) -> bytes:
     model = type(message)
     out = io.BytesIO()
     packed = record(model).pack(message.model_dump(mode="json"))
-    _write(out, _parsed(model), packed)
+    write, _, _ = _fastavro()
+    write(out, _parsed(model), packed)
     return out.getvalue()
 
 
@@ -88,11 +99,12 @@ def decode(model: type[M], data: bytes, writer: Schema | None = None) -> M:
     Raises Undecodable, or pydantic.ValidationError when a value breaks the model's rules.
     """
     source = io.BytesIO(data)
+    _, read, parse = _fastavro()
     try:
         if writer is None:
-            packed = _read(source, _parsed(model), None)
+            packed = read(source, _parsed(model), None)
         else:
-            packed = _read(source, fastavro.parse_schema(writer), _parsed(model))
+            packed = read(source, parse(writer), _parsed(model))
         fields = record(model).unpack(packed)
     except (EOFError, ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise Undecodable(f"not a {model.__name__}: {error or type(error).__name__}") from error

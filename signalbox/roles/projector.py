@@ -1,6 +1,8 @@
 """Role `projector`: keeps the read models of the assigned partitions, and publishes the states of rollouts
 and the liveness of gateways, which are derived from them."""
 
+import asyncio
+
 from projections.queries import ReadModels
 from signalbox.roles.runtime import SOURCE, Runtime, Task
 from signalbox.service_group import ServiceGroup
@@ -39,5 +41,17 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
 
 
 async def _after_start(runtime: Runtime, publish: Task) -> None:
+    """Publishes until the stop. That of one process stops its nodes, too: it is not reported of all that they
+    serve, and taken back at the next start."""
     await runtime.others_started()
-    await publish()
+    publishing = asyncio.create_task(publish())
+    stopping = asyncio.create_task(runtime.stopping.wait())
+    try:
+        ending = [publishing, stopping] if runtime.in_process else [publishing]
+        await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            publishing.cancel()
+        await publishing
+    finally:
+        publishing.cancel()
+        stopping.cancel()

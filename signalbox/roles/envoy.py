@@ -38,7 +38,7 @@ def node_from(environment: Mapping[str, str], settings: Settings) -> Node:
 
 
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
-    """Returns when Envoy runs and its deployments are probed.
+    """Returns when Envoy runs; its deployments are probed once all roles start.
 
     Raises SettingsError, PortUnusable, EnvoyMissing.
     """
@@ -61,7 +61,13 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     targets = ProbeTargets(envoy.prober, node.gateway, node.name)
     envoy.probes(targets)
     partition = config.partition_of(node.gateway)
-    await runtime.retry("the config topic", lambda: targets.load(config), LogUnavailable)
-    group.run("config", config.follow((partition,)))
-    read = await runtime.retry("the status topic", lambda: targets.look_back(log, partition), LogUnavailable)
-    await runtime.follow_reports(targets.reported, group, after=(partition, read))
+
+    async def probe() -> None:
+        await runtime.retry("the config topic", lambda: targets.load(config), LogUnavailable)
+        group.run("config", config.follow((partition,)))
+        read = await runtime.retry(
+            "the status topic", lambda: targets.look_back(log, partition), LogUnavailable
+        )
+        await runtime.follow_reports(targets.reported, group, after=(partition, read))
+
+    group.later(probe)

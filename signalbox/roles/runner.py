@@ -165,10 +165,11 @@ class RoleRunner:
         self._group.push_async_callback(health.stop)
 
     async def _start(self) -> None:
-        for name in self._names:
-            if ROLES[name].first:
-                await self._begin([name])
-                running = self._running[name]
+        first = [name for name in self._names if ROLES[name].first]
+        # In one process Envoy starts while the configuration is loaded that it will request.
+        for together in [first] if self.runtime.in_process else [[name] for name in first]:
+            await self._begin(together)
+            for running in [self._running[name] for name in together]:
                 await _first(running.begun.wait(), self.runtime.waits.wait(), running.starting)
         await self._begin([name for name in self._names if not ROLES[name].first])
         self._all_begin.set()

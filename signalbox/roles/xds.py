@@ -22,7 +22,9 @@ logger = logging.getLogger("signalbox.gateways")
 async def start(runtime: Runtime, group: ServiceGroup) -> None:
     """Returns when proxies are served everything on the config topic.
 
-    From then on it serves whether or not Kafka is reachable; reports wait until it is.
+    From then on it serves whether or not Kafka is reachable; reports wait until it is. In one process it
+    listens before it has loaded them: proxies connect meanwhile, instead of trying again later. Elsewhere
+    they turn to another xDS server meanwhile.
     """
     shown = identity(runtime.settings)
     log = await runtime.log()
@@ -31,6 +33,14 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
         runtime.report, lambda of, listener, reason: discovery.offer_again_later(of, listener, reason)
     )
     discovery = Discovery(delivery, config.partition_of)
+
+    async def listen() -> None:
+        listen = runtime.settings.xds
+        await discovery.server.start(listen.host, listen.port, shown, loaded=False)
+        group.push_async_callback(discovery.server.stop, STOP_SECONDS)
+
+    if runtime.in_process:
+        await listen()
 
     async def load() -> None:
         async for entries in config.load():
@@ -41,24 +51,21 @@ async def start(runtime: Runtime, group: ServiceGroup) -> None:
     group.run("config", config.follow())
     missing = await _not_configured(log, discovery) if runtime.in_process else NOTHING
 
-    async def listen() -> None:
-        listen = runtime.settings.xds
-        await discovery.server.start(listen.host, listen.port, shown)
-        group.push_async_callback(discovery.server.stop, STOP_SECONDS)
-
     async def finish() -> None:
         if missing:
             logger.warning("the configuration of the gateways is computed from the events; proxies wait")
             await runtime.wait_for(WAITS, group.wait(discovery.until_reached(missing)))
-            await listen()
+            discovery.server.loaded.set()
         runtime.telemetry.gauge("connected_proxies", lambda: {"": len(delivery.proxies)})
         runtime.telemetry.gauge("quarantined_resources", lambda: {"": discovery.quarantined()})
         # Until then the answers of proxies are buffered.
         delivery.begin(await runtime.node_listener(discovery.store.gateways()))
         group.run("progress of nodes", _report_progress(runtime, discovery, delivery))
 
-    if not missing:
+    if not runtime.in_process:
         await listen()
+    if not missing:
+        discovery.server.loaded.set()
     group.later(finish)
 
 

@@ -1,5 +1,6 @@
 """The protocol, over real gRPC."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc.aio
@@ -245,3 +246,19 @@ async def test_a_port_that_is_taken_is_an_error(server: DiscoveryServer) -> None
     other = DiscoveryServer(ResourceStore(), lambda gateway, token: True)
     with pytest.raises(OSError, match=str(port)):
         await other.start("127.0.0.1", port)
+
+
+async def test_proxies_that_connect_before_the_store_is_loaded_get_what_it_has_then() -> None:
+    store, good = ResourceStore(), set[str]()
+    server = DiscoveryServer(store, lambda gateway, token: token in good)
+    port = await server.start("127.0.0.1", 0, loaded=False)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        proxy = DeltaProxy(channel, "node-1")
+        await proxy.ask("CDS", ["*"])
+        answer = asyncio.create_task(proxy.next())
+        store.apply([entry("CDS", "a", "1")])
+        assert (await asyncio.wait([answer], timeout=0.05))[0] == set()
+        good.add(TOKEN)
+        server.loaded.set()
+        assert [resource.name for resource in (await answer).resources] == ["a"]
+    await server.stop(0)

@@ -134,16 +134,24 @@ class DiscoveryServer:
         self._connected_ms = 0
         self._shared: dict[tuple[str, str], Connection] = {}
         self._stopping = False
+        self.loaded = asyncio.Event()
+        """Set once the store has everything: a proxy removes what is missing."""
         self._ending: set[asyncio.Event] = set()
 
-    async def start(self, host: str, port: int, identity: rpc.Identity | None = None) -> int:
-        """Listens, with TLS if `identity` is given; returns the port. Raises OSError if it cannot listen."""
+    async def start(
+        self, host: str, port: int, identity: rpc.Identity | None = None, *, loaded: bool = True
+    ) -> int:
+        """Listens, with TLS if `identity` is given; returns the port. Unless the store is `loaded`, streams
+        wait for the event. Raises OSError if it cannot listen.
+        """
         services = {service.name: self._methods(service) for service in SERVICES}
         server = rpc.server(services, self._keepalive, self._limits)
         try:
             bound = rpc.listen(server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", identity)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {host}:{port}") from error
+        if loaded:
+            self.loaded.set()
         await server.start()
         self._server, self._stopping = server, False
         return bound
@@ -222,6 +230,7 @@ class DiscoveryServer:
         decode: Callable[[bytes, bool], R],
         machine: Callable[[Gateway, Connection, Observer], _Machine[R]],
     ) -> None:
+        await self.loaded.wait()
         token = rpc.bearer_token(context)
         data = await self._first_request(context, token)
         if data is None or token is None:

@@ -1,9 +1,9 @@
 """The interface of a read model: a name, a version, the topic it follows, its tables, its projection."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from sqlalchemy import Connection, Index, MetaData
+from sqlalchemy import Connection, Engine, Index, MetaData
 
 from schemas.envelope import Envelope
 
@@ -51,4 +51,29 @@ class ReadModel(Protocol):
         The caller owns the transaction. If a record cannot be handled, its error is raised, and the
         caller must roll back all of `records`.
         """
+        ...
+
+
+class Computation(Protocol):
+    """Computes the rows of a read model for batches that follow each other, while others write them.
+
+    It remembers what it needs of earlier rows, within a limit, and reads the rest from the tables.
+    """
+
+    def rows(self, records: Sequence[Recorded], written: int, /) -> Any:
+        """The rows of the next batch, as plain values (of `marshal`); the tables contain those of all records
+        up to position `written`. After an error it is not to be used any more."""
+        ...
+
+
+@runtime_checkable
+class Separable(ReadModel, Protocol):
+    """A read model whose rows can be computed in one process and written by another."""
+
+    def computation(self, prefix: str, reader: Engine, *, empty: bool) -> Computation:
+        """`empty`: the tables have no row of the partition that is computed."""
+        ...
+
+    def write(self, connection: Connection, prefix: str, rows: Any) -> None:
+        """Writes what `Computation.rows` returned, in the same order."""
         ...

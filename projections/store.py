@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable, DropTable
 
-from projections.databases import sqlite
 from projections.databases.dialect import dialect_of
+from projections.databases.engines import engines
 from projections.databases.port import Dialect
 from projections.memo import computed_once
 from projections.readmodel import ReadModel
@@ -121,13 +121,7 @@ def open_store(target: Path | str, log: SourceLog | None = None) -> Store:
     Created if it is missing. With `log`, a store of another log is refused and not changed.
     Raises OtherLog, Unidentified, sqlalchemy.exc.OperationalError, ArgumentError if the URL is invalid.
     """
-    if isinstance(target, Path):
-        writer, reader = sqlite.engines(target)
-    else:
-        from projections.databases import postgres  # imports its driver, which SQLite does not need
-
-        writer, reader = postgres.engines(target)
-    store = Store(writer, reader)
+    store = Store(*engines(target))
     try:
         with store.writer.begin() as connection:
             exclusive(connection, "tables")

@@ -4,9 +4,10 @@ Positions start at 1 and increase within a topic's partition; engines may leave 
 `wait` does. Code outside `streams/` does not depend on the engine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from projections.source_log import SourceLog
 from schemas.envelope import Envelope, Key
@@ -233,3 +234,23 @@ class Log(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class RecordSource(Protocol):
+    """Reads a log beside the process that has it open."""
+
+    async def read(self, topic: Topic, partition: int, after: int, end: int, limit: int) -> list[Record]:
+        """As `Log.read`, up to the position `end`."""
+        ...
+
+
+OpenSource = Callable[[], AbstractAsyncContextManager[RecordSource]]
+
+
+@runtime_checkable
+class ReadElsewhere(Protocol):
+    """A log that other processes of this machine can read."""
+
+    def source(self) -> OpenSource:
+        """Opens the log in another process, to which `pickle` passes it. It raises LogError there."""
+        ...

@@ -63,20 +63,32 @@ def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) ->
     return found
 
 
-def write(connection: Connection, of: AggregateTables, changes: VersionChanges) -> None:
+AggregateRows = tuple[list[Values], list[Values], list[Values], list[list[Values]]]
+"""Of versions that got an end, of new versions, of resources that ended, and of entries by part.
+Plain tuples: another process may have made them."""
+
+
+def rows_of(changes: VersionChanges) -> AggregateRows:
+    return (
+        [_row(v, None, valid_to, until) for v, valid_to, until in changes.closed],
+        [_row(v, json_text(v.document), valid_to, until) for v, valid_to, until in changes.spans],
+        [tuple(ended) for ended in changes.ended],
+        [[(*entry[:-1], json_text(entry.document)) for entry in added] for added in changes.added],
+    )
+
+
+def write(connection: Connection, of: AggregateTables, rows: AggregateRows) -> None:
+    closed, new, ended, entries = rows
     # The old ones first: only one may be open at a time. They are there, and take no more than their ends.
-    closed = [_row(v, None, valid_to, until) for v, valid_to, until in changes.closed]
-    rows = [_row(v, json_text(v.document), valid_to, until) for v, valid_to, until in changes.spans]
-    if len(rows) < MANY:
-        insert_rows(connection, of.versions, closed + rows, _ENDED)
+    if len(new) < MANY:
+        insert_rows(connection, of.versions, closed + new, _ENDED)
     else:  # the new ones by themselves are inserted faster
         insert_rows(connection, of.versions, closed, _ENDED)
-        insert_rows(connection, of.versions, rows)
-    for part, added in zip(of.parts, changes.added, strict=True):
-        if changes.ended:
-            ended = [{"o": o, "n": n, "t": valid_to, "u": until} for o, n, valid_to, until in changes.ended]
-            connection.execute(_end(part), ended)
-        insert_rows(connection, part, [(*entry[:-1], json_text(entry.document)) for entry in added])
+        insert_rows(connection, of.versions, new)
+    for part, added in zip(of.parts, entries, strict=True):
+        if ended:
+            connection.execute(_end(part), [dict(zip(("o", "n", "t", "u"), e, strict=True)) for e in ended])
+        insert_rows(connection, part, added)
 
 
 def _row(v: Version, document: str | None, valid_to: int | None, until: str | None) -> Values:

@@ -7,6 +7,7 @@ outcomes and snapshots only by the partition's one writer, in transactions
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from aiokafka import TopicPartition
@@ -28,8 +29,18 @@ from streams.kafka.security.integrity_key import open_integrity
 from streams.kafka.settings import KafkaSettings, source_log
 from streams.kafka.shared_producer import SharedProducer
 from streams.kafka.snapshots import read_snapshots, snapshot_messages
+from streams.kafka.source import open_source
 from streams.kafka.topics import ensure_topics
-from streams.log import TOPICS, Append, LogUnavailable, Record, StateSnapshot, Topic, Transaction
+from streams.log import (
+    TOPICS,
+    Append,
+    LogUnavailable,
+    OpenSource,
+    Record,
+    StateSnapshot,
+    Topic,
+    Transaction,
+)
 from streams.partitioner import partition_of
 from streams.submission.find_results import by_organization, events_named
 
@@ -217,6 +228,9 @@ class KafkaLog:
 
     async def identity(self) -> SourceLog:
         return source_log(self.settings, await self.topic_identity("events"))
+
+    def source(self) -> OpenSource:
+        return partial(open_source, self.settings)
 
     async def topic_identity(self, topic: Topic) -> str:
         """The ids of the cluster and of the topic. Raises LogUnavailable."""

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, bindparam, insert, update
 from sqlalchemy.exc import DBAPIError
 
 from projections.failures import unavailable
+from projections.readmodel import Separable
 from projections.store import CHECKPOINTS, PARKED
 from schemas.catalog import MESSAGES
 from schemas.identity import timestamp
 from schemas.upcasting import upcast
 from streams.log import Record
-from streams.projection.progress import Batches, Gap, GenerationProgress, StaleProgress
+from streams.projection.progress import Batches, ComputedBatch, Gap, GenerationProgress, StaleProgress
 
 _C = CHECKPOINTS.c
 _MOVE = (
@@ -68,11 +69,22 @@ def advance(connection: Connection, slot: GenerationProgress, batches: Batches) 
     return after
 
 
+def advance_computed(
+    connection: Connection, slot: GenerationProgress, model: Separable, partition: int, batch: ComputedBatch
+) -> GenerationProgress:
+    """As `advance`, by rows that another process computed for all records after those that `slot` has."""
+    if slot.positions[partition] != batch.after:
+        raise Gap(slot, partition, batch.after)
+    _move(connection, slot, partition, batch.last)
+    model.write(connection, slot.generation.prefix, batch.rows)
+    return replace(slot, positions={**slot.positions, partition: batch.last})
+
+
 def project_one(connection: Connection, slot: GenerationProgress, record: Record) -> str | None:
     """Projects `record`; the reason when that fails."""
     try:
         with _savepoint(connection):
-            slot.model.project(connection, slot.generation.prefix, [_current_form(record)])
+            slot.model.project(connection, slot.generation.prefix, [current_form(record)])
     except Exception as error:  # any failure makes it a dead letter
         if unavailable(error):
             raise
@@ -110,7 +122,7 @@ def _take(connection: Connection, slot: GenerationProgress, records: Sequence[Re
         reason = _waits(slot, record) if slot.blocked else None
         if reason is None:
             try:
-                ready.append(_current_form(record))
+                ready.append(current_form(record))
                 continue
             except Exception as error:  # any failure of an upcaster is a fault of the record
                 reason = _reason(error)
@@ -150,7 +162,7 @@ def _projected(connection: Connection, slot: GenerationProgress, records: Sequen
     return True
 
 
-def _current_form(record: Record) -> Record:
+def current_form(record: Record) -> Record:
     if record.fault is not None:
         raise Unreadable(f"{record.fault.rule}: {record.fault.reason}")
     envelope = upcast(record.envelope)

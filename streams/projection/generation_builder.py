@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, select, text
 
-from projections.readmodel import ReadModel
+from projections.readmodel import ReadModel, Separable
 from projections.store import (
     CHECKPOINTS,
     GENERATIONS,
@@ -21,9 +21,9 @@ from projections.store import (
     tables_of,
 )
 from streams.projection import generations
-from streams.projection.advance import advance
+from streams.projection.advance import advance, advance_computed
 from streams.projection.notifications import notify
-from streams.projection.progress import Batch, GenerationProgress, WriterConflict
+from streams.projection.progress import Batch, ComputedBatch, GenerationProgress, WriterConflict
 
 
 class GenerationBuilder:
@@ -62,6 +62,12 @@ class GenerationBuilder:
         """Raises WriterConflict when the generation was dropped by another process."""
         with self._transaction(durable=False) as connection:
             slot = advance(connection, self.progress, {partition: batch})
+        self._slot = slot
+
+    def take_computed(self, model: Separable, partition: int, batch: ComputedBatch) -> None:
+        """As `take`."""
+        with self._transaction(durable=False) as connection:
+            slot = advance_computed(connection, self.progress, model, partition, batch)
         self._slot = slot
 
     def resume(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from projections.readmodel import ReadModel
 from projections.store import Generation
@@ -14,6 +15,15 @@ class Batch:
 
     after: int
     records: Sequence[Record]
+
+
+class ComputedBatch(NamedTuple):
+    """The rows of a read model (`projections.readmodel.Computation`) for the records above `after`, up to
+    `last`."""
+
+    after: int
+    last: int
+    rows: Any
 
 
 Batches = Mapping[int, Batch]

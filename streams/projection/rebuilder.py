@@ -6,16 +6,24 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from projections.readmodel import ReadModel
+from sqlalchemy.exc import DBAPIError
+
+from projections.databases.engines import target_of
+from projections.failures import error_summary
+from projections.readmodel import ReadModel, Separable
 from projections.store import Store
-from streams.log import TOPICS, Log, Record, Topic
+from streams.log import TOPICS, Log, ReadElsewhere, Record, Topic
+from streams.projection.computing_process import ComputingProcess, Work
 from streams.projection.generation_builder import GenerationBuilder
-from streams.projection.progress import Batch, WriterConflict
+from streams.projection.progress import Batch, ComputedBatch, WriterConflict
 from streams.projection.store_thread import StoreThread
+from streams.threads import in_thread
 
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 """Seconds between checks whether another process has finished the rebuild."""
+MANY = 20_000
+"""From so many records on, another process reads them and computes the rows: it starts in half a second."""
 
 
 class Rebuilder:
@@ -49,6 +57,7 @@ class Rebuilder:
 
     async def _build(self, model: ReadModel, building: GenerationBuilder) -> None:
         topic = topic_of(model)
+        await self._fill_from_process(model, topic, building)
         await self._catch_up(topic, building)
         await self._worker.run_with_retry(building.index, building.index_again)
         await self._catch_up(topic, building)
@@ -60,6 +69,50 @@ class Rebuilder:
     async def _catch_up(self, topic: Topic, building: GenerationBuilder) -> None:
         for partition in building.progress.positions:
             await self._fill(topic, partition, building)
+
+    async def _fill_from_process(self, model: ReadModel, topic: Topic, building: GenerationBuilder) -> None:
+        """Fills with rows that another process computes, where that is possible and worth its start."""
+        if not isinstance(model, Separable) or not isinstance(self._log, ReadElsewhere):
+            return
+        target, prefix = target_of(self._store.reader), building.progress.generation.prefix
+        for partition in building.progress.positions:
+            end, before = await self._worker.retry(partial(self._log.end, topic, partition)), -1
+            while before < (after := building.progress.positions[partition]) and end - after >= MANY:
+                before = after
+                source, empty = self._log.source(), after == 0
+                work = Work(source, model, target, prefix, topic, partition, after, end, empty)
+                why = await self._write_computed(work, building)
+                if why:
+                    _LOG.info("%s/%s is projected in this process from here: %s", topic, partition, why)
+                    break
+
+    async def _write_computed(self, work: Work, building: GenerationBuilder) -> str:
+        """Why no further rows can be computed there; empty at the end, and after a failed transaction."""
+        try:
+            process = await in_thread(ComputingProcess, work)
+        except OSError as error:
+            return str(error)
+        reading = _read_next(process)
+        try:
+            while True:
+                batch = await asyncio.shield(reading)
+                if isinstance(batch, str):
+                    return batch
+                reading = _read_next(process)
+                await self._worker.run_with_retry(
+                    partial(building.take_computed, work.model, work.partition, batch), building.resume
+                )
+                if building.progress.positions[work.partition] != batch.last:
+                    return ""
+                await in_thread(process.written, batch.last)
+        except EOFError:
+            return "the process that computes ended"
+        except DBAPIError as error:
+            return error_summary(error)
+        finally:
+            process.kill()
+            await asyncio.gather(reading, return_exceptions=True)
+            await in_thread(process.close)
 
     async def _fill(self, topic: Topic, partition: int, building: GenerationBuilder) -> None:
         """Fills to the end of the partition; the next batch is read while one is written."""
@@ -85,6 +138,10 @@ class Rebuilder:
         with contextlib.suppress(Exception):
             await self._worker.run(building.clear)
         await self._worker.run(building.end)
+
+
+def _read_next(process: ComputingProcess) -> "asyncio.Future[ComputedBatch | str]":
+    return asyncio.ensure_future(asyncio.to_thread(process.next))
 
 
 def topic_of(model: ReadModel) -> Topic:

@@ -16,6 +16,7 @@ from streams.log import (
     LogError,
     LogUnavailable,
     MessageTooLarge,
+    OpenSource,
     Record,
     StateSnapshot,
     Topic,
@@ -34,7 +35,7 @@ from streams.sqlite.database import connect, explained, make_directory, prepare
 from streams.sqlite.group_commit import GroupCommit
 from streams.sqlite.joined_appends import JoinedAppends
 from streams.sqlite.lock import DirectoryLock
-from streams.sqlite.reader import Reader, skipped_keys
+from streams.sqlite.reader import Reader, open_reader, skipped_keys
 from streams.sqlite.recent import RecentRecords
 from streams.sqlite.rows import encode
 from streams.sqlite.schema import CONSUMED, LOG, MAX_PARTITIONS, key_of
@@ -115,6 +116,9 @@ class SqliteLog:
 
     async def identity(self) -> SourceLog:
         return source_log(self._path, self._identity)
+
+    def source(self) -> OpenSource:
+        return partial(open_reader, self._path, self._reader.skipped)
 
     def ends(self) -> dict[Stream, int]:
         """The last position of every partition of every topic."""

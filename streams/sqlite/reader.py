@@ -6,7 +6,8 @@ A point read takes some 10 µs, a thread switch several times that, and a decodi
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from schemas.limits import LARGEST_READ
@@ -37,7 +38,7 @@ class Reader:
     def __init__(self, path: Path, skipped: frozenset[int] = frozenset()) -> None:
         """`skipped`: keys of events that are returned with a fault when they cannot be decoded."""
         self._path = path
-        self._skipped = skipped
+        self.skipped = skipped
         self._connection = ReadConnection(LOG, path)
         self.query = self._connection.query
         self._query_up_to = self._connection.query_up_to
@@ -106,7 +107,16 @@ class Reader:
         try:
             return [decode(topic, row) for row in rows]
         except (ValueError, TypeError):
-            return decoded_but(self._path, topic, rows, self._skipped)
+            return decoded_but(self._path, topic, rows, self.skipped)
+
+
+@asynccontextmanager
+async def open_reader(path: Path, skipped: frozenset[int]) -> AsyncGenerator[Reader]:
+    reader = Reader(path, skipped)
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 def _size(rows: Sequence[Row]) -> int:

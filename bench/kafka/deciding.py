@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figure import Figure, median, percentile
@@ -17,7 +18,12 @@ from streams.decider.snapshots import OWNER
 from streams.kafka.log import KafkaLog
 from streams.kafka.security.authority import open_authority
 from streams.log import Record
-from tests.support.multi_process import MultiProcessSignalbox, cpu_seconds, multi_process_signalbox
+from tests.support.multi_process import (
+    MultiProcessSignalbox,
+    RoleProcess,
+    cpu_seconds,
+    multi_process_signalbox,
+)
 
 BATCH = 1_000
 
@@ -86,30 +92,43 @@ async def put_waiting(harness: MultiProcessSignalbox, count: int) -> None:
             await log.append("commands", some)
 
 
-async def decided(harness: MultiProcessSignalbox, count: int) -> tuple[float, float]:
-    """Commands per second while `count` wait, and the broker's share of a core meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """Commands per second, and the shares of a core that broker and deciders take meanwhile."""
+
+    rate: float
+    broker: float
+    deciders: float
+
+
+async def decided(harness: MultiProcessSignalbox, count: int, deciders: Sequence[RoleProcess]) -> Saturated:
+    """While `count` commands wait."""
     async with opened(harness) as log:
-        done, began, cpu, first = 0, 0.0, 0.0, 0
+        done, began, first = 0, 0.0, 0
+        broker, busy = 0.0, 0.0
         assert harness.kafka.pid is not None
         while done < count:
             # Commands have no gaps, so consumed positions count the decided commands.
             at = [await log.consumed(OWNER, "commands", p) for p in range(log.partitions)]
             done = sum(at)
             if done and not began:
-                began, cpu, first = time.perf_counter(), cpu_seconds(harness.kafka.pid), done
+                began, first = time.perf_counter(), done
+                broker, busy = cpu_seconds(harness.kafka.pid), sum(d.cpu for d in deciders)
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
-        return (done - first) / seconds, (cpu_seconds(harness.kafka.pid) - cpu) / seconds
+        broker = cpu_seconds(harness.kafka.pid) - broker
+        busy = sum(d.cpu for d in deciders) - busy
+        return Saturated((done - first) / seconds, broker / seconds, busy / seconds)
 
 
-def saturated(partitions: int, deciders: int, count: int) -> tuple[float, float]:
+def saturated(partitions: int, deciders: int, count: int) -> Saturated:
     with multi_process_signalbox(partitions=partitions) as (harness, _):
         harness.serve()
         asyncio.run(put_waiting(harness, count))
         processes = [harness.start("decider", f"decider-{number + 1}") for number in range(deciders)]
         for process in processes:
             process.until_ready()  # each with its assigned partitions
-        return asyncio.run(decided(harness, count))
+        return asyncio.run(decided(harness, count, processes))
 
 
 async def long_history(harness: MultiProcessSignalbox, count: int) -> None:
@@ -156,14 +175,15 @@ def run(count: int = 120_000, events: int = 1_000_000) -> list[Figure]:
         asyncio.run(put_waiting(harness, 0))
         harness.start("decider").until_ready()
         times = asyncio.run(one_at_a_time(harness))
-    alone, broker = saturated(1, 1, count)
-    together, broker_of_four = saturated(4, 2, count)
+    alone, together = saturated(1, 1, count), saturated(4, 2, count)
     return [
         Figure("command on the topic → outcome on the topic, p50", median(times), "ms", 10),
         Figure("command on the topic → outcome on the topic, p99", percentile(times, 0.99), "ms"),
-        Figure("commands decided, 1 partition, saturated", alone, "/s", 10_000, most=False),
-        Figure("of that the broker's share", broker * 100, "% of a core"),
-        Figure("commands decided, 4 partitions, 2 processes", together, "/s"),
-        Figure("of that the broker's share", broker_of_four * 100, "% of a core"),
+        Figure("commands decided, 1 partition, saturated", alone.rate, "/s", 10_000, most=False),
+        Figure("of that the broker's share", alone.broker * 100, "% of a core"),
+        Figure("of that the decider's share", alone.deciders * 100, "% of a core"),
+        Figure("commands decided, 4 partitions, 2 processes", together.rate, "/s"),
+        Figure("of that the broker's share", together.broker * 100, "% of a core"),
+        Figure("of that the deciders' share", together.deciders * 100, "% of a core"),
         *start_with(events),
     ]

@@ -1,10 +1,14 @@
 import gc
+from functools import cache
 from pathlib import Path
 
+import betterproto2
 import pytest
 
 from tests.support.real_envoy import real_envoy
 from xds import plain_messages
+
+TYPE_HINTS = "_type_hints"
 
 pytest_plugins = [
     "tests.support.distribution",
@@ -22,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Before a test imports messages of envoy-data-plane: they are the product's form of them in all tests.
     plain_messages.use()
+    # The library computes them again for each message that is made a dict: two thirds of the time of it.
+    of_class = vars(betterproto2.Message)[TYPE_HINTS].__func__
+    setattr(betterproto2.Message, TYPE_HINTS, classmethod(cache(of_class)))
     # Each message class of envoy-data-plane says this when it is first made by its own constructor.
     config.addinivalue_line(
         "filterwarnings", "ignore:Using `@model_validator` with mode='after':DeprecationWarning"

@@ -70,7 +70,7 @@ class DirectCall:
         """Raises RequestValidationError for parameters, and whatever a step raises."""
         values: Mapping[str, Mapping[str, str]] = {
             "path": request.path_params,
-            "query": request.query_params,
+            "query": request.query_params if request.scope["query_string"] else {},
             "header": request.headers,
         }
         results: list[Any] = []

@@ -80,7 +80,8 @@ def unsupported(accepted: tuple[str, ...]) -> Problem:
 
 def _check_text(request: Request) -> None:
     """Raises Problem 400 with every path segment and parameter that has a character that is not allowed."""
-    given = (*request.path_params.items(), *request.query_params.multi_items())
+    query = request.query_params.multi_items() if request.scope["query_string"] else ()
+    given = (*request.path_params.items(), *query)
     errors = [
         {"parameter": visible(name)[:50], "detail": f"the text {what}"}
         for name, value in given

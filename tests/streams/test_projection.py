@@ -109,6 +109,17 @@ async def test_what_comes_together_is_written_together_and_those_who_wait_do_not
         assert written == [3 * together]
 
 
+async def test_it_keeps_up_with_positions_that_it_writes_next(store: Store):
+    log = MemoryLog()
+    runner = ProjectionRunner(log, store, batch=10)
+    assert not runner.keeps_up("resources", 0, 1)
+    async with running(runner):
+        assert runner.keeps_up("resources", 0, 10)
+        assert not runner.keeps_up("resources", 0, 11)
+        assert not runner.keeps_up("unknown", 0, 1)
+    assert not runner.keeps_up("resources", 0, 1)
+
+
 async def test_on_the_real_log_appended_events_are_shown_after_every_restart(tmp_path: Path, store: Store):
     ask = ReadModels(store)
     for revision in (1, 2, 3):

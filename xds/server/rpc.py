@@ -86,11 +86,11 @@ class Pace:
         self._free = LARGE_BYTES
         self._waiting = deque[tuple[int, asyncio.Future[None]]]()
 
-    def write(self, context: Context, message: bytes) -> Awaitable[None]:
-        return context.write(message) if len(message) < LARGE else self._in_turn(context, message)
-
-    async def _in_turn(self, context: Context, message: bytes) -> None:
+    async def write(self, context: Context, message: bytes) -> None:
         size = min(len(message), LARGE_BYTES)
+        if size < LARGE:
+            await context.write(message)
+            return
         await self._acquire(size)
         permit = Permit(lambda: self._release(size))
         timer = asyncio.get_running_loop().call_later(PERMIT_SECONDS, permit.release)

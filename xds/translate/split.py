@@ -119,7 +119,7 @@ def dispatching_filters(*, grouped: bool) -> dict[str, object]:
     )
     mutations = build(Mutations, request_mutations=[scope])
     again = build(FilterConfig, config=any_of(build(SetFilterState, clear_route_cache=True)))
-    filters = {
+    filters: dict[str, object] = {
         SCOPE_FILTER: any_of(build(HeaderMutationPerRoute, mutations=mutations)),
         RESELECT_FILTER: any_of(again),
     }
@@ -128,4 +128,4 @@ def dispatching_filters(*, grouped: bool) -> dict[str, object]:
             PART_SCOPE_FILTER: filters[SCOPE_FILTER],
             PART_RESELECT_FILTER: filters[RESELECT_FILTER],
         }
-    return dict(filters)
+    return filters

@@ -5,7 +5,6 @@ import fcntl
 import os
 import random
 import socket
-import tempfile
 from pathlib import Path
 
 LOWEST, HIGHEST = 10_000, 20_999
@@ -26,7 +25,7 @@ def free_port() -> int:
 def _reserve(port: int) -> bool:
     if port in _reserved:
         return False
-    directory = Path(tempfile.gettempdir(), f"signalbox-ports-{os.getuid()}")
+    directory = Path("/tmp", f"signalbox-ports-{os.getuid()}")  # one for all runs, whatever TMPDIR each has
     directory.mkdir(exist_ok=True)
     file = os.open(directory / str(port), os.O_CREAT | os.O_WRONLY)
     try:

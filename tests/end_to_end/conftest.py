@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.calls import Calls
+from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
 from tests.support.running_signalbox import RunningSignalbox
 from tests.support.running_signalbox import upstream as serving_upstream
 
@@ -42,3 +43,11 @@ def harness(envoy: Path, tmp_path: Path) -> Iterator[RunningSignalbox]:
     harness = RunningSignalbox(tmp_path / "data")
     yield harness
     harness.raze()
+
+
+@pytest.fixture(scope="session")
+def roles_on_kafka(envoy: Path, kafka_files: Path, postgres_made: Path) -> Iterator[MultiProcessSignalbox]:
+    """One process per role, on Kafka and PostgreSQL of its own, for the files of `distribution.TOGETHER`:
+    each of their tests calls `up`, as some stay down after the one before."""
+    with multi_process_signalbox(session_timeout_ms=3_000) as (harness, _):
+        yield harness

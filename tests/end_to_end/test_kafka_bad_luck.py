@@ -3,7 +3,6 @@
 import random
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,26 +10,15 @@ from schemas.envelope import GENESIS, from_structured
 from tests.support.calls import Calls, specification, until
 from tests.support.kafka_kill_rounds import crashes, unharmed
 from tests.support.kill_rounds import Report
-from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
+from tests.support.multi_process import MultiProcessSignalbox
 
-pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[MultiProcessSignalbox, str]]:
-    with multi_process_signalbox(session_timeout_ms=3_000) as made:
-        yield made
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
-def harness(running: tuple[MultiProcessSignalbox, str]) -> MultiProcessSignalbox:
-    running[0].up()
-    return running[0]
-
-
-@pytest.fixture
-def upstream(running: tuple[MultiProcessSignalbox, str]) -> str:
-    return running[1]
+def harness(roles_on_kafka: MultiProcessSignalbox) -> MultiProcessSignalbox:
+    roles_on_kafka.up()
+    return roles_on_kafka
 
 
 def chain_is_whole(calls: Calls) -> bool:
@@ -116,7 +104,6 @@ def test_a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing(
     assert report.kills == 2
 
 
-@pytest.mark.chaos
 def test_kill_9_of_any_role_under_load_loses_nothing_and_ends_in_sync(
     harness: MultiProcessSignalbox, upstream: str
 ):

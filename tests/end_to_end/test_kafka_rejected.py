@@ -1,34 +1,22 @@
 """Revisions that Envoy rejects, on Kafka: the last good ones answer, whatever is killed meanwhile."""
 
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.calls import Calls, specification, until
 from tests.support.kafka_kill_rounds import crashes
-from tests.support.multi_process import MultiProcessSignalbox, multi_process_signalbox
+from tests.support.multi_process import MultiProcessSignalbox
 from tests.support.rejected import rejected_by_envoy
 
-pytestmark = pytest.mark.usefixtures("envoy", "kafka_files", "postgres_made")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[MultiProcessSignalbox, str]]:
-    with multi_process_signalbox(session_timeout_ms=3_000) as made:
-        yield made
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
-def harness(running: tuple[MultiProcessSignalbox, str]) -> MultiProcessSignalbox:
-    running[0].up()
-    return running[0]
-
-
-@pytest.fixture
-def upstream(running: tuple[MultiProcessSignalbox, str]) -> str:
-    return running[1]
+def harness(roles_on_kafka: MultiProcessSignalbox) -> MultiProcessSignalbox:
+    roles_on_kafka.up()
+    return roles_on_kafka
 
 
 def deployed(calls: Calls, api: str, upstream: str, **fields: str) -> tuple[str, int]:
@@ -105,7 +93,6 @@ def test_a_late_start_after_the_rejection_keeps_the_acknowledged_version(
     calls.close()
 
 
-@pytest.mark.chaos
 def test_kill_9_of_any_role_while_revisions_are_rejected_ends_with_every_good_one(
     harness: MultiProcessSignalbox, upstream: str
 ):

@@ -8,12 +8,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that run tests, most of which wait most of the time. Tests that kill processes run one at a time
-# afterwards: their rounds of several files starve each other.
+# Processes that run tests, most of which wait most of the time: for servers, the disk and each other.
 WORKERS ?= 3
-SEVERAL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-# Tests start hundreds of processes: none may compile modules that another one has compiled.
-PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/$(VENV)/pycache" $(BIN)/pytest
+SEVERAL = --dist loadfile --no-loadscope-reorder -n
 READY := $(VENV)/.ready
 PRODUCT := api clients/python commands definitions gateways projections schemas signalbox streams xds
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
@@ -35,18 +32,14 @@ test: $(READY)
 check: $(READY)
 	@$(MAKE) --no-print-directory -j2 product-types pure-tests
 
+# Tests that kill processes come afterwards, two at a time: more rounds of kills at once starve each other.
+all-tests: CHAOS = $$(grep -rl --include='test_*.py' 'mark\.chaos' tests)
 all-tests: $(READY)
-	$(if $(ARGS),$(PYTEST) $(ARGS),$(PYTEST) $(SEVERAL) -m "not chaos"; status=$$?; $(PYTEST) -m chaos && exit $$status)
+	$(if $(ARGS),.ci/pytest kept $(ARGS),.ci/pytest memory $(SEVERAL) $(WORKERS) -m "not chaos"; status=$$?; \
+		.ci/pytest disk $(SEVERAL) 2 -m chaos $(CHAOS) && exit $$status)
 
-# One process per core: these tests compute, and each process collects all of them first. Their files are in
-# memory where there is room: a database on a disk takes three times as long to make.
-pure-tests: WORKERS := 2
 pure-tests: $(READY)
-	@room=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $$4 }'); \
-	files=$$(mktemp -d "$$([ "$${room:-0}" -gt 2000000 ] && [ -w /dev/shm ] && echo /dev/shm || echo /tmp)/sb.XXXX"); \
-	trap 'rm -rf "$$files"' EXIT; \
-	TMPDIR="$$files" SIGNALBOX_QUICK_LAWS=1 $(PYTEST) $(SEVERAL) -m "not real and not chaos" \
-		--basetemp "$$files/t" -o tmp_path_retention_policy=failed
+	SIGNALBOX_QUICK_LAWS=1 .ci/pytest memory $(SEVERAL) 2 -m "not real and not chaos"
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)

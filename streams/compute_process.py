@@ -12,8 +12,10 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -27,6 +29,9 @@ AGAIN_SECONDS = 60.0
 END_SECONDS = 0.5
 YOUNG = 50_000
 """New objects before a garbage collection in the process: few live long there."""
+_STARTED = time.time()
+_PURE = frozenset({"api", "definitions", "gateways", "schemas", "streams", "xds"})
+"""The packages of the functions, and of their arguments and results."""
 _SIZE = 8
 _PIPE_BYTES = 1 << 20
 
@@ -80,20 +85,23 @@ class ComputeProcess:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         try:
             self._ask(self._input, (function, args), reply)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            logger.warning("%s is computed by the server: %s", function.__name__, error)
-            raise NotComputed from error
-        try:
             async with asyncio.timeout(self._call_seconds):
                 answered, result = pickle.loads(await reply)
         except TimeoutError:
             self._failed("it does not answer")
             await self.close()
             raise NotComputed from None
+        except (pickle.PickleError, AttributeError, TypeError, ImportError) as error:
+            answered, result = False, f"{type(error).__name__}: {error}"
         if not answered:
             logger.warning("%s is computed by the server, because it failed: %s", function.__name__, result)
             raise NotComputed
         return result
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._task is not None
 
     async def close(self) -> None:
         if self._task is not None:
@@ -102,7 +110,7 @@ class ComputeProcess:
 
     def _start(self, first: Callable[..., object]) -> None:
         due = asyncio.get_running_loop().time() >= self._not_before
-        if self._task is None and due and _cores() > 1:
+        if self._task is None and due and _cores() > 1 and not _code_changed():
             self._task = asyncio.create_task(self._process(first), name="compute process")
 
     def _ask(
@@ -168,6 +176,19 @@ class ComputeProcess:
         """The process ends with its input."""
         self._input = None
         input.close()
+
+
+def _code_changed() -> bool:
+    """Whether a loaded module was installed again since: the process would load another version."""
+    files = [
+        Path(file)
+        for name, module in tuple(sys.modules.items())
+        if name.partition(".")[0] in _PURE and (file := getattr(module, "__file__", None))
+    ]
+    try:
+        return any(file.stat().st_ctime > _STARTED for file in files)
+    except OSError:
+        return True
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

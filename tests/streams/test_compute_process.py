@@ -97,3 +97,12 @@ async def test_an_idle_process_ends_and_is_started_again_when_it_is_wanted() -> 
                     os.kill(first, 0)
                     await asyncio.sleep(0.01)
         assert await first_result(compute, os.getpid) != first
+
+
+async def test_another_version_of_the_code_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.compute_process._STARTED", 0.0)
+    async with process() as compute:
+        for _ in range(2):
+            with pytest.raises(NotComputed):
+                await compute.run(os.getpid)
+        assert not compute.running

@@ -39,6 +39,13 @@ class ConfigResource:
     requires: tuple[tuple[str, str], ...] = ()
     deployments: tuple[DeploymentRef, ...] = ()
 
+    def with_body(self, body: bytes) -> "ConfigResource":
+        """As `dataclasses.replace`, in half the time."""
+        return ConfigResource(
+            *(self.gateway, self.kind, self.type, self.name, self.version, self.position, body),
+            *(self.requires, self.deployments),
+        )
+
     @property
     def served(self) -> bool:
         """Whether it is a resource for gateways."""

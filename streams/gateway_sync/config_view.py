@@ -1,7 +1,7 @@
 """The entries in force on a partition of the config topic, without bodies, for its writer to compare with."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateways.config_resource import ConfigResource
 from streams.config_topic import ConfigWriter
@@ -57,4 +57,4 @@ class ConfigView:
 
 
 def _bodiless(entry: ConfigResource) -> ConfigResource:
-    return entry if entry.body == BODILESS else replace(entry, body=BODILESS)
+    return entry if entry.body == BODILESS else entry.with_body(BODILESS)

@@ -45,7 +45,7 @@ CREDENTIALS = "signalbox.io/credentials"
 """The entry type of a gateway's token digest, with which an xDS server authenticates its nodes."""
 OF_GATEWAYS = frozenset({"gateway", "deployment"})
 """Aggregates whose events change the configuration of gateways."""
-BATCH = 128
+BATCH = 256
 NOTES_SECONDS = 1.0
 """Acknowledgements that are not put yet are put after this time without answers."""
 
@@ -202,7 +202,7 @@ class GatewaySync:
             except CannotCompile as error:
                 await self._dead_letter(record, Fault("cannot-compile", str(error)))
         changed = await self.changes.put(records[-1].position, listeners)
-        self.compiler.forget_ahead()
+        self.compiler.ahead.forget()
         self.compiled(changed, perf_counter() - began)
 
     async def _read(self, record: Record) -> Event | None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from gateways.compiler import compile_api, denied_upstreams, upstreams_of
@@ -17,9 +17,9 @@ from gateways.model import DeployedApi, GatewaySettings, UnsupportedError, unsup
 from gateways.translator import Dispatching, Part, PartGroups, Translator, UnitSplitter
 from gateways.upstream_access import NetworkPort, own_network_ports, upstream_access
 from schemas.aggregates.gateway import GatewayFields
-from streams.compute_process import Compute, NoProcess, NotComputed
+from streams.compute_process import Compute, NoProcess
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Recent
-from streams.gateway_sync.translation_ahead import Ahead, Translation, own_units, translations
+from streams.gateway_sync.translation_ahead import Ahead, TranslationsAhead, own_units
 from streams.log import MessageTooLarge
 
 KEPT = 1024
@@ -86,14 +86,12 @@ class UnitCompiler:
     """By gateway and deployment, of units with several APIs: a change translates the changed API alone."""
     _parts: Recent[Part] = field(default_factory=lambda: Recent[Part](TRANSLATED_KEPT))
     """By gateway and deployment, of units that are split."""
-    _ahead: dict[tuple[str, DeploymentRef], tuple[GatewaySettings, Translation]] = field(
-        default_factory=dict[tuple[str, DeploymentRef], tuple[GatewaySettings, Translation]]
-    )
-    """By gateway: what was translated ahead, for these settings."""
+    ahead: TranslationsAhead = field(init=False)
     _splitters: Mapping[str, UnitSplitter] = field(init=False)
     """The translators that split units, by kind: examining a translator takes 20 µs."""
 
     def __post_init__(self) -> None:
+        self.ahead = TranslationsAhead(self.compute)
         self._splitters = {kind: t for kind, t in self.translators.items() if isinstance(t, UnitSplitter)}
 
     def load(self, gateway: str, kind: str) -> None:
@@ -172,34 +170,25 @@ class UnitCompiler:
         refs: Sequence[DeploymentRef],
         members: Mapping[str, Mapping[str, DeploymentRef]],
     ) -> None:
-        """Translates these in another process, if it runs; `members` are the deployments of each unit."""
+        """Has another process, if it runs, translate these; `members` are the deployments of each unit."""
         try:
             settings = await self.settings(gateway)
             organization, _ = organization_and_name(gateway)
             units = own_units(refs, [self.unit_of(gateway, ref) for ref in refs], members)
             many = [
-                Ahead(organization, ref, unit, await self.reading.spec(organization, ref.api, ref.revision))
+                Ahead.of(
+                    organization, ref, unit, await self.reading.spec(organization, ref.api, ref.revision)
+                )
                 for ref, unit in zip(refs, units, strict=True)
             ]
-            made = await self.compute.run(translations, self.translators[settings.kind], settings, many)
-        except (CannotCompile, NotInLog, NotComputed):
+        except (CannotCompile, NotInLog):
             return
-        for ref, translation in zip(refs, made, strict=True):
-            if translation is not None:
-                self._ahead[gateway, ref] = (settings, translation)
-
-    def forget_ahead(self) -> None:
-        """What was translated ahead is compiled."""
-        self._ahead.clear()
-
-    def _made_ahead(self, gateway: str, settings: GatewaySettings, ref: DeploymentRef) -> Translation | None:
-        of, translation = self._ahead.get((gateway, ref), (None, None))
-        return translation if of is settings else None
+        self.ahead.begin(self.translators[settings.kind], settings, many)
 
     async def check(self, gateway: str, ref: DeploymentRef) -> None:
         """Raises CannotCompile unless a gateway can serve the deployment by itself."""
         settings = await self.settings(gateway)
-        if ahead := self._made_ahead(gateway, settings, ref):
+        if ahead := await self.ahead.of(settings, ref):
             findings, denied = ahead.findings, ahead.denied
         else:
             api = await self._deployed_api(gateway, ref)
@@ -227,9 +216,10 @@ class UnitCompiler:
         """
         settings = await self.settings(gateway)
         if len(refs) == 1:
-            ahead = self._made_ahead(gateway, settings, next(iter(refs)))
-            if ahead and ahead.entries and ahead.unit == unit:
-                entries = tuple([replace(entry, position=position) for entry in ahead.entries])
+            (ref,) = refs
+            ahead = await self.ahead.of(settings, ref)
+            if ahead and ahead.made and ahead.unit == unit:
+                entries = ahead.entries(settings, ref, position)
                 self._require_sizes(f"{gateway}: {named(refs)}", entries)
                 return entries
         apis = [

@@ -54,7 +54,7 @@ async def test_apis_in_units_of_their_own(tmp_path: Path) -> None:
     specs, compute = apis("/api-{}".format), Recorded()
     ahead = await deployed(tmp_path / "ahead", specs, compute)
     assert ahead == await deployed(tmp_path / "alone", specs, NoProcess())
-    assert sum(bool(made.entries) for made in compute.results) == MANY
+    assert sum(bool(each.made) for each in compute.results) == MANY
     assert [fact for _, fact, reason in ahead[1] if reason] == ["refused", "refused"]
 
 
@@ -63,7 +63,7 @@ async def test_apis_that_share_a_unit_are_only_checked_ahead(tmp_path: Path) -> 
     ahead = await deployed(tmp_path / "ahead", specs, compute)
     assert ahead == await deployed(tmp_path / "alone", specs, NoProcess())
     assert len(compute.results) == len(specs)
-    assert not any(made.entries for made in compute.results)
+    assert not any(each.made for each in compute.results)
 
 
 async def test_few_deployments_are_translated_by_gateway_sync(tmp_path: Path) -> None:

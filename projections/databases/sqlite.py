@@ -36,12 +36,15 @@ from projections.source_log import OTHER_FILE, OtherLog, SourceLog
 _SIZES = (64, 16, 4, 1)
 """Rows per statement: few different sizes, so that prepared statements are reused. Not row by row, since the
 driver releases the GIL at every statement, and another busy thread then keeps it for milliseconds."""
+WRITER_CACHE = 16_384
+READER_CACHE = 2_048
+"""KiB of pages that a connection keeps in the memory of the process; others are in that of the system."""
 
 
 def engines(path: Path) -> tuple[Engine, Engine]:
     """The engine that writes and the engine that reads. The file has mode 0600. Raises OSError."""
     _make_private(path)
-    return _engine(path, "BEGIN IMMEDIATE", 1), _engine(path, "BEGIN", 8)
+    return _engine(path, "BEGIN IMMEDIATE", 1, WRITER_CACHE), _engine(path, "BEGIN", 8, READER_CACHE)
 
 
 def _make_private(path: Path) -> None:
@@ -55,7 +58,7 @@ def _make_private(path: Path) -> None:
                 file.chmod(0o600)
 
 
-def _engine(path: Path, begin: str, size: int) -> Engine:
+def _engine(path: Path, begin: str, size: int, cache: int) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         json_serializer=_json,
@@ -67,16 +70,16 @@ def _engine(path: Path, begin: str, size: int) -> Engine:
         connect_args={"check_same_thread": False, "timeout": 5, "cached_statements": 512},
     )
 
-    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "connect", partial(_set_up, cache))
     event.listen(engine, "begin", partial(_begin, begin))
     return engine
 
 
-def _set_up(connection: sqlite3.Connection, record: object) -> None:
+def _set_up(cache: int, connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # transactions begin explicitly and include savepoints and DDL
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA cache_size=-32768")
+    connection.execute(f"PRAGMA cache_size=-{cache}")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
     connection.execute("PRAGMA temp_store=MEMORY")  # rollback data of savepoints
     connection.execute("PRAGMA secure_delete=FAST")  # a dropped generation is not overwritten page by page

@@ -24,6 +24,7 @@ from signalbox.observability.telemetry import Telemetry
 
 REMEMBERED = 20_000
 _PROPAGATOR = TraceContextTextMapPropagator()
+_NOTHING: Attributes = {}
 
 
 def traceparent_of_request(given: str) -> str:
@@ -64,7 +65,7 @@ class ChangeTraces:
         for (accepted, rule), count in counts.items():
             self._telemetry.commands.add(count, {"accepted": str(accepted).lower(), "rule": rule})
         for command, outcome in decisions:
-            about: Attributes = {}
+            about = _NOTHING
             if self._traced(command.traceparent):
                 about = of_command(command, outcome.subject)
                 rule = {} if outcome.accepted else {RULE: outcome.rule}

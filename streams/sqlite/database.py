@@ -81,6 +81,10 @@ def damaged(path: Path, what: str) -> LogDamaged:
     return LogDamaged(f"{path} is damaged: {what}. To go on, {ADVICE}", what)
 
 
+WRITER_CACHE, READER_CACHE = 8_000, 2_000
+"""KiB of pages that a connection keeps in the memory of the process; others are in that of the system."""
+
+
 def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
     """A connection in autocommit mode to a file that exists. Raises sqlite3.Error.
 
@@ -97,7 +101,7 @@ def connect(kind: Kind, path: Path, *, write: bool) -> sqlite3.Connection:
     )
     try:
         db.execute(f"PRAGMA synchronous={kind.synchronous}")
-        db.execute("PRAGMA cache_size=-8000")
+        db.execute(f"PRAGMA cache_size=-{WRITER_CACHE if write else READER_CACHE}")
         if write:
             db.execute("PRAGMA wal_autocheckpoint=1000")
             db.execute("PRAGMA journal_size_limit=67108864")

@@ -52,7 +52,8 @@ QUIET_SECONDS = 0.03
 """Without an event for so long, no change is on its way to a gateway of this process."""
 MOST_PAUSES = 4
 """After so many times `QUIET_SECONDS` they are computed nevertheless."""
-MANY_PAUSES = 33
+MANY_QUIET_SECONDS = 0.12
+MANY_PAUSES = 8
 """The same while more than `MOST` wait: a load of many. Each is touched several times, and computed once when
 gateways report no more."""
 
@@ -155,7 +156,7 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         topics: Sequence[Topic] = ("events", "status") if many else ("events",)
         for _ in range(MANY_PAUSES if many else MOST_PAUSES):
             before = self._ends(topics)
-            await asyncio.sleep(QUIET_SECONDS)
+            await asyncio.sleep(MANY_QUIET_SECONDS if many else QUIET_SECONDS)
             if self._ends(topics) == before:
                 return
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -72,14 +73,15 @@ class Rebuilder:
 
     async def _fill_from_process(self, model: ReadModel, topic: Topic, building: GenerationBuilder) -> None:
         """Fills with rows that another process computes, where that is possible and worth its start."""
-        if not isinstance(model, Separable) or not isinstance(self._log, ReadElsewhere):
+        log = self._log
+        if os.cpu_count() == 1 or not isinstance(model, Separable) or not isinstance(log, ReadElsewhere):
             return
         target, prefix = target_of(self._store.reader), building.progress.generation.prefix
         for partition in building.progress.positions:
-            end, before = await self._worker.retry(partial(self._log.end, topic, partition)), -1
+            end, before = await self._worker.retry(partial(log.end, topic, partition)), -1
             while before < (after := building.progress.positions[partition]) and end - after >= MANY:
                 before = after
-                source, empty = self._log.source(), after == 0
+                source, empty = log.source(), after == 0
                 work = Work(source, model, target, prefix, topic, partition, after, end, empty)
                 why = await self._write_computed(work, building)
                 if why:

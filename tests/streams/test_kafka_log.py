@@ -1,6 +1,7 @@
 """The contract of the log on the real Kafka, and what only Kafka can get wrong."""
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -176,5 +177,21 @@ async def test_a_topic_that_is_made_again_has_another_identity(kafka_settings: K
         await log.append("commands", [envelope("b")])
         assert await log.find("commands", ("acme", "a")) is None
         assert await log.find("commands", ("acme", "b")) is not None
+    finally:
+        await log.close()
+
+
+async def test_another_process_reads_the_same_events(kafka_settings: KafkaSettings, tmp_path: Path):
+    log = await KafkaLog.open(kafka_settings, tmp_path)
+    try:
+        for _ in range(3):
+            await log.append("events", [envelope() for _ in range(5)])
+        expected = await everything(log, "events")
+        async with pickle.loads(pickle.dumps(log.source()))() as source:
+            found: list[Record] = []
+            while more := await source.read("events", 0, found[-1].position if found else 0, 99, 4):
+                found += more
+        assert found == expected
+        assert len(found) == 15
     finally:
         await log.close()

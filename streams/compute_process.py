@@ -86,13 +86,14 @@ class ComputeProcess:
         try:
             self._ask(self._input, (function, args), reply)
             async with asyncio.timeout(self._call_seconds):
-                answered, result = pickle.loads(await reply)
+                answer: tuple[bool, Any] = pickle.loads(await reply)
         except TimeoutError:
             self._failed("it does not answer")
             await self.close()
             raise NotComputed from None
         except (pickle.PickleError, AttributeError, TypeError, ImportError) as error:
-            answered, result = False, f"{type(error).__name__}: {error}"
+            answer = False, f"{type(error).__name__}: {error}"
+        answered, result = answer
         if not answered:
             logger.warning("%s is computed by the server, because it failed: %s", function.__name__, result)
             raise NotComputed

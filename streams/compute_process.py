@@ -86,17 +86,15 @@ class ComputeProcess:
         try:
             self._ask(self._input, (function, args), reply)
             async with asyncio.timeout(self._call_seconds):
-                answer: tuple[bool, Any] = pickle.loads(await reply)
+                answered, result = pickle.loads(await reply)
         except TimeoutError:
             self._failed("it does not answer")
             await self.close()
             raise NotComputed from None
         except (pickle.PickleError, AttributeError, TypeError, ImportError) as error:
-            answer = False, f"{type(error).__name__}: {error}"
-        answered, result = answer
+            raise _failure(function, f"{type(error).__name__}: {error}") from error
         if not answered:
-            logger.warning("%s is computed by the server, because it failed: %s", function.__name__, result)
-            raise NotComputed
+            raise _failure(function, result)
         return result
 
     @property
@@ -236,3 +234,8 @@ def _main() -> None:
 
 if __name__ == "__main__":
     _main()
+
+
+def _failure(function: Callable[..., object], reason: str) -> NotComputed:
+    logger.warning("%s is computed by the server, because it failed: %s", function.__name__, reason)
+    return NotComputed()

@@ -39,10 +39,9 @@ class Decisions:
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Change] = field(default_factory=list[Change])
     outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
-    _decided: list[Envelope] = field(default_factory=list[Envelope])
-    """The envelopes of `outcomes`."""
-    _rejected: list[Envelope] = field(default_factory=list[Envelope])
-    """Outcomes that do not use up their id: it was decided before, or may be sent again, corrected."""
+    _envelopes: list[Envelope] = field(default_factory=list[Envelope])
+    """Those of `outcomes`, and rejections that do not use up their id, in the order of the commands: a client
+    that reads its rejection after the outcome of another command of its id takes that one for the answer."""
     again: list[tuple[Envelope, Outcome]] = field(default_factory=list[tuple[Envelope, Outcome]])
     """Commands that were sent again, and their first outcome."""
     dead_letters: list[Envelope] = field(default_factory=list[Envelope])
@@ -67,7 +66,7 @@ class Decisions:
     def reject(self, envelope: Envelope, why: Rejection) -> None:
         """Adds a rejection that does not use up the id."""
         _, written = self._outcome(envelope, why)
-        self._rejected.append(written)
+        self._envelopes.append(written)
 
     def dead_letter(self, message: Envelope) -> None:
         """Adds a dead letter."""
@@ -83,7 +82,7 @@ class Decisions:
             result = self._decide(envelope, Request(envelope.id, command, envelope.time, envelope.authid))
         outcome, written = self._outcome(envelope, result)
         self.outcomes[envelope.key] = (envelope, outcome)
-        self._decided.append(written)
+        self._envelopes.append(written)
 
     def _decide(self, envelope: Envelope, request: Request[Command]) -> Decided | Rejection:
         decided: Decided | Rejection | None = None
@@ -166,7 +165,7 @@ class Decisions:
         """The outcomes to write; with `again`, also the first outcomes of commands that were sent again."""
         repeated = self.again if again else ()
         first = [self._written(command, outcome, outcome.data()) for command, outcome in repeated]
-        return [*self._decided, *self._rejected, *first]
+        return [*self._envelopes, *first]
 
 
 def _dataref(event: Event) -> str:

@@ -87,6 +87,22 @@ async def test_an_id_is_decided_once_for_each_organization(tmp_path: Path, toget
         assert [r.envelope.data["organization"] for r in stands if r is not None] == [ORG, "other"]
 
 
+async def test_outcomes_are_written_in_the_order_of_the_commands(tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        names = ("one", "two", "three")
+        ids = ("cmd-1", "cmd-1", "cmd-2")  # the second one is rejected without using up its id
+        await at.decide(*(envelope(c) for c in DEFAULT_RESOURCES))
+        await at.decide(
+            *(envelope(DefineProject(organization=ORG, name=n), id) for n, id in zip(names, ids, strict=True))
+        )
+        written = [r.envelope for r in await at.log.read("outcomes", 0, len(DEFAULT_RESOURCES), 10)]
+        assert [(o.data["name"], o.data["accepted"]) for o in written] == [
+            ("cmd-1", True),
+            ("cmd-1", False),
+            ("cmd-2", True),
+        ]
+
+
 @pytest.mark.parametrize("together", [True, False])
 async def test_an_id_that_comes_with_another_body_is_rejected_and_the_first_answer_stands(
     tmp_path: Path, together: bool

@@ -58,14 +58,14 @@ class UnitEntries:
 
     def load(self, entry: ConfigResource) -> None:
         """Takes up an entry of a gateway from the config topic."""
-        if not entry.deployments:
-            return
         gateway = entry.gateway
         if dispatched := self.compiler.dispatched(entry):
             unit, name = dispatched
             self.refs.add(gateway, name, frozenset(entry.requires))
             if name != unit:
                 self._names.setdefault((gateway, unit), set()).add(name)
+            return
+        if not entry.deployments:
             return
         part = self.compiler.part_named(entry)
         for unit, refs in self._by_unit(entry).items():

@@ -91,6 +91,45 @@ def encoded(kind: "type[Message]", /, **fields: Any) -> Encoded:
     return Encoded(b"".join(parts))
 
 
+def extended(kind: "type[Message]", message: Encoded, field: str, values: Sequence[Any]) -> Encoded:
+    """The message with more values of a repeated field, after those it has. Raises as `encoded`."""
+    later = _later_fields(kind, field)
+    at = 0
+    while at < len(message):
+        tag, start = read_varint(message, at)
+        if tag >> 3 in later:
+            break
+        at = _end(message, start, tag & 7)
+    return Encoded(message[:at] + encoded(kind, **{field: values}) + message[at:])
+
+
+@lru_cache(maxsize=16)
+def _later_fields(kind: type[Any], field: str) -> frozenset[int]:
+    """The numbers of the fields that are encoded after this one."""
+    numbers = {name: metadata.number for name, metadata, _ in _fields(kind)}
+    names = list(numbers)
+    return frozenset(numbers[name] for name in names[names.index(field) + 1 :])
+
+
+def _end(message: bytes, at: int, wire_type: int) -> int:
+    """The end of the field whose value begins at `at`."""
+    if wire_type in (_WIRE_64, _WIRE_32):
+        return at + (8 if wire_type == _WIRE_64 else 4)
+    value, at = read_varint(message, at)
+    return at + value if wire_type == _WIRE_LENGTH else at
+
+
+def read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """The number at a position, and the position after it. Raises IndexError for a truncated one."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
 def any_of(message: "Message") -> "PackedAny":
     """The message in an Any. Raises LookupError for a message of a module not in `xds.types.PACKED`."""
     from envoy_data_plane.google.protobuf import Any as packed

@@ -1,6 +1,7 @@
 """Names of scopes and route configurations, and the route configuration that a scope names."""
 
 from gateways.config_resource import ConfigResource
+from xds.encoding import read_varint
 from xds.types import ROUTES, SCOPED_ROUTES
 
 Key = tuple[str, str]
@@ -68,11 +69,11 @@ def _texts(message: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         if tag & 7 == _VARINT:
-            _, at = _varint(message, at)
+            _, at = read_varint(message, at)
         elif tag & 7 == _LENGTH:
-            size, at = _varint(message, at)
+            size, at = read_varint(message, at)
             if at + size > len(message):
                 raise ValueError("truncated field")
             found[tag >> 3] = message[at : at + size]
@@ -80,13 +81,3 @@ def _texts(message: bytes) -> dict[int, bytes]:
         else:
             raise ValueError("unexpected wire type")
     return found
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from envoy_data_plane.envoy.config.route.v3 import Route, RouteConfiguration, VirtualHost
 
 from gateways.translator import Dispatching, PartGroup
-from xds.encoding import Encoded, build, encode, encoded
+from xds.encoding import Encoded, build, encode, extended
 from xds.scopes import GROUP_SEPARATOR, route_name
 from xds.translate.names import PROBE_HEADER, SCOPE_HEADER
 from xds.translate.resilience import default_retries
@@ -30,8 +30,7 @@ class _Bound:
 
     def with_headers(self) -> Iterator[Encoded]:
         """The routes with the headers in each."""
-        added = encoded(Route, response_headers_to_add=self.headers)
-        return (Encoded(route + added) for route in self.routes)
+        return (extended(Route, route, "response_headers_to_add", self.headers) for route in self.routes)
 
 
 def route_configuration(gateway: str, unit: str, apis: Sequence[TranslatedApi]) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from api.authentication import Authenticator
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.limits import LARGEST_COMMAND
 from schemas.outcome import Outcome
 from streams.compute_process import Compute, NoProcess
@@ -25,15 +25,15 @@ class CommandPort(Protocol):
         """Returns when all are durable. Raises LogUnavailable; then none of them is."""
         ...
 
-    async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[Key, Outcome]:
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float, /) -> Mapping[MessageKey, Outcome]:
         """Submits, and returns the outcomes decided within `seconds`. Raises LogUnavailable."""
         ...
 
-    async def outcome(self, command: Key, /) -> Outcome | None:
+    async def outcome(self, command: MessageKey, /) -> Outcome | None:
         """The outcome of a command; None when it is not decided."""
         ...
 
-    async def pending(self, command: Key, /) -> bool:
+    async def pending(self, command: MessageKey, /) -> bool:
         """True when the command is on the log and not decided."""
         ...
 

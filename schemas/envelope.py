@@ -18,7 +18,10 @@ GENESIS = "0" * 64
 
 Data = dict[str, Any]
 
-Key = tuple[str, str]
+QualifiedName = tuple[str, str]
+"""Organization and name, of a resource of one kind."""
+
+MessageKey = tuple[str, str]
 """Organization and id: ids are unique within an organization only."""
 
 
@@ -52,7 +55,7 @@ class Envelope:
     previoushash: str = ""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MessageKey:
         return (self.partitionkey, self.id)
 
     def attributes(self) -> dict[str, str]:

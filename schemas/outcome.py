@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from schemas.envelope import Key
+from schemas.envelope import MessageKey
 from schemas.message import Message, Value
 
 UNREADABLE = frozenset({"malformed", "unknown-schema", "unauthorized", "too-large"})
@@ -53,6 +53,6 @@ class Outcome(Message):
     errors: tuple[Complaint, ...] = ()
 
     @property
-    def key(self) -> Key:
+    def key(self) -> MessageKey:
         """The key of the command."""
         return (self.organization, self.name)

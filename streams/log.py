@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from projections.source_log import SourceLog
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 
 Topic = Literal["commands", "events", "outcomes", "status", "parked"]
 TOPICS: tuple[Topic, ...] = ("commands", "events", "outcomes", "status", "parked")
@@ -190,11 +190,11 @@ class Log(Protocol):
         """Records about one subject, in order; limited like those of `read`."""
         ...
 
-    async def find(self, topic: Topic, key: Key) -> Record | None:
+    async def find(self, topic: Topic, key: MessageKey) -> Record | None:
         """As `find_all`, for one key."""
         ...
 
-    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+    async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
         """The first record of each organization and CloudEvents id that has one.
 
         On `outcomes` the first that decided its command (`schemas.outcome.decides`). The records can be read,

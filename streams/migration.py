@@ -36,7 +36,7 @@ OVERHEAD = 100
 ATTEMPTS = 50
 PAUSE_SECONDS = 0.1
 
-Key = tuple[str, str, str]
+ConfigKey = tuple[str, str, str]
 OF_CLIENTS: frozenset[Topic] = frozenset({"commands", "status"})
 """Topics whose times are normalised when they are read from Kafka: all other content is compared."""
 
@@ -211,7 +211,7 @@ async def _write(
 
 
 def _message(target: Target, record: Record, decided: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
-    """Key, value and headers; an undecided command is signed for its sender."""
+    """ConfigKey, value and headers; an undecided command is signed for its sender."""
     envelope = record.envelope
     value, headers = encode(envelope)
     if record.topic == "commands" and record.position > decided:
@@ -242,7 +242,7 @@ async def _copy_config(source: SqliteConfigTopic, target: Target, progress: Prog
         for entry in entries:
             by_partition.setdefault(target.config.partition_of_entry(entry), []).append(entry)
     wanted = {entry.key: entry for entries in by_partition.values() for entry in entries}
-    present: dict[Key, ConfigResource] = {}
+    present: dict[ConfigKey, ConfigResource] = {}
     async for entries in target.config.load():
         present.update((entry.key, entry) for entry in entries)
     if strange := [key for key in present if key not in wanted]:
@@ -261,9 +261,9 @@ async def _copy_config(source: SqliteConfigTopic, target: Target, progress: Prog
     return len(wanted)
 
 
-async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[Key, ConfigResource]) -> None:
+async def _require_arrived(config: KafkaConfigTopic, wanted: Mapping[ConfigKey, ConfigResource]) -> None:
     """Raises NotTheSame."""
-    arrived: dict[Key, ConfigResource] = {}
+    arrived: dict[ConfigKey, ConfigResource] = {}
     for _ in range(ATTEMPTS):
         arrived.clear()
         async for entries in config.load():

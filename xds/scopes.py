@@ -2,10 +2,7 @@
 
 from gateways.config_resource import ConfigResource
 from xds.encoding import read_varint
-from xds.types import ROUTES, SCOPED_ROUTES
-
-Key = tuple[str, str]
-"""Type and name."""
+from xds.types import ROUTES, SCOPED_ROUTES, ResourceKey
 
 PART_SEPARATOR = "|"
 """Stands in the names of the parts of a unit that is split; no context has it."""
@@ -45,12 +42,12 @@ def dispatched(entry: ConfigResource) -> tuple[str, str] | None:
     return name.partition(GROUP_SEPARATOR)[0], name
 
 
-def part_resources(gateway: str, part: str) -> tuple[Key, ...]:
+def part_resources(gateway: str, part: str) -> tuple[ResourceKey, ...]:
     """The scope and the route configuration of a part."""
     return (SCOPED_ROUTES, scope_name(gateway, part)), (ROUTES, route_name(gateway, part))
 
 
-def routes_of(entry: ConfigResource) -> Key | None:
+def routes_of(entry: ConfigResource) -> ResourceKey | None:
     """Type and name of the route configuration that a scope refers to; without it Envoy keeps the whole
     listener warming. None if `entry` is not a valid scope under its own name."""
     if entry.type != SCOPED_ROUTES or not entry.body:

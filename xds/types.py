@@ -18,6 +18,9 @@ SCOPED_ROUTES = _PREFIX + "config.route.v3.ScopedRouteConfiguration"
 ROUTES = _PREFIX + "config.route.v3.RouteConfiguration"
 VIRTUAL_HOST = _PREFIX + "config.route.v3.VirtualHost"
 
+ResourceKey = tuple[str, str]
+"""Type URL and name."""
+
 # A message inside an Any can only be packed or read once its module is imported: this lists every module
 # whose messages a resource may hold, so that the order of imports does not matter.
 PACKED = (

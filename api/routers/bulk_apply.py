@@ -43,7 +43,7 @@ from schemas.aggregates.api import API, PublishApi
 from schemas.aggregates.deployment import DEPLOYMENT, StartDeployment
 from schemas.aggregates.gateway import GATEWAY, ChangeGateway, RegisterGateway
 from schemas.catalog import AGGREGATES, BY_NAME
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.identity import uuid7
 from schemas.message import Command, Name
 from schemas.outcome import Outcome
@@ -333,7 +333,7 @@ def _rank(command: Envelope) -> int:
     return _RANKS[command.type]
 
 
-async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[Key, Outcome]:
+async def _outcomes(call: Call, commands: Sequence[Envelope]) -> Mapping[MessageKey, Outcome]:
     if not commands:
         return {}
     return await call.services.commands.execute(commands, call.services.settings.apply_seconds)

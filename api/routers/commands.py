@@ -33,7 +33,7 @@ from api.submission import (
 from schemas.catalog import BY_NAME, COMMANDS
 from schemas.codecs.avro import dataschema
 from schemas.codecs.cloudevents_http import BATCH, STRUCTURED, Malformed, from_http
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.identity import is_traceparent, timestamp
 from schemas.limits import MOST_LISTED
 from schemas.outcome import Outcome
@@ -135,7 +135,7 @@ async def _single(call: Call, envelope: Envelope, seconds: float | None) -> Resp
 async def _batch(call: Call, envelopes: list[Envelope], seconds: float | None) -> Response:
     """Submits a batch. Ids that were decided before keep their first outcome."""
     commands, partition = call.services.commands, call.partition
-    outcomes: Mapping[Key, Outcome] = {}
+    outcomes: Mapping[MessageKey, Outcome] = {}
     headers: dict[str, str] = {}
     if envelopes:
         if seconds is None:

@@ -38,14 +38,12 @@ from projections.read_transactions import ReadTransaction
 from projections.readmodel import Recorded
 from projections.shape import checked_data_of
 from projections.store import as_dicts
+from schemas.envelope import QualifiedName
 from schemas.identity import timestamp
 from schemas.status import LivenessReported, LivenessState
 
 FORGET_NODES_AFTER_SECONDS = 600.0
 """A node that left, or sends no heartbeats, counts for this time, and then no more."""
-
-Key = tuple[str, str]
-"""Organization and gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class LivenessOfGateways:
         return []
 
     def project(self, connection: Connection, prefix: str, records: Sequence[Recorded]) -> None:
-        rows: dict[Key, dict[str, Any]] = {}
+        rows: dict[QualifiedName, dict[str, Any]] = {}
         for data in checked_data_of(LivenessReported, records):
             key = (data["organization"], data["name"])
             before = rows.get(key) or last_reported(connection, prefix, *key)
@@ -155,7 +153,7 @@ def last_reported(
 
 def changed_liveness(
     connection: Connection, prefix: str, deliveries: str, now: float, *, heartbeats: bool = True
-) -> dict[Key, Change]:
+) -> dict[QualifiedName, Change]:
     """The gateways whose liveness differs from their last report.
 
     `prefix` and `deliveries` are the table prefixes of the two read models; `now` is seconds since 1970.
@@ -180,7 +178,7 @@ def present_liveness(
     connection: Connection,
     prefix: str | None,
     deliveries: str,
-    key: Key,
+    key: QualifiedName,
     now: float,
     *,
     heartbeats: bool = True,
@@ -219,8 +217,8 @@ def with_awaited(
 
 
 def _observed(
-    connection: Connection, deliveries: str, now: float, *, heartbeats: bool, of: Key | None = None
-) -> dict[Key, Observed]:
+    connection: Connection, deliveries: str, now: float, *, heartbeats: bool, of: QualifiedName | None = None
+) -> dict[QualifiedName, Observed]:
     """The nodes of each gateway that has any, or only of the gateway `of`."""
     nodes = deliveries_tables(deliveries).nodes.c
     heard = nodes.connected
@@ -243,7 +241,7 @@ def _observed(
     )
     if of is not None:
         wanted = wanted.where(nodes.organization == of[0], nodes.gateway == of[1])
-    found: dict[Key, Observed] = {}
+    found: dict[QualifiedName, Observed] = {}
     for organization, gateway, n, h, mute, heard_at, mute_at, left_at in connection.execute(wanted):
         lost = max((at for at in (left_at, mute_at and silent_since(mute_at)) if at), default=None)
         found[organization, gateway] = Observed(liveness(n, h), lost, heard_at, mute)

@@ -37,6 +37,7 @@ from projections.resources.tables import tables as resource_tables
 from projections.shape import checked_data_of
 from projections.store import rows_named, rows_of_names
 from schemas.aggregates.deployment import DEPLOYMENT
+from schemas.envelope import QualifiedName
 from schemas.status import RolloutReported
 
 TIMES = ("requested_at", "decided_at", "published_at", "acknowledged_at", "serving_at")
@@ -50,9 +51,6 @@ STAGES: Mapping[str, tuple[str, str]] = {
 ENDED = "stopped"
 UNSETTLED = ("pending", "rolling-out", "refused", "partly-refused", "offline", "stopping")
 """States that a `schemas.status.NodeReported` may change."""
-
-Key = tuple[str, str]
-"""Organization and deployment."""
 
 
 @computed_once(8)
@@ -139,14 +137,16 @@ def last_reported(
     return {row.deployment: dict(zip(t.c.keys(), row, strict=True)) for row in rows}
 
 
-def in_force(connection: Connection, prefix: str) -> list[Key]:
+def in_force(connection: Connection, prefix: str) -> list[QualifiedName]:
     """Deployments that have not ended, by their last reports."""
     t = table(prefix)
     rows = connection.execute(select(t.c.organization, t.c.deployment).where(t.c.state != ENDED))
     return [(organization, deployment) for organization, deployment in rows]
 
 
-def unsettled(connection: Connection, prefix: str, resources: str, organizations: Sequence[str]) -> list[Key]:
+def unsettled(
+    connection: Connection, prefix: str, resources: str, organizations: Sequence[str]
+) -> list[QualifiedName]:
     """Deployments in force that have no report, or an unsettled state in their last one."""
     t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions
     reported = and_(t.c.organization == v.c.organization, t.c.deployment == v.c.name)
@@ -161,7 +161,7 @@ def unsettled(connection: Connection, prefix: str, resources: str, organizations
 
 def outdated(
     connection: Connection, prefix: str, resources: str, deliveries: str, liveness: str | None
-) -> list[Key]:
+) -> list[QualifiedName]:
     """Deployments whose last report may be outdated: it is missing or unsettled, a fact is newer, or their
     gateway was reported offline since. One query finds them, without computing the states of the others."""
     t, v = table(prefix), resource_tables(resources).of[DEPLOYMENT.name].versions

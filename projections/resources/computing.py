@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 from projections.databases.port import Values
 from projections.readmodel import Recorded
 from projections.resources.tables import tables
-from projections.resources.versions import Key, Version, events_by_aggregate, fold_batch
+from projections.resources.versions import Version, events_by_aggregate, fold_batch
 from projections.resources.writing import AggregateRows, current, rows_of
 from schemas.catalog import BY_NAME
+from schemas.envelope import QualifiedName
 
 KEPT_BYTES = 48 << 20
 """Estimated memory of the remembered versions."""
@@ -30,7 +31,7 @@ class VersionsComputation:
         self._reader = reader
         self._whole = empty
         """Whether every current version is remembered."""
-        self._kept: dict[str, dict[Key, Values]] = {name: {} for name in BY_NAME}
+        self._kept: dict[str, dict[QualifiedName, Values]] = {name: {} for name in BY_NAME}
         """By aggregate; the row that was used last comes last."""
         self._bytes = 0
 
@@ -44,10 +45,10 @@ class VersionsComputation:
         self._forget(written)
         return found
 
-    def _current(self, name: str, keys: Iterable[Key]) -> dict[Key, Version]:
+    def _current(self, name: str, keys: Iterable[QualifiedName]) -> dict[QualifiedName, Version]:
         kept = self._kept[name]
-        before: dict[Key, Version] = {}
-        others: list[Key] = []
+        before: dict[QualifiedName, Version] = {}
+        others: list[QualifiedName] = []
         for key in keys:
             row = kept.get(key)
             if row is None:

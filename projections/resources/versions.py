@@ -14,11 +14,10 @@ from projections.readmodel import Recorded
 from projections.shape import Shape, checked_data, shape_of
 from schemas.aggregate import Aggregate
 from schemas.catalog import AGGREGATES
+from schemas.envelope import QualifiedName
 from schemas.message import Event
 
 Document = dict[str, Any]
-Key = tuple[str, str]
-"""Organization and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ class VersionChanges(NamedTuple):
 
 class ResourceEvent(NamedTuple):
     effect: EventEffect
-    key: Key
+    key: QualifiedName
     record: Recorded
 
 
@@ -181,14 +180,14 @@ def events_by_aggregate(records: Sequence[Recorded]) -> dict[str, list[ResourceE
 
 
 def fold_batch(
-    aggregate: Aggregate, current: Mapping[Key, Version], batch: Sequence[ResourceEvent]
+    aggregate: Aggregate, current: Mapping[QualifiedName, Version], batch: Sequence[ResourceEvent]
 ) -> VersionChanges:
     """The changes by `batch` (of one aggregate), given the current versions of the resources in it."""
     changes = VersionChanges([], [], [], tuple([] for _ in aggregate.parts))
     spans = changes.spans
     latest = dict(current)
-    fresh: dict[Key, int] = {}  # index in `spans` of the newest version
-    entries: dict[Key, list[tuple[int, int]]] = {}  # indexes in `added` of open entries
+    fresh: dict[QualifiedName, int] = {}  # index in `spans` of the newest version
+    entries: dict[QualifiedName, list[tuple[int, int]]] = {}  # indexes in `added` of open entries
     for effect, key, record in batch:
         data = record.envelope.data
         before = latest.get(key)

@@ -18,7 +18,8 @@ from projections.databases.dialect import dialect_of
 from projections.databases.port import Dialect, OnConflict, Values
 from projections.memo import computed_once
 from projections.resources.tables import AggregateTables
-from projections.resources.versions import Key, Version, VersionChanges
+from projections.resources.versions import Version, VersionChanges
+from schemas.envelope import QualifiedName
 
 _ENDED = OnConflict(replaced=("valid_to", "until"))
 
@@ -47,12 +48,14 @@ def _select_current(of: AggregateTables, dialect: Dialect) -> Select[*tuple[Any,
     )
 
 
-def current(connection: Connection, of: AggregateTables, keys: Iterable[Key]) -> dict[Key, Version]:
+def current(
+    connection: Connection, of: AggregateTables, keys: Iterable[QualifiedName]
+) -> dict[QualifiedName, Version]:
     """The open versions of those `keys` that have one."""
     names: dict[str, list[str]] = {}
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
-    found: dict[Key, Version] = {}
+    found: dict[QualifiedName, Version] = {}
     dialect = dialect_of(connection)
     statement = _select_current(of, dialect)
     for organization, wanted in names.items():

@@ -20,14 +20,14 @@ def write_listen_addresses(directory: Path, addresses: Mapping[str, "Address"]) 
     The caller holds the directory's lock. Raises OSError.
     """
     itself = process(os.getpid())
-    noted = {
+    recorded = {
         "pid": os.getpid(),
         "started": itself.started if itself else "",
         **{option: str(address) for option, address in addresses.items()},
     }
     file = directory / FILE
     beside = file.with_name(f"{FILE}.new")
-    beside.write_text(json.dumps(noted))
+    beside.write_text(json.dumps(recorded))
     beside.replace(file)
 
 
@@ -35,10 +35,10 @@ def read_listen_addresses(directory: Path) -> Mapping[str, str]:
     """The addresses (`HOST:PORT`) of the process that uses `directory`, by option; empty when there is
     none, or the file cannot be read."""
     try:
-        noted: Any = json.loads((directory / FILE).read_bytes())
-        found = process(int(noted["pid"]))
+        recorded: Any = json.loads((directory / FILE).read_bytes())
+        found = process(int(recorded["pid"]))
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-    if found is None or found.started != noted.get("started"):
+    if found is None or found.started != recorded.get("started"):
         return {}
-    return {option: str(noted[option]) for option in ("http", "xds", "gateway") if option in noted}
+    return {option: str(recorded[option]) for option in ("http", "xds", "gateway") if option in recorded}

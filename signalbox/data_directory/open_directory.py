@@ -28,11 +28,11 @@ def _unproved() -> bool:
 class DataDirectory:
     """Holds the lock, and closes the directory after all its files; it is sealed if `sound()`."""
 
-    def __init__(self, path: Path, lock: DirectoryLock, proved: frozenset[str]) -> None:
-        """Use `open`. `proved`: the databases that are unchanged since they were closed in order."""
+    def __init__(self, path: Path, lock: DirectoryLock, cleanly_closed: frozenset[str]) -> None:
+        """Use `open`. `cleanly_closed`: the databases that are unchanged since they were closed in order."""
         self._path = path
         self.lock = lock
-        self.proved = proved
+        self.cleanly_closed = cleanly_closed
         self.sound: Callable[[], bool] = _unproved
 
     @classmethod
@@ -48,14 +48,14 @@ class DataDirectory:
         except OSError as error:
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         try:
-            proved = await in_thread(_unsealed, path)
+            cleanly_closed = await in_thread(_unsealed, path)
         except OSError as error:
             lock.release()
             raise LogUnavailable(f"{path}: {error.strerror}") from error
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock, proved)
+        return cls(path, lock, cleanly_closed)
 
     async def close(self) -> None:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from signalbox.devservers.bound_process import OURSELVES, User
+from signalbox.devservers.bound_process import CURRENT_USER, User
 from signalbox.devservers.errors import Unavailable
 from signalbox.devservers.passage import let_through
 
@@ -33,7 +33,7 @@ class Account:
 
     @property
     def user(self) -> User:
-        return User(self.uid, self.gid) if self.other else OURSELVES
+        return User(self.uid, self.gid) if self.other else CURRENT_USER
 
     def for_subprocess(self) -> _Identity:
         """Arguments of `subprocess.run` to run as this user."""

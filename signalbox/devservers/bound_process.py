@@ -23,7 +23,7 @@ class User:
     gid: int = -1
 
 
-OURSELVES = User()
+CURRENT_USER = User()
 
 
 class DirectoryLock:
@@ -72,7 +72,7 @@ class BoundProcess:
         environment: Mapping[str, str],
         directory: Path,
         lock: DirectoryLock,
-        user: User = OURSELVES,
+        user: User = CURRENT_USER,
     ) -> None:
         self._started = threading.Event()
         self._ended = threading.Event()

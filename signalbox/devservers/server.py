@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from signalbox.devservers.bound_process import OURSELVES, BoundProcess, DirectoryLock, User
+from signalbox.devservers.bound_process import CURRENT_USER, BoundProcess, DirectoryLock, User
 from signalbox.devservers.errors import AlreadyRunning, StartFailed
 from streams.whole_file import write_whole
 
@@ -30,7 +30,7 @@ class Launch:
     argv: tuple[str, ...]
     address: str
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    user: User = OURSELVES
+    user: User = CURRENT_USER
 
 
 class DevServer(ABC):

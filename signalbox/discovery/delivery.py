@@ -50,19 +50,19 @@ class Delivery:
         default_factory=dict[tuple[str, str], dict[Connection, Progress | None]]
     )
     _latest: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    _held: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
+    _deferred: list[Callable[[], None]] | None = field(default_factory=list[Callable[[], None]])
 
     def begin(self, listener: NodeListener | None = None) -> None:
         """Processes the buffered answers, and from now on each one at once, and notifies `listener`."""
         self.listener = listener
-        held, self._held = self._held or (), None
-        for call in held:
+        deferred, self._deferred = self._deferred or (), None
+        for call in deferred:
             call()
 
     def _hold(self, call: Callable[[], None]) -> bool:
-        if self._held is not None:
-            self._held.append(call)
-        return self._held is not None
+        if self._deferred is not None:
+            self._deferred.append(call)
+        return self._deferred is not None
 
     def connected(self, connection: Connection) -> None:
         if self._hold(lambda: self.connected(connection)):

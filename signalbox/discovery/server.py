@@ -55,7 +55,7 @@ class Discovery:
                 self._reached[entry.name] = entry.position
                 self._advanced.set()
             if entry.type == CREDENTIALS and not entry.body:
-                self.server.hang_up(entry.gateway)  # the gateway was removed
+                self.server.disconnect(entry.gateway)  # the gateway was removed
 
     def offer_again_later(self, connection: Connection, listener: ConfigResource, reason: str) -> None:
         """Offers a rejected listener again: the reason may pass, such as a port that another process uses."""

@@ -53,8 +53,8 @@ class EmbeddedRuntime(Runtime):
         self._directory = group.closed_at_stop(await DataDirectory.open(data))
         self._log = group.closed_at_stop(await SqliteLog.open(data, lock=self._directory.lock))
         await in_thread(require_reached, data, await self._log.identity(), self._log.ends())
-        proved = CONFIG in self._directory.proved
-        self._config = group.closed_at_stop(await SqliteConfigTopic.open(data, proved=proved))
+        cleanly_closed = CONFIG in self._directory.cleanly_closed
+        self._config = group.closed_at_stop(await SqliteConfigTopic.open(data, cleanly_closed=cleanly_closed))
         self._refuses("log", self._log)
         self._refuses("configuration", self._config)
         self._open_reporter(self._log)

@@ -17,7 +17,7 @@ from commands.decision import rejected
 from commands.partition_state import PartitionState
 from commands.rules import evolve
 from schemas.catalog import EVENTS
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.identity import timestamp
 from schemas.outcome import Outcome
 from schemas.upcasting import UnknownSchema, upcast
@@ -265,7 +265,7 @@ class Decider:
                 self._notify(partial(self.repeated, repeated))
 
     async def _commit(
-        self, records: Sequence[Record], after: int, known: Mapping[Key, Outcome]
+        self, records: Sequence[Record], after: int, known: Mapping[MessageKey, Outcome]
     ) -> tuple[Decisions, int]:
         """Decides the first of `records` (up to `after`) in one transaction; returns decisions and number.
 
@@ -312,7 +312,7 @@ class Decider:
                 self._keep(transaction.snapshots, self.head)
             return batch, count
 
-    def _take(self, batch: Decisions, records: Sequence[Record], known: Mapping[Key, Outcome]) -> int:
+    def _take(self, batch: Decisions, records: Sequence[Record], known: Mapping[MessageKey, Outcome]) -> int:
         """Adds `records` to the batch until it is full; returns the number added, at least one."""
         for number, record in enumerate(records):
             if batch.size > BATCH_BYTES:

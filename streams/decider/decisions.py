@@ -12,7 +12,7 @@ from commands.rules import Decided, decide
 from schemas.aggregates.api import Document
 from schemas.catalog import COMMANDS
 from schemas.codecs.canonical import canonical, digest, sha256_hex
-from schemas.envelope import Data, Envelope, Key
+from schemas.envelope import Data, Envelope, MessageKey
 from schemas.envelopes import envelope_for
 from schemas.message import Command, Event
 from schemas.outcome import Complaint, Outcome, pointer
@@ -38,7 +38,9 @@ class Decisions:
     """The position of the first event."""
     events: list[Envelope] = field(default_factory=list[Envelope])
     changes: list[Change] = field(default_factory=list[Change])
-    outcomes: dict[Key, tuple[Envelope, Outcome]] = field(default_factory=dict[Key, tuple[Envelope, Outcome]])
+    outcomes: dict[MessageKey, tuple[Envelope, Outcome]] = field(
+        default_factory=dict[MessageKey, tuple[Envelope, Outcome]]
+    )
     _envelopes: list[Envelope] = field(default_factory=list[Envelope])
     """Those of `outcomes`, and rejections that do not use up their id, in the order of the commands: a client
     that reads its rejection after the outcome of another command of its id takes that one for the answer."""

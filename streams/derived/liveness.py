@@ -18,9 +18,10 @@ from projections.deliveries.rows import HEARTBEAT_TIMEOUT_SECONDS
 from projections.derived.liveness import Change, Liveness, changed_liveness
 from projections.queries import ReadModels
 from schemas.aggregates.gateway import GATEWAY
+from schemas.envelope import QualifiedName
 from schemas.identity import timestamp
 from schemas.status import LivenessReported, NodeReported
-from streams.derived.publication import Key, StatusPublisher, publication_retry, seconds_of
+from streams.derived.publication import StatusPublisher, publication_retry, seconds_of
 from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class LivenessPublisher(StatusPublisher[Liveness]):
         self._listening: float | None = None  # when the consumption of status messages began
         self._looked = 0.0
         self._connected: set[tuple[str, str, str]] = set()  # nodes that reported since the assignment
-        self._lost: set[Key] = set()  # gateways with a node that connected since, and disconnected
+        self._lost: set[QualifiedName] = set()  # gateways with a node that connected since, and disconnected
         self._changed = asyncio.Event()
 
     def assigned(self, positions: Mapping[tuple[Topic, int], int]) -> None:
@@ -139,7 +140,7 @@ class LivenessPublisher(StatusPublisher[Liveness]):
             and (listened or _better(change) or (key in self._lost and not change.silent))
         }
 
-        def report(key: Key, current: Liveness) -> tuple[LivenessReported, str]:
+        def report(key: QualifiedName, current: Liveness) -> tuple[LivenessReported, str]:
             organization, name = key
             since = found[key].at or at
             message = LivenessReported(organization=organization, name=name, at=since, **asdict(current))

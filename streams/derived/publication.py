@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from projections.failures import ReadModelsUnavailable
 from projections.queries import ReadModels
 from projections.read_transactions import NotReady
+from schemas.envelope import QualifiedName
 from schemas.envelopes import envelope_for
 from schemas.identity import unix_seconds
 from schemas.status import Status
@@ -14,8 +15,6 @@ from streams.log import Log
 from streams.projection.store_thread import store_or_log_unavailable
 from streams.retry import Retry
 
-Key = tuple[str, str]
-"""Organization and name."""
 V = TypeVar("V")
 
 
@@ -30,7 +29,7 @@ class StatusPublisher(Generic[V]):
         self._source = source
         self._heartbeats = heartbeats
         self._latest: dict[int, float] = {}  # when the last consumed status was reported
-        self._published: dict[Key, V] = {}  # not consumed from the topic yet
+        self._published: dict[QualifiedName, V] = {}  # not consumed from the topic yet
 
     def _forget(self) -> None:
         """Resets the state when other partitions are assigned."""
@@ -38,7 +37,10 @@ class StatusPublisher(Generic[V]):
         self._latest.clear()
 
     async def _publish_new(
-        self, new: Mapping[Key, V], at: str, report: Callable[[Key, V], tuple[Status, str]]
+        self,
+        new: Mapping[QualifiedName, V],
+        at: str,
+        report: Callable[[QualifiedName, V], tuple[Status, str]],
     ) -> None:
         """Appends the messages (with their subjects) that `report` makes of these values.
 

@@ -36,9 +36,10 @@ from projections.read_transactions import ReadTransaction
 from projections.resources.queries import get_many
 from projections.resources.tables import tables as resource_tables
 from schemas.aggregates.deployment import DEPLOYMENT
+from schemas.envelope import QualifiedName
 from schemas.identity import timestamp
 from schemas.status import DeliveryReported, LivenessReported, NodeReported, RolloutReported
-from streams.derived.publication import Key, StatusPublisher, publication_retry, seconds_of
+from streams.derived.publication import StatusPublisher, publication_retry, seconds_of
 from streams.log import Log, Record, Topic
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         change is on its way; without them at once."""
         super().__init__(log, read_models, source, heartbeats=heartbeats)
         self._gather_seconds = gather_seconds
-        self._touched: dict[Key, None] = {}
+        self._touched: dict[QualifiedName, None] = {}
         self._unsettled: set[str] = set()  # organizations where a node disconnected or reported its progress
         self._offline: set[str] = set()  # organizations where a gateway went offline
         self._nodes: dict[tuple[str, str, str], object] = {}  # the last report of each node
@@ -194,19 +195,19 @@ class RolloutPublisher(StatusPublisher[Rollout]):
                 self._touched = {**dict.fromkeys(keys), **self._touched}
                 raise
 
-    async def _publish(self, keys: Sequence[Key]) -> None:
+    async def _publish(self, keys: Sequence[QualifiedName]) -> None:
         latest = {
             k[0]: self._latest.get(self._log.partition_of(k[0])) if self._heartbeats else None for k in keys
         }
         states = await self._read_models.ask(lambda s: _states(s, keys, latest))
-        new: dict[Key, Rollout] = {}
+        new: dict[QualifiedName, Rollout] = {}
         for key, (reported, now) in states.items():
             assigned = self._log.partition_of(key[0]) in self._partitions
             if assigned and differs(self._published.get(key, reported), now):
                 new[key] = now
         at = timestamp()
 
-        def report(key: Key, now: Rollout) -> tuple[RolloutReported, str]:
+        def report(key: QualifiedName, now: Rollout) -> tuple[RolloutReported, str]:
             organization, name = key
             message = RolloutReported(organization=organization, name=name, at=at, **now)
             return message, DEPLOYMENT.subject(*key)
@@ -214,12 +215,12 @@ class RolloutPublisher(StatusPublisher[Rollout]):
         await self._publish_new(new, at, report)
 
 
-def _outdated(s: ReadTransaction) -> list[Key]:
+def _outdated(s: ReadTransaction) -> list[QualifiedName]:
     rollouts, resources, deliveries = (s.prefix(name) for name in ("rollouts", "resources", "deliveries"))
     return outdated(s.connection, rollouts, resources, deliveries, s.prefixes.get("liveness"))
 
 
-def _in_force(s: ReadTransaction) -> list[Key]:
+def _in_force(s: ReadTransaction) -> list[QualifiedName]:
     v = resource_tables(s.prefix("resources")).of[DEPLOYMENT.name].versions
     wanted = select(v.c.organization, v.c.name).where(v.c.valid_to.is_(None), v.c.document.is_not(None))
     keys = {(organization, name) for organization, name in s.connection.execute(wanted.where(active(v)))}
@@ -227,14 +228,14 @@ def _in_force(s: ReadTransaction) -> list[Key]:
 
 
 def _states(
-    s: ReadTransaction, keys: Sequence[Key], latest: Mapping[str, float | None]
-) -> dict[Key, tuple[Rollout | None, Rollout]]:
+    s: ReadTransaction, keys: Sequence[QualifiedName], latest: Mapping[str, float | None]
+) -> dict[QualifiedName, tuple[Rollout | None, Rollout]]:
     """The last published and the current status of each deployment that exists, unless its nodes are awaited;
     `latest` is when the last status of an organization was reported, in seconds since 1970."""
     names: dict[str, list[str]] = {}
     for organization, name in keys:
         names.setdefault(organization, []).append(name)
-    states: dict[Key, tuple[Rollout | None, Rollout]] = {}
+    states: dict[QualifiedName, tuple[Rollout | None, Rollout]] = {}
     for organization, wanted in names.items():
         rows = get_many(s, DEPLOYMENT, organization, wanted)
         at = latest.get(organization)

@@ -26,7 +26,7 @@ CANDIDATES = 8
 
 UnitOf = Callable[[str, DeploymentRef], str]
 """The unit of a deployment on a gateway."""
-Key = tuple[str, str]
+GatewayApi = tuple[str, str]
 """Gateway subject and API name."""
 
 
@@ -87,7 +87,7 @@ class Acceptance:
     """By gateway and API, in the order in which they are tried."""
     _changed: dict[tuple[str, str, str], None] = field(default_factory=dict[tuple[str, str, str], None])
     """Type, gateway and API of the notes that differ from the config topic."""
-    _trials: dict[Key, "_Trial"] = field(default_factory=dict[Key, "_Trial"])
+    _trials: dict[GatewayApi, "_Trial"] = field(default_factory=dict[GatewayApi, "_Trial"])
 
     def get(self, gateway: str, api: str) -> Pending | None:
         return self._pending.get(gateway, {}).get(api)

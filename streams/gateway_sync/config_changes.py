@@ -17,7 +17,7 @@ from streams.gateway_sync.acceptance import Acceptance, Pending
 from streams.gateway_sync.delivery_reports import published, rejected
 from streams.gateway_sync.resource_refs import Resource
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, named
-from streams.gateway_sync.unit_entries import BREATH_SECONDS, SPLITTING, Unit, UnitEntries
+from streams.gateway_sync.unit_entries import SPLITTING, YIELD_AFTER_SECONDS, Unit, UnitEntries
 from streams.gateway_sync.unit_membership import UnitMembership
 from streams.gateway_sync.verdicts import Rejection, Verdicts
 
@@ -324,7 +324,7 @@ class ConfigChanges:
         while waiting := [unit for unit in self._dirty if unit not in self._ready]:
             for unit in waiting:
                 self._ready[unit] = await self._compiled(unit, self._dirty[unit])
-                if perf_counter() - began > BREATH_SECONDS:
+                if perf_counter() - began > YIELD_AFTER_SECONDS:
                     await asyncio.sleep(0)
                     began = perf_counter()
             await self._try_suspects(position)

@@ -18,7 +18,7 @@ from gateways.translator import Translator
 from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped
 from schemas.catalog import GATEWAY
 from schemas.upcasting import UnknownSchema
-from streams.gateway_sync.config_changes import BREATH_SECONDS, ConfigChanges
+from streams.gateway_sync.config_changes import YIELD_AFTER_SECONDS, ConfigChanges
 from streams.gateway_sync.event_history import Unreadable, event_of
 from streams.gateway_sync.resource_refs import Resource
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler
@@ -84,7 +84,7 @@ class Reconciler:
             orphans = there.difference((entry.type, entry.name) for entry in own)
             for unit in tuple(changes.membership.units.get(gateway, ())):
                 orphans -= changes.touch_incomplete(gateway, unit, own_resources(unit))
-                if perf_counter() - began > BREATH_SECONDS:
+                if perf_counter() - began > YIELD_AFTER_SECONDS:
                     await asyncio.sleep(0)
                     began = perf_counter()
             if orphans:

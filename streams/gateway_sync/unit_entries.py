@@ -18,7 +18,7 @@ from streams.gateway_sync.unit_membership import UnitMembership
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
-BREATH_SECONDS = 0.005
+YIELD_AFTER_SECONDS = 0.005
 """How long compiling may keep the loop to itself."""
 SPLITTING = "signalbox.io/splitting"
 """The entry type of the time, in seconds, before which no unit of a gateway is split."""
@@ -184,7 +184,7 @@ class UnitEntries:
                     groups.place(api, await self.compiler.part_of(gateway, name, ref) if ref else None)
             if not part:
                 parts.pop(api, None)
-            if perf_counter() - began > BREATH_SECONDS:
+            if perf_counter() - began > YIELD_AFTER_SECONDS:
                 await asyncio.sleep(0)
                 began = perf_counter()
         if unit in self._regrouped:

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiokafka import TopicPartition
 
 from projections.source_log import SourceLog
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.outcome import decides
 from streams.kafka.fetcher import Fetcher
 from streams.kafka.local_index.idempotency_index import OWNER as ANSWERED
@@ -202,13 +202,13 @@ class KafkaLog:
     ) -> list[Record]:
         return await self._index.of_subject(topic, subject, after, limit)
 
-    async def find(self, topic: Topic, key: Key) -> Record | None:
+    async def find(self, topic: Topic, key: MessageKey) -> Record | None:
         return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
-        found: dict[Key, Record] = {}
-        others: list[Key] = []
-        ours: dict[int, list[Key]] = {}
+    async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
+        found: dict[MessageKey, Record] = {}
+        others: list[MessageKey] = []
+        ours: dict[int, list[MessageKey]] = {}
         for key in keys:
             partition = self.partition_of(key[0])
             decided_here = topic == "outcomes" and partition in self._answered
@@ -280,7 +280,7 @@ class KafkaLog:
             await self.claim(partition)
         return self._writers[partition]
 
-    async def _find_answered(self, partition: int, keys: Sequence[Key]) -> dict[Key, Record]:
+    async def _find_answered(self, partition: int, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
         answered = self._answered[partition]
         places = [(key, position) for key in set(keys) for position in answered.find(key)]
         positions = [position for _, position in places]

@@ -49,9 +49,9 @@ class PartitionReader:
 
     async def read(self, after: int, limit: int) -> list[Record]:
         """Up to `limit` records, and `LARGEST_READ` bytes, above position `after`. Raises LogUnavailable."""
-        records = self._held(after, limit)
+        records = self._buffered(after, limit)
         if not records and await self._fetch(after):
-            records = self._held(after, limit)
+            records = self._buffered(after, limit)
         return records
 
     async def wait(self, after: int) -> None:
@@ -78,7 +78,7 @@ class PartitionReader:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
 
-    def _held(self, after: int, limit: int) -> list[Record]:
+    def _buffered(self, after: int, limit: int) -> list[Record]:
         if not self._start <= after < self._next:
             return []
         first = bisect_left(self._offsets, after)

@@ -50,41 +50,45 @@ class Unreadable(Exception):
     """A record that came with a fault."""
 
 
-def advance(connection: Connection, slot: GenerationProgress, batches: Batches) -> GenerationProgress:
+def advance(connection: Connection, progress: GenerationProgress, batches: Batches) -> GenerationProgress:
     """The progress after `batches`. Raises Gap, StaleProgress, and errors for which `unavailable` is true."""
-    after = replace(slot, positions=dict(slot.positions), blocked=dict(slot.blocked))
+    after = replace(progress, positions=dict(progress.positions), blocked=dict(progress.blocked))
     # Every process locks several partitions in the same order.
     for partition, batch in sorted(batches.items(), key=itemgetter(0)):
-        before = slot.positions[partition]
+        before = progress.positions[partition]
         if before < batch.after:
-            raise Gap(slot, partition, batch.after)
+            raise Gap(progress, partition, batch.after)
         records = batch.records
         if records and records[0].position <= before:
             records = [r for r in records if r.position > before]
         if not records:
             continue
-        _move(connection, slot, partition, records[-1].position)
+        _move(connection, progress, partition, records[-1].position)
         after.positions[partition] = records[-1].position
         _take(connection, after, records)
     return after
 
 
 def advance_computed(
-    connection: Connection, slot: GenerationProgress, model: Separable, partition: int, batch: ComputedBatch
+    connection: Connection,
+    progress: GenerationProgress,
+    model: Separable,
+    partition: int,
+    batch: ComputedBatch,
 ) -> GenerationProgress:
-    """As `advance`, by rows that another process computed for all records after those that `slot` has."""
-    if slot.positions[partition] != batch.after:
-        raise Gap(slot, partition, batch.after)
-    _move(connection, slot, partition, batch.last)
-    model.write(connection, slot.generation.prefix, batch.rows)
-    return replace(slot, positions={**slot.positions, partition: batch.last})
+    """As `advance`, by rows that another process computed for all records after those that `progress` has."""
+    if progress.positions[partition] != batch.after:
+        raise Gap(progress, partition, batch.after)
+    _move(connection, progress, partition, batch.last)
+    model.write(connection, progress.generation.prefix, batch.rows)
+    return replace(progress, positions={**progress.positions, partition: batch.last})
 
 
-def project_one(connection: Connection, slot: GenerationProgress, record: Record) -> str | None:
+def project_one(connection: Connection, progress: GenerationProgress, record: Record) -> str | None:
     """Projects `record`; the reason when that fails."""
     try:
         with _savepoint(connection):
-            slot.model.project(connection, slot.generation.prefix, [current_form(record)])
+            progress.model.project(connection, progress.generation.prefix, [current_form(record)])
     except Exception as error:  # any failure makes it a dead letter
         if unavailable(error):
             raise
@@ -97,64 +101,64 @@ def subject_of(record: Record) -> str:
     return record.envelope.subject.replace("\0", "\ufffd")
 
 
-def _move(connection: Connection, slot: GenerationProgress, partition: int, position: int) -> None:
+def _move(connection: Connection, progress: GenerationProgress, partition: int, position: int) -> None:
     expected = {
-        "of": slot.model.name,
-        "number": slot.generation.number,
-        "topic_": slot.model.topic,
+        "of": progress.model.name,
+        "number": progress.generation.number,
+        "topic_": progress.model.topic,
         "partition_": partition,
-        "before": slot.positions[partition],
-        "epoch": slot.epochs[partition],
+        "before": progress.positions[partition],
+        "epoch": progress.epochs[partition],
     }
     moved = connection.execute(_MOVE, {**expected, "after": position})
     if moved.rowcount != 1:
-        raise StaleProgress(slot, partition)
+        raise StaleProgress(progress, partition)
 
 
-def _take(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> None:
+def _take(connection: Connection, progress: GenerationProgress, records: Sequence[Record]) -> None:
     """Projects or dead-letters each of `records`: all at once if possible, else one by one."""
     parked: list[tuple[Record, str]] = []
     ready: list[Record] = []
     for record in records:
-        if not slot.blocked and record.fault is None and record.envelope.type in MESSAGES:
+        if not progress.blocked and record.fault is None and record.envelope.type in MESSAGES:
             ready.append(record)  # nearly all of them
             continue
-        reason = _waits(slot, record) if slot.blocked else None
+        reason = _waits(progress, record) if progress.blocked else None
         if reason is None:
             try:
                 ready.append(current_form(record))
                 continue
             except Exception as error:  # any failure of an upcaster is a fault of the record
                 reason = _reason(error)
-        _hold(slot, record)
+        _hold(progress, record)
         parked.append((record, reason))
-    if ready and not _projected(connection, slot, ready):
+    if ready and not _projected(connection, progress, ready):
         for record in ready:
-            reason = _waits(slot, record) or project_one(connection, slot, record)
+            reason = _waits(progress, record) or project_one(connection, progress, record)
             if reason is not None:
-                _hold(slot, record)
+                _hold(progress, record)
                 parked.append((record, reason))
     if parked:
-        _park(connection, slot, parked)
+        _park(connection, progress, parked)
 
 
-def _waits(slot: GenerationProgress, record: Record) -> str | None:
-    first = slot.blocked.get((record.partition, subject_of(record)))
+def _waits(progress: GenerationProgress, record: Record) -> str | None:
+    first = progress.blocked.get((record.partition, subject_of(record)))
     return None if first is None or first >= record.position else f"waits behind position {first}"
 
 
-def _hold(slot: GenerationProgress, record: Record) -> None:
+def _hold(progress: GenerationProgress, record: Record) -> None:
     subject = subject_of(record)
     if subject:  # no record waits behind one without a subject
         key = (record.partition, subject)
-        slot.blocked[key] = min(record.position, slot.blocked.get(key, record.position))
+        progress.blocked[key] = min(record.position, progress.blocked.get(key, record.position))
 
 
-def _projected(connection: Connection, slot: GenerationProgress, records: Sequence[Record]) -> bool:
+def _projected(connection: Connection, progress: GenerationProgress, records: Sequence[Record]) -> bool:
     """Whether `records` could be projected at once; if not, none of them is."""
     try:
         with _savepoint(connection):
-            slot.model.project(connection, slot.generation.prefix, records)
+            progress.model.project(connection, progress.generation.prefix, records)
     except Exception as error:
         if unavailable(error):
             raise
@@ -179,14 +183,14 @@ def _reason(error: Exception) -> str:
     return text[:1000].replace("\0", "\ufffd")
 
 
-def _park(connection: Connection, slot: GenerationProgress, parked: Sequence[tuple[Record, str]]) -> None:
+def _park(connection: Connection, progress: GenerationProgress, parked: Sequence[tuple[Record, str]]) -> None:
     now = timestamp()
     connection.execute(
         insert(PARKED),
         [
             {
-                "read_model": slot.model.name,
-                "generation": slot.generation.number,
+                "read_model": progress.model.name,
+                "generation": progress.generation.number,
                 "topic": record.topic,
                 "partition": record.partition,
                 "position": record.position,

@@ -38,7 +38,7 @@ class DeadLetterTransactions:
     def waiting(self, subject: str) -> list[Position]:
         """The records about `subject` that wait, in order."""
         with self._store.reader.begin() as connection:
-            return _waiting(connection, self._slot(connection), subject)
+            return _waiting(connection, self._progress(connection), subject)
 
     def retry(self, subject: str, records: Mapping[Position, Record]) -> int:
         """Projects the dead letters about `subject` in order, up to the first that fails; returns their
@@ -48,43 +48,43 @@ class DeadLetterTransactions:
         """
         done = 0
         with self._store.writer.begin() as connection:
-            slot = self._hold(connection, subject)
-            for position in _waiting(connection, slot, subject):
+            progress = self._hold(connection, subject)
+            for position in _waiting(connection, progress, subject):
                 record = records.get(position)
                 if record is None:
                     break
-                reason = project_one(connection, slot, record)
+                reason = project_one(connection, progress, record)
                 if reason is not None:
-                    connection.execute(update(PARKED).where(_at(slot, position)).values(reason=reason))
+                    connection.execute(update(PARKED).where(_at(progress, position)).values(reason=reason))
                     break
-                connection.execute(delete(PARKED).where(_at(slot, position)))
+                connection.execute(delete(PARKED).where(_at(progress, position)))
                 done += 1
         return done
 
     def skip(self, subject: str) -> bool:
         """Skips the first dead letter about `subject`: it stays in the table and is never projected."""
         with self._store.writer.begin() as connection:
-            slot = self._hold(connection, subject)
-            position = next(iter(_waiting(connection, slot, subject)), None)
+            progress = self._hold(connection, subject)
+            position = next(iter(_waiting(connection, progress, subject)), None)
             if position is None:
                 return False
-            connection.execute(update(PARKED).where(_at(slot, position)).values(skipped_at=timestamp()))
+            connection.execute(update(PARKED).where(_at(progress, position)).values(skipped_at=timestamp()))
         return True
 
     def _hold(self, connection: Connection, subject: str) -> GenerationProgress:
         """The live generation; locks the partitions with dead letters about `subject` until the transaction
         ends."""
-        slot, c = self._slot(connection), CHECKPOINTS.c
-        for partition in sorted({partition for partition, _ in _waiting(connection, slot, subject)}):
+        progress, c = self._progress(connection), CHECKPOINTS.c
+        for partition in sorted({partition for partition, _ in _waiting(connection, progress, subject)}):
             connection.execute(
                 update(CHECKPOINTS)
-                .where(c.read_model == self._model.name, c.generation == slot.generation.number)
+                .where(c.read_model == self._model.name, c.generation == progress.generation.number)
                 .where(c.topic == self._model.topic, c.partition == partition)
                 .values(releases=c.releases + 1)
             )
-        return slot
+        return progress
 
-    def _slot(self, connection: Connection) -> GenerationProgress:
+    def _progress(self, connection: Connection) -> GenerationProgress:
         generation = live(connection)[self._model.name]
         if generation.version != self._model.version:
             raise Superseded(generation, self._model.version)
@@ -161,16 +161,18 @@ def known(models: Mapping[str, ReadModel], read_model: str) -> ReadModel:
     return models[read_model]
 
 
-def _waiting(connection: Connection, slot: GenerationProgress, subject: str) -> list[Position]:
+def _waiting(connection: Connection, progress: GenerationProgress, subject: str) -> list[Position]:
     p = PARKED.c
-    wanted = select(p.partition, p.position).where(_in(slot), p.subject == subject, p.skipped_at.is_(None))
+    wanted = select(p.partition, p.position).where(
+        _in(progress), p.subject == subject, p.skipped_at.is_(None)
+    )
     return [(r.partition, r.position) for r in connection.execute(wanted.order_by(p.partition, p.position))]
 
 
-def _in(slot: GenerationProgress) -> ColumnElement[bool]:
-    return and_(PARKED.c.read_model == slot.model.name, PARKED.c.generation == slot.generation.number)
+def _in(progress: GenerationProgress) -> ColumnElement[bool]:
+    return and_(PARKED.c.read_model == progress.model.name, PARKED.c.generation == progress.generation.number)
 
 
-def _at(slot: GenerationProgress, position: Position) -> ColumnElement[bool]:
+def _at(progress: GenerationProgress, position: Position) -> ColumnElement[bool]:
     partition, number = position
-    return and_(_in(slot), PARKED.c.partition == partition, PARKED.c.position == number)
+    return and_(_in(progress), PARKED.c.partition == partition, PARKED.c.position == number)

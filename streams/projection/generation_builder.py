@@ -34,13 +34,13 @@ class GenerationBuilder:
         self._model = model
         self._partitions = partitions
         self._connection: Connection | None = None
-        self._slot: GenerationProgress | None = None
+        self._progress: GenerationProgress | None = None
 
     @property
     def progress(self) -> GenerationProgress:
-        if self._slot is None:
+        if self._progress is None:
             raise AssertionError("nothing is being built")
-        return self._slot
+        return self._progress
 
     def live(self) -> Generation | None:
         """The generation that answers queries, if any."""
@@ -54,21 +54,21 @@ class GenerationBuilder:
         with self._transaction() as connection:
             for generation in generations.left_over(connection, self._model.name):
                 generations.forget(connection, generation)
-            slot = generations.create(connection, self._model, "building", self._partitions)
-        self._slot = slot
+            progress = generations.create(connection, self._model, "building", self._partitions)
+        self._progress = progress
         return True
 
     def take(self, partition: int, batch: Batch) -> None:
         """Raises WriterConflict when the generation was dropped by another process."""
         with self._transaction(durable=False) as connection:
-            slot = advance(connection, self.progress, {partition: batch})
-        self._slot = slot
+            progress = advance(connection, self.progress, {partition: batch})
+        self._progress = progress
 
     def take_computed(self, model: Separable, partition: int, batch: ComputedBatch) -> None:
         """As `take`."""
         with self._transaction(durable=False) as connection:
-            slot = advance_computed(connection, self.progress, model, partition, batch)
-        self._slot = slot
+            progress = advance_computed(connection, self.progress, model, partition, batch)
+        self._progress = progress
 
     def resume(self) -> None:
         """Loads the progress after a transaction that may or may not have been committed.
@@ -78,11 +78,11 @@ class GenerationBuilder:
         if not self._locked():
             raise WriterConflict(f"another process builds the read model {self._model.name!r}")
         with self._transaction() as connection:
-            slot = generations.load(connection, self._model, self.progress.generation)
+            progress = generations.load(connection, self._model, self.progress.generation)
             present = generations.left_over(connection, self._model.name, "building")
-        if slot.generation not in present:
-            raise WriterConflict(f"{slot.generation.prefix} was dropped by another process")
-        self._slot = slot
+        if progress.generation not in present:
+            raise WriterConflict(f"{progress.generation.prefix} was dropped by another process")
+        self._progress = progress
 
     def index(self) -> None:
         with self._transaction() as connection:
@@ -98,7 +98,7 @@ class GenerationBuilder:
 
         Until the transaction ends, no process advances the live one.
         """
-        slot, g, c = self.progress, GENERATIONS.c, CHECKPOINTS.c
+        progress, g, c = self.progress, GENERATIONS.c, CHECKPOINTS.c
         with self._transaction() as connection:
             old = connection.execute(
                 select(GENERATIONS)
@@ -112,11 +112,11 @@ class GenerationBuilder:
                     .order_by(c.partition)
                     .with_for_update()
                 ).all()
-                if any(at > slot.positions.get(partition, 0) for partition, at in reached):
+                if any(at > progress.positions.get(partition, 0) for partition, at in reached):
                     return False
                 generations.retire(connection, Generation(old.read_model, old.generation, old.version))
-            generations.set_state(connection, slot.generation, "live")
-            notify(connection, {(self._model.name, p): at for p, at in slot.positions.items()})
+            generations.set_state(connection, progress.generation, "live")
+            notify(connection, {(self._model.name, p): at for p, at in progress.positions.items()})
         return True
 
     def swap_again(self) -> bool:
@@ -132,7 +132,7 @@ class GenerationBuilder:
 
         One table per transaction: with more, a reader of some of them could cause a deadlock.
         """
-        if self._slot is None or not self._locked():
+        if self._progress is None or not self._locked():
             return
         with self._transaction() as connection:
             left = generations.left_over(connection, self._model.name)

@@ -56,7 +56,7 @@ def load(connection: Connection, model: ReadModel, generation: Generation) -> Ge
             c.read_model == model.name, c.generation == generation.number, c.topic == model.topic
         )
     ).all()
-    held = connection.execute(
+    parked = connection.execute(
         select(p.partition, p.subject, func.min(p.position).label("first"))
         .where(p.read_model == model.name, p.generation == generation.number)
         .where(p.skipped_at.is_(None), p.subject != "")
@@ -67,7 +67,7 @@ def load(connection: Connection, model: ReadModel, generation: Generation) -> Ge
         generation,
         positions={r.partition: r.position for r in checkpoints},
         epochs={r.partition: r.releases for r in checkpoints},
-        blocked={(r.partition, r.subject): r.first for r in held},
+        blocked={(r.partition, r.subject): r.first for r in parked},
     )
 
 

@@ -38,12 +38,12 @@ class StaleProgress(WriterConflict):
     """The progress in memory is outdated: the generation was advanced or swapped out, or its dead letters
     were retried."""
 
-    def __init__(self, slot: "GenerationProgress", partition: int) -> None:
-        self.read_model = slot.model.name
+    def __init__(self, progress: "GenerationProgress", partition: int) -> None:
+        self.read_model = progress.model.name
         self.partition = partition
-        at = slot.positions[partition]
+        at = progress.positions[partition]
         super().__init__(
-            f"the read model {self.read_model!r} is no longer at {slot.model.topic}/{partition}:{at}: "
+            f"the read model {self.read_model!r} is no longer at {progress.model.topic}/{partition}:{at}: "
             "another process advances it"
         )
 
@@ -51,12 +51,14 @@ class StaleProgress(WriterConflict):
 class Gap(Exception):
     """Records before a batch, after `position` and up to `until`, may not have been projected."""
 
-    def __init__(self, slot: "GenerationProgress", partition: int, until: int) -> None:
-        self.read_model = slot.model.name
+    def __init__(self, progress: "GenerationProgress", partition: int, until: int) -> None:
+        self.read_model = progress.model.name
         self.partition = partition
-        self.position = slot.positions[partition]
+        self.position = progress.positions[partition]
         self.until = until
-        super().__init__(f"{slot.model.topic}/{partition} is not projected from {self.position} to {until}")
+        super().__init__(
+            f"{progress.model.topic}/{partition} is not projected from {self.position} to {until}"
+        )
 
 
 class Superseded(Exception):

@@ -149,17 +149,17 @@ class ProjectionRunner:
 
     def keeps_up(self, read_model: str, partition: int, position: int) -> bool:
         """Whether `read_model` is being advanced, and will soon contain `position`."""
-        slot = self._writer.progress.get(read_model)
-        if slot is None or read_model in self._writer.outdated or self.trouble or self._over:
+        progress = self._writer.progress.get(read_model)
+        if progress is None or read_model in self._writer.outdated or self.trouble or self._over:
             return False
-        return position - slot.positions[partition] <= self._batch
+        return position - progress.positions[partition] <= self._batch
 
     def positions(self) -> dict[str, dict[int, int]]:
         """The position of each read model by partition; with a host, of the partitions that it feeds."""
         fed = {(n, p) for n, topic in self._topics.items() for t, p in self._fed if t == topic}
         return {
-            name: {p: at for p, at in slot.positions.items() if self._alone or (name, p) in fed}
-            for name, slot in self._writer.progress.items()
+            name: {p: at for p, at in progress.positions.items() if self._alone or (name, p) in fed}
+            for name, progress in self._writer.progress.items()
         }
 
     async def lag(self) -> dict[str, int]:
@@ -365,10 +365,10 @@ class ProjectionRunner:
             await self._write({place: Batch(at, ()) for place, at in self._fed.items()})
 
     def _announce(self) -> None:
-        for name, slot in self._writer.progress.items():
-            if name not in self._writer.outdated and slot is not self._announced.get(name):
-                self._announced[name] = slot
-                self._waiters.reached({(name, p): at for p, at in slot.positions.items()})
+        for name, progress in self._writer.progress.items():
+            if name not in self._writer.outdated and progress is not self._announced.get(name):
+                self._announced[name] = progress
+                self._waiters.reached({(name, p): at for p, at in progress.positions.items()})
 
 
 def _by_topic(batches: Mapping[TopicPartition, Batch]) -> dict[str, dict[int, Batch]]:

@@ -67,7 +67,9 @@ class Writer:
         with self._store.reader.begin() as connection:
             states = connection.execute(select(GENERATIONS).where(GENERATIONS.c.state == "live"))
             present = {r.read_model: r.generation for r in states}
-        return any(present.get(name) != slot.generation.number for name, slot in self.progress.items())
+        return any(
+            present.get(name) != progress.generation.number for name, progress in self.progress.items()
+        )
 
     def apply(self, batches: Mapping[str, Batches]) -> None:
         """Advances all live generations by `batches` (by topic), all or none.
@@ -76,9 +78,9 @@ class Writer:
         """
         moved: dict[str, GenerationProgress] = {}
         with self._store.writer.begin() as connection:
-            for name, slot in self.progress.items():
-                if name not in self.outdated and slot.model.topic in batches:
-                    moved[name] = advance(connection, slot, batches[slot.model.topic])
+            for name, progress in self.progress.items():
+                if name not in self.outdated and progress.model.topic in batches:
+                    moved[name] = advance(connection, progress, batches[progress.model.topic])
             notify(connection, {(n, p): at for n, s in moved.items() for p, at in self._changed(n, s)})
         self.progress.update(moved)
 

@@ -111,15 +111,15 @@ class SqliteConfigTopic:
         )
 
     @classmethod
-    async def open(cls, directory: Path, *, proved: bool = False) -> "SqliteConfigTopic":
-        """Opens it in a directory that the caller has locked. `proved`: the file is unchanged since it was
-        closed in order.
+    async def open(cls, directory: Path, *, cleanly_closed: bool = False) -> "SqliteConfigTopic":
+        """Opens it in a directory that the caller has locked. `cleanly_closed`: the file is unchanged
+        since it was closed in order.
 
         Everything can be computed from the events, so a file of another version or with any damage is set
         aside, and the topic begins empty. Raises LogUnavailable.
         """
         make_directory(directory)
-        return cls(*await in_thread(_prepared, directory, proved=proved))
+        return cls(*await in_thread(_prepared, directory, cleanly_closed=cleanly_closed))
 
     @property
     def refusing(self) -> str:
@@ -207,7 +207,7 @@ def load_statement(gateway: str | None, *, removals: bool) -> str:
     return _LOAD.format(more=more if gateway is None else f"{more} AND gateway = ?")
 
 
-def _prepared(directory: Path, *, proved: bool) -> tuple[Path, Sequence[ConfigResource] | None]:
+def _prepared(directory: Path, *, cleanly_closed: bool) -> tuple[Path, Sequence[ConfigResource] | None]:
     """The file, and its entries if they were read to check it."""
     checked: list[ConfigResource] = []
 
@@ -215,8 +215,8 @@ def _prepared(directory: Path, *, proved: bool) -> tuple[Path, Sequence[ConfigRe
         checked[:] = _sound_entries(db, path)
 
     try:
-        path = prepare(CONFIG, directory, check=None if proved else require_sound)
-        return path, None if proved else checked
+        path = prepare(CONFIG, directory, check=None if cleanly_closed else require_sound)
+        return path, None if cleanly_closed else checked
     except LogDamaged as error:
         set_aside(directory / CONFIG.file, error.reason or str(error))
     return prepare(CONFIG, directory, again=True), None

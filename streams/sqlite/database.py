@@ -174,7 +174,7 @@ def prepare(
     return path
 
 
-def held(directory: Path) -> frozenset[str]:
+def existing_files(directory: Path) -> frozenset[str]:
     """The names of the databases that were created in this directory."""
     try:
         # ASCII; a damaged name equals no known one.
@@ -184,7 +184,7 @@ def held(directory: Path) -> frozenset[str]:
 
 
 def _require_never_held(kind: Kind, directory: Path) -> None:
-    if kind.file in held(directory):
+    if kind.file in existing_files(directory):
         raise damaged(directory / kind.file, "the file is missing, although this directory had it before")
     if journal_of(directory / kind.file).exists():
         raise damaged(directory / kind.file, "the file is missing, but its journal exists")
@@ -210,7 +210,7 @@ def _create(kind: Kind, path: Path) -> None:
 
 
 def _remember(kind: Kind, directory: Path) -> None:
-    names = held(directory)
+    names = existing_files(directory)
     if kind.file in names:
         return
     content = "".join(f"{name}\n" for name in sorted({*names, kind.file}) if name.isascii())

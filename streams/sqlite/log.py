@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from projections.source_log import SourceLog
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.limits import LARGEST_COMMAND
 from streams.log import (
     TOPICS,
@@ -213,15 +213,15 @@ class SqliteLog:
             records += await self._reader.read_subject(topic, partition, subject, after, end, left)
         return records
 
-    async def find(self, topic: Topic, key: Key) -> Record | None:
+    async def find(self, topic: Topic, key: MessageKey) -> Record | None:
         return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+    async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
         ids: dict[int, list[str]] = {}
         for organization, id in keys:
             ids.setdefault(self.partition_of(organization), []).append(id)
         wanted = frozenset(keys)
-        found: dict[Key, Record] = {}
+        found: dict[MessageKey, Record] = {}
         for partition, some in ids.items():
             for record in await self._find(topic, partition, some):
                 if record.envelope.key in wanted and stands(record):

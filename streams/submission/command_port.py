@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.outcome import NON_CONSUMING_RULES, Outcome
 from streams.log import Log, LogUnavailable
 from streams.submission.shared_timeout import SharedTimeout
@@ -28,7 +28,7 @@ class CommandPort:
         self._log = log
         self._append_timeout = SharedTimeout(APPEND_SECONDS)
         self._look_timeout = SharedTimeout(LOOK_SECONDS)
-        self._waiting: dict[Key, list[asyncio.Future[Outcome]]] = {}
+        self._waiting: dict[MessageKey, list[asyncio.Future[Outcome]]] = {}
 
     async def submit(self, envelopes: Sequence[Envelope]) -> None:
         """Returns when the commands are durable.
@@ -43,18 +43,18 @@ class CommandPort:
                 f"no acknowledgement of the command in {APPEND_SECONDS:g} s; send it again with the same id"
             ) from error
 
-    async def outcome(self, command: Key) -> Outcome | None:
+    async def outcome(self, command: MessageKey) -> Outcome | None:
         """The outcome of a command, None while it is not decided."""
         record = await self._log.find("outcomes", command)
         return None if record is None else Outcome.of(record.envelope.data)
 
-    async def pending(self, command: Key) -> bool:
+    async def pending(self, command: MessageKey) -> bool:
         """True when the command is on the log and not decided."""
         if await self._log.find("commands", command) is None:
             return False
         return await self._log.find("outcomes", command) is None
 
-    async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
+    async def execute(self, envelopes: Sequence[Envelope], seconds: float) -> dict[MessageKey, Outcome]:
         """Submits commands; returns the outcomes of those decided within `seconds`. Raises LogUnavailable.
 
         The events up to the position in an outcome can be read.
@@ -77,7 +77,7 @@ class CommandPort:
         finally:
             self._forget(waiters)
 
-    async def outcomes(self, commands: Sequence[Key], seconds: float) -> dict[Key, Outcome]:
+    async def outcomes(self, commands: Sequence[MessageKey], seconds: float) -> dict[MessageKey, Outcome]:
         """The outcomes of those commands that are decided within `seconds`, or were before."""
         deadline = _now() + seconds
         waiters = {key: self._await(key) for key in commands}
@@ -99,12 +99,12 @@ class CommandPort:
                 # Only the present waiters: later ones may have submitted a corrected command.
                 asyncio.get_running_loop().call_later(REFUSED_SECONDS, _answer, waiters, outcome)
 
-    def _await(self, command: Key) -> asyncio.Future[Outcome]:
+    def _await(self, command: MessageKey) -> asyncio.Future[Outcome]:
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(command, []).append(waiter)
         return waiter
 
-    async def _search(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
+    async def _search(self, waiters: Mapping[MessageKey, asyncio.Future[Outcome]]) -> None:
         """Searches the log for the outcomes, which may be old, and resolves their waiters."""
         open_ = [key for key, waiter in waiters.items() if not waiter.done()]
         try:
@@ -118,14 +118,16 @@ class CommandPort:
                 waiters[key].set_result(Outcome.of(record.envelope.data))
 
     async def _notified(
-        self, waiters: Mapping[Key, asyncio.Future[Outcome]], deadline: float
-    ) -> dict[Key, Outcome]:
+        self, waiters: Mapping[MessageKey, asyncio.Future[Outcome]], deadline: float
+    ) -> dict[MessageKey, Outcome]:
         open_ = [w for w in waiters.values() if not w.done()]
         if open_ and (seconds := deadline - _now()) > 0:
             await asyncio.wait(open_, timeout=seconds)
         return {key: waiter.result() for key, waiter in waiters.items() if waiter.done()}
 
-    async def _notified_soon(self, key: Key, waiter: asyncio.Future[Outcome]) -> dict[Key, Outcome]:
+    async def _notified_soon(
+        self, key: MessageKey, waiter: asyncio.Future[Outcome]
+    ) -> dict[MessageKey, Outcome]:
         """The outcome if there is one within `LOOK_SECONDS`, with one timer for all commands that wait.
 
         Without one, `waiter` is cancelled: `asyncio.shield` takes a twentieth of the time of a command.
@@ -137,8 +139,8 @@ class CommandPort:
             return {} if waiter.cancelled() else {key: waiter.result()}
 
     async def _notified_or_found(
-        self, waiters: Mapping[Key, asyncio.Future[Outcome]], deadline: float
-    ) -> dict[Key, Outcome]:
+        self, waiters: Mapping[MessageKey, asyncio.Future[Outcome]], deadline: float
+    ) -> dict[MessageKey, Outcome]:
         """Searches and waits at the same time: the search may take longer than the deadline."""
         searching = asyncio.create_task(self._search(waiters))
         waiting = asyncio.create_task(self._notified(waiters, deadline))
@@ -152,7 +154,9 @@ class CommandPort:
                 task.cancel()
             await asyncio.gather(searching, waiting, return_exceptions=True)
 
-    async def _readable(self, outcomes: dict[Key, Outcome], deadline: float) -> dict[Key, Outcome]:
+    async def _readable(
+        self, outcomes: dict[MessageKey, Outcome], deadline: float
+    ) -> dict[MessageKey, Outcome]:
         """The outcomes whose events can be read: events of another process become readable a moment later."""
         for outcome in outcomes.values():
             if outcome.position > self._log.readable("events", self._log.partition_of(outcome.organization)):
@@ -174,7 +178,7 @@ class CommandPort:
             logger.warning("outcomes are left out, since their events cannot be read yet")
         return {key: o for key, o in outcomes.items() if self._log.partition_of(o.organization) in shown}
 
-    def _forget(self, waiters: Mapping[Key, asyncio.Future[Outcome]]) -> None:
+    def _forget(self, waiters: Mapping[MessageKey, asyncio.Future[Outcome]]) -> None:
         for key, waiter in waiters.items():
             others = self._waiting.get(key)
             if others is not None and waiter in others:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from schemas.envelope import Key
+from schemas.envelope import MessageKey
 from schemas.outcome import decides
 from streams.log import Record
 
@@ -15,7 +15,7 @@ def stands(record: Record) -> bool:
 def by_organization(records: Iterable[Record]) -> list[Record]:
     """Of `records` with one id, for each organization the first that `stands`, else the last; sorted by
     organization."""
-    found: dict[Key, Record] = {}
+    found: dict[MessageKey, Record] = {}
     for record in records:
         before = found.get(record.envelope.key)
         if before is None or not stands(before):

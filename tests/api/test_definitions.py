@@ -10,7 +10,7 @@ import pytest
 
 from api.ports import Settings
 from schemas.codecs.canonical import sha256_hex
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.outcome import Outcome
 from streams.log import LogUnavailable
 from tests.api.problem import problem
@@ -349,7 +349,9 @@ async def test_tokens_are_returned_when_the_log_fails_before_the_deployments(
 ) -> None:
     execute = signalbox.commands.execute
 
-    async def execute_and_fill_the_disk(envelopes: Sequence[Envelope], seconds: float) -> dict[Key, Outcome]:
+    async def execute_and_fill_the_disk(
+        envelopes: Sequence[Envelope], seconds: float
+    ) -> dict[MessageKey, Outcome]:
         outcomes = await execute(envelopes, seconds)
         signalbox.commands.refuse = "database or disk is full"
         return outcomes

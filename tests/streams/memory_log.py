@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from projections.source_log import SourceLog
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from streams.log import Record, StateSnapshot, Topic, Transaction
 from streams.submission.find_results import by_organization, stands
 
@@ -60,11 +60,11 @@ class MemoryLog:
         everything = [r for (t, _), rs in self._records.items() if t == topic for r in rs]
         return [r for r in everything if r.envelope.subject == subject and r.position > after][:limit]
 
-    async def find(self, topic: Topic, key: Key) -> Record | None:
+    async def find(self, topic: Topic, key: MessageKey) -> Record | None:
         return (await self.find_all(topic, [key])).get(key)
 
-    async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
-        found: dict[Key, Record] = {}
+    async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
+        found: dict[MessageKey, Record] = {}
         for record in self._of_topic(topic):
             if record.envelope.key in keys and stands(record):
                 found.setdefault(record.envelope.key, record)

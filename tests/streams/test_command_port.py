@@ -9,7 +9,7 @@ import pytest
 
 from schemas.aggregates.organization import DefineOrganization
 from schemas.aggregates.project import DefineProject
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.outcome import UNREADABLE, Outcome
 from streams.decider.decider import Decider
 from streams.log import LogUnavailable, Record, Topic
@@ -144,7 +144,7 @@ async def test_looking_for_an_earlier_outcome_takes_no_longer_than_the_caller_wa
     class Filling(SqliteLog):
         """A log whose index is being filled."""
 
-        async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
             await asyncio.Event().wait()
             return {}
 
@@ -161,7 +161,7 @@ async def test_an_outcome_is_received_although_earlier_ones_cannot_be_searched(t
     class Broken(SqliteLog):
         """A log whose index cannot be used."""
 
-        async def find_all(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+        async def find_all(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
             looked.set()
             raise LogUnavailable("the disk is full")
 

@@ -12,7 +12,7 @@ from aiokafka.errors import RequestTimedOutError
 
 from commands.partition_state import PartitionState
 from schemas.aggregates.project import DefineProject
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.identity import timestamp
 from schemas.limits import MOST_ERRORS
 from schemas.outcome import Outcome
@@ -95,7 +95,7 @@ async def test_commands_answered_before_ids_were_of_an_organization_are_still_kn
     log: KafkaLog, other: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ):
     # Given a segment that an earlier version wrote, with the fingerprints of ids alone,
-    def of_id(key: Key) -> int:
+    def of_id(key: MessageKey) -> int:
         return int.from_bytes(blake2b(key[1].encode(), digest_size=8).digest(), "little")
 
     monkeypatch.setattr("streams.kafka.local_index.idempotency_index.SEGMENT", 3)

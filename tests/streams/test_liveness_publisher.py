@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from projections.derived.liveness import Change, Key, Liveness
+from projections.derived.liveness import Change, Liveness
 from projections.queries import ReadModels
+from schemas.envelope import QualifiedName
 from streams.derived.liveness import LivenessPublisher
 from streams.log import Record
 from tests.projections.events import START, at, envelope, node
@@ -24,10 +25,10 @@ class Changed:
     """Read models in which these gateways differ from their last reports, and how often they were asked."""
 
     def __init__(self) -> None:
-        self.changes: Mapping[Key, Change] = {}
+        self.changes: Mapping[QualifiedName, Change] = {}
         self.asked = asyncio.Semaphore(0)
 
-    async def ask(self, question: Any) -> Mapping[Key, Change]:
+    async def ask(self, question: Any) -> Mapping[QualifiedName, Change]:
         self.asked.release()
         return self.changes
 

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from gateways.config_resource import ConfigResource, DeploymentRef, content_version
 from tests.support.laws import examples
 from tests.xds.proxies import GATEWAY, Remembering
-from xds.scopes import Key, part_resources, route_name, scope_name
+from xds.scopes import part_resources, route_name, scope_name
 from xds.server.observer import Connection
 from xds.server.streams.delta import DeltaStream
 from xds.server.wire import DeltaRequest
 from xds.store import ResourceStore
 from xds.translate.scopes import scope_body
-from xds.types import ROUTES, SCOPED_ROUTES
+from xds.types import ROUTES, SCOPED_ROUTES, ResourceKey
 
 UNIT = "api"
 
 
 def unit_entries(
-    unit: str, body: str, requires: Sequence[Key], refs: Sequence[DeploymentRef]
+    unit: str, body: str, requires: Sequence[ResourceKey], refs: Sequence[DeploymentRef]
 ) -> list[ConfigResource]:
     """The scope and the routes of a unit or a part; an empty body removes."""
     scope = scope_body(GATEWAY, unit) if body else b""

@@ -9,9 +9,8 @@ from xds.server.observer import Connection, NullObserver
 from xds.server.streams.delta import DeltaStream
 from xds.server.wire import DeltaRequest
 from xds.store import ResourceStore
-from xds.store.resource import Key
 from xds.store.table import TOMBSTONES
-from xds.types import CLUSTER, ROUTES
+from xds.types import CLUSTER, ROUTES, ResourceKey
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Viewing:
     def cursor(self, type: str) -> int:
         return self.seen
 
-    def may_take(self, key: Key, version: str) -> None:
+    def may_take(self, key: ResourceKey, version: str) -> None:
         return None
 
 

@@ -29,7 +29,7 @@ from xds.server.streams.state_of_the_world import StateStream
 from xds.server.wire import DeltaRequest, Node, StateRequest, WireError, decode_delta, decode_state
 from xds.store import ResourceStore
 from xds.store.gateway import Gateway
-from xds.store.resource import Key
+from xds.types import ResourceKey
 
 SERVICE = AGGREGATED.name
 
@@ -60,7 +60,7 @@ class _Served(Protocol):
 
     def progress(self) -> Progress: ...
 
-    def try_again(self, key: Key) -> None: ...
+    def try_again(self, key: ResourceKey) -> None: ...
 
 
 class _Machine(_Served, Protocol[R_contra]):
@@ -74,7 +74,7 @@ class _Machine(_Served, Protocol[R_contra]):
 
     def cursor(self, type: str) -> int: ...
 
-    def may_take(self, key: Key, version: str) -> bool | None: ...
+    def may_take(self, key: ResourceKey, version: str) -> bool | None: ...
 
 
 class _Releases(Generic[R]):
@@ -166,7 +166,7 @@ class DiscoveryServer:
             wake.set()
         await server.stop(grace)
 
-    def hang_up(self, gateway: str) -> None:
+    def disconnect(self, gateway: str) -> None:
         """Ends the streams of a gateway. Its proxies reconnect if they are still authorized."""
         for wake, stream in self._streams.items():
             if stream.connection.gateway == gateway:

@@ -11,8 +11,7 @@ from xds.scopes import routes_of
 from xds.server.frames import Frames
 from xds.store.backlog import LargeChunks
 from xds.store.gateway import Gateway
-from xds.store.resource import Key
-from xds.types import SCOPED_ROUTES
+from xds.types import SCOPED_ROUTES, ResourceKey
 
 
 class ResourceStore:
@@ -26,7 +25,7 @@ class ResourceStore:
         self._frames = Frames()
         self._large_chunks = LargeChunks()
         self._gateways: dict[str, Gateway] = {}
-        self._waiting: dict[tuple[str, Key], ConfigResource] = {}
+        self._waiting: dict[tuple[str, ResourceKey], ConfigResource] = {}
 
     def gateway(self, subject: str) -> Gateway:
         gateway = self._gateways.get(subject)

@@ -19,9 +19,9 @@ from xds.server.streams.resource_deployments import (
 from xds.server.wire import Ready, delta_response, state_response
 from xds.store.backlog import LargeChunks
 from xds.store.rejection import PendingRejection, Viewer
-from xds.store.resource import NOBODY, Key, StoredResource
+from xds.store.resource import NOBODY, StoredResource
 from xds.store.table import TOMBSTONES, Table
-from xds.types import ROUTES
+from xds.types import ROUTES, ResourceKey
 
 
 class Gateway:
@@ -37,11 +37,11 @@ class Gateway:
         self._reached = reached
         self._position = 0
         self.tables: dict[str, Table] = {}
-        self._requirers: dict[Key, set[Key]] = {}
+        self._requirers: dict[ResourceKey, set[ResourceKey]] = {}
         # By deployment: the routes that carry it, and the change that added it.
         self._carried: dict[str, tuple[StoredResource, DeploymentChange]] = {}
-        self._quarantined: dict[Key, StoredResource] = {}
-        self._pending_rejections: dict[Key, PendingRejection] = {}
+        self._quarantined: dict[ResourceKey, StoredResource] = {}
+        self._pending_rejections: dict[ResourceKey, PendingRejection] = {}
         self._watchers: dict[Callable[[], None], Viewer] = {}
         self._nonce = 0
 
@@ -58,11 +58,11 @@ class Gateway:
             table = self.tables[type] = Table()
         return table
 
-    def stored(self, key: Key) -> StoredResource | None:
+    def stored(self, key: ResourceKey) -> StoredResource | None:
         table = self.tables.get(key[0])
         return table.stored_resources.get(key[1]) if table else None
 
-    def requirers(self, key: Key) -> set[Key]:
+    def requirers(self, key: ResourceKey) -> set[ResourceKey]:
         """The resources whose latest version requires this one."""
         return self._requirers.get(key, set())
 
@@ -232,7 +232,7 @@ class Gateway:
         if found:
             self.wake()
 
-    def retry(self, key: Key) -> None:
+    def retry(self, key: ResourceKey) -> None:
         """Offers a rejected version once more."""
         stored = self.stored(key)
         if stored is not None and stored.current is not None:
@@ -330,7 +330,7 @@ class Gateway:
         for key in set(new).difference(old):
             self._requirers.setdefault(key, set()).add(stored.key)
 
-    def _quarantine(self, stored: StoredResource, reason: str, because: Key | None) -> None:
+    def _quarantine(self, stored: StoredResource, reason: str, because: ResourceKey | None) -> None:
         stored.reason, stored.because = reason, because
         self._pending_rejections.pop(stored.key, None)
         self._quarantined[stored.key] = stored

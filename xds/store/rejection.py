@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xds.server.observer import Connection
-from xds.store.resource import Key
+from xds.types import ResourceKey
 
 
 class Viewer(Protocol):
@@ -18,7 +18,7 @@ class Viewer(Protocol):
         """The last change of a type that the stream has handled."""
         ...
 
-    def may_take(self, key: Key, version: str) -> bool | None:
+    def may_take(self, key: ResourceKey, version: str) -> bool | None:
         """Whether the proxy did not reject this version of a resource; None: the stream does not subscribe
         to it."""
         ...

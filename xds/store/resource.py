@@ -7,11 +7,9 @@ from gateways.config_resource import ConfigResource
 from xds.server.observer import Connection
 from xds.server.streams.resource_deployments import DeploymentChange
 from xds.server.wire import Ready
+from xds.types import ResourceKey
 
-Key = tuple[str, str]
-"""Type and name."""
-
-EarlierRequirements = tuple[tuple[Key, int], ...]
+EarlierRequirements = tuple[tuple[ResourceKey, int], ...]
 """Requirements of earlier versions, each with the change of the first version that had it."""
 
 NOBODY: frozenset[Connection] = frozenset()
@@ -45,9 +43,9 @@ class StoredResource:
     older: Ready | None = None
     removal: ConfigResource | None = None
     reason: str | None = None
-    because: Key | None = None
+    because: ResourceKey | None = None
     rejected_by: frozenset[Connection] = NOBODY
-    pins: frozenset[Key] = frozenset()
+    pins: frozenset[ResourceKey] = frozenset()
     recreated: bool = False
     before: Ready | None = None
     removed_deployments: tuple[DeploymentChange, ...] = ()
@@ -57,7 +55,7 @@ class StoredResource:
     earlier_requirements: EarlierRequirements | None = ()
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ResourceKey:
         return (self.type, self.name)
 
     @property
@@ -72,7 +70,7 @@ class StoredResource:
         """Removed, and no last good version of another resource needs it."""
         return self.current is None and self.offered is None
 
-    def remember(self, requires: Sequence[Key]) -> None:
+    def remember(self, requires: Sequence[ResourceKey]) -> None:
         """Keeps the requirements of `current`, before another version or a removal replaces it."""
         if self.earlier_requirements is not None:
             known = {key for key, _ in self.earlier_requirements}
@@ -81,8 +79,8 @@ class StoredResource:
             )
             self.earlier_requirements = kept if len(kept) <= MOST_EARLIER_REQUIREMENTS else None
 
-    def may_have_required(self, key: Key, held: int) -> bool:
-        """Whether a version before `current` that a client may have had by change `held` requires `key`."""
+    def may_have_required(self, key: ResourceKey, client_seq: int) -> bool:
+        """Whether a client may have had, by change `client_seq`, an earlier version that requires `key`."""
         if self.earlier_requirements is None:
             return True
-        return any(required == key and since <= held for required, since in self.earlier_requirements)
+        return any(required == key and since <= client_seq for required, since in self.earlier_requirements)

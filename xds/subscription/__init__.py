@@ -9,9 +9,10 @@ from xds.server.streams.deployment_reports import DeploymentReports, pending
 from xds.server.wire import Ready
 from xds.store.backlog import LARGE, SMALL, Chunk
 from xds.store.gateway import Gateway
-from xds.store.resource import Key, StoredResource
+from xds.store.resource import StoredResource
 from xds.subscription.first_sync import FirstSync
 from xds.subscription.rejections import UNKNOWN, Rejections
+from xds.types import ResourceKey
 
 NOTHING = -1
 """A value of `Subscription.pending`: the client has no version of the resource."""
@@ -39,7 +40,7 @@ class Subscription:
     `trials` are groups of names that were rejected together. `proofs` are versions whose acceptance here
     changed the store's offer: they need not be sent again. `fresh` are names that may have become sendable
     since the last check, None: all. `uncovered` are resources that carry deployments and are not subscribed
-    to. `fruitless` counts consecutive rejections of responses without resources; while `held`, nothing is
+    to. `fruitless` counts consecutive rejections of responses without resources; while `paused`, nothing is
     sent until a change or a timer.
     """
 
@@ -62,7 +63,7 @@ class Subscription:
     first_sync: FirstSync = field(default_factory=FirstSync)
     in_flight: InFlightResponse | None = None
     fruitless: int = 0
-    held: bool = False
+    paused: bool = False
     last_nonce: int = 0
     running: dict[str, Ready] | None = None
 
@@ -207,13 +208,13 @@ class Subscription:
         return changed
 
     def _forget(self, name: str) -> None:
-        held = self.pending.pop(name, NOTHING)
+        client_seq = self.pending.pop(name, NOTHING)
         self.rejections.keeping.pop(name, None)
         self.asked.discard(name)
         self.facts.forget(name)
         if name in self.leaving:
             self.leaving.discard(name)
-            self.facts.withdrawn([(self.stored(name), held)])
+            self.facts.withdrawn([(self.stored(name), client_seq)])
         if self.running is not None:
             self.running.pop(name, None)
 
@@ -262,7 +263,7 @@ class Subscription:
                 self._uncover_one(name)
                 withdrawn.append((stored, cursor))
                 continue
-            self.held = False
+            self.paused = False
             if not self._pull(name) and name not in self.pending:
                 offered = stored.offered
                 if offered is not None and self.proofs.get(name) is offered:
@@ -318,8 +319,8 @@ class Subscription:
 
     def unacknowledged(self) -> Iterator[UnacknowledgedDeployment]:
         """The deployments that the client has not acknowledged."""
-        for name, held in self.pending.items():
-            yield from pending(self.stored(name), held)
+        for name, client_seq in self.pending.items():
+            yield from pending(self.stored(name), client_seq)
         for stored in self.first_sync.waiting():
             yield from pending(self.stored(stored.name), NOTHING)
         for name in self.uncovered:
@@ -333,7 +334,7 @@ class Subscription:
         """Sends `name` once more, if it was rejected here."""
         if self.rejections.forget(name):
             self.facts.try_again(name)
-            self.held = False
+            self.paused = False
             self.send_again(name)
 
     def reject_for(self, entry: ConfigResource, reason: str) -> None:
@@ -342,17 +343,17 @@ class Subscription:
         if stored and stored.reason is None and stored.offered and stored.offered.entry is entry:
             self.facts.rejected(stored.offered, reason, self.pending.get(entry.name, self.cursor))
 
-    def report_quarantine(self, stored: StoredResource, held: int) -> None:
+    def report_quarantine(self, stored: StoredResource, client_seq: int) -> None:
         """Reports once that the proxy does not get the latest version, if it is quarantined.
 
-        `held`: the change up to which the client had the offered version.
+        `client_seq`: the change up to which the client had the offered version.
         """
         own = self.gateway.rejected_by(stored, self.facts.connection)
         offered = stored.offered
         good = offered if offered and self.rejections.reason(offered) is None else None
-        self.facts.quarantined(stored, held, good, own=own)
+        self.facts.quarantined(stored, client_seq, good, own=own)
 
-    def rejection(self, key: Key) -> str | None:
+    def rejection(self, key: ResourceKey) -> str | None:
         """Why this client rejected the offered version of `key`, if it did; others may accept it."""
         stored = self.stored(key[1])
         return self.rejections.reason(stored.offered) if stored and stored.offered else None

@@ -18,8 +18,8 @@ def accept(subscription: Subscription, in_flight: InFlightResponse) -> bool:
             return _accept_chunk(subscription, in_flight.chunk)
         _spread_in_flight(subscription, in_flight.chunk)
     if in_flight.resources:
-        held = [(r, subscription.pending.get(r.entry.name, NOTHING)) for r in in_flight.resources]
-        subscription.facts.acknowledged(held, subscription.cursor)
+        acknowledged = [(r, subscription.pending.get(r.entry.name, NOTHING)) for r in in_flight.resources]
+        subscription.facts.acknowledged(acknowledged, subscription.cursor)
     for resource in in_flight.resources:
         name = resource.entry.name
         stored = subscription.stored(name)
@@ -116,8 +116,8 @@ def _reject(subscription: Subscription, resource: Ready, reason: str) -> bool:
 
 
 def _is_instead(subscription: Subscription, stored: StoredResource, resource: Ready) -> bool:
-    held = subscription.pending.get(stored.name, NOTHING)
-    return subscription.rejections.last_good(stored, held) is resource
+    client_seq = subscription.pending.get(stored.name, NOTHING)
+    return subscription.rejections.last_good(stored, client_seq) is resource
 
 
 def _is_accepted_whole(subscription: Subscription, chunk: Chunk) -> bool:

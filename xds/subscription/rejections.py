@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xds.server.wire import Ready
-from xds.store.resource import Key, StoredResource
+from xds.store.resource import StoredResource
+from xds.types import ResourceKey
 
 UNKNOWN = 0
 """A value of `Subscription.pending`: the client has a version, but it is unknown since when."""
@@ -39,26 +40,28 @@ class Rejections:
         """Drops the rejections of `name`. Returns whether there were any."""
         return self.reasons.pop(name, None) is not None
 
-    def last_good(self, stored: StoredResource, held: int) -> Ready | None:
+    def last_good(self, stored: StoredResource, client_seq: int) -> Ready | None:
         """The last good version, unless the client has or rejected it.
 
-        `held`: the change up to which the client had the offered version.
+        `client_seq`: the change up to which the client had the offered version.
         """
         for resource in (stored.good, stored.older):
-            if resource is None or resource is stored.offered or resource.stamp <= held:
+            if resource is None or resource is stored.offered or resource.stamp <= client_seq:
                 continue
             if self.reason(resource) is None:
                 return resource
         return None
 
-    def may_need(self, key: Key, gone: int, slot_of: Callable[[str], StoredResource | None]) -> bool:
+    def may_need(self, key: ResourceKey, gone: int, slot_of: Callable[[str], StoredResource | None]) -> bool:
         """Whether a version that the client kept after a rejection may require `key`, removed by change
         `gone`.
 
         The kept version is not stored. One that was offered after the removal of `key` does not require it.
         """
-        for name, held in self.keeping.items():
+        for name, client_seq in self.keeping.items():
             stored = slot_of(name)
-            if gone > held and (held == UNKNOWN or stored is None or stored.may_have_required(key, held)):
+            if gone > client_seq and (
+                client_seq == UNKNOWN or stored is None or stored.may_have_required(key, client_seq)
+            ):
                 return True
         return False

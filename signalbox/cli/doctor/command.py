@@ -123,8 +123,8 @@ def own_addresses(settings: Settings) -> set[Address]:
     from signalbox.envoy.supervisor import EnvoyMissing, find_binary
     from signalbox.machine.processes import listening_ports, processes
 
-    noted = read_listen_addresses(settings.data)
-    ours = {address for option, address in settings.addresses.items() if noted.get(option) == str(address)}
+    recorded = read_listen_addresses(settings.data)
+    ours = {address for option, address in settings.addresses.items() if recorded.get(option) == str(address)}
     if settings.engine != "kafka":
         return ours
     programs = {"signalbox"}

@@ -10,7 +10,8 @@ from signalbox.cli.doctor.finding import Check
 from streams.log import LogError
 from streams.sqlite.config import CONFIG, entry_of_row, load_statement
 from streams.sqlite.database import connect
-from xds.scopes import Key, routes_of
+from xds.scopes import routes_of
+from xds.types import ResourceKey
 
 HINT = "start Signalbox, or restart it: it compiles the missing config resources"
 
@@ -34,8 +35,8 @@ def configuration(directory: Path) -> Iterator[Check]:
 
 def _missing(path: Path) -> list[tuple[str, str, str]]:
     """Gateway, missing name, and the name of the entry that requires it, in one consistent read."""
-    there: set[tuple[str, Key]] = set()
-    needed: dict[tuple[str, Key], str] = {}
+    there: set[tuple[str, ResourceKey]] = set()
+    needed: dict[tuple[str, ResourceKey], str] = {}
     with closing(connect(CONFIG, path, write=False)) as db:
         for row in db.execute(load_statement(None, removals=False), (0, -1)):
             entry = entry_of_row(path, row)

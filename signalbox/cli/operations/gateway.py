@@ -202,10 +202,14 @@ def _servers(where: Connection, given: tuple[str, ...]) -> list[tuple[str, int]]
 
 def _found(where: Connection) -> tuple[str, int]:
     """The xDS address of the connected server: as recorded in the data directory, else the default."""
-    noted = read_listen_addresses(Path(os.environ.get("SIGNALBOX_DATA") or Settings().data))
+    recorded = read_listen_addresses(Path(os.environ.get("SIGNALBOX_DATA") or Settings().data))
     try:
-        if "xds" in noted and "http" in noted and _same(where.url, address(noted["http"], "--http").reached):
-            here = address(noted["xds"], "--xds").reached
+        if (
+            "xds" in recorded
+            and "http" in recorded
+            and _same(where.url, address(recorded["http"], "--http").reached)
+        ):
+            here = address(recorded["xds"], "--xds").reached
             return here.host, here.port
     except SettingsError:
         pass  # the recorded text is no address

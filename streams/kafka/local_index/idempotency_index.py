@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from schemas.envelope import Key
+from schemas.envelope import MessageKey
 
 SEGMENT = 4096
 """The number of outcomes per segment."""
@@ -19,7 +19,7 @@ SEGMENTS = 16
 OWNER = "answered"
 
 
-def fingerprint(key: Key) -> int:
+def fingerprint(key: MessageKey) -> int:
     """64 bits of the hash of an organization and id. The caller must compare both on a match."""
     return _bits("\0".join(key))
 
@@ -51,12 +51,12 @@ class IdempotencyIndex:
         self.position = max(self.position, values[-1])
         self._segments += 1
 
-    def add(self, key: Key, position: int) -> None:
+    def add(self, key: MessageKey, position: int) -> None:
         found = fingerprint(key)
         self._positions.setdefault(found, position)
         self._new.append((found, position))
 
-    def find(self, key: Key) -> list[int]:
+    def find(self, key: MessageKey) -> list[int]:
         """The positions where the outcome of a command may be."""
         of_id = _bits(key[1])
         found = (self._positions.get(fingerprint(key)), self._positions.get(of_id))

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import orjson
 
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from schemas.limits import LARGEST_READ
 from streams.kafka.local_index.index_file import Ask, Found, IndexFile, IndexLost
 from streams.log import LogUnavailable, Record, Topic
@@ -59,7 +59,7 @@ class LocalIndex:
         found = await self._query(topic, lambda file: file.of_subject(topic, subject, after, limit))
         return await self._records(topic, found, LARGEST_READ)
 
-    async def of_keys(self, topic: Topic, keys: Sequence[Key]) -> dict[Key, Record]:
+    async def of_keys(self, topic: Topic, keys: Sequence[MessageKey]) -> dict[MessageKey, Record]:
         """The first effective record of each organization and id (`streams.submission.find_results`)."""
         found = await self._query(topic, lambda file: file.of_keys(topic, keys))
         return {record.envelope.key: record for record in await self._records(topic, found)}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import orjson
 
-from schemas.envelope import Envelope, Key
+from schemas.envelope import Envelope, MessageKey
 from streams.log import LogUnavailable, Record, Topic
 from streams.sqlite.database import make_private
 from streams.submission.find_results import stands
@@ -131,7 +131,7 @@ class IndexFile:
     def of_subject(self, topic: Topic, subject: str, after: int, limit: int) -> list[Found]:
         return self._query(_SUBJECT, (topic, subject, after, limit))
 
-    def of_keys(self, topic: Topic, keys: Sequence[Key]) -> list[Found]:
+    def of_keys(self, topic: Topic, keys: Sequence[MessageKey]) -> list[Found]:
         return [found for key in keys for found in self._query(_KEY, (topic, *key))]
 
     def of_id(self, topic: Topic, id: str) -> list[Found]:

@@ -26,7 +26,7 @@ from streams.sqlite.database import (
     Kind,
     acknowledged_lost,
     connect,
-    held,
+    existing_files,
     identity_faults,
     journal_of,
     size_fault,
@@ -63,7 +63,7 @@ def check(directory: Path) -> list[Finding]:
     consistent snapshot. Takes some seconds per gigabyte.
     """
     findings: list[Finding] = []
-    known = held(directory)
+    known = existing_files(directory)
     for kind, contents in _KINDS:
         path = directory / kind.file
         if path.exists():

@@ -26,12 +26,12 @@ def seal(directory: Path, files: Iterable[str]) -> None:
 
     Raises OSError.
     """
-    noted: dict[str, list[int]] = {}
+    sealed: dict[str, list[int]] = {}
     for file in files:
         path = directory / file
         if path.exists() and not _journaled(path) and path.stat().st_size <= CHECK_LIMIT:
-            noted[file] = [path.stat().st_size, _checksum(path)]
-    content = orjson.dumps(noted)
+            sealed[file] = [path.stat().st_size, _checksum(path)]
+    content = orjson.dumps(sealed)
     write_whole(directory / SEAL, b"%08x\n%b\n" % (zlib.crc32(content), content), durable=True)
     sync_directory(directory)
 
@@ -40,7 +40,7 @@ def compared(directory: Path) -> tuple[frozenset[str], dict[str, str]]:
     """The sealed files that are unchanged, and the changed ones with the difference. Raises OSError."""
     found: dict[str, str] = {}
     intact: set[str] = set()
-    for file, (size, checksum) in _noted(directory).items():
+    for file, (size, checksum) in _sealed(directory).items():
         path = directory / file
         # With a journal, the file was written to since; it is checked when it is opened.
         if not path.exists() or _journaled(path):
@@ -62,7 +62,7 @@ def unseal(directory: Path) -> None:
         sync_directory(directory)
 
 
-def _noted(directory: Path) -> dict[str, tuple[int, int]]:
+def _sealed(directory: Path) -> dict[str, tuple[int, int]]:
     try:
         head, _, content = (directory / SEAL).read_bytes().rstrip(b"\n").partition(b"\n")
         if int(head, 16) != zlib.crc32(content):

@@ -49,7 +49,7 @@ def stored_ends(db: sqlite3.Connection) -> dict[Stream, int]:
 
 def ends_fault(db: sqlite3.Connection, partitions: int) -> str | None:
     """The fault when the records do not end at the stored ends."""
-    noted = stored_ends(db)
+    expected_ends = stored_ends(db)
     for topic in stored_topics(db):
         for partition in range(partitions):
             (key,) = db.execute(
@@ -57,14 +57,14 @@ def ends_fault(db: sqlite3.Connection, partitions: int) -> str | None:
                 (key_of(partition, 0), key_of(partition, MAX_POSITION)),
             ).fetchone()
             actual = 0 if key is None else key & MAX_POSITION
-            end = noted.pop((topic, partition), 0)
+            end = expected_ends.pop((topic, partition), 0)
             if actual != end:
                 return f"{topic}/{partition} ends at position {actual}, it was written up to {end}"
         (key,) = db.execute(f"SELECT max(key) FROM {topic}").fetchone()
         if key is not None and key >> POSITION_BITS >= partitions:
             return f"{topic} has records in partition {key >> POSITION_BITS} of {partitions}"
-    if noted:
-        topic, partition = next(iter(noted))
+    if expected_ends:
+        topic, partition = next(iter(expected_ends))
         return f"it has an end of {topic}/{partition}, which does not exist"
     return None
 

@@ -38,8 +38,8 @@ class DeploymentReports:
         it. Changes of deployments after `upto` are reported later."""
         came: list[Delivered] = []
         gone: list[Delivered] = []
-        for resource, held in resources:
-            since, deployments = max(held, self.began), resource.deployments
+        for resource, client_seq in resources:
+            since, deployments = max(client_seq, self.began), resource.deployments
             added = deployments.added_since(since, upto)
             rejected = self.rejections.get(resource.entry.name)
             if rejected and rejected.unacknowledged:
@@ -54,7 +54,7 @@ class DeploymentReports:
         if gone:
             self.observer.withdrawn(self.connection, (), gone)
 
-    def quarantined(self, stored: StoredResource, held: int, good: Ready | None, *, own: bool) -> None:
+    def quarantined(self, stored: StoredResource, client_seq: int, good: Ready | None, *, own: bool) -> None:
         """Reports once that the latest version of a resource is not offered to the proxy: it has `good`, the
         last good one, if any. `own`: the proxy itself rejected it, or a resource that it requires."""
         if stored.current and stored.reason is not None:
@@ -63,13 +63,15 @@ class DeploymentReports:
                 unacknowledged = without(added, good.deployments.added)
             else:
                 unacknowledged = (
-                    added if stored.recreated else tuple(stored.current.deployments.added_since(held, LATEST))
+                    added
+                    if stored.recreated
+                    else tuple(stored.current.deployments.added_since(client_seq, LATEST))
                 )
             self._reject(stored.current, stored.reason, unacknowledged, withheld=not own)
 
-    def rejected(self, resource: Ready, reason: str, held: int) -> None:
+    def rejected(self, resource: Ready, reason: str, client_seq: int) -> None:
         """Reports once that the proxy does not get this entry."""
-        self._reject(resource, reason, tuple(resource.deployments.added_since(held, LATEST)))
+        self._reject(resource, reason, tuple(resource.deployments.added_since(client_seq, LATEST)))
 
     def _reject(
         self,
@@ -102,7 +104,7 @@ class DeploymentReports:
         change up to which the proxy had acknowledged it."""
         entries: list[ConfigResource] = []
         gone: list[Delivered] = []
-        for stored, held in stored_resources:
+        for stored, client_seq in stored_resources:
             if stored and stored.gone and (removal := stored.removal):
                 entries.append(removal)
                 gone += [Delivered(ref, "", removal.position) for ref in removal.deployments]
@@ -110,7 +112,7 @@ class DeploymentReports:
                 gone += [
                     Delivered(removed.ref, "", removed.position)
                     for removed in stored.removed_deployments
-                    if removed.seq > max(held, self.began) and removed.ref.deployment not in known
+                    if removed.seq > max(client_seq, self.began) and removed.ref.deployment not in known
                 ]
         if entries:
             self.observer.withdrawn(self.connection, entries, gone)
@@ -133,15 +135,15 @@ class DeploymentReports:
                 yield UnacknowledgedDeployment(change.ref.deployment, change.position, reason)
 
 
-def pending(stored: StoredResource | None, held: int) -> Iterator[UnacknowledgedDeployment]:
-    """The deployments of a resource that a proxy with all changes up to `held` has not acknowledged."""
+def pending(stored: StoredResource | None, client_seq: int) -> Iterator[UnacknowledgedDeployment]:
+    """The deployments of a resource that a proxy with all changes up to `client_seq` has not acknowledged."""
     if stored is None:
         return
     offered = stored.offered or stored.current
     added = offered.deployments.added if offered else ()
     removed = offered.deployments.removed if offered else stored.removed_deployments
-    for change in (*added, *(removed if held >= 0 else ())):
-        if change.seq > held:
+    for change in (*added, *(removed if client_seq >= 0 else ())):
+        if change.seq > client_seq:
             yield UnacknowledgedDeployment(change.ref.deployment, change.position)
 
 

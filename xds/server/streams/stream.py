@@ -18,11 +18,10 @@ from xds.server.streams.order import may_refer, removing_rank, sending_rank
 from xds.server.wire import ErrorDetail, Ready, WireError
 from xds.store.backlog import Chunk
 from xds.store.gateway import Gateway
-from xds.store.resource import Key
 from xds.subscription import NOTHING, InFlightResponse, Subscription
 from xds.subscription.acks import accept, reject
 from xds.subscription.selection import Need, choose
-from xds.types import CLUSTER, ENDPOINTS, LISTENER
+from xds.types import CLUSTER, ENDPOINTS, LISTENER, ResourceKey
 
 _FREE_REPEATS = 3
 _SHORTEST_WAIT = 0.1
@@ -54,7 +53,7 @@ class Stream(ABC):
         self._began = gateway.seq
         self._caught_up = False
         self._listener_refused: str = ""
-        self._held_back: list[tuple[str, float]] = []
+        self._delayed: list[tuple[str, float]] = []
         self._opening: dict[str, bool] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._sending: list[Subscription] = []
@@ -65,7 +64,7 @@ class Stream(ABC):
         subscription = self._subscriptions.get(type)
         return subscription.cursor if subscription else self._gateway.seq
 
-    def may_take(self, key: Key, version: str) -> bool | None:
+    def may_take(self, key: ResourceKey, version: str) -> bool | None:
         """Whether the proxy did not reject this version of a resource; None: it does not subscribe to it."""
         subscription = self._subscriptions.get(key[0])
         if subscription is None or not subscription.covers(key[1]):
@@ -78,12 +77,12 @@ class Stream(ABC):
         for subscription in self._sending:
             subscription.poll()
         for subscription in self._sending:
-            if subscription.in_flight is None and not subscription.held:
+            if subscription.in_flight is None and not subscription.paused:
                 frame = self._changes(subscription)
                 if frame is not None:
                     out.append(frame)
         for subscription in self._removing:
-            if subscription.leaving and subscription.in_flight is None and not subscription.held:
+            if subscription.leaving and subscription.in_flight is None and not subscription.paused:
                 referrers = [other for other in self._removing if may_refer(other.type, subscription.type)]
                 frame = self._removals(subscription, referrers)
                 if frame is not None:
@@ -92,10 +91,10 @@ class Stream(ABC):
         return out
 
     def held_back(self) -> list[tuple[str, float]]:
-        """Types whose next response was held back since the last call, each with a number of seconds. The
+        """Types whose next response was delayed since the last call, each with a number of seconds. The
         caller releases them after that time."""
-        held, self._held_back = self._held_back, []
-        return held
+        delayed, self._delayed = self._delayed, []
+        return delayed
 
     def release(self, type: str) -> None:
         """Releases the next response of a type."""
@@ -103,7 +102,7 @@ class Stream(ABC):
             self._opening[type] = False
         subscription = self._subscriptions.get(type)
         if subscription is not None:
-            subscription.held = False
+            subscription.paused = False
 
     def progress(self) -> Progress:
         """The progress of the proxy, as known from the store."""
@@ -120,7 +119,7 @@ class Stream(ABC):
                     unacknowledged[each.deployment] = each
         return progress(self._gateway.position, tuple(unacknowledged.values()), self._listener_rejection())
 
-    def try_again(self, key: Key) -> None:
+    def try_again(self, key: ResourceKey) -> None:
         """Sends the proxy this resource once more, if it rejected it."""
         subscription = self._subscriptions.get(key[0])
         if subscription is not None:
@@ -222,14 +221,14 @@ class Stream(ABC):
         if self._is_opening(subscription.type):
             return None
         rank = removing_rank(subscription.type)
-        held = [
+        cursors = [
             since
             for other in referrers
             for name, since in other.pending.items()
             # Routes that leave wait for their scope, not the scope for them.
             if since >= 0 and (removing_rank(other.type) < rank or name not in other.leaving)
         ]
-        floor = min(held, default=self._gateway.seq)
+        floor = min(cursors, default=self._gateway.seq)
         in_flight = [other.in_flight for other in referrers if other.in_flight]
         on_the_way = {key for sent in in_flight for one in sent.resources for key in one.entry.requires}
         ready: list[str] = []
@@ -251,7 +250,7 @@ class Stream(ABC):
             return False
         if type not in self._opening:
             self._opening[type] = True
-            self._held_back.append((type, OPENING_SECONDS))
+            self._delayed.append((type, OPENING_SECONDS))
         return self._opening[type]
 
     def _need(self, entry: ConfigResource) -> Need:
@@ -299,5 +298,5 @@ class Stream(ABC):
         subscription.fruitless += 1
         seconds = back_off(subscription.fruitless)
         if seconds and not subscription.trials:
-            subscription.held = True
-            self._held_back.append((subscription.type, seconds))
+            subscription.paused = True
+            self._delayed.append((subscription.type, seconds))

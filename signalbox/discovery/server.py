@@ -10,7 +10,7 @@ from gateways.config_resource import ConfigResource, content_version
 from schemas.codecs.canonical import sha256_hex
 from signalbox.discovery.denials import Denials
 from signalbox.observability.log_backoff import LogBackoff
-from streams.gateway_sync.config_changes import POSITION
+from streams.gateway_sync.marks import POSITION
 from streams.gateway_sync.sync import CREDENTIALS
 from xds.server.discovery import DiscoveryServer
 from xds.server.observer import Connection, Observer

@@ -7,7 +7,7 @@ Its state is on the config topic: the entries in force, the deployments that no 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from gateways.config_resource import ConfigResource, DeploymentRef
@@ -15,6 +15,7 @@ from schemas.status import DeliveryReported
 from streams.config_topic import ConfigWriter
 from streams.gateway_sync.acceptance import Acceptance, Pending
 from streams.gateway_sync.delivery_reports import published, rejected
+from streams.gateway_sync.marks import POSITION, TRANSLATION, position_mark, removal, same, translation_mark
 from streams.gateway_sync.resource_refs import Resource
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, named
 from streams.gateway_sync.unit_entries import SPLITTING, YIELD_AFTER_SECONDS, Unit, UnitEntries
@@ -23,13 +24,6 @@ from streams.gateway_sync.verdicts import Rejection, Verdicts
 
 logger = logging.getLogger("signalbox.gateway-sync")
 
-POSITION = "signalbox.io/position"
-"""The entry type of the positions of the events and of the status topic up to which the config topic is
-complete, and of the events up to which deployments are reported; the first one has the number of entries of
-gateways in its version. They are put together with the entries: a power failure that loses one loses the
-other, and both are put again."""
-TRANSLATION = "signalbox.io/translation"
-"""The entry type of the version of a kind's translator that made the entries."""
 FOLLOWED = 2_000
 """The position on the status topic is put after this many records, even without other changes."""
 REPORTED = 100
@@ -174,10 +168,7 @@ class ConfigChanges:
         """Sets the versions of the translators, by kind; returns the entries to put for that."""
         new = {kind: version for kind, version in versions.items() if self.translated_by(kind) != version}
         self._translated_by.update(new)
-        return [
-            ConfigResource("", "", TRANSLATION, f"{kind}/{self.partition}", version, self.position, b"-")
-            for kind, version in new.items()
-        ]
+        return [translation_mark(kind, self.partition, v, self.position) for kind, v in new.items()]
 
     @property
     def incomplete(self) -> bool:
@@ -186,7 +177,7 @@ class ConfigChanges:
 
     def differing(self, entries: Iterable[ConfigResource]) -> Sequence[ConfigResource]:
         """The entries that differ from those in force."""
-        return [e for e in entries if not _same(e, self.current(e.gateway, e.type, e.name))]
+        return [e for e in entries if not same(e, self.current(e.gateway, e.type, e.name))]
 
     # -- answers of nodes
 
@@ -404,27 +395,9 @@ class ConfigChanges:
     def _marks(
         self, position: int, count: int, followed: int | None, reported_to: int
     ) -> list[ConfigResource]:
-        marks = [_mark("events", self.partition, position, f"{position}/{count}")]
+        marks = [position_mark("events", self.partition, position, f"{position}/{count}")]
         if followed is not None and followed != self._followed:
-            marks.append(_mark("status", self.partition, followed, str(followed)))
+            marks.append(position_mark("status", self.partition, followed, str(followed)))
         if reported_to != self._reported_to:
-            marks.append(_mark("reports", self.partition, reported_to, str(reported_to)))
+            marks.append(position_mark("reports", self.partition, reported_to, str(reported_to)))
         return marks
-
-
-def _mark(topic: str, partition: int, position: int, version: str) -> ConfigResource:
-    return ConfigResource("", "", POSITION, f"{topic}/{partition}", version, position, b"-")
-
-
-def removal(entry: ConfigResource, position: int) -> ConfigResource:
-    """The record that removes an entry from the config topic."""
-    return replace(entry, version="", position=position, body=b"", requires=(), deployments=())
-
-
-def _same(entry: ConfigResource, current: ConfigResource | None) -> bool:
-    return (
-        current is not None
-        and entry.version == current.version
-        and entry.deployments == current.deployments
-        and entry.requires == current.requires
-    )

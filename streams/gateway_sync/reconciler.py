@@ -18,10 +18,11 @@ from gateways.translator import Translator
 from schemas.aggregates.deployment import DeploymentStarted, DeploymentStopped
 from schemas.catalog import GATEWAY
 from schemas.upcasting import UnknownSchema
-from streams.gateway_sync.config_changes import YIELD_AFTER_SECONDS, ConfigChanges
+from streams.gateway_sync.config_changes import ConfigChanges
 from streams.gateway_sync.event_history import Unreadable, event_of
 from streams.gateway_sync.resource_refs import Resource
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler
+from streams.gateway_sync.unit_entries import YIELD_AFTER_SECONDS
 from streams.log import Log
 
 BATCH = 1000

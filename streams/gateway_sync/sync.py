@@ -28,9 +28,10 @@ from schemas.upcasting import UnknownSchema
 from streams.compute_process import Compute, NoProcess
 from streams.config_topic import ConfigWriter
 from streams.dead_letters import DeadLetterTopic
-from streams.gateway_sync.config_changes import ConfigChanges, Current, removal
+from streams.gateway_sync.config_changes import ConfigChanges, Current
 from streams.gateway_sync.delivery_reports import published_one
 from streams.gateway_sync.event_history import EventHistory, NotInLog, Unreadable, event_of
+from streams.gateway_sync.marks import removal
 from streams.gateway_sync.reconciler import Reconciler
 from streams.gateway_sync.translation_ahead import ref_of, started_on_gateways
 from streams.gateway_sync.unit_compiler import CannotCompile, UnitCompiler, organization_and_name

@@ -11,7 +11,7 @@ import pytest
 
 from gateways.config_resource import ConfigResource, content_version
 from gateways.model import DeployedApi, GatewaySettings, Unsupported
-from streams.gateway_sync.config_changes import POSITION, TRANSLATION
+from streams.gateway_sync.marks import POSITION, TRANSLATION
 from streams.gateway_sync.sync import CREDENTIALS
 from tests.commands.shop import deploy, publish, spec
 from tests.streams.document_translator import Wrapped

@@ -8,7 +8,7 @@ from gateways.config_resource import ConfigResource
 from schemas.aggregates.deployment import StopDeployment
 from schemas.message import Command
 from streams.gateway_sync import unit_entries
-from streams.gateway_sync.config_changes import removal
+from streams.gateway_sync.marks import removal
 from tests.commands.shop import ORG, deploy, publish, spec
 from tests.streams.test_gateway_sync import DEFAULT_RESOURCES, EAST, Harness, harness
 from xds.scopes import part_named, route_name

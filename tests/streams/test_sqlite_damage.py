@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from gateways.config_resource import ConfigResource
-from streams.gateway_sync.config_changes import POSITION
+from streams.gateway_sync.marks import POSITION
 from streams.log import Append, Consumed, LogDamaged, Transaction
 from streams.sqlite import SqliteLog
 from streams.sqlite.checks.directory import check, check_documents

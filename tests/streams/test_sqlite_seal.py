@@ -11,7 +11,7 @@ from projections.source_log import SourceLog
 from projections.store import open_store
 from signalbox.data_directory.open_directory import DataDirectory
 from signalbox.roles.embedded_database import open_read_models
-from streams.gateway_sync.config_changes import POSITION
+from streams.gateway_sync.marks import POSITION
 from streams.log import Append, LogDamaged, Transaction
 from streams.sqlite.checks.ahead_of_log import require_reached
 from streams.sqlite.checks.directory import check

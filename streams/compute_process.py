@@ -11,6 +11,8 @@ import logging
 import os
 import pickle
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections import deque
@@ -91,6 +93,8 @@ class ComputeProcess:
             self._failed("it does not answer")
             await self.close()
             raise NotComputed from None
+        except ConnectionResetError:
+            raise NotComputed from None  # its task ends it
         except (pickle.PickleError, AttributeError, TypeError, ImportError) as error:
             raise _failure(function, f"{type(error).__name__}: {error}") from error
         if not answered:
@@ -116,6 +120,8 @@ class ComputeProcess:
         self, input: asyncio.StreamWriter, call: object, reply: asyncio.Future[bytes] | None = None
     ) -> None:
         message = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
+        if input.is_closing():
+            raise ConnectionResetError("it has ended")
         input.write(len(message).to_bytes(_SIZE, "big") + message)
         self._waiting.append(reply)
         if self._idle is not None:
@@ -123,20 +129,14 @@ class ComputeProcess:
 
     async def _process(self, first: Callable[..., object]) -> None:
         """Runs the process until it is idle, fails, or this is cancelled."""
-        process: asyncio.subprocess.Process | None = None
+        process: subprocess.Popen[bytes] | None = None
+        input: asyncio.StreamWriter | None = None
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", __name__),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=_PIPE_BYTES,
-                start_new_session=True,  # Ctrl-C is for the server, which ends it
-            )
-            assert process.stdin is not None
-            assert process.stdout is not None
+            process, own = _spawned()
+            output, input = await asyncio.open_connection(sock=own, limit=_PIPE_BYTES)
             # It imports the modules of the first call before it is given any.
-            self._ask(process.stdin, (_loaded, (first,)))
-            await self._answer(process.stdout, process.stdin)
+            self._ask(input, (_loaded, (first,)))
+            await self._answer(output, input)
         except (OSError, asyncio.IncompleteReadError) as error:
             self._failed(str(error))
         finally:
@@ -147,6 +147,8 @@ class ComputeProcess:
             self._waiting.clear()
             if self._idle is not None:
                 self._idle.cancel()
+            if input is not None:
+                input.close()  # with it the process ends
             if process is not None:
                 await _ended(process)
 
@@ -177,6 +179,11 @@ class ComputeProcess:
         input.close()
 
 
+def _failure(function: Callable[..., object], reason: str) -> NotComputed:
+    logger.warning("%s is computed by the server, because it failed: %s", function.__name__, reason)
+    return NotComputed()
+
+
 def _code_changed() -> bool:
     """Whether a loaded module was installed again since: the process would load another version."""
     files = [
@@ -190,16 +197,32 @@ def _code_changed() -> bool:
         return True
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Ends the process: it does so with its input, or is killed."""
-    if process.stdin is not None:
-        process.stdin.close()
+def _spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The process, and the socket for its input and output. Raises OSError.
+
+    Started by `vfork`: handlers of `fork` that libraries with threads have do not run.
+    """
+    own, given = socket.socketpair()
+    with given:
+        try:
+            return subprocess.Popen(
+                (sys.executable, "-m", __name__),
+                stdin=given.fileno(),
+                stdout=given.fileno(),
+                start_new_session=True,  # Ctrl-C is for the server, which ends it
+            ), own
+        except OSError:
+            own.close()
+            raise
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Returns once the process, whose input has ended, ends; kills it if it does not."""
     try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except TimeoutError:
+        await asyncio.to_thread(process.wait, END_SECONDS)
+    except subprocess.TimeoutExpired:
         process.kill()
-        await process.wait()
+        await asyncio.to_thread(process.wait)
 
 
 def _cores() -> int:
@@ -228,14 +251,9 @@ def _main() -> None:
     gc.set_threshold(YOUNG, 20, 100)
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed does not disturb the results
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         serve(sys.stdin.buffer, results)
 
 
 if __name__ == "__main__":
     _main()
-
-
-def _failure(function: Callable[..., object], reason: str) -> NotComputed:
-    logger.warning("%s is computed by the server, because it failed: %s", function.__name__, reason)
-    return NotComputed()

@@ -250,7 +250,7 @@ def test_deployments_are_narrowed_by_api_and_gateway(run: Run, stand_in: StandIn
     stand_in.answers[f"GET {ORG}/deployments"] = page(deployment("d-1", SERVING), deployment("d-2", SERVING))
     ran = run("get", "deployments", "--api", "orders", "--gateway", "local", "--limit", "1")
     assert stand_in.asked[0].query == {"state": "active", "gateway": "local", "api": "orders", "limit": "2"}
-    hint = "choose with --api and --gateway, or see them with --limit or --all"
+    hint = "choose with --api or --gateway, or see them with --limit or --all"
     assert ran.err == f"There are more than these 1: {hint}.\n"
 
 

@@ -88,7 +88,7 @@ def get(
     if form == "table" and items:
         click.echo(listing(aggregate.name, aggregate.columns, items))
     if more:
-        filters = "choose with --api and --gateway, or " if of_deployments else ""
+        filters = "choose with --api or --gateway, or " if of_deployments else ""
         note(f"There are more than these {limit}: {filters}see them with --limit or --all.")
     return 0
 

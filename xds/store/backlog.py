@@ -13,7 +13,7 @@ from gateways.config_resource import ConfigResource
 from xds.server.wire import Ready
 from xds.store.resource import StoredResource
 
-FEW = 2
+FEW = 4
 """First syncs with large chunks at a time; one proxy has one of its clusters, and one of its scopes."""
 
 

@@ -137,6 +137,25 @@ def test_many_files_go_in_batches_two_at_a_time_and_are_printed_in_order(
     assert without_seconds(ran.err) == "450 created (N s)\n"
 
 
+def test_apply_says_how_many_documents_got_no_answer(run: Run, stand_in: StandIn, outside: Path) -> None:
+    for n in range(201):
+        (outside / f"{n:03}.yaml").write_text("x")
+
+    def answer(asked: Asked) -> Scripted:
+        if len(asked.body["documents"]) == 1:
+            raise ConnectionAbortedError("the server is killed")
+        return answered(*(item(d["source"], Path(d["source"]).stem) for d in asked.body["documents"]))
+
+    stand_in.answers[f"POST {ORG}/apply"] = answer
+    ran = run("apply", "-f", str(outside))
+    assert ran.code == 1
+    assert "200 created" in ran.err
+    assert (
+        "before the error; 1 document got no answer and may have been applied. "
+        "Fix this, then run apply again: it changes only what differs." in ran.err
+    )
+
+
 def test_results_before_a_failure_are_printed(run: Run, stand_in: StandIn, outside: Path) -> None:
     for n in range(201):
         (outside / f"{n:03}.yaml").write_text("x")

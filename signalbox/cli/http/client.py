@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,10 @@ class Refused(Failure):
 def _place(error: Mapping[str, Any]) -> str:
     where = error.get("pointer") or error.get("parameter") or ""
     return f"{where}: {error.get('detail', '')}"
+
+
+class NoAnswer(Failure):
+    """The request was sent, as far as is known, and may have been handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,8 @@ class Client:
             )
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         description = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        return Failure(
+        kind = Failure if isinstance(reason, ConnectionRefusedError | socket.gaierror) else NoAnswer
+        return kind(
             f"no answer from {self.connection.url} ({description.lower()})",
             "is `signalbox up` running? If it listens elsewhere, set SIGNALBOX_URL",
         )

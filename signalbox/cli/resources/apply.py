@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from signalbox.cli.failure import DONE, FAILED, Failure
-from signalbox.cli.http.client import Client, Refused
+from signalbox.cli.http.client import Client, NoAnswer, Refused
 from signalbox.cli.http.connection import Connection, connected
 from signalbox.cli.http.documents import Document
 from signalbox.cli.operations.token_file import TokenFile, token_line
@@ -73,10 +73,11 @@ def apply(
     target = target_of(client, to or "local", then="; nothing was applied") if deploy else None
     tally = Tally()
     items: list[Document] = []
+    unanswered: list[int] = []
     kept = TokenFile(token_file) if token_file is not None else None
     try:
         with Progress("applying", len(found)) as progress:
-            for read, answered in _sent(client, found, target):
+            for read, answered in _sent(client, found, target, unanswered):
                 for item in map(dict, answered):
                     if kept is not None:
                         kept.take(item)
@@ -88,10 +89,7 @@ def apply(
                         _print_item(item, progress)
                 progress.advance(read)
     except Failure:
-        applied = (
-            f"{tally.sentence(time.monotonic() - began)} before the error" if items else "Nothing was applied"
-        )
-        note(f"{applied}. Fix this, then run apply again.")
+        note(_interrupted(tally.sentence(time.monotonic() - began) if items else "", sum(unanswered)))
         _emit(items, form)  # it holds tokens, which are shown only once
         raise
     finally:
@@ -106,15 +104,26 @@ def apply(
     return FAILED if tally.bad else DONE
 
 
+def _interrupted(applied: str, unanswered: int) -> str:
+    """What was applied before an error, and how many documents may have been, without an answer."""
+    if not unanswered:
+        done = f"{applied} before the error" if applied else "Nothing was applied"
+        return f"{done}. Fix this, then run apply again."
+    some = f"{unanswered} document{'s' if unanswered > 1 else ''} got no answer and may have been applied"
+    done = f"{applied} before the error; {some}" if applied else some[0].upper() + some[1:]
+    return f"{done}. Fix this, then run apply again: it changes only what differs."
+
+
 def _emit(items: Sequence[Document], form: OutputFormat) -> None:
     if form != "table":
         emit({"items": items}, form)
 
 
 def _sent(
-    client: Client, found: Sequence[Path | Source], target: dict[str, str] | None
+    client: Client, found: Sequence[Path | Source], target: dict[str, str] | None, unanswered: list[int]
 ) -> Iterator[tuple[int, Sequence[Document]]]:
-    """The number of sources and the results of the documents of each batch, in order."""
+    """The number of sources and the results of the documents of each batch, in order. Adds the documents of
+    a request that may have been handled to `unanswered`. Raises Failure."""
     where = client.organization("apply")
     waiting: deque[tuple[int, Sequence[Document], Future[Sequence[Document]] | None]] = deque()
 
@@ -122,6 +131,9 @@ def _sent(
         body: dict[str, Any] = {"documents": documents, "deploy": target}
         try:
             items: Sequence[Document] = client.ask("POST", where, body, seconds=SECONDS).body["items"]
+        except NoAnswer:
+            unanswered.append(len(documents))
+            raise
         except Refused as refused:
             if refused.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or len(documents) > 1:
                 raise

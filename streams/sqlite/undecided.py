@@ -41,7 +41,7 @@ class UndecidedCommands:
         self._waiting: list[_Waiting] = []
         self._records: list[Record] = []
         """The first of them, as the decider read them."""
-        self._unproved: list[asyncio.Future[Positions]] = []
+        self._unconfirmed: list[asyncio.Future[Positions]] = []
         """Requests with commands that the decider read before they were durable."""
         self._wanted: asyncio.Future[None] | None = None
         """Resolved for the decider that waits for commands."""
@@ -99,7 +99,7 @@ class UndecidedCommands:
         waiting, self._waiting, read, self._records = self._waiting, [], self._records, []
         request = self.enqueue(EncodedTransaction(Transaction(), [self._append(waiting)]))
         if read:
-            self._unproved.append(request)
+            self._unconfirmed.append(request)
         request.add_done_callback(partial(self._answer, waiting))
 
     def _flush_unless_deciding(self) -> None:
@@ -145,8 +145,8 @@ class UndecidedCommands:
 
         Raises LogUnavailable, too, if commands that the decider read could not be written.
         """
-        unproved, self._unproved = self._unproved, []
-        for request in unproved:
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        for request in unconfirmed:
             await _success(request)
         waiting, self._waiting, self._records = self._waiting, [], []
         if self._followed and consumed > self._end + len(waiting):

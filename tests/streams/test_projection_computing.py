@@ -57,7 +57,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[ComputingProcess]:
 
 
 def history(count: int) -> list[Envelope]:
-    """APIs that are published again, and some deleted and made anew; projects once each."""
+    """APIs that are published again, and some deleted and created again; projects once each."""
     events: list[Envelope] = []
     for i in range(count):
         name = f"api-{i % 97}"

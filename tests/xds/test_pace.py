@@ -9,7 +9,7 @@ from xds.server import rpc
 
 
 class Slow:
-    """A client that receives when it is told to."""
+    """A client that receives only on request."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

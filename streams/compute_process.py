@@ -113,7 +113,7 @@ class ComputeProcess:
 
     def _start(self, first: Callable[..., object]) -> None:
         due = asyncio.get_running_loop().time() >= self._not_before
-        if self._task is None and due and _cores() > 1 and not _code_changed():
+        if self._task is None and due and cores() > 1 and not _code_changed():
             self._task = asyncio.create_task(self._process(first), name="compute process")
 
     def _ask(
@@ -225,7 +225,8 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
         await asyncio.to_thread(process.wait)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,6 +12,7 @@ from projections.databases.engines import target_of
 from projections.failures import error_summary
 from projections.readmodel import ReadModel, Separable
 from projections.store import Store
+from streams.compute_process import cores
 from streams.log import TOPICS, Log, ReadElsewhere, Record, Topic
 from streams.projection.computing_process import ComputingProcess, Work
 from streams.projection.generation_builder import GenerationBuilder
@@ -74,7 +74,7 @@ class Rebuilder:
     async def _fill_from_process(self, model: ReadModel, topic: Topic, building: GenerationBuilder) -> None:
         """Fills with rows that another process computes, where that is possible and worth its start."""
         log = self._log
-        if os.cpu_count() == 1 or not isinstance(model, Separable) or not isinstance(log, ReadElsewhere):
+        if cores() == 1 or not isinstance(model, Separable) or not isinstance(log, ReadElsewhere):
             return
         target, prefix = target_of(self._store.reader), building.progress.generation.prefix
         for partition in building.progress.positions:

@@ -51,7 +51,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[ComputingProcess]:
             started.append(self)
 
     monkeypatch.setattr(rebuilder, "MANY", 1)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("streams.projection.rebuilder.cores", lambda: 2)
     monkeypatch.setattr(rebuilder, "ComputingProcess", Counted)
     return started
 
